@@ -1,0 +1,114 @@
+"""What a finished run leaves behind for people: the student, its card, plots, a CSV, an overlay video."""
+
+import csv
+import io
+import logging
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from odkd.files import write_atomic
+from odkd.labels import resize_nearest
+from odkd.labels.store import LabelStore
+
+if TYPE_CHECKING:
+    from odkd.build import Parts
+    from odkd.runs import Run
+
+logger = logging.getLogger(__name__)
+OVERLAY_FRAMES_PER_SECOND = 8.0
+
+
+def write_artifacts(parts: "Parts", run: "Run", summary: Mapping[str, float]) -> None:
+    """Everything that this stage's results allow."""
+    from odkd.report.plots import plot_run
+
+    records = run.records()
+    if records:
+        write_csv(run)
+        plot_run(run.folder, parts.classes)
+    if "learner" in parts.__dict__:
+        write_student(parts, run, summary)
+    if (run.folder / "predictions").is_dir() and parts.cfg.run.overlay_video:
+        write_overlay_video(parts, run)
+
+
+def write_csv(run: "Run") -> None:
+    """results.csv: one line an iteration, accuracy and mIoU against the teacher first (the seed code's file)."""
+    records = run.records()
+    first = ["test/accuracy", "test/miou"]
+    rest = sorted({name for record in records for name in record["metrics"]} - set(first))
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow([*first, "iteration", "domain", *rest])
+    for record in records:
+        metrics = record["metrics"]
+        row = [
+            *(metrics[name] for name in first),
+            record["iteration"],
+            record["domain"],
+            *(metrics.get(name) for name in rest),
+        ]
+        writer.writerow(["" if value is None else value for value in row])
+    write_atomic(run.folder / "results.csv", text.getvalue().encode())
+
+
+def write_student(parts: "Parts", run: "Run", summary: Mapping[str, float]) -> None:
+    """student.safetensors and MODEL_CARD.md."""
+    from safetensors.torch import save
+
+    from odkd.report.card import write_card
+
+    cfg, student = parts.cfg, parts.learner.student
+    module, _, name = cfg.student._target_.rpartition(".")
+    own = ("_target_", "name", "weights", "mean", "std", "encoder_weights", "encoder_package")
+    arguments = {"num_classes": len(parts.classes)} | {key: cfg.student[key] for key in cfg.student if key not in own}
+    call = ", ".join(f"{key}={value!r}" for key, value in arguments.items())
+    mean, std = [list(v) if v is not None else None for v in (cfg.student.mean, cfg.student.std)]
+    scale = f"(pixel / 255 - {mean}) / {std}" if mean and std else "pixel / 255"
+    size = "x".join(map(str, cfg.dataset.size))
+    facts = {
+        "student": f"{name} ({cfg.student.name})",
+        "parameters": f"{sum(p.numel() for p in student.parameters()):,}",
+        "classes": ", ".join(f"{i} {label}" for i, label in enumerate(parts.classes)),
+        "teacher": f"{cfg.teacher.name} (`{cfg.teacher._target_}`)",
+        "dataset": f"{cfg.dataset.name}, {len(parts.stream)} sampled frames, digest {parts.stream.digest[:16]}",
+        "window": f"learn {cfg.window.learn}, test {cfg.window.test}, step {cfg.window.step} sampled frames",
+        "device": run.description["tags"]["odkd.device"],
+        "load": f"from {module} import {name}\n\nstudent = {name}({call})",
+        "input": f"images_BCHW, float32, RGB, {scale}; made for {size} pixels, works at any size.",
+    }
+    state = {key: tensor.contiguous().cpu() for key, tensor in student.state_dict().items()}
+    write_atomic(run.folder / "student.safetensors", save(state, metadata={"odkd.run": parts.key, **facts}))
+    write_card(run.folder, facts=facts, summary=summary)
+
+
+def write_overlay_video(parts: "Parts", run: "Run") -> None:
+    """overlay.mp4: frame, teacher, student and disagreement at every position that was evaluated."""
+    from odkd.report.overlay import write_overlay
+
+    logger.info("writing the overlay video")
+    write_overlay(
+        run.folder / "overlay.mp4",
+        frames=overlay_frames(parts, run),
+        classes=parts.classes,
+        palette=parts.palette,
+        frame_rate=OVERLAY_FRAMES_PER_SECOND,
+    )
+
+
+def overlay_frames(parts: "Parts", run: "Run") -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, str]]:
+    """Frame, teacher's labels, student's labels, caption; by position."""
+    predictions = LabelStore.open(run.folder / "predictions")
+    for record in run.records():
+        miou = record["metrics"]["test/miou"]
+        caption = (
+            f"iteration {record['iteration']}  {record['domain']}  mIoU {miou:.2f} against the teacher"
+            if miou is not None
+            else ""
+        )
+        for position in sorted(predictions.stored(record["iteration"])):
+            image_HWC = parts.frames.read([position])[0]
+            taught_HW = resize_nearest(parts.teacher_labels.read(position), image_HWC.shape[:2])
+            yield image_HWC, taught_HW, predictions.read(position), caption

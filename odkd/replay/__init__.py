@@ -1,0 +1,30 @@
+"""What the student learns from: replay memories keep positions of past frames and choose among them.
+
+A replay is any object with these members (see `fifo.py` for the plainest); one file and one YAML each.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+from torch import Tensor
+
+Scorer = Callable[[Sequence[int]], Tensor]  # positions -> loss of the current student on each, float [n]
+
+
+class Replay(Protocol):
+    """Keeps positions, never pictures or networks; random choices draw from a generator of its own."""
+
+    def select(self, num_positions: int, scorer: Scorer) -> list[int]:
+        """Positions to learn from now, in the order in which to learn: at most `num_positions`."""
+
+    def observe(self, fresh: Sequence[int], scorer: Scorer) -> None:
+        """Positions that have just gone by, oldest first, each seen once."""
+
+    def kept(self) -> Sequence[int]:
+        """Positions that a later `select` may return: these stay on the device."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that a later `select` depends on, as plain numbers, lists and tensors."""
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from `state_dict()`."""

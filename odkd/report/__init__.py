@@ -1,0 +1,77 @@
+"""Reports of a run, from its run folder: plots, overlay video, model card, the table printed at the end."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+Scores = dict[str, list[float]]  # name -> [against teacher, against ground truth]; NaN = undefined or unknown
+Line = dict[str, Any]  # one iteration, as results.read_run gives it
+
+GROUNDTRUTH = "_groundtruth"  # ends the name of a score against true labels; without it: against the teacher
+REFERENCES = ("against teacher", "against ground truth")
+SCORES = {"miou": "mIoU", "accuracy": "pixel accuracy", "miou_per_frame": "mIoU of a frame"}
+SCOPES = {
+    "final": "{}, all test windows as one",
+    "mean": "{}, mean over iterations",
+    "teacher": "{} of the teacher",
+}
+
+
+def values(lines: Sequence[Line], key: str) -> Array:
+    """Returns float64 [iterations] of one metric; NaN where it is null or missing."""
+    found = [line["metrics"].get(key) for line in lines]
+    return np.array([math.nan if value is None else value for value in found], dtype=np.float64)
+
+
+def final_scores(summary: Mapping[str, float | None]) -> tuple[Scores, Scores]:
+    """Sorts a run's summary into scores of the whole and IoU of each class; what is no score is left out.
+
+    >>> final_scores({"mean/miou_groundtruth": 0.5, "final/iou/road": 0.9, "num_iterations": 3})
+    ({'mIoU, mean over iterations': [nan, 0.5]}, {'road': [0.9, nan]})
+    """
+    whole: Scores = {}
+    classes: Scores = {}
+    for key, value in summary.items():
+        scope, _, score = key.partition("/")
+        score, _, class_name = score.partition("/")
+        name = SCORES.get(score.removesuffix(GROUNDTRUTH))
+        if class_name:
+            row = classes.setdefault(class_name, [math.nan, math.nan])
+        elif scope in SCOPES and name:
+            row = whole.setdefault(SCOPES[scope].format(name), [math.nan, math.nan])
+        else:
+            continue
+        row[score.endswith(GROUNDTRUTH)] = math.nan if value is None else value
+    return whole, classes
+
+
+def known_references(scores: Iterable[Sequence[float]]) -> list[int]:
+    """Returns which of the two references any score is known against: the columns of a table."""
+    known = {column for row in scores for column, value in enumerate(row) if not math.isnan(value)}
+    return sorted(known) or [0]
+
+
+def number(value: float) -> str:
+    """Four digits, as papers give; an undefined score is not 0."""
+    return "undefined" if math.isnan(value) else f"{value:.4f}"
+
+
+def mean_speeds(lines: Sequence[Line]) -> dict[str, float]:
+    """Returns frames per second of learning and evaluation of the run: all frames over all seconds."""
+    speeds = {}
+    for name, part in (("learning", "learn"), ("evaluation", "evaluate")):
+        seconds = values(lines, f"time/{part}_seconds")
+        frames = seconds * values(lines, f"time/{part}_frames_per_second")
+        known = np.isfinite(frames)
+        if seconds[known].sum() > 0:
+            speeds[name] = float(frames[known].sum() / seconds[known].sum())
+    return speeds
+
+
+def shorten(name: str, num_letters: int) -> str:
+    """Cuts what is too long for its place: shorten("pavement", 5) is "pave…"."""
+    return name if len(name) <= num_letters else name[: num_letters - 1] + "…"

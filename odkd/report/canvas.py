@@ -1,0 +1,167 @@
+"""What the plots of a run share: size, fonts, the strip that names the domains, the axis in minutes, saving.
+
+Figures are drawn without pyplot: it keeps global state, and many runs may share one process.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+
+from odkd.files import write_atomic
+from odkd.report import Array, Line, values
+
+if TYPE_CHECKING:
+    from matplotlib.artist import Artist
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Span = tuple[float, float, str]  # start, end (positions), domain
+
+# Light enough to print lines on, told apart in grey; hatched from the seventh domain on
+DOMAIN_COLOURS = ("#FFFFFF", "#D3DAE3", "#F6E7C4", "#BFD8CB", "#EAD5DF", "#C4C4C4")
+WIDTH_INCHES = 8.0
+DOTS_PER_INCH = 150
+LARGE_INCHES, LARGE_DOTS_PER_INCH = 12.0, 100  # figures of very many classes are larger than any page
+LETTER_INCHES = 0.068  # width of one letter of a domain's name, generously
+
+
+def new_figure(height_inches: float, title: str, width_inches: float = WIDTH_INCHES) -> Figure:
+    """Returns an empty figure that lays itself out."""
+    from matplotlib.figure import Figure
+
+    is_large = max(width_inches, height_inches) > LARGE_INCHES
+    dots_per_inch = LARGE_DOTS_PER_INCH if is_large else DOTS_PER_INCH
+    figure = Figure(figsize=(width_inches, height_inches), dpi=dots_per_inch, layout="constrained")
+    figure.suptitle(title, fontsize=11, fontweight="bold")
+    return figure
+
+
+def stream_figure(
+    lines: Sequence[Line], title: str, panels_inches: Sequence[float]
+) -> tuple[Figure, list[Axes], list[Artist]]:
+    """Returns a figure over the stream: on top a strip of domains with time in minutes, below it its panels.
+
+    The third result belongs into the figure's legend: domains whose names do not fit into the strip.
+    """
+    from matplotlib.ticker import MaxNLocator
+
+    heights = [0.2, *panels_inches]
+    figure = new_figure(sum(heights) + 1.5, title)
+    strip, *panels = figure.subplots(len(heights), 1, gridspec_kw={"height_ratios": heights}).tolist()
+    edges = position_edges(lines)
+    for axes in (strip, *panels):
+        axes.set_xlim(edges[0], edges[-1])
+        axes.tick_params(labelsize=8)
+        axes.xaxis.set_major_locator(MaxNLocator(9, integer=True))
+        if len(lines) == 1:
+            axes.set_xticks([lines[0]["position"]])
+    for panel in panels[:-1]:
+        panel.tick_params(labelbottom=False)
+    panels[-1].set_xlabel("position in the stream (sampled frames)", fontsize=9)
+    unnamed = _name_domains(strip, panels, domain_spans(lines))
+    _add_minutes(strip, lines)
+    return figure, panels, unnamed
+
+
+def add_legend(figure: Figure, handles: Sequence[Artist]) -> None:
+    """Puts one legend below everything, if there is something to explain."""
+    if handles:
+        style: dict[str, Any] = {"ncols": min(len(handles), 5), "fontsize": 9, "frameon": False}
+        figure.legend(handles=handles, loc="outside lower center", **style)
+
+
+def position_edges(lines: Sequence[Line]) -> Array:
+    """Returns float64 [iterations + 1]: borders halfway between the positions of neighbouring iterations."""
+    positions = np.array([line["position"] for line in lines], dtype=np.float64)
+    if len(positions) == 1:
+        return np.array([positions[0] - 0.5, positions[0] + 0.5])
+    halfway = (positions[1:] + positions[:-1]) / 2
+    return np.concatenate([[2 * positions[0] - halfway[0]], halfway, [2 * positions[-1] - halfway[-1]]])
+
+
+def domain_spans(lines: Sequence[Line]) -> list[Span]:
+    """Returns (start, end, domain) in sampled frames, neighbours of one domain merged.
+
+    A change of domain lies somewhere between two iterations; it is drawn halfway.
+    """
+    edges = position_edges(lines).tolist()
+    spans: list[Span] = []
+    for start, end, line in zip(edges[:-1], edges[1:], lines, strict=True):
+        domain = line.get("domain") or ""
+        merged = spans.pop()[0] if spans and spans[-1][2] == domain else start
+        spans.append((merged, end, domain))
+    return spans
+
+
+def save(figure: Figure, path: Path) -> Path:
+    """Writes the figure as PNG; a killed run leaves the old plot or the new one.
+
+    `figure.savefig` would draw everything twice, once for the layout: most of the time with 150 classes.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    canvas: Any = FigureCanvasAgg(figure)  # Any: its methods have no types
+    canvas.draw()
+    buffer = io.BytesIO()
+    pixels = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
+    pixels.save(buffer, format="png", dpi=(figure.dpi, figure.dpi))
+    write_atomic(path, buffer.getvalue())
+    return path
+
+
+def _name_domains(strip: Axes, panels: Sequence[Axes], spans: Sequence[Span]) -> list[Artist]:
+    """Shades the panels, names each span that is wide enough, returns what a legend must explain."""
+    from matplotlib.patches import Patch
+
+    strip.set_yticks([])
+    strip.set_xticks([])
+    strip.set_ylim(0, 1)
+    domains = list(dict.fromkeys(domain for _, _, domain in spans))
+    if domains == [""]:
+        strip.set_axis_off()
+        return []
+    inches_a_frame = (WIDTH_INCHES - 1.5) / (spans[-1][1] - spans[0][0])
+    handles, named = [], set()
+    for index, domain in enumerate(domains):
+        ranges = [(start, end - start) for start, end, other in spans if other == domain]
+        colour = DOMAIN_COLOURS[index % len(DOMAIN_COLOURS)]
+        hatch = "//" * (index // len(DOMAIN_COLOURS))
+        name = domain or "unknown"
+        strip.broken_barh(ranges, (0, 1), facecolor=colour, edgecolor="#666666", hatch=hatch, linewidth=0.6)
+        for panel in panels:
+            shade: dict[str, Any] = {"facecolor": colour, "alpha": 0.6, "linewidth": 0, "zorder": 0}
+            panel.broken_barh(ranges, (0, 1), transform=panel.get_xaxis_transform(), **shade)
+        for start, width in ranges:
+            if width * inches_a_frame > LETTER_INCHES * (len(name) + 1):
+                strip.text(start + width / 2, 0.46, name, ha="center", va="center", fontsize=8)
+                named.add(domain)
+        handles.append(Patch(facecolor=colour, edgecolor="#666666", hatch=hatch, linewidth=0.6, label=name))
+    return [] if named == set(domains) else list(handles)
+
+
+def _add_minutes(strip: Axes, lines: Sequence[Line]) -> None:
+    """Puts the time in the stream on top of the strip where the run knows it and it advances."""
+    from matplotlib.ticker import MaxNLocator
+
+    minutes = values(lines, "stream/seconds") / 60
+    known = np.isfinite(minutes)
+    positions = np.array([line["position"] for line in lines], dtype=np.float64)[known]
+    minutes = minutes[known]
+    if not len(minutes) or np.any(np.diff(minutes) <= 0):
+        return
+    ticks = minutes
+    if len(minutes) > 1:
+        ticks = np.asarray(MaxNLocator(8).tick_values(minutes[0], minutes[-1]))
+        ticks = ticks[(ticks >= minutes[0]) & (ticks <= minutes[-1])]
+    strip.set_axis_on()
+    labels = [f"{round(tick, 2):g}" for tick in ticks]
+    strip.set_xticks(np.interp(ticks, minutes, positions), labels, fontsize=8)
+    strip.xaxis.tick_top()
+    strip.xaxis.set_label_position("top")
+    strip.set_xlabel("time in the stream (minutes)", fontsize=9)

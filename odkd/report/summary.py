@@ -1,0 +1,100 @@
+"""The table printed when a run ends: final scores, each with its reference, speed, where everything is."""
+
+from __future__ import annotations
+
+import json
+import math
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from odkd.report import REFERENCES, final_scores, known_references, mean_speeds, number, shorten
+from odkd.results import Run, read_run
+
+MAX_CLASSES = 40  # rows of the table; of more classes, the best and the worst half of it
+PLACES = {
+    "overlay video": "overlay.mp4",
+    "plots": "plots",
+    "numbers": "results.csv",
+    "student": "student.safetensors",
+    "model card": "MODEL_CARD.md",
+    "what went wrong": "error.txt",
+}
+
+
+def summary_table(run_folder: Path) -> str:
+    """Returns the text for a terminal; also of a run that is unfinished or has failed.
+
+    Raises:
+        ValueError: `run_folder` is no run folder.
+    """
+    run = read_run(run_folder)
+    whole, classes = final_scores(run.summary)
+    parts = [_head(run)]
+    if whole:
+        parts.append(score_table("score (0 to 1)", whole))
+    if classes:
+        parts += _class_tables(classes)
+    if not run.summary:
+        parts.append(f"No final scores: the run is {run.status}. The same command continues it.")
+    speeds = {f"{name} (frames per second)": f"{speed:.4g}" for name, speed in mean_speeds(run.metrics).items()}
+    parts += [_pairs(pairs) for pairs in (speeds, _places(run_folder)) if pairs]
+    return "\n\n".join(parts)
+
+
+def score_table(title: str, scores: Mapping[str, Sequence[float]]) -> str:
+    """Returns aligned rows of scores under their references, those that any score is known against.
+
+    >>> print(score_table("IoU", {"sky": [0.91, math.nan], "rare class": [math.nan, math.nan]}))
+    IoU         against teacher
+    sky                  0.9100
+    rare class        undefined
+    """
+    columns = known_references(scores.values())
+    width = max(map(len, (title, *scores)))
+    lines = ["  ".join([title.ljust(width), *(REFERENCES[column] for column in columns)])]
+    for name, row in scores.items():
+        cells = [number(row[column]).rjust(len(REFERENCES[column])) for column in columns]
+        lines.append("  ".join([name.ljust(width), *cells]))
+    return "\n".join(lines)
+
+
+def _head(run: Run) -> str:
+    counted = {"num_iterations": "iterations", "num_labelled": "frames labelled"}
+    counts = [f"{run.summary[key]:.0f} {name}" for key, name in counted.items() if run.summary.get(key) is not None]
+    return f"{run.name}: " + ", ".join([f"stage {run.stage}", run.status, *counts])
+
+
+def _class_tables(classes: Mapping[str, Sequence[float]]) -> list[str]:
+    """Returns one table in the dataset's order, or of very many classes the best and the worst."""
+    rows = {shorten(name, 40): row for name, row in classes.items()}
+    if len(rows) <= MAX_CLASSES:
+        return [score_table("IoU of class", rows)]
+    column = known_references(rows.values())[0]
+    defined = [name for name, row in rows.items() if not math.isnan(row[column])]
+    ranked = sorted(defined, key=lambda name: rows[name][column], reverse=True)
+    half = MAX_CLASSES // 2
+    parts = {"best": ranked[:half], "worst": ranked[half:][-half:]}
+    titled = {f"IoU of class, {part} {len(names)} of {len(rows)}": names for part, names in parts.items() if names}
+    return [score_table(title, {name: rows[name] for name in names}) for title, names in titled.items()]
+
+
+def _places(run_folder: Path) -> dict[str, str]:
+    """Returns what there is to open, and the commands that show it, ready to be pasted."""
+    places = {"results folder": _path(run_folder)}
+    places |= {name: _path(run_folder / file) for name, file in PLACES.items() if (run_folder / file).exists()}
+    if (run_folder / "mlflow.json").is_file():
+        uri = json.loads((run_folder / "mlflow.json").read_text())["tracking_uri"]
+        command = f"mlflow ui --backend-store-uri {shlex.quote(uri)}"
+        places["dashboard"] = uri if uri.startswith("http") else f"make dashboard   (or: {command})"
+    return places
+
+
+def _path(path: Path) -> str:
+    path, here = path.resolve(), Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)
+
+
+def _pairs(pairs: Mapping[str, str]) -> str:
+    width = max(map(len, pairs))
+    return "\n".join(f"{name.ljust(width)}  {value}" for name, value in pairs.items())

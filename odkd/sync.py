@@ -1,0 +1,147 @@
+"""When MLflow is brought up to date: in the background of a run (`Follower`) and by command (`odkd-sync`)."""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import json
+import logging
+import re
+import shlex
+import threading
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from odkd.files import write_json
+from odkd.tracking import sync, without_password
+
+logger = logging.getLogger(__name__)
+
+
+class Follower:
+    """A background thread that syncs a run folder every `seconds`.
+
+    It never raises into the loop and never makes it wait: without MLflow, training goes on, and `error`
+    holds the last failure (None after a pass that went well).
+    """
+
+    def __init__(self, run_folder: Path, *, uri: str, experiment: str, seconds: float) -> None:
+        self.error: Exception | None = None
+        self._run_folder = run_folder
+        self._uri = uri
+        self._sync = functools.partial(sync, run_folder, uri=uri, experiment=experiment)
+        self._seconds = seconds
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._follow, name="odkd-follower", daemon=True)
+
+    def start(self) -> None:
+        """Begin to follow; returns at once."""
+        self._thread.start()
+
+    def close(self, timeout_seconds: float) -> bool:
+        """Sync a last time, with files and status: run.json must say by now how the run ended.
+
+        Returns False after `timeout_seconds` or a failure, with a logged message that says how to go on; a
+        pass still under way is left to the thread, which does not keep the process alive.
+        """
+        self._closing.set()
+        self._thread.join(timeout_seconds)
+        if not self._thread.is_alive() and self.error is None:
+            return True
+        reason = f"no answer in {timeout_seconds:g} s" if self._thread.is_alive() else brief(self.error)
+        logger.warning(
+            "MLflow at %s has not received everything: %s. Nothing is lost: send it with  odkd-sync %s",
+            without_password(self._uri),
+            reason,
+            shlex.quote(str(self._run_folder)),
+        )
+        return False
+
+    def _follow(self) -> None:
+        self._pass(is_last=False)
+        while not self._closing.wait(self._seconds):
+            self._pass(is_last=False)
+        self._pass(is_last=True)
+
+    def _pass(self, *, is_last: bool) -> None:
+        was_reached = self.error is None
+        try:
+            self._sync(artifacts=is_last)
+            self.error = None
+        except Exception as error:  # tracking must not end a training; close() reports what is left
+            self.error = error
+            if was_reached and not is_last:
+                logger.warning("MLflow at %s: %s; the run goes on", without_password(self._uri), brief(error))
+
+
+def brief(error: BaseException | None) -> str:
+    """The one line of an error that a user can act on; MLflow wraps it three times."""
+    cause = re.search(r"\[Errno -?\d+\] ([^\"')]+)", str(error))
+    return cause.group(1) if cause else (str(error).strip() or repr(error)).splitlines()[0][:300]
+
+
+def main() -> None:
+    """Console script `odkd-sync`: send run folders to MLflow, also those whose process is gone."""
+    parser = argparse.ArgumentParser(
+        prog="odkd-sync",
+        description="Send to MLflow what it does not have yet of each run folder.",
+    )
+    parser.add_argument("run_folder", type=Path, nargs="*", help="default: all under outputs/runs")
+    parser.add_argument("--uri", help="MLflow's tracking URI (default: where the run was to be logged)")
+    parser.add_argument("--experiment", help="MLflow's experiment (default: where the run was to be logged)")
+    args = parser.parse_args()
+    folders = args.run_folder or sorted(path.parent for path in Path("outputs/runs").glob("*/run.json"))
+    if not folders:
+        parser.exit(0, "no runs under outputs/runs; name run folders, or go to where odkd was run\n")
+    unreached: set[str] = set()
+    num_failed = 0
+    for folder in folders:
+        uri, experiment = _destination(folder, args.uri, args.experiment)
+        where = without_password(uri)
+        try:
+            if uri in unreached:
+                raise ConnectionError("not tried again")
+            mark_if_killed(folder)
+            num_sent = sync(folder, uri=uri, experiment=experiment, artifacts=True)
+            print(f"{folder}: {num_sent} iterations sent to {where}")
+        except ValueError as error:
+            print(f"{folder}: not sent: {error}")
+            num_failed += 1
+        except Timeout:
+            print(f"{folder}: not sent: another process is sending it")
+            num_failed += 1
+        except Exception as error:
+            print(f"{folder}: not sent: MLflow at {where}: {brief(error)}")
+            unreached.add(uri)
+            num_failed += 1
+    for uri in sorted(unreached):
+        print(f"Start the MLflow server at {without_password(uri)} or name another with --uri, then come again.")
+    raise SystemExit(1 if num_failed else 0)
+
+
+def _destination(folder: Path, uri: str | None, experiment: str | None) -> tuple[str, str]:
+    """What is asked for, else what the run has noted, else the default of conf/tracking."""
+    path = folder / "mlflow.json"
+    noted = json.loads(path.read_text()) if path.is_file() else {}
+    default = f"sqlite:///{Path('outputs/mlflow.db').absolute()}"
+    return uri or noted.get("tracking_uri", default), experiment or noted.get("experiment", "odkd")
+
+
+def mark_if_killed(run_folder: Path) -> bool:
+    """Write status "killed" into run.json if it says "running" and no process holds the run's lock."""
+    path = run_folder / "run.json"
+    if not path.is_file() or json.loads(path.read_text())["status"] != "running":
+        return False
+    try:
+        with FileLock(run_folder / "run.lock", timeout=0):
+            record = json.loads(path.read_text())  # it may have ended since
+            if record["status"] == "running":
+                write_json(path, record | {"status": "killed"})
+            return bool(record["status"] == "running")
+    except Timeout:
+        return False
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,93 @@
+"""Any architecture of segmentation-models-pytorch, with weights from a local checkpoint."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812
+
+from odkd.learn import autocast
+from odkd.teachers import SampledFrames
+
+DIVISOR = 32  # encoders halve five times
+
+
+class CheckpointTeacher:
+    """A network saved as a dict: `state_dict`, and where known `arch`, `encoder_name`, `classes`, `mean`, `std`.
+
+    Pictures are padded to multiples of 32 at the bottom and right, by reflection, and logits cropped back.
+
+    Args:
+        checkpoint: file that loads with `weights_only=True`.
+        arch, encoder_name, num_classes, mean, std: for checkpoints that do not say; mean and std of RGB in 0..1.
+
+    Raises:
+        ValueError: no such file, a file that is no such dict, or one that does not fit the architecture.
+    """
+
+    needs_images = True
+
+    def __init__(
+        self,
+        checkpoint: str,
+        *,
+        device: torch.device,
+        precision: str = "float32",
+        arch: str | None = None,
+        encoder_name: str | None = None,
+        num_classes: int | None = None,
+        mean: list[float] | None = None,
+        std: list[float] | None = None,
+    ) -> None:
+        import segmentation_models_pytorch as smp
+
+        content = _load(Path(checkpoint))
+        arch = arch or content.get("arch")
+        encoder_name = encoder_name or content.get("encoder_name")
+        num_classes = num_classes or _count(content.get("classes"))
+        if not (arch and encoder_name and num_classes):
+            raise ValueError(
+                f"{checkpoint} does not say its architecture: set teacher.arch, .encoder_name and .num_classes"
+            )
+        self.num_classes = num_classes
+        self._device, self._precision = device, precision
+        mean, std = mean or content.get("mean"), std or content.get("std")
+        if mean is None or std is None:
+            raise ValueError(
+                f"{checkpoint} does not say its normalization: set teacher.mean and teacher.std (RGB in 0..1)"
+            )
+        self._mean, self._std = (torch.tensor(list(v), device=device).view(1, 3, 1, 1) for v in (mean, std))
+        network = smp.create_model(arch, encoder_name=encoder_name, encoder_weights=None, classes=num_classes)
+        try:
+            network.load_state_dict(content["state_dict"])
+        except RuntimeError as error:
+            raise ValueError(f"{checkpoint} does not fit {arch} with {encoder_name}: {str(error)[:500]}") from error
+        self._network = network.to(device).eval()
+
+    def label(self, frames: SampledFrames) -> np.ndarray:
+        assert frames.images_BHWC is not None
+        images_BCHW = torch.from_numpy(frames.images_BHWC).to(self._device).permute(0, 3, 1, 2).float().div_(255)
+        images_BCHW = (images_BCHW - self._mean) / self._std
+        height, width = images_BCHW.shape[2:]
+        padded = F.pad(images_BCHW, (0, -width % DIVISOR, 0, -height % DIVISOR), mode="reflect")
+        with torch.inference_mode(), autocast(self._device, self._precision):
+            logits_BKHW = self._network(padded)[:, :, :height, :width]
+        labels_BHW: np.ndarray = logits_BKHW.max(1).indices.to(torch.uint8).cpu().numpy()
+        return labels_BHW
+
+
+def _load(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise ValueError(f"no teacher checkpoint {path}: set teacher.checkpoint to a file")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise ValueError(f"{path} is no checkpoint that loads safely (weights_only=True): {error}") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} holds a {type(content).__name__}; expected a dict with a state_dict")
+    return content if "state_dict" in content else {"state_dict": content}
+
+
+def _count(classes: Any) -> int | None:
+    return classes if isinstance(classes, int) or classes is None else len(classes)

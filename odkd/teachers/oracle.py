@@ -1,0 +1,93 @@
+"""A teacher whose quality is a parameter: the dataset's ground truth, made worse on purpose, always the same way."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from odkd.metrics import IGNORE
+from odkd.teachers import SampledFrames
+
+JITTER_CELL = 16  # pixels between the anchors of the displacement field
+
+
+class Oracle:
+    """Ground truth with errors. Each frame draws from a generator of its own (seed, video, frame number).
+
+    Args:
+        classes: names of the dataset's classes.
+        label_noise: share of pixels that get a class drawn at random.
+        boundary_jitter_pixels: how far outlines are displaced, at most, by a smooth random field.
+        confusion: {class: {other: probability}}; with that probability a frame shows the class as the other.
+        seed: of the errors.
+
+    Raises:
+        ValueError: an unknown class, or a probability outside 0..1.
+    """
+
+    needs_images = False
+    num_classes = None
+
+    def __init__(
+        self,
+        classes: Sequence[str],
+        *,
+        label_noise: float = 0.0,
+        boundary_jitter_pixels: float = 0.0,
+        confusion: Mapping[str, Mapping[str, float]] | None = None,
+        seed: int = 0,
+    ) -> None:
+        self._classes, self._noise, self._jitter, self._seed = list(classes), label_noise, boundary_jitter_pixels, seed
+        self._confusion = {name: dict(others) for name, others in (confusion or {}).items()}
+        names = {name for pair in self._confusion.items() for name in (pair[0], *pair[1])}
+        if unknown := sorted(names - set(self._classes)):
+            raise ValueError(f"teacher.confusion names {unknown}; the dataset's classes are {self._classes}")
+        shares = [label_noise, *(sum(others.values()) for others in self._confusion.values())]
+        if not all(0 <= share <= 1 for share in shares):
+            raise ValueError("teacher.label_noise and each sum of teacher.confusion probabilities must be in 0..1")
+
+    def label(self, frames: SampledFrames) -> np.ndarray:
+        if frames.groundtruth is None:
+            raise ValueError(
+                "teacher=oracle needs a dataset with ground truth; choose another teacher for this dataset"
+            )
+        return np.stack(
+            [self._worsen(frames.groundtruth(i), frames.video_digest, n) for i, n in enumerate(frames.frame_numbers)]
+        )
+
+    def _worsen(self, label_HW: np.ndarray, video_digest: str, frame_number: int) -> np.ndarray:
+        name = f"oracle/{self._seed}/{video_digest}/{frame_number}".encode()
+        generator = np.random.default_rng(list(hashlib.sha256(name).digest()))
+        worse_HW = label_HW.copy()
+        for seen, others in self._confusion.items():
+            draw = generator.random()
+            for other, probability in others.items():
+                if 0 <= draw < probability:
+                    worse_HW[label_HW == self._classes.index(seen)] = self._classes.index(other)
+                draw -= probability
+        if self._jitter > 0:
+            worse_HW = _displace(worse_HW, self._jitter, generator)
+        if self._noise > 0:
+            is_hit = (generator.random(label_HW.shape) < self._noise) & (worse_HW != IGNORE)
+            worse_HW[is_hit] = generator.integers(len(self._classes), size=int(is_hit.sum()), dtype=np.uint8)
+        return worse_HW
+
+
+def _displace(label_HW: np.ndarray, pixels: float, generator: np.random.Generator) -> np.ndarray:
+    """Read each pixel's label from up to `pixels` away, neighbours from almost the same offset."""
+    height, width = label_HW.shape
+    grid = (2, height // JITTER_CELL + 2, width // JITTER_CELL + 2)
+    anchors = generator.uniform(-pixels, pixels, grid)
+    rows, columns = np.arange(height) / JITTER_CELL, np.arange(width) / JITTER_CELL
+    top, left = rows.astype(np.int64), columns.astype(np.int64)
+    down, right = (rows - top)[:, None], (columns - left)[None, :]
+    field = (
+        anchors[:, top][:, :, left] * (1 - down) * (1 - right)
+        + anchors[:, top + 1][:, :, left] * down * (1 - right)
+        + anchors[:, top][:, :, left + 1] * (1 - down) * right
+        + anchors[:, top + 1][:, :, left + 1] * down * right
+    )
+    from_rows = np.clip(np.rint(np.arange(height)[:, None] + field[0]), 0, height - 1).astype(np.int64)
+    from_columns = np.clip(np.rint(np.arange(width)[None, :] + field[1]), 0, width - 1).astype(np.int64)
+    displaced_HW: np.ndarray = label_HW[from_rows, from_columns]
+    return displaced_HW

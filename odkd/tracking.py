@@ -1,0 +1,248 @@
+"""The only writer to MLflow: repeats what a run folder says, as often as needed, without saying it twice.
+
+The run folder is the truth and MLflow a copy of it, so one pass of `sync` may be killed at any instant and
+done again. Two things make that harmless. A row (key, step, timestamp, value) is made from the folder alone:
+sent a second time it is the identical row, which MLflow's store drops. And the tag `odkd.synced_iteration`,
+written after an iteration's rows, says where to go on, so that little is sent a second time.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import logging
+import math
+import os
+import posixpath
+import re
+import sys
+import warnings
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock
+
+from odkd.files import write_json
+from odkd.results import Run, read_run
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Metric
+    from mlflow.entities import Run as MlflowRun
+
+STATUSES = {"running": "RUNNING", "finished": "FINISHED", "failed": "FAILED", "killed": "KILLED"}
+ARTIFACTS = ["config.yaml", "metrics.jsonl", "summary.json", "results.csv", "MODEL_CARD.md", "error.txt"]
+ARTIFACTS += ["student.safetensors", "overlay.mp4", "plots/*"]
+METRICS_PER_BATCH = 1000  # MLflow's limit
+PARAMS_PER_BATCH = 50  # MLflow's limits: 100, and 1 MB a request
+PARAM_CHARACTERS, TAG_CHARACTERS, KEY_CHARACTERS = 6000, 8000, 250  # MLflow's limits
+LOCK_SECONDS = 60.0
+
+
+def sync(run_folder: Path, *, uri: str, experiment: str, artifacts: bool) -> int:
+    """Bring MLflow up to date with a run folder: one pass, to be repeated at will.
+
+    Creates the run or finds it again, then sends params, tags, every published iteration that MLflow lacks,
+    and once the run has ended its summary, its files (if `artifacts`) and its status.
+    Returns the number of iterations sent.
+
+    Raises:
+        ValueError: this is no run folder, or its run or experiment was deleted in MLflow.
+        filelock.Timeout: another process has been sending this folder for a minute.
+        Exception: whatever MLflow raises when it is not reached; nothing is lost, call again.
+    """
+    with FileLock(run_folder / "mlflow.lock", timeout=LOCK_SECONDS):
+        run = read_run(run_folder)
+        known_run_id = _known_run_id(run_folder, uri, experiment)
+        client = _connect(uri)
+        mlflow_run = _open_run(client, run, uri, experiment, known_run_id)
+        _send_params_and_tags(client, run, mlflow_run)
+        num_sent = _send_iterations(client, run, mlflow_run)
+        try:
+            if run.status != "running":
+                _send_summary(client, run, mlflow_run)
+            if run.status != "running" and artifacts:
+                _send_artifacts(client, run, mlflow_run)
+        finally:  # a full or forbidden artifact store is no reason to leave the run "RUNNING"
+            _send_status(client, run, mlflow_run)
+        return num_sent
+
+
+def without_password(uri: str) -> str:
+    """The URI without user and password, fit to be stored and shown."""
+    return re.sub(r"//[^/@]*@", "//", uri)
+
+
+def _connect(uri: str) -> MlflowClient:
+    """A client for `uri` that keeps quiet and gives up soon; touches no global tracking URI."""
+    mlflow = _import_mlflow()
+    warnings.filterwarnings("ignore", module=r"(mlflow|alembic|sqlalchemy)\b")  # not the user's to mend
+    first_use: AbstractContextManager[Any] = nullcontext()
+    if uri.startswith("sqlite:///"):
+        database = Path(uri.removeprefix("sqlite:///"))
+        database.parent.mkdir(parents=True, exist_ok=True)
+        first_use = FileLock(f"{database}.lock", timeout=LOCK_SECONDS)
+    with first_use:  # a new database gets its tables here, from one of the processes that open it at once
+        client: MlflowClient = mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
+    return client
+
+
+@functools.cache
+def _import_mlflow() -> Any:
+    """Import mlflow with its telemetry off, its chatter silenced, and patient for a minute at most.
+
+    Only mlflow's own defaults change: what the user has set in the environment wins, and the environment
+    is left as it was.
+    """
+    silence = "mlflow" not in sys.modules and "MLFLOW_DISABLE_TELEMETRY" not in os.environ
+    if silence:
+        os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"  # looked at while it is imported
+    try:
+        import mlflow
+        from mlflow import environment_variables as settings
+    finally:
+        if silence:
+            del os.environ["MLFLOW_DISABLE_TELEMETRY"]
+    settings.MLFLOW_HTTP_REQUEST_MAX_RETRIES.default = 0  # we come again; a create_run sent twice makes two
+    settings.MLFLOW_HTTP_REQUEST_TIMEOUT.default = 60  # seconds; an upload's answer takes a while
+    settings.MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT.default = True
+    if not settings.MLFLOW_LOGGING_LEVEL.defined:
+        logging.getLogger("mlflow").setLevel(logging.ERROR)
+        logging.getLogger("alembic").setLevel(logging.ERROR)
+    return mlflow
+
+
+def _known_run_id(run_folder: Path, uri: str, experiment: str) -> str | None:
+    """The id in mlflow.json, if it is one for this place; if not, note the place there for `odkd-sync`."""
+    place = {"tracking_uri": without_password(uri), "experiment": experiment}
+    path = run_folder / "mlflow.json"
+    known: dict[str, str | None] = json.loads(path.read_text()) if path.is_file() else {}
+    if not place.items() <= known.items():
+        known = place | {"experiment_id": None, "run_id": None}
+        write_json(path, known)
+    return known["run_id"]
+
+
+def _open_run(client: MlflowClient, run: Run, uri: str, experiment: str, known: str | None) -> MlflowRun:
+    """The MLflow run of this folder: the known one, else one of the same key and birth, else a new one."""
+    from mlflow.exceptions import MlflowException
+
+    identity = {"odkd.run_key": run.key, "odkd.created": run.created.isoformat()}
+    path = run.folder / "mlflow.json"
+    if known is not None:
+        try:
+            found = client.get_run(known)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+        else:
+            if found.info.lifecycle_stage == "deleted":
+                raise ValueError(f"deleted in MLflow; restore it there, or remove {path} to log it anew")
+            if identity.items() <= found.data.tags.items():  # else the run was started over since
+                return found
+    experiment_id = _open_experiment(client, run, uri, experiment)
+    query = " and ".join(f"tags.`{key}` = '{value}'" for key, value in identity.items())
+    matches = client.search_runs([experiment_id], filter_string=query)
+    opened = matches[0] if matches else client.create_run(experiment_id, run.milliseconds({}), identity, run.name)
+    ids = {"experiment_id": experiment_id, "run_id": opened.info.run_id}
+    write_json(path, {"tracking_uri": without_password(uri), "experiment": experiment} | ids)
+    return opened
+
+
+def _open_experiment(client: MlflowClient, run: Run, uri: str, experiment: str) -> str:
+    from mlflow.exceptions import MlflowException
+
+    found = client.get_experiment_by_name(experiment)
+    if found is None:
+        # A server knows where its artifacts go; a database would put them below the current folder.
+        folder = run.folder.resolve().parents[1] / "mlartifacts"
+        try:
+            return client.create_experiment(experiment, None if uri.startswith("http") else folder.as_uri())
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+        return _open_experiment(client, run, uri, experiment)  # another process was first
+    if found.lifecycle_stage == "deleted":
+        raise ValueError(f"tracking.experiment={experiment} was deleted in MLflow; restore it or use another")
+    return str(found.experiment_id)
+
+
+def _send_params_and_tags(client: MlflowClient, run: Run, mlflow_run: MlflowRun) -> None:
+    from mlflow.entities import Param, RunTag
+
+    known = mlflow_run.data.params
+    params = {_key(key): str(value)[:PARAM_CHARACTERS] for key, value in run.params.items()}
+    tags = {"odkd.stage": run.stage, "odkd.run_folder": str(run.folder.resolve())} | run.tags
+    changed = [key for key, value in params.items() if known.get(key, value) != value]
+    if changed:  # MLflow's params cannot change; a resumed run may be on another device
+        tags["odkd.changed_params"] = "\n".join(f"{key}: {known[key]} -> {params[key]}" for key in changed)
+    tags = {_key(key): str(value)[:TAG_CHARACTERS] for key, value in tags.items()}
+    new_params = [Param(key, value) for key, value in params.items() if key not in known]
+    new_tags = [RunTag(key, value) for key, value in tags.items() if mlflow_run.data.tags.get(key) != value]
+    for first in range(0, max(len(new_params), len(new_tags)), PARAMS_PER_BATCH):
+        part = slice(first, first + PARAMS_PER_BATCH)
+        client.log_batch(mlflow_run.info.run_id, params=new_params[part], tags=new_tags[part])
+
+
+def _send_iterations(client: MlflowClient, run: Run, mlflow_run: MlflowRun) -> int:
+    """Whole iterations in order, as many in a batch as fit; the tag says how far we are.
+
+    The tag is a request of its own, made when the rows are known to be there: MLflow's client cuts a batch of
+    1000 rows and a tag in two, and sends the tag with the first.
+    """
+    last_known = int(mlflow_run.data.tags.get("odkd.synced_iteration", -1))
+    missing = [line for line in run.metrics if line["iteration"] > last_known]
+    batch: list[Metric] = []
+    for index, line in enumerate(missing):
+        batch += _rows(line["metrics"], line["iteration"], run.milliseconds(line))
+        num_next = len(missing[index + 1]["metrics"]) if index + 1 < len(missing) else math.inf
+        if len(batch) + num_next > METRICS_PER_BATCH:
+            _send_rows(client, mlflow_run, batch)
+            client.set_tag(mlflow_run.info.run_id, "odkd.synced_iteration", line["iteration"])
+            batch = []
+    return len(missing)
+
+
+def _send_rows(client: MlflowClient, mlflow_run: MlflowRun, rows: list[Metric]) -> None:
+    for first in range(0, len(rows), METRICS_PER_BATCH):  # more than one only for very many classes
+        client.log_batch(mlflow_run.info.run_id, metrics=rows[first : first + METRICS_PER_BATCH])
+
+
+def _send_summary(client: MlflowClient, run: Run, mlflow_run: MlflowRun) -> None:
+    new = {key: value for key, value in run.summary.items() if _key(key) not in mlflow_run.data.metrics}
+    _send_rows(client, mlflow_run, _rows(new, 0, run.last_milliseconds))
+
+
+def _send_artifacts(client: MlflowClient, run: Run, mlflow_run: MlflowRun) -> None:
+    """Upload what is not there yet; a file of another size was cut off, or has grown since."""
+    run_id = mlflow_run.info.run_id
+    files = client.list_artifacts(run_id) + client.list_artifacts(run_id, "plots")
+    sizes = {file.path: file.file_size for file in files}
+    for path in sorted(path for pattern in ARTIFACTS for path in run.folder.glob(pattern)):
+        name = path.relative_to(run.folder)
+        if sizes.get(name.as_posix()) != path.stat().st_size:
+            client.log_artifact(run_id, str(path), None if name.parent == Path() else name.parent.as_posix())
+
+
+def _send_status(client: MlflowClient, run: Run, mlflow_run: MlflowRun) -> None:
+    status = STATUSES[run.status]
+    if mlflow_run.info.status == status:
+        return
+    if run.status == "running":
+        client.update_run(mlflow_run.info.run_id, status=status)
+    else:
+        client.set_terminated(mlflow_run.info.run_id, status=status, end_time=run.last_milliseconds)
+
+
+def _rows(metrics: Mapping[str, float | None], step: int, timestamp: int) -> list[Metric]:
+    from mlflow.entities import Metric
+
+    values = {_key(key): math.nan if value is None else float(value) for key, value in metrics.items()}
+    return [Metric(key, value, timestamp, step) for key, value in values.items() if math.isfinite(value)]
+
+
+def _key(key: str) -> str:
+    """A key that MLflow accepts: class names may hold anything."""
+    return posixpath.normpath(re.sub(r"[^\w.\- :/]", "_", key))[:KEY_CHARACTERS]

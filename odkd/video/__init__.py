@@ -1,0 +1,1 @@
+"""Video files to sampled frames: index, decode, stream, frame store. Nothing else touches a video."""

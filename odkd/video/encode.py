@@ -1,0 +1,96 @@
+"""Pictures to an H.264 file that every browser plays and that has its name only when it is whole."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+
+import av
+import numpy as np
+from av.video.reformatter import ColorRange, Colorspace
+
+NUM_THREADS = 2  # fixed, because x264's output depends on it and must not depend on the machine
+
+
+class VideoWriter:
+    """Write RGB pictures as yuv420p H.264 in an mp4 whose index comes first: it plays while it loads.
+
+    Use as a context manager, one writer a path. Pictures are collected in ``NAME.part`` next to the path,
+    which takes the final name when the block ends well and is removed when it ends in an exception; a killed
+    process leaves the ``.part`` file, and the next writer of the same path overwrites it. H.264 4:2:0 needs
+    even sizes: an odd width or height is padded by repeating its last column or row.
+
+    Raises:
+        ValueError: on an impossible size or frame rate, a picture of another shape or type, or no picture.
+        RuntimeError: if this build of PyAV has no libx264.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        width: int,
+        height: int,
+        frame_rate: float,
+        crf: int = 18,
+        keyframe_interval: int = 25,
+    ) -> None:
+        if width < 1 or height < 1 or not 0 < frame_rate < 1000:
+            raise ValueError(
+                f"cannot write a video of {width}x{height} pixels at {frame_rate} frames a second: "
+                "width and height must be at least 1, the frame rate above 0 and below 1000"
+            )
+        if "libx264" not in av.codecs_available:
+            raise RuntimeError("this build of PyAV has no libx264 encoder; install the wheel: pip install av")
+        self.path = path
+        self._shape = (height, width, 3)
+        self._is_empty = True
+        self._padding = ((0, height % 2), (0, width % 2), (0, 0))
+        self._partial = path.with_name(path.name + ".part")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._container = av.open(str(self._partial), "w", format="mp4", options={"movflags": "faststart"})
+        rate = Fraction(frame_rate).limit_denominator(100_000)
+        self._stream = self._container.add_stream("libx264", rate=rate)
+        self._stream.width, self._stream.height = width + width % 2, height + height % 2
+        self._stream.pix_fmt = "yuv420p"
+        # mbtree off: with it and B-frames, libx264 gives other bytes for the same pictures from run to run.
+        self._stream.options = {"crf": str(crf), "preset": "veryfast", "x264-params": "mbtree=0"}
+        context = self._stream.codec_context
+        context.gop_size = keyframe_interval
+        context.thread_count = NUM_THREADS
+        # Some players guess untagged colours from the size; the tag says what the conversion below does.
+        context.colorspace, context.color_range = Colorspace.ITU601, ColorRange.MPEG
+
+    def write(self, image_HWC: np.ndarray) -> None:
+        """Append one picture: uint8 RGB of the writer's height and width."""
+        if image_HWC.shape != self._shape or image_HWC.dtype != np.uint8:
+            raise ValueError(
+                f"{self.path.name}: got a picture of shape {image_HWC.shape} and type {image_HWC.dtype}, "
+                f"expected {self._shape} and uint8"
+            )
+        padded = np.ascontiguousarray(np.pad(image_HWC, self._padding, mode="edge"))
+        frame = av.VideoFrame.from_ndarray(padded, format="rgb24")
+        self._is_empty = False
+        yuv = frame.reformat(format="yuv420p", dst_colorspace=Colorspace.ITU601, dst_color_range=ColorRange.MPEG)
+        self._container.mux(self._stream.encode(yuv))
+
+    def __enter__(self) -> VideoWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        finished = False
+        try:
+            if kind is None and self._is_empty:
+                raise ValueError(f"{self.path.name}: a video needs at least one picture, but no picture was written")
+            if kind is None:
+                self._container.mux(self._stream.encode(None))
+                self._container.close()
+                self._partial.replace(self.path)
+                finished = True
+        finally:
+            if not finished:
+                self._container.close()
+                self._partial.unlink(missing_ok=True)

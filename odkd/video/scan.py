@@ -1,0 +1,148 @@
+"""One pass over a video file's packets: what is really in it, as opposed to what its header says."""
+
+from __future__ import annotations  # Packet[VideoStream] exists in PyAV's type stubs alone
+
+import itertools
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+
+NUM_CHECKED = 48  # pictures decoded to see whether timestamps are in order
+MAX_REORDER = 16  # H.264 and HEVC show a picture at most so many pictures later than they decode it
+MAX_BLOCK_HEADER = 256  # bytes; between two packets Matroska writes 6 to 50
+
+
+@dataclass
+class _Packets:
+    """What a file holds, in decoding order."""
+
+    pts: list[int] = field(default_factory=list)
+    keys: list[int] = field(default_factory=list)  # pts of the keyframes
+    holes: list[int] = field(default_factory=list)  # indices into `pts` of packets before which data was lost
+    shown: list[int] = field(default_factory=list)  # pts of the first pictures, as they come out
+    shape: tuple[int, int, int] | None = None  # of the first picture: width, height, rotation
+    num_packets: int = 0
+    num_without_time: int = 0
+    end_seconds: float = 0.0  # of all streams
+    error: str = ""
+
+
+def open_video(path: Path, num_threads: int = 1) -> tuple[av.container.InputContainer, av.VideoStream]:
+    """Open a file and pick its video stream; the caller closes the container. Raises ValueError."""
+    try:
+        container = av.open(str(path), options={"fflags": "+genpts"})  # AVI keeps no timestamps
+    except (av.error.FFmpegError, ValueError) as error:
+        raise ValueError(f"{path} cannot be read as a video ({error}); repair it, or take it out") from error
+    stream = container.streams.best("video")
+    if not isinstance(stream, av.VideoStream) or stream.codec_context is None:
+        container.close()
+        raise ValueError(f"{path} holds no video that can be decoded; take it out")
+    # Frame threads would blame the wrong packet for damage, and can hang when left early (PyAV #1849).
+    stream.codec_context.thread_type = "SLICE"
+    stream.codec_context.thread_count = num_threads
+    return container, stream
+
+
+def scan_video(path: Path) -> dict[str, Any]:
+    """The facts of a VideoIndex and `warnings`, ready for JSON. Raises ValueError if nothing can be used."""
+    container, stream = open_video(path)
+    with container:
+        time_base, num_promised = stream.time_base, stream.frames  # a closed stream forgets them
+        # Matroska counts no frames. Other headers without a count have no duration either: it is guessed.
+        has_duration = "matroska" in container.format.name and container.duration is not None
+        promised_seconds = (container.duration or 0) / av.time_base if has_duration else 0.0
+        assert time_base is not None
+        found = _read_packets(container, stream)
+    num_disordered = sum(later <= earlier for earlier, later in itertools.pairwise(found.shown))
+    if found.num_packets and (not found.pts or num_disordered > NUM_CHECKED // 10):
+        raise ValueError(f"{path}: its frames have no usable timestamps; convert it to .mp4 or .mkv")
+    if found.shape is None:
+        raise ValueError(f"{path}: no frame can be decoded; repair it, or take it out")
+    lost = _lost_frames(found)
+    pts = np.unique([*found.pts, *lost])
+    warnings = [found.error] if found.error else []
+    if found.num_packets < num_promised:
+        warnings.append(f"its header promises {num_promised} frames, but it ends after {found.num_packets}")
+    elif promised_seconds > found.end_seconds + 0.5:
+        warnings.append(f"its header promises {promised_seconds:.1f} s, but it ends early")
+    if found.num_without_time:
+        warnings.append(f"{found.num_without_time} of its frames have no timestamp and are left out")
+    if lost:
+        first, last = (float((time - pts[0]) * time_base) for time in (min(lost), max(lost)))
+        warnings.append(f"about {len(lost)} frames are lost between {first:.2f} s and {last:.2f} s")
+    if warnings:
+        warnings[-1] += f"; it is used up to {float((pts[-1] - pts[0]) * time_base):.2f} s"
+    width, height, rotation = found.shape
+    return {
+        "width": height if rotation % 180 else width,
+        "height": width if rotation % 180 else height,
+        "rotation": rotation,
+        "time_base": str(time_base),
+        "pts": pts.tolist(),
+        "keyframes": np.searchsorted(pts, np.unique(found.keys)).tolist(),
+        "lost": np.searchsorted(pts, lost).tolist(),
+        "warnings": warnings,
+    }
+
+
+def _read_packets(container: av.container.InputContainer, stream: av.VideoStream) -> _Packets:
+    found = _Packets()
+    previous_end: int | None = None  # byte after the previous packet, where that says something
+    try:
+        for packet in container.demux():
+            if packet.pts is not None and packet.size:
+                end = (packet.pts + (packet.duration or 0)) * packet.time_base
+                found.end_seconds = max(found.end_seconds, float(end))
+            is_after_hole = packet.is_corrupt
+            if packet.pos is not None and "matroska" in container.format.name:
+                is_after_hole |= previous_end is not None and packet.pos > previous_end + MAX_BLOCK_HEADER
+                previous_end = packet.pos + packet.size
+            if packet.stream_index != stream.index:
+                continue
+            if found.num_packets < NUM_CHECKED or found.shape is None:
+                for picture in _decode(stream, packet if packet.size else None):
+                    rotation = round(picture.rotation / 90) * 90 % 360
+                    found.shape = found.shape or (picture.width, picture.height, rotation)
+                    found.shown.append(picture.pts or 0)
+            if not packet.size:
+                continue
+            found.num_packets += 1
+            found.num_without_time += packet.pts is None
+            if packet.pts is None or packet.is_discard:  # discard: cut away by an edit list
+                continue
+            if is_after_hole:
+                found.holes.append(len(found.pts))
+            if packet.is_keyframe:
+                found.keys.append(packet.pts)
+            found.pts.append(packet.pts)
+    except av.error.FFmpegError as error:
+        found.error = f"it cannot be read to its end ({error})"
+    return found
+
+
+def _decode(stream: av.VideoStream, packet: Any) -> list[av.VideoFrame]:
+    try:
+        return stream.codec_context.decode(packet)
+    except av.error.FFmpegError:
+        return []  # decode.py deals with damage
+
+
+def _lost_frames(found: _Packets) -> list[int]:
+    """Timestamps that are missing next to holes in the file, where frames have a constant distance.
+
+    They keep their frame numbers, so that what follows a hole still fits labels that are stored by number.
+    """
+    lost: list[int] = []
+    times = np.unique(found.pts)
+    for hole in found.holes:
+        if hole == len(found.pts) - 1:  # nothing follows that could be misnumbered: the file is cut here
+            continue
+        near = found.pts[max(hole - MAX_REORDER, 0) : hole + MAX_REORDER]
+        around = times[(times >= min(near)) & (times <= max(near))]
+        for earlier, later in itertools.pairwise(around.tolist()):
+            num_steps = round((later - earlier) / np.median(np.diff(times)))
+            lost += [round(earlier + (later - earlier) * step / num_steps) for step in range(1, num_steps)]
+    return sorted(set(lost))

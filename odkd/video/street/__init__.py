@@ -1,0 +1,1 @@
+"""The rendered street scene behind the synthetic dataset."""

@@ -1,0 +1,43 @@
+"""The window that slides over the stream: what is learned from, what is evaluated on, how far to step."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Step:
+    """One iteration: `position` is now; `test` are the positions that come next, `fresh` those stepped over."""
+
+    iteration: int
+    position: int
+    test: range
+    fresh: range
+
+
+@dataclass(frozen=True)
+class Window:
+    """Sizes in sampled frames (released code of Houyon et al. 2023: datasetsize, testingsetsize, studentsubsample)."""
+
+    learn: int
+    test: int
+    step: int
+
+    def __post_init__(self) -> None:
+        for name in ("learn", "test", "step"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"window.{name}={getattr(self, name)}: expected at least 1 sampled frame")
+
+    def num_iterations(self, num_positions: int) -> int:
+        """Iterations with a full test window; positions after the last one are not evaluated.
+
+        >>> Window(learn=67, test=20, step=20).num_iterations(105)
+        5
+        """
+        return max(0, (num_positions - self.test) // self.step + 1)
+
+    def steps(self, num_positions: int, start: int = 0) -> Iterator[Step]:
+        """Iterations `start`, `start + 1`, ... over a stream of `num_positions` sampled frames."""
+        for iteration in range(start, self.num_iterations(num_positions)):
+            now = iteration * self.step
+            fresh = range(now, min(now + self.step, num_positions))
+            yield Step(iteration, now, test=range(now, now + self.test), fresh=fresh)

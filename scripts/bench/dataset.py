@@ -1,0 +1,66 @@
+"""Videos for measuring, made on first use: a textured world that the camera pans over, with things that move."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from odkd.video.encode import VideoWriter
+
+FRAME_RATE = 25.0
+GROUP_OF_PICTURES = 250  # x264's default: what cameras' and web videos' frames cost to reach
+CLASSES = 19
+SCALES = (0.4, 0.1, 0.025, 0.006)  # of the picture's height: size of the texture's spots
+SPEED = 5  # pixels a frame
+GRAIN = 2.0  # standard deviation of the sensor's noise, in grey levels
+
+
+def make_dataset(folder: Path, *, height: int, width: int, num_frames: int, stride: int) -> Path:
+    """ROOT/videos/pan.mp4 and ROOT/groundtruth/pan/NUMBER.png of one frame in `stride`. Returns ROOT."""
+    root = folder / f"pan-{height}x{width}-{num_frames}-{stride}"
+    if root.is_dir():
+        return root
+    building = root.with_suffix(".building")
+    shutil.rmtree(building, ignore_errors=True)
+    truth = building / "groundtruth" / "pan"
+    truth.mkdir(parents=True)
+    path = building / "videos" / "pan.mp4"
+    with VideoWriter(
+        path, width=width, height=height, frame_rate=FRAME_RATE, crf=23, keyframe_interval=GROUP_OF_PICTURES
+    ) as writer:
+        for number, (image_HWC, label_HW) in enumerate(_pictures(height, width, num_frames)):
+            writer.write(image_HWC)
+            if number % stride == 0:
+                Image.fromarray(label_HW).save(truth / f"{number:06d}.png", compress_level=1)
+    os.replace(building, root)
+    return root
+
+
+def _pictures(height: int, width: int, num_frames: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    generator = np.random.default_rng(0)
+    world = (height, 3 * width)
+    fields = [_noise(generator, world, height * SCALES[0]) for _ in range(CLASSES - 1)]
+    labels = np.argmax(fields, axis=0).astype(np.uint8)
+    colours = generator.integers(40, 216, (CLASSES, 3))
+    spots = sum(40 * s**0.3 * np.stack([_noise(generator, world, height * s) for _ in range(3)], -1) for s in SCALES)
+    image = np.clip(colours[labels] + spots, 0, 255).astype(np.int16)
+    thing = height // 4
+    grains = generator.normal(0, GRAIN, (4, height, width, 3)).astype(np.int16)
+    for number in range(num_frames):
+        columns = (np.arange(width) + SPEED * number) % world[1]
+        image_HWC, label_HW = image[:, columns] + grains[number % 4], labels[:, columns]
+        for k in range(4):  # things of the last class cross the picture in different directions
+            top = (height // 5 * k + number * (k % 2)) % (height - thing)
+            left = (width // 4 * k + number * (2 * k - 5)) % (width - thing)
+            there = slice(top, top + thing), slice(left, left + thing)
+            image_HWC[there], label_HW[there] = image[:thing, k * thing : (k + 1) * thing, ::-1], CLASSES - 1
+        yield np.clip(image_HWC, 0, 255).astype(np.uint8), label_HW
+
+
+def _noise(generator: np.random.Generator, shape: tuple[int, int], cell: float) -> np.ndarray:
+    """Smooth noise with spots of about `cell` pixels: float32 [H, W]."""
+    grid = generator.normal(size=[max(2, round(n / max(cell, 2))) for n in shape]).astype(np.float32)
+    return np.asarray(Image.fromarray(grid).resize(shape[::-1], Image.Resampling.BICUBIC))

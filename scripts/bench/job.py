@@ -1,0 +1,49 @@
+"""The jobs that are measured: odkd's own parts from its own config, in a throw-away run folder."""
+
+import shutil
+from pathlib import Path
+
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig
+
+from odkd.build import Parts
+from odkd.main import CONF
+from odkd.runs import Run
+
+
+def overrides(folder: Path, root: Path, *, size: tuple[int, int], stride: int, learn: int, test: int) -> list[str]:
+    """What the measured jobs share: the oracle's labels, TinyNet, no MLflow."""
+    return [
+        "dataset=videos",
+        f"dataset.root={root}",
+        f"dataset.size=[{size[0]},{size[1]}]",
+        f"dataset.stride={stride}",
+        "dataset.groundtruth=groundtruth",
+        "evaluation.groundtruth=false",  # scored against the teacher alone, as the plain baseline is
+        f"window={{learn: {learn}, test: {test}, step: {test}}}",
+        "tracking=none",
+        f"paths.outputs={folder / 'outputs'}",
+    ]
+
+
+def make_parts(job: list[str]) -> Parts:
+    """The parts of a job, with its stream decoded and labelled."""
+    from odkd.device import set_up
+
+    cfg: DictConfig
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        cfg = compose("config", overrides=job)
+    parts = Parts(cfg)
+    set_up(parts.device, threads=cfg.threads, deterministic=cfg.deterministic)
+    _ = parts.stream, parts.teacher_labels, parts.learner
+    return parts
+
+
+def call_online(parts: Parts, folder: Path) -> Run:
+    """The stage as `odkd` calls it, in an empty run folder."""
+    shutil.rmtree(folder, ignore_errors=True)
+    run = Run(folder, {"key": parts.key}, checkpoint_overhead=parts.cfg.run.checkpoint_overhead)
+    with run.open({}, restart=False):
+        parts.call_stage(run)
+        parts.close()
+    return run

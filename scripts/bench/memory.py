@@ -1,0 +1,55 @@
+"""Peak memory of a whole `odkd` command on a stream and on one ten times as long."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from bench.dataset import make_dataset
+from bench.job import overrides
+
+SIZE, WINDOW, NUM_POSITIONS = (176, 320), 10, 200
+
+
+def measure(folder: Path) -> list[dict[str, object]]:
+    """A row a length; `stream_mib` is what frames and labels would take if all were kept."""
+    rows: list[dict[str, object]] = []
+    for num_positions in (NUM_POSITIONS, 10 * NUM_POSITIONS):
+        root = make_dataset(folder, height=SIZE[0], width=SIZE[1], num_frames=num_positions, stride=1)
+        own = folder / f"memory-{num_positions}"
+        shutil.rmtree(own, ignore_errors=True)  # decoding and labelling are part of what is measured
+        job = overrides(own, root, size=SIZE, stride=1, learn=WINDOW, test=WINDOW)
+        peak = peak_anonymous_bytes([sys.executable, "-m", "odkd", *job, "precision=bfloat16", "channels_last=true"])
+        rows.append(
+            {
+                "positions": num_positions,
+                "stream_mib": num_positions * SIZE[0] * SIZE[1] * 4 / 2**20,
+                "peak_mib": peak / 2**20,
+                "over_first": peak / 2**20 / float(str(rows[0]["peak_mib"])) if rows else 1.0,
+            }
+        )
+    return rows
+
+
+def peak_anonymous_bytes(command: list[str]) -> int:
+    """Highest anonymous resident memory of a process: what it holds itself, without files that the system caches."""
+    peak = 0
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    # stderr goes on being read, so that the command never waits for us
+    os.set_blocking(process.stderr.fileno(), False)  # type: ignore[union-attr]
+    tail = b""
+    while process.poll() is None:
+        try:
+            status = Path(f"/proc/{process.pid}/status").read_text()
+        except (FileNotFoundError, ProcessLookupError):
+            break
+        if found := re.search(r"RssAnon:\s+(\d+) kB", status):
+            peak = max(peak, int(found[1]) * 1024)
+        tail = (tail + (process.stderr.read() or b""))[-2000:]  # type: ignore[union-attr]
+        time.sleep(0.01)
+    if process.wait() != 0:
+        raise RuntimeError(f"{' '.join(command)} failed:\n{tail.decode()}")
+    return peak

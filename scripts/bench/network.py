@@ -1,0 +1,102 @@
+"""The network alone: the same calls on tensors that lie ready, and a clock around those calls in any loop."""
+
+import copy
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+
+from odkd.learn import autocast
+from odkd.metrics import IGNORE
+
+Example = tuple[Tensor, Tensor]  # normalised images [1, 3, H, W] in the run's layout; labels int64 [1, H, W]
+
+
+class BareNetwork:
+    """Forward, loss, backward, Adam; and the forward of an evaluation. A student of its own, nothing else."""
+
+    def __init__(self, student: nn.Module, *, precision: str) -> None:
+        self.student = copy.deepcopy(student)
+        self.optimizer = torch.optim.Adam(self.student.parameters(), lr=1e-4)
+        self.device = next(self.student.parameters()).device
+        self.precision = precision
+
+    def learn(self, examples: Sequence[Example]) -> float:
+        """Seconds."""
+        started = time.perf_counter()
+        self.student.train()
+        for images_BCHW, labels_BHW in examples:
+            with autocast(self.device, self.precision):
+                logits_BKHW = self.student(images_BCHW)
+            loss = F.cross_entropy(logits_BKHW.float(), labels_BHW, ignore_index=IGNORE)
+            self.optimizer.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            self.optimizer.step()
+        return time.perf_counter() - started
+
+    def evaluate(self, examples: Sequence[Example]) -> float:
+        """Seconds."""
+        started = time.perf_counter()
+        self.student.eval()
+        with torch.inference_mode(), autocast(self.device, self.precision):
+            for images_BCHW, _ in examples:
+                self.student(images_BCHW)
+        return time.perf_counter() - started
+
+
+@dataclass
+class Clock:
+    """Seconds inside the network, and how often it was called."""
+
+    seconds: float = 0.0
+    forwards: int = 0
+    _started: float = 0.0
+
+    def start(self, *_: object) -> None:
+        self._started = time.perf_counter()
+
+    def stop(self, *_: object) -> None:
+        self.seconds += time.perf_counter() - self._started
+
+    def around(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        def timed(*arguments: Any, **named: Any) -> Any:
+            self.start()
+            try:
+                return function(*arguments, **named)
+            finally:
+                self.stop()
+
+        return timed
+
+
+@contextmanager
+def network_clock(student: nn.Module) -> Iterator[Clock]:
+    """Count what `student`'s forward, cross-entropy, backward and optimizer take while the block runs."""
+    clock = Clock()
+
+    def count(*_: object) -> None:
+        clock.stop()
+        clock.forwards += 1
+
+    from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
+
+    hooks = [
+        student.register_forward_pre_hook(clock.start),
+        student.register_forward_hook(count),
+        register_optimizer_step_pre_hook(clock.start),
+        register_optimizer_step_post_hook(clock.stop),
+    ]
+    backward, cross_entropy = Tensor.backward, F.cross_entropy
+    Tensor.backward = clock.around(backward)  # type: ignore[method-assign]
+    F.cross_entropy = clock.around(cross_entropy)
+    try:
+        yield clock
+    finally:
+        Tensor.backward, F.cross_entropy = backward, cross_entropy  # type: ignore[method-assign]
+        for hook in hooks:
+            hook.remove()

@@ -1,0 +1,111 @@
+"""What layout, precision, compilation and the allocator setting give: seconds of the bare network, in turn."""
+
+import copy
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from statistics import median
+
+import torch
+
+from bench.network import BareNetwork, Example
+from odkd.device import keep_freed_memory
+from odkd.students.tinynet import TinyNet
+
+SIZE, CLASSES, ROUNDS = (720, 1280), 19, 5
+VARIANTS = {  # precision, channels_last, compile
+    "float32": ("float32", False, False),
+    "channels_last": ("float32", True, False),
+    "bfloat16": ("bfloat16", False, False),
+    "bfloat16 + channels_last": ("bfloat16", True, False),
+    "bfloat16 + channels_last + compile": ("bfloat16", True, True),
+}
+
+
+def measure(folder: Path) -> list[dict[str, object]]:  # noqa: ARG001
+    """A row a variant: how many times as fast as the first."""
+    return [*measure_variants(), *measure_allocator()]
+
+
+def measure_variants() -> list[dict[str, object]]:
+    """Each round runs all variants in turn; ratios are taken within a round."""
+    keep_freed_memory()
+    student = TinyNet(CLASSES)
+    networks = {name: make_network(student, *variant) for name, variant in VARIANTS.items()}
+    learn: dict[str, list[float]] = {name: [] for name in VARIANTS}
+    evaluate: dict[str, list[float]] = {name: [] for name in VARIANTS}
+    for round_number in range(ROUNDS + 1):
+        for name, (network, example) in networks.items():
+            learned, evaluated = network.learn([example]), network.evaluate([example])
+            if round_number:  # the first warms up, and compiles
+                learn[name].append(learned)
+                evaluate[name].append(evaluated)
+    return [
+        {
+            "variant": name,
+            "learn_ms": 1000 * median(learn[name]),
+            "evaluate_ms": 1000 * median(evaluate[name]),
+            "learn_speed": median(a / b for a, b in zip(learn["float32"], learn[name], strict=True)),
+            "evaluate_speed": median(a / b for a, b in zip(evaluate["float32"], evaluate[name], strict=True)),
+        }
+        for name in VARIANTS
+    ]
+
+
+def make_network(student: TinyNet, precision: str, channels_last: bool, compiled: bool) -> tuple[BareNetwork, Example]:
+    """A network of one variant, and a random frame as it wants it."""
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    network = BareNetwork(copy.deepcopy(student).to(memory_format=layout), precision=precision)
+    if compiled:
+        network.student.compile()
+    generator = torch.Generator().manual_seed(0)
+    images_BCHW = torch.rand(1, 3, *SIZE, generator=generator).contiguous(memory_format=layout)
+    return network, (images_BCHW, torch.randint(CLASSES, (1, *SIZE), generator=generator))
+
+
+def measure_allocator() -> list[dict[str, object]]:
+    """Off and on in turn, each in a process of its own."""
+    rows: list[dict[str, object]] = []
+    for name in ("float32", "bfloat16 + channels_last"):
+        times: dict[str, list[tuple[float, float]]] = {"off": [], "on": []}
+        for setting in ("off", "on") * 3:
+            times[setting].append(run_child(setting, name))
+        faster = [
+            [a / b for a, b in zip(off, on, strict=True)] for off, on in zip(times["off"], times["on"], strict=True)
+        ]
+        rows.append(
+            {
+                "variant": f"{name}: allocator setting on, against off",
+                "learn_ms": 1000 * median(learned for learned, _ in times["on"]),
+                "evaluate_ms": 1000 * median(evaluated for _, evaluated in times["on"]),
+                "learn_speed": median(ratio[0] for ratio in faster),
+                "evaluate_speed": median(ratio[1] for ratio in faster),
+            }
+        )
+    return rows
+
+
+def run_child(setting: str, name: str) -> tuple[float, float]:
+    """Seconds of a learning step and of an evaluation in a process with the allocator setting on or off."""
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    command = [sys.executable, "-m", "bench.precision", setting, name]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    learned, evaluated = json.loads(done.stdout)
+    return learned, evaluated
+
+
+def child(setting: str, name: str) -> None:
+    """Print seconds of a learning step and of an evaluation."""
+    if setting == "on":
+        keep_freed_memory()
+    network, example = make_network(TinyNet(CLASSES), *VARIANTS[name])
+    network.learn([example])
+    network.evaluate([example])
+    steps = [(network.learn([example]), network.evaluate([example])) for _ in range(3)]
+    print(json.dumps([median(seconds) for seconds in zip(*steps, strict=True)]))
+
+
+if __name__ == "__main__":
+    child(*sys.argv[1:])

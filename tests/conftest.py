@@ -1,0 +1,50 @@
+"""Fixtures: a tiny synthetic dataset made once, and odkd's command run inside this process."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("MPLBACKEND", "agg")
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+# debug=smoke in even smaller: 30 sampled frames in 3 periods (city, night, city order is the renderer's).
+TINY = [
+    "debug=smoke",
+    "dataset.prepare.height=32", "dataset.prepare.width=48", "dataset.size=[32,48]", "dataset.prepare.period_seconds=5",
+    "window.learn=6", "window.test=4", "window.step=4", "tracking=none",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def camvid() -> Path:
+    """Real driving video with human labels, where it is at hand."""
+    if not (SHARED / "camvid" / "videos").is_dir():
+        pytest.skip("no real data: ../shared/camvid is not here")
+    return SHARED / "camvid"
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Frames, labels and synthetic videos shared by all tests of a session."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def odkd(tmp_path: Path, cache: Path) -> Callable[..., Path]:
+    """Run odkd with overrides in this process; returns the run's folder."""
+    from hydra import compose, initialize_config_dir
+
+    from odkd.build import Parts
+    from odkd.main import CONF, run_job
+
+    def run(*overrides: str, base: list[str] = TINY) -> Path:
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            cfg = compose("config", [*base, f"paths.outputs={tmp_path}", f"paths.cache={cache}", *overrides])
+        run_job(cfg)
+        parts = Parts(cfg)
+        return tmp_path / "runs" / f"{parts.name}-{parts.key[:8]}"
+
+    return run

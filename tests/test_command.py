@@ -1,0 +1,94 @@
+"""The command as a user meets it: messages, help, and what is found before anything is computed."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+CHEAP = ["debug=smoke", "tracking=none"]
+
+
+def odkd(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {key: value for key, value in os.environ.items() if key != "HYDRA_FULL_ERROR"}
+    command = [sys.executable, "-m", "odkd", *arguments]
+    return subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120, check=False
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["window.lern=3"], "there is no setting or group window.lern; did you mean window.learn?"),
+        (["datset=camvid"], "did you mean dataset?"),
+        (["dataset=camvd"], "there is no dataset=camvd; did you mean camvid?"),
+        (["student=tinynett"], "did you mean tinynet?"),
+        (["precision=float23"], "did you mean float32?"),
+        (["dataset=camvid"], "dataset.root is not set"),
+        (["dataset=camvid", "dataset.root=nowhere"], "dataset.root=nowhere: no such folder"),
+        (["teacher=checkpoint", "teacher.checkpoint=none.pth"], "teacher.checkpoint=none.pth: no such file"),
+        (["student.weights=none.pth"], "student.weights=none.pth: no such file"),
+        (["window.learn=0"], "window.learn=0; expected a whole number of at least 1"),
+        (["seed=abc"], "seed=abc; expected a whole number"),
+        (["dataset.groundtruth=null"], "teacher=oracle needs ground truth"),
+        (["optimizer._target_=os.system"], "_target_: os.system is not allowed"),
+        (["loss.class_weights=[1,2]"], "loss.class_weights has 2 numbers for 11 classes"),
+        (["device=cuda:7"], "device=cuda:7 cannot be used here"),
+        (["precision=float16", "device=cpu"], "precision=float16 needs a GPU"),
+        (["window.learn=500"], "window.learn=500 and window.test=6 do not fit the stream (60 sampled frames)"),
+        (["+optimizer.momentun=0.9"], "takes no momentun"),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_one_message_before_a_frame_is_decoded(
+    tmp_path_factory: pytest.TempPathFactory, arguments: list[str], expected: str
+) -> None:
+    folder = tmp_path_factory.getbasetemp() / "mistakes"
+    folder.mkdir(exist_ok=True)
+    done = odkd(folder, *CHEAP, *arguments)
+    assert done.returncode == 2
+    assert expected in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (folder / "outputs" / "cache" / "frames").exists()
+
+
+def test_help_names_every_group_and_choice(tmp_path: Path) -> None:
+    text = odkd(tmp_path, "--help").stdout
+    for word in (
+        "dataset: camvid, synthetic, videos",
+        "student: efficientnet_lite0",
+        "window: ",
+        "odkd stage=label",
+        "-sc",
+    ):
+        assert word in text
+    assert "learn: 67" in odkd(tmp_path, "--cfg", "job").stdout
+
+
+def test_the_command_runs_prints_a_table_and_says_where_things_are(tmp_path: Path) -> None:
+    arguments = [*CHEAP, "dataset.prepare.period_seconds=5", "window.learn=4", "window.test=4", "window.step=4"]
+    done = odkd(tmp_path, *arguments)
+    assert done.returncode == 0, done.stderr
+    assert "against teacher" in done.stdout
+    (run,) = (tmp_path / "outputs" / "runs").iterdir()
+    assert str(run.relative_to(tmp_path)) in done.stdout
+    assert (run / "overrides.txt").read_text().splitlines() == arguments
+    assert not (tmp_path / "outputs" / "main.log").exists()
+
+
+def test_users_own_method_is_one_file_outside_the_package(tmp_path: Path) -> None:
+    (tmp_path / "my_replay.py").write_text(
+        "class Newest:\n"
+        "    def __init__(self, keep): self.keep, self.positions = keep, []\n"
+        "    def select(self, num_positions, scorer): return self.positions[-self.keep:]\n"
+        "    def observe(self, fresh, scorer): self.positions += list(fresh)\n"
+        "    def kept(self): return self.positions\n"
+        "    def state_dict(self): return {'positions': self.positions}\n"
+        "    def load_state_dict(self, state): self.positions = state['positions']\n"
+    )
+    (tmp_path / "conf" / "replay").mkdir(parents=True)
+    (tmp_path / "conf" / "replay" / "newest.yaml").write_text("_target_: my_replay.Newest\nkeep: 3\n")
+    common = [*CHEAP, "dataset.prepare.period_seconds=5", "window.learn=4", "window.test=4", "window.step=4"]
+    done = odkd(tmp_path, "--config-dir", "conf", *common, "replay=newest", "allow_targets=[my_replay]")
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,65 @@
+"""Confusion matrices and scores against scikit-learn."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import accuracy_score, confusion_matrix, jaccard_score
+
+from odkd.metrics import class_iou, confusion_matrices, mean_iou, pixel_accuracy
+
+
+def random_maps(num_classes: int, seed: int, present: int) -> tuple[np.ndarray, np.ndarray]:
+    """Predictions and references [3, 9, 7] of `present` classes; about a fifth of the pixels is ignored."""
+    generator = np.random.default_rng(seed)
+    classes = generator.choice(num_classes, size=min(present, num_classes), replace=False)
+    predicted, reference = generator.choice(classes, size=(2, 3, 9, 7))
+    reference[generator.random(reference.shape) < 0.2] = 255
+    return predicted.astype(np.uint8), reference.astype(np.uint8)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.sampled_from([2, 3, 11, 19, 133, 150, 180]), st.integers(0, 10_000), st.integers(1, 20))
+def test_matrices_and_scores_equal_those_of_scikit_learn(num_classes: int, seed: int, present: int) -> None:
+    predicted, reference = random_maps(num_classes, seed, present)
+    ours = confusion_matrices(torch.from_numpy(predicted), torch.from_numpy(reference), num_classes)
+    assert ours.dtype == torch.int64
+    for frame in range(3):
+        valid = reference[frame] != 255
+        theirs = confusion_matrix(reference[frame][valid], predicted[frame][valid], labels=range(num_classes))
+        np.testing.assert_array_equal(ours[frame].numpy(), theirs)
+    valid = reference != 255
+    total = ours.sum(0)
+    seen = np.union1d(reference[valid], predicted[valid]).astype(np.int64)
+    ious = jaccard_score(reference[valid], predicted[valid], labels=seen, average=None)
+    np.testing.assert_allclose(class_iou(total)[seen].numpy(), ious, atol=1e-12)
+    assert mean_iou(total).item() == pytest.approx(ious.mean(), abs=1e-12)
+    assert class_iou(total).isnan().sum() == num_classes - len(seen)
+    assert pixel_accuracy(total).item() == pytest.approx(accuracy_score(reference[valid], predicted[valid]), abs=1e-12)
+
+
+def test_dataset_miou_and_per_frame_miou_differ_on_a_case_worked_by_hand() -> None:
+    # frame 0: reference 0011, predicted 0001 -> IoU 2/3, 1/2; frame 1: reference 0000, predicted 0000 -> IoU 1, absent
+    predicted = torch.tensor([[[0, 0, 0, 1]], [[0, 0, 0, 0]]])
+    reference = torch.tensor([[[0, 0, 1, 1]], [[0, 0, 0, 0]]])
+    frames = confusion_matrices(predicted, reference, 2)
+    assert mean_iou(frames.sum(0)).item() == pytest.approx((6 / 7 + 1 / 2) / 2)
+    assert mean_iou(frames).mean().item() == pytest.approx(((2 / 3 + 1 / 2) / 2 + 1) / 2)
+
+
+def test_a_class_that_is_only_predicted_counts_as_zero() -> None:
+    matrix = confusion_matrices(torch.tensor([[[0, 2]]]), torch.tensor([[[0, 0]]]), 3)[0]
+    assert class_iou(matrix)[2] == 0
+    assert mean_iou(matrix).item() == pytest.approx((0.5 + 0) / 2)
+
+
+def test_scores_of_nothing_are_undefined_not_zero() -> None:
+    matrix = confusion_matrices(torch.tensor([[[0, 1]]]), torch.full((1, 1, 2), 255), 2)[0]
+    assert mean_iou(matrix).isnan()
+    assert pixel_accuracy(matrix).isnan()
+
+
+def test_counts_stay_exact_above_two_to_the_24() -> None:
+    zeros = torch.zeros(1, 4100, 4100, dtype=torch.uint8)
+    assert confusion_matrices(zeros, zeros, 2)[0, 0, 0].item() == 4100 * 4100

@@ -1,0 +1,150 @@
+"""The main job, end to end, on a tiny synthetic video."""
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import zarr
+from PIL import Image
+from safetensors.torch import load_file
+
+from odkd.metrics import confusion_matrices, mean_iou, pixel_accuracy
+from odkd.stages.online import shuffle
+from odkd.students.tinynet import TinyNet
+
+Odkd = Callable[..., Path]
+
+
+def lines(folder: Path) -> str:
+    return (folder / "metrics.jsonl").read_text()
+
+
+def test_a_run_leaves_numbers_that_can_be_recomputed_from_what_it_stored(odkd: Odkd, cache: Path) -> None:
+    run = odkd("teacher.label_noise=0.1", "run.overlay_video=true")
+    records = [json.loads(line) for line in lines(run).splitlines()]
+    assert [r["iteration"] for r in records] == list(range(len(records)))
+    assert [r["position"] for r in records] == [4 * i for i in range(len(records))]
+
+    # Ground truth and predictions, read with other libraries and scored here.
+    predictions = zarr.open_array(run / "predictions", mode="r")
+    truth = []
+    for video in sorted(cache.glob("synthetic/*/groundtruth/*")):  # this session's first dataset
+        for path in sorted(video.glob("*.png"))[::2]:
+            with Image.open(path) as image:
+                truth.append(np.asarray(image))
+    total = torch.zeros(11, 11, dtype=torch.int64)
+    for record in records:
+        window = slice(record["position"], record["position"] + 4)
+        predicted, reference = torch.from_numpy(predictions[window]), torch.from_numpy(np.stack(truth[window]))
+        matrices = confusion_matrices(predicted, reference, 11)
+        total += matrices.sum(0)
+        metrics = record["metrics"]
+        assert metrics["test/miou_groundtruth"] == mean_iou(matrices.sum(0)).item()
+        assert metrics["test/accuracy_groundtruth"] == pixel_accuracy(matrices.sum(0)).item()
+        assert metrics["test/miou_per_frame_groundtruth"] == mean_iou(matrices).mean().item()
+        assert metrics["test/miou"] != metrics["test/miou_groundtruth"]  # the teacher errs
+    summary = json.loads((run / "summary.json").read_text())
+    assert summary["final/miou_groundtruth"] == mean_iou(total).item()
+    assert summary["mean/miou"] == pytest.approx(np.mean([r["metrics"]["test/miou"] for r in records]))
+
+    with (run / "results.csv").open() as file:
+        rows = list(csv.reader(file))
+    assert rows[0][:2] == ["test/accuracy", "test/miou"]
+    assert float(rows[3][1]) == records[2]["metrics"]["test/miou"]
+    student = TinyNet(11)
+    student.load_state_dict(load_file(run / "student.safetensors"))
+    for name in ("MODEL_CARD.md", "overlay.mp4", "plots/miou.png", "config.yaml", "timing.jsonl"):
+        assert (run / name).stat().st_size > 0, name
+
+
+def test_the_student_learns(odkd: Odkd) -> None:
+    run = odkd("dataset.prepare.num_periods=1", "dataset.prepare.period_seconds=20", "optimizer.lr=1e-3", "seed=1")
+    records = [json.loads(line)["metrics"] for line in lines(run).splitlines()]
+    assert records[-1]["test/accuracy"] > records[0]["test/accuracy"] + 0.3
+    assert records[-1]["learn/loss_total"] < 0.6 * records[1]["learn/loss_total"]
+    assert records[0].get("learn/loss_total") is None  # nothing has gone by yet
+
+
+def test_the_same_seed_gives_the_same_bits_and_another_seed_others(odkd: Odkd) -> None:
+    first = lines(odkd())
+    assert lines(odkd("run.restart=true")) == first
+    assert lines(odkd("run.name=tracked", "tracking=mlflow")) == first
+    assert lines(odkd("run.name=no-store", "dataset.frame_store=none")) == first
+    assert lines(odkd("run.name=small-bank", "bank.memory_gib=0.00001")) == first
+    assert lines(odkd("seed=1")) != first
+    assert lines(odkd("run.repeat=1")) != first
+
+
+def test_a_finished_run_is_not_run_again(odkd: Odkd, capsys: pytest.CaptureFixture[str]) -> None:
+    run = odkd()
+    before = {path: path.stat().st_mtime_ns for path in run.rglob("*") if path.is_file()}
+    assert odkd() == run
+    assert {path: path.stat().st_mtime_ns for path in run.rglob("*") if path.is_file()} == before
+    assert "against teacher" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("override", ["stage.order=shuffled", "stage.batch_size=3", "optimizer=sgd", "stage.epochs=2"])
+def test_what_changes_numbers_changes_the_run_key(odkd: Odkd, override: str) -> None:
+    assert odkd(override) != odkd()
+    assert lines(odkd(override)) != lines(odkd())
+
+
+def test_a_shuffled_order_is_a_permutation_that_repeats() -> None:
+    assert sorted(shuffle(range(20), 0, 3, 0)) == list(range(20))
+    assert shuffle(range(20), 0, 3, 0) == shuffle(range(20), 0, 3, 0)
+    assert shuffle(range(20), 0, 3, 0) != shuffle(range(20), 0, 4, 0)
+
+
+def test_learning_from_ground_truth_ignores_a_bad_teacher(odkd: Odkd) -> None:
+    good, bad = "teacher.label_noise=0", "teacher.label_noise=0.9"
+    rows = [json.loads(lines(odkd(t, "stage.learn_from=groundtruth")).splitlines()[-1]) for t in (good, bad)]
+    assert rows[0]["metrics"]["test/miou_groundtruth"] == rows[1]["metrics"]["test/miou_groundtruth"]
+    assert rows[0]["metrics"]["test/miou"] != rows[1]["metrics"]["test/miou"]
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_channels_last_and_bfloat16_stay_close_to_float32(odkd: Odkd, precision: str) -> None:
+    plain = json.loads(lines(odkd()).splitlines()[1])["metrics"]
+    fast = json.loads(lines(odkd("channels_last=true", f"precision={precision}")).splitlines()[1])["metrics"]
+    assert fast["learn/loss_total"] == pytest.approx(plain["learn/loss_total"], rel=0.03)
+    assert fast["test/accuracy"] == pytest.approx(plain["test/accuracy"], abs=0.1)
+
+
+def test_labels_are_made_once_for_all_runs(odkd: Odkd, monkeypatch: pytest.MonkeyPatch) -> None:
+    from odkd.teachers.oracle import Oracle
+
+    labelled: list[int] = []
+    original = Oracle.label
+    monkeypatch.setattr(Oracle, "label", lambda self, f: (labelled.extend(f.frame_numbers), original(self, f))[1])
+    odkd("stage=label", "teacher.seed=77")
+    assert len(labelled) == 30
+    odkd("teacher.seed=77")
+    odkd("teacher.seed=77", "seed=3", "teacher.batch_size=2")
+    assert len(labelled) == 30
+    odkd("teacher.seed=78")
+    assert len(labelled) == 60
+
+
+def test_stage_label_scores_the_teacher_against_ground_truth(odkd: Odkd) -> None:
+    perfect = json.loads((odkd("stage=label") / "summary.json").read_text())
+    noisy = json.loads((odkd("stage=label", "teacher.label_noise=0.5") / "summary.json").read_text())
+    assert perfect["teacher/miou_groundtruth"] == 1
+    assert noisy["teacher/accuracy_groundtruth"] == pytest.approx(0.5 + 0.5 / 11, abs=0.01)
+    assert perfect["num_labelled"] == 30
+
+
+def test_a_fifo_student_falls_after_a_change_of_domain_and_recovers(odkd: Odkd) -> None:
+    run = odkd(
+        "dataset.prepare.period_seconds=50", "dataset.prepare.num_periods=2", "window.learn=20", "window.test=10",
+        "window.step=10", "optimizer.lr=1e-3",
+        "dataset.prepare.height=48", "dataset.prepare.width=80", "dataset.size=[48,80]",
+    )  # fmt: skip
+    records = [json.loads(line) for line in lines(run).splitlines()]
+    change = next(i for i, r in enumerate(records) if r["domain"] != records[0]["domain"])
+    miou = [r["metrics"]["test/miou_groundtruth"] for r in records]
+    assert miou[change] < 0.6 * miou[change - 1]
+    assert max(miou[change + 1 :]) > 1.5 * miou[change]

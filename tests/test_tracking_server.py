@@ -1,0 +1,213 @@
+"""A real `mlflow server`, killed with signal 9 and back again, and answers that get lost on the way."""
+
+import os
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+
+import pytest
+from fabricated_run import FabricatedRun, assert_each_step_once
+
+from odkd import sync as sync_command
+from odkd.sync import Follower
+from odkd.tracking import sync
+
+pytestmark = pytest.mark.slow
+
+
+class Server:
+    """`mlflow server` on a port of its own; it can be killed and started again on the same store."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        folder.mkdir()
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        self.uri = f"http://127.0.0.1:{self.port}"
+        self.process = None
+
+    def start(self):
+        command = f"-m mlflow server --host 127.0.0.1 --port {self.port} --workers 1".split()
+        command += ["--backend-store-uri", f"sqlite:///{self.folder / 'mlflow.db'}"]
+        command += ["--artifacts-destination", str(self.folder / "artifacts")]
+        with (self.folder / "log.txt").open("a") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, *command], stdout=log, stderr=log, cwd=self.folder, start_new_session=True,
+                env=os.environ | {"MLFLOW_DISABLE_TELEMETRY": "true"},
+            )  # fmt: skip
+        deadline = time.monotonic() + 90
+        while time.monotonic() < deadline:
+            try:
+                with urllib.request.urlopen(f"{self.uri}/health", timeout=2):
+                    return
+            except OSError:
+                time.sleep(0.1)
+        raise AssertionError((self.folder / "log.txt").read_text()[-2000:])
+
+    def kill(self):
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+
+class Cutter:
+    """Passes requests on to the server, but number `cut` gets no answer: the server did it, unheard."""
+
+    def __init__(self, server_port, cut):
+        self.server_port, self.cut, self.num_requests = server_port, cut, 0
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.uri = f"http://127.0.0.1:{self.listener.getsockname()[1]}"
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    def _listen(self):
+        while True:
+            try:
+                client, _ = self.listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._pass_on, args=(client,), daemon=True).start()
+
+    def _pass_on(self, client):
+        with client, socket.create_connection(("127.0.0.1", self.server_port)) as server:
+            while request := read_message(client):
+                self.num_requests += 1
+                is_cut = self.num_requests == self.cut
+                server.sendall(request)
+                answer = read_message(server)
+                if is_cut or not answer:
+                    return
+                client.sendall(answer)
+
+    def close(self):
+        self.listener.close()
+
+
+def read_message(connection):
+    """One HTTP message with a Content-Length; empty bytes when the connection is closed."""
+    message = b""
+    while b"\r\n\r\n" not in message:
+        part = connection.recv(65536)
+        if not part:
+            return b""
+        message += part
+    head, _, body = message.partition(b"\r\n\r\n")
+    fields = dict(line.lower().split(b": ", 1) for line in head.split(b"\r\n")[1:])
+    while len(body) < int(fields.get(b"content-length", 0)):
+        body += connection.recv(65536)
+    return head + b"\r\n\r\n" + body
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    server = Server(tmp_path_factory.mktemp("server") / "store")
+    server.start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+def outputs(tmp_path):
+    yield tmp_path / "outputs"
+    shutil.rmtree(tmp_path / "outputs")
+
+
+def assert_complete(server, run, experiment, status="FINISHED"):
+    """One MLflow run in the experiment, with every step once and every file whole."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(tracking_uri=server.uri)
+    (found,) = client.search_runs([client.get_experiment_by_name(experiment).experiment_id])
+    assert found.info.status == status
+    for key in ("test/iou/class 0", "test/iou/class 38", "time/learn_seconds"):
+        history = client.get_metric_history(found.info.run_id, key)
+        assert [point.step for point in history] == list(range(run.num_iterations))
+    sizes = {file.path: file.file_size for file in client.list_artifacts(found.info.run_id)}
+    for name in ("overlay.mp4", "student.safetensors", "metrics.jsonl"):
+        assert sizes[name] == (run.folder / name).stat().st_size
+    return found.info.run_id
+
+
+def test_a_run_is_logged_to_a_server_without_a_word_on_the_console(server, outputs, capfd):
+    run = FabricatedRun(outputs)
+    run.publish(30)
+    run.end()
+    assert sync(run.folder, uri=server.uri, experiment="quiet", artifacts=True) == 30
+    assert sync(run.folder, uri=server.uri, experiment="quiet", artifacts=True) == 0
+    assert capfd.readouterr() == ("", "")
+    assert_complete(server, run, "quiet")
+
+
+@pytest.mark.parametrize("cut", range(1, 26))
+def test_an_answer_lost_on_the_way_duplicates_nothing(server, outputs, cut):
+    experiment = f"cut {cut}"
+    run = FabricatedRun(outputs)
+    run.publish(30)
+    run.end()
+    cutter = Cutter(server.port, cut)
+    try:
+        sync(run.folder, uri=cutter.uri, experiment=experiment, artifacts=True)
+        was_cut = False
+    except Exception:
+        was_cut = True
+    cutter.close()
+    assert was_cut == (cutter.num_requests >= cut)
+    sync(run.folder, uri=server.uri, experiment=experiment, artifacts=True)
+    assert_complete(server, run, experiment)
+
+
+@pytest.mark.timeout(900)  # a server takes up to a minute to start on a busy machine
+def test_a_server_killed_while_runs_are_followed_has_everything_once_in_the_end(tmp_path):
+    server = Server(tmp_path / "store")
+    server.start()
+    run = FabricatedRun(tmp_path / "outputs")
+    follower = Follower(run.folder, uri=server.uri, experiment="killed", seconds=0.02)
+    follower.start()
+    moments = random.Random(0)
+    slowest = 0.0
+    for _ in range(4):
+        end = time.monotonic() + moments.uniform(0.3, 2.0)
+        while time.monotonic() < end:
+            start = time.monotonic()
+            run.publish(10)
+            slowest = max(slowest, time.monotonic() - start)
+            time.sleep(0.02)
+        server.kill()
+        run.publish(10)
+        while follower.error is None:
+            time.sleep(0.01)
+        server.start()
+    assert slowest < 1.0, "publishing never waits for a server"
+    server.kill()
+    run.end()
+    assert not follower.close(20)
+    server.start()
+    sync(run.folder, uri=server.uri, experiment="killed", artifacts=True)
+    assert_complete(server, run, "killed")
+    server.kill()
+    assert_each_step_once(server.folder / "mlflow.db", [run])
+
+
+def test_command_sends_the_rest_once_the_server_is_back(tmp_path, monkeypatch, capsys):
+    server = Server(tmp_path / "store")
+    run = FabricatedRun(tmp_path / "outputs")
+    run.publish(20)
+    follower = Follower(run.folder, uri=server.uri, experiment="later", seconds=60)
+    follower.start()
+    run.end()
+    assert not follower.close(20)
+    monkeypatch.setattr(sys, "argv", ["odkd-sync", str(run.folder)])
+    with pytest.raises(SystemExit, match="1"):
+        sync_command.main()
+    assert f"Start the MLflow server at {server.uri}" in capsys.readouterr().out
+    server.start()
+    with pytest.raises(SystemExit, match="0"):
+        sync_command.main()
+    assert f"20 iterations sent to {server.uri}" in capsys.readouterr().out
+    assert_complete(server, run, "later")
+    server.kill()
