@@ -35,6 +35,7 @@ if TYPE_CHECKING:  # torch and the model libraries take seconds to import: only 
     from odkd.video.stream import Stream
 
 NUMBERS = 1  # raised when a change of odkd changes the numbers of a run on purpose: old results stay, new runs begin
+NOT_OF_THE_STAGE = ("_target_", "name", "always", "learn_from")  # keys of a stage that are no arguments of it
 NOT_IN_KEY = ("tracking", "paths", "run", "bank", "allow_targets", "compile")
 
 
@@ -179,19 +180,20 @@ class Parts:
     @cached_property
     def teacher_labels(self) -> "TeacherLabels":
         """The label store of the stream, filled."""
+        labels = self._label_store(self.stream)
+        if labels.missing():
+            truth = None if self.teacher.needs_images else self.groundtruth
+            progress = Progress("labelled", "frames")
+            labels.label(self.teacher, batch_size=self.cfg.teacher.batch_size, groundtruth=truth, progress=progress)
+        return labels
+
+    def _label_store(self, stream: "Stream") -> "TeacherLabels":
         from odkd.labels.cache import TeacherLabels, TeacherName
 
         teacher = self.cfg.teacher
         size = (int(teacher.size[0]), int(teacher.size[1])) if teacher.size else None
         name = TeacherName(teacher.name, self.teacher_identity, size)
-        if TeacherLabels(self.sampled, self.sampled, name, self.cache / "labels").missing():
-            _ = self.teacher  # a teacher that does not fit is found before the first frame is decoded
-        labels = TeacherLabels(self.sampled, self.stream, name, self.cache / "labels")
-        if labels.missing():
-            truth = None if self.teacher.needs_images else self.groundtruth
-            progress = Progress("labelled", "frames")
-            labels.label(self.teacher, batch_size=teacher.batch_size, groundtruth=truth, progress=progress)
-        return labels
+        return TeacherLabels(self.sampled, stream, name, self.cache / "labels")
 
     # --- the student
 
@@ -272,14 +274,15 @@ class Parts:
         return cfg.run.name or "-".join([cfg.stage.name, cfg.dataset.name, *students, cfg.teacher.name])
 
     def call_stage(self, run: "Run") -> dict[str, float]:
-        """Hand the stage what its arguments name."""
-        own = {
-            key: value
-            for key, value in self.cfg.stage.items()
-            if key not in ("_target_", "name", "always", "learn_from")
-        }
+        """Hand the stage what its arguments name; what may be a mistake is made before the first frame is decoded."""
+        own = {key: self.cfg.stage[key] for key in self.cfg.stage if key not in NOT_OF_THE_STAGE}
         stage: Callable[..., dict[str, float]] = get_method(self.cfg.stage._target_)
         asked = [name for name in inspect.signature(stage).parameters if name not in own and name != "run"]
+        for name in ("learner", "replay"):
+            if name in asked:
+                getattr(self, name)
+        if self._label_store(self.sampled).missing():
+            _ = self.teacher
         return stage(run=run, **own, **{name: getattr(self, name) for name in asked})
 
     def close(self) -> None:

@@ -56,7 +56,7 @@ def test_a_mistake_is_one_message_before_a_frame_is_decoded(
 def test_help_names_every_group_and_choice(tmp_path: Path) -> None:
     text = odkd(tmp_path, "--help").stdout
     for word in (
-        "dataset: camvid, synthetic, videos",
+        "dataset: camvid, synthetic, synthetic_tiny, videos",
         "student: efficientnet_lite0",
         "window: ",
         "odkd stage=label",

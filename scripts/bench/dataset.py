@@ -1,6 +1,5 @@
 """Videos for measuring, made on first use: a textured world that the camera pans over, with things that move."""
 
-import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -35,7 +34,7 @@ def make_dataset(folder: Path, *, height: int, width: int, num_frames: int, stri
             writer.write(image_HWC)
             if number % stride == 0:
                 Image.fromarray(label_HW).save(truth / f"{number:06d}.png", compress_level=1)
-    os.replace(building, root)
+    building.replace(root)
     return root
 
 

