@@ -32,7 +32,7 @@ class Checkpoint:
         started = time.monotonic()
         buffer = io.BytesIO()
         torch.save(state, buffer)
-        write_atomic(self._path, buffer.getvalue())
+        write_atomic(self._path, buffer.getbuffer())
         self._written = time.monotonic()
         self._wait_seconds = (self._written - started) / self._overhead
 

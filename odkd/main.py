@@ -37,6 +37,7 @@ def run_job(cfg: DictConfig) -> float:
     run = Run(folder, describe(parts, overrides), checkpoint_overhead=cfg.run.checkpoint_overhead)
     if run.status == "finished" and not (cfg.run.restart or cfg.stage.always):
         logger.info("this run has finished before; run.restart=true starts over, run.repeat=1 repeats it independently")
+        catch_up(cfg, folder)
     else:
         compute(parts, run, overrides)
     print(summary_table(folder))
@@ -54,8 +55,7 @@ def compute(parts: Parts, run: Any, overrides: list[str]) -> None:
     run.open(files, restart=cfg.run.restart)
     logger.info("run %s", run.folder)
     tracking = cfg.tracking
-    uri = tracking.uri or f"sqlite:///{(Path(cfg.paths.outputs) / 'mlflow.db').resolve()}"
-    follower = Follower(run.folder, uri=uri, experiment=tracking.experiment, seconds=tracking.seconds)
+    follower = Follower(run.folder, uri=tracking_uri(cfg), experiment=tracking.experiment, seconds=tracking.seconds)
     if tracking.enabled:
         follower.start()
     try:
@@ -68,6 +68,23 @@ def compute(parts: Parts, run: Any, overrides: list[str]) -> None:
         parts.close()
         if tracking.enabled:
             follower.close(timeout_seconds=tracking.close_seconds)
+
+
+def tracking_uri(cfg: DictConfig) -> str:
+    """Where MLflow keeps the runs: a SQLite file beside them unless the config names a place."""
+    return cfg.tracking.uri or f"sqlite:///{(Path(cfg.paths.outputs) / 'mlflow.db').resolve()}"
+
+
+def catch_up(cfg: DictConfig, folder: Path) -> None:
+    """Send MLflow what it lacks of a finished run whose process was killed before it could."""
+    from odkd.sync import Follower
+    from odkd.tracking import is_complete
+
+    place = {"uri": tracking_uri(cfg), "experiment": cfg.tracking.experiment}
+    if cfg.tracking.enabled and not is_complete(folder, **place):
+        follower = Follower(folder, **place, seconds=cfg.tracking.seconds)
+        follower.start()
+        follower.close(timeout_seconds=cfg.tracking.close_seconds)
 
 
 def describe(parts: Parts, overrides: list[str]) -> dict[str, Any]:

@@ -67,7 +67,18 @@ def sync(run_folder: Path, *, uri: str, experiment: str, artifacts: bool) -> int
                 _send_artifacts(client, run, mlflow_run)
         finally:  # a full or forbidden artifact store is no reason to leave the run "RUNNING"
             _send_status(client, run, mlflow_run)
+        if run.status != "running" and artifacts:
+            note = json.loads((run_folder / "mlflow.json").read_text())
+            write_json(run_folder / "mlflow.json", note | {"complete": run.status})
         return num_sent
+
+
+def is_complete(run_folder: Path, *, uri: str, experiment: str) -> bool:
+    """Whether MLflow has all of a run that ended, as far as the folder knows; asks no server."""
+    path = run_folder / "mlflow.json"
+    note = json.loads(path.read_text()) if path.is_file() else {}
+    place = {"tracking_uri": without_password(uri), "experiment": experiment}
+    return note.get("complete") == read_run(run_folder).status and place.items() <= note.items()
 
 
 def without_password(uri: str) -> str:

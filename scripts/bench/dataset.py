@@ -14,7 +14,7 @@ GROUP_OF_PICTURES = 250  # x264's default: what cameras' and web videos' frames 
 CLASSES = 19
 SCALES = (0.4, 0.1, 0.025, 0.006)  # of the picture's height: size of the texture's spots
 SPEED = 5  # pixels a frame
-GRAIN = 2.0  # standard deviation of the sensor's noise, in grey levels
+GRAIN = 6.0  # standard deviation of the sensor's noise, in grey levels
 
 
 def make_dataset(folder: Path, *, height: int, width: int, num_frames: int, stride: int) -> Path:
@@ -47,10 +47,12 @@ def _pictures(height: int, width: int, num_frames: int) -> Iterator[tuple[np.nda
     spots = sum(40 * s**0.3 * np.stack([_noise(generator, world, height * s) for _ in range(3)], -1) for s in SCALES)
     image = np.clip(colours[labels] + spots, 0, 255).astype(np.int16)
     thing = height // 4
-    grains = generator.normal(0, GRAIN, (4, height, width, 3)).astype(np.int16)
+    grain = generator.normal(0, GRAIN, (2 * height, 2 * width, 1)).astype(np.int16)
     for number in range(num_frames):
         columns = (np.arange(width) + SPEED * number) % world[1]
-        image_HWC, label_HW = image[:, columns] + grains[number % 4], labels[:, columns]
+        y, x = (int(generator.integers(n)) for n in (height, width))  # grain that is new each frame
+        image_HWC = image[:, columns] + grain[y : y + height, x : x + width]
+        label_HW = labels[:, columns]
         for k in range(4):  # things of the last class cross the picture in different directions
             top = (height // 5 * k + number * (k % 2)) % (height - thing)
             left = (width // 4 * k + number * (2 * k - 5)) % (width - thing)
