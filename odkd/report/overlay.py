@@ -55,7 +55,7 @@ def write_overlay(
     if first is None:
         raise ValueError(f"{path.name}: got no frame to show, expected at least one that was evaluated")
     painter = OverlayPainter(*first[1].shape, classes=classes, palette=palette)
-    with VideoWriter(path, width=painter.width, height=painter.height, frame_rate=frame_rate) as writer:
+    with VideoWriter(path, width=painter.width, height=painter.height, frame_rate=frame_rate, crf=26) as writer:
         writer.write(painter.paint(*first))
         for item in items:
             writer.write(painter.paint(*item))
