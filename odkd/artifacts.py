@@ -100,15 +100,13 @@ def write_overlay_video(parts: "Parts", run: "Run") -> None:
 
 def overlay_frames(parts: "Parts", run: "Run") -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, str]]:
     """Frame, teacher's labels, student's labels, caption; by position."""
-    predictions = LabelStore.open(run.folder / "predictions")
-    for record in run.records():
+    predictions, records = LabelStore.open(run.folder / "predictions"), run.records()
+    for shard in range(predictions.num_shards):
+        record = records[min(shard, len(records) - 1)]  # the last iteration's window may reach over several shards
         miou = record["metrics"]["test/miou"]
-        caption = (
-            f"iteration {record['iteration']}  {record['domain']}  mIoU {miou:.2f} against the teacher"
-            if miou is not None
-            else ""
-        )
-        for position in sorted(predictions.stored(record["iteration"])):
-            image_HWC = parts.frames.read([position])[0]
+        score = "" if miou is None else f"  mIoU {miou:.2f} against the teacher"
+        caption = f"iteration {record['iteration']}  {record['domain']}{score}"
+        positions = sorted(predictions.stored(shard))
+        for position, image_HWC in zip(positions, parts.frames.read(positions), strict=True):
             taught_HW = resize_nearest(parts.teacher_labels.read(position), image_HWC.shape[:2])
             yield image_HWC, taught_HW, predictions.read(position), caption

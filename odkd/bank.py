@@ -70,6 +70,8 @@ class Bank:
 
     def __exit__(self, *_: object) -> None:
         self._reader.shutdown(wait=True, cancel_futures=True)
+        self._resident.clear()
+        self._coming.clear()
 
     def prefetch(self, positions: Collection[int]) -> None:
         """Start reading what is not here yet; returns at once."""

@@ -11,12 +11,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hydra.utils import get_class, get_method, instantiate
-from omegaconf import DictConfig, OmegaConf
+from hydra.utils import instantiate
+from omegaconf import DictConfig
 
 from odkd.checks import check_config, check_targets
-from odkd.construct import construct, default_palette, named_by_content
-from odkd.files import folder_digest, json_digest
+from odkd.construct import construct, default_palette, resolve
+from odkd.identity import groundtruth_digest, run_key, teacher_identity
+from odkd.labels.images import ImageLabels
 from odkd.progress import Progress
 from odkd.seeds import named_seed
 from odkd.window import Window
@@ -34,9 +35,7 @@ if TYPE_CHECKING:  # torch and the model libraries take seconds to import: only 
     from odkd.video.frames import FrameReader
     from odkd.video.stream import Stream
 
-NUMBERS = 1  # raised when a change of odkd changes the numbers of a run on purpose: old results stay, new runs begin
 NOT_OF_THE_STAGE = ("_target_", "name", "always", "learn_from")  # keys of a stage that are no arguments of it
-NOT_IN_KEY = ("tracking", "paths", "run", "bank", "allow_targets", "compile")
 
 
 class Parts:
@@ -48,7 +47,8 @@ class Parts:
 
     def __init__(self, cfg: DictConfig) -> None:
         check_config(cfg)
-        check_targets(cfg, list(cfg.allow_targets))
+        self.allowed: list[str] = list(cfg.allow_targets)
+        check_targets(cfg, self.allowed)
         self.cfg = cfg
         self.cache = Path(cfg.paths.cache)
         self.classes: list[str] = list(cfg.dataset.classes)
@@ -137,38 +137,22 @@ class Parts:
     @cached_property
     def groundtruth(self) -> "LabelSource | None":
         """True labels of `stream`, or None."""
-        from odkd.labels.images import ImageLabels
-
         folder = self.cfg.dataset.groundtruth
         return ImageLabels(self.root / folder, self.stream) if folder else None
 
     @cached_property
     def teacher_identity(self) -> dict[str, Any]:
-        """What determines the teacher's labels besides the frames: settings, weights digests."""
-        settings = self._content(self.cfg.teacher)
-        identity = {key: value for key, value in settings.items() if key not in ("batch_size", "size", "name")}
-        if not self._teacher_sees_images:
-            identity["groundtruth"] = self.groundtruth_digest
-        return identity
-
-    @property
-    def _teacher_sees_images(self) -> bool:
-        return bool(getattr(get_class(self.cfg.teacher._target_), "needs_images", True))
+        return teacher_identity(self.cfg, self.allowed, self.cache, self.groundtruth_digest)
 
     @cached_property
     def groundtruth_digest(self) -> str | None:
-        folder = self.cfg.dataset.groundtruth
-        if not folder:
-            return None
-        root = self.root / folder
-        if not root.is_dir():
-            raise ValueError(f"no ground truth folder {root}: set dataset.groundtruth=null if there is none")
-        paths = [path for video in self.sampled.videos for path in (root / video.stem).glob("*.png")]
-        return folder_digest(paths, root, self.cache)
+        return groundtruth_digest(self.root, self.cfg.dataset.groundtruth, self.sampled, self.cache)
 
     @cached_property
     def teacher(self) -> "Teacher":
-        teacher: Teacher = self._make(self.cfg.teacher, leave_out=("name", "size", "batch_size"))
+        node = self.cfg.teacher
+        offered = {"classes": self.classes, "device": self.device, "seed": self.seed}  # its classes are its own
+        teacher: Teacher = construct(node, ("name", "size", "batch_size"), offered, self.allowed)
         if teacher.num_classes not in (None, len(self.classes)):
             raise ValueError(
                 f"teacher {self.cfg.teacher.name} has {teacher.num_classes} classes, "
@@ -185,6 +169,7 @@ class Parts:
             truth = None if self.teacher.needs_images else self.groundtruth
             progress = Progress("labelled", "frames")
             labels.label(self.teacher, batch_size=self.cfg.teacher.batch_size, groundtruth=truth, progress=progress)
+        self.__dict__.pop("teacher", None)  # its memory is the student's now
         return labels
 
     def _label_store(self, stream: "Stream") -> "TeacherLabels":
@@ -220,7 +205,9 @@ class Parts:
         if cfg.compile:
             student.compile()
         optimizer = self._make(cfg.optimizer, params=[p for p in student.parameters() if p.requires_grad])
-        loss = self._make(cfg.loss).to(self.device)
+        loss = self._make(cfg.loss)
+        if isinstance(loss, torch.nn.Module):
+            loss.to(self.device)
         regularizer = self._make(cfg.regularizer, student=student)
         source = cfg.stage.learn_from
         return Learner(
@@ -242,7 +229,7 @@ class Parts:
 
         cfg = self.cfg
         sources: dict[str, LabelSource] = {"teacher": self.teacher_labels}
-        if cfg.evaluation.groundtruth is not False and self.groundtruth is not None:
+        if self._uses_groundtruth and self.groundtruth is not None:
             sources["groundtruth"] = self.groundtruth
         return Bank(
             self.frames,
@@ -259,13 +246,9 @@ class Parts:
     @cached_property
     def key(self) -> str:
         """Digest of everything that determines the run's numbers."""
-        settings = {name: value for name, value in self._content(self.cfg).items() if name not in NOT_IN_KEY}
-        for name in ("root", "prepare", "frame_store", "decode_threads", "palette", "domains"):
-            settings["dataset"].pop(name)
-        settings["teacher"] = self.teacher_identity
-        settings["device"] = self.device.type
-        content = [NUMBERS, self.cfg.run.repeat, self.sampled.digest, self.groundtruth_digest]
-        return json_digest([settings, *content])
+        used_truth = self.groundtruth_digest if self._uses_groundtruth else None
+        parts = [self.device.type, self.teacher_identity, self.sampled.digest, used_truth]
+        return run_key(self.cfg, parts, self.allowed, self.cache)
 
     @property
     def name(self) -> str:
@@ -273,14 +256,21 @@ class Parts:
         students = [cfg.student.name] if cfg.stage.name != "label" else []
         return cfg.run.name or "-".join([cfg.stage.name, cfg.dataset.name, *students, cfg.teacher.name])
 
+    @property
+    def _uses_groundtruth(self) -> bool:
+        """Whether true labels are scored against (or learned from: then they are scored against too)."""
+        return self.cfg.evaluation.groundtruth is not False
+
     def call_stage(self, run: "Run") -> dict[str, float]:
         """Hand the stage what its arguments name; what may be a mistake is made before the first frame is decoded."""
         own = {key: self.cfg.stage[key] for key in self.cfg.stage if key not in NOT_OF_THE_STAGE}
-        stage: Callable[..., dict[str, float]] = get_method(self.cfg.stage._target_)
+        stage: Callable[..., dict[str, float]] = resolve(self.cfg.stage._target_, self.allowed)
         asked = [name for name in inspect.signature(stage).parameters if name not in own and name != "run"]
         for name in ("learner", "replay"):
             if name in asked:
                 getattr(self, name)
+        if self._uses_groundtruth and self.cfg.dataset.groundtruth:
+            ImageLabels(self.root / self.cfg.dataset.groundtruth, self.sampled).check()
         if self._label_store(self.sampled).missing():
             _ = self.teacher
         return stage(run=run, **own, **{name: getattr(self, name) for name in asked})
@@ -293,8 +283,4 @@ class Parts:
     def _make(self, node: DictConfig, leave_out: tuple[str, ...] = (), **extra: Any) -> Any:
         """The object that a config names; its constructor may ask by name for any of what is offered here."""
         offered = {"num_classes": len(self.classes), "classes": self.classes, "device": self.device, "seed": self.seed}
-        return construct(node, leave_out, offered | extra)
-
-    def _content(self, node: DictConfig) -> Any:
-        """The resolved config as plain values, with files named by what is in them."""
-        return named_by_content(OmegaConf.to_container(node, resolve=True), self.cache)
+        return construct(node, leave_out, offered | extra, self.allowed)

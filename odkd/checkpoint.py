@@ -36,11 +36,14 @@ class Checkpoint:
         self._written = time.monotonic()
         self._wait_seconds = (self._written - started) / self._overhead
 
-    def load(self, device: torch.device) -> dict[str, Any] | None:
-        """The last state saved, or None."""
+    def load(self) -> dict[str, Any] | None:
+        """The last state saved, on the CPU, or None: what loads it moves to the device what belongs there.
+
+        Optimizers keep their step counts on the CPU, and generators take their state from it.
+        """
         if not self._path.is_file():
             return None
-        state: dict[str, Any] = torch.load(self._path, map_location=device, weights_only=True)
+        state: dict[str, Any] = torch.load(self._path, map_location="cpu", weights_only=True)
         return state
 
     def delete(self) -> None:

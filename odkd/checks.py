@@ -10,8 +10,8 @@ from omegaconf import DictConfig, OmegaConf
 
 ALLOWED_TARGETS = ("odkd.", "torch.optim.", "torch.nn.", "segmentation_models_pytorch.")
 POSITIVE_INTEGERS = (
-    "window.learn", "window.test", "window.step", "dataset.stride", "dataset.decode_threads", "teacher.batch_size",
-    "evaluation.batch_size", "stage.batch_size", "stage.epochs", "threads",
+    "window.learn", "window.test", "window.step", "dataset.stride", "teacher.batch_size",
+    "evaluation.batch_size", "stage.batch_size", "stage.epochs", "threads", "replay.capacity",
 )  # fmt: skip
 NATURAL_NUMBERS = ("seed", "run.repeat")
 POSITIVE_NUMBERS = (
@@ -56,7 +56,7 @@ def check_config(cfg: DictConfig) -> None:
     for key, choices in CHOICES.items():
         value = OmegaConf.select(cfg, key)
         names = [str(choice).lower() if isinstance(choice, bool) else choice for choice in choices]
-        if value is not None and value not in choices:
+        if _has(cfg, key) and value not in choices:
             raise ValueError(f"{key}={value}; expected one of {', '.join(names)}{nearest(str(value), names)}")
     for key in FILES:
         value = OmegaConf.select(cfg, key)
@@ -67,13 +67,22 @@ def check_config(cfg: DictConfig) -> None:
 
 def check_targets(cfg: DictConfig, allowed: list[str]) -> None:
     """YAML may only name classes of odkd, of the libraries that it builds on, and of packages in `allow_targets`."""
-    prefixes = [*ALLOWED_TARGETS, *(f"{name.rstrip('.')}." for name in allowed)]
-    for target in _targets(OmegaConf.to_container(cfg, resolve=True)):
-        if not target.startswith(tuple(prefixes)):
+    for target in targets(cfg):
+        if not is_allowed(target, allowed):
             raise ValueError(
-                f"_target_: {target} is not allowed; YAML may name {', '.join(prefixes)}... Add its package with "
-                f"'allow_targets=[{target.split('.')[0]}]' if you trust it"
+                f"_target_: {target} is not allowed; YAML may name {', '.join([*ALLOWED_TARGETS, *allowed])}... "
+                f"Add its package with 'allow_targets=[{target.split('.')[0]}]' if you trust it"
             )
+
+
+def targets(cfg: DictConfig) -> list[str]:
+    """Every `_target_` of a config."""
+    return list(_targets(OmegaConf.to_container(cfg, resolve=True)))
+
+
+def is_allowed(target: str, allowed: list[str]) -> bool:
+    """Whether a dotted name lies in odkd, a library that it builds on, or one of the packages `allowed`."""
+    return target.startswith((*ALLOWED_TARGETS, *(f"{name.rstrip('.')}." for name in allowed)))
 
 
 def _check(cfg: DictConfig, key: str, is_valid: Any, expected: str) -> None:
@@ -94,19 +103,32 @@ def _has(cfg: DictConfig, key: str) -> bool:
 def _check_dataset(cfg: DictConfig) -> None:
     dataset = cfg.dataset
     if dataset.prepare is None:
+        if not isinstance(dataset.root, str):
+            raise ValueError(f"dataset.root={dataset.root}; expected a folder that has a subfolder `videos`")
         root = Path(dataset.root)
         if not root.is_dir():
             raise ValueError(f"dataset.root={root}: no such folder{_nearest_file(root)}")
         if not (root / "videos").is_dir():
             raise ValueError(f"dataset.root={root} has no subfolder `videos`; put the videos there")
-    size = list(dataset.size) if OmegaConf.is_list(dataset.size) else dataset.size
-    if not (isinstance(size, list) and len(size) == 2 and all(type(v) is int and v >= 16 for v in size)):
-        raise ValueError(f"dataset.size={size}; expected [height, width] in pixels, each at least 16")
+    for key in ("start", "stop"):
+        if type(dataset[key]) not in (int, type(None)):
+            raise ValueError(f"dataset.{key}={dataset[key]}; expected a whole number or null")
+    for name, value in {"dataset.size": dataset.size, "teacher.size": cfg.teacher.size}.items():
+        is_size = OmegaConf.is_list(value) and len(value) == 2 and all(type(v) is int and v >= 32 for v in value)
+        if not (is_size or (value is None and name == "teacher.size")):
+            raise ValueError(f"{name}={value}; expected [height, width] in pixels, each at least 32")
     classes = list(dataset.classes)
     if not 2 <= len(classes) <= 180 or len(set(classes)) < len(classes):
         raise ValueError(f"dataset.classes has {len(classes)} names; expected 2 to 180 different ones")
-    if dataset.palette is not None and len(dataset.palette) != len(classes):
-        raise ValueError(f"dataset.palette has {len(dataset.palette)} colours for {len(classes)} classes")
+    if dataset.palette is not None:
+        colours = [OmegaConf.to_container(c) if OmegaConf.is_list(c) else c for c in dataset.palette]
+        is_rgb = [isinstance(c, list) and len(c) == 3 and all(v in range(256) for v in c) for c in colours]
+        if len(colours) != len(classes) or not all(is_rgb):
+            raise ValueError(f"dataset.palette={colours}; expected {len(classes)} colours [R, G, B] in 0..255")
+    if not_names := [key for key in dataset.domains if not isinstance(key, str)]:
+        raise ValueError(f"dataset.domains names a video {not_names[0]}, a number; put video names in quotes")
+    if (cfg.student.mean is None) != (cfg.student.std is None):
+        raise ValueError("student.mean and student.std go together; set both (RGB in 0..1) or neither")
     weights = OmegaConf.select(cfg, "loss.class_weights")
     if weights is not None and len(weights) != len(classes):
         raise ValueError(f"loss.class_weights has {len(weights)} numbers for {len(classes)} classes")

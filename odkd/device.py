@@ -2,11 +2,16 @@
 
 import ctypes
 import logging
+import os
 import platform
+from contextlib import AbstractContextManager
+from typing import Any
 
 import torch
 
 logger = logging.getLogger(__name__)
+PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
+DEFAULT_THREADS = torch.get_num_threads()
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # malloc.h
 
 
@@ -32,14 +37,20 @@ def choose_device(name: str, *, precision: str) -> torch.device:
 
 def set_up(device: torch.device, *, threads: int | None, deterministic: bool) -> None:
     """Settings of this process: threads, deterministic kernels, and an allocator that keeps its memory."""
-    if threads is not None:
-        torch.set_num_threads(threads)
+    torch.set_num_threads(threads or DEFAULT_THREADS)  # also undoes what an earlier job of the sweep has set
+    torch._dynamo.reset()
     if device.type == "cpu":
         keep_freed_memory()
         return
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it cuBLAS is not deterministic
     torch.use_deterministic_algorithms(deterministic, warn_only=True)
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # costs a pass over every new tensor
     torch.backends.cudnn.benchmark = not deterministic
+
+
+def autocast(device: torch.device, precision: str) -> AbstractContextManager[Any]:
+    """Automatic mixed precision on `device`; off for float32."""
+    return torch.autocast(device.type, dtype=PRECISIONS[precision], enabled=PRECISIONS[precision] is not None)
 
 
 def keep_freed_memory() -> bool:

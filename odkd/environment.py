@@ -23,8 +23,9 @@ def environment(device: torch.device) -> dict[str, str]:
             tags[f"odkd.version.{package}"] = "not installed"
     for where, folder in {"source": Path(__file__).parent, "folder": Path.cwd()}.items():
         if commit := git(folder, "rev-parse", "HEAD"):
-            is_dirty = bool(git(folder, "status", "--porcelain"))
-            tags[f"odkd.git.{where}"] = commit + (" with uncommitted changes" if is_dirty else "")
+            changes = git(folder, "status", "--porcelain")
+            note = {"": "", None: " in unknown state"}.get(changes, " with uncommitted changes")
+            tags[f"odkd.git.{where}"] = commit + note
     return tags
 
 
@@ -39,13 +40,13 @@ def processor() -> str:
     )
 
 
-def git(folder: Path, *arguments: str) -> str:
-    """Output of a git command in `folder`, or nothing where git does not answer."""
+def git(folder: Path, *arguments: str) -> str | None:
+    """Output of a git command in `folder`, or None where git does not answer."""
     environment = {**os.environ, "GIT_OPTIONAL_LOCKS": "0"}
     try:
         done = subprocess.run(
             ["git", *arguments], cwd=folder, env=environment, capture_output=True, text=True, timeout=10, check=False
         )
     except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return done.stdout.strip() if done.returncode == 0 else ""
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None

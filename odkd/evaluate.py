@@ -9,7 +9,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from odkd.bank import Bank
-from odkd.learn import autocast
+from odkd.device import autocast
 from odkd.metrics import IGNORE, class_iou, confusion_matrices, mean_iou, pixel_accuracy
 
 

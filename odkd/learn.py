@@ -1,22 +1,15 @@
 """Learning: one optimizer step on one batch; one pass over selected positions."""
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from odkd.bank import Bank
+from odkd.device import autocast
 from odkd.losses import Loss
 from odkd.regularizers import Regularizer
-
-PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
-
-
-def autocast(device: torch.device, precision: str) -> AbstractContextManager[Any]:
-    """Automatic mixed precision on `device`; off for float32."""
-    return torch.autocast(device.type, dtype=PRECISIONS[precision], enabled=PRECISIONS[precision] is not None)
 
 
 class Learner:

@@ -1,15 +1,17 @@
 """The Hydra entry point: check the config, open the run, call the stage, return the swept metric."""
 
+import errno
 import logging
 import os
 import signal
 import sys
+import traceback
 from pathlib import Path
 from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException
+from hydra.errors import HydraException, InstantiationException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -26,6 +28,7 @@ SWEPT_METRIC = "final/miou"  # what a sweep compares: dataset mIoU of the stream
 
 def run_job(cfg: DictConfig) -> float:
     """One run, from its config to its summary. Returns final/miou (NaN for a stage that has none)."""
+    from odkd.artifacts import write_overlay_video
     from odkd.device import set_up
     from odkd.report.summary import summary_table
     from odkd.runs import Run
@@ -38,8 +41,15 @@ def run_job(cfg: DictConfig) -> float:
     if run.status == "finished" and not (cfg.run.restart or cfg.stage.always):
         logger.info("this run has finished before; run.restart=true starts over, run.repeat=1 repeats it independently")
         catch_up(cfg, folder)
+        if cfg.run.overlay_video and (folder / "predictions").is_dir() and not (folder / "overlay.mp4").is_file():
+            write_overlay_video(parts, run)
     else:
-        compute(parts, run, overrides)
+        try:
+            compute(parts, run, overrides)
+        except BaseException as error:
+            # A sweep keeps its jobs' errors to the end, and their frames would keep the networks of each.
+            traceback.clear_frames(error.__traceback__)
+            raise
     print(summary_table(folder))
     value = run.summary().get(SWEPT_METRIC)
     return float("nan") if value is None else value
@@ -144,21 +154,34 @@ def known_names() -> tuple[list[str], dict[str, list[str]]]:
 
 def main() -> None:
     """The `odkd` command. A user's mistake is one message and exit code 2; a fault is a traceback and 1."""
-    os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # errors come to us instead of being printed by Hydra
-    is_user_debugging = os.environ["HYDRA_FULL_ERROR"] != "1"
+    wants_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come to us instead of being printed by Hydra
     previous = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that a terminated run is marked killed
     try:
         hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")(run_job)()
     except KeyboardInterrupt:
         sys.exit("\nodkd: interrupted; the same command goes on from here")
-    except (HydraException, OmegaConfBaseException, ValueError) as error:
-        if is_user_debugging:
+    except Exception as error:
+        message = None if wants_traceback else user_message(error)
+        if message is None:
             raise
-        message = explain(error, *known_names()) or str(error)
         print(f"odkd: {message}", file=sys.stderr)
         sys.exit(2)
     finally:
         signal.signal(signal.SIGTERM, previous)
+
+
+def user_message(error: BaseException) -> str | None:
+    """What to tell a user whose mistake this is; None for a fault, which needs its traceback."""
+    while isinstance(error, InstantiationException) and error.__cause__ is not None:
+        error = error.__cause__  # Hydra's wrapping of what a constructor raised
+    if isinstance(error, HydraException | OmegaConfBaseException):
+        return explain(error, *known_names()) or str(error)
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return f"the disk is full ({error}); make room and give the same command again: it goes on from here"
+    frames = traceback.extract_tb(error.__traceback__)
+    is_ours = bool(frames) and Path(frames[-1].filename).resolve().is_relative_to(PACKAGE)
+    return str(error) if is_ours and isinstance(error, ValueError) else None
 
 
 if __name__ == "__main__":

@@ -23,8 +23,19 @@ def confusion_matrices(predicted_BHW: Tensor, reference_BHW: Tensor, num_classes
     dtype = torch.int16 if num_bins <= torch.iinfo(torch.int16).max else torch.int32
     rows = reference_BHW.to(dtype).clamp(max=num_classes)
     bins_BP = rows.mul_(num_classes).add_(predicted_BHW.to(dtype)).flatten(1)
-    counts = [torch.bincount(bins_P, minlength=num_bins) for bins_P in bins_BP]
-    return torch.stack(counts).view(-1, num_classes + 1, num_classes)[:, :num_classes]
+    count = count_bins if bins_BP.device.type == "cpu" else count_bins_without_waiting
+    return count(bins_BP, num_bins).view(-1, num_classes + 1, num_classes)[:, :num_classes]
+
+
+def count_bins(bins_BP: Tensor, num_bins: int) -> Tensor:
+    """How often each of 0..num_bins-1 occurs in each row: int64 [B, num_bins]."""
+    return torch.stack([torch.bincount(bins_P, minlength=num_bins) for bins_P in bins_BP])
+
+
+def count_bins_without_waiting(bins_BP: Tensor, num_bins: int) -> Tensor:
+    """The same, for devices on which `bincount` waits for the result to learn its length."""
+    counts = torch.zeros(len(bins_BP), num_bins, dtype=torch.int64, device=bins_BP.device)
+    return counts.scatter_add_(1, bins_BP.long(), torch.ones_like(bins_BP, dtype=torch.int64))
 
 
 def class_iou(confusion: Tensor) -> Tensor:

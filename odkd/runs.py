@@ -4,6 +4,7 @@ A metrics line is published only after the checkpoint that contains it is on the
 is never taken back or computed again, whatever is killed when; what follows the file (MLflow) can trust it.
 """
 
+import contextlib
 import io
 import json
 import os
@@ -70,6 +71,8 @@ class Run:
                 "or use run.repeat=1 for an independent repetition"
             ) from error
         if restart:
+            (self.folder / "run.json").unlink(missing_ok=True)  # first: without it the rest counts for nothing
+        if self.status is None:
             for path in self.folder.iterdir():
                 if path.name != "run.lock":
                     shutil.rmtree(path) if path.is_dir() else path.unlink()
@@ -90,14 +93,15 @@ class Run:
         try:
             if error is not None:
                 is_killed = isinstance(error, KeyboardInterrupt | SystemExit)
-                write_atomic(self.folder / "error.txt", "".join(traceback.format_exception(error)).encode())
-                self._set_status("killed" if is_killed else "failed")
+                with contextlib.suppress(OSError):  # on a full disk the error itself is what the user must see
+                    self._set_status("killed" if is_killed else "failed")
+                    write_atomic(self.folder / "error.txt", "".join(traceback.format_exception(error)).encode())
         finally:
             self._lock.release()
 
-    def resume(self, device: torch.device) -> dict[str, Any] | None:
+    def resume(self) -> dict[str, Any] | None:
         """The state to go on from, or None at the start. Publishes what the last process could not."""
-        state = self._checkpoint.load(device)
+        state = self._checkpoint.load()
         if state is None:
             return None
         self._publish(state["records"])

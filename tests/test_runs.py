@@ -9,7 +9,6 @@ import torch
 
 from odkd.runs import Run, RunIsBusyError
 
-CPU = torch.device("cpu")
 DESCRIPTION = {"key": "k", "name": "n", "stage": "online", "params": {}, "tags": {}}
 
 
@@ -46,7 +45,7 @@ def test_what_a_killed_process_had_saved_but_not_published_is_published_once(tmp
     (first.folder / "metrics.jsonl").write_text(lines[: lines.index("\n") + 20])
     first._lock.release()
     with make(tmp_path).open({}, restart=False) as second:
-        resumed = second.resume(CPU)
+        resumed = second.resume()
         assert resumed is not None
         assert resumed["iteration"] == 2
         assert resumed["weights"].tolist() == [2, 2, 2]
@@ -89,6 +88,6 @@ def test_restart_empties_the_folder_and_begins_a_new_run(tmp_path: Path) -> None
         run.commit(state(0))
     created = json.loads((run.folder / "run.json").read_text())["created"]
     with make(tmp_path).open({}, restart=True) as run:
-        assert run.resume(CPU) is None
+        assert run.resume() is None
         assert run.records() == []
     assert json.loads((run.folder / "run.json").read_text())["created"] != created

@@ -63,7 +63,7 @@ def test_imports_follow_the_plan(path: Path) -> None:
         # Labelling needs the teacher protocol, frames and decoder; teachers share label arithmetic.
         allowed = {"labels": {"teachers", "video"}, "teachers": {"labels"}}.get(here, set())
         assert siblings <= allowed, f"{here} imports {siblings}"
-        assert not ours & {"stages", "build", "main", "bank", "evaluate", "tracking", "report"}
+        assert not ours & {"stages", "build", "main", "bank", "learn", "evaluate", "tracking", "report"}
     if here == "stages":
         assert not any(re.fullmatch(r"odkd\.stages\.\w+.*", name) for name in names), "stages never import each other"
     if here not in ("main", "__main__"):

@@ -22,6 +22,17 @@ class ImageLabels:
                 "add them or set dataset.groundtruth=null"
             )
 
+    def check(self) -> None:
+        """Read one map of each video.
+
+        Raises:
+            ValueError: it is no label map.
+        """
+        for video in range(len(self._stream.videos)):
+            positions = np.flatnonzero(self._stream.video_of == video)
+            if len(positions):
+                self.read(int(positions[0]))
+
     def read(self, position: int) -> np.ndarray:
         with Image.open(self._path(position)) as image:
             if image.mode not in ("L", "P"):

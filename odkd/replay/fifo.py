@@ -11,6 +11,8 @@ class Fifo:
     """A queue of the last `capacity` positions."""
 
     def __init__(self, capacity: int) -> None:
+        if capacity < 1:
+            raise ValueError(f"replay.capacity={capacity}; expected at least 1 position")
         self._positions: deque[int] = deque(maxlen=capacity)
 
     def select(self, num_positions: int, scorer: Scorer) -> list[int]:  # noqa: ARG002

@@ -43,9 +43,9 @@ def online(
     """Run the loop to the end of the stream, from where an earlier process left it. Returns the summary."""
     totals = {source: torch.zeros(len(classes), len(classes), dtype=torch.int64) for source in bank.sources}
     start = 0
-    if state := run.resume(learner.device):
+    if state := run.resume():
         start = state["iteration"] + 1
-        totals = {source: total.cpu() for source, total in state["totals"].items()}
+        totals = state["totals"]
         learner.load_state_dict(state["learner"])
         replay.load_state_dict(state["replay"])
         logger.info("resumed after iteration %d", state["iteration"])
@@ -59,6 +59,8 @@ def online(
         return position_losses(learner.student, bank, positions, source=learner.source, **common)
 
     last = window.num_iterations(len(stream)) - 1
+    if rest := len(stream) - (last * window.step + window.test):
+        logger.info("the last %d of %d sampled frames fill no test window and are not evaluated", rest, len(stream))
     for step in window.steps(len(stream), start):
         torch.manual_seed(named_seed(seed, "iteration", step.iteration))  # dropout; a resumed run draws the same
         started = time.perf_counter()
@@ -127,14 +129,20 @@ def measure(step: Step, num_learned: int, started: float, learned: float, evalua
 
 
 def save_predictions(run: Run, window: Window, num_positions: int, step: Step, scores: Scores) -> None:
-    """Keep each position's last prediction before it is learned from: a Zarr array, one shard an iteration."""
-    predictions_NHW = scores.predictions_NHW[: window.step]
-    height, width = predictions_NHW.shape[1:]
+    """Keep each position's last prediction before it is learned from: a Zarr array, one shard an iteration.
+
+    The last iteration keeps its whole test window: no later one evaluates the rest.
+    """
+    height, width = scores.predictions_NHW.shape[1:]
     folder = run.folder / "predictions"
     store = LabelStore(folder, num_frames=num_positions, height=height, width=width, shard_frames=window.step)
     if step.iteration == 0:
         store.create({"what": "class ids predicted by the newest student that had not learned from the frame"})
-    store.write(step.iteration, dict(zip(step.test, predictions_NHW, strict=False)))
+    predictions = dict(zip(step.test, scores.predictions_NHW, strict=True))
+    is_last = step.iteration == window.num_iterations(num_positions) - 1
+    for shard in range(step.iteration, store.num_shards if is_last else step.iteration + 1):
+        if found := {p: predictions[p] for p in store.shard_range(shard) if p in predictions}:
+            store.write(shard, found)
 
 
 def report(record: dict[str, Any], timing: dict[str, Any], last: int) -> None:

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from odkd.learn import autocast
+from odkd.device import autocast
 from odkd.metrics import IGNORE
 
 Example = tuple[Tensor, Tensor]  # normalised images [1, 3, H, W] in the run's layout; labels int64 [1, H, W]

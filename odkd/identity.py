@@ -1,0 +1,70 @@
+"""What identifies a teacher's labels and a run: digests of everything that determines their numbers."""
+
+import importlib.metadata
+import inspect
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from odkd.checks import is_allowed, targets
+from odkd.construct import resolve
+from odkd.files import file_digest, folder_digest, json_digest
+from odkd.video.decode import DECODER
+from odkd.video.stream import Stream
+
+NUMBERS = 1  # raised when a change of odkd changes the numbers of a run on purpose: old results stay, new runs begin
+NOT_IN_KEY = ("tracking", "paths", "run", "bank", "allow_targets")  # these change no number
+NOT_IN_DATASET = ("root", "prepare", "frame_store", "palette", "domains")  # the stream's digest says what is in it
+
+
+def teacher_identity(
+    cfg: DictConfig, allowed: list[str], cache: Path, groundtruth_digest: str | None
+) -> dict[str, Any]:
+    """What determines a teacher's labels besides frames and size: settings, weights digests, the user's code."""
+    settings = named_by_content(OmegaConf.to_container(cfg.teacher, resolve=True), cache)
+    identity = {key: value for key, value in settings.items() if key not in ("batch_size", "size", "name")}
+    identity["dataset_classes"] = len(cfg.dataset.classes)
+    identity |= source_digests([cfg.teacher._target_], allowed, cache)
+    if not getattr(resolve(cfg.teacher._target_, allowed), "needs_images", True):
+        identity |= {"groundtruth": groundtruth_digest, "classes": list(cfg.dataset.classes)}
+    return identity
+
+
+def groundtruth_digest(root: Path, folder: str | None, stream: Stream, cache: Path) -> str | None:
+    """Digest of all label maps of a stream's videos; None without ground truth."""
+    if not folder:
+        return None
+    if not (root / folder).is_dir():
+        raise ValueError(f"no ground truth folder {root / folder}: set dataset.groundtruth=null if there is none")
+    paths = [path for video in stream.videos for path in (root / folder / video.stem).glob("*.png")]
+    return folder_digest(paths, root / folder, cache)
+
+
+def run_key(cfg: DictConfig, parts: list[Any], allowed: list[str], cache: Path) -> str:
+    """Digest of settings, files by content, the user's own code, library versions, and `parts` of the caller's."""
+    content = named_by_content(OmegaConf.to_container(cfg, resolve=True), cache)
+    settings = {name: value for name, value in content.items() if name not in NOT_IN_KEY}
+    settings["dataset"] = {key: value for key, value in settings["dataset"].items() if key not in NOT_IN_DATASET}
+    settings["teacher"] = settings["teacher"]["size"]  # the rest of the teacher is among the parts
+    code = source_digests(targets(cfg), allowed, cache)
+    versions = [NUMBERS, importlib.metadata.version("torch"), DECODER]
+    return json_digest([settings, cfg.run.repeat, parts, code, versions])
+
+
+def source_digests(targets: list[str], allowed: list[str], cache: Path) -> dict[str, str]:
+    """Digest of the source file of each target that is not odkd's or its libraries': the user's own code."""
+    own = [target for target in targets if not is_allowed(target, [])]
+    return {target: file_digest(Path(inspect.getfile(resolve(target, allowed))), cache) for target in own}
+
+
+def named_by_content(value: Any, cache: Path) -> Any:
+    """`value` with the name of each existing file replaced by the digest of its content."""
+    if isinstance(value, Mapping):
+        return {str(key): named_by_content(item, cache) for key, item in value.items()}
+    if isinstance(value, list):
+        return [named_by_content(item, cache) for item in value]
+    if isinstance(value, str) and Path(value).suffix and Path(value).is_file():
+        return f"sha256:{file_digest(Path(value), cache)}"
+    return value
