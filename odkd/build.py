@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from odkd.checks import check_config, check_targets
+from odkd.checks import check_config, check_targets, targets
 from odkd.construct import construct, default_palette, resolve
 from odkd.identity import groundtruth_digest, run_key, teacher_identity
 from odkd.labels.images import ImageLabels
@@ -49,6 +49,8 @@ class Parts:
         check_config(cfg)
         self.allowed: list[str] = list(cfg.allow_targets)
         check_targets(cfg, self.allowed)
+        for target in targets(cfg):
+            resolve(target, self.allowed)
         self.cfg = cfg
         self.cache = Path(cfg.paths.cache)
         self.classes: list[str] = list(cfg.dataset.classes)

@@ -7,7 +7,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, confusion_matrix, jaccard_score
 
-from odkd.metrics import class_iou, confusion_matrices, mean_iou, pixel_accuracy
+from odkd.metrics import (
+    class_iou,
+    confusion_matrices,
+    count_bins,
+    count_bins_without_waiting,
+    mean_iou,
+    pixel_accuracy,
+)
 
 
 def random_maps(num_classes: int, seed: int, present: int) -> tuple[np.ndarray, np.ndarray]:
@@ -63,3 +70,8 @@ def test_scores_of_nothing_are_undefined_not_zero() -> None:
 def test_counts_stay_exact_above_two_to_the_24() -> None:
     zeros = torch.zeros(1, 4100, 4100, dtype=torch.uint8)
     assert confusion_matrices(zeros, zeros, 2)[0, 0, 0].item() == 4100 * 4100
+
+
+def test_both_ways_of_counting_agree() -> None:
+    bins = torch.randint(380, (3, 5000), generator=torch.Generator().manual_seed(0), dtype=torch.int16)
+    assert torch.equal(count_bins(bins, 380), count_bins_without_waiting(bins, 380))

@@ -1,0 +1,72 @@
+"""Run keys: what changes a run's numbers changes its key, what does not does not."""
+
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import TINY
+from hydra import compose, initialize_config_dir
+
+from odkd.build import Parts
+from odkd.main import CONF
+
+
+def key(cache: Path, *overrides: str) -> str:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return Parts(compose("config", [*TINY, f"paths.outputs={cache}", f"paths.cache={cache}", *overrides])).key
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "seed=1", "run.repeat=1", "precision=bfloat16", "channels_last=true", "compile=true", "threads=1",
+        "dataset.stride=3", "dataset.size=[64,96]", "dataset.start=1", "dataset.stride_seconds=2",
+        "dataset.prepare.seed=1",
+        "teacher.label_noise=0.1", "teacher.seed=1", "teacher.size=[64,96]", "evaluation.batch_size=2",
+        "evaluation.groundtruth=false", "student.dropout=0", "student.mean=[0,0,0]", "window.learn=5", "window.test=3",
+        "window.step=3", "stage.epochs=2", "stage.batch_size=2", "stage.order=shuffled", "stage.learn_from=groundtruth",
+        "optimizer.lr=1e-3", "optimizer=sgd", "stage=label", "replay.capacity=3",
+        "loss.class_weights=[1,1,1,1,1,1,1,1,1,1,2]",
+    ],
+)  # fmt: skip
+def test_what_may_change_a_number_changes_the_key(cache: Path, override: str) -> None:
+    mean = ["student.std=[1,1,1]"] if "student.mean" in override else []
+    assert key(cache, override, *mean) != key(cache)
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "tracking=mlflow", "tracking.experiment=other", "bank.memory_gib=0.5", "run.name=x", "run.restart=true",
+        "run.overlay_video=true", "run.checkpoint_overhead=0.5", "dataset.frame_store=none", "teacher.batch_size=2",
+        "allow_targets=[my_lab]", "dataset.palette=null",
+    ],
+)  # fmt: skip
+def test_what_changes_no_number_leaves_the_key(cache: Path, override: str) -> None:
+    assert key(cache, override) == key(cache)
+
+
+def test_weights_count_by_content_not_by_name(cache: Path, tmp_path: Path) -> None:
+    a, b, c = (tmp_path / f"{name}.pth" for name in "abc")
+    a.write_bytes(b"1")
+    b.write_bytes(b"1")
+    c.write_bytes(b"2")
+    keys = [key(cache, f"student.weights={path}") for path in (a, b, c)]
+    assert keys[0] == keys[1] != keys[2]
+
+
+def test_the_users_own_code_is_part_of_the_key(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    source = tmp_path / "lab_replay.py"
+    overrides = ["replay._target_=lab_replay.Mine", "allow_targets=[lab_replay]"]
+    source.write_text("class Mine:\n    def __init__(self, capacity): self.capacity = capacity\n")
+    before = key(cache, *overrides)
+    assert key(cache, *overrides) == before
+    source.write_text(source.read_text() + "    # now different\n")
+    assert key(cache, *overrides) != before
+    sys.modules.pop("lab_replay")
+
+
+def test_yaml_cannot_name_what_an_allowed_module_merely_imported(cache: Path) -> None:
+    with pytest.raises(ValueError, match="may not name"):
+        key(cache, "replay._target_=odkd.files.os.system")

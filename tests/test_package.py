@@ -1,0 +1,23 @@
+"""The wheel: it carries the YAML, and nothing that is not odkd's."""
+
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def test_the_wheel_carries_the_configuration(tmp_path: Path) -> None:
+    pytest.importorskip("hatchling", reason="hatchling is not installed")
+    subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)], cwd=ROOT, check=True
+    )
+    (wheel,) = tmp_path.glob("*.whl")
+    names = set(zipfile.ZipFile(wheel).namelist())
+    for path in [*(ROOT / "conf").rglob("*.yaml"), *(ROOT / "odkd").rglob("*.py")]:
+        inside = path.relative_to(ROOT).as_posix()
+        assert (f"odkd/{inside}" if inside.startswith("conf/") else inside) in names
+    assert {name.split("/")[0] for name in names if ".dist-info" not in name} == {"odkd"}
