@@ -154,6 +154,7 @@ def known_names() -> tuple[list[str], dict[str, list[str]]]:
 
 def main() -> None:
     """The `odkd` command. A user's mistake is one message and exit code 2; a fault is a traceback and 1."""
+    sys.path.append(str(Path.cwd()))  # a user's own file, named by _target_, may lie where odkd is started
     wants_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come to us instead of being printed by Hydra
     previous = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that a terminated run is marked killed

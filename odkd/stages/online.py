@@ -104,8 +104,10 @@ def describe(
     step: Step, stream: Stream, classes: Sequence[str], losses: dict[str, float], scores: Scores
 ) -> dict[str, Any]:
     """The metrics line of an iteration: nothing in it depends on the clock."""
+    video = int(stream.video_of[step.position])
     metrics: dict[str, float] = {
         "stream/position": step.position,
+        "stream/frame": sum(v.num_frames for v in stream.videos[:video]) + int(stream.frame_of[step.position]),
         "stream/seconds": float(stream.seconds[step.position]),
     }
     metrics |= {f"learn/loss_{name}": loss for name, loss in losses.items()}
@@ -113,8 +115,7 @@ def describe(
         found = score_metrics(confusions_NKK, classes, suffix=SUFFIX[source])
         metrics |= {f"test/{name}": value for name, value in found.items()}
     # A test window that spans a change of domain is named after its first frame.
-    domain = stream.domains[int(stream.video_of[step.test[0]])]
-    return {"iteration": step.iteration, "position": step.position, "domain": domain, "metrics": metrics}
+    return {"iteration": step.iteration, "position": step.position, "domain": stream.domains[video], "metrics": metrics}
 
 
 def measure(step: Step, num_learned: int, started: float, learned: float, evaluated: float) -> dict[str, Any]:
