@@ -15,6 +15,10 @@ MAX_REORDER = 16  # H.264 and HEVC show a picture at most so many pictures later
 MAX_BLOCK_HEADER = 256  # bytes; between two packets Matroska writes 6 to 50
 
 
+class UnreadableVideoError(ValueError):
+    """A file that cannot be used as a video at all; a stream goes on without it."""
+
+
 @dataclass
 class _Packets:
     """What a file holds, in decoding order."""
@@ -35,11 +39,11 @@ def open_video(path: Path, num_threads: int = 1) -> tuple[av.container.InputCont
     try:
         container = av.open(str(path), options={"fflags": "+genpts"})  # AVI keeps no timestamps
     except (av.error.FFmpegError, ValueError) as error:
-        raise ValueError(f"{path} cannot be read as a video ({error}); repair it, or take it out") from error
+        raise UnreadableVideoError(f"{path} cannot be read as a video ({error}); repair it, or take it out") from error
     stream = container.streams.best("video")
     if not isinstance(stream, av.VideoStream) or stream.codec_context is None:
         container.close()
-        raise ValueError(f"{path} holds no video that can be decoded; take it out")
+        raise UnreadableVideoError(f"{path} holds no video that can be decoded; take it out")
     # Frame threads would blame the wrong packet for damage, and can hang when left early (PyAV #1849).
     stream.codec_context.thread_type = "SLICE"
     stream.codec_context.thread_count = num_threads
@@ -58,9 +62,9 @@ def scan_video(path: Path) -> dict[str, Any]:
         found = _read_packets(container, stream)
     num_disordered = sum(later <= earlier for earlier, later in itertools.pairwise(found.shown))
     if found.num_packets and (not found.pts or num_disordered > NUM_CHECKED // 10):
-        raise ValueError(f"{path}: its frames have no usable timestamps; convert it to .mp4 or .mkv")
+        raise UnreadableVideoError(f"{path}: its frames have no usable timestamps; convert it to .mp4 or .mkv")
     if found.shape is None:
-        raise ValueError(f"{path}: no frame can be decoded; repair it, or take it out")
+        raise UnreadableVideoError(f"{path}: no frame can be decoded; repair it, or take it out")
     lost = _lost_frames(found)
     pts = np.unique([*found.pts, *lost])
     warnings = [found.error] if found.error else []

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from odkd.video.index import VideoIndex, index_video, list_videos
+from odkd.video.scan import UnreadableVideoError
 
 logger = logging.getLogger(__name__)
 
@@ -65,7 +66,7 @@ def open_stream(
     for path in paths:
         try:
             videos.append(index_video(path, cache))
-        except ValueError as error:
+        except UnreadableVideoError as error:
             logger.warning("left out: %s", error)
     if not videos:
         raise ValueError(f"none of the {len(paths)} videos of {folder} can be read; see the warnings above")
