@@ -162,6 +162,8 @@ def main() -> None:
         hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")(run_job)()
     except KeyboardInterrupt:
         sys.exit("\nodkd: interrupted; the same command goes on from here")
+    except BrokenPipeError:  # `odkd --help | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except Exception as error:
         message = None if wants_traceback else user_message(error)
         if message is None:

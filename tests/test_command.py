@@ -1,11 +1,14 @@
 """The command as a user meets it: messages, help, and what is found before anything is computed."""
 
+import logging
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from odkd.main import main
 
 CHEAP = ["debug=smoke", "tracking=none"]
 
@@ -42,15 +45,37 @@ def odkd(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     ],
 )  # fmt: skip
 def test_a_mistake_is_one_message_before_a_frame_is_decoded(
-    tmp_path_factory: pytest.TempPathFactory, arguments: list[str], expected: str
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    expected: str,
 ) -> None:
     folder = tmp_path_factory.getbasetemp() / "mistakes"
     folder.mkdir(exist_ok=True)
-    done = odkd(folder, *CHEAP, *arguments)
-    assert done.returncode == 2
-    assert expected in done.stderr
-    assert "Traceback" not in done.stderr
+    monkeypatch.chdir(folder)
+    monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setattr(sys, "argv", ["odkd", *CHEAP, *arguments])
+    monkeypatch.setattr(logging.root, "handlers", list(logging.root.handlers))
+    with pytest.raises(SystemExit) as ending:
+        main()
+    monkeypatch.delenv("HYDRA_FULL_ERROR")
+    assert ending.value.code == 2
+    message = capsys.readouterr().err
+    assert expected in message
+    assert "Traceback" not in message
     assert not (folder / "outputs" / "cache" / "frames").exists()
+
+
+def test_the_command_says_it_as_one_message_too(tmp_path: Path) -> None:
+    done = odkd(tmp_path, "window.lern=3")
+    assert done.returncode == 2
+    assert done.stderr == "odkd: there is no setting or group window.lern; did you mean window.learn?\n"
+    done = odkd(tmp_path, "-m", *CHEAP, "window.lern=3", "seed=0,1")
+    assert done.returncode == 2
+    assert "did you mean window.learn?" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_help_names_every_group_and_choice(tmp_path: Path) -> None:
