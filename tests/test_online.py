@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from odkd.metrics import confusion_matrices, mean_iou, pixel_accuracy
 from odkd.stages.online import shuffle
 from odkd.students.tinynet import TinyNet
+from odkd.video.synthetic import render_dataset
 
 Odkd = Callable[..., Path]
 
@@ -32,7 +33,9 @@ def test_a_run_leaves_numbers_that_can_be_recomputed_from_what_it_stored(odkd: O
     # Ground truth and predictions, read with other libraries and scored here.
     predictions = zarr.open_array(run / "predictions", mode="r")
     truth = []
-    for video in sorted(cache.glob("synthetic/*/groundtruth/*")):  # this session's first dataset
+    made = {"height": 32, "width": 48, "frame_rate": 4.0, "num_periods": 3, "period_seconds": 5, "seed": 0}
+    root = render_dataset(cache / "synthetic", **made)  # type: ignore[arg-type]  # is there: returns at once
+    for video in sorted((root / "groundtruth").iterdir()):
         for path in sorted(video.glob("*.png"))[::2]:
             with Image.open(path) as image:
                 truth.append(np.asarray(image))
