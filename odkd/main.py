@@ -111,7 +111,6 @@ def describe(parts: Parts, overrides: list[str]) -> dict[str, Any]:
         "odkd.run_key": parts.key,
         "odkd.stage": cfg.stage.name,
         "odkd.overrides": " ".join(overrides),
-        "odkd.folder": str((Path(cfg.paths.outputs) / "runs" / f"{parts.name}-{parts.key[:8]}").resolve()),
         "odkd.dataset_digest": parts.sampled.digest,
         "odkd.groundtruth_digest": parts.groundtruth_digest or "",
         "odkd.teacher": OmegaConf.to_yaml(OmegaConf.create(parts.teacher_identity)),
