@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 import logging
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
@@ -80,7 +81,9 @@ def write_student(parts: "Parts", run: "Run", summary: Mapping[str, float]) -> N
         "input": f"images_BCHW, float32, RGB, {scale}; made for {size} pixels, works at any size.",
     }
     state = {key: tensor.contiguous().cpu() for key, tensor in student.state_dict().items()}
-    write_atomic(run.folder / "student.safetensors", save(state, metadata={"odkd.run": parts.key, **facts}))
+    write_atomic(
+        run.folder / "student.safetensors", save(state, metadata={"odkd": json.dumps({"run": parts.key, **facts})})
+    )
     write_card(run.folder, facts=facts, summary=summary)
 
 

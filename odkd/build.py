@@ -121,6 +121,9 @@ class Parts:
         return self._prepared[1]
 
     def _check_window(self, num_positions: int) -> None:
+        stage = resolve(self.cfg.stage._target_, self.allowed)
+        if "window" not in inspect.signature(stage).parameters:
+            return
         largest = max(self.window.learn, self.window.test)
         if largest > num_positions:
             raise ValueError(

@@ -58,6 +58,8 @@ def check_config(cfg: DictConfig) -> None:
         names = [str(choice).lower() if isinstance(choice, bool) else choice for choice in choices]
         if _has(cfg, key) and value not in choices:
             raise ValueError(f"{key}={value}; expected one of {', '.join(names)}{nearest(str(value), names)}")
+    if cfg.run.name is not None and not re.fullmatch(r"[\w][\w .+-]*", str(cfg.run.name)):
+        raise ValueError(f"run.name={cfg.run.name}; expected a plain folder name of letters, digits, . + - and _")
     for key in FILES:
         value = OmegaConf.select(cfg, key)
         if value is not None and not Path(value).is_file():
@@ -117,9 +119,13 @@ def _check_dataset(cfg: DictConfig) -> None:
         is_size = OmegaConf.is_list(value) and len(value) == 2 and all(type(v) is int and v >= 32 for v in value)
         if not (is_size or (value is None and name == "teacher.size")):
             raise ValueError(f"{name}={value}; expected [height, width] in pixels, each at least 32")
+    if not (OmegaConf.is_list(dataset.classes) and all(isinstance(name, str) for name in dataset.classes)):
+        raise ValueError(f"dataset.classes={dataset.classes}; expected a list of names, such as [road,car,person]")
     classes = list(dataset.classes)
-    if not 2 <= len(classes) <= 180 or len(set(classes)) < len(classes):
-        raise ValueError(f"dataset.classes has {len(classes)} names; expected 2 to 180 different ones")
+    if doubled := sorted({name for name in classes if classes.count(name) > 1}):
+        raise ValueError(f"dataset.classes names {', '.join(doubled)} more than once")
+    if not 2 <= len(classes) <= 180:
+        raise ValueError(f"dataset.classes has {len(classes)} names; expected 2 to 180")
     if dataset.palette is not None:
         colours = [OmegaConf.to_container(c) if OmegaConf.is_list(c) else c for c in dataset.palette]
         is_rgb = [isinstance(c, list) and len(c) == 3 and all(v in range(256) for v in c) for c in colours]
@@ -127,11 +133,18 @@ def _check_dataset(cfg: DictConfig) -> None:
             raise ValueError(f"dataset.palette={colours}; expected {len(classes)} colours [R, G, B] in 0..255")
     if not_names := [key for key in dataset.domains if not isinstance(key, str)]:
         raise ValueError(f"dataset.domains names a video {not_names[0]}, a number; put video names in quotes")
+    for key in ("student.mean", "student.std", "teacher.mean", "teacher.std"):
+        value = OmegaConf.select(cfg, key)
+        is_triple = OmegaConf.is_list(value) and len(value) == 3 and all(type(v) in (int, float) for v in value)
+        if value is not None and not (is_triple and (key.endswith("mean") or min(value) > 0)):
+            raise ValueError(f"{key}={value}; expected three numbers, RGB in 0..1 (std above 0)")
     if (cfg.student.mean is None) != (cfg.student.std is None):
         raise ValueError("student.mean and student.std go together; set both (RGB in 0..1) or neither")
     weights = OmegaConf.select(cfg, "loss.class_weights")
     if weights is not None and len(weights) != len(classes):
         raise ValueError(f"loss.class_weights has {len(weights)} numbers for {len(classes)} classes")
+    if weights is not None and not (all(0 <= w < float("inf") for w in weights) and sum(weights) > 0):
+        raise ValueError(f"loss.class_weights={weights}; expected numbers of at least 0, some above 0")
     wants_truth = {"evaluation.groundtruth=true": cfg.evaluation.groundtruth is True}
     wants_truth["stage.learn_from=groundtruth"] = cfg.stage.get("learn_from") == "groundtruth"
     wants_truth["teacher=oracle"] = cfg.teacher._target_.endswith(".Oracle")
@@ -183,5 +196,5 @@ def explain(error: Exception, keys: Iterable[str], groups: dict[str, list[str]])
     if found := re.search(r"Key '(\w+)' is not in struct", text):
         return f"there is no setting {found[1]}{nearest(found[1], keys)}"
     if "mismatched input" in text or "Error parsing override" in text or "LexerNoViableAlt" in text:
-        return text.splitlines()[0] + " (quote values that hold commas, brackets or spaces)"
+        return text.splitlines()[0] + " (quote values that hold = , brackets or spaces, inside the quotes of the shell)"
     return None

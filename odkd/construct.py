@@ -5,6 +5,7 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
+from hydra.errors import InstantiationException
 from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
 
@@ -32,7 +33,7 @@ def construct(node: DictConfig, leave_out: tuple[str, ...], offered: Mapping[str
     A key that the config sets wins over an offer of that name.
 
     Raises:
-        ValueError: a key that the constructor does not take.
+        ValueError: a key that the constructor does not take, or a value that it refuses.
     """
     settings = {str(key): node[key] for key in node if key not in leave_out}
     parameters = inspect.signature(resolve(node._target_, allowed)).parameters
@@ -40,7 +41,13 @@ def construct(node: DictConfig, leave_out: tuple[str, ...], offered: Mapping[str
     unknown = [key for key in settings if key != "_target_" and key not in parameters]
     if unknown:
         raise ValueError(f"{node._target_} takes no {', '.join(unknown)}; it takes {', '.join(parameters)}")
-    return instantiate(OmegaConf.create(settings), _convert_="all", **chosen)
+    try:
+        return instantiate(OmegaConf.create(settings), _convert_="all", **chosen)
+    except InstantiationException as error:
+        cause = error.__cause__
+        if isinstance(cause, ValueError | TypeError | KeyError):
+            raise ValueError(f"{node._target_}: {cause}") from error
+        raise
 
 
 def default_palette(num_classes: int) -> list[list[int]]:

@@ -12,6 +12,7 @@ from typing import Any
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, InstantiationException
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -156,9 +157,23 @@ def main() -> None:
     sys.path.append(str(Path.cwd()))  # a user's own file, named by _target_, may lie where odkd is started
     wants_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come to us instead of being printed by Hydra
+    failures: list[Exception] = []
+
+    def job(cfg: DictConfig) -> float:
+        """A sweep needs to see a job's error; alone, it would print the whole command above our message."""
+        try:
+            return run_job(cfg)
+        except Exception as error:
+            if HydraConfig.get().mode != RunMode.RUN:
+                raise
+            failures.append(error)
+            return float("nan")
+
     previous = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that a terminated run is marked killed
     try:
-        hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")(run_job)()
+        hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")(job)()
+        if failures:
+            raise failures[0]
     except KeyboardInterrupt:
         sys.exit("\nodkd: interrupted; the same command goes on from here")
     except BrokenPipeError:  # `odkd --help | head`
@@ -181,6 +196,8 @@ def user_message(error: BaseException) -> str | None:
         return explain(error, *known_names()) or str(error)
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return f"the disk is full ({error}); make room and give the same command again: it goes on from here"
+    if isinstance(error, OSError) and error.errno in (errno.EROFS, errno.EACCES, errno.ENOTDIR, errno.EEXIST):
+        return f"cannot write there ({error}); choose another folder with paths.outputs="
     frames = traceback.extract_tb(error.__traceback__)
     is_ours = bool(frames) and Path(frames[-1].filename).resolve().is_relative_to(PACKAGE)
     return str(error) if is_ours and isinstance(error, ValueError) else None

@@ -51,10 +51,11 @@ class Follower:
             return True
         reason = f"no answer in {timeout_seconds:g} s" if self._thread.is_alive() else brief(self.error)
         logger.warning(
-            "MLflow at %s has not received everything: %s. Nothing is lost: send it with  odkd-sync %s",
+            "MLflow at %s has not received everything: %s. Nothing is lost: send it with  odkd-sync %s\n%s",
             without_password(self._uri),
             reason,
             shlex.quote(str(self._run_folder)),
+            advice(self._uri),
         )
         return False
 
@@ -116,8 +117,16 @@ def main() -> None:
             unreached.add(uri)
             num_failed += 1
     for uri in sorted(unreached):
-        print(f"Start the MLflow server at {without_password(uri)} or name another with --uri, then come again.")
+        print(advice(uri))
     raise SystemExit(1 if num_failed else 0)
+
+
+def advice(uri: str) -> str:
+    """What to do when MLflow was not reached."""
+    if uri.startswith("sqlite:"):
+        path = uri.removeprefix("sqlite:///")
+        return f"If {path} stays unusable (a full disk can leave it half made), move it away and come again."
+    return f"Start the MLflow server at {without_password(uri)} or name another with --uri, then come again."
 
 
 def _destination(folder: Path, uri: str | None, experiment: str | None) -> tuple[str, str]:

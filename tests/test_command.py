@@ -42,6 +42,12 @@ def odkd(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
         (["precision=float16", "device=cpu"], "precision=float16 needs a GPU"),
         (["window.learn=500"], "window.learn=500 and window.test=6 do not fit the stream (60 sampled frames)"),
         (["+optimizer.momentun=0.9"], "takes no momentun"),
+        (["dataset.classes=road"], "dataset.classes=road; expected a list of names"),
+        (["dataset.classes=[a,b,a]"], "dataset.classes names a more than once"),
+        (["student.mean=[0,0,0]", "student.std=[0,1,1]"], "student.std=[0, 1, 1]; expected three numbers"),
+        (["loss.class_weights=[-1,1,1,1,1,1,1,1,1,1,1]"], "expected numbers of at least 0"),
+        (["run.name=../../evil"], "expected a plain folder name"),
+        (["student.dropout=2"], "odkd.students.tinynet.TinyNet: dropout probability has to be between 0 and 1"),
     ],
 )  # fmt: skip
 def test_a_mistake_is_one_message_before_a_frame_is_decoded(

@@ -151,3 +151,15 @@ def test_a_fifo_student_falls_after_a_change_of_domain_and_recovers(odkd: Odkd) 
     miou = [r["metrics"]["test/miou_groundtruth"] for r in records]
     assert miou[change] < 0.6 * miou[change - 1]
     assert max(miou[change + 1 :]) > 1.5 * miou[change]
+
+
+def test_a_student_that_diverges_stops_its_run_with_a_reason(odkd: Odkd, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"not finite in iteration \d+: the student has diverged"):
+        odkd("optimizer=sgd", "optimizer.lr=1e30")
+    (run,) = (tmp_path / "runs").iterdir()
+    assert json.loads((run / "run.json").read_text())["status"] == "failed"
+    assert not (run / "student.safetensors").exists()
+
+
+def test_labelling_alone_asks_for_no_window(odkd: Odkd) -> None:
+    assert odkd("stage=label", "window.learn=500")

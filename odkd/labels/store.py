@@ -23,7 +23,7 @@ _ENTRY = struct.Struct("<QQ")
 _CRC = struct.Struct("<I")
 
 
-class DamagedLabelsError(Exception):
+class DamagedLabelsError(ValueError):
     """A stored label map fails its checksum."""
 
 

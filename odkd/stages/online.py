@@ -5,6 +5,7 @@ have gone by, and is then scored on the frames that come next, which it has neve
 """
 
 import logging
+import math
 import time
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -70,6 +71,7 @@ def online(
         for epoch in range(epochs):
             ordered = shuffle(selected, seed, step.iteration, epoch) if order == "shuffled" else selected
             losses = learner.learn(bank, ordered, batch_size=batch_size)
+            check_finite(losses, step.iteration)
         learned = time.perf_counter()
         scores = evaluate(learner.student, bank, step.test, **common)
         evaluated = time.perf_counter()
@@ -92,6 +94,19 @@ def online(
             )
         report(record, timing, last)
     return summarize(run, totals, classes)
+
+
+def check_finite(losses: dict[str, float], iteration: int) -> None:
+    """Stop a run that has diverged: nothing that it would publish means anything.
+
+    Raises:
+        ValueError: a loss is infinite or not a number.
+    """
+    if bad := [name for name, loss in losses.items() if not math.isfinite(loss)]:
+        raise ValueError(
+            f"the loss ({', '.join(bad)}) is not finite in iteration {iteration}: the student has diverged; "
+            "lower optimizer.lr, or check loss.class_weights and the teacher's labels"
+        )
 
 
 def shuffle(positions: Sequence[int], seed: int, iteration: int, epoch: int) -> list[int]:
