@@ -166,9 +166,9 @@ def report(record: dict[str, Any], timing: dict[str, Any], last: int) -> None:
     metrics = record["metrics"]
     seconds = timing["metrics"]["time/learn_seconds"] + timing["metrics"]["time/evaluate_seconds"]
     references = [f"{metrics[f'test/miou{s}']:.3f} {name}" for name, s in SUFFIX.items() if f"test/miou{s}" in metrics]
-    loss = metrics.get("learn/loss_total", float("nan"))
+    loss = f"loss {metrics['learn/loss_total']:.3f}" if "learn/loss_total" in metrics else "nothing to learn from yet"
     logger.info(
-        "iteration %d/%d  position %d  %s  loss %.3f  mIoU %s  %.1f s",
+        "iteration %d/%d  position %d  %s  %s  mIoU %s  %.1f s",
         *(record["iteration"], last, record["position"], record["domain"], loss, ", ".join(references), seconds),
     )
 
