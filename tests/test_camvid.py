@@ -1,10 +1,19 @@
 """Real driving video, human labels and a real teacher."""
 
 import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+from odkd.labels.store import LabelStore
 
 CAMVID = ["experiment=camvid_online", "device=cpu", "tracking=none", "run.overlay_video=false"]
 
@@ -37,3 +46,35 @@ def test_a_student_learns_online_from_the_real_teacher(odkd: Callable[..., Path]
     assert records[-1]["test/accuracy"] > 0.75
     assert records[-1]["test/miou"] > 2 * records[0]["test/miou"]
     assert records[-1]["test/miou_groundtruth"] is not None
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_labelling_by_a_real_network_killed_four_times_gives_the_labels_of_an_undisturbed_one(
+    camvid: Path, tmp_path: Path
+) -> None:
+    def start(outputs: Path) -> "subprocess.Popen[bytes]":
+        settings = [f"dataset.root={camvid}", "stage=label", "dataset.stop=1", f"paths.outputs={outputs}"]
+        command = [sys.executable, "-m", "odkd", *CAMVID, *settings]
+        return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=os.environ)
+
+    def store(outputs: Path) -> LabelStore:
+        (folder,) = (outputs / "cache" / "labels" / "fpn-efficientnet_lite2").iterdir()
+        return LabelStore.open(folder)
+
+    began = time.monotonic()
+    assert start(tmp_path / "undisturbed").wait() == 0
+    seconds = time.monotonic() - began
+    generator = random.Random(0)
+    for _ in range(4):
+        process = start(tmp_path / "killed")
+        time.sleep(generator.uniform(0.4, 0.95) * seconds)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    if (tmp_path / "killed" / "cache" / "labels").is_dir():
+        assert list(store(tmp_path / "killed").damaged()) == []
+    assert start(tmp_path / "killed").wait() == 0
+    ours, expected = store(tmp_path / "killed"), store(tmp_path / "undisturbed")
+    assert ours.num_frames == 101
+    for frame in range(ours.num_frames):
+        np.testing.assert_array_equal(ours.read(frame), expected.read(frame))
