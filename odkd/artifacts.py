@@ -15,7 +15,7 @@ from odkd.labels.store import LabelStore
 
 if TYPE_CHECKING:
     from odkd.build import Parts
-    from odkd.runs import Run
+    from odkd.runs import Record, Run
 
 logger = logging.getLogger(__name__)
 OVERLAY_FRAMES_PER_SECOND = 8.0
@@ -27,7 +27,7 @@ def write_artifacts(parts: "Parts", run: "Run", summary: Mapping[str, float]) ->
 
     records = run.records()
     if records:
-        write_csv(run)
+        write_csv(run, records)
         plot_run(run.folder, parts.classes)
     if "learner" in parts.__dict__:
         write_student(parts, run, summary)
@@ -35,9 +35,8 @@ def write_artifacts(parts: "Parts", run: "Run", summary: Mapping[str, float]) ->
         write_overlay_video(parts, run)
 
 
-def write_csv(run: "Run") -> None:
+def write_csv(run: "Run", records: "list[Record]") -> None:
     """results.csv: one line an iteration, accuracy and mIoU against the teacher first (the seed code's file)."""
-    records = run.records()
     first = ["test/accuracy", "test/miou"]
     rest = sorted({name for record in records for name in record["metrics"]} - set(first))
     text = io.StringIO()

@@ -11,7 +11,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from odkd.checks import check_config, check_targets, targets
@@ -62,11 +61,9 @@ class Parts:
     @cached_property
     def root(self) -> Path:
         dataset = self.cfg.dataset
-        return (
-            Path(instantiate(dataset.prepare, folder=Path(dataset.prepare.folder)))
-            if dataset.prepare
-            else Path(dataset.root)
-        )
+        if not dataset.prepare:
+            return Path(dataset.root)
+        return Path(construct(dataset.prepare, ("folder",), {"folder": Path(dataset.prepare.folder)}, self.allowed))
 
     @cached_property
     def sampled(self) -> "Stream":
@@ -121,8 +118,7 @@ class Parts:
         return self._prepared[1]
 
     def _check_window(self, num_positions: int) -> None:
-        stage = resolve(self.cfg.stage._target_, self.allowed)
-        if "window" not in inspect.signature(stage).parameters:
+        if "window" not in inspect.signature(self._stage).parameters:
             return
         largest = max(self.window.learn, self.window.test)
         if largest > num_positions:
@@ -256,21 +252,27 @@ class Parts:
         return run_key(self.cfg, parts, self.allowed, self.cache)
 
     @property
-    def name(self) -> str:
+    def folder(self) -> Path:
+        """Of the run: NAME-KEY below outputs/runs."""
         cfg = self.cfg
         students = [cfg.student.name] if cfg.stage.name != "label" else []
-        return cfg.run.name or "-".join([cfg.stage.name, cfg.dataset.name, *students, cfg.teacher.name])
+        name = cfg.run.name or "-".join([cfg.stage.name, cfg.dataset.name, *students, cfg.teacher.name])
+        return Path(cfg.paths.outputs) / "runs" / f"{name}-{self.key[:8]}"
 
     @property
     def _uses_groundtruth(self) -> bool:
         """Whether true labels are scored against (or learned from: then they are scored against too)."""
         return self.cfg.evaluation.groundtruth is not False
 
+    @cached_property
+    def _stage(self) -> Callable[..., dict[str, float]]:
+        stage: Callable[..., dict[str, float]] = resolve(self.cfg.stage._target_, self.allowed)
+        return stage
+
     def call_stage(self, run: "Run") -> dict[str, float]:
         """Hand the stage what its arguments name; what may be a mistake is made before the first frame is decoded."""
         own = {key: self.cfg.stage[key] for key in self.cfg.stage if key not in NOT_OF_THE_STAGE}
-        stage: Callable[..., dict[str, float]] = resolve(self.cfg.stage._target_, self.allowed)
-        asked = [name for name in inspect.signature(stage).parameters if name not in own and name != "run"]
+        asked = [name for name in inspect.signature(self._stage).parameters if name not in own and name != "run"]
         for name in ("learner", "replay"):
             if name in asked:
                 getattr(self, name)
@@ -278,7 +280,7 @@ class Parts:
             ImageLabels(self.root / self.cfg.dataset.groundtruth, self.sampled).check()
         if self._label_store(self.sampled).missing():
             _ = self.teacher
-        return stage(run=run, **own, **{name: getattr(self, name) for name in asked})
+        return self._stage(run=run, **own, **{name: getattr(self, name) for name in asked})
 
     def close(self) -> None:
         """Stop what runs in the background."""

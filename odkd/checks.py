@@ -187,9 +187,7 @@ def explain(error: Exception, keys: Iterable[str], groups: dict[str, list[str]])
         name = found[1]
         known = set(keys) | set(groups)
         return f"there is no setting or group {name}{nearest(name, known)}"
-    if found := re.search(r"Could not find '([\w./-]+)'", text) or re.search(
-        r"In '[^']*': Could not find '([\w./-]+)'", text
-    ):
+    if found := re.search(r"Could not find '([\w./-]+)'", text):
         group, _, name = found[1].rpartition("/")
         choices = groups.get(group, [])
         return f"there is no {group}={name}{nearest(name, choices)} (known: {', '.join(choices)})"

@@ -36,7 +36,7 @@ def run_job(cfg: DictConfig) -> float:
 
     parts = Parts(cfg)
     set_up(parts.device, threads=cfg.threads, deterministic=cfg.deterministic)
-    folder = Path(cfg.paths.outputs) / "runs" / f"{parts.name}-{parts.key[:8]}"
+    folder = parts.folder
     overrides = list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
     run = Run(folder, describe(parts, overrides), checkpoint_overhead=cfg.run.checkpoint_overhead)
     if run.status == "finished" and not (cfg.run.restart or cfg.stage.always):
@@ -66,7 +66,7 @@ def compute(parts: Parts, run: Any, overrides: list[str]) -> None:
     run.open(files, restart=cfg.run.restart)
     logger.info("run %s", run.folder)
     tracking = cfg.tracking
-    follower = Follower(run.folder, uri=tracking_uri(cfg), experiment=tracking.experiment, seconds=tracking.seconds)
+    follower = Follower(run.folder, **tracking_place(cfg), seconds=tracking.seconds)
     if tracking.enabled:
         follower.start()
     try:
@@ -81,9 +81,10 @@ def compute(parts: Parts, run: Any, overrides: list[str]) -> None:
             follower.close(timeout_seconds=tracking.close_seconds)
 
 
-def tracking_uri(cfg: DictConfig) -> str:
+def tracking_place(cfg: DictConfig) -> dict[str, str]:
     """Where MLflow keeps the runs: a SQLite file beside them unless the config names a place."""
-    return cfg.tracking.uri or f"sqlite:///{(Path(cfg.paths.outputs) / 'mlflow.db').resolve()}"
+    uri = cfg.tracking.uri or f"sqlite:///{(Path(cfg.paths.outputs) / 'mlflow.db').resolve()}"
+    return {"uri": uri, "experiment": cfg.tracking.experiment}
 
 
 def catch_up(cfg: DictConfig, folder: Path) -> None:
@@ -91,7 +92,7 @@ def catch_up(cfg: DictConfig, folder: Path) -> None:
     from odkd.sync import Follower
     from odkd.tracking import is_complete
 
-    place = {"uri": tracking_uri(cfg), "experiment": cfg.tracking.experiment}
+    place = tracking_place(cfg)
     if cfg.tracking.enabled and not is_complete(folder, **place):
         follower = Follower(folder, **place, seconds=cfg.tracking.seconds)
         follower.start()
@@ -119,7 +120,7 @@ def describe(parts: Parts, overrides: list[str]) -> dict[str, Any]:
     }
     return {
         "key": parts.key,
-        "name": f"{parts.name}-{parts.key[:8]}",
+        "name": parts.folder.name,
         "stage": cfg.stage.name,
         "params": shown,
         "tags": tags,

@@ -44,7 +44,6 @@ def odkd(tmp_path: Path, cache: Path) -> Callable[..., Path]:
         with initialize_config_dir(str(CONF), version_base="1.3"):
             cfg = compose("config", [*base, f"paths.outputs={tmp_path}", f"paths.cache={cache}", *overrides])
         run_job(cfg)
-        parts = Parts(cfg)
-        return tmp_path / "runs" / f"{parts.name}-{parts.key[:8]}"
+        return Parts(cfg).folder
 
     return run

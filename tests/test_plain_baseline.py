@@ -5,8 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from bench.plain import write_samples
 from hydra import compose, initialize_config_dir
-from plain_baseline import Sample, distil
+from plain_baseline import distil
 
 from odkd.build import Parts
 from odkd.main import CONF
@@ -60,15 +61,3 @@ def test_every_score_equals_that_of_the_plain_loop(student: list[str], tmp_path:
         ours = np.array([record[f"test/{name}"] for name in names], np.float64)  # None, no such class, becomes NaN
         np.testing.assert_allclose(ours, [result.accuracy, result.miou, *result.class_iou], rtol=0, atol=1e-9)
     assert len({result.miou for result in results}) == len(results)  # the student did change
-
-
-def write_samples(parts: Parts, folder: Path) -> list[Sample]:
-    """The teacher's labels as one .npz a frame."""
-    folder.mkdir()
-    samples = []
-    for position in range(len(parts.stream)):
-        video = parts.stream.videos[int(parts.stream.video_of[position])]
-        label = folder / f"{position:06d}.npz"
-        np.savez_compressed(label, seg=parts.teacher_labels.read(position))
-        samples.append(Sample(video.path, int(parts.stream.frame_of[position]), label))
-    return samples

@@ -84,9 +84,9 @@ class TeacherLabels:
         progress: Callable[[int, int], None],
     ) -> int:
         """Label what is missing; other processes that do the same wait shard by shard. Returns frames labelled."""
-        num_missing = len(self.missing())
+        missing = self.missing()
         num_done = 0
-        for video, shard, positions in self._missing_shards():
+        for (video, shard), positions in self._by_shard(missing).items():
             store = self._stores[video]
             with FileLock(store.folder / f".shard-{shard}.lock"):
                 stored = self._stored(store, shard)
@@ -94,7 +94,7 @@ class TeacherLabels:
                 for labels in self._label_rows(teacher, video, rest, batch_size, groundtruth):
                     store.write(shard, labels)
                     num_done += len(labels)
-                    progress(num_done, num_missing)
+                    progress(num_done, len(missing))
         return num_done
 
     def _label_rows(
@@ -155,13 +155,13 @@ class TeacherLabels:
                 f"{highest}; expected uint8 label maps of {num_frames} frames with ids below {limit}, or {IGNORE}"
             )
 
-    def _missing_shards(self) -> Iterator[tuple[int, int, list[int]]]:
+    def _by_shard(self, positions: list[int]) -> dict[tuple[int, int], list[int]]:
+        """Positions grouped by (video, shard)."""
         grouped: dict[tuple[int, int], list[int]] = {}
-        for position in self.missing():
+        for position in positions:
             video, row = self._place(position)
             grouped.setdefault((video, row // SHARD_FRAMES), []).append(position)
-        for (video, shard), positions in grouped.items():
-            yield video, shard, positions
+        return grouped
 
     def _place(self, position: int) -> tuple[int, int]:
         """Which video, which row of its array."""
