@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 
 from odkd.checks import check_config, check_targets, targets
 from odkd.construct import construct, default_palette, resolve
-from odkd.identity import groundtruth_digest, run_key, teacher_identity
+from odkd.identity import NOT_OF_THE_TEACHER, groundtruth_digest, run_key, teacher_identity
 from odkd.labels.images import ImageLabels
 from odkd.progress import Progress
 from odkd.seeds import named_seed
@@ -153,7 +153,9 @@ class Parts:
     def teacher(self) -> "Teacher":
         node = self.cfg.teacher
         offered = {"classes": self.classes, "device": self.device, "seed": self.seed}  # its classes are its own
-        teacher: Teacher = construct(node, ("name", "size", "batch_size"), offered, self.allowed)
+        offered["weights_folder"] = Path(self.cfg.paths.weights)
+        leave_out = tuple(key for key in NOT_OF_THE_TEACHER if key in node)
+        teacher: Teacher = construct(node, leave_out, offered, self.allowed)
         if teacher.num_classes not in (None, len(self.classes)):
             raise ValueError(
                 f"teacher {self.cfg.teacher.name} has {teacher.num_classes} classes, "

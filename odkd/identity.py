@@ -16,6 +16,9 @@ from odkd.video.stream import Stream
 
 NUMBERS = 1  # raised when a change of odkd changes the numbers of a run on purpose: old results stay, new runs begin
 NOT_IN_KEY = ("tracking", "paths", "run", "bank", "allow_targets")  # these change no number
+NOT_OF_THE_TEACHER = (  # keys of a teacher's config that its class is not handed, nor its labels depend on
+    "name", "size", "batch_size", "label_set", "classes", "allow_missing", "soft", "licence", "source",
+)  # fmt: skip
 NOT_IN_DATASET = ("root", "prepare", "frame_store", "palette", "domains")  # the stream's digest says what is in it
 
 
@@ -23,8 +26,13 @@ def teacher_identity(
     cfg: DictConfig, allowed: list[str], cache: Path, groundtruth_digest: str | None
 ) -> dict[str, Any]:
     """What determines a teacher's labels besides frames and size: settings, weights digests, the user's code."""
-    settings = named_by_content(OmegaConf.to_container(cfg.teacher, resolve=True), cache)
-    identity = {key: value for key, value in settings.items() if key not in ("batch_size", "size", "name")}
+    whole: Any = OmegaConf.to_container(cfg.teacher, resolve=True)
+    settings = {key: value for key, value in whole.items() if key not in NOT_OF_THE_TEACHER}
+    own = getattr(resolve(cfg.teacher._target_, allowed), "identity", None)
+    if own is None:
+        identity: dict[str, Any] = named_by_content(settings, cache)
+    else:
+        identity = {"_target_": settings["_target_"]} | own(settings, lambda path: file_digest(path, cache))
     identity["dataset_classes"] = len(cfg.dataset.classes)
     identity |= source_digests([cfg.teacher._target_], allowed, cache)
     if not getattr(resolve(cfg.teacher._target_, allowed), "needs_images", True):
@@ -47,7 +55,8 @@ def run_key(cfg: DictConfig, parts: list[Any], allowed: list[str], cache: Path) 
     content = named_by_content(OmegaConf.to_container(cfg, resolve=True), cache)
     settings = {name: value for name, value in content.items() if name not in NOT_IN_KEY}
     settings["dataset"] = {key: value for key, value in settings["dataset"].items() if key not in NOT_IN_DATASET}
-    settings["teacher"] = settings["teacher"]["size"]  # the rest of the teacher is among the parts
+    mapping = ("size", "label_set", "classes")  # the rest of the teacher is among the parts
+    settings["teacher"] = {key: settings["teacher"][key] for key in mapping}
     code = source_digests(targets(cfg), allowed, cache)
     versions = [NUMBERS, importlib.metadata.version("torch"), DECODER]
     return json_digest([settings, cfg.run.repeat, parts, code, versions])

@@ -114,6 +114,8 @@ class TeacherLabels:
                 [int(self._rows[video][row]) for row in rows],
                 images_BHWC,
                 None if groundtruth is None else lambda i, rows=rows: groundtruth.read(positions[rows[i]]),  # type: ignore[misc]
+                video=self._kept.videos[video].stem,
+                sample_numbers=rows,
             )
             labels_BHW = teacher.label(frames)
             self._check(labels_BHW, len(rows), teacher.num_classes)

@@ -45,7 +45,9 @@ class CheckpointTeacher:
         content = _load(Path(checkpoint))
         arch = arch or content.get("arch")
         encoder_name = encoder_name or content.get("encoder_name")
-        num_classes = num_classes or _count(content.get("classes"))
+        classes = content.get("classes")
+        self.classes = [str(name) for name in classes] if isinstance(classes, list | tuple) else None
+        num_classes = num_classes or (classes if isinstance(classes, int) else len(self.classes or ()))
         if not (arch and encoder_name and num_classes):
             raise ValueError(
                 f"{checkpoint} does not say its architecture: set teacher.arch, .encoder_name and .num_classes"
@@ -66,15 +68,27 @@ class CheckpointTeacher:
         self._network = network.to(device).eval()
 
     def label(self, frames: SampledFrames) -> np.ndarray:
+        return self._labels(self._logits(frames))
+
+    def label_softly(self, frames: SampledFrames, size: tuple[int, int]) -> tuple[np.ndarray, torch.Tensor]:
+        """Probabilities: softmax at full size, averaged over the pixels that fall on each of `size`."""
+        logits_BKHW = self._logits(frames)
+        return self._labels(logits_BKHW), F.adaptive_avg_pool2d(logits_BKHW.float().softmax(1), size)
+
+    def _labels(self, logits_BKHW: torch.Tensor) -> np.ndarray:
+        labels_BHW: np.ndarray = logits_BKHW.max(1).indices.to(torch.uint8).cpu().numpy()
+        return labels_BHW
+
+    @torch.inference_mode()
+    def _logits(self, frames: SampledFrames) -> torch.Tensor:
         assert frames.images_BHWC is not None
         images_BCHW = torch.from_numpy(frames.images_BHWC).to(self._device).permute(0, 3, 1, 2).float().div_(255)
         images_BCHW = (images_BCHW - self._mean) / self._std
         height, width = images_BCHW.shape[2:]
         padded = F.pad(images_BCHW, (0, -width % DIVISOR, 0, -height % DIVISOR), mode="reflect")
-        with torch.inference_mode(), autocast(self._device, self._precision):
-            logits_BKHW = self._network(padded)[:, :, :height, :width]
-        labels_BHW: np.ndarray = logits_BKHW.max(1).indices.to(torch.uint8).cpu().numpy()
-        return labels_BHW
+        with autocast(self._device, self._precision):
+            logits_BKHW: torch.Tensor = self._network(padded)[:, :, :height, :width]
+        return logits_BKHW
 
 
 def _load(path: Path) -> dict[str, Any]:
@@ -87,7 +101,3 @@ def _load(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ValueError(f"{path} holds a {type(content).__name__}; expected a dict with a state_dict")
     return content if "state_dict" in content else {"state_dict": content}
-
-
-def _count(classes: Any) -> int | None:
-    return classes if isinstance(classes, int) or classes is None else len(classes)

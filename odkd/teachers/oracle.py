@@ -37,11 +37,12 @@ class Oracle:
         confusion: Mapping[str, Mapping[str, float]] | None = None,
         seed: int = 0,
     ) -> None:
-        self._classes, self._noise, self._jitter, self._seed = list(classes), label_noise, boundary_jitter_pixels, seed
+        self.classes = list(classes)
+        self._noise, self._jitter, self._seed = label_noise, boundary_jitter_pixels, seed
         self._confusion = {name: dict(others) for name, others in (confusion or {}).items()}
         names = {name for pair in self._confusion.items() for name in (pair[0], *pair[1])}
-        if unknown := sorted(names - set(self._classes)):
-            raise ValueError(f"teacher.confusion names {unknown}; the dataset's classes are {self._classes}")
+        if unknown := sorted(names - set(self.classes)):
+            raise ValueError(f"teacher.confusion names {unknown}; the dataset's classes are {self.classes}")
         shares = [label_noise, *(sum(others.values()) for others in self._confusion.values())]
         if not all(0 <= share <= 1 for share in shares):
             raise ValueError("teacher.label_noise and each sum of teacher.confusion probabilities must be in 0..1")
@@ -63,13 +64,13 @@ class Oracle:
             draw = generator.random()
             for other, probability in others.items():
                 if 0 <= draw < probability:
-                    worse_HW[label_HW == self._classes.index(seen)] = self._classes.index(other)
+                    worse_HW[label_HW == self.classes.index(seen)] = self.classes.index(other)
                 draw -= probability
         if self._jitter > 0:
             worse_HW = _displace(worse_HW, self._jitter, generator)
         if self._noise > 0:
             is_hit = (generator.random(label_HW.shape) < self._noise) & (worse_HW != IGNORE)
-            worse_HW[is_hit] = generator.integers(len(self._classes), size=int(is_hit.sum()), dtype=np.uint8)
+            worse_HW[is_hit] = generator.integers(len(self.classes), size=int(is_hit.sum()), dtype=np.uint8)
         return worse_HW
 
 
