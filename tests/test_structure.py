@@ -20,6 +20,8 @@ ONLY_IN = {  # library -> modules of ours that may import it
     "timm": {"teachers", "students"},
     "segmentation_models_pytorch": {"teachers", "students"},
     "transformers": {"teachers", "students"},
+    "huggingface_hub": {"teachers", "students"},
+    "onnxruntime": {"teachers", "students"},
     "mmseg": {"teachers"},
     "matplotlib": {"report"},
 }

@@ -1,0 +1,82 @@
+"""Reading a folder of Hugging Face transformers: its network, its image processor, the names of its classes."""
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from odkd.teachers.hub import weight_files
+
+BY_QUERIES = ("maskformer", "mask2former", "oneformer", "eomt", "eomt_dinov3")  # each query: a mask and a class
+
+
+def class_names(config: Any, model: str) -> list[str]:
+    names: dict[int, str] = config.id2label
+    if sorted(names) != list(range(len(names))) or not 2 <= len(names) <= 255:
+        raise ValueError(f"{model}: config.json numbers its classes {sorted(names)[:5]}...; expected 0 to at most 254")
+    return [str(names[i]) for i in range(len(names))]
+
+
+def read(kind: Any, folder: Path, **more: Any) -> Any:
+    """`from_pretrained` of a local folder: no network, no code from the folder."""
+    try:
+        return kind.from_pretrained(folder, local_files_only=True, trust_remote_code=False, **more)
+    except Exception as error:
+        raise ValueError(f"{kind.__name__} cannot read {folder}: {str(error).strip()[:300]}") from error
+
+
+def load_network(folder: Path, config: Any) -> torch.nn.Module:
+    import transformers
+
+    universal, semantic = transformers.AutoModelForUniversalSegmentation, transformers.AutoModelForSemanticSegmentation
+    kind = universal if str(config.model_type) in BY_QUERIES else semantic
+    is_safe = weight_files(folder)[0].name.startswith("model.safetensors")
+    more = {"use_safetensors": is_safe, "weights_only": True, "dtype": torch.float32, "output_loading_info": True}
+    network, info = read(kind, folder, config=config, **more)
+    # The library fills what is missing with random numbers; the loss's class weights alone are not needed to label.
+    if missing := sorted(key for key in info["missing_keys"] if not key.startswith("criterion.")):
+        raise ValueError(f"{folder} lacks {len(missing)} weights of its {config.model_type} ({missing[0]} ...)")
+    assert isinstance(network, torch.nn.Module)
+    return network
+
+
+def load_processor(folder: Path, config: Any) -> Any:
+    import transformers
+
+    # class_info_file would be downloaded from a third place (OneFormer); only training and panoptic maps need it.
+    more = {"class_info_file": None} if config.model_type == "oneformer" else {}
+    processor = read(transformers.AutoImageProcessor, folder, **more)
+    kind = type(processor).__name__
+    if not hasattr(processor, "post_process_semantic_segmentation"):
+        raise ValueError(f"{folder}: its image processor {kind} makes no semantic maps")
+    pads = getattr(processor, "do_pad", False) and config.model_type == "dpt"
+    if getattr(processor, "do_center_crop", False) or pads:
+        raise ValueError(
+            f"{folder}: its image processor {kind} crops or pads the frames, and its labels would not lie on them; "
+            "set do_center_crop and do_pad to false in preprocessor_config.json"
+        )
+    if config.model_type != "oneformer":
+        return processor
+    tokenizer = read(transformers.AutoTokenizer, folder)
+    return transformers.OneFormerProcessor(processor, tokenizer, task_seq_length=config.task_seq_len)
+
+
+@contextmanager
+def quietly() -> Iterator[None]:
+    """Loading without the library's progress bars and advice; its settings are then as they were."""
+    from transformers.utils import logging as theirs
+
+    verbosity = theirs.get_verbosity()
+    theirs.set_verbosity(logging.ERROR)
+    hook = theirs.set_tqdm_hook(lambda bar, args, kwargs: bar(*args, **(kwargs | {"disable": True})))
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        theirs.set_tqdm_hook(hook)
+        theirs.set_verbosity(verbosity)
