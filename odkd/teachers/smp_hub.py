@@ -1,0 +1,205 @@
+"""Whole networks of segmentation-models-pytorch as `save_pretrained` and its hub (smp-hub/...) lay them down.
+
+Such a folder holds config.json, model.safetensors and, mostly, the pictures' preprocessing as albumentations writes
+it. That file is read here without albumentations, whose successor is AGPL: Resize (bilinear), Normalize (standard)
+and ToTensorV2 are known, whatever else is refused.
+"""
+
+import contextlib
+import io
+import json
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812
+
+from odkd.device import PRECISIONS, autocast
+from odkd.teachers import SampledFrames
+from odkd.teachers.hub import identify, locate
+
+logger = logging.getLogger(__name__)
+PREPROCESSING = "albumentations_config_eval.json"
+DIVISOR = 32  # encoders halve five times
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """What a network wants done to a picture of 0..255: a size (None: its own), then (picture - mean) / std."""
+
+    size: tuple[int, int] | None = None
+    mean: tuple[float, ...] = (0.0, 0.0, 0.0)
+    std: tuple[float, ...] = (1.0, 1.0, 1.0)
+
+
+class SmpHubTeacher:
+    """A network and its preprocessing from a folder or the hub.
+
+    Frames are resized as the preprocessing says, padded to multiples of 32 at the bottom and right by reflection,
+    and logits are cropped and brought back to the frame's size (bilinear).
+
+    Args:
+        model: folder, or hub id.
+        revision: commit of the hub id; anything else is warned about (see odkd/teachers/hub.py). None for a folder.
+        precision: of the network; logits are compared in float32.
+        resize: false = frames keep their size, whatever the preprocessing says.
+        mean, std: RGB in 0..1, instead of the preprocessing's.
+
+    Raises:
+        ValueError: the weights are not to be had or not as safetensors, do not fit, or are of one class only; a
+            preprocessing that is not known.
+    """
+
+    needs_images = True
+    classes = None  # smp writes down their number only
+
+    def __init__(
+        self,
+        model: str,
+        *,
+        device: torch.device,
+        revision: str | None = None,
+        precision: str = "float32",
+        resize: bool = True,
+        mean: list[float] | None = None,
+        std: list[float] | None = None,
+    ) -> None:
+        if precision not in PRECISIONS:
+            raise ValueError(f"teacher.precision={precision}; expected one of {', '.join(PRECISIONS)}")
+        if (mean is None) != (std is None):
+            raise ValueError("teacher.mean and teacher.std go together; set both (RGB in 0..1) or neither")
+        folder = locate(model, revision, needs=(PREPROCESSING,))
+        self._network, config = _load(folder)
+        self._network.to(device).eval()
+        self.num_classes = int(config["classes"])
+        known = read_preprocessing(folder, str(config.get("encoder_name")), is_overridden=mean is not None)
+        self._size = known.size if resize else None
+        scaled = [[255 * v for v in mean], [255 * v for v in std]] if mean and std else [known.mean, known.std]
+        self._mean, self._std = (torch.tensor(list(v), device=device).view(1, 3, 1, 1) for v in scaled)
+        self._device, self._precision = device, precision
+
+    @staticmethod
+    def identity(settings: Mapping[str, Any], file_digest: Callable[[Path], str]) -> dict[str, Any]:
+        """Hub id and commit, or the digests of a folder's files; precision and what overrides the preprocessing."""
+        weights = identify(settings["model"], settings.get("revision"), file_digest)
+        return {"weights": weights} | {key: settings.get(key) for key in ("precision", "resize", "mean", "std")}
+
+    @torch.inference_mode()
+    def label(self, frames: SampledFrames) -> np.ndarray:
+        return np.stack([_to_labels(logits_KHW) for logits_KHW in self._logits(frames)])
+
+    @torch.inference_mode()
+    def label_softly(self, frames: SampledFrames, size: tuple[int, int]) -> tuple[np.ndarray, torch.Tensor]:
+        """Probabilities: softmax at full size, averaged over the pixels that fall on each of `size`."""
+        labels, probabilities = [], []
+        for logits_KHW in self._logits(frames):
+            labels.append(_to_labels(logits_KHW))
+            probabilities.append(F.adaptive_avg_pool2d(logits_KHW.softmax(0), size))
+        return np.stack(labels), torch.stack(probabilities)
+
+    def _logits(self, frames: SampledFrames) -> Iterator[torch.Tensor]:
+        """float32 [K, H, W] of each frame in turn, at its size."""
+        assert frames.images_BHWC is not None
+        images_BCHW = torch.from_numpy(frames.images_BHWC).to(self._device).permute(0, 3, 1, 2).float()
+        full_size = images_BCHW.shape[2:]
+        if self._size not in (None, tuple(full_size)):
+            # Rounded: the networks were trained and judged on pictures resized as uint8.
+            images_BCHW = F.interpolate(images_BCHW, self._size, mode="bilinear").round_()
+        images_BCHW = (images_BCHW - self._mean) / self._std
+        height, width = images_BCHW.shape[2:]
+        padded = F.pad(images_BCHW, (0, -width % DIVISOR, 0, -height % DIVISOR), mode="reflect")
+        with autocast(self._device, self._precision):
+            output = self._network(padded)
+        logits_BKhw = output[0] if isinstance(output, tuple) else output  # with a classifying head: (masks, classes)
+        for logits_Khw in logits_BKhw[:, :, :height, :width].float():
+            yield F.interpolate(logits_Khw[None], full_size, mode="bilinear")[0] if self._size else logits_Khw
+
+
+def _to_labels(logits_KHW: torch.Tensor) -> np.ndarray:
+    labels_HW: np.ndarray = logits_KHW.max(0).indices.to(torch.uint8).cpu().numpy()
+    return labels_HW
+
+
+def _load(folder: Path) -> tuple[torch.nn.Module, dict[str, Any]]:
+    import segmentation_models_pytorch as smp
+
+    if not (folder / "model.safetensors").is_file():
+        raise ValueError(f"{folder} has no model.safetensors; save the network again with smp's save_pretrained")
+    config = json.loads((folder / "config.json").read_text())
+    if "_model_class" not in config or not 2 <= config.get("classes", 1) <= 255 or config.get("in_channels", 3) != 3:
+        raise ValueError(
+            f"{folder}/config.json is of no network of segmentation-models-pytorch for pictures of 3 channels and "
+            "2 to 255 classes; networks of transformers load with teacher=transformers"
+        )
+    # Not the encoder's ImageNet weights, which would be downloaded only to be overwritten, and logits, no softmax.
+    instead = {key: None for key in ("encoder_weights", "activation") if config.get(key) is not None}
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):  # it prints where it loads from
+            network = smp.from_pretrained(str(folder), **instead)
+    except Exception as error:
+        raise ValueError(f"{folder} does not fit {config['_model_class']}: {str(error)[:500]}") from error
+    assert isinstance(network, torch.nn.Module)
+    return network, config
+
+
+def read_preprocessing(folder: Path, encoder_name: str, *, is_overridden: bool) -> Preprocessing:
+    """What albumentations wrote down, or else (with a warning) what the encoder was trained with on ImageNet.
+
+    Raises:
+        ValueError: a transform that is not known; or none is written down and the encoder's is not to be had.
+    """
+    path = folder / PREPROCESSING
+    if path.is_file():
+        return parse_albumentations(json.loads(path.read_text()), str(path))
+    if is_overridden:
+        return Preprocessing()
+    import segmentation_models_pytorch as smp
+
+    try:
+        found = smp.encoders.get_preprocessing_params(encoder_name)
+    except Exception as error:
+        raise ValueError(f"{folder} has no {PREPROCESSING}: set teacher.mean and teacher.std (RGB in 0..1)") from error
+    if found["input_space"] != "RGB":
+        raise ValueError(f"{encoder_name} takes {found['input_space']}: set teacher.mean and teacher.std by hand")
+    logger.warning(
+        "%s has no %s: frames are normalized as ImageNet's were for %s (mean %s, std %s), which may not be how this "
+        "network was trained; set teacher.mean and teacher.std if you know better",
+        *(folder, PREPROCESSING, encoder_name, found["mean"], found["std"]),
+    )
+    scale = 255 / found["input_range"][1]
+    return Preprocessing(None, *(tuple(scale * v for v in found[key]) for key in ("mean", "std")))
+
+
+def parse_albumentations(config: Mapping[str, Any], where: str) -> Preprocessing:
+    """Resize, Normalize and ToTensorV2 of a file that albumentations' `save_pretrained` has written.
+
+    >>> normalize = {"__class_fullname__": "Normalize", "mean": [0.5] * 3, "std": [0.25] * 3, "max_pixel_value": 255.0}
+    >>> parse_albumentations({"transform": {"__class_fullname__": "Compose", "transforms": [normalize]}}, "here")
+    Preprocessing(size=None, mean=(127.5, 127.5, 127.5), std=(63.75, 63.75, 63.75))
+
+    Raises:
+        ValueError: another transform, another kind of these, or one that happens by chance.
+    """
+    size, mean, std = None, Preprocessing.mean, Preprocessing.std
+    for transform in config.get("transform", {}).get("transforms", []):
+        name = str(transform.get("__class_fullname__")).rpartition(".")[2]
+        is_plain = transform.get("p", 1) == 1
+        if name == "Resize" and is_plain:
+            is_plain = transform.get("interpolation", 1) == 1 and not transform.get("area_for_downscale")
+            size = (int(transform["height"]), int(transform["width"]))
+        elif name == "Normalize" and is_plain:
+            is_plain = transform.get("normalization", "standard") == "standard"
+            top = transform.get("max_pixel_value", 255.0)
+            mean, std = (tuple(top * v for v in transform[key]) for key in ("mean", "std"))
+        elif name not in ("ToTensorV2", "NoOp"):
+            is_plain = False
+        if not is_plain:
+            raise ValueError(
+                f"{where}: {transform} is not known here (known: Resize bilinear, Normalize standard, ToTensorV2); "
+                "make a copy of the folder without it"
+            )
+    return Preprocessing(size, mean, std)
