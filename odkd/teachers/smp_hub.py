@@ -107,7 +107,8 @@ class SmpHubTeacher:
         images_BCHW = torch.from_numpy(frames.images_BHWC).to(self._device).permute(0, 3, 1, 2).float()
         full_size = images_BCHW.shape[2:]
         if self._size not in (None, tuple(full_size)):
-            # Rounded: the networks were trained and judged on pictures resized as uint8.
+            # Rounded: the networks were trained and judged on pictures that OpenCV had resized, as uint8. Deviation:
+            # OpenCV sums in fixed point; one in ten values differs from ours, by one grey level of 255.
             images_BCHW = F.interpolate(images_BCHW, self._size, mode="bilinear").round_()
         images_BCHW = (images_BCHW - self._mean) / self._std
         height, width = images_BCHW.shape[2:]

@@ -1,0 +1,82 @@
+"""What an exported network expects and puts out: a small YAML beside it, of the same name.
+
+# net.yaml, beside net.onnx
+classes: [road, sky, car]  # in order of their ids
+mean: [0.485, 0.456, 0.406]  # taken off, in the units of scale and in channel_order
+std: [0.229, 0.224, 0.225]
+scale: 0..1                # or 0..255: what black and white are before mean and std; default 0..1
+channel_order: rgb         # or bgr; default rgb
+layout: nchw               # or nhwc, of input and output; default nchw
+size: null                 # [height, width] that it takes; null = any; default null
+multiple_of: 32            # height and width must be; padded by reflection; default 1
+output: logits             # or probabilities (sum to 1) or labels (class ids); its first output
+"""
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from odkd.checks import nearest
+
+SCALES = {"0..1": 1.0, "0..255": 255.0}
+CHOICES = {
+    "scale": tuple(SCALES),
+    "channel_order": ("rgb", "bgr"),
+    "layout": ("nchw", "nhwc"),
+    "output": ("logits", "probabilities", "labels"),
+}
+
+
+@dataclass(frozen=True)
+class Description:
+    """What the YAML says, checked."""
+
+    classes: list[str]
+    mean: list[float]
+    std: list[float]
+    output: str
+    scale: str = "0..1"
+    channel_order: str = "rgb"
+    layout: str = "nchw"
+    size: list[int] | None = None
+    multiple_of: int = 1
+
+
+def read_description(path: Path) -> Description:
+    """The YAML beside an exported network.
+
+    Raises:
+        ValueError: a key that is missing or unknown, or a value that is not among its choices.
+    """
+    try:
+        content: Any = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
+    except Exception as error:
+        raise ValueError(f"{path} cannot be read: {error}") from error
+    known = [field.name for field in fields(Description)]
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} holds no settings; expected {', '.join(known)}")
+    if unknown := [str(key) for key in content if key not in known]:
+        raise ValueError(f"{path}: no setting {unknown[0]}{nearest(unknown[0], known)} (known: {', '.join(known)})")
+    if missing := [key for key in ("classes", "mean", "std", "output") if content.get(key) is None]:
+        raise ValueError(f"{path} does not say {', '.join(missing)}")
+    content = {key: value for key, value in content.items() if value is not None}
+    says = Description(**content)
+    for key, choices in CHOICES.items():
+        if (value := getattr(says, key)) not in choices:
+            raise ValueError(f"{path}: {key}: {value}; expected one of {', '.join(choices)}")
+    names = says.classes
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names) or not 2 <= len(names) <= 255:
+        raise ValueError(f"{path}: classes: {names}; expected a list of 2 to 255 names")
+    for key in ("mean", "std"):
+        numbers = getattr(says, key)
+        is_triple = isinstance(numbers, list) and len(numbers) == 3 and all(type(v) in (int, float) for v in numbers)
+        if not is_triple or (key == "std" and min(numbers) <= 0):
+            raise ValueError(f"{path}: {key}: {numbers}; expected three numbers (std above 0)")
+    sizes = [says.multiple_of, *(says.size if isinstance(says.size, list) else [1, 1])]
+    if len(sizes) != 3 or not all(type(v) is int and v >= 1 for v in sizes):
+        raise ValueError(
+            f"{path}: size: {says.size}, multiple_of: {says.multiple_of}; expected [height, width], a number"
+        )
+    return says
