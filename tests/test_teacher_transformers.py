@@ -233,6 +233,37 @@ def test_logits_become_their_softmax(folders: dict[str, Path]) -> None:
     torch.testing.assert_close(soft, expected)
 
 
+@pytest.mark.parametrize("family", ["maskformer", "mask2former", "oneformer"])
+def test_scores_of_queries_become_shares_of_their_sum(folders: dict[str, Path], family: str) -> None:
+    """By hand: each query's probability of a class, times that of its mask at the pixel, summed over queries."""
+    teacher = TransformersTeacher(str(folders[family]), device=CPU)
+    spied: list[Any] = []
+    teacher._network.register_forward_hook(lambda *call: spied.append(call[-1]))
+    _, soft = teacher.label_softly(show(images(1, 64, 96)), (64, 96))
+    masks = spied[0].masks_queries_logits
+    if family != "oneformer":  # the library's way: first enlarged, for Mask2Former to a square
+        size = (384, 384) if family == "mask2former" else masks.shape[-2:]
+        masks = torch.nn.functional.interpolate(masks, size=size, mode="bilinear")
+    classes = spied[0].class_queries_logits.softmax(-1)[..., :-1]
+    scores = torch.einsum("bqc,bqhw->bchw", classes, masks.sigmoid())
+    scores = torch.nn.functional.interpolate(scores, size=(64, 96), mode="bilinear")
+    is_seen = scores.sum(1) > 1e-9  # where no query says anything, rounding has the word
+    assert is_seen.float().mean() > 0.5
+    shares = (scores / scores.sum(1, keepdim=True)).permute(0, 2, 3, 1)[is_seen]
+    torch.testing.assert_close(soft.permute(0, 2, 3, 1)[is_seen], shares, atol=1e-5, rtol=1e-4)
+
+
+def test_weights_kept_in_half_precision_are_computed_with_in_full(folders: dict[str, Path], tmp_path: Path) -> None:
+    network = transformers.SegformerForSemanticSegmentation.from_pretrained(folders["segformer"])
+    folder = shutil.copytree(folders["segformer"], tmp_path / "half")
+    network.bfloat16().save_pretrained(folder)
+    frames = show(images(1, 64, 96))
+    _, soft = TransformersTeacher(str(folder), device=CPU).label_softly(frames, (64, 96))
+    network.float().save_pretrained(folder)  # the same numbers
+    _, expected = TransformersTeacher(str(folder), device=CPU).label_softly(frames, (64, 96))
+    torch.testing.assert_close(soft, expected)
+
+
 def test_classes_are_the_networks_in_order_of_their_ids(folders: dict[str, Path], tmp_path: Path) -> None:
     teacher = TransformersTeacher(str(folders["mask2former"]), device=CPU)
     assert list(teacher.classes) == list(NAMES.values())
@@ -397,6 +428,40 @@ def test_a_copy_in_the_cache_that_lacks_weights_is_not_taken_for_whole(cache: Pa
     next(cache.rglob("model.safetensors")).unlink()
     with pytest.raises(ValueError, match="holds no whole set of weights"):
         TransformersTeacher("lab/segformer", revision=COMMIT, device=CPU)
+
+
+@pytest.mark.parametrize("kind", ["model.safetensors", "pytorch_model.bin"])
+def test_what_the_cache_lacks_is_downloaded_in_the_safe_format_if_there_is_one(
+    folders: dict[str, Path], cache: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    from safetensors.torch import load_file
+
+    repository = shutil.copytree(folders["segformer"], cache / "at_the_hub")
+    if kind == "pytorch_model.bin":
+        torch.save(load_file(repository / "model.safetensors"), repository / kind)
+        (repository / "model.safetensors").unlink()
+    snapshot = cache / "models--lab--segformer" / "snapshots" / COMMIT
+    (snapshot / "preprocessor_config.json").unlink()
+    if kind == "pytorch_model.bin":
+        (snapshot / "model.safetensors").unlink()
+    asked = []
+
+    def snapshot_download(model: str, *, revision: str, allow_patterns: list[str]) -> str:
+        asked.append((model, revision, allow_patterns[-1]))
+        for path in repository.iterdir():
+            if any(path.match(pattern) for pattern in allow_patterns):
+                shutil.copy(path, snapshot)
+        return str(snapshot)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot_download)
+    teacher = TransformersTeacher("lab/segformer", revision=COMMIT, device=CPU)
+    frames = show(images(1, 64, 96))
+    expected = TransformersTeacher(str(folders["segformer"]), device=CPU).label(frames)
+    np.testing.assert_array_equal(teacher.label(frames), expected)
+    patterns = ["model*.safetensors", "pytorch_model*.bin"][: 1 + (kind == "pytorch_model.bin")]
+    assert asked == [("lab/segformer", COMMIT, pattern) for pattern in patterns]
+    TransformersTeacher("lab/segformer", revision=COMMIT, device=CPU)
+    assert len(asked) == len(patterns), "found in the cache, the hub is not asked again"
 
 
 def test_a_folder_is_named_by_its_content_wherever_it_lies(folders: dict[str, Path], tmp_path: Path) -> None:

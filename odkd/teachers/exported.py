@@ -93,7 +93,7 @@ class ExportedTeacher:
         height, width = images_BCHW.shape[2:]
         padding = (0, -width % says.multiple_of, 0, -height % says.multiple_of)
         padded = F.pad(images_BCHW, padding, mode="reflect") if any(padding) else images_BCHW
-        output = self._run(padded if says.layout == "nchw" else padded.permute(0, 2, 3, 1).contiguous()).to(
+        output = self._run(padded if says.layout == "nchw" else padded.permute(0, 2, 3, 1)).to(
             self._device
         )
         if not output.ndim or len(output) != len(padded):
