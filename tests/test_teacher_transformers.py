@@ -12,8 +12,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
 
+from odkd.main import CONF
 from odkd.teachers import SampledFrames, SoftTeacher
+from odkd.teachers.hub import is_commit
 from odkd.teachers.transformers import TransformersTeacher
 
 transformers = pytest.importorskip("transformers", reason="needs odkd[transformers]")
@@ -384,6 +388,26 @@ def never(path: Path) -> str:
 
 def sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+PRESETS = [
+    path.stem
+    for path in sorted((CONF / "teacher").glob("*.yaml"))
+    if {"transformers", "smp_hub"} & set(OmegaConf.load(path).defaults)
+]
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_presets_name_a_commit_or_say_that_they_are_not_pinned(preset: str) -> None:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        teacher = compose("config", [f"teacher={preset}"]).teacher
+    text = (CONF / "teacher" / f"{preset}.yaml").read_text()
+    assert teacher.name == preset
+    assert teacher.revision == "main" or is_commit(teacher.revision)  # YAML may take digits for a number
+    assert (teacher.revision == "main") == ("not pinned" in text)
+    assert teacher.label_set in ("cityscapes", "ade20k", "coco_panoptic")
+    assert teacher.licence
+    assert teacher.source == f"https://huggingface.co/{teacher.model}"
 
 
 @pytest.mark.usefixtures("cache")

@@ -93,9 +93,7 @@ class ExportedTeacher:
         height, width = images_BCHW.shape[2:]
         padding = (0, -width % says.multiple_of, 0, -height % says.multiple_of)
         padded = F.pad(images_BCHW, padding, mode="reflect") if any(padding) else images_BCHW
-        output = self._run(padded if says.layout == "nchw" else padded.permute(0, 2, 3, 1)).to(
-            self._device
-        )
+        output = self._run(padded if says.layout == "nchw" else padded.permute(0, 2, 3, 1)).to(self._device)
         if not output.ndim or len(output) != len(padded):
             raise ValueError(f"{self._file} puts out {list(output.shape)} for {len(padded)} frames")
         for answer in output if says.output == "labels" else self._scores(output):
