@@ -73,7 +73,7 @@ def test_a_run_killed_anywhere_ends_with_the_bits_of_an_undisturbed_one(tmp_path
         with contextlib.closing(sqlite3.connect(folder / "outputs" / "mlflow.db")) as database:
             for key in ("test/miou", "test/iou/road", "time/learn_seconds"):
                 rows = database.execute("SELECT step FROM metrics WHERE key = ? ORDER BY step", [key]).fetchall()
-                assert [step for (step,) in rows] == list(range(num_iterations)), key
+                assert [step for (step,) in rows] == list(range(num_iterations)), f"{key}\n{(folder / 'log.txt').read_text()}"
             assert database.execute("SELECT status FROM runs").fetchall() == [("FINISHED",)]
             (final,) = database.execute("SELECT value FROM metrics WHERE key = 'final/miou'").fetchall()
             assert final[0] == json.loads(expected[1])["final/miou"]
