@@ -1,10 +1,10 @@
 """Label sets that odkd knows: names and colours of datasets' classes, in order of their ids (data: `sets.json`)."""
 
-import difflib
 import json
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+
+from odkd.labels.names import nearest_name
 
 
 @dataclass(frozen=True)
@@ -30,9 +30,3 @@ def label_set(name: str) -> LabelSet:
         raise ValueError(f"there is no label set {name}{nearest_name(name, known)} (known: {', '.join(known)})")
     rows = known[name]["name_and_rgb"]
     return LabelSet(name, tuple(row[0] for row in rows), tuple((row[1], row[2], row[3]) for row in rows))
-
-
-def nearest_name(name: str, known: Iterable[str]) -> str:
-    """ "; did you mean X?" for the known name most like `name`, or nothing."""
-    found = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
-    return f"; did you mean {found[0]}?" if found else ""
