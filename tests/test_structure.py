@@ -16,7 +16,7 @@ PARTS = {"video", "labels", "teachers", "students", "replay", "regularizers"}
 ONLY_IN = {  # library -> modules of ours that may import it
     "mlflow": {"tracking", "results"},
     "av": {"video"},
-    "hydra": {"main", "build", "construct"},
+    "hydra": {"main", "build", "construct", "compose"},
     "timm": {"teachers", "students"},
     "segmentation_models_pytorch": {"teachers", "students"},
     "transformers": {"teachers", "students"},

@@ -25,7 +25,9 @@ class FolderTeacher:
     """A folder of label maps: grey or palette PNGs (the indices count), or integer arrays in .npz files.
 
     Args:
-        folder: with a folder for each video, named as the video's file without its ending.
+        folder: with a folder for each video, named as the video's file without its ending; None where the label
+            store has all of them, known by `digest`.
+        digest: of a folder that was imported, as `odkd-labels import` tells it; stands for the folder itself.
         classes: names of the dataset's classes.
         num_classes: of the maps; None = as many as the dataset's.
         numbering: what the files' six digits count: "frame", all frames of the video, or "sample", the sampled ones.
@@ -40,14 +42,20 @@ class FolderTeacher:
 
     def __init__(
         self,
-        folder: str,
+        folder: str | None,
         classes: Sequence[str],
         *,
+        digest: str | None = None,
         num_classes: int | None = None,
         numbering: Literal["frame", "sample"] = "frame",
         key: str = "seg",
         ignore: int = IGNORE,
     ) -> None:
+        if folder is None:
+            raise ValueError(
+                f"not all maps of teacher.digest={digest} are in the label store; set teacher.folder to the folder "
+                "that has VIDEO/000000.png or .npz in it, or look for the store with `odkd-labels list`"
+            )
         self._folder = Path(folder)
         if not any(_maps(self._folder)):
             raise ValueError(
@@ -69,14 +77,18 @@ class FolderTeacher:
         """Names and contents of all maps, and how they are read: the same wherever the folder lies.
 
         Raises:
-            ValueError: there are no maps.
+            ValueError: there are no maps, or neither folder nor digest is given.
         """
+        if settings.get("digest") is not None:
+            return {"digest": str(settings["digest"])}
+        if settings.get("folder") is None:
+            raise ValueError("teacher=folder needs teacher.folder, or teacher.digest of maps that were imported")
         folder = Path(settings["folder"])
-        digests = sorted((path.relative_to(folder).as_posix(), file_digest(path)) for path in _maps(folder))
-        if not digests:
+        maps = sorted((path.relative_to(folder).as_posix(), file_digest(path)) for path in _maps(folder))
+        if not maps:
             raise ValueError(f"teacher.folder={folder} has no label maps VIDEO/000000.png or .npz")
-        others = {key: value for key, value in settings.items() if key not in ("folder", "_target_")}
-        return others | {"maps": json_digest(digests)}
+        others = {key: value for key, value in settings.items() if key not in ("folder", "digest", "_target_")}
+        return {"digest": json_digest([maps, others])[:32]}
 
     def label(self, frames: SampledFrames) -> np.ndarray:
         """The maps of these frames, uint8 [B, H, W], 255 = ignore.
