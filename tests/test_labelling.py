@@ -4,6 +4,7 @@ import json
 import multiprocessing
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -366,7 +367,6 @@ def test_a_full_disk_is_one_message_and_the_store_goes_on_when_there_is_room(tmp
     assert "first 2" in output
     assert "Traceback" not in output
     _, _, after = output.partition("first 2")
-    assert "is damaged" not in after
-    assert "are damaged" not in after
+    assert not re.search(r"(is|are) damaged(:|$)", after, re.MULTILINE)
     assert "frames are missing" in after
     assert after.count(": whole") == 6
