@@ -107,13 +107,26 @@ def load_config(config: str, options: Mapping[str, Any]) -> Any:
     try:
         with quiet():
             cfg = Config.fromfile(path)
-            cfg.merge_from_dict(_tuples(dict(options)))
     except Exception as error:
-        raise ValueError(f"config {path} (options {dict(options)}) cannot be read: {error}") from error
+        raise ValueError(f"config {path} cannot be read: {error}") from error
     if "model" not in cfg:
         raise ValueError(f"config {path} describes no model")
+    for key in options:
+        _check_option(cfg, key, path)
+    cfg.merge_from_dict(_tuples(dict(options)))
     _for_inference(cfg.model)
     return cfg
+
+
+def _check_option(cfg: Any, key: str, path: Path) -> None:
+    """mmengine would add what is not there, in silence. The last name may be new: arguments have defaults."""
+    node, names = cfg, key.split(".")
+    for name in names[:-1] or names:
+        try:
+            node = node[int(name)] if isinstance(node, list | tuple) else node[name]
+        except (KeyError, IndexError, TypeError, ValueError) as error:
+            known = () if isinstance(node, list | tuple) else list(getattr(node, "keys", tuple)())
+            raise ValueError(f"teacher.options: no {name} of {key} in config {path}{nearest(name, known)}") from error
 
 
 def _shipped_file(config: str) -> Path:
