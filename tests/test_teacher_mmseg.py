@@ -3,6 +3,7 @@
 import builtins
 import hashlib
 import pickle
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -11,13 +12,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hydra import compose, initialize_config_dir
 
+from odkd.build import Parts
+from odkd.main import CONF
 from odkd.teachers import SampledFrames, SoftTeacher
 from odkd.teachers.download import local_path
 from odkd.teachers.mmseg import MMSegTeacher
 from odkd.teachers.mmseg_config import OLD_NAMES, config_identity, import_mmseg, load_config, own_file, quiet
 from odkd.teachers.mmseg_weights import load_checkpoint
-from odkd.teachers.point_sample import point_sample
+from odkd.teachers.point_sample import point_sample, supply_point_sample
 
 try:
     import_mmseg()
@@ -151,9 +155,7 @@ def small(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 
 def make(family: str, folder: Path) -> tuple[str, Path, Path]:
-    import odkd.teachers.point_sample as ours
-
-    ours.supply_point_sample()
+    supply_point_sample()
     config = write_config(family, folder)
     options = {"patch_bias": True} if family == "setr" else {}  # as 0.x had it, without asking
     state = publish(
@@ -222,7 +224,8 @@ def test_a_batch_is_labelled_as_its_pictures_are_one_by_one(small: tuple[str, Pa
     is_clear = (likeliest[:, 0] - likeliest[:, 1] > 1e-4).numpy()
     alone = np.concatenate([teacher.label(show(image[None])) for image in images])
     assert is_clear.mean() > 0.9
-    np.testing.assert_array_equal(labels_BHW[is_clear], alone[is_clear])
+    # PointRend refines the pixels that are least certain: rounding may swap one of them for another.
+    assert (labels_BHW != alone)[is_clear].sum() <= (5 if small[0] == "pointrend" else 0)
     assert (labels_BHW[0] != labels_BHW[1]).any()
 
 
@@ -426,6 +429,16 @@ def test_a_checkpoint_at_a_url_is_taken_from_the_weights_folder(pspnet: tuple[Pa
     np.testing.assert_array_equal(teacher.label(show(images)), teacher_of(*pspnet).label(show(images)))
 
 
+def test_a_url_passes_the_checks_and_offline_is_one_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("time.sleep", lambda _: None)
+    url = "http://127.0.0.1:9/net-00112233.pth"
+    overrides = ["teacher=pspnet", f"teacher.checkpoint={url}", f"paths.weights={tmp_path}", f"paths.cache={tmp_path}"]
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        parts = Parts(compose("config", overrides))
+    with pytest.raises(ValueError, match=f"could not download {url}.* put it at {tmp_path}/net-00112233.pth"):
+        _ = parts.teacher
+
+
 def test_shipped_configs_are_found_by_any_of_their_names_and_download_nothing() -> None:
     name = "segformer_mit-b5_8xb1-160k_cityscapes-1024x1024"
     old = "segformer_mit-b5_8x1_1024x1024_160k_cityscapes.py"
@@ -444,7 +457,7 @@ def identify(
         "checkpoint": str(checkpoint),
         "precision": "float32",
         "tta": False,
-        "options": {},
+        "options": None,
     }
     return MMSegTeacher.identity(settings | more, lambda path: hashlib.sha256(path.read_bytes()).hexdigest())
 
@@ -459,7 +472,7 @@ def test_identity_is_that_of_weights_and_config_wherever_they_lie(tmp_path: Path
     published = identify(f"https://example.org/{names[0]}")
     assert published["config"] == "pspnet_r101b-d8_4xb2-80k_cityscapes-512x1024"
     assert published["checkpoint"] == digest[:8]
-    assert identify(paths[0]) == published
+    assert identify(paths[0]) == identify(f"https://example.org/{names[0]}?download=1") == published
     assert identify(paths[0], "pspnet/pspnet_r101b-d8_4xb2-80k_cityscapes-512x1024.py") == published
     assert [identify(path)["checkpoint"] for path in paths[1:]] == [digest] * 3, "names that say no or a wrong digest"
     assert identify("https://example.org/net.pth")["checkpoint"] == "https://example.org/net.pth"
@@ -487,6 +500,9 @@ def test_an_own_config_is_identified_by_its_text_and_that_of_its_bases(tmp_path:
     (tmp_path / "b" / "bases" / "two.py").write_text("y = 2")
     assert config_identity(str(first), digest) != config_identity(str(second), digest)
     assert lazy != config_identity(str(tmp_path / "b" / "lazy.py"), digest)
+    first.write_text("model = dict(")
+    with pytest.raises(ValueError, match="cannot be read"):
+        config_identity(str(first), digest)
 
 
 @pytest.mark.parametrize(
@@ -546,3 +562,34 @@ def test_point_sample_finds_the_pixel_of_a_wide_map_in_half_precision() -> None:
     sampled = point_sample(ramp, points)
     assert sampled.dtype == torch.bfloat16
     assert sampled.item() == 137
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("name", ["pspnet", "segformer", "pointrend", "setr"])
+def test_the_published_teachers_label_a_video_by_command(name: str, tmp_path: Path) -> None:
+    """The whole networks of the published configs, in a file as published, on 4 frames shown to them at 128 x 64."""
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        node = compose("config", [f"teacher={name}"]).teacher
+    config = next(BASES.parent.rglob(f"{node.config}.py"))
+    checkpoint = tmp_path / "weights.pth"
+    supply_point_sample()
+    publish(whole_model(config, **({"patch_bias": True} if name == "setr" else {})), checkpoint)
+    arguments = [
+        "debug=smoke", "tracking=none", "stage=label", f"teacher={name}", f"teacher.checkpoint={checkpoint}",
+        "teacher.options={test_pipeline.1.scale: [128, 64]}", "teacher.batch_size=1",
+        "dataset.prepare.height=64", "dataset.prepare.width=128", "dataset.size=[64,128]", "dataset.stride=20",
+        "dataset.prepare.num_periods=2", f"dataset.classes={CITYSCAPES}", "dataset.palette=null",
+        "dataset.groundtruth=null", f"paths.outputs={tmp_path}",
+    ]  # fmt: skip
+    done = subprocess.run([sys.executable, "-m", "odkd", *arguments], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        parts = Parts(compose("config", arguments))
+    assert parts.teacher_labels.missing() == []
+    assert len(parts.stream) == 4
+    label = reference(reference_model(name, config, checkpoint, **{"test_pipeline.1.scale": (128, 64)}))
+    for position in range(2):
+        labels_HW = parts.teacher_labels.read(position)
+        assert len(np.unique(labels_HW)) > 2
+        np.testing.assert_array_equal(labels_HW, label(parts.frames.read([position])[0]))

@@ -11,7 +11,7 @@ import torch.nn.functional as F  # noqa: N812
 
 from odkd.device import autocast
 from odkd.teachers import SampledFrames
-from odkd.teachers.download import download, is_url, name_digest
+from odkd.teachers.download import download, is_url, local_path, name_digest
 from odkd.teachers.mmseg_config import config_identity, import_mmseg, load_config, quiet
 from odkd.teachers.mmseg_weights import class_names, fit, load_checkpoint, needed_options
 from odkd.teachers.point_sample import supply_point_sample
@@ -20,9 +20,10 @@ from odkd.teachers.point_sample import supply_point_sample
 class MMSegTeacher:
     """A network as its config describes it: resized, normalized, in windows or whole, all as in its test pipeline.
 
-    One picture at a time, labels are those of `mmseg.apis.inference_model`, pixel for pixel. In a batch,
-    the last bits of the logits may be others (convolutions sum in another order), so that a pixel whose two
-    likeliest classes are equal to within rounding may get the other one.
+    One picture at a time, labels are those of `mmseg.apis.inference_model`, pixel for pixel. In a batch, the
+    last bits of the logits may be others (kernels sum in another order; 3e-6 of a probability were seen on
+    a CPU), so that a pixel whose two likeliest classes are as good as equal may get the other one. PointRend
+    refines the pixels that are least certain, and may then choose another one among equally uncertain ones.
 
     Args:
         config: name of a shipped config (0.x names of the teachers in `conf/teacher` too), or a config file.
@@ -78,9 +79,10 @@ class MMSegTeacher:
         whose name says none is known by itself.
         """
         checkpoint = str(settings["checkpoint"])
-        said = name_digest(checkpoint)
-        if not is_url(checkpoint):
-            digest = file_digest(Path(checkpoint))
+        if is_url(checkpoint):
+            said = name_digest(local_path(checkpoint, Path()).name)
+        else:
+            said, digest = name_digest(checkpoint), file_digest(Path(checkpoint))
             said = said if said and digest.startswith(said) else digest
         return {
             "config": config_identity(str(settings["config"]), file_digest),
@@ -91,36 +93,38 @@ class MMSegTeacher:
         }
 
     def label(self, frames: SampledFrames) -> np.ndarray:
-        return np.stack([labels_HW for labels_HW, _ in self._predict(frames, None)])
+        return self._predict(frames, None)[0]
 
     def label_softly(self, frames: SampledFrames, size: tuple[int, int]) -> tuple[np.ndarray, torch.Tensor]:
         """Probabilities: softmax at the frames' size, averaged over the pixels that fall on each of `size`."""
-        both = self._predict(frames, size)
-        return np.stack([labels_HW for labels_HW, _ in both]), torch.stack(
-            [soft for _, soft in both if soft is not None]
-        )
+        labels_BHW, soft = self._predict(frames, size)
+        return labels_BHW, torch.stack(soft)
 
     @torch.inference_mode()
-    def _predict(
-        self, frames: SampledFrames, size: tuple[int, int] | None
-    ) -> list[tuple[np.ndarray, torch.Tensor | None]]:
-        """Labels uint8 [H, W] and, where a size is asked for, probabilities float32 [K, h, w] of each frame."""
+    def _predict(self, frames: SampledFrames, size: tuple[int, int] | None) -> tuple[np.ndarray, list[torch.Tensor]]:
+        """Labels uint8 [B, H, W] and, where a size is asked for, probabilities float32 [K, h, w] of each frame."""
         assert frames.images_BHWC is not None
         shown = [self._pipeline({"img": np.ascontiguousarray(image[..., ::-1])}) for image in frames.images_BHWC]
-        if not self._tta:
+        if self._tta:
+            means = self._averaged(shown)
+            labels = [mean_KHW.argmax(0) for mean_KHW in means]
+        else:
             samples = self._test(shown)
-            return [
-                (_to_numpy(sample.pred_sem_seg.data[0]), _pool(_probabilities(sample), size) if size else None)
-                for sample in samples
-            ]
+            means = [_probabilities(sample) for sample in samples] if size else []
+            labels = [sample.pred_sem_seg.data[0] for sample in samples]
+        pooled = [F.adaptive_avg_pool2d(mean_KHW, size) for mean_KHW in means] if size else []
+        labels_BHW: np.ndarray = torch.stack(labels).to(torch.uint8).cpu().numpy()
+        return labels_BHW, pooled
+
+    def _averaged(self, shown: list[dict[str, Any]]) -> list[torch.Tensor]:
+        """Mean probabilities of each picture over its views, added up as mmseg's SegTTAModel does."""
         num_views = len(shown[0]["inputs"])
         sums: list[torch.Tensor] = []
         for view in range(num_views):
             samples = self._test([{key: values[view] for key, values in one.items()} for one in shown])
             each = [_probabilities(sample) for sample in samples]
             sums = [a + b for a, b in zip(sums, each, strict=True)] if sums else each
-        means = [sum_KHW / num_views for sum_KHW in sums]
-        return [(_to_numpy(mean_KHW.argmax(0)), _pool(mean_KHW, size) if size else None) for mean_KHW in means]
+        return [sum_KHW / num_views for sum_KHW in sums]
 
     def _test(self, shown: list[dict[str, Any]]) -> list[Any]:
         """mmseg's results (SegDataSample) of pictures that went through the pipeline."""
@@ -176,12 +180,3 @@ def _without_annotations(steps: Any) -> list[Any]:
 def _probabilities(sample: Any) -> torch.Tensor:
     probabilities_KHW: torch.Tensor = sample.seg_logits.data.float().softmax(0)
     return probabilities_KHW
-
-
-def _pool(probabilities_KHW: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
-    return F.adaptive_avg_pool2d(probabilities_KHW, size)
-
-
-def _to_numpy(labels_HW: torch.Tensor) -> np.ndarray:
-    labels: np.ndarray = labels_HW.to(torch.uint8).cpu().numpy()
-    return labels

@@ -41,6 +41,9 @@ def config_identity(config: str, file_digest: Callable[[Path], str]) -> str | li
     A shipped config is known by its name; its text differs between versions of the package only in what does
     not matter for weights that are published once. A user's file is known by its content and that of the
     files that it inherits from.
+
+    Raises:
+        ValueError: a config file that is no Python.
     """
     path = own_file(config)
     return shipped_name(config) if path is None else [file_digest(file) for file in _with_bases(path.resolve(), [])]
@@ -52,7 +55,11 @@ def _with_bases(path: Path, seen: list[Path]) -> list[Path]:
         return seen
     seen = [*seen, path]
     if path.suffix == ".py":
-        for node in ast.walk(ast.parse(path.read_text())):
+        try:
+            tree = ast.parse(path.read_text())
+        except SyntaxError as error:
+            raise ValueError(f"config {path} cannot be read: {error}") from error
+        for node in ast.walk(tree):
             if isinstance(node, ast.Assign) and "_base_" in (getattr(target, "id", "") for target in node.targets):
                 names = [item.value for item in ast.walk(node.value) if isinstance(item, ast.Constant)]
                 bases = [(path.parent / str(name)).resolve() for name in names]
@@ -115,6 +122,9 @@ def load_config(config: str, options: Mapping[str, Any]) -> Any:
         _check_option(cfg, key, path)
     cfg.merge_from_dict(_tuples(dict(options)))
     _for_inference(cfg.model)
+    for only_trained in ("train_cfg", "auxiliary_head"):
+        if only_trained in cfg.model:
+            cfg.model[only_trained] = None
     return cfg
 
 
@@ -141,17 +151,14 @@ def _shipped_file(config: str) -> Path:
 
 
 def _for_inference(node: Any) -> None:
-    """Nothing to download, normalization that needs no process group, and none of the heads used in training only."""
+    """Nothing to download, and normalization that needs no process group (the same arithmetic, the same keys)."""
     if isinstance(node, dict):
         if isinstance(node.get("pretrained"), str):
             node["pretrained"] = None
         if isinstance(node.get("init_cfg"), dict) and str(node["init_cfg"].get("type")).startswith("Pretrained"):
             node["init_cfg"] = None
-        if node.get("type") == "SyncBN":  # the same arithmetic in inference, and the same keys
+        if node.get("type") == "SyncBN":
             node["type"] = "BN"
-        for unused in ("train_cfg", "auxiliary_head"):
-            if unused in node:
-                node[unused] = None
     for item in node.values() if isinstance(node, dict) else node if isinstance(node, list | tuple) else ():
         _for_inference(item)
 
