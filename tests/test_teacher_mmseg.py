@@ -474,6 +474,8 @@ def test_identity_is_that_of_weights_and_config_wherever_they_lie(tmp_path: Path
     assert published["checkpoint"] == digest[:8]
     assert identify(paths[0]) == identify(f"https://example.org/{names[0]}?download=1") == published
     assert identify(paths[0], "pspnet/pspnet_r101b-d8_4xb2-80k_cityscapes-512x1024.py") == published
+    installed = next(BASES.parent.rglob("pspnet_r101b-d8_4xb2-80k_cityscapes-512x1024.py"))
+    assert identify(paths[0], installed) == published
     assert [identify(path)["checkpoint"] for path in paths[1:]] == [digest] * 3, "names that say no or a wrong digest"
     assert identify("https://example.org/net.pth")["checkpoint"] == "https://example.org/net.pth"
     others = [{"precision": "bfloat16"}, {"tta": True}, {"options": {"test_pipeline.1.scale": [64, 64]}}]
