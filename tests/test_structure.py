@@ -21,6 +21,8 @@ ONLY_IN = {  # library -> modules of ours that may import it
     "segmentation_models_pytorch": {"teachers", "students"},
     "transformers": {"teachers", "students"},
     "mmseg": {"teachers"},
+    "mmengine": {"teachers"},
+    "mmcv": {"teachers"},
     "matplotlib": {"report"},
 }
 
