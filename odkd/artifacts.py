@@ -11,7 +11,7 @@ import numpy as np
 
 from odkd.files import write_atomic
 from odkd.labels import resize_nearest
-from odkd.labels.store import LabelStore
+from odkd.labels.shards import FrameArray
 
 if TYPE_CHECKING:
     from odkd.build import Parts
@@ -28,6 +28,7 @@ def write_artifacts(parts: "Parts", run: "Run", summary: Mapping[str, float]) ->
     records = run.records()
     if records:
         write_csv(run, records)
+    if records or (run.folder / "confusion.npz").is_file():
         plot_run(run.folder, parts.classes)
     if "learner" in parts.__dict__:
         write_student(parts, run, summary)
@@ -102,7 +103,7 @@ def write_overlay_video(parts: "Parts", run: "Run") -> None:
 
 def overlay_frames(parts: "Parts", run: "Run") -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, str]]:
     """Frame, teacher's labels, student's labels, caption; by position."""
-    predictions, records = LabelStore.open(run.folder / "predictions"), run.records()
+    predictions, records = FrameArray.open(run.folder / "predictions"), run.records()
     for shard in range(predictions.num_shards):
         record = records[min(shard, len(records) - 1)]  # the last iteration's window may reach over several shards
         miou = record["metrics"]["test/miou"]
@@ -110,5 +111,5 @@ def overlay_frames(parts: "Parts", run: "Run") -> Iterator[tuple[np.ndarray, np.
         caption = f"iteration {record['iteration']}  {record['domain']}{score}"
         positions = sorted(predictions.stored(shard))
         for position, image_HWC in zip(positions, parts.frames.read(positions), strict=True):
-            taught_HW = resize_nearest(parts.teacher_labels.read(position), image_HWC.shape[:2])
+            taught_HW = resize_nearest(parts.labels.read(position), image_HWC.shape[:2])
             yield image_HWC, taught_HW, predictions.read(position), caption

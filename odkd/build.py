@@ -15,10 +15,11 @@ from omegaconf import DictConfig
 
 from odkd.checks import check_config, check_targets, targets
 from odkd.construct import construct, default_palette, resolve
-from odkd.identity import NOT_OF_THE_TEACHER, groundtruth_digest, run_key, teacher_identity
+from odkd.identity import groundtruth_digest, run_key, teacher_identity
 from odkd.labels.images import ImageLabels
 from odkd.progress import Progress
 from odkd.seeds import named_seed
+from odkd.teaching import Teaching
 from odkd.window import Window
 
 if TYPE_CHECKING:  # torch and the model libraries take seconds to import: only when a run needs them
@@ -30,11 +31,16 @@ if TYPE_CHECKING:  # torch and the model libraries take seconds to import: only 
     from odkd.learn import Learner
     from odkd.replay import Replay
     from odkd.runs import Run
-    from odkd.teachers import Teacher
     from odkd.video.frames import FrameReader
     from odkd.video.stream import Stream
 
-NOT_OF_THE_STAGE = ("_target_", "name", "always", "learn_from")  # keys of a stage that are no arguments of it
+NOT_OF_THE_STAGE = (
+    "_target_",
+    "name",
+    "always",
+    "is_shared",
+    "learn_from",
+)  # keys of a stage that are no arguments of it
 
 
 class Parts:
@@ -150,38 +156,21 @@ class Parts:
         return groundtruth_digest(self.root, self.cfg.dataset.groundtruth, self.sampled, self.cache)
 
     @cached_property
-    def teacher(self) -> "Teacher":
-        node = self.cfg.teacher
-        offered = {"classes": self.classes, "device": self.device, "seed": self.seed}  # its classes are its own
-        offered["weights_folder"] = Path(self.cfg.paths.weights)
-        leave_out = tuple(key for key in NOT_OF_THE_TEACHER if key in node)
-        teacher: Teacher = construct(node, leave_out, offered, self.allowed)
-        if teacher.num_classes not in (None, len(self.classes)):
-            raise ValueError(
-                f"teacher {self.cfg.teacher.name} has {teacher.num_classes} classes, "
-                f"dataset {self.cfg.dataset.name} has {len(self.classes)}; "
-                "choose a teacher for these classes or set dataset.classes to the teacher's"
-            )
-        return teacher
+    def teaching(self) -> Teaching:
+        return Teaching(self.cfg, self.classes, self.teacher_identity, self.device, self.allowed)
 
     @cached_property
     def teacher_labels(self) -> "TeacherLabels":
-        """The label store of the stream, filled."""
-        labels = self._label_store(self.stream)
-        if labels.missing():
-            truth = None if self.teacher.needs_images else self.groundtruth
-            progress = Progress("labelled", "frames")
-            labels.label(self.teacher, batch_size=self.cfg.teacher.batch_size, groundtruth=truth, progress=progress)
-        self.__dict__.pop("teacher", None)  # its memory is the student's now
+        """The label stores of the stream, filled; ids are the teacher's own."""
+        labels = self.teaching.stores(self.sampled, self.stream)
+        self.teaching.introduce()
+        self.teaching.fill(labels, self.groundtruth)
         return labels
 
-    def _label_store(self, stream: "Stream") -> "TeacherLabels":
-        from odkd.labels.cache import TeacherLabels, TeacherName
-
-        teacher = self.cfg.teacher
-        size = (int(teacher.size[0]), int(teacher.size[1])) if teacher.size else None
-        name = TeacherName(teacher.name, self.teacher_identity, size)
-        return TeacherLabels(self.sampled, stream, name, self.cache / "labels")
+    @cached_property
+    def labels(self) -> "LabelSource":
+        """The teacher's label maps with the dataset's ids."""
+        return self.teaching.mapped(self.teacher_labels)
 
     # --- the student
 
@@ -231,7 +220,7 @@ class Parts:
         from odkd.bank import Bank, Normalization
 
         cfg = self.cfg
-        sources: dict[str, LabelSource] = {"teacher": self.teacher_labels}
+        sources: dict[str, LabelSource] = {"teacher": self.labels}
         if self._uses_groundtruth and self.groundtruth is not None:
             sources["groundtruth"] = self.groundtruth
         return Bank(
@@ -280,8 +269,9 @@ class Parts:
                 getattr(self, name)
         if self._uses_groundtruth and self.cfg.dataset.groundtruth:
             ImageLabels(self.root / self.cfg.dataset.groundtruth, self.sampled).check()
-        if self._label_store(self.sampled).missing():
-            _ = self.teacher
+        self.teaching.check()
+        if self.teaching.stores(self.sampled, self.sampled).missing():
+            _ = self.teaching.teacher
         return self._stage(run=run, **own, **{name: getattr(self, name) for name in asked})
 
     def close(self) -> None:

@@ -27,6 +27,7 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "stage.learn_from": ("teacher", "groundtruth"),
 }
 FILES = ("teacher.checkpoint", "student.weights")
+URLS = ("teacher.checkpoint",)  # of the files, those that may lie on the web
 OPTIONAL = ("threads", "dataset.stride_seconds", "student.weights")
 
 
@@ -62,7 +63,8 @@ def check_config(cfg: DictConfig) -> None:
         raise ValueError(f"run.name={cfg.run.name}; expected a plain folder name of letters, digits, . + - and _")
     for key in FILES:
         value = OmegaConf.select(cfg, key)
-        if value is not None and not Path(value).is_file():
+        is_url = key in URLS and str(value).startswith(("http://", "https://"))
+        if value is not None and not is_url and not Path(value).is_file():
             raise ValueError(f"{key}={value}: no such file{_nearest_file(Path(value))}")
     _check_dataset(cfg)
 

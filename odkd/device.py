@@ -16,13 +16,15 @@ M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # malloc.h
 
 
 def choose_device(name: str, *, precision: str) -> torch.device:
-    """`auto` takes CUDA where there is one.
+    """`auto` takes CUDA where there is one; started by torchrun, `auto` and `cuda` take the GPU of this process.
 
     Raises:
         ValueError: a device that is not there, or a precision that it cannot do.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and "LOCAL_RANK" in os.environ:
+        name = f"cuda:{os.environ['LOCAL_RANK']}"
     try:
         device = torch.device(name)
         torch.empty(1, device=device)

@@ -65,3 +65,36 @@ def folder_digest(paths: Iterable[Path], root: Path, cache: Path) -> str:
         digest.update(hashlib.sha256(path.read_bytes()).digest())
     write_atomic(note, digest.hexdigest().encode())
     return digest.hexdigest()
+
+
+def create_exclusive(path: Path, content: bytes) -> bool:
+    """Write a file, whole and durable, that is not there yet; False if another process, on any host, was first."""
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    write_atomic(temporary, content)
+    try:
+        os.link(temporary, path)  # unlike O_EXCL it shows whole files only, and unlike rename it replaces none
+    except FileExistsError:
+        return False
+    finally:
+        temporary.unlink()
+    return True
+
+
+def sealed(record: Any) -> bytes:
+    """A record as readable JSON with its own sha256, so that any changed byte is found."""
+    return (json.dumps({"record": record, "sha256": json_digest(record)}, indent=1) + "\n").encode()
+
+
+def unseal(content: bytes) -> Any:
+    """The record that `sealed` wrote.
+
+    Raises:
+        ValueError: not one byte for byte.
+    """
+    try:
+        record = json.loads(content)["record"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        record = None
+    if sealed(record) != content:
+        raise ValueError("the record does not match its digest")
+    return record

@@ -28,15 +28,17 @@ def teacher_identity(
     """What determines a teacher's labels besides frames and size: settings, weights digests, the user's code."""
     whole: Any = OmegaConf.to_container(cfg.teacher, resolve=True)
     settings = {key: value for key, value in whole.items() if key not in NOT_OF_THE_TEACHER}
-    own = getattr(resolve(cfg.teacher._target_, allowed), "identity", None)
+    teacher = resolve(cfg.teacher._target_, allowed)
+    own = getattr(teacher, "identity", None)
     if own is None:
         identity: dict[str, Any] = named_by_content(settings, cache)
     else:
         identity = {"_target_": settings["_target_"]} | own(settings, lambda path: file_digest(path, cache))
-    identity["dataset_classes"] = len(cfg.dataset.classes)
     identity |= source_digests([cfg.teacher._target_], allowed, cache)
-    if not getattr(resolve(cfg.teacher._target_, allowed), "needs_images", True):
-        identity |= {"groundtruth": groundtruth_digest, "classes": list(cfg.dataset.classes)}
+    if own is None and not getattr(teacher, "needs_images", True):
+        identity["groundtruth"] = groundtruth_digest
+    if own is None and "classes" in inspect.signature(teacher).parameters:  # it is handed the dataset's
+        identity["classes"] = list(cfg.dataset.classes)
     return identity
 
 

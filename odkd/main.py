@@ -18,12 +18,10 @@ from omegaconf.errors import OmegaConfBaseException
 
 from odkd.build import Parts
 from odkd.checks import explain
+from odkd.compose import CONF, PACKAGE
 
 logger = logging.getLogger(__name__)
 
-PACKAGE = Path(__file__).resolve().parent
-# In a wheel the YAML lies in the package, in a checkout beside it.
-CONF = PACKAGE / "conf" if (PACKAGE / "conf").is_dir() else PACKAGE.parent / "conf"
 SWEPT_METRIC = "final/miou"  # what a sweep compares: dataset mIoU of the stream against the teacher
 
 
@@ -32,7 +30,7 @@ def run_job(cfg: DictConfig) -> float:
     from odkd.artifacts import write_overlay_video
     from odkd.device import set_up
     from odkd.report.summary import summary_table
-    from odkd.runs import Run
+    from odkd.runs import Run, RunIsBusyError
 
     parts = Parts(cfg)
     set_up(parts.device, threads=cfg.threads, deterministic=cfg.deterministic)
@@ -47,6 +45,12 @@ def run_job(cfg: DictConfig) -> float:
     else:
         try:
             compute(parts, run, overrides)
+        except RunIsBusyError:
+            if not cfg.stage.is_shared:
+                raise
+            logger.info("another process has this run; helping it with the labels")
+            _ = parts.teacher_labels
+            return float("nan")
         except BaseException as error:
             # A sweep keeps its jobs' errors to the end, and their frames would keep the networks of each.
             traceback.clear_frames(error.__traceback__)

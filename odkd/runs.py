@@ -130,7 +130,9 @@ class Run:
         self._checkpoint.delete()
 
     def save_confusions(self, totals: Mapping[str, torch.Tensor]) -> None:
-        """int64 [K, K] by reference, rows = reference: confusion.npz."""
+        """int64 [K, K] by reference, rows = reference: confusion.npz; no file where there are none."""
+        if not totals:
+            return
         buffer = io.BytesIO()
         arrays = {source: total_KK.numpy() for source, total_KK in totals.items()}
         np.savez_compressed(buffer, allow_pickle=False, **arrays)

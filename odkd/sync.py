@@ -125,7 +125,7 @@ def advice(uri: str) -> str:
     """What to do when MLflow was not reached."""
     if uri.startswith("sqlite:"):
         path = uri.removeprefix("sqlite:///")
-        return f"If {path} stays unusable (a full disk can leave it half made), move it away and come again."
+        return f"If {path} stays unusable, move it away and come again."
     return f"Start the MLflow server at {without_password(uri)} or name another with --uri, then come again."
 
 

@@ -18,7 +18,6 @@ import re
 import sys
 import warnings
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -90,14 +89,26 @@ def _connect(uri: str) -> MlflowClient:
     """A client for `uri` that keeps quiet and gives up soon; touches no global tracking URI."""
     mlflow = _import_mlflow()
     warnings.filterwarnings("ignore", module=r"(mlflow|alembic|sqlalchemy)\b")  # not the user's to mend
-    first_use: AbstractContextManager[Any] = nullcontext()
     if uri.startswith("sqlite:///"):
-        database = Path(uri.removeprefix("sqlite:///"))
-        database.parent.mkdir(parents=True, exist_ok=True)
-        first_use = FileLock(f"{database}.lock", timeout=LOCK_SECONDS)
-    with first_use:  # a new database gets its tables here, from one of the processes that open it at once
-        client: MlflowClient = mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
+        _make_database(Path(uri.removeprefix("sqlite:///")))
+    client: MlflowClient = mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
     return client
+
+
+def _make_database(database: Path) -> None:
+    """A new database gets its tables under another name, so that a kill or a full disk leaves none half made."""
+    from mlflow.store.tracking import sqlalchemy_store
+
+    database.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{database}.lock", timeout=LOCK_SECONDS):  # of the processes that open it at once, one makes it
+        if database.is_file() and database.stat().st_size > 0:
+            return
+        unfinished = database.with_name(f".{database.name}.new")
+        for path in database.parent.glob(f"{unfinished.name}*"):  # of a process that was killed, its journal too
+            path.unlink()
+        make_store: Any = sqlalchemy_store.SqlAlchemyStore
+        make_store(f"sqlite:///{unfinished}", (database.parent / "mlartifacts").absolute().as_uri()).engine.dispose()
+        unfinished.replace(database)
 
 
 @functools.cache

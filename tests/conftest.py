@@ -35,14 +35,13 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def odkd(tmp_path: Path, cache: Path) -> Callable[..., Path]:
     """Run odkd with overrides in this process; returns the run's folder."""
-    from hydra import compose, initialize_config_dir
 
     from odkd.build import Parts
-    from odkd.main import CONF, run_job
+    from odkd.compose import compose_config
+    from odkd.main import run_job
 
     def run(*overrides: str, base: list[str] = TINY) -> Path:
-        with initialize_config_dir(str(CONF), version_base="1.3"):
-            cfg = compose("config", [*base, f"paths.outputs={tmp_path}", f"paths.cache={cache}", *overrides])
+        cfg = compose_config([*base, f"paths.outputs={tmp_path}", f"paths.cache={cache}", *overrides])
         run_job(cfg)
         return Parts(cfg).folder
 

@@ -1,111 +1,161 @@
-"""Label maps on disk: readable by zarr, whole or absent, damage always found."""
+"""A store knows what it holds, finds any changed byte, and forgets what is damaged rather than show it."""
 
 import multiprocessing
-import os
-import signal
-import time
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import zarr
 
-from odkd.labels.store import DamagedLabelsError, LabelStore
+from odkd.labels.shards import DamagedLabelsError
+from odkd.labels.store import Labelled, LabelStore, SoftSpec, find_stores, store_key
+
+NUM_FRAMES, SIZE = 10, (6, 9)
+SPEC = SoftSpec(2, (3, 4))
+IDENTITY = {"video_sha256": "abc", "size": list(SIZE)}
+MANIFEST = {
+    "teacher": "test", "video": "a.mp4", "shard_frames": 4, "identity": IDENTITY, "classes": ["road", "sky"],
+    "sampled_frames": list(range(0, 20, 2)),
+}  # fmt: skip
 
 
-def make(folder: Path, num_frames: int = 10, shard_frames: int = 4) -> tuple[LabelStore, np.ndarray]:
-    store = LabelStore(folder, num_frames=num_frames, height=12, width=17, shard_frames=shard_frames)
-    store.create({"teacher": "test"})
-    labels = np.random.default_rng(0).integers(0, 11, (num_frames, 12, 17), dtype=np.uint8)
-    labels[:, :2] = 255
-    return store, labels
+def rows(frames: range) -> dict[int, Labelled]:
+    generator = np.random.default_rng(0)
+    labels = generator.integers(0, 3, (NUM_FRAMES, *SIZE), dtype=np.uint8)
+    classes = generator.integers(0, 3, (NUM_FRAMES, 2, 3, 4), dtype=np.uint8)
+    probabilities = generator.random((NUM_FRAMES, 2, 3, 4)).astype(np.float16)
+    return {frame: Labelled(labels[frame], (classes[frame], probabilities[frame])) for frame in frames}
 
 
-def fill(store: LabelStore, labels: np.ndarray) -> None:
-    for shard in range(store.num_shards):
-        store.write(shard, {frame: labels[frame] for frame in store.shard_range(shard)})
+@pytest.fixture
+def store(tmp_path: Path) -> LabelStore:
+    made = LabelStore.create(tmp_path / "labels" / "test" / f"a-{store_key(IDENTITY)}", MANIFEST)
+    for shard in range(made.num_shards):
+        made.write(shard, rows(made.labels.shard_range(shard)), SPEC)
+    made.write_session("s", {"frames": list(range(NUM_FRAMES)), "seconds": 1.5, "undecodable": []})
+    return made
 
 
-def test_what_is_written_is_read_by_us_and_by_zarr(tmp_path: Path) -> None:
-    store, labels = make(tmp_path / "a")
-    fill(store, labels)
-    reopened = LabelStore.open(tmp_path / "a")
+def test_what_is_written_is_read_by_us_and_by_zarr(store: LabelStore) -> None:
+    expected = rows(range(NUM_FRAMES))
+    reopened = LabelStore(store.folder)
+    assert reopened.soft_specs == [SPEC]
     for frame in (9, 0, 5):
-        np.testing.assert_array_equal(reopened.read(frame), labels[frame])
-    array = zarr.open_array(tmp_path / "a", mode="r")
-    np.testing.assert_array_equal(array[:], labels)
-    assert array.attrs["teacher"] == "test"
-    assert sorted(p.name for p in (tmp_path / "a" / "c").iterdir()) == ["0", "1", "2"]  # three files for ten frames
+        np.testing.assert_array_equal(reopened.read(frame), expected[frame].label_HW)
+        for ours, theirs in zip(reopened.read_soft(frame, SPEC), expected[frame].soft or (), strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+            assert ours.dtype == theirs.dtype
+    group = zarr.open_group(store.folder, mode="r")
+    assert group.attrs["teacher"] == "test"
+    np.testing.assert_array_equal(group["labels"][7], expected[7].label_HW)
+    np.testing.assert_array_equal(group["soft-top2-3x4/probabilities"][7], (expected[7].soft or ())[1])
 
 
-def test_frames_that_are_not_labelled_are_known_and_ignored_by_zarr(tmp_path: Path) -> None:
-    store, labels = make(tmp_path / "a")
-    store.write(1, {5: labels[5]})
-    assert [store.stored(shard) for shard in range(3)] == [set(), {5}, set()]
-    store.write(1, {4: labels[4], 6: labels[6]})
-    assert store.stored(1) == {4, 5, 6}
-    np.testing.assert_array_equal(store.read(5), labels[5])
-    for frame in (7, 0):
-        with pytest.raises(KeyError, match="not labelled"):
-            store.read(frame)
-    array = zarr.open_array(tmp_path / "a", mode="r")
-    assert (array[7] == 255).all()
-    np.testing.assert_array_equal(array[5], labels[5])
+def test_the_manifest_that_was_there_first_stays(store: LabelStore) -> None:
+    again = LabelStore.create(store.folder, {**MANIFEST, "classes": ["other"]})
+    assert again.manifest == store.manifest
+    assert not again.damage()
 
 
-def test_a_label_map_that_does_not_fit_is_refused(tmp_path: Path) -> None:
-    store, labels = make(tmp_path / "a")
-    for wrong in ({4: labels[0]}, {0: labels[0].astype(np.int64)}, {0: labels[0][:5]}):
-        with pytest.raises(ValueError, match="does not fit"):
-            store.write(0, wrong)
+def _create_at_once(folder: Path, barrier: "multiprocessing.synchronize.Barrier", number: int) -> None:
+    barrier.wait()
+    LabelStore.create(folder, {**MANIFEST, "source": number})
 
 
-def test_every_flipped_byte_is_found_by_reading(tmp_path: Path) -> None:
-    store, labels = make(tmp_path / "a")
-    fill(store, labels)
-    path = tmp_path / "a" / "c" / "1" / "0" / "0"
-    whole = path.read_bytes()
-    generator = np.random.default_rng(1)
-    for place in generator.choice(len(whole), 300, replace=False):
-        damaged = bytearray(whole)
-        damaged[place] ^= int(generator.integers(1, 256))
-        path.write_bytes(damaged)
-        found = list(LabelStore.open(tmp_path / "a").damaged())
-        assert found, f"byte {place} of {len(whole)}"
-        with pytest.raises(DamagedLabelsError, match="label"):
-            LabelStore.open(tmp_path / "a").read(found[0])
-    path.write_bytes(whole)
-    assert list(LabelStore.open(tmp_path / "a").damaged()) == []
-
-
-def test_a_file_cut_short_is_damage_not_an_end(tmp_path: Path) -> None:
-    store, labels = make(tmp_path / "a")
-    fill(store, labels)
-    path = tmp_path / "a" / "c" / "0" / "0" / "0"
-    for length in (0, 10, path.stat().st_size - 1):
-        path.write_bytes(path.read_bytes()[:length])
-        with pytest.raises(DamagedLabelsError):
-            LabelStore.open(tmp_path / "a").read(0)
-
-
-def _write_forever(folder: Path) -> None:
-    store, labels = make(folder, num_frames=64, shard_frames=64)
-    while True:
-        for frame in range(64):
-            store.write(0, {frame: labels[frame]})
-
-
-def test_a_writer_killed_at_any_instant_leaves_a_whole_store(tmp_path: Path) -> None:
+def test_processes_that_make_one_store_at_once_agree(tmp_path: Path) -> None:
     context = multiprocessing.get_context("fork")
-    _, labels = make(tmp_path / "a", num_frames=64, shard_frames=64)
-    for trial in range(8):
-        process = context.Process(target=_write_forever, args=(tmp_path / "a",))
+    barrier = context.Barrier(4)
+    processes = [context.Process(target=_create_at_once, args=(tmp_path / "s", barrier, n)) for n in range(4)]
+    for process in processes:
         process.start()
-        time.sleep(0.05 + 0.013 * trial)
-        assert process.pid is not None
-        os.kill(process.pid, signal.SIGKILL)
+    for process in processes:
         process.join()
-        store = LabelStore.open(tmp_path / "a")
-        assert list(store.damaged()) == []
-        for frame in store.stored(0):
-            np.testing.assert_array_equal(store.read(frame), labels[frame])
+        assert process.exitcode == 0
+    damage = LabelStore(tmp_path / "s").damage()
+    assert not damage.files
+    assert damage.missing == list(range(NUM_FRAMES))
+
+
+def test_frames_without_soft_labels_are_known(store: LabelStore) -> None:
+    other = SoftSpec(1, (3, 4))
+    assert store.all_stored() == store.all_stored(SPEC) == set(range(NUM_FRAMES))
+    assert store.all_stored(other) == set()
+
+
+def test_each_of_a_thousand_flipped_bytes_is_found_and_mended(store: LabelStore) -> None:
+    whole = {path.relative_to(store.folder): path.read_bytes() for path in store.folder.rglob("*") if path.is_file()}
+    assert len(whole) == 3 + 4 + 9  # manifest, group, session; metadata of the soft group and three arrays; shards
+    expected = rows(range(NUM_FRAMES))
+    ends = np.cumsum([len(content) for content in whole.values()])
+    generator = np.random.default_rng(1)
+    for place in generator.choice(int(ends[-1]), 1000, replace=False):
+        number = int(np.searchsorted(ends, place, side="right"))
+        name, content = list(whole.items())[number]
+        damaged = bytearray(content)
+        damaged[int(place) - int(ends[number]) + len(content)] ^= int(generator.integers(1, 256))
+        (store.folder / name).write_bytes(damaged)
+
+        where = f"byte {place} in {name}"
+        is_found = True
+        try:
+            damage = LabelStore(store.folder).damage()
+            is_found = bool(damage)
+            for frame in range(NUM_FRAMES):  # nothing wrong is ever read
+                try:
+                    np.testing.assert_array_equal(LabelStore(store.folder).read(frame), expected[frame].label_HW)
+                except DamagedLabelsError:
+                    assert frame in damage.frames["labels"], where
+        except DamagedLabelsError:
+            assert name == Path("manifest.json")
+        assert is_found, where
+
+        LabelStore.mend_manifest(store.folder)
+        mended = LabelStore(store.folder)
+        mended.mend(mended.damage())
+        for shard in range(mended.num_shards):
+            lost = set(mended.labels.shard_range(shard)) - mended.stored(shard, SPEC)
+            assert len(lost) <= 4, where
+            if lost:
+                mended.write(shard, {frame: expected[frame] for frame in lost}, SPEC)
+        assert not LabelStore(store.folder).damage(), where
+        for name_again, content_again in whole.items():
+            if name_again.parts[0] == "sessions":
+                (store.folder / name_again).write_bytes(content_again)  # a record that is damaged is gone for good
+            assert (store.folder / name_again).read_bytes() == content_again, where
+
+
+def test_repair_touches_only_what_is_damaged(store: LabelStore) -> None:
+    path = store.labels.shard_path(1)
+    content = bytearray(path.read_bytes())
+    content[0] ^= 1  # the first chunk of the shard: frame 4
+    path.write_bytes(content)
+    damage = LabelStore(store.folder).damage()
+    assert damage.frames == {"labels": [4]}
+    store.mend(damage)
+    assert store.all_stored() == set(range(NUM_FRAMES)) - {4}
+    assert store.damage().missing == [4]
+
+
+def test_a_lost_shard_is_missing_and_a_lost_video_frame_is_not(store: LabelStore) -> None:
+    store.labels.shard_path(2).unlink()
+    assert LabelStore(store.folder).damage().missing == [8, 9]
+    store.write_session("t", {"undecodable": [9]})
+    damage = LabelStore(store.folder).damage()
+    assert (damage.missing, damage.undecodable) == ([8], [9])
+
+
+def test_a_store_whose_manifest_is_lost_twice_says_so(store: LabelStore) -> None:
+    (store.folder / "manifest.json").write_bytes(b"")
+    (store.folder / "zarr.json").write_bytes(b"{}")
+    with pytest.raises(DamagedLabelsError, match="both"):
+        LabelStore.mend_manifest(store.folder)
+
+
+def test_stores_are_found_from_any_height(store: LabelStore, tmp_path: Path) -> None:
+    for folder in (tmp_path / "labels", tmp_path / "labels" / "test", store.folder):
+        assert find_stores(folder) == [store.folder]
+    (store.folder / "manifest.json").write_bytes(b"x")  # damaged, yet a store
+    assert find_stores(tmp_path / "labels") == [store.folder]
+    shutil.rmtree(store.folder)
+    assert find_stores(tmp_path / "labels") == []

@@ -6,11 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from bench.plain import write_samples
-from hydra import compose, initialize_config_dir
 from plain_baseline import distil
 
 from odkd.build import Parts
-from odkd.main import CONF
+from odkd.compose import compose_config
 from odkd.runs import Run
 
 PROTOCOL = [
@@ -30,8 +29,7 @@ STUDENTS = {
 
 @pytest.mark.parametrize("student", STUDENTS.values(), ids=STUDENTS)
 def test_every_score_equals_that_of_the_plain_loop(student: list[str], tmp_path: Path) -> None:
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        cfg = compose("config", [*PROTOCOL, *student, f"paths.outputs={tmp_path}"])
+    cfg = compose_config([*PROTOCOL, *student, f"paths.outputs={tmp_path}"])
     parts = Parts(cfg)
     plain_student = copy.deepcopy(parts.learner.student)  # a run's own student starts from the same seed
     window, samples = parts.window, write_samples(parts, tmp_path / "plain")

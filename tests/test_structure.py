@@ -16,13 +16,15 @@ PARTS = {"video", "labels", "teachers", "students", "replay", "regularizers"}
 ONLY_IN = {  # library -> modules of ours that may import it
     "mlflow": {"tracking", "results"},
     "av": {"video"},
-    "hydra": {"main", "build", "construct"},
+    "hydra": {"main", "build", "construct", "compose"},
     "timm": {"teachers", "students"},
     "segmentation_models_pytorch": {"teachers", "students"},
     "transformers": {"teachers", "students"},
     "huggingface_hub": {"teachers", "students"},
     "onnxruntime": {"teachers", "students"},
     "mmseg": {"teachers"},
+    "mmengine": {"teachers"},
+    "mmcv": {"teachers"},
     "matplotlib": {"report"},
 }
 

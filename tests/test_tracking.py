@@ -396,6 +396,28 @@ def test_processes_that_sync_one_run_at_once_do_not_duplicate(outputs):
     assert_each_step_once(outputs / "mlflow.db", [run])
 
 
+def test_a_database_whose_making_was_killed_at_any_instant_is_made_anew(tmp_path):
+    run = FabricatedRun(tmp_path / "outputs")
+    run.publish(2)
+    run.end()
+    database, unfinished = run.outputs / "mlflow.db", run.outputs / ".mlflow.db.new"
+    num_half_made = 0
+    for kill in range(6):
+        process = processes.Process(target=sync_in_process, args=(run.folder, uri_of(run.outputs)))
+        process.start()
+        while process.is_alive() and not unfinished.exists():
+            time.sleep(0.001)
+        time.sleep(0.03 * kill)
+        process.kill()
+        process.join()
+        num_half_made += unfinished.exists() and not database.exists()
+        database.unlink(missing_ok=True)
+    assert num_half_made > 2, "too late to kill: the test shows nothing"
+    sync_run(run)
+    assert not unfinished.exists()
+    assert_each_step_once(database, [run])
+
+
 def test_processes_that_first_use_one_database_at_once_all_succeed(tmp_path):
     runs = [FabricatedRun(tmp_path / "outputs", key=str(index)) for index in range(4)]
     for run in runs:

@@ -1,175 +1,151 @@
-"""A teacher's labels of a stream: read from the label store, made where they are missing, each once."""
+"""A teacher's labels of a stream, by position: read from the label store, where they may still be missing."""
 
-import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from filelock import FileLock
 
 from odkd.files import json_digest
-from odkd.labels import LabelSource, resize_nearest
-from odkd.labels.store import LabelStore
-from odkd.metrics import IGNORE
-from odkd.teachers import SampledFrames, Teacher
-from odkd.video.decode import DECODER, decode_frames
+from odkd.labels.store import SHARD_FRAMES, LabelStore, SoftSpec, store_key
+from odkd.video.decode import DECODER
 from odkd.video.stream import Stream
-
-SHARD_FRAMES = 64  # a crash loses at most these, or
-FLUSH_SECONDS = 30.0  # the labelling of this long
 
 
 @dataclass(frozen=True)
 class TeacherName:
-    """What determines a teacher's labels besides the frames: its config, weights digest and input size."""
+    """What determines a teacher's labels besides the frames, and what else to write down of it.
+
+    `identity` holds settings and weights digests, `facts` what is worth knowing (licence, source, class names,
+    how to make them anew), `size` is (height, width) of the frames that it sees; None = the video's own.
+    """
 
     name: str
     identity: Mapping[str, object]
-    size: (
-        tuple[int, int] | None
-    )  # (height, width) that frames are resized to before the teacher; None = the video's own
+    size: tuple[int, int] | None
+    facts: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class VideoLabels:
+    """The part of a stream's labels that lies in one video's store."""
+
+    number: int  # of the video in the stream
+    folder: Path
+    frame_numbers: np.ndarray  # of the rows of the store's arrays
+    position_of: dict[int, int]  # row -> position; rows that the video has lost have none
+    manifest: dict[str, Any]
 
 
 class TeacherLabels:
-    """The label store of one teacher on one stream, by position.
+    """The label stores of one teacher on one stream.
 
     Args:
-        stream: as sampled, before damaged frames were left out: the array's rows are its frames.
+        stream: as sampled, before damaged frames were left out: the arrays' rows are its frames.
         kept: the stream that positions count in.
+        folder: of all label stores.
+        soft: which soft labels are wanted too.
     """
 
-    def __init__(self, stream: Stream, kept: Stream, teacher: TeacherName, folder: Path) -> None:
-        self._kept, self._teacher = kept, teacher
-        self._rows = [stream.frame_of[stream.video_of == v] for v in range(len(stream.videos))]
-        self._stores: list[LabelStore] = []
-        for video, frames in zip(stream.videos, self._rows, strict=True):
-            height, width = teacher.size or (video.height, video.width)
-            manifest = {
+    def __init__(
+        self, stream: Stream, kept: Stream, teacher: TeacherName, folder: Path, soft: SoftSpec | None = None
+    ) -> None:
+        self.stream, self.teacher, self.soft = kept, teacher, soft
+        self.videos: list[VideoLabels] = []
+        self._stores: dict[int, LabelStore] = {}
+        for number, video in enumerate(stream.videos):
+            frames = stream.frame_of[stream.video_of == number]
+            numbers = [int(frame) for frame in frames]
+            identity = {
                 "video_sha256": video.digest,
-                "sampled_frames_digest": json_digest([int(frame) for frame in frames]),
+                "sampled_frames_digest": json_digest(numbers),
                 "teacher": dict(teacher.identity),
-                "size": [height, width],
+                "size": list(teacher.size or (video.height, video.width)),
                 "decoder": DECODER,
             }
-            key = json_digest(manifest)[:16]
-            path = folder / teacher.name / f"{video.stem}-{key}"
-            store = LabelStore(path, num_frames=len(frames), height=height, width=width, shard_frames=SHARD_FRAMES)
-            if not (path / "zarr.json").is_file():
-                store.create({**manifest, "video": video.path.name, "sampled_frames": [int(frame) for frame in frames]})
-            self._stores.append(store)
+            positions = np.flatnonzero(kept.video_of == number)
+            rows = np.searchsorted(frames, kept.frame_of[positions])
+            self.videos.append(
+                VideoLabels(
+                    number,
+                    folder / teacher.name / f"{video.stem}-{store_key(identity)}",
+                    frames,
+                    dict(zip(rows.tolist(), positions.tolist(), strict=True)),
+                    {
+                        "teacher": teacher.name,
+                        "video": video.path.name,
+                        "shard_frames": SHARD_FRAMES,
+                        "identity": identity,
+                        **teacher.facts,
+                        "sampled_frames": numbers,
+                    },
+                )
+            )
 
     @property
     def folders(self) -> list[Path]:
-        """One Zarr array a video."""
-        return [store.folder for store in self._stores]
+        """One store a video."""
+        return [video.folder for video in self.videos]
+
+    @property
+    def classes(self) -> list[str] | None:
+        """The teacher's own classes as a store tells them; None before there is one, or where nobody knew."""
+        for video in self.videos:
+            store = self.find(video)
+            if store is not None and store.manifest.get("classes"):
+                return [str(name) for name in store.manifest["classes"]]
+        return None
 
     def read(self, position: int) -> np.ndarray:
-        """uint8 [H, W] at the teacher's output size."""
-        video, row = self._place(position)
-        return self._stores[video].read(row)
+        """uint8 [H, W] at the teacher's output size, ids of its own classes.
+
+        Raises:
+            KeyError: not labelled yet.
+            DamagedLabelsError: the stored map fails its checksum.
+        """
+        store, row = self._place(position)
+        return store.read(row)
+
+    def read_soft(self, position: int) -> tuple[np.ndarray, np.ndarray]:
+        """Classes uint8 [k, h, w] and probabilities float16 [k, h, w], likeliest first. Raises as `read`."""
+        assert self.soft is not None, "no soft labels were asked for"
+        store, row = self._place(position)
+        return store.read_soft(row, self.soft)
 
     def missing(self) -> list[int]:
-        """Positions that are not labelled yet."""
-        stored = [self._stored(store) for store in self._stores]
-        places = (self._place(position) for position in range(len(self._kept)))
-        return [position for position, (video, row) in enumerate(places) if row not in stored[video]]
+        """Positions that lack labels, or soft labels where they are wanted."""
+        rows = ((video, row) for video in self.videos for row in self.missing_rows(video))
+        return sorted(video.position_of[row] for video, row in rows)
 
-    def label(
-        self,
-        teacher: Teacher,
-        *,
-        batch_size: int,
-        groundtruth: LabelSource | None,
-        progress: Callable[[int, int], None],
-    ) -> int:
-        """Label what is missing; other processes that do the same wait shard by shard. Returns frames labelled."""
-        missing = self.missing()
-        num_done = 0
-        for (video, shard), positions in self._by_shard(missing).items():
-            store = self._stores[video]
-            with FileLock(store.folder / f".shard-{shard}.lock"):
-                stored = self._stored(store, shard)
-                rest = {self._place(p)[1]: p for p in positions if self._place(p)[1] not in stored}
-                for labels in self._label_rows(teacher, video, rest, batch_size, groundtruth):
-                    store.write(shard, labels)
-                    num_done += len(labels)
-                    progress(num_done, len(missing))
-        return num_done
+    def missing_rows(self, video: VideoLabels) -> list[int]:
+        """Rows of a video's store that are not there yet and can be had."""
+        store = self.find(video)
+        stored = store.all_stored(self.soft) if store else set()
+        return sorted(video.position_of.keys() - stored)
 
-    def _label_rows(
-        self,
-        teacher: Teacher,
-        video: int,
-        positions: Mapping[int, int],
-        batch_size: int,
-        groundtruth: LabelSource | None,
-    ) -> Iterator[dict[int, np.ndarray]]:
-        """Label rows of one shard, in portions worth writing."""
-        pending: dict[int, np.ndarray] = {}
-        since = time.monotonic()
-        for rows, images_BHWC in self._decode(video, list(positions), batch_size, teacher.needs_images):
-            frames = SampledFrames(
-                self._kept.videos[video].digest,
-                [int(self._rows[video][row]) for row in rows],
-                images_BHWC,
-                None if groundtruth is None else lambda i, rows=rows: groundtruth.read(positions[rows[i]]),  # type: ignore[misc]
-                video=self._kept.videos[video].stem,
-                sample_numbers=rows,
-            )
-            labels_BHW = teacher.label(frames)
-            self._check(labels_BHW, len(rows), teacher.num_classes)
-            size = (self._stores[video].height, self._stores[video].width)
-            pending.update(
-                (row, resize_nearest(label_HW, size)) for row, label_HW in zip(rows, labels_BHW, strict=True)
-            )
-            if time.monotonic() - since > FLUSH_SECONDS:
-                yield pending
-                pending, since = {}, time.monotonic()
-        if pending:
-            yield pending
+    def find(self, video: VideoLabels) -> LabelStore | None:
+        """The store of a video, if there is one."""
+        if video.number not in self._stores and (video.folder / "manifest.json").is_file():
+            self._stores[video.number] = LabelStore(video.folder)
+        return self._stores.get(video.number)
 
-    def _decode(
-        self, video: int, rows: list[int], batch_size: int, needs_images: bool
-    ) -> Iterator[tuple[list[int], np.ndarray | None]]:
-        if not needs_images:
-            yield from ((rows[i : i + batch_size], None) for i in range(0, len(rows), batch_size))
-            return
-        index = self._kept.videos[video]
-        batch: list[tuple[int, np.ndarray]] = []
-        decoded = decode_frames(index, [int(self._rows[video][row]) for row in rows], size=self._teacher.size)
-        for row, (frame_number, image_HWC) in zip(rows, decoded, strict=True):
-            if image_HWC is None:
-                raise RuntimeError(
-                    f"{index.path}: frame {frame_number} decoded before and does not now; is the disk failing?"
-                )
-            batch.append((row, image_HWC))
-            if len(batch) == batch_size or row == rows[-1]:
-                yield [row for row, _ in batch], np.stack([image for _, image in batch])
-                batch = []
+    def create(self, video: VideoLabels, classes: list[str] | None) -> LabelStore:
+        """The store of a video, made where there is none."""
+        if self.find(video) is None:
+            self._stores[video.number] = LabelStore.create(video.folder, {**video.manifest, "classes": classes})
+        return self._stores[video.number]
 
-    def _check(self, labels_BHW: np.ndarray, num_frames: int, num_classes: int | None) -> None:
-        limit = num_classes if num_classes is not None else IGNORE
-        highest = int(labels_BHW[labels_BHW != IGNORE].max(initial=0))
-        if labels_BHW.dtype != np.uint8 or len(labels_BHW) != num_frames or highest >= limit:
-            raise ValueError(
-                f"teacher {self._teacher.name} returned {labels_BHW.dtype} {labels_BHW.shape} with ids up to "
-                f"{highest}; expected uint8 label maps of {num_frames} frames with ids below {limit}, or {IGNORE}"
-            )
+    def histogram(self) -> np.ndarray:
+        """int64 [256]: pixels of each class id over all positions."""
+        counts = np.zeros(256, np.int64)
+        for position in range(len(self.stream)):
+            counts += np.bincount(self.read(position).reshape(-1), minlength=256)
+        return counts
 
-    def _by_shard(self, positions: list[int]) -> dict[tuple[int, int], list[int]]:
-        """Positions grouped by (video, shard)."""
-        grouped: dict[tuple[int, int], list[int]] = {}
-        for position in positions:
-            video, row = self._place(position)
-            grouped.setdefault((video, row // SHARD_FRAMES), []).append(position)
-        return grouped
-
-    def _place(self, position: int) -> tuple[int, int]:
-        """Which video, which row of its array."""
-        video = int(self._kept.video_of[position])
-        return video, int(np.searchsorted(self._rows[video], self._kept.frame_of[position]))
-
-    def _stored(self, store: LabelStore, shard: int | None = None) -> set[int]:
-        shards = range(store.num_shards) if shard is None else [shard]
-        return set().union(*(store.stored(number) for number in shards))
+    def _place(self, position: int) -> tuple[LabelStore, int]:
+        video = self.videos[int(self.stream.video_of[position])]
+        store = self.find(video)
+        if store is None:
+            raise KeyError(f"position {position} is not labelled: there is no {video.folder}")
+        return store, int(np.searchsorted(video.frame_numbers, self.stream.frame_of[position]))

@@ -1,182 +1,272 @@
-"""Label maps on disk: one Zarr v3 array [n, H, W] uint8 a video and label source, a chunk a frame, in shards.
+"""Label store: a teacher's labels of one video in a folder, and all that one must know of them.
 
-Any Zarr v3 library reads it; we write and read whole shards ourselves, since zarr's own cost a chunk
-(about 5 ms) is many times the codec's (0.4 ms). A frame that is not labelled yet is an empty chunk of its
-shard's index, so "done" and "data" can never disagree, and a shard appears under its name complete or not at
-all. Every chunk and every index carries a CRC-32C: a damaged byte is an error, never a wrong label.
+    manifest.json            what determines the labels (`identity`) and what they are, sealed with a digest
+    zarr.json                the same as a Zarr v3 group's attributes: the manifest's second copy
+    labels/                  uint8 [n, H, W], class ids of the teacher, 255 = ignore
+    soft-top3-90x160/        classes uint8 [n, k, h, w] and probabilities float16 [n, k, h, w], likeliest first
+    sessions/                who labelled when, how long, where, with which versions; sealed records
+    claims/                  who is labelling now (`claims.py`)
+
+Everything but the arrays' shards follows from the manifest, byte for byte; that is how damage to it is found.
 """
 
 import json
-import os
-import struct
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-import google_crc32c
 import numpy as np
-from numcodecs.zstd import Zstd
 
-from odkd.files import write_atomic
+from odkd.files import create_exclusive, json_digest, sealed, unseal, write_atomic
+from odkd.labels.shards import DamagedLabelsError, FrameArray
 
-EMPTY = 2**64 - 1  # Zarr v3 sharding: offset and length of a chunk that is not stored
-_ENTRY = struct.Struct("<QQ")
-_CRC = struct.Struct("<I")
+LAYOUT = 2  # of the folder
+SHARD_FRAMES = 64  # one file, and what a process takes at a time
 
 
-class DamagedLabelsError(ValueError):
-    """A stored label map fails its checksum."""
+@dataclass(frozen=True)
+class SoftSpec:
+    """Which soft labels: the k likeliest classes of each pixel at `size` = (height, width)."""
+
+    top_k: int
+    size: tuple[int, int]
+
+    @property
+    def name(self) -> str:
+        """Of its folder."""
+        return f"soft-top{self.top_k}-{self.size[0]}x{self.size[1]}"
+
+    @classmethod
+    def parse(cls, name: str) -> "SoftSpec":
+        """From the folder's name."""
+        top_k, _, size = name.removeprefix("soft-top").partition("-")
+        height, _, width = size.partition("x")
+        return cls(int(top_k), (int(height), int(width)))
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """What a teacher said of a frame: uint8 [H, W]; where asked for, uint8 and float16 [k, h, w], likeliest first."""
+
+    label_HW: np.ndarray
+    soft: tuple[np.ndarray, np.ndarray] | None = None
+
+
+@dataclass(frozen=True)
+class Damage:
+    """What is wrong with a store."""
+
+    files: list[str]  # metadata that is not what it was written as
+    frames: dict[str, list[int]]  # by array
+    missing: list[int]  # sampled frames without a label map, though the video has them
+    undecodable: list[int] = field(default_factory=list)  # sampled frames that the video has lost: no damage
+
+    def __bool__(self) -> bool:
+        return bool(self.files or self.missing or any(self.frames.values()))
 
 
 class LabelStore:
-    """Label maps of frames 0..n-1 of one video, at one size."""
+    """An open store.
 
-    def __init__(self, folder: Path, *, num_frames: int, height: int, width: int, shard_frames: int) -> None:
-        self.folder, self.num_frames, self.shard_frames = folder, num_frames, shard_frames
-        self.height, self.width = height, width
-        self._codec = Zstd(level=1)
-        self._indexes: dict[int, tuple[tuple[int, int, int], list[tuple[int, int]]]] = {}
+    Raises:
+        DamagedLabelsError: its manifest is not what was written.
+        FileNotFoundError: there is none.
+    """
 
-    def create(self, attributes: Mapping[str, object]) -> None:
-        """Write the array's metadata; `attributes` is the readable manifest."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        metadata = {
-            "zarr_format": 3,
-            "node_type": "array",
-            "shape": [self.num_frames, self.height, self.width],
-            "data_type": "uint8",
-            "chunk_grid": {
-                "name": "regular",
-                "configuration": {"chunk_shape": [self.shard_frames, self.height, self.width]},
-            },
-            "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
-            "fill_value": 255,
-            "codecs": [
-                {
-                    "name": "sharding_indexed",
-                    "configuration": {
-                        "chunk_shape": [1, self.height, self.width],
-                        "codecs": [
-                            {"name": "bytes"},
-                            {"name": "zstd", "configuration": {"level": 1, "checksum": False}},
-                            {"name": "crc32c"},
-                        ],
-                        "index_codecs": [{"name": "bytes", "configuration": {"endian": "little"}}, {"name": "crc32c"}],
-                        "index_location": "end",
-                    },
-                }
-            ],
-            "attributes": dict(attributes),
-        }
-        write_atomic(self.folder / "zarr.json", json.dumps(metadata, indent=1).encode())
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        try:
+            self.manifest: dict[str, Any] = unseal((folder / "manifest.json").read_bytes())
+        except ValueError as error:
+            raise DamagedLabelsError(f"{folder}/manifest.json is damaged; `odkd-labels repair` mends it") from error
+        self.num_frames = len(self.manifest["sampled_frames"])
+        self.size: tuple[int, int] = tuple(self.manifest["identity"]["size"])
+        self.labels = self._array("labels", self.size, "uint8")
+        self._soft: dict[SoftSpec, tuple[FrameArray, FrameArray]] = {}
 
-    @classmethod
-    def open(cls, folder: Path) -> "LabelStore":
-        """Open what `create` made."""
-        metadata = json.loads((folder / "zarr.json").read_text())
-        num_frames, height, width = metadata["shape"]
-        shard_frames = metadata["chunk_grid"]["configuration"]["chunk_shape"][0]
-        return cls(folder, num_frames=num_frames, height=height, width=width, shard_frames=shard_frames)
+    @staticmethod
+    def create(folder: Path, manifest: Mapping[str, Any]) -> "LabelStore":
+        """Open the store, made first if it is not there; of processes that make it at once, one's manifest stays."""
+        folder.mkdir(parents=True, exist_ok=True)
+        if not (folder / "manifest.json").is_file():
+            create_exclusive(folder / "manifest.json", sealed({"layout": LAYOUT, **manifest}))
+        store = LabelStore(folder)
+        store.write_metadata(only_missing=True)
+        return store
 
     @property
     def num_shards(self) -> int:
-        return -(-self.num_frames // self.shard_frames)
+        return self.labels.num_shards
 
-    def shard_range(self, shard: int) -> range:
-        """Frames of a shard."""
-        return range(shard * self.shard_frames, min((shard + 1) * self.shard_frames, self.num_frames))
+    @property
+    def soft_specs(self) -> list[SoftSpec]:
+        """The soft labels that are there, if only in part."""
+        return sorted(
+            (SoftSpec.parse(path.name) for path in self.folder.glob("soft-top*-*x*")), key=lambda spec: spec.name
+        )
 
-    def stored(self, shard: int) -> set[int]:
-        """Frames of a shard that are there."""
-        try:
-            index = self._index(shard)
-        except FileNotFoundError:
-            return set()
-        return {frame for frame in self.shard_range(shard) if index[frame % self.shard_frames][0] != EMPTY}
+    def stored(self, shard: int, soft: SoftSpec | None = None) -> set[int]:
+        """Frames of a shard that have labels and, if asked for, soft labels."""
+        frames = self.labels.stored(shard)
+        for array in self._soft_arrays(soft) if soft else ():
+            frames &= array.stored(shard)
+        return frames
+
+    def all_stored(self, soft: SoftSpec | None = None) -> set[int]:
+        """Frames of all shards."""
+        return set().union(*(self.stored(shard, soft) for shard in range(self.num_shards)))
 
     def read(self, frame: int) -> np.ndarray:
         """uint8 [H, W].
 
         Raises:
-            KeyError: the frame is not stored.
-            DamagedLabelsError: its bytes, or its shard's index, fail their checksum.
+            KeyError: the frame is not labelled.
+            DamagedLabelsError: it is damaged.
         """
-        return np.frombuffer(self._decode(self._chunk(frame), frame), np.uint8).reshape(self.height, self.width)
+        return self.labels.read(frame)
 
-    def write(self, shard: int, labels: Mapping[int, np.ndarray]) -> None:
-        """Add frames to a shard in one atomic step; frames that it holds already are kept.
+    def read_soft(self, frame: int, spec: SoftSpec) -> tuple[np.ndarray, np.ndarray]:
+        """Classes uint8 [k, h, w] and their probabilities float16 [k, h, w], likeliest first. Raises as `read`."""
+        classes, probabilities = self._soft_arrays(spec)
+        return classes.read(frame), probabilities.read(frame)
 
-        Only one process may write a shard at a time: callers hold its lock (`labels/cache.py`).
-        """
-        frames = self.shard_range(shard)
-        chunks = {frame: self._chunk(frame) for frame in sorted(self.stored(shard) - labels.keys())}
-        for frame, label_HW in labels.items():
-            if frame not in frames or label_HW.shape != (self.height, self.width) or label_HW.dtype != np.uint8:
-                raise ValueError(
-                    f"frame {frame} with {label_HW.dtype} {label_HW.shape} does not fit shard {shard} of {self.folder} "
-                    f"(frames {frames.start}..{frames.stop - 1}, uint8 {self.height, self.width})"
-                )
-            payload = self._codec.encode(np.ascontiguousarray(label_HW))
-            chunks[frame] = payload + _CRC.pack(google_crc32c.value(bytes(payload)))
-        index, body, offset = [(EMPTY, EMPTY)] * self.shard_frames, [], 0
-        for frame in sorted(chunks):
-            index[frame % self.shard_frames] = (offset, len(chunks[frame]))
-            body.append(chunks[frame])
-            offset += len(chunks[frame])
-        footer = b"".join(_ENTRY.pack(*entry) for entry in index)
-        write_atomic(self._path(shard), b"".join([*body, footer, _CRC.pack(google_crc32c.value(footer))]))
+    def write(self, shard: int, rows: Mapping[int, Labelled], soft: SoftSpec | None = None) -> None:
+        """Add frames to a shard. The label maps come last: a frame that has one is complete."""
+        if soft is not None:
+            self.folder.joinpath(soft.name).mkdir(exist_ok=True)
+            self.write_metadata(only_missing=True)
+            for index, array in enumerate(self._soft_arrays(soft)):
+                array.write(shard, {frame: row.soft[index] for frame, row in rows.items() if row.soft is not None})
+        fresh = rows.keys() - self.labels.stored(shard)
+        if fresh:
+            self.labels.write(shard, {frame: rows[frame].label_HW for frame in sorted(fresh)})
 
-    def damaged(self) -> Iterable[int]:
-        """Frames whose stored bytes fail their checksum; all of a shard's when its index does."""
+    # --- sessions
+
+    def write_session(self, name: str, record: Mapping[str, Any]) -> None:
+        """Say, or say anew, what a process has labelled so far."""
+        write_atomic(self.folder / "sessions" / f"{name}.json", sealed(dict(record)))
+
+    def sessions(self) -> list[dict[str, Any]]:
+        """Records of all sessions that can be read, oldest first."""
+        records = []
+        for path in sorted(self.folder.glob("sessions/*.json")):
+            try:
+                records.append(unseal(path.read_bytes()))
+            except ValueError:
+                continue  # `damage` names it
+        return records
+
+    # --- damage
+
+    def damage(self) -> Damage:
+        """Read everything; name all that is not what was written."""
+        files = [name for name, content in self._metadata().items() if _read(self.folder / name) != content]
+        files += [str(p.relative_to(self.folder)) for p in self._session_files() if not _is_sealed(p)]
+        frames = {str(array.folder.relative_to(self.folder)): list(array.damaged()) for array in self._arrays()}
+        lost = {frame for record in self.sessions() for frame in record.get("undecodable", [])}
+        there: set[int] = set()
         for shard in range(self.num_shards):
             try:
-                frames: Iterable[int] = sorted(self.stored(shard))
+                there |= self.labels.stored(shard)
             except DamagedLabelsError:
-                yield from self.shard_range(shard)
-                continue
-            for frame in frames:
-                try:
-                    self.read(frame)
-                except DamagedLabelsError:
-                    yield frame
+                there |= set(self.labels.shard_range(shard))  # damaged, not missing
+        missing = sorted(set(range(self.num_frames)) - there - lost)
+        return Damage(files, {name: found for name, found in frames.items() if found}, missing, sorted(lost))
 
-    def _path(self, shard: int) -> Path:
-        return self.folder / "c" / str(shard) / "0" / "0"
+    def mend(self, damage: Damage) -> None:
+        """Write damaged metadata anew and forget damaged frames: what is left is whole."""
+        for path in self._session_files():
+            if not _is_sealed(path):
+                path.unlink()
+        self.write_metadata(only_missing=False)
+        for array in self._arrays():
+            array.drop(damage.frames.get(str(array.folder.relative_to(self.folder)), []))
 
-    def _index(self, shard: int) -> list[tuple[int, int]]:
-        with self._path(shard).open("rb") as file:
-            status = os.fstat(file.fileno())
-            version = (status.st_ino, status.st_mtime_ns, status.st_size)
-            cached = self._indexes.get(shard)
-            if cached is not None and cached[0] == version:
-                return cached[1]
-            length = self.shard_frames * _ENTRY.size
-            file.seek(max(0, status.st_size - length - _CRC.size))
-            footer = file.read()
-        if len(footer) != length + _CRC.size or _CRC.unpack(footer[length:])[0] != google_crc32c.value(footer[:length]):
-            raise DamagedLabelsError(
-                f"{self._path(shard)}: the shard's index fails its checksum; delete the file to label its frames again"
-            )
-        index = list(_ENTRY.iter_unpack(footer[:length]))
-        self._indexes[shard] = (version, index)
-        return index
+    @staticmethod
+    def mend_manifest(folder: Path) -> bool:
+        """Take a damaged or lost manifest.json from its copy in zarr.json, or the other way round.
 
-    def _chunk(self, frame: int) -> bytes:
-        shard = frame // self.shard_frames
+        Returns whether it was damaged.
+
+        Raises:
+            DamagedLabelsError: both are.
+        """
+        path = folder / "manifest.json"
+        if _is_sealed(path):
+            return False
         try:
-            offset, length = self._index(shard)[frame % self.shard_frames]
-        except FileNotFoundError:
-            offset = EMPTY
-        if offset == EMPTY:
-            raise KeyError(f"frame {frame} is not labelled in {self.folder}")
-        with self._path(shard).open("rb") as file:
-            file.seek(offset)
-            return file.read(length)
+            manifest = json.loads((folder / "zarr.json").read_text())["attributes"]
+            copy = manifest if manifest.pop("sha256") == json_digest(manifest) else None
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            copy = None
+        if copy is None:
+            raise DamagedLabelsError(f"{folder}: manifest.json and its copy in zarr.json are damaged, both; prune it")
+        write_atomic(path, sealed(copy))
+        return True
 
-    def _decode(self, chunk: bytes, frame: int) -> bytes:
-        payload, checksum = chunk[: -_CRC.size], chunk[-_CRC.size :]
-        if len(checksum) != _CRC.size or _CRC.unpack(checksum)[0] != google_crc32c.value(payload):
-            raise DamagedLabelsError(
-                f"frame {frame} of {self.folder} fails its checksum; delete {self._path(frame // self.shard_frames)} "
-                "to label its frames again"
-            )
-        return bytes(self._codec.decode(payload))
+    def write_metadata(self, *, only_missing: bool) -> None:
+        """The zarr.json files, as they follow from the manifest."""
+        for name, content in self._metadata().items():
+            path = self.folder / name
+            if not (path.is_file() if only_missing else _read(path) == content):
+                write_atomic(path, content)
+
+    def _metadata(self) -> dict[str, bytes]:
+        copy = self.manifest | {"sha256": json_digest(self.manifest)}
+        files = {"zarr.json": _group(copy)} | {f"{spec.name}/zarr.json": _group({}) for spec in self.soft_specs}
+        return files | {
+            f"{array.folder.relative_to(self.folder)}/zarr.json": array.metadata({}) for array in self._arrays()
+        }
+
+    def _session_files(self) -> list[Path]:
+        return sorted(self.folder.glob("sessions/*.json"))
+
+    def _arrays(self) -> Iterable[FrameArray]:
+        return [self.labels, *(array for spec in self.soft_specs for array in self._soft_arrays(spec))]
+
+    def _soft_arrays(self, spec: SoftSpec) -> tuple[FrameArray, FrameArray]:
+        if spec not in self._soft:
+            shape = (spec.top_k, *spec.size)
+            classes = self._array(f"{spec.name}/classes", shape, "uint8")
+            self._soft[spec] = (classes, self._array(f"{spec.name}/probabilities", shape, "float16"))
+        return self._soft[spec]
+
+    def _array(self, name: str, shape: tuple[int, ...], dtype: str) -> FrameArray:
+        shard_frames = self.manifest["shard_frames"]
+        return FrameArray(
+            self.folder / name, num_frames=self.num_frames, shape=shape, shard_frames=shard_frames, dtype=dtype
+        )
+
+
+def store_key(identity: Mapping[str, Any]) -> str:
+    """The end of a store's folder name: 16 hex digits of what determines its labels."""
+    return json_digest([LAYOUT, dict(identity)])[:16]
+
+
+def find_stores(folder: Path) -> list[Path]:
+    """Folders of the stores in `folder`: itself, or FOLDER/TEACHER/STORE, or FOLDER/STORE."""
+    return sorted(path for path in [folder, *folder.glob("*"), *folder.glob("*/*")] if _is_store(path))
+
+
+def _is_store(folder: Path) -> bool:
+    has_copy = (folder / "zarr.json").is_file() and (folder / "labels" / "zarr.json").is_file()
+    return has_copy or _is_sealed(folder / "manifest.json")
+
+
+def _group(attributes: Mapping[str, Any]) -> bytes:
+    content = {"zarr_format": 3, "node_type": "group", "attributes": dict(attributes)}
+    return (json.dumps(content, indent=1) + "\n").encode()
+
+
+def _read(path: Path) -> bytes | None:
+    return path.read_bytes() if path.is_file() else None
+
+
+def _is_sealed(path: Path) -> bool:
+    try:
+        unseal(path.read_bytes())
+    except (OSError, ValueError):
+        return False
+    return True

@@ -13,7 +13,12 @@ Line = dict[str, Any]  # one iteration, as results.read_run gives it
 
 GROUNDTRUTH = "_groundtruth"  # ends the name of a score against true labels; without it: against the teacher
 REFERENCES = ("against teacher", "against ground truth")
-SCORES = {"miou": "mIoU", "accuracy": "pixel accuracy", "miou_per_frame": "mIoU of a frame"}
+SCORES = {
+    "miou": "mIoU",
+    "accuracy": "pixel accuracy",
+    "miou_per_frame": "mIoU of a frame",
+    "ignored_share": "share of pixels ignored",
+}
 SCOPES = {
     "final": "{}, all test windows as one",
     "mean": "{}, mean over iterations",

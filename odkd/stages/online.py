@@ -14,7 +14,7 @@ import torch
 
 from odkd.bank import Bank
 from odkd.evaluate import Scores, evaluate, mean_ignoring_nan, position_losses, score_metrics
-from odkd.labels.store import LabelStore
+from odkd.labels.shards import FrameArray
 from odkd.learn import Learner
 from odkd.replay import Replay
 from odkd.runs import Run
@@ -151,7 +151,7 @@ def save_predictions(run: Run, window: Window, num_positions: int, step: Step, s
     """
     height, width = scores.predictions_NHW.shape[1:]
     folder = run.folder / "predictions"
-    store = LabelStore(folder, num_frames=num_positions, height=height, width=width, shard_frames=window.step)
+    store = FrameArray(folder, num_frames=num_positions, shape=(height, width), shard_frames=window.step)
     if step.iteration == 0:
         store.create({"what": "class ids predicted by the newest student that had not learned from the frame"})
     predictions = dict(zip(step.test, scores.predictions_NHW, strict=True))

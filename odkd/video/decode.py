@@ -7,7 +7,7 @@ altered bytes that still parse decode to a wrong picture and nobody can tell: vi
 from __future__ import annotations  # Packet[VideoStream] exists in PyAV's type stubs alone
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -32,7 +32,7 @@ def decode_frames(
     *,
     size: tuple[int, int] | None = None,
     num_threads: int = 2,
-) -> Iterator[tuple[int, np.ndarray | None]]:
+) -> Generator[tuple[int, np.ndarray | None]]:
     """Yield (frame number, image) for strictly ascending frame numbers; None where the file is damaged.
 
     Images are uint8 RGB [H, W, 3], upright, C-contiguous, of `size` = (height, width), by default that of

@@ -3,11 +3,10 @@
 import shutil
 from pathlib import Path
 
-from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
 from odkd.build import Parts
-from odkd.main import CONF
+from odkd.compose import compose_config
 from odkd.runs import Run
 
 
@@ -31,8 +30,7 @@ def make_parts(job: list[str]) -> Parts:
     from odkd.device import set_up
 
     cfg: DictConfig
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        cfg = compose("config", overrides=job)
+    cfg = compose_config(job)
     parts = Parts(cfg)
     set_up(parts.device, threads=cfg.threads, deterministic=cfg.deterministic)
     _ = parts.stream, parts.teacher_labels, parts.learner

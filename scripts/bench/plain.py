@@ -66,6 +66,6 @@ def write_samples(parts: Parts, folder: Path) -> list[Sample]:
     for position in range(len(parts.stream)):
         video = parts.stream.videos[int(parts.stream.video_of[position])]
         label = folder / f"{position:06d}.npz"
-        np.savez_compressed(label, seg=parts.teacher_labels.read(position))
+        np.savez_compressed(label, seg=parts.labels.read(position))
         samples.append(Sample(video.path, int(parts.stream.frame_of[position]), label))
     return samples

@@ -1,0 +1,96 @@
+"""Labels made again, or taken from files, outside a run: what `odkd-labels` needs of the rest of odkd."""
+
+import contextlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from omegaconf import DictConfig, OmegaConf
+
+from odkd.build import Parts
+from odkd.compose import compose_config
+from odkd.labels.store import LabelStore, SoftSpec
+
+
+def repair(folder: Path, changes: Sequence[str]) -> int:
+    """Mend a store: metadata, then the frames that are damaged or missing. Returns the number of frames labelled.
+
+    Args:
+        folder: of the store.
+        changes: KEY=VALUE settings that differ from when the labels were made, such as where the video lies now.
+
+    Raises:
+        ValueError: both copies of the manifest are damaged; the video, the weights or the settings are others now.
+    """
+    folder = folder.absolute()
+    LabelStore.mend_manifest(folder)
+    store = LabelStore(folder)
+    damage = store.damage()
+    store.mend(damage)
+    wanted = set(range(store.num_frames)) - set(damage.undecodable)
+    num_labelled = 0
+    for spec in [*store.soft_specs, None]:
+        if wanted - store.all_stored(spec):
+            num_labelled += _relabel(store, changes, spec)
+    return num_labelled
+
+
+def import_folder(folder: Path, settings: Sequence[str]) -> tuple[list[Path], str]:
+    """Take a folder of label maps into stores, by the folder teacher. Returns the stores, and the maps' digest.
+
+    Raises:
+        ValueError: a map is missing or is none; the settings do not fit.
+    """
+    cfg = compose_config(["stage=label", "tracking=none", "teacher=folder", f"teacher.folder={folder}", *settings])
+    parts = Parts(cfg)
+    return parts.teacher_labels.folders, str(parts.teacher_identity["digest"])
+
+
+def _relabel(store: LabelStore, changes: Sequence[str], soft: SoftSpec | None) -> int:
+    cfg = _recipe(store, changes, soft)
+    before = len(store.all_stored(soft))
+    recipe_folder = Path(store.manifest["recipe"]["folder"])
+    # Relative names in the recipe are those of the folder where odkd was started.
+    with contextlib.chdir(recipe_folder if recipe_folder.is_dir() else Path.cwd()):
+        parts = Parts(cfg)
+        labels = parts.teaching.stores(parts.sampled, parts.stream)
+        if store.folder not in labels.folders:
+            raise ValueError(_difference(store, [video.manifest for video in labels.videos]))
+        parts.teaching.fill(labels, parts.groundtruth, only=store.folder)
+    return len(store.all_stored(soft)) - before
+
+
+def _recipe(store: LabelStore, changes: Sequence[str], soft: SoftSpec | None) -> DictConfig:
+    """The config that made the labels, with what has changed since."""
+    recipe = store.manifest["recipe"]
+    cfg = compose_config(["stage=label", "tracking=none"])
+    OmegaConf.set_struct(cfg, False)
+    for group in ("dataset", "teacher"):
+        cfg[group] = recipe[group]
+    cfg.allow_targets = recipe["allow_targets"]
+    cfg.paths.outputs = str(Path(cfg.paths.outputs).absolute())
+    cfg = DictConfig(OmegaConf.merge(cfg, OmegaConf.from_dotlist(list(changes))))
+    cfg.paths.labels = str(store.folder.parents[1])
+    cfg.teacher.soft = {"top_k": soft.top_k, "size": list(soft.size)} if soft else {"top_k": 0, "size": None}
+    return cfg
+
+
+def _difference(store: LabelStore, manifests: Sequence[dict[str, object]]) -> str:
+    """Why the labels cannot be made here."""
+    ours = store.manifest["identity"]
+    same_video = [m["identity"] for m in manifests if m["video"] == store.manifest["video"]]
+    if not same_video:
+        return (
+            f"{store.folder}: the dataset has no video {store.manifest['video']} now; "
+            "name its place with --set dataset.root=FOLDER"
+        )
+    (now, *_) = same_video
+    assert isinstance(now, dict)
+    differing = [key for key in ours if ours[key] != now.get(key)]
+    details = "; ".join(f"{key} was {_brief(ours[key])}, is {_brief(now.get(key))}" for key in differing)
+    return f"{store.folder}: these labels cannot be made here any more: {details}"
+
+
+def _brief(value: object) -> str:
+    text = json.dumps(value, sort_keys=True)
+    return text if len(text) < 200 else f"{text[:200]}..."

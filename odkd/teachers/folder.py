@@ -1,0 +1,166 @@
+"""Label maps made elsewhere: FOLDER/VIDEO/000000.png or .npz, one a sampled frame.
+
+As .npz with key `seg`, numbered by frame, this is what the reference code (Houyon et al. 2023) writes to
+`pseudo_groundtruth_seg/TEACHER`: with a stride of 75, 000000.npz, 000075.npz, ...
+"""
+
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from PIL import Image
+
+from odkd.files import json_digest
+from odkd.labels.mapping import IGNORE
+from odkd.teachers import SampledFrames
+
+ENDINGS = (".png", ".npz")
+UNREADABLE = (OSError, ValueError, EOFError, KeyError, SyntaxError, zipfile.BadZipFile, zlib.error)
+
+
+class FolderTeacher:
+    """A folder of label maps: grey or palette PNGs (the indices count), or integer arrays in .npz files.
+
+    Args:
+        folder: with a folder for each video, named as the video's file without its ending; None where the label
+            store has all of them, known by `digest`.
+        digest: of a folder that was imported, as `odkd-labels import` tells it; stands for the folder itself.
+        classes: names of the dataset's classes.
+        num_classes: of the maps; None = as many as the dataset's.
+        numbering: what the files' six digits count: "frame", all frames of the video, or "sample", the sampled ones.
+        key: of the array in .npz files.
+        ignore: the value of pixels without a label, such as -1 in arrays.
+
+    Raises:
+        ValueError: no such folder, no maps in it, or impossible settings.
+    """
+
+    needs_images = False
+
+    def __init__(
+        self,
+        folder: str | None,
+        classes: Sequence[str],
+        *,
+        digest: str | None = None,
+        num_classes: int | None = None,
+        numbering: Literal["frame", "sample"] = "frame",
+        key: str = "seg",
+        ignore: int = IGNORE,
+    ) -> None:
+        if folder is None:
+            raise ValueError(
+                f"not all maps of teacher.digest={digest} are in the label store; set teacher.folder to the folder "
+                "that has VIDEO/000000.png or .npz in it, or look for the store with `odkd-labels list`"
+            )
+        self._folder = Path(folder)
+        if not any(_maps(self._folder)):
+            raise ValueError(
+                f"{folder} has no label maps; set teacher.folder to the folder that has VIDEO/000000.png or .npz in it"
+            )
+        if numbering not in ("frame", "sample"):
+            raise ValueError(f"teacher.numbering={numbering}; expected frame or sample")
+        if type(ignore) is not int:
+            raise ValueError(f"teacher.ignore={ignore}; expected a whole number: the value of pixels without a label")
+        if num_classes is not None and not (type(num_classes) is int and 1 <= num_classes <= IGNORE):
+            raise ValueError(f"teacher.num_classes={num_classes}; expected 1 to {IGNORE}, or null for the dataset's")
+        self.num_classes = num_classes or len(classes)
+        self.classes = None if num_classes else list(classes)
+        self._numbering, self._key, self._ignore = numbering, key, ignore
+        self._sizes: dict[str, tuple[Path, tuple[int, ...]]] = {}  # of each video's first map
+
+    @staticmethod
+    def identity(settings: Mapping[str, Any], file_digest: Callable[[Path], str]) -> dict[str, Any]:
+        """Names and contents of all maps, and how they are read: the same wherever the folder lies.
+
+        Raises:
+            ValueError: there are no maps, or neither folder nor digest is given.
+        """
+        if settings.get("digest") is not None:
+            return {"digest": str(settings["digest"])}
+        if settings.get("folder") is None:
+            raise ValueError("teacher=folder needs teacher.folder, or teacher.digest of maps that were imported")
+        folder = Path(settings["folder"])
+        maps = sorted((path.relative_to(folder).as_posix(), file_digest(path)) for path in _maps(folder))
+        if not maps:
+            raise ValueError(f"teacher.folder={folder} has no label maps VIDEO/000000.png or .npz")
+        others = {key: value for key, value in settings.items() if key not in ("folder", "digest", "_target_")}
+        return {"digest": json_digest([maps, others])[:32]}
+
+    def label(self, frames: SampledFrames) -> np.ndarray:
+        """The maps of these frames, uint8 [B, H, W], 255 = ignore.
+
+        Raises:
+            ValueError: a map is missing, unreadable, has an id that is none of its classes, or another size than the
+                first of its video.
+        """
+        numbers = frames.frame_numbers if self._numbering == "frame" else frames.sample_numbers
+        return np.stack([self._read(self._find(frames.video, int(number))) for number in numbers])
+
+    def _find(self, video: str, number: int) -> Path:
+        paths = [self._folder / video / f"{number:06d}{ending}" for ending in ENDINGS]
+        there = [path for path in paths if path.is_file()]
+        if len(there) == 1:
+            return there[0]
+        if there:
+            raise ValueError(f"{there[0]} and {there[1].name} are both there; keep one")
+        maps = sorted(path.name for path in _maps(paths[0].parent, "*"))
+        others = f"{len(maps)} other maps there, {maps[0]} to {maps[-1]}" if maps else "no maps of this video"
+        raise ValueError(
+            f"no label map {paths[0]} or {ENDINGS[1]} ({others}); make it, or change dataset.stride or "
+            f"teacher.numbering={self._numbering} (frame: numbers of the video's frames, sample: of the sampled ones)"
+        )
+
+    def _read(self, path: Path) -> np.ndarray:
+        try:
+            values_HW = _read_png(path) if path.suffix == ".png" else _read_npz(path, self._key)
+        except UNREADABLE as error:
+            raise ValueError(f"{path} is no label map: {error}; expected one integer a pixel") from error
+        is_ignored_HW = values_HW == self._ignore
+        labelled = values_HW[~is_ignored_HW]
+        lowest, highest = (int(labelled.min()), int(labelled.max())) if labelled.size else (0, 0)
+        if lowest < 0 or highest >= self.num_classes:
+            raise ValueError(
+                f"{path} has ids {lowest} to {highest}; expected 0 to {self.num_classes - 1}, or {self._ignore} where "
+                "there is no label: change teacher.num_classes, or teacher.ignore"
+            )
+        first, size = self._sizes.setdefault(path.parent.name, (path, values_HW.shape))
+        if values_HW.shape != size:
+            raise ValueError(
+                f"{path} is {_size(values_HW.shape)} pixels and {first.name} is {_size(size)}; make the maps of a "
+                "video all of one size"
+            )
+        label_HW = values_HW.astype(np.uint8)
+        label_HW[is_ignored_HW] = IGNORE
+        return label_HW
+
+
+def _maps(folder: Path, pattern: str = "*/*") -> Iterator[Path]:
+    return (path for path in folder.glob(pattern) if path.suffix in ENDINGS and path.stem.isdecimal())
+
+
+def _read_png(path: Path) -> np.ndarray:
+    with Image.open(path) as image:
+        if image.mode not in ("L", "P"):
+            raise ValueError(f"it is a {image.mode} image")
+        return np.asarray(image, dtype=np.uint8)
+
+
+def _read_npz(path: Path, key: str) -> np.ndarray:
+    with path.open("rb") as file:  # numpy does not close what it opened and cannot read
+        content = np.load(file, allow_pickle=False)
+        if not isinstance(content, np.lib.npyio.NpzFile):
+            raise ValueError("it is a single array")
+        if key not in content:
+            raise ValueError(f"it holds {', '.join(content)}, and teacher.key is {key}")
+        values_HW: np.ndarray = content[key]
+    if values_HW.ndim != 2 or values_HW.dtype.kind not in "iu" or not values_HW.size:
+        raise ValueError(f"{key} is {values_HW.dtype} {list(values_HW.shape)}")
+    return values_HW
+
+
+def _size(shape: tuple[int, ...]) -> str:
+    return " x ".join(map(str, shape))

@@ -1,0 +1,182 @@
+"""Any network of mmsegmentation (OpenMMLab; installed as `onedl-mmsegmentation`), labelling as its own API would."""
+
+import copy
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812
+
+from odkd.device import autocast
+from odkd.teachers import SampledFrames
+from odkd.teachers.download import download, is_url, local_path, name_digest
+from odkd.teachers.mmseg_config import config_identity, import_mmseg, load_config, quiet
+from odkd.teachers.mmseg_weights import class_names, fit, load_checkpoint, needed_options
+from odkd.teachers.point_sample import supply_point_sample
+
+
+class MMSegTeacher:
+    """A network as its config describes it: resized, normalized, in windows or whole, all as in its test pipeline.
+
+    One picture at a time, labels are those of `mmseg.apis.inference_model`, pixel for pixel. In a batch, the
+    last bits of the logits may be others (kernels sum in another order; 3e-6 of a probability were seen on
+    a CPU), so that a pixel whose two likeliest classes are as good as equal may get the other one. PointRend
+    refines the pixels that are least certain, and may then choose another one among equally uncertain ones.
+
+    Args:
+        config: name of a shipped config (0.x names of the teachers in `conf/teacher` too), or a config file.
+            Config files are Python and are run: use those that you trust.
+        checkpoint: file or URL, downloaded into `weights_folder` on first use; loaded without running its pickle.
+        precision: of the network's arithmetic.
+        tta: average the probabilities over the scales and flips of the config's `tta_pipeline`.
+        options: changes to the config, such as {"test_pipeline.1.scale": [1024, 512]} (width, height).
+
+    Raises:
+        ValueError: mmsegmentation is not installed, no such config, weights that are not at hand, that do not
+            load safely or that do not fit the config.
+    """
+
+    needs_images = True
+
+    def __init__(
+        self,
+        config: str,
+        checkpoint: str,
+        *,
+        device: torch.device,
+        weights_folder: Path,
+        precision: str = "float32",
+        tta: bool = False,
+        options: Mapping[str, Any] | None = None,
+    ) -> None:
+        import_mmseg()
+        options = dict(options or {})
+        cfg = load_config(config, options)
+        path = download(checkpoint, weights_folder) if is_url(checkpoint) else Path(checkpoint)
+        content = load_checkpoint(path)
+        state = content["state_dict"]
+        if needed := needed_options(state, cfg.model):
+            cfg = load_config(config, needed | options)
+        self._network = _build(cfg, config)
+        fit(self._network, state, path)
+        self._network.to(device).eval()
+        self.classes = class_names(content["meta"], cfg)
+        self.num_classes = int(self._network.num_classes)
+        if self.classes is not None and len(self.classes) != self.num_classes:
+            raise ValueError(f"{path} names {len(self.classes)} classes; config {config} has {self.num_classes}")
+        if self.num_classes > 255:
+            raise ValueError(f"config {config} has {self.num_classes} classes; label maps hold at most 255")
+        self._pipeline = _pipeline(cfg, config, tta)
+        self._device, self._precision, self._tta = device, precision, tta
+
+    @staticmethod
+    def identity(settings: Mapping[str, Any], file_digest: Callable[[Path], str]) -> dict[str, Any]:
+        """Config and weights by content (see `config_identity`), and the settings that change labels.
+
+        Weights are known by the beginning of their sha256 that their name says, else by their sha256; a URL
+        whose name says none is known by itself.
+        """
+        checkpoint = str(settings["checkpoint"])
+        if is_url(checkpoint):
+            said = name_digest(local_path(checkpoint, Path()).name)
+        else:
+            said, digest = name_digest(checkpoint), file_digest(Path(checkpoint))
+            said = said if said and digest.startswith(said) else digest
+        return {
+            "config": config_identity(str(settings["config"]), file_digest),
+            "checkpoint": said or checkpoint,
+            "precision": settings.get("precision", "float32"),
+            "tta": bool(settings.get("tta")),
+            "options": settings.get("options") or {},
+        }
+
+    def label(self, frames: SampledFrames) -> np.ndarray:
+        return self._predict(frames, None)[0]
+
+    def label_softly(self, frames: SampledFrames, size: tuple[int, int]) -> tuple[np.ndarray, torch.Tensor]:
+        """Probabilities: softmax at the frames' size, averaged over the pixels that fall on each of `size`."""
+        labels_BHW, soft = self._predict(frames, size)
+        return labels_BHW, torch.stack(soft)
+
+    @torch.inference_mode()
+    def _predict(self, frames: SampledFrames, size: tuple[int, int] | None) -> tuple[np.ndarray, list[torch.Tensor]]:
+        """Labels uint8 [B, H, W] and, where a size is asked for, probabilities float32 [K, h, w] of each frame."""
+        assert frames.images_BHWC is not None
+        shown = [self._pipeline({"img": np.ascontiguousarray(image[..., ::-1])}) for image in frames.images_BHWC]
+        if self._tta:
+            means = self._averaged(shown)
+            labels = [mean_KHW.argmax(0) for mean_KHW in means]
+        else:
+            samples = self._test(shown)
+            means = [_probabilities(sample) for sample in samples] if size else []
+            labels = [sample.pred_sem_seg.data[0] for sample in samples]
+        pooled = [F.adaptive_avg_pool2d(mean_KHW, size) for mean_KHW in means] if size else []
+        labels_BHW: np.ndarray = torch.stack(labels).to(torch.uint8).cpu().numpy()
+        return labels_BHW, pooled
+
+    def _averaged(self, shown: list[dict[str, Any]]) -> list[torch.Tensor]:
+        """Mean probabilities of each picture over its views, added up as mmseg's SegTTAModel does."""
+        num_views = len(shown[0]["inputs"])
+        sums: list[torch.Tensor] = []
+        for view in range(num_views):
+            samples = self._test([{key: values[view] for key, values in one.items()} for one in shown])
+            each = [_probabilities(sample) for sample in samples]
+            sums = [a + b for a, b in zip(sums, each, strict=True)] if sums else each
+        return [sum_KHW / num_views for sum_KHW in sums]
+
+    def _test(self, shown: list[dict[str, Any]]) -> list[Any]:
+        """mmseg's results (SegDataSample) of pictures that went through the pipeline."""
+        batch = {key: [one[key] for one in shown] for key in ("inputs", "data_samples")}
+        with autocast(self._device, self._precision):
+            samples: list[Any] = self._network.test_step(batch)
+        return samples
+
+
+def _build(cfg: Any, config: str) -> Any:
+    from mmengine.registry import init_default_scope
+    from mmseg.registry import MODELS
+
+    init_default_scope(cfg.get("default_scope", "mmseg"))  # its transforms are looked up there
+    supply_point_sample()
+    try:
+        with quiet():
+            network = MODELS.build(cfg.model)
+    except Exception as error:
+        raise ValueError(f"config {config} builds no network: {error}") from error
+    if network.out_channels != network.num_classes:
+        raise ValueError(f"config {config}: one output for two classes; odkd needs a network with one for each")
+    return network
+
+
+def _pipeline(cfg: Any, config: str, tta: bool) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """The config's test (or test-time augmentation) pipeline, fed with arrays and without annotations."""
+    from mmengine.dataset import Compose
+
+    name = "tta_pipeline" if tta else "test_pipeline"
+    if name not in cfg:
+        raise ValueError(f"config {config} has no {name}")
+    if tta and cfg.get("tta_model", {}).get("type") != "SegTTAModel":
+        raise ValueError(f"config {config}: teacher.tta knows the averaging of SegTTAModel only")
+    steps = _without_annotations(cfg[name])
+    steps[0]["type"] = "LoadImageFromNDArray"
+    transform: Callable[[dict[str, Any]], dict[str, Any]] = Compose(steps)
+    return transform
+
+
+def _without_annotations(steps: Any) -> list[Any]:
+    kept = []
+    for step in copy.deepcopy(list(steps)):
+        if isinstance(step, list | tuple):  # alternatives of a test-time augmentation
+            kept += [alternatives] if (alternatives := _without_annotations(step)) else []
+        elif step["type"] != "LoadAnnotations":
+            if step["type"] == "TestTimeAug":
+                step["transforms"] = _without_annotations(step["transforms"])
+            kept.append(step)
+    return kept
+
+
+def _probabilities(sample: Any) -> torch.Tensor:
+    probabilities_KHW: torch.Tensor = sample.seg_logits.data.float().softmax(0)
+    return probabilities_KHW

@@ -1,0 +1,173 @@
+"""Configs of mmsegmentation: found by name, identified wherever they lie, and changed for inference."""
+
+import ast
+import contextlib
+import io
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from odkd.checks import nearest
+
+OLD_NAMES = {  # of mmsegmentation 0.x, as reference code of this field calls them -> 1.x
+    "pspnet_r101b-d8_512x1024_80k_cityscapes": "pspnet_r101b-d8_4xb2-80k_cityscapes-512x1024",
+    "segformer_mit-b5_8x1_1024x1024_160k_cityscapes": "segformer_mit-b5_8xb1-160k_cityscapes-1024x1024",
+    "pointrend_r101_512x1024_80k_cityscapes": "pointrend_r101_4xb2-80k_cityscapes-512x1024",
+    "setr_vit-large_pup_8x1_768x768_80k_cityscapes": "setr_vit-l_pup_8xb1-80k_cityscapes-768x768",
+}
+SHIPPED = ".mim/configs"  # below the installed package
+
+
+def own_file(config: str) -> Path | None:
+    """The user's config file that a setting names; None where it names a config that mmsegmentation ships."""
+    path = Path(config)
+    return path if path.is_file() and SHIPPED not in path.resolve().as_posix() else None
+
+
+def shipped_name(config: str) -> str:
+    """The 1.x name of a shipped config, whether given with its folder and ending or without, or by its 0.x name.
+
+    >>> shipped_name("../mmsegmentation/configs/pspnet/pspnet_r101b-d8_512x1024_80k_cityscapes.py")
+    'pspnet_r101b-d8_4xb2-80k_cityscapes-512x1024'
+    """
+    name = Path(config).name.removesuffix(".py")
+    return OLD_NAMES.get(name, name)
+
+
+def config_identity(config: str, file_digest: Callable[[Path], str]) -> str | list[str]:
+    """What stands for a config in the label store's key, the same on every machine, mmsegmentation installed or not.
+
+    A shipped config is known by its name; its text differs between versions of the package only in what does
+    not matter for weights that are published once. A user's file is known by its content and that of the
+    files that it inherits from.
+
+    Raises:
+        ValueError: a config file that is no Python.
+    """
+    path = own_file(config)
+    return shipped_name(config) if path is None else [file_digest(file) for file in _with_bases(path.resolve(), [])]
+
+
+def _with_bases(path: Path, seen: list[Path]) -> list[Path]:
+    """A config file and those it inherits from, in the order in which it names them."""
+    if path in seen or not path.is_file():
+        return seen
+    seen = [*seen, path]
+    if path.suffix == ".py":
+        try:
+            tree = ast.parse(path.read_text())
+        except SyntaxError as error:
+            raise ValueError(f"config {path} cannot be read: {error}") from error
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Assign) and "_base_" in (getattr(target, "id", "") for target in node.targets):
+                names = [item.value for item in ast.walk(node.value) if isinstance(item, ast.Constant)]
+                bases = [(path.parent / str(name)).resolve() for name in names]
+            elif isinstance(node, ast.ImportFrom) and node.level:  # the newer way: `with read_base(): from . import`
+                folder = path.parents[node.level - 1]
+                bases = [folder.joinpath(*(node.module or "").split(".")).with_suffix(".py")]
+            else:
+                continue
+            for base in bases:
+                seen = _with_bases(base, seen)
+    return seen
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Keep what mmsegmentation warns of and prints about missing compiled operations to ourselves."""
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        yield
+
+
+def import_mmseg() -> None:
+    """Import mmsegmentation, which registers its parts.
+
+    Raises:
+        ValueError: it, or a library of the system that it needs, is not installed.
+    """
+    try:
+        with quiet():
+            import mmseg.datasets
+            import mmseg.models  # noqa: F401
+    except ImportError as error:
+        if "libGL" in str(error):
+            raise ValueError(
+                f"mmsegmentation's opencv-python needs a library that is not here ({error}); install it "
+                "(Debian, Ubuntu: apt install libgl1), or replace opencv-python with opencv-python-headless"
+            ) from error
+        raise ValueError(
+            f"teachers of mmsegmentation need an extra that is not installed ({error}): pip install 'odkd[mmseg]'"
+        ) from error
+
+
+def load_config(config: str, options: Mapping[str, Any]) -> Any:
+    """The mmengine config of a setting, with `options` merged in and changed for inference.
+
+    Raises:
+        ValueError: no such config, one that cannot be read, or an option that does not fit it.
+    """
+    from mmengine import Config
+
+    path = own_file(config) or _shipped_file(config)
+    try:
+        with quiet():
+            cfg = Config.fromfile(path)
+    except Exception as error:
+        raise ValueError(f"config {path} cannot be read: {error}") from error
+    if "model" not in cfg:
+        raise ValueError(f"config {path} describes no model")
+    for key in options:
+        _check_option(cfg, key, path)
+    cfg.merge_from_dict(_tuples(dict(options)))
+    _for_inference(cfg.model)
+    for only_trained in ("train_cfg", "auxiliary_head"):
+        if only_trained in cfg.model:
+            cfg.model[only_trained] = None
+    return cfg
+
+
+def _check_option(cfg: Any, key: str, path: Path) -> None:
+    """mmengine would add what is not there, in silence. The last name may be new: arguments have defaults."""
+    node, names = cfg, key.split(".")
+    for name in names[:-1] or names:
+        try:
+            node = node[int(name)] if isinstance(node, list | tuple) else node[name]
+        except (KeyError, IndexError, TypeError, ValueError) as error:
+            known = () if isinstance(node, list | tuple) else list(getattr(node, "keys", tuple)())
+            raise ValueError(f"teacher.options: no {name} of {key} in config {path}{nearest(name, known)}") from error
+
+
+def _shipped_file(config: str) -> Path:
+    import mmseg
+
+    folder = Path(mmseg.__file__).parent / SHIPPED
+    known = {path.stem: path for path in folder.rglob("*.py") if "_base_" not in path.parts}
+    name = shipped_name(config)
+    if name not in known:
+        raise ValueError(f"no file {config}, nor a config {name} in {folder}{nearest(name, known)}")
+    return known[name]
+
+
+def _for_inference(node: Any) -> None:
+    """Nothing to download, and normalization that needs no process group (the same arithmetic, the same keys)."""
+    if isinstance(node, dict):
+        if isinstance(node.get("pretrained"), str):
+            node["pretrained"] = None
+        if isinstance(node.get("init_cfg"), dict) and str(node["init_cfg"].get("type")).startswith("Pretrained"):
+            node["init_cfg"] = None
+        if node.get("type") == "SyncBN":
+            node["type"] = "BN"
+    for item in node.values() if isinstance(node, dict) else node if isinstance(node, list | tuple) else ():
+        _for_inference(item)
+
+
+def _tuples(value: Any) -> Any:
+    """YAML has no tuples, and mmcv takes sizes as tuples only."""
+    if isinstance(value, dict):
+        return {key: _tuples(item) for key, item in value.items()}
+    if isinstance(value, list):
+        items = [_tuples(item) for item in value]
+        return tuple(items) if items and all(isinstance(item, int | float) for item in items) else items
+    return value
