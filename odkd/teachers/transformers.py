@@ -1,7 +1,8 @@
 """Any semantic, panoptic or universal segmentation network of Hugging Face transformers.
 
-Labels are those of the library's own `post_process_semantic_segmentation`, to the bit; one exception says why
-(`_unpadded`). Two kinds of networks: logits of each pixel (SegFormer, UPerNet, BEiT, DPT ...: everything that
+Labels are those of the library's own `post_process_semantic_segmentation` for the same batch, to the bit; one
+exception says why (`_unpadded`). In batches of another size sums run in another order: ties may fall differently.
+Two kinds of networks: logits of each pixel (SegFormer, UPerNet, BEiT, DPT ...: everything that
 `AutoModelForSemanticSegmentation` loads), and queries that each bring a mask and a class (MaskFormer, Mask2Former,
 OneFormer, EoMT). EoMT checkpoints that are published as differences to DINOv3 must be added up first.
 """
