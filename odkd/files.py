@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 
-def write_atomic(path: Path, content: bytes | memoryview) -> None:
+def write_atomic(path: Path, content: bytes | memoryview, *, durable: bool = True) -> None:
     """Write under a temporary name of our own, flush to the disk, then rename: readers see all or nothing.
+
+    Not `durable`, it may be gone after a power cut (but never cut off for readers while the machine is up).
 
     Raises:
         OSError: as the system gives it (a full disk, say); nothing is left behind then.
@@ -21,8 +23,9 @@ def write_atomic(path: Path, content: bytes | memoryview) -> None:
     try:
         with temporary.open("wb") as file:
             file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
         temporary.replace(path)
     except BaseException:
         with contextlib.suppress(OSError):
@@ -67,10 +70,10 @@ def folder_digest(paths: Iterable[Path], root: Path, cache: Path) -> str:
     return digest.hexdigest()
 
 
-def create_exclusive(path: Path, content: bytes) -> bool:
-    """Write a file, whole and durable, that is not there yet; False if another process, on any host, was first."""
+def create_exclusive(path: Path, content: bytes, *, durable: bool = True) -> bool:
+    """Write a file, whole, that is not there yet; False if another process, on any host, was first."""
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-    write_atomic(temporary, content)
+    write_atomic(temporary, content, durable=durable)
     try:
         os.link(temporary, path)  # unlike O_EXCL it shows whole files only, and unlike rename it replaces none
     except FileExistsError:

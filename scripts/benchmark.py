@@ -1,11 +1,13 @@
-"""`make bench`: what odkd's loop costs, measured on this machine. About 10 minutes on 2 CPU cores.
+"""`make bench`: what odkd's loop costs, measured on this machine. About 15 minutes on 2 CPU cores.
 
-    .venv/bin/python scripts/benchmark.py [loop] [plain] [memory] [precision]
+    .venv/bin/python scripts/benchmark.py [loop] [plain] [memory] [precision] [labels] [pipeline]
 
 loop       wall time of the loop over the bare network time (same calls on resident tensors)
 plain      milliseconds a frame outside the network, against scripts/plain_baseline.py
 memory     peak memory on a stream and on one ten times as long
 precision  bfloat16, channels_last, compile, and the allocator setting
+labels     the label store against an .npz file a frame: size, time to write and to read
+pipeline   labelling's wall time over that of its slowest step alone
 
 Tables go to the console and, with machine, versions and date, to outputs/benchmark.json; a part that is not
 run keeps its earlier numbers there. Videos are made on first use, under outputs/cache/benchmark.
@@ -24,7 +26,7 @@ import torch
 from odkd.environment import environment
 from odkd.files import write_json
 
-PARTS = ("loop", "plain", "memory", "precision")
+PARTS = ("loop", "plain", "memory", "precision", "labels", "pipeline")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

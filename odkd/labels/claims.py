@@ -53,9 +53,9 @@ class Claims:
         """Create the claim `path`, or take it over from a dead owner; False if somebody lives who has it."""
         path.parent.mkdir(parents=True, exist_ok=True)
         content = json.dumps(self._owner).encode()
-        is_taken = create_exclusive(path, content)
+        is_taken = create_exclusive(path, content, durable=False)
         if not is_taken and _remove_if_dead(path):
-            is_taken = create_exclusive(path, content)
+            is_taken = create_exclusive(path, content, durable=False)
         if is_taken:
             with self._lock:
                 self._held.add(path)

@@ -53,11 +53,11 @@ class Shard:
 
 @dataclass(frozen=True)
 class Batch:
-    """Rows of a shard; their frames uint8 RGB [B, H, W, 3] where the teacher wants any; then what it says of them."""
+    """Rows of a shard; their frames, uint8 RGB [H, W, 3], where the teacher wants any; then what it says of them."""
 
     shard: Shard
     rows: list[int]
-    images_BHWC: np.ndarray | None
+    images: list[np.ndarray] | None
     ends_shard: bool
     labelled: dict[int, Labelled] = field(default_factory=dict)
     dropped: list[float] = field(default_factory=list)
@@ -73,6 +73,7 @@ class Labeller:
         span: of this process, where several were started together.
         device: where the teacher runs, for the record.
         only: folder of the one store to fill.
+        decoder_threads: of this process.
 
     Raises:
         ValueError: soft labels are wanted and the teacher has none.
@@ -90,11 +91,13 @@ class Labeller:
         span: Span | None = None,
         device: str = "",
         only: Path | None = None,
+        decoder_threads: int = 2,
     ) -> None:
         if labels.soft is not None and not isinstance(teacher, SoftTeacher):
             raise ValueError(f"teacher {labels.teacher.name} gives no probabilities; set teacher.soft.top_k=0")
         self._labels, self._teacher, self._batch_size = labels, teacher, batch_size
         self._groundtruth, self._progress, self._span = groundtruth, progress, span
+        self._decoder_threads = decoder_threads
         self._classes = classes if classes is not None else _names(teacher)
         self._videos = [video for video in labels.videos if only in (None, video.folder)]
         self._claims = Claims()
@@ -183,7 +186,8 @@ class Labeller:
         wanted = [(shard, row) for shard in shards for row in shard.rows]
         numbers = [int(video.frame_numbers[row]) for _, row in wanted]
         taken, rows, batch = None, [], []
-        with closing(decode_frames(index, numbers, size=self._labels.teacher.size)) as decoded:
+        frames = decode_frames(index, numbers, size=self._labels.teacher.size, num_threads=self._decoder_threads)
+        with closing(frames) as decoded:
             for (shard, row), (number, image_HWC) in zip(wanted, decoded, strict=True):
                 if shard is not taken:
                     taken = shard
@@ -195,8 +199,8 @@ class Labeller:
                 if row in rows:
                     batch.append((row, image_HWC))
                     if len(batch) == self._batch_size or row == rows[-1]:
-                        images_BHWC = np.stack([image for _, image in batch])
-                        yield Batch(shard, [row for row, _ in batch], images_BHWC, ends_shard=row == rows[-1])
+                        images = [image for _, image in batch]
+                        yield Batch(shard, [row for row, _ in batch], images, ends_shard=row == rows[-1])
                         batch = []
 
     def _take(self, shard: Shard, store: LabelStore) -> list[int] | None:
@@ -215,7 +219,7 @@ class Labeller:
         frames = SampledFrames(
             self._labels.stream.videos[video.number].digest,
             [int(video.frame_numbers[row]) for row in batch.rows],
-            batch.images_BHWC,
+            None if batch.images is None else np.stack(batch.images),
             None if truth is None else lambda i: truth.read(video.position_of[batch.rows[i]]),
             video=self._labels.stream.videos[video.number].stem,
             sample_numbers=batch.rows,
@@ -262,8 +266,9 @@ class Labeller:
 
     def _check(self, labels_BHW: np.ndarray, num_frames: int) -> None:
         limit = self._teacher.num_classes if self._teacher.num_classes is not None else IGNORE
-        highest = int(labels_BHW[labels_BHW != IGNORE].max(initial=0))
-        if labels_BHW.dtype != np.uint8 or len(labels_BHW) != num_frames or highest >= limit:
+        is_uint8 = labels_BHW.dtype == np.uint8
+        highest = int((labels_BHW + np.uint8(1)).max(initial=0)) - 1 if is_uint8 else 0  # 255 wraps to 0
+        if not is_uint8 or labels_BHW.ndim != 3 or len(labels_BHW) != num_frames or highest >= limit:
             raise ValueError(
                 f"teacher {self._labels.teacher.name} returned {labels_BHW.dtype} {labels_BHW.shape} with ids up to "
                 f"{highest}; expected uint8 label maps of {num_frames} frames with ids below {limit}, or {IGNORE}"

@@ -35,9 +35,14 @@ class Teacher(Protocol):
     names of its own classes in order of their ids, None where its weights do not say.
     """
 
-    num_classes: int | None
-    classes: Sequence[str] | None
-    needs_images: bool
+    @property
+    def num_classes(self) -> int | None: ...
+
+    @property
+    def classes(self) -> Sequence[str] | None: ...
+
+    @property
+    def needs_images(self) -> bool: ...
 
     def label(self, frames: SampledFrames) -> np.ndarray:
         """uint8 [B, H, W]: ids of its own classes, 255 = ignore."""

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -168,4 +169,7 @@ class _Decoder:
             interpolation=None if is_native else SCALER,
             threads=self.num_threads,
         )
-        return np.ascontiguousarray(np.rot90(rgb.to_ndarray(), self.index.rotation // 90))
+        plane: Any = rgb.planes[0]  # looked at, not copied: the array keeps the picture's memory
+        rows_HX = np.frombuffer(plane, np.uint8).reshape(rgb.height, plane.line_size)
+        image_HWC = rows_HX[:, : 3 * rgb.width].reshape(rgb.height, rgb.width, 3)
+        return np.ascontiguousarray(np.rot90(image_HWC, self.index.rotation // 90))
