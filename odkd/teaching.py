@@ -85,7 +85,7 @@ class Teaching:
         """Make what is missing; processes that do the same share the work."""
         from odkd.labels.labeller import Labeller, Span
 
-        if not labels.missing():
+        if only is None and not labels.missing():  # of one store, the labeller sees for itself
             return
         teacher = self.teacher
         rank, size = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))  # torchrun's

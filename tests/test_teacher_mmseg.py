@@ -12,10 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 
 from odkd.build import Parts
-from odkd.main import CONF
+from odkd.compose import compose_config
 from odkd.teachers import SampledFrames, SoftTeacher
 from odkd.teachers.download import local_path
 from odkd.teachers.mmseg import MMSegTeacher
@@ -433,10 +432,9 @@ def test_a_url_passes_the_checks_and_offline_is_one_message(tmp_path: Path, monk
     monkeypatch.setattr("time.sleep", lambda _: None)
     url = "http://127.0.0.1:9/net-00112233.pth"
     overrides = ["teacher=pspnet", f"teacher.checkpoint={url}", f"paths.weights={tmp_path}", f"paths.cache={tmp_path}"]
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        parts = Parts(compose("config", overrides))
+    parts = Parts(compose_config(overrides))
     with pytest.raises(ValueError, match=f"could not download {url}.* put it at {tmp_path}/net-00112233.pth"):
-        _ = parts.teacher
+        _ = parts.teaching.teacher
 
 
 def test_shipped_configs_are_found_by_any_of_their_names_and_download_nothing() -> None:
@@ -571,8 +569,7 @@ def test_point_sample_finds_the_pixel_of_a_wide_map_in_half_precision() -> None:
 @pytest.mark.parametrize("name", ["pspnet", "segformer", "pointrend", "setr"])
 def test_the_published_teachers_label_a_video_by_command(name: str, tmp_path: Path) -> None:
     """The whole networks of the published configs, in a file as published, on 4 frames shown to them at 128 x 64."""
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        node = compose("config", [f"teacher={name}"]).teacher
+    node = compose_config([f"teacher={name}"]).teacher
     config = next(BASES.parent.rglob(f"{node.config}.py"))
     checkpoint = tmp_path / "weights.pth"
     supply_point_sample()
@@ -586,8 +583,7 @@ def test_the_published_teachers_label_a_video_by_command(name: str, tmp_path: Pa
     ]  # fmt: skip
     done = subprocess.run([sys.executable, "-m", "odkd", *arguments], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        parts = Parts(compose("config", arguments))
+    parts = Parts(compose_config(arguments))
     assert parts.teacher_labels.missing() == []
     assert len(parts.stream) == 4
     label = reference(reference_model(name, config, checkpoint, **{"test_pipeline.1.scale": (128, 64)}))

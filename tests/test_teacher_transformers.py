@@ -12,10 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from odkd.main import CONF
+from odkd.compose import CONF, compose_config
 from odkd.teachers import SampledFrames, SoftTeacher
 from odkd.teachers.hub import is_commit
 from odkd.teachers.transformers import TransformersTeacher
@@ -399,8 +398,7 @@ PRESETS = [
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_presets_name_a_commit_or_say_that_they_are_not_pinned(preset: str) -> None:
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        teacher = compose("config", [f"teacher={preset}"]).teacher
+    teacher = compose_config([f"teacher={preset}"]).teacher
     text = (CONF / "teacher" / f"{preset}.yaml").read_text()
     assert teacher.name == preset
     assert teacher.revision == "main" or is_commit(teacher.revision)  # YAML may take digits for a number
