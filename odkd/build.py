@@ -17,6 +17,7 @@ from odkd.checks import check_config, check_targets, targets
 from odkd.construct import construct, default_palette, resolve
 from odkd.identity import groundtruth_digest, run_key, teacher_identity
 from odkd.labels.images import ImageLabels
+from odkd.labels.sets import label_set
 from odkd.progress import Progress
 from odkd.seeds import named_seed
 from odkd.teaching import Teaching
@@ -43,6 +44,25 @@ NOT_OF_THE_STAGE = (
 )  # keys of a stage that are no arguments of it
 
 
+def with_class_names(cfg: DictConfig) -> DictConfig:
+    """The config with `dataset.classes`, where it is the name of a label set, replaced by its classes and colours.
+
+    Raises:
+        ValueError: there is no such label set.
+    """
+    if not isinstance(cfg.dataset.classes, str):
+        return cfg
+    try:
+        cfg, chosen = cfg.copy(), label_set(cfg.dataset.classes)
+    except ValueError as error:
+        raise ValueError(
+            f"dataset.classes={cfg.dataset.classes}: {error}; or give a list of names: [road,car]"
+        ) from error
+    cfg.dataset.classes = list(chosen.classes)
+    cfg.dataset.palette = cfg.dataset.palette or [list(colour) for colour in chosen.palette]
+    return cfg
+
+
 class Parts:
     """The parts of a run, by the names under which a stage asks for them.
 
@@ -51,6 +71,7 @@ class Parts:
     """
 
     def __init__(self, cfg: DictConfig) -> None:
+        cfg = with_class_names(cfg)
         check_config(cfg)
         self.allowed: list[str] = list(cfg.allow_targets)
         check_targets(cfg, self.allowed)

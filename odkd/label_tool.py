@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from odkd.labels.claims import owner_of
+from odkd.labels.sets import label_set, palette_of
 from odkd.labels.shards import DamagedLabelsError
 from odkd.labels.store import LabelStore, find_stores
 
@@ -69,6 +70,8 @@ def _parser() -> argparse.ArgumentParser:
         "settings", nargs="*", metavar="KEY=VALUE", help="as for odkd: dataset=..., teacher.numbering=..."
     )
     stats = command("stats", show_statistics, "Pixels and frames of each class, and how uneven they are.")
+    for added in (export, stats):
+        added.add_argument("--label-set", metavar="NAME", help="class names and colours, where a store does not say")
     stats.add_argument("--to", type=Path, metavar="FOLDER", help="write classes.csv and classes.png there")
     return parser
 
@@ -186,11 +189,10 @@ def prune_stores(args: argparse.Namespace) -> int:
 def export_stores(args: argparse.Namespace) -> int:
     from odkd.construct import default_palette
     from odkd.labels.exchange import export
-    from odkd.labels.sets import palette_of
 
     for folder in _found(args.stores):
         store = LabelStore(folder)
-        classes = store.manifest.get("classes") or []
+        classes = _classes(store, args)
         palette = palette_of(classes) or default_palette(len(classes) or 255)
         files = list(export(store, args.to, kind=args.format, dtype=args.dtype, palette=palette))
         print(f"{folder}: {len(files)} files in {files[0].parent if files else args.to}")
@@ -214,7 +216,7 @@ def show_statistics(args: argparse.Namespace) -> int:
     by_teacher: dict[tuple[str, tuple[str, ...]], list[LabelStore]] = {}
     for folder in _found(args.stores):
         store = LabelStore(folder)
-        names = tuple(store.manifest.get("classes") or ())
+        names = tuple(_classes(store, args))
         by_teacher.setdefault((store.manifest["teacher"], names), []).append(store)
     for (teacher, known), stores in by_teacher.items():
         found = class_statistics(stores)
@@ -248,6 +250,13 @@ def _found(chosen: Sequence[Path]) -> list[Path]:
         places = ", ".join(map(str, chosen)) if chosen else f"{DEFAULT} (name a folder, or go to where odkd was run)"
         raise ValueError(f"no label store in {places}")
     return list(dict.fromkeys(folders))
+
+
+def _classes(store: LabelStore, args: argparse.Namespace) -> list[str]:
+    """The teacher's own classes, if the store says them, or those of --label-set."""
+    if args.label_set is not None:
+        return list(label_set(args.label_set).classes)
+    return [str(name) for name in store.manifest.get("classes") or []]
 
 
 def _reason_to_go(folder: Path, args: argparse.Namespace) -> str | None:

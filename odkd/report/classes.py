@@ -36,6 +36,7 @@ def class_histogram_figure(names: Sequence[str], shares: Array, frame_shares: Ar
     left.barh(rows, np.maximum(percent, 0), color=PIXELS)
     left.set_xscale("log")
     left.set_xlim(lowest / 2, 200)
+    left.xaxis.set_major_formatter("{x:g}")
     left.set_xlabel("% of labelled pixels", fontsize=9)
     for row, value in enumerate(percent):
         left.text(max(value, lowest / 2) * 1.05, row, f"{value:.3g}" if value else "never", va="center", fontsize=7)
