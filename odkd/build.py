@@ -11,9 +11,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from odkd.checks import check_config, check_targets, targets
+from odkd.compose import CONF
 from odkd.construct import construct, default_palette, resolve
 from odkd.identity import groundtruth_digest, run_key, teacher_identity
 from odkd.labels.images import ImageLabels
@@ -44,22 +45,26 @@ NOT_OF_THE_STAGE = (
 )  # keys of a stage that are no arguments of it
 
 
-def with_class_names(cfg: DictConfig) -> DictConfig:
-    """The config with `dataset.classes`, where it is the name of a label set, replaced by its classes and colours.
+def complete(cfg: DictConfig) -> DictConfig:
+    """The config with the settings that every teacher has, where its YAML leaves them out, and class names.
+
+    `dataset.classes`, where it is the name of a label set, becomes its classes, and `dataset.palette` its colours.
 
     Raises:
         ValueError: there is no such label set.
     """
-    if not isinstance(cfg.dataset.classes, str):
-        return cfg
-    try:
-        cfg, chosen = cfg.copy(), label_set(cfg.dataset.classes)
-    except ValueError as error:
-        raise ValueError(
-            f"dataset.classes={cfg.dataset.classes}: {error}; or give a list of names: [road,car]"
-        ) from error
-    cfg.dataset.classes = list(chosen.classes)
-    cfg.dataset.palette = cfg.dataset.palette or [list(colour) for colour in chosen.palette]
+    cfg = cfg.copy()
+    common = OmegaConf.load(CONF / "teacher" / "parts" / "common.yaml")
+    cfg.teacher = OmegaConf.merge(common, cfg.teacher)
+    if isinstance(cfg.dataset.classes, str):
+        try:
+            chosen = label_set(cfg.dataset.classes)
+        except ValueError as error:
+            raise ValueError(
+                f"dataset.classes={cfg.dataset.classes}: {error}; or give a list of names: [road,car]"
+            ) from error
+        cfg.dataset.classes = list(chosen.classes)
+        cfg.dataset.palette = cfg.dataset.palette or [list(colour) for colour in chosen.palette]
     return cfg
 
 
@@ -71,7 +76,7 @@ class Parts:
     """
 
     def __init__(self, cfg: DictConfig) -> None:
-        cfg = with_class_names(cfg)
+        cfg = complete(cfg)
         check_config(cfg)
         self.allowed: list[str] = list(cfg.allow_targets)
         check_targets(cfg, self.allowed)
@@ -290,9 +295,7 @@ class Parts:
                 getattr(self, name)
         if self._uses_groundtruth and self.cfg.dataset.groundtruth:
             ImageLabels(self.root / self.cfg.dataset.groundtruth, self.sampled).check()
-        self.teaching.check()
-        if self.teaching.stores(self.sampled, self.sampled).missing():
-            _ = self.teaching.teacher
+        self.teaching.check(self.teaching.stores(self.sampled, self.sampled))
         return self._stage(run=run, **own, **{name: getattr(self, name) for name in asked})
 
     def close(self) -> None:

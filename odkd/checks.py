@@ -13,12 +13,20 @@ POSITIVE_INTEGERS = (
     "window.learn", "window.test", "window.step", "dataset.stride", "teacher.batch_size",
     "evaluation.batch_size", "stage.batch_size", "stage.epochs", "threads", "replay.capacity",
 )  # fmt: skip
-NATURAL_NUMBERS = ("seed", "run.repeat")
+NATURAL_NUMBERS = ("seed", "run.repeat", "teacher.soft.top_k")
 POSITIVE_NUMBERS = (
     "optimizer.lr", "bank.memory_gib", "tracking.seconds", "tracking.close_seconds", "run.checkpoint_overhead",
     "dataset.stride_seconds",
 )  # fmt: skip
-BOOLEANS = ("channels_last", "compile", "deterministic", "run.restart", "run.overlay_video", "tracking.enabled")
+BOOLEANS = (
+    "channels_last",
+    "compile",
+    "deterministic",
+    "run.restart",
+    "run.overlay_video",
+    "tracking.enabled",
+    "teacher.allow_missing",
+)
 CHOICES: dict[str, tuple[Any, ...]] = {
     "precision": ("float32", "bfloat16", "float16"),
     "dataset.frame_store": ("disk", "none"),
@@ -59,8 +67,10 @@ def check_config(cfg: DictConfig) -> None:
         names = [str(choice).lower() if isinstance(choice, bool) else choice for choice in choices]
         if _has(cfg, key) and value not in choices:
             raise ValueError(f"{key}={value}; expected one of {', '.join(names)}{nearest(str(value), names)}")
-    if cfg.run.name is not None and not re.fullmatch(r"[\w][\w .+-]*", str(cfg.run.name)):
-        raise ValueError(f"run.name={cfg.run.name}; expected a plain folder name of letters, digits, . + - and _")
+    for key in ("run.name", "teacher.name"):
+        value = OmegaConf.select(cfg, key)
+        if not (value is None and key == "run.name") and not re.fullmatch(r"[\w][\w .+-]*", str(value)):
+            raise ValueError(f"{key}={value}; expected a plain folder name of letters, digits, . + - and _")
     for key in FILES:
         value = OmegaConf.select(cfg, key)
         is_url = key in URLS and str(value).startswith(("http://", "https://"))
@@ -117,10 +127,11 @@ def _check_dataset(cfg: DictConfig) -> None:
     for key in ("start", "stop"):
         if type(dataset[key]) not in (int, type(None)):
             raise ValueError(f"dataset.{key}={dataset[key]}; expected a whole number or null")
-    for name, value in {"dataset.size": dataset.size, "teacher.size": cfg.teacher.size}.items():
-        is_size = OmegaConf.is_list(value) and len(value) == 2 and all(type(v) is int and v >= 32 for v in value)
-        if not (is_size or (value is None and name == "teacher.size")):
-            raise ValueError(f"{name}={value}; expected [height, width] in pixels, each at least 32")
+    for name, lowest in {"dataset.size": 32, "teacher.size": 32, "teacher.soft.size": 1}.items():
+        value = OmegaConf.select(cfg, name)
+        is_size = OmegaConf.is_list(value) and len(value) == 2 and all(type(v) is int and v >= lowest for v in value)
+        if not (is_size or (value is None and name != "dataset.size")):
+            raise ValueError(f"{name}={value}; expected [height, width] in pixels, each at least {lowest}")
     if not (OmegaConf.is_list(dataset.classes) and all(isinstance(name, str) for name in dataset.classes)):
         raise ValueError(f"dataset.classes={dataset.classes}; expected a list of names, such as [road,car,person]")
     classes = list(dataset.classes)

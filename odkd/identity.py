@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from odkd.checks import is_allowed, targets
 from odkd.construct import resolve
 from odkd.files import file_digest, folder_digest, json_digest
+from odkd.labels.tables import TABLES
 from odkd.video.decode import DECODER
 from odkd.video.stream import Stream
 
@@ -59,6 +60,8 @@ def run_key(cfg: DictConfig, parts: list[Any], allowed: list[str], cache: Path) 
     settings["dataset"] = {key: value for key, value in settings["dataset"].items() if key not in NOT_IN_DATASET}
     mapping = ("size", "label_set", "classes")  # the rest of the teacher is among the parts
     settings["teacher"] = {key: settings["teacher"][key] for key in mapping}
+    if isinstance(table := settings["teacher"]["classes"], str):
+        settings["teacher"]["classes"] = TABLES.get(table, table)  # known by what it says: a table may be corrected
     code = source_digests(targets(cfg), allowed, cache)
     versions = [NUMBERS, importlib.metadata.version("torch"), DECODER]
     return json_digest([settings, cfg.run.repeat, parts, code, versions])

@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from odkd.construct import construct
 from odkd.identity import NOT_OF_THE_TEACHER
-from odkd.labels.mapping import ClassTable, class_table, unmapped_warning
+from odkd.labels.mapping import IGNORE, ClassTable, MappedLabels, class_table, unmapped_warning
 from odkd.labels.sets import label_set
 from odkd.progress import Progress
 
@@ -105,14 +105,14 @@ class Teaching:
 
     def mapped(self, labels: TeacherLabels) -> LabelSource:
         """Filled labels with the dataset's ids; warns of the teacher's classes that have none."""
-        from odkd.labels.mapping import MappedLabels
-
         classes = self._configured_classes() or labels.classes
         table = self.table(classes, len(classes) if classes else None)
         if table is None or table.is_identity:
             return labels
-        if len(table.sources(255)) and (warning := unmapped_warning(labels.histogram(), table)):
-            logger.warning("teacher %s: %s", self.cfg.teacher.name, warning)
+        if table.sources(IGNORE):
+            warning = unmapped_warning(labels.histogram(Path(self.cfg.paths.cache)), table)
+            if warning is not None:
+                logger.warning("teacher %s: %s", self.cfg.teacher.name, warning)
         return MappedLabels(labels, table)
 
     def table(self, classes: list[str] | None, num_classes: int | None) -> ClassTable | None:
@@ -142,10 +142,18 @@ class Teaching:
         mapping: Any = OmegaConf.to_container(node.classes) if OmegaConf.is_config(node.classes) else node.classes
         return class_table(classes, self.classes, mapping, allow_missing=node.allow_missing)
 
-    def check(self) -> None:
-        """What can be seen without building the teacher: its label set fits the dataset."""
+    def check(self, labels: TeacherLabels) -> None:
+        """Find what is wrong before a frame is decoded; builds the teacher only where labels are missing.
+
+        Raises:
+            ValueError: the teacher cannot be built, or its classes do not fit the dataset's.
+        """
         if (classes := self._configured_classes()) is not None:
             self.table(classes, None)
+        if labels.missing():
+            _ = self.teacher
+        elif classes is None and (known := labels.classes) is not None:
+            self.table(known, None)
 
     def _configured_classes(self) -> list[str] | None:
         chosen = self.cfg.teacher.label_set

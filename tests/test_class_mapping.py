@@ -137,7 +137,7 @@ def test_bdd100k_needs_no_table() -> None:
         ({3: "car"}, True, r"3: 'car'; expected"),
         ({"bus": "car", "road": ["bus"]}, True, r"places the teacher's bus twice"),
         (["road"], True, r"expected null, the name of a table"),
-        (None, False, r"becomes tree of the dataset; give pairs of names in teacher\.classes.*allow_missing=true"),
+        (None, False, r"becomes tree of the dataset; give pairs of names, 'teacher\.classes=.*allow_missing=true"),
         ({"road": None, "car": None}, True, r"none of the teacher's classes \(road, car, bus\)"),
     ],
 )

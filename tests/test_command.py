@@ -123,3 +123,21 @@ def test_users_own_method_is_one_file_outside_the_package(tmp_path: Path) -> Non
     common = [*CHEAP, "dataset.prepare.period_seconds=5", "window.learn=4", "window.test=4", "window.step=4"]
     done = odkd(tmp_path, "--config-dir", "conf", *common, "replay=newest", "allow_targets=[my_replay]")
     assert done.returncode == 0, done.stderr
+
+
+def test_users_own_teacher_needs_a_class_and_three_lines_of_yaml(tmp_path: Path) -> None:
+    (tmp_path / "my_teacher.py").write_text(
+        "import numpy as np\n"
+        "class Bright:\n"
+        "    num_classes, classes, needs_images = 2, ['dark', 'bright'], True\n"
+        "    def label(self, frames): return (frames.images_BHWC[..., 1] > 128).astype(np.uint8)\n"
+    )
+    (tmp_path / "conf" / "teacher").mkdir(parents=True)
+    (tmp_path / "conf" / "teacher" / "bright.yaml").write_text("_target_: my_teacher.Bright\nname: bright\n")
+    settings = ["teacher=bright", "allow_targets=[my_teacher]", "stage=label", "dataset.groundtruth=null"]
+    refused = odkd(tmp_path, "--config-dir", "conf", *CHEAP, *settings)
+    assert refused.returncode == 2
+    assert "none of the teacher's classes (dark, bright) is one of the dataset's" in refused.stderr
+    mapping = ["dataset.classes=[night,day]", "dataset.palette=null", "teacher.classes={dark: night, bright: day}"]
+    done = odkd(tmp_path, "--config-dir", "conf", *CHEAP, *settings, *mapping)
+    assert done.returncode == 0, done.stderr

@@ -370,3 +370,30 @@ def test_a_full_disk_is_one_message_and_the_store_goes_on_when_there_is_room(tmp
     assert not re.search(r"(is|are) damaged(:|$)", after, re.MULTILINE)
     assert "frames are missing" in after
     assert after.count(": whole") == 6
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(200)
+def test_torchruns_processes_share_one_stage(tmp_path: Path) -> None:
+    (tmp_path / "my_teacher.py").write_text(
+        "import os, time, numpy as np\n"
+        "class Slow:\n"
+        "    num_classes, classes, needs_images = 11, None, True\n"
+        "    def label(self, frames):\n"
+        "        with open('log', 'a') as file:\n"
+        "            file.writelines(f'{os.getpid()} {frames.video} {n}\\n' for n in frames.frame_numbers)\n"
+        "        time.sleep(0.3)\n"
+        "        return frames.images_BHWC[..., 0] // 32\n"
+    )
+    (tmp_path / "conf" / "teacher").mkdir(parents=True)
+    (tmp_path / "conf" / "teacher" / "slow.yaml").write_text("_target_: my_teacher.Slow\nname: slow\n")
+    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "odkd"]
+    settings = ["--config-dir", "conf", "debug=smoke", "stage=label", "tracking=none", "teacher=slow"]
+    settings += ["allow_targets=[my_teacher]", "dataset.prepare.num_periods=4"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run([*launch, *settings], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    seen = shown(tmp_path / "log")
+    assert sorted(Counter(frame for _, frame in seen).values()) == [1] * 80
+    assert len({pid for pid, _ in seen}) == 2
+    assert "80 frames labelled" in done.stdout

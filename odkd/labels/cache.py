@@ -1,5 +1,6 @@
 """A teacher's labels of a stream, by position: read from the label store, where they may still be missing."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from odkd.files import json_digest
+from odkd.files import json_digest, write_json
 from odkd.labels.store import SHARD_FRAMES, LabelStore, SoftSpec, store_key
 from odkd.video.decode import DECODER
 from odkd.video.stream import Stream
@@ -136,11 +137,19 @@ class TeacherLabels:
             self._stores[video.number] = LabelStore.create(video.folder, {**video.manifest, "classes": classes})
         return self._stores[video.number]
 
-    def histogram(self) -> np.ndarray:
-        """int64 [256]: pixels of each class id over all positions."""
+    def histogram(self, cache: Path) -> np.ndarray:
+        """int64 [256]: pixels of each class id over all positions; counted once a version, kept under `cache`."""
+        files = sorted(
+            path for folder in self.folders for path in (folder / "labels" / "c").rglob("0") if path.is_file()
+        )
+        versions = [[str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns] for path in files]
+        note = cache / "digests" / json_digest(["histogram", self.stream.digest, versions])
+        if note.is_file():
+            return np.array(json.loads(note.read_text()), np.int64)
         counts = np.zeros(256, np.int64)
         for position in range(len(self.stream)):
             counts += np.bincount(self.read(position).reshape(-1), minlength=256)
+        write_json(note, counts.tolist())
         return counts
 
     def _place(self, position: int) -> tuple[LabelStore, int]:

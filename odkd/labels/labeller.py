@@ -95,6 +95,11 @@ class Labeller:
     ) -> None:
         if labels.soft is not None and not isinstance(teacher, SoftTeacher):
             raise ValueError(f"teacher {labels.teacher.name} gives no probabilities; set teacher.soft.top_k=0")
+        if labels.soft is not None and labels.soft.top_k > (teacher.num_classes or IGNORE):
+            raise ValueError(
+                f"teacher.soft.top_k={labels.soft.top_k} is too many: "
+                f"teacher {labels.teacher.name} has {teacher.num_classes} classes"
+            )
         self._labels, self._teacher, self._batch_size = labels, teacher, batch_size
         self._groundtruth, self._progress, self._span = groundtruth, progress, span
         self._decoder_threads = decoder_threads

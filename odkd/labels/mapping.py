@@ -222,7 +222,7 @@ def _check_sources(
     allow_missing: bool,
 ) -> None:
     better = _best_table(teacher_classes, dataset_classes, more_than=len(new_ids))
-    hint = f"teacher.classes={better}" if better else 'pairs of names in teacher.classes ("*" is the rest)'
+    hint = f"teacher.classes={better}" if better else "pairs of names, 'teacher.classes={its: ours, *: rest}'"
     if not new_ids:
         raise ValueError(
             f"none of the teacher's classes ({shorten(teacher_classes)}) is one of the dataset's "
