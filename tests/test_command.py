@@ -133,11 +133,14 @@ def test_users_own_teacher_needs_a_class_and_three_lines_of_yaml(tmp_path: Path)
         "    def label(self, frames): return (frames.images_BHWC[..., 1] > 128).astype(np.uint8)\n"
     )
     (tmp_path / "conf" / "teacher").mkdir(parents=True)
-    (tmp_path / "conf" / "teacher" / "bright.yaml").write_text("_target_: my_teacher.Bright\nname: bright\n")
+    own = "_target_: my_teacher.Bright\nname: bright\n"
+    (tmp_path / "conf" / "teacher" / "bright.yaml").write_text(own)
     settings = ["teacher=bright", "allow_targets=[my_teacher]", "stage=label", "dataset.groundtruth=null"]
     refused = odkd(tmp_path, "--config-dir", "conf", *CHEAP, *settings)
     assert refused.returncode == 2
     assert "none of the teacher's classes (dark, bright) is one of the dataset's" in refused.stderr
+    common = "defaults: [parts/common@_here_, _self_]\n"  # so that its settings can be changed by the command
+    (tmp_path / "conf" / "teacher" / "bright.yaml").write_text(common + own)
     mapping = ["dataset.classes=[night,day]", "dataset.palette=null", "teacher.classes={dark: night, bright: day}"]
     done = odkd(tmp_path, "--config-dir", "conf", *CHEAP, *settings, *mapping)
     assert done.returncode == 0, done.stderr
