@@ -202,7 +202,7 @@ def user_message(error: BaseException) -> str | None:
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return f"the disk is full ({error}); make room and give the same command again: it goes on from here"
     if isinstance(error, OSError) and error.errno in (errno.EROFS, errno.EACCES, errno.ENOTDIR, errno.EEXIST):
-        return f"cannot write there ({error}); choose another folder with paths.outputs="
+        return f"cannot write there ({error}); choose another folder with paths.outputs= or paths.labels="
     frames = traceback.extract_tb(error.__traceback__)
     is_ours = bool(frames) and Path(frames[-1].filename).resolve().is_relative_to(PACKAGE)
     return str(error) if is_ours and isinstance(error, ValueError) else None
