@@ -171,7 +171,7 @@ class Parts:
     def groundtruth(self) -> "LabelSource | None":
         """True labels of `stream`, or None."""
         folder = self.cfg.dataset.groundtruth
-        return ImageLabels(self.root / folder, self.stream) if folder else None
+        return ImageLabels(self.root / folder, self.stream, len(self.classes)) if folder else None
 
     @cached_property
     def teacher_identity(self) -> dict[str, Any]:
@@ -294,7 +294,7 @@ class Parts:
             if name in asked:
                 getattr(self, name)
         if self._uses_groundtruth and self.cfg.dataset.groundtruth:
-            ImageLabels(self.root / self.cfg.dataset.groundtruth, self.sampled).check()
+            ImageLabels(self.root / self.cfg.dataset.groundtruth, self.sampled, len(self.classes)).check()
         self.teaching.check(self.teaching.stores(self.sampled, self.sampled))
         return self._stage(run=run, **own, **{name: getattr(self, name) for name in asked})
 

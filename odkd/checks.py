@@ -8,6 +8,8 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from odkd.labels.sets import label_set
+
 ALLOWED_TARGETS = ("odkd.", "torch.optim.", "torch.nn.", "segmentation_models_pytorch.")
 POSITIVE_INTEGERS = (
     "window.learn", "window.test", "window.step", "dataset.stride", "teacher.batch_size",
@@ -29,6 +31,7 @@ BOOLEANS = (
 )
 CHOICES: dict[str, tuple[Any, ...]] = {
     "precision": ("float32", "bfloat16", "float16"),
+    "teacher.precision": ("float32", "bfloat16", "float16"),
     "dataset.frame_store": ("disk", "none"),
     "evaluation.groundtruth": ("auto", True, False),
     "stage.order": ("stream", "shuffled"),
@@ -71,6 +74,10 @@ def check_config(cfg: DictConfig) -> None:
         value = OmegaConf.select(cfg, key)
         if not (value is None and key == "run.name") and not re.fullmatch(r"[\w][\w .+-]*", str(value)):
             raise ValueError(f"{key}={value}; expected a plain folder name of letters, digits, . + - and _")
+    for key in ("outputs", "cache", "labels", "weights"):
+        if not (isinstance(cfg.paths[key], str) and cfg.paths[key]):
+            raise ValueError(f"paths.{key}={cfg.paths[key]}; expected a folder")
+    _check_teacher(cfg.teacher)
     for key in FILES:
         value = OmegaConf.select(cfg, key)
         is_url = key in URLS and str(value).startswith(("http://", "https://"))
@@ -114,6 +121,18 @@ def _has(cfg: DictConfig, key: str) -> bool:
     return node is not None and name in node
 
 
+def _check_teacher(teacher: DictConfig) -> None:
+    if not OmegaConf.is_dict(teacher.soft) or set(teacher.soft) != {"top_k", "size"}:
+        raise ValueError(
+            f"teacher.soft={teacher.soft}; expected {{top_k: 3, size: [height, width]}}, or top_k 0 for none"
+        )
+    if teacher.soft.size is not None and not teacher.soft.top_k:
+        raise ValueError("teacher.soft.size is set and teacher.soft.top_k is not; set top_k to the classes to keep")
+    is_names = OmegaConf.is_list(teacher.label_set) and all(isinstance(name, str) for name in teacher.label_set)
+    if not (teacher.label_set is None or isinstance(teacher.label_set, str) or is_names):
+        raise ValueError(f"teacher.label_set={teacher.label_set}; expected the name of a label set, or a list of names")
+
+
 def _check_dataset(cfg: DictConfig) -> None:
     dataset = cfg.dataset
     if dataset.prepare is None:
@@ -139,11 +158,19 @@ def _check_dataset(cfg: DictConfig) -> None:
         raise ValueError(f"dataset.classes names {', '.join(doubled)} more than once")
     if not 2 <= len(classes) <= 180:
         raise ValueError(f"dataset.classes has {len(classes)} names; expected 2 to 180")
+    truth = dataset.get("groundtruth_classes")
+    if dataset.groundtruth and truth is not None:
+        names = list(label_set(truth).classes) if isinstance(truth, str) else list(truth)
+        if names != classes:
+            raise ValueError(
+                f"the ground truth of dataset {dataset.name} has classes of its own ({', '.join(names[:3])}, ...), "
+                f"and dataset.classes are others ({', '.join(classes[:3])}, ...); set dataset.groundtruth=null"
+            )
     if dataset.palette is not None:
         colours = [OmegaConf.to_container(c) if OmegaConf.is_list(c) else c for c in dataset.palette]
         is_rgb = [isinstance(c, list) and len(c) == 3 and all(v in range(256) for v in c) for c in colours]
         if len(colours) != len(classes) or not all(is_rgb):
-            raise ValueError(f"dataset.palette={colours}; expected {len(classes)} colours [R, G, B] in 0..255")
+            raise ValueError(f"dataset.palette={colours}; expected {len(classes)} colours [R, G, B] in 0..255, or null")
     if not_names := [key for key in dataset.domains if not isinstance(key, str)]:
         raise ValueError(f"dataset.domains names a video {not_names[0]}, a number; put video names in quotes")
     for key in ("student.mean", "student.std", "teacher.mean", "teacher.std"):

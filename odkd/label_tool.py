@@ -25,8 +25,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     args = _parser().parse_args(arguments)
     try:
         sys.exit(args.run(args))
-    except (ValueError, FileNotFoundError) as error:
+    except (ValueError, OSError) as error:
         sys.exit(f"odkd-labels: {error}")
+    except KeyboardInterrupt:
+        sys.exit("\nodkd-labels: interrupted; what was done stays")
+    except Exception as error:
+        if type(error).__module__.partition(".")[0] not in ("hydra", "omegaconf"):
+            raise
+        sys.exit(f"odkd-labels: {str(error).splitlines()[0]}")  # a setting that there is not
     except BrokenPipeError:  # `odkd-labels list | head`
         sys.exit(0)
 
@@ -49,7 +55,7 @@ def _parser() -> argparse.ArgumentParser:
     command("verify", verify, "Read every byte; name damaged and missing frames. Exit code 1 if there are any.")
     repair = command("repair", repair_stores, "Label damaged and missing frames again, and only those.")
     repair.add_argument(
-        "--set", nargs="+", default=[], metavar="KEY=VALUE", help="what is elsewhere now, e.g. dataset.root=/new/place"
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="what is elsewhere now: dataset.root=/new/place"
     )
     prune = command("prune", prune_stores, "Delete what killed processes left behind, and stores that you choose.")
     prune.add_argument("--incomplete", action="store_true", help="stores that lack frames, too")
@@ -134,6 +140,8 @@ def verify(args: argparse.Namespace) -> int:
             print(f"{folder}: {name} is damaged")
         for name, frames in damage.frames.items():
             print(f"{folder}: {len(frames)} frames of {name} are damaged: {_numbers(frames)}")
+        for name, frames in damage.missing_soft.items():
+            print(f"{folder}: {len(frames)} frames of {name} are missing: {_numbers(frames)}")
         if damage.missing:
             print(f"{folder}: {len(damage.missing)} frames are missing: {_numbers(damage.missing)}")
         if damage:
@@ -195,17 +203,19 @@ def export_stores(args: argparse.Namespace) -> int:
         classes = _classes(store, args)
         palette = palette_of(classes) or default_palette(len(classes) or 255)
         files = list(export(store, args.to, kind=args.format, dtype=args.dtype, palette=palette))
-        print(f"{folder}: {len(files)} files in {files[0].parent if files else args.to}")
+        rest = f" (of {store.num_frames} sampled frames: the others are not labelled)"
+        count = f"{len(files)} files{rest if len(files) < store.num_frames else ''}"
+        print(f"{folder}: {count} in {files[0].parent if files else args.to}")
     return 0
 
 
 def import_labels(args: argparse.Namespace) -> int:
     from odkd.repair import import_folder
 
-    stores, digest = import_folder(args.folder, args.settings)
+    stores, name, digest = import_folder(args.folder, args.settings)
     for folder in stores:
         print(f"{folder}: {len(LabelStore(folder).all_stored())} frames")
-    print(f"Use them with  odkd teacher=folder teacher.digest={digest} ...  (the folder is not needed any more)")
+    print(f"Use them, without the folder, by  odkd teacher=folder teacher.name={name} teacher.digest={digest} ...")
     return 0
 
 
@@ -220,8 +230,8 @@ def show_statistics(args: argparse.Namespace) -> int:
         by_teacher.setdefault((store.manifest["teacher"], names), []).append(store)
     for (teacher, known), stores in by_teacher.items():
         found = class_statistics(stores)
-        num_classes = len(known) or max((i + 1 for i in range(255) if found.pixels[i]), default=0)
-        names = known or tuple(f"class {i}" for i in range(num_classes))
+        num_classes = max(len(known), *(i + 1 for i in range(255) if found.pixels[i]), 0)
+        names = known + tuple(f"class {i}" for i in range(len(known), num_classes))
         print(
             f"{teacher}: {len(stores)} videos, {found.num_frames} frames, {found.ignored_share:.2%} of pixels ignored"
         )
@@ -254,9 +264,8 @@ def _found(chosen: Sequence[Path]) -> list[Path]:
 
 def _classes(store: LabelStore, args: argparse.Namespace) -> list[str]:
     """The teacher's own classes, if the store says them, or those of --label-set."""
-    if args.label_set is not None:
-        return list(label_set(args.label_set).classes)
-    return [str(name) for name in store.manifest.get("classes") or []]
+    known = store.manifest.get("classes") or (list(label_set(args.label_set).classes) if args.label_set else [])
+    return [str(name) for name in known]
 
 
 def _reason_to_go(folder: Path, args: argparse.Namespace) -> str | None:

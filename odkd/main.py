@@ -152,7 +152,7 @@ def known_names() -> tuple[list[str], dict[str, list[str]]]:
     ]:
         if path.parent.name in ("experiment", "sweep", "debug", "hydra"):
             continue
-        prefix = "" if path.parent == CONF else path.parent.name
+        prefix = "" if path.parent == CONF else path.relative_to(CONF).parts[0]
         keys += list(flatten(OmegaConf.to_container(OmegaConf.load(path)), prefix))
     return keys, groups
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from odkd.build import Parts
 from odkd.compose import compose_config
+from odkd.labels.exchange import LAYOUT
 from odkd.labels.store import LabelStore, SoftSpec
 
 
@@ -35,15 +37,30 @@ def repair(folder: Path, changes: Sequence[str]) -> int:
     return num_labelled
 
 
-def import_folder(folder: Path, settings: Sequence[str]) -> tuple[list[Path], str]:
-    """Take a folder of label maps into stores, by the folder teacher. Returns the stores, and the maps' digest.
+def import_folder(folder: Path, settings: Sequence[str]) -> tuple[list[Path], str, str]:
+    """Take a folder of label maps into stores, by the folder teacher. Returns the stores, teacher.name and .digest.
+
+    The folder may also be one that `odkd-labels export` was given, with one teacher's maps.
 
     Raises:
         ValueError: a map is missing or is none; the settings do not fit.
     """
-    cfg = compose_config(["stage=label", "tracking=none", "teacher=folder", f"teacher.folder={folder}", *settings])
+    exported = [path for path in folder.glob(f"{LAYOUT}/*") if path.is_dir()]
+    cfg = compose_config(["stage=label", "tracking=none", "teacher=folder", *settings])
+    if not cfg.teacher._target_.endswith(".FolderTeacher"):
+        raise ValueError("an import is made by teacher=folder; leave teacher= out")
+    cfg.teacher.folder = str(exported[0] if len(exported) == 1 else folder)
     parts = Parts(cfg)
-    return parts.teacher_labels.folders, str(parts.teacher_identity["digest"])
+    stores = parts.teaching.stores(parts.sampled, parts.stream)
+    try:
+        parts.teaching.check(stores)
+        parts.teaching.fill(stores, None)
+    except BaseException:
+        for path in stores.folders:  # nothing came in: leave nothing behind
+            if (path / "manifest.json").is_file() and not LabelStore(path).all_stored():
+                shutil.rmtree(path)
+        raise
+    return stores.folders, str(cfg.teacher.name), str(parts.teacher_identity["digest"])
 
 
 def _relabel(store: LabelStore, changes: Sequence[str], soft: SoftSpec | None) -> int:
@@ -64,11 +81,14 @@ def _recipe(store: LabelStore, changes: Sequence[str], soft: SoftSpec | None) ->
     """The config that made the labels, with what has changed since."""
     recipe = store.manifest["recipe"]
     cfg = compose_config(["stage=label", "tracking=none"])
+    if wrong := [change for change in changes if "=" not in change]:
+        raise ValueError(f"--set {wrong[0]}; expected KEY=VALUE")
     OmegaConf.set_struct(cfg, False)
     for group in ("dataset", "teacher"):
         cfg[group] = recipe[group]
     cfg.allow_targets = recipe["allow_targets"]
     cfg.paths.outputs = str(Path(cfg.paths.outputs).absolute())
+    OmegaConf.set_struct(cfg, True)
     cfg = DictConfig(OmegaConf.merge(cfg, OmegaConf.from_dotlist(list(changes))))
     cfg.paths.labels = str(store.folder.parents[1])
     cfg.teacher.soft = {"top_k": soft.top_k, "size": list(soft.size)} if soft else {"top_k": 0, "size": None}

@@ -106,7 +106,7 @@ class Teaching:
     def mapped(self, labels: TeacherLabels) -> LabelSource:
         """Filled labels with the dataset's ids; warns of the teacher's classes that have none."""
         classes = self._configured_classes() or labels.classes
-        table = self.table(classes, len(classes) if classes else None)
+        table = self.table(classes, labels.num_classes)
         if table is None or table.is_identity:
             return labels
         if table.sources(IGNORE):
@@ -149,7 +149,14 @@ class Teaching:
             ValueError: the teacher cannot be built, or its classes do not fit the dataset's.
         """
         if (classes := self._configured_classes()) is not None:
-            self.table(classes, None)
+            self.table(classes, labels.num_classes)
+            if (stored := labels.classes) not in (None, classes):
+                logger.warning(
+                    "the stored labels of teacher %s name its classes otherwise than teacher.label_set=%s: %s",
+                    self.cfg.teacher.name,
+                    self.cfg.teacher.label_set,
+                    ", ".join(map(str, stored)),
+                )
         if labels.missing():
             _ = self.teacher
         elif classes is None and (known := labels.classes) is not None:

@@ -114,7 +114,9 @@ def test_repair_says_why_it_cannot(labels: Path, command: Command, tmp_path: Pat
     code, text = command("repair", store, "--set", "teacher.label_noise=0.2")
     assert code == 1
     assert "cannot be made here any more: teacher was" in text
-    code, text = command("repair", store, "--set", "dataset.prepare=null", f"dataset.root={tmp_path / 'nowhere'}")
+    code, text = command(
+        "repair", store, "--set", "dataset.prepare=null", "--set", f"dataset.root={tmp_path / 'nowhere'}"
+    )
     assert code == 1
     assert "no such folder" in text
     assert command("repair", store)[0] == 0
@@ -242,3 +244,60 @@ def test_soft_labels_are_made_in_the_same_store_and_what_top_k_leaves_out_is_tol
         f"{first.relative_to(tmp_path / 'labels')}/soft-top3-16x24/{array}/c/0/0/0/0"
         for array in ("classes", "probabilities")
     }
+
+
+def test_a_label_set_of_another_length_than_the_stored_teachers_is_refused(
+    odkd: Callable[..., Path], tmp_path: Path
+) -> None:
+    import segmentation_models_pytorch as smp
+    import torch
+
+    network = smp.create_model("FPN", encoder_name="mobilenet_v2", encoder_weights=None, classes=11)
+    checkpoint = {"arch": "FPN", "encoder_name": "mobilenet_v2", "classes": 11, "mean": [0.5] * 3, "std": [0.25] * 3}
+    torch.save({"state_dict": network.state_dict(), **checkpoint}, tmp_path / "teacher.pth")
+    settings = ["stage=label", "teacher=checkpoint", f"teacher.checkpoint={tmp_path / 'teacher.pth'}"]
+    settings.append(f"paths.labels={tmp_path / 'labels'}")
+    wrong = [
+        *settings,
+        "teacher.label_set=cityscapes",
+        "teacher.classes=cityscapes_to_synthetic",
+        "teacher.allow_missing=true",
+    ]
+    with pytest.raises(ValueError, match="has 11 classes"):
+        odkd(*wrong)
+    odkd(*settings)
+    with pytest.raises(ValueError, match=r"has 11 classes and teacher\.label_set=cityscapes has 19"):
+        odkd(*wrong)
+
+
+def test_ground_truth_in_other_classes_is_refused(odkd: Callable[..., Path]) -> None:
+    mapping = ["dataset.palette=null", "dataset.classes=foreground", "teacher=folder", "teacher.digest=0"]
+    with pytest.raises(ValueError, match=r"ground truth .* has classes of its own .*dataset\.groundtruth=null"):
+        odkd("stage=label", *mapping)
+
+
+def test_a_store_that_lost_its_manifest_is_shown_as_damaged_beside_the_others(labels: Path, command: Command) -> None:
+    (first, *_) = find_stores(labels)
+    (first / "manifest.json").unlink()
+    code, text = command("list", labels)
+    assert code == 0
+    assert text.count("DAMAGED") == 1
+    assert command("verify", labels)[0] == 1
+    assert command("repair", first, "--set", "seed=0")[0] == 0
+    assert command("verify", labels)[0] == 0
+
+
+def test_an_import_that_fails_leaves_nothing_behind(tmp_path: Path, command: Command, cache: Path) -> None:
+    from conftest import TINY
+
+    (tmp_path / "1,2" / "00_city").mkdir(parents=True)
+    np.savez(tmp_path / "1,2" / "00_city" / "000000.npz", seg=np.zeros((32, 48), np.float32))
+    settings = [*TINY, f"paths.outputs={tmp_path}", f"paths.cache={cache}", f"paths.labels={tmp_path / 'imported'}"]
+    code, text = command("import", tmp_path / "1,2", *settings)
+    assert code == 1
+    assert "000000.npz is no label map: seg is float32" in text
+    assert find_stores(tmp_path / "imported") == []
+    code, text = command("import", tmp_path / "1,2", *settings, "windo.learn=3")
+    assert code == 1
+    assert "Traceback" not in text
+    assert len(text.splitlines()) == 1

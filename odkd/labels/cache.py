@@ -98,6 +98,12 @@ class TeacherLabels:
                 return [str(name) for name in store.manifest["classes"]]
         return None
 
+    @property
+    def num_classes(self) -> int | None:
+        """How many classes the teacher of the stored labels has; None before there is a store, or if nobody knew."""
+        stores = filter(None, map(self.find, self.videos))
+        return next((store.manifest["num_classes"] for store in stores if store.manifest.get("num_classes")), None)
+
     def read(self, position: int) -> np.ndarray:
         """uint8 [H, W] at the teacher's output size, ids of its own classes.
 
@@ -131,10 +137,11 @@ class TeacherLabels:
             self._stores[video.number] = LabelStore(video.folder)
         return self._stores.get(video.number)
 
-    def create(self, video: VideoLabels, classes: list[str] | None) -> LabelStore:
+    def create(self, video: VideoLabels, classes: list[str] | None, num_classes: int | None = None) -> LabelStore:
         """The store of a video, made where there is none."""
         if self.find(video) is None:
-            self._stores[video.number] = LabelStore.create(video.folder, {**video.manifest, "classes": classes})
+            facts = {**video.manifest, "classes": classes, "num_classes": num_classes}
+            self._stores[video.number] = LabelStore.create(video.folder, facts)
         return self._stores[video.number]
 
     def histogram(self, cache: Path) -> np.ndarray:

@@ -5,14 +5,15 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from odkd.metrics import IGNORE
 from odkd.video.stream import Stream
 
 
 class ImageLabels:
     """Reads PNG label maps of a stream. Palette images give their indices."""
 
-    def __init__(self, folder: Path, stream: Stream) -> None:
-        self._folder, self._stream = folder, stream
+    def __init__(self, folder: Path, stream: Stream, num_classes: int = IGNORE) -> None:
+        self._folder, self._stream, self._num_classes = folder, stream, num_classes
         if not folder.is_dir():
             raise ValueError(f"no ground truth folder {folder}: expected FOLDER/VIDEO/000000.png for each frame")
         missing = [str(path) for path in map(self._path, range(len(stream))) if not path.is_file()]
@@ -40,7 +41,14 @@ class ImageLabels:
                     f"{self._path(position)} is a {image.mode} image; "
                     "expected one byte a pixel, the class id (255 = ignore)"
                 )
-            return np.asarray(image, dtype=np.uint8)
+            label_HW = np.asarray(image, dtype=np.uint8)
+        highest = int((label_HW + np.uint8(1)).max(initial=0)) - 1  # 255 wraps to 0
+        if highest >= self._num_classes:
+            raise ValueError(
+                f"ground truth {self._path(position)} holds class ids up to {highest}; expected ids below "
+                f"{self._num_classes} or {IGNORE}: set dataset.groundtruth=null, or dataset.classes to its classes"
+            )
+        return label_HW
 
     def _path(self, position: int) -> Path:
         video = self._stream.videos[int(self._stream.video_of[position])]

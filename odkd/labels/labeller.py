@@ -106,6 +106,7 @@ class Labeller:
         self._classes = classes if classes is not None else _names(teacher)
         self._videos = [video for video in labels.videos if only in (None, video.folder)]
         self._claims = Claims()
+        self._is_resize_told = False
         self._session = Session(device)
         self._pending: list[Batch] = []
         self._flushed = time.monotonic()
@@ -178,7 +179,7 @@ class Labeller:
     def _decode(self, shards: Sequence[Shard]) -> Generator[Batch]:
         """Batches of the shards that can be had, in order."""
         video = shards[0].video
-        store = self._labels.create(video, self._classes)
+        store = self._labels.create(video, self._classes, self._teacher.num_classes)
         if not self._teacher.needs_images:
             for shard in shards:
                 if (rows := self._take(shard, store)) is None:
@@ -242,6 +243,10 @@ class Labeller:
             batch.dropped.extend(dropped)
         self._check(labels_BHW, len(batch.rows))
         height, width = video.manifest["identity"]["size"]
+        if labels_BHW.shape[1:] != (height, width) and not self._is_resize_told:
+            given = "x".join(map(str, labels_BHW.shape[1:]))
+            logger.info("label maps of %s are %s and are kept at %sx%s (nearest)", frames.video, given, height, width)
+            self._is_resize_told = True
         for row, label_HW, pair in zip(batch.rows, labels_BHW, pairs, strict=True):
             batch.labelled[row] = Labelled(resize_nearest(label_HW, (height, width)), pair)
         return batch
@@ -260,7 +265,7 @@ class Labeller:
         if not self._pending:
             return
         shard, soft = self._pending[0].shard, self._labels.soft
-        store = self._labels.create(shard.video, self._classes)
+        store = self._labels.create(shard.video, self._classes, self._teacher.num_classes)
         rows = {row: labelled for batch in self._pending for row, labelled in batch.labelled.items()}
         store.write(shard.number, rows, soft)
         dropped = [value for batch in self._pending for value in batch.dropped]

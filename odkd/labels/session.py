@@ -30,7 +30,7 @@ class Session:
         self._device = device
         self._name = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:8]}"
         self._records: dict[int, dict[str, Any]] = {}
-        self._last = time.monotonic()
+        self._last, self._last_time = time.monotonic(), _now()
         self._dropped: dict[int, list[float]] = {}
 
     def add(self, video: VideoLabels, store: LabelStore, rows: list[int], dropped: list[float]) -> None:
@@ -38,9 +38,9 @@ class Session:
         record = self._records.setdefault(video.number, self._begin(video))
         now = time.monotonic()
         record["seconds"] += round(now - self._last, 3)
-        self._last = now
+        self._last, self._last_time = now, _now()
         record["frames"] += rows
-        record["updated"] = datetime.now(UTC).isoformat(timespec="seconds")
+        record["updated"] = self._last_time
         values = self._dropped.setdefault(video.number, [])
         values += dropped
         if values:
@@ -50,7 +50,7 @@ class Session:
     def _begin(self, video: VideoLabels) -> dict[str, Any]:
         loaded = {name for module, name in LIBRARIES.items() if module in sys.modules}
         return {
-            "started": datetime.now(UTC).isoformat(timespec="seconds"),
+            "started": self._last_time,
             "updated": "",
             "seconds": 0.0,
             "host": platform.node(),
@@ -60,3 +60,7 @@ class Session:
             "frames": [],
             "undecodable": sorted(set(range(len(video.frame_numbers))) - video.position_of.keys()),
         }
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -205,7 +205,10 @@ class FrameArray:
             raise DamagedLabelsError(
                 f"frame {frame} of {self.folder} fails its checksum; `odkd-labels repair` makes it anew"
             )
-        row = bytes(self._codec.decode(payload))
+        try:
+            row = bytes(self._codec.decode(payload))
+        except RuntimeError as error:
+            raise DamagedLabelsError(f"frame {frame} of {self.folder} cannot be unpacked: {error}") from error
         if len(row) != self.dtype.itemsize * math.prod(self.shape):
             raise DamagedLabelsError(f"frame {frame} of {self.folder} is {len(row)} bytes long, not {self.shape}")
         return row

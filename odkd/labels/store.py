@@ -12,6 +12,7 @@ Everything but the arrays' shards follows from the manifest, byte for byte; that
 
 import json
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -60,10 +61,11 @@ class Damage:
     files: list[str]  # metadata that is not what it was written as
     frames: dict[str, list[int]]  # by array
     missing: list[int]  # sampled frames without a label map, though the video has them
+    missing_soft: dict[str, list[int]]  # by kind of soft labels: frames that have a label map, but none of these
     undecodable: list[int] = field(default_factory=list)  # sampled frames that the video has lost: no damage
 
     def __bool__(self) -> bool:
-        return bool(self.files or self.missing or any(self.frames.values()))
+        return bool(self.files or self.missing or any(self.frames.values()) or any(self.missing_soft.values()))
 
 
 class LabelStore:
@@ -78,7 +80,9 @@ class LabelStore:
         self.folder = folder
         try:
             self.manifest: dict[str, Any] = unseal((folder / "manifest.json").read_bytes())
-        except ValueError as error:
+        except (ValueError, FileNotFoundError) as error:
+            if isinstance(error, FileNotFoundError) and not (folder / "zarr.json").is_file():
+                raise
             raise DamagedLabelsError(f"{folder}/manifest.json is damaged; `odkd-labels repair` mends it") from error
         self.num_frames = len(self.manifest["sampled_frames"])
         self.size: tuple[int, int] = tuple(self.manifest["identity"]["size"])
@@ -173,7 +177,17 @@ class LabelStore:
             except DamagedLabelsError:
                 there |= set(self.labels.shard_range(shard))  # damaged, not missing
         missing = sorted(set(range(self.num_frames)) - there - lost)
-        return Damage(files, {name: found for name, found in frames.items() if found}, missing, sorted(lost))
+        frames = {name: found for name, found in frames.items() if found}
+        lacking = {spec.name: self._lacking(spec) for spec in self.soft_specs}
+        return Damage(files, frames, missing, {name: rows for name, rows in lacking.items() if rows}, sorted(lost))
+
+    def _lacking(self, spec: SoftSpec) -> list[int]:
+        """Frames with a label map and without these soft labels; of shards with a damaged index none."""
+        rows: set[int] = set()
+        for shard in range(self.num_shards):
+            with suppress(DamagedLabelsError):
+                rows |= self.labels.stored(shard) - self.stored(shard, spec)
+        return sorted(rows)
 
     def mend(self, damage: Damage) -> None:
         """Write damaged metadata anew and forget damaged frames: what is left is whole."""
@@ -202,7 +216,10 @@ class LabelStore:
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             copy = None
         if copy is None:
-            raise DamagedLabelsError(f"{folder}: manifest.json and its copy in zarr.json are damaged, both; prune it")
+            raise DamagedLabelsError(
+                f"{folder}: manifest.json and its copy in zarr.json are damaged, both; "
+                f"delete it with  odkd-labels prune --all --yes {folder}"
+            )
         write_atomic(path, sealed(copy))
         return True
 

@@ -47,7 +47,12 @@ class CheckpointTeacher:
         encoder_name = encoder_name or content.get("encoder_name")
         classes = content.get("classes")
         self.classes = [str(name) for name in classes] if isinstance(classes, list | tuple) else None
-        num_classes = num_classes or (classes if isinstance(classes, int) else len(self.classes or ()))
+        said = classes if isinstance(classes, int) else len(self.classes or ())
+        if num_classes and said and num_classes != said:
+            raise ValueError(
+                f"{checkpoint} has {said} classes, and teacher.label_set or .num_classes says {num_classes}"
+            )
+        num_classes = num_classes or said
         if not (arch and encoder_name and num_classes):
             raise ValueError(
                 f"{checkpoint} does not say its architecture: set teacher.arch, .encoder_name and .num_classes"
