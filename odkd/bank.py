@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from odkd.labels import LabelSource, resize_nearest
+from odkd.labels import LabelSource, highest_class, resize_nearest
 from odkd.metrics import IGNORE
 from odkd.video.frames import FrameReader
 
@@ -129,10 +129,10 @@ class Bank:
             labels = {}
             for name, source in self._label_sources.items():
                 label_HW = resize_nearest(source.read(position), size)
-                if bool(((label_HW >= self.num_classes) & (label_HW != IGNORE)).any()):
+                if (highest := highest_class(label_HW)) >= self.num_classes:
                     raise ValueError(
                         f"the {name} label map of position {position} holds class ids up to "
-                        f"{label_HW[label_HW != IGNORE].max()}; expected ids below {self.num_classes} or {IGNORE}"
+                        f"{highest}; expected ids below {self.num_classes} or {IGNORE}"
                     )
                 labels[name] = self._upload(label_HW)
             num_bytes = image_HWC.nbytes + sum(label.nbytes for label in labels.values())

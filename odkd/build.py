@@ -36,13 +36,8 @@ if TYPE_CHECKING:  # torch and the model libraries take seconds to import: only 
     from odkd.video.frames import FrameReader
     from odkd.video.stream import Stream
 
-NOT_OF_THE_STAGE = (
-    "_target_",
-    "name",
-    "always",
-    "is_shared",
-    "learn_from",
-)  # keys of a stage that are no arguments of it
+# Keys of a stage that are no arguments of it.
+NOT_OF_THE_STAGE = ("_target_", "name", "always", "is_shared", "learn_from")
 
 
 def complete(cfg: DictConfig) -> DictConfig:

@@ -276,21 +276,24 @@ def _reason_to_go(folder: Path, args: argparse.Namespace) -> str | None:
         missing = store.num_frames - len(store.all_stored())
     except DamagedLabelsError:
         missing = 0
-    days = (time.time() - _last_change(folder)) / 86400
     if args.incomplete and missing:
         return f"lacks {missing} frames"
-    if args.older_than is not None and days > args.older_than:
-        return f"not written to for {days:.0f} days"
+    if args.older_than is not None:
+        days = (time.time() - _size_and_change(folder)[1]) / 86400
+        if days > args.older_than:
+            return f"not written to for {days:.0f} days"
     return None
 
 
-def _last_change(folder: Path) -> float:
-    return max((path.stat().st_mtime for path in folder.rglob("*") if path.is_file()), default=0.0)
+def _size_and_change(folder: Path) -> tuple[int, float]:
+    """Bytes of all files of a store, and when the last of them was written."""
+    found = [path.stat() for path in folder.rglob("*") if path.is_file()]
+    return sum(status.st_size for status in found), max((status.st_mtime for status in found), default=0.0)
 
 
 def _on_disk(folder: Path) -> tuple[str, str, str]:
-    num_bytes = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-    return f"{num_bytes / 1e6:.2f}", f"{datetime.fromtimestamp(_last_change(folder), UTC):%Y-%m-%d %H:%M}", str(folder)
+    num_bytes, changed = _size_and_change(folder)
+    return f"{num_bytes / 1e6:.2f}", f"{datetime.fromtimestamp(changed, UTC):%Y-%m-%d %H:%M}", str(folder)
 
 
 def _numbers(frames: Sequence[int]) -> str:

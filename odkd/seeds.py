@@ -1,8 +1,12 @@
 """Named random numbers: every random choice draws from a generator that its name and the run's seed determine."""
 
-import hashlib
+from __future__ import annotations
 
-import torch
+import hashlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
 
 
 def named_seed(seed: int, *names: object) -> int:
@@ -17,4 +21,6 @@ def named_seed(seed: int, *names: object) -> int:
 
 def named_generator(seed: int, *names: object) -> torch.Generator:
     """A CPU generator of its own for the choice that `names` name."""
+    import torch  # takes seconds: not before a run needs it
+
     return torch.Generator().manual_seed(named_seed(seed, *names))

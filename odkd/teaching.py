@@ -14,9 +14,11 @@ from omegaconf import DictConfig, OmegaConf
 
 from odkd.construct import construct
 from odkd.identity import NOT_OF_THE_TEACHER
-from odkd.labels.mapping import IGNORE, ClassTable, MappedLabels, class_table, unmapped_warning
+from odkd.labels import IGNORE
+from odkd.labels.mapping import ClassTable, MappedLabels, class_table, unmapped_warning
 from odkd.labels.sets import label_set
 from odkd.progress import Progress
+from odkd.teachers import class_names
 
 if TYPE_CHECKING:
     import torch
@@ -169,8 +171,7 @@ class Teaching:
         return list(label_set(chosen).classes) if isinstance(chosen, str) else [str(name) for name in chosen]
 
     def _own_classes(self, teacher: Teacher) -> list[str] | None:
-        own = getattr(teacher, "classes", None)
-        return self._configured_classes() or (None if own is None else [str(name) for name in own])
+        return self._configured_classes() or class_names(teacher)
 
     def _soft(self, size: tuple[int, int] | None, sampled: Stream) -> SoftSpec | None:
         from odkd.labels.store import SoftSpec

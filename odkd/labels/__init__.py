@@ -4,12 +4,23 @@ from typing import Protocol
 
 import numpy as np
 
+IGNORE = 255  # a pixel without a label; as in odkd.metrics, which takes torch's seconds to import
+
 
 class LabelSource(Protocol):
     """Label maps by position of the stream."""
 
     def read(self, position: int) -> np.ndarray:
         """uint8 [H, W] at the source's own size; 255 = ignore."""
+
+
+def highest_class(labels: np.ndarray) -> int:
+    """The highest class id of uint8 label maps of any shape; -1 where all pixels are ignored.
+
+    >>> highest_class(np.array([[3, 255]], dtype=np.uint8))
+    3
+    """
+    return int((labels + np.uint8(1)).max(initial=0)) - 1  # 255 wraps to 0: one pass, no mask
 
 
 def resize_nearest(label_HW: np.ndarray, size: tuple[int, int]) -> np.ndarray:

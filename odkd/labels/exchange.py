@@ -15,8 +15,8 @@ import numpy as np
 from PIL import Image
 
 from odkd.files import write_atomic
+from odkd.labels import IGNORE
 from odkd.labels.store import LabelStore
-from odkd.metrics import IGNORE
 
 LAYOUT = "pseudo_groundtruth_seg"
 KEY = "seg"

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from odkd.metrics import IGNORE
+from odkd.labels import IGNORE, highest_class
 from odkd.video.stream import Stream
 
 
@@ -42,8 +42,7 @@ class ImageLabels:
                     "expected one byte a pixel, the class id (255 = ignore)"
                 )
             label_HW = np.asarray(image, dtype=np.uint8)
-        highest = int((label_HW + np.uint8(1)).max(initial=0)) - 1  # 255 wraps to 0
-        if highest >= self._num_classes:
+        if (highest := highest_class(label_HW)) >= self._num_classes:
             raise ValueError(
                 f"ground truth {self._path(position)} holds class ids up to {highest}; expected ids below "
                 f"{self._num_classes} or {IGNORE}: set dataset.groundtruth=null, or dataset.classes to its classes"

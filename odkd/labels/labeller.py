@@ -14,14 +14,13 @@ from pathlib import Path
 
 import numpy as np
 
-from odkd.labels import LabelSource, resize_nearest
+from odkd.labels import IGNORE, LabelSource, highest_class, resize_nearest
 from odkd.labels.cache import TeacherLabels, VideoLabels
 from odkd.labels.claims import Claims, owner_of
 from odkd.labels.pipeline import overlap
 from odkd.labels.session import Session
 from odkd.labels.store import Labelled, LabelStore
-from odkd.metrics import IGNORE
-from odkd.teachers import SampledFrames, SoftTeacher, Teacher
+from odkd.teachers import SampledFrames, SoftTeacher, Teacher, class_names
 from odkd.video.decode import decode_frames
 
 logger = logging.getLogger(__name__)
@@ -103,7 +102,7 @@ class Labeller:
         self._labels, self._teacher, self._batch_size = labels, teacher, batch_size
         self._groundtruth, self._progress, self._span = groundtruth, progress, span
         self._decoder_threads = decoder_threads
-        self._classes = classes if classes is not None else _names(teacher)
+        self._classes = classes if classes is not None else class_names(teacher)
         self._videos = [video for video in labels.videos if only in (None, video.folder)]
         self._claims = Claims()
         self._is_resize_told = False
@@ -277,15 +276,9 @@ class Labeller:
     def _check(self, labels_BHW: np.ndarray, num_frames: int) -> None:
         limit = self._teacher.num_classes if self._teacher.num_classes is not None else IGNORE
         is_uint8 = labels_BHW.dtype == np.uint8
-        highest = int((labels_BHW + np.uint8(1)).max(initial=0)) - 1 if is_uint8 else 0  # 255 wraps to 0
+        highest = highest_class(labels_BHW) if is_uint8 else 0
         if not is_uint8 or labels_BHW.ndim != 3 or len(labels_BHW) != num_frames or highest >= limit:
             raise ValueError(
                 f"teacher {self._labels.teacher.name} returned {labels_BHW.dtype} {labels_BHW.shape} with ids up to "
                 f"{highest}; expected uint8 label maps of {num_frames} frames with ids below {limit}, or {IGNORE}"
             )
-
-
-def _names(teacher: Teacher) -> list[str] | None:
-    """The teacher's own classes, of a teacher that says them."""
-    names = getattr(teacher, "classes", None)
-    return None if names is None else [str(name) for name in names]

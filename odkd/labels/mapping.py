@@ -18,11 +18,10 @@ from typing import Literal
 
 import numpy as np
 
-from odkd.labels import LabelSource
+from odkd.labels import IGNORE, LabelSource
 from odkd.labels.names import find_name, match_names, nearest_name, plain, shorten
 from odkd.labels.tables import TABLES
 
-IGNORE = 255  # as in odkd.metrics, which takes seconds to import
 REST = "*"  # key of a mapping: the teacher classes that nothing else places
 
 ClassMapping = str | Mapping[str, str | Sequence[str] | None] | None

@@ -35,7 +35,9 @@ class Session:
 
     def add(self, video: VideoLabels, store: LabelStore, rows: list[int], dropped: list[float]) -> None:
         """Count rows that were stored now; `dropped` is what top-k left out of each frame's probabilities, 0..1."""
-        record = self._records.setdefault(video.number, self._begin(video))
+        if video.number not in self._records:  # reading the versions takes a while: not with each portion
+            self._records[video.number] = self._begin(video)
+        record = self._records[video.number]
         now = time.monotonic()
         record["seconds"] += round(now - self._last, 3)
         self._last, self._last_time = now, _now()

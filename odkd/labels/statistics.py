@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from odkd.labels import IGNORE
 from odkd.labels.store import LabelStore
-from odkd.metrics import IGNORE
 
 
 @dataclass(frozen=True)

@@ -138,8 +138,9 @@ class LabelStore:
     def write(self, shard: int, rows: Mapping[int, Labelled], soft: SoftSpec | None = None) -> None:
         """Add frames to a shard. The label maps come last: a frame that has one is complete."""
         if soft is not None:
-            self.folder.joinpath(soft.name).mkdir(exist_ok=True)
-            self.write_metadata(only_missing=True)
+            if not (self.folder / soft.name / "probabilities" / "zarr.json").is_file():  # the last that is written
+                self.folder.joinpath(soft.name).mkdir(exist_ok=True)
+                self.write_metadata(only_missing=True)
             for index, array in enumerate(self._soft_arrays(soft)):
                 array.write(shard, {frame: row.soft[index] for frame, row in rows.items() if row.soft is not None})
         fresh = rows.keys() - self.labels.stored(shard)
@@ -199,17 +200,15 @@ class LabelStore:
             array.drop(damage.frames.get(str(array.folder.relative_to(self.folder)), []))
 
     @staticmethod
-    def mend_manifest(folder: Path) -> bool:
-        """Take a damaged or lost manifest.json from its copy in zarr.json, or the other way round.
-
-        Returns whether it was damaged.
+    def mend_manifest(folder: Path) -> None:
+        """Take a damaged or lost manifest.json from its copy in zarr.json.
 
         Raises:
             DamagedLabelsError: both are.
         """
         path = folder / "manifest.json"
         if _is_sealed(path):
-            return False
+            return
         try:
             manifest = json.loads((folder / "zarr.json").read_text())["attributes"]
             copy = manifest if manifest.pop("sha256") == json_digest(manifest) else None
@@ -221,7 +220,6 @@ class LabelStore:
                 f"delete it with  odkd-labels prune --all --yes {folder}"
             )
         write_atomic(path, sealed(copy))
-        return True
 
     def write_metadata(self, *, only_missing: bool) -> None:
         """The zarr.json files, as they follow from the manifest."""

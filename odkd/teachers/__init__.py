@@ -69,3 +69,9 @@ class SoftTeacher(Teacher, Protocol):
 
         Probabilities of a pixel sum to 1 and lie on the teacher's device.
         """
+
+
+def class_names(teacher: Teacher) -> list[str] | None:
+    """The teacher's own classes, of a teacher that says them."""
+    names = getattr(teacher, "classes", None)  # users' teachers may leave the attribute out
+    return None if names is None else [str(name) for name in names]

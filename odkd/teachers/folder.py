@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from odkd.files import json_digest
-from odkd.labels.mapping import IGNORE
+from odkd.labels import IGNORE
 from odkd.teachers import SampledFrames
 
 ENDINGS = (".png", ".npz")
