@@ -28,6 +28,7 @@ if TYPE_CHECKING:  # torch and the model libraries take seconds to import: only 
     import torch
 
     from odkd.bank import Bank
+    from odkd.evaluate import Evaluator
     from odkd.labels import LabelSource
     from odkd.labels.cache import TeacherLabels
     from odkd.learn import Learner
@@ -232,9 +233,12 @@ class Parts:
         replay: Replay = self._make(self.cfg.replay)
         return replay
 
-    @property
-    def evaluation_batch_size(self) -> int:
-        return int(self.cfg.evaluation.batch_size)
+    @cached_property
+    def evaluator(self) -> "Evaluator":
+        from odkd.evaluate import Evaluator
+
+        cfg = self.cfg
+        return Evaluator(self.bank, batch_size=cfg.evaluation.batch_size, precision=cfg.precision, device=self.device)
 
     @cached_property
     def bank(self) -> "Bank":

@@ -1,6 +1,7 @@
-"""Learning: one optimizer step on one batch; one pass over selected positions."""
+"""Learning: one optimizer step on one batch; one pass over selected positions; a virtual pass on a copy."""
 
-from collections.abc import Sequence
+import copy
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -9,7 +10,8 @@ from torch import Tensor, nn
 from odkd.bank import Bank
 from odkd.device import autocast
 from odkd.losses import Loss
-from odkd.regularizers import Regularizer
+from odkd.regularizers import Regularizer, Update
+from odkd.regularizers.none import NoRegularizer
 
 
 class Learner:
@@ -31,14 +33,18 @@ class Learner:
         # float16 gradients underflow without scaling; disabled, the scaler passes everything through.
         self._scaler = torch.amp.GradScaler(device.type, enabled=precision == "float16")
 
-    def step(self, images_BCHW: Tensor, labels_BHW: Tensor) -> dict[str, Tensor]:
-        """One update on one batch. Returns the loss and its parts by name, as scalars on the device."""
-        labels_BHW = labels_BHW.long()
+    def forward(self, network: nn.Module, images_BCHW: Tensor) -> Tensor:
+        """Logits [B, K, H, W] in the run's precision."""
         with autocast(self.device, self.precision):
-            logits_BKHW = self.student(images_BCHW)
-        logits_BKHW = self.regularizer.adjust_logits(logits_BKHW, labels_BHW)
-        parts = {self.loss.name: self.loss(logits_BKHW, labels_BHW)}
-        penalty = self.regularizer.penalty(self.student, images_BCHW, logits_BKHW)
+            logits_BKHW: Tensor = network(images_BCHW)
+        return logits_BKHW
+
+    def step(self, update: Update) -> dict[str, Tensor]:
+        """One update on one batch. Returns the loss and its parts by name, as scalars on the device."""
+        logits_BKHW = self.forward(self.student, update.images_BCHW)
+        adjusted_BKHW = self.regularizer.adjust_logits(logits_BKHW, update)
+        parts = {self.loss.name: self.loss(adjusted_BKHW, update.labels_BHW)}
+        penalty = self.regularizer.penalty(self.student, logits_BKHW, update)
         if penalty is not None:
             parts["regularizer"] = penalty
         total = torch.stack(list(parts.values())).sum() if penalty is not None else parts[self.loss.name]
@@ -46,22 +52,68 @@ class Learner:
         self._scaler.scale(total).backward()  # type: ignore[no-untyped-call]
         self._scaler.step(self.optimizer)
         self._scaler.update()
-        self.regularizer.after_update(self.student)
+        self.regularizer.after_update(self.student, update)
         return {name: value.detach() for name, value in parts.items()} | {"total": total.detach()}
 
-    def learn(self, bank: Bank, positions: Sequence[int], *, batch_size: int) -> dict[str, float]:
-        """One pass over `positions` in the order given. Returns the mean of each loss over updates.
+    def learn(
+        self,
+        bank: Bank,
+        batches: Sequence[Sequence[int]],
+        *,
+        stream_positions: Collection[int] = (),
+        kept: Collection[int] = (),
+    ) -> dict[str, float]:
+        """One pass over `batches` of positions, an update each. Returns the mean of each loss over updates.
 
-        An empty selection changes nothing and returns no losses. Losses are read from the device once.
+        `stream_positions` have gone by since the last iteration, all others are replayed; `kept` are the positions
+        that a later iteration may learn from. No batches change nothing and return no losses. Losses are read from
+        the device once.
         """
         self.student.train()
+
+        def frames_of_pass() -> Iterator[tuple[Tensor, Tensor]]:
+            for position in (position for batch in batches for position in batch):
+                frame = bank.get([position])
+                yield frame.images_BCHW, frame.labels[self.source].long()
+
         history: list[dict[str, Tensor]] = []
-        for start in range(0, len(positions), batch_size):
-            batch = bank.get(positions[start : start + batch_size])
-            history.append(self.step(batch.images_BCHW, batch.labels[self.source]))
-        if not history:
-            return {}
-        return {name: torch.stack([losses[name] for losses in history]).double().mean().item() for name in history[0]}
+        for number, positions in enumerate(batches):
+            batch = bank.get(positions)
+            update = Update(
+                positions=tuple(positions),
+                images_BCHW=batch.images_BCHW,
+                labels_BHW=batch.labels[self.source].long(),
+                is_replayed_B=torch.tensor([p not in stream_positions for p in positions], device=self.device),
+                ends_pass=number == len(batches) - 1,
+                kept=kept,
+                forward=self.forward,
+                frames_of_pass=frames_of_pass,
+            )
+            history.append(self.step(update))
+        names = dict.fromkeys(name for losses in history for name in losses)
+        # A penalty that sets in later counts as 0 before.
+        return {
+            name: (
+                torch.stack([losses[name] for losses in history if name in losses]).double().sum() / len(history)
+            ).item()
+            for name in names
+        }
+
+    def virtual_copy(self, learning_rate: float | None = None) -> "Learner":
+        """A copy of student and optimizer, state included, for a pass that must leave no trace; no regularizer."""
+        student, optimizer = copy.deepcopy((self.student, self.optimizer))
+        if learning_rate is not None:
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate
+        return Learner(
+            student,
+            optimizer,
+            self.loss,
+            NoRegularizer(),
+            source=self.source,
+            precision=self.precision,
+            device=self.device,
+        )
 
     def state_dict(self) -> dict[str, Any]:
         return {

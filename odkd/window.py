@@ -6,10 +6,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Step:
-    """One iteration: `position` is now; `test` are the positions that come next, `fresh` those stepped over."""
+    """One iteration: `position` is now; `test` are the positions that come next, `fresh` those stepped over.
+
+    `gone_by` were the fresh ones of the iteration before: the stream frames that are now learned from.
+    """
 
     iteration: int
     position: int
+    gone_by: range
     test: range
     fresh: range
 
@@ -39,5 +43,6 @@ class Window:
         """Iterations `start`, `start + 1`, ... over a stream of `num_positions` sampled frames."""
         for iteration in range(start, self.num_iterations(num_positions)):
             now = iteration * self.step
+            gone_by = range(max(0, now - self.step), now)
             fresh = range(now, min(now + self.step, num_positions))
-            yield Step(iteration, now, test=range(now, now + self.test), fresh=fresh)
+            yield Step(iteration, now, gone_by=gone_by, test=range(now, now + self.test), fresh=fresh)

@@ -130,7 +130,7 @@ def test_a_learner_reads_its_named_source_and_reports_mean_losses(frames: Frames
     optimizer = torch.optim.SGD(twin.parameters(), 0.1)
     expected = []
     with make(frames) as bank:
-        losses = learner.learn(bank, [4, 100, 7], batch_size=2)
+        losses = learner.learn(bank, [[4, 100], [7]])
         for positions in ([4, 100], [7]):
             batch = bank.get(positions)
             loss = torch.nn.functional.cross_entropy(twin(batch.images_BCHW), batch.labels["teacher"].long())
@@ -138,7 +138,7 @@ def test_a_learner_reads_its_named_source_and_reports_mean_losses(frames: Frames
             loss.backward()
             optimizer.step()
             expected.append(loss.item())
-        assert learner.learn(bank, [], batch_size=2) == {}
+        assert learner.learn(bank, []) == {}
     assert losses == {"cross_entropy": pytest.approx(sum(expected) / 2), "total": pytest.approx(sum(expected) / 2)}
     for ours, theirs in zip(student.parameters(), twin.parameters(), strict=True):
         torch.testing.assert_close(ours, theirs)

@@ -12,8 +12,8 @@ import zarr
 from PIL import Image
 from safetensors.torch import load_file
 
+from odkd.batches import batches_of_pass
 from odkd.metrics import confusion_matrices, mean_iou, pixel_accuracy
-from odkd.stages.online import shuffle
 from odkd.students.tinynet import TinyNet
 from odkd.video.synthetic import render_dataset
 
@@ -96,10 +96,28 @@ def test_what_changes_numbers_changes_the_run_key(odkd: Odkd, override: str) -> 
     assert lines(odkd(override)) != lines(odkd())
 
 
+def batches(order: str, selected: list[int], iteration: int = 3) -> list[list[int]]:
+    return batches_of_pass(
+        selected,
+        order=order,
+        batch_size=1,
+        stream_positions=range(20, 24),
+        seed=0,
+        iteration=iteration,
+        epoch=0,  # type: ignore[arg-type]
+    )
+
+
 def test_a_shuffled_order_is_a_permutation_that_repeats() -> None:
-    assert sorted(shuffle(range(20), 0, 3, 0)) == list(range(20))
-    assert shuffle(range(20), 0, 3, 0) == shuffle(range(20), 0, 3, 0)
-    assert shuffle(range(20), 0, 3, 0) != shuffle(range(20), 0, 4, 0)
+    chosen = list(range(24))
+    assert sorted(p for batch in batches("shuffled", chosen) for p in batch) == chosen
+    assert batches("shuffled", chosen) == batches("shuffled", chosen) != batches("shuffled", chosen, iteration=4)
+
+
+def test_a_paired_order_puts_a_replayed_frame_beside_each_stream_frame() -> None:
+    assert batches("paired", [20, 21, 22, 23, 3, 1, 7]) == [[20, 3], [21, 1], [22, 7], [23]]
+    assert batches("paired", [5, 20, 3, 1]) == [[20, 5], [3], [1]]
+    assert batches("stream", [20, 3]) == [[20], [3]]
 
 
 def test_learning_from_ground_truth_ignores_a_bad_teacher(odkd: Odkd) -> None:

@@ -4,17 +4,19 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from odkd.regularizers import Update
+
 
 class NoRegularizer:
     """Leaves logits and loss as they are."""
 
-    def adjust_logits(self, logits_BKHW: Tensor, labels_BHW: Tensor) -> Tensor:  # noqa: ARG002
+    def adjust_logits(self, logits_BKHW: Tensor, update: Update) -> Tensor:  # noqa: ARG002
         return logits_BKHW
 
-    def penalty(self, student: nn.Module, images_BCHW: Tensor, logits_BKHW: Tensor) -> Tensor | None:  # noqa: ARG002
+    def penalty(self, student: nn.Module, logits_BKHW: Tensor, update: Update) -> Tensor | None:  # noqa: ARG002
         return None
 
-    def after_update(self, student: nn.Module) -> None:
+    def after_update(self, student: nn.Module, update: Update) -> None:
         pass
 
     def state_dict(self) -> dict[str, Any]:

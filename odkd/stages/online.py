@@ -8,17 +8,18 @@ import logging
 import math
 import time
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
-from odkd.bank import Bank
-from odkd.evaluate import Scores, evaluate, mean_ignoring_nan, position_losses, score_metrics
+from odkd.batches import Order, batches_of_pass
+from odkd.evaluate import Evaluator, Scores, mean_ignoring_nan, score_metrics
 from odkd.labels.shards import FrameArray
 from odkd.learn import Learner
 from odkd.replay import Replay
 from odkd.runs import Run
-from odkd.seeds import named_generator, named_seed
+from odkd.scorer import StudentScorer
+from odkd.seeds import named_seed
 from odkd.video.stream import Stream
 from odkd.window import Step, Window
 
@@ -30,18 +31,18 @@ def online(
     *,
     stream: Stream,
     window: Window,
-    bank: Bank,
     learner: Learner,
+    evaluator: Evaluator,
     replay: Replay,
     classes: Sequence[str],
     run: Run,
     seed: int,
-    evaluation_batch_size: int,
     epochs: int,
     batch_size: int,
-    order: Literal["stream", "shuffled"],
+    order: Order,
 ) -> dict[str, float]:
     """Run the loop to the end of the stream, from where an earlier process left it. Returns the summary."""
+    bank = evaluator.bank
     totals = {source: torch.zeros(len(classes), len(classes), dtype=torch.int64) for source in bank.sources}
     start = 0
     if state := run.resume():
@@ -50,15 +51,7 @@ def online(
         learner.load_state_dict(state["learner"])
         replay.load_state_dict(state["replay"])
         logger.info("resumed after iteration %d", state["iteration"])
-    common: dict[str, Any] = {
-        "batch_size": evaluation_batch_size,
-        "precision": learner.precision,
-        "device": learner.device,
-    }
-
-    def scorer(positions: Sequence[int]) -> torch.Tensor:
-        return position_losses(learner.student, bank, positions, source=learner.source, **common)
-
+    scorer = StudentScorer(learner, evaluator, batch_size=batch_size)
     last = window.num_iterations(len(stream)) - 1
     if rest := len(stream) - (last * window.step + window.test):
         logger.info("the last %d of %d sampled frames fill no test window and are not evaluated", rest, len(stream))
@@ -69,11 +62,19 @@ def online(
         bank.prefetch(step.test)
         losses: dict[str, float] = {}
         for epoch in range(epochs):
-            ordered = shuffle(selected, seed, step.iteration, epoch) if order == "shuffled" else selected
-            losses = learner.learn(bank, ordered, batch_size=batch_size)
+            batches = batches_of_pass(
+                selected,
+                order=order,
+                batch_size=batch_size,
+                stream_positions=step.gone_by,
+                seed=seed,
+                iteration=step.iteration,
+                epoch=epoch,
+            )
+            losses = learner.learn(bank, batches, stream_positions=step.gone_by, kept=replay.kept())
             check_finite(losses, step.iteration)
         learned = time.perf_counter()
-        scores = evaluate(learner.student, bank, step.test, **common)
+        scores = evaluator.scores(learner.student, step.test)
         evaluated = time.perf_counter()
 
         totals = {source: total + scores.confusions[source].sum(0) for source, total in totals.items()}
@@ -107,12 +108,6 @@ def check_finite(losses: dict[str, float], iteration: int) -> None:
             f"the loss ({', '.join(bad)}) is not finite in iteration {iteration}: the student has diverged; "
             "lower optimizer.lr, or check loss.class_weights and the teacher's labels"
         )
-
-
-def shuffle(positions: Sequence[int], seed: int, iteration: int, epoch: int) -> list[int]:
-    """Another order each epoch, the same whenever this iteration is run."""
-    permutation = torch.randperm(len(positions), generator=named_generator(seed, "order", iteration, epoch))
-    return [positions[i] for i in permutation.tolist()]
 
 
 def describe(
