@@ -12,9 +12,9 @@ Order = Literal["stream", "shuffled", "paired"]
 
 def batches_of_pass(
     selected: Sequence[int],
-    *,
     order: Order,
     batch_size: int,
+    *,
     stream_positions: Collection[int],
     seed: int,
     iteration: int,

@@ -36,9 +36,11 @@ if TYPE_CHECKING:  # torch and the model libraries take seconds to import: only 
     from odkd.runs import Run
     from odkd.video.frames import FrameReader
     from odkd.video.stream import Stream
+    from odkd.watch import Watch
 
 # Keys of a stage that are no arguments of it.
 NOT_OF_THE_STAGE = ("_target_", "name", "always", "is_shared", "learn_from")
+PLAIN_METHODS = ("odkd.replay.fifo.Fifo", "odkd.regularizers.none.NoRegularizer")  # not named in a run's folder
 
 
 def complete(cfg: DictConfig) -> DictConfig:
@@ -145,6 +147,11 @@ class Parts:
     def frames(self) -> "FrameReader":
         return self._prepared[1]
 
+    @property
+    def sequence_positions(self) -> int | None:  # SHIM
+        lengths = {len(s) for s in self.stream.segments}
+        return lengths.pop() if len(lengths) == 1 and len(self.stream.segments) > 1 else None
+
     def _check_window(self, num_positions: int) -> None:
         if "window" not in inspect.signature(self._stage).parameters:
             return
@@ -237,8 +244,24 @@ class Parts:
     def evaluator(self) -> "Evaluator":
         from odkd.evaluate import Evaluator
 
-        cfg = self.cfg
-        return Evaluator(self.bank, batch_size=cfg.evaluation.batch_size, precision=cfg.precision, device=self.device)
+        evaluation = self.cfg.evaluation
+        return Evaluator(
+            self.bank,
+            batch_size=evaluation.batch_size,
+            precision=self.cfg.precision,
+            device=self.device,
+            border_pixels=evaluation.border_pixels,
+            predictor=evaluation.predictor,
+        )
+
+    @cached_property
+    def watch(self) -> "Watch":
+        from odkd.watch import Plan, Watch
+
+        evaluation = self.cfg.evaluation
+        shift = self.sequence_positions if evaluation.shift == "auto" else evaluation.shift
+        plan = Plan(shift, evaluation.final, evaluation.segment_frames)
+        return Watch(self.stream, self.window, self.evaluator, self.classes, plan)
 
     @cached_property
     def bank(self) -> "Bank":
@@ -269,10 +292,13 @@ class Parts:
 
     @property
     def folder(self) -> Path:
-        """Of the run: NAME-KEY below outputs/runs."""
+        """Of the run: NAME-KEY below outputs/runs; a replay or regularizer of its own is part of the name."""
         cfg = self.cfg
-        students = [cfg.student.name] if cfg.stage.name != "label" else []
-        name = cfg.run.name or "-".join([cfg.stage.name, cfg.dataset.name, *students, cfg.teacher.name])
+        learns = cfg.stage.name != "label"
+        students = [cfg.student.name] if learns else []
+        nodes = [cfg.replay, cfg.regularizer] if learns else []
+        methods = [node._target_.rpartition(".")[2].lower() for node in nodes if node._target_ not in PLAIN_METHODS]
+        name = cfg.run.name or "-".join([cfg.stage.name, cfg.dataset.name, *students, cfg.teacher.name, *methods])
         return Path(cfg.paths.outputs) / "runs" / f"{name}-{self.key[:8]}"
 
     @property

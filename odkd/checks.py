@@ -14,8 +14,13 @@ ALLOWED_TARGETS = ("odkd.", "torch.optim.", "torch.nn.", "segmentation_models_py
 POSITIVE_INTEGERS = (
     "window.learn", "window.test", "window.step", "dataset.stride", "teacher.batch_size",
     "evaluation.batch_size", "stage.batch_size", "stage.epochs", "threads", "replay.capacity",
+    "stage.pretrain_epochs", "evaluation.shift",
 )  # fmt: skip
-NATURAL_NUMBERS = ("seed", "run.repeat", "teacher.soft.top_k")
+NATURAL_NUMBERS = (
+    "seed", "run.repeat", "teacher.soft.top_k", "evaluation.border_pixels", "evaluation.segment_frames",
+    "stage.pretrain_positions",
+)  # fmt: skip
+WORDS = {"evaluation.shift": "auto", "stage.pretrain_positions": "all"}  # taken in a number's place
 POSITIVE_NUMBERS = (
     "optimizer.lr", "bank.memory_gib", "tracking.seconds", "tracking.close_seconds", "run.checkpoint_overhead",
     "dataset.stride_seconds",
@@ -28,18 +33,20 @@ BOOLEANS = (
     "run.overlay_video",
     "tracking.enabled",
     "teacher.allow_missing",
+    "evaluation.final",
 )
 CHOICES: dict[str, tuple[Any, ...]] = {
     "precision": ("float32", "bfloat16", "float16"),
     "teacher.precision": ("float32", "bfloat16", "float16"),
     "dataset.frame_store": ("disk", "none"),
     "evaluation.groundtruth": ("auto", True, False),
-    "stage.order": ("stream", "shuffled"),
+    "evaluation.predictor": ("student", "teacher"),
+    "stage.order": ("stream", "shuffled", "paired"),
     "stage.learn_from": ("teacher", "groundtruth"),
 }
 FILES = ("teacher.checkpoint", "student.weights")
 URLS = ("teacher.checkpoint",)  # of the files, those that may lie on the web
-OPTIONAL = ("threads", "dataset.stride_seconds", "student.weights")
+OPTIONAL = ("threads", "dataset.stride_seconds", "student.weights", "evaluation.shift")
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
@@ -111,8 +118,9 @@ def _check(cfg: DictConfig, key: str, is_valid: Any, expected: str) -> None:
     is_absent = value is None and (
         key in OPTIONAL or OmegaConf.select(cfg, key.split(".")[0]) is None or not _has(cfg, key)
     )
-    if not is_absent and not is_valid(value):
-        raise ValueError(f"{key}={value}; expected {expected}")
+    word = WORDS.get(key)
+    if not is_absent and not is_valid(value) and (word is None or value != word):
+        raise ValueError(f"{key}={value}; expected {expected}{f', or {word}' if word else ''}")
 
 
 def _has(cfg: DictConfig, key: str) -> bool:
@@ -181,6 +189,7 @@ def _check_dataset(cfg: DictConfig) -> None:
     if (cfg.student.mean is None) != (cfg.student.std is None):
         raise ValueError("student.mean and student.std go together; set both (RGB in 0..1) or neither")
     weights = OmegaConf.select(cfg, "loss.class_weights")
+    weights = None if isinstance(weights, str) else weights  # the loss says what else it takes
     if weights is not None and len(weights) != len(classes):
         raise ValueError(f"loss.class_weights has {len(weights)} numbers for {len(classes)} classes")
     if weights is not None and not (all(0 <= w < float("inf") for w in weights) and sum(weights) > 0):

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -10,43 +11,78 @@ from torch import Tensor, nn
 
 from odkd.bank import Bank, Batch
 from odkd.device import autocast
-from odkd.metrics import IGNORE, class_iou, confusion_matrices, mean_iou, pixel_accuracy
+from odkd.metrics import (
+    IGNORE,
+    class_iou,
+    confusion_matrices,
+    ignore_borders,
+    mean_iou,
+    pixel_accuracy,
+    steady_pixels,
+)
 
 
 @dataclass(frozen=True)
 class Scores:
-    """By reference int64 [n, K, K] on the CPU, one matrix a frame; predictions uint8 [n, H, W]."""
+    """By reference, on the CPU: `confusions` int64 [n, K, K], one matrix a frame; `steady` int64 [n-1, 2], see
+    `metrics.steady_pixels`. Predictions uint8 [n, H, W]."""
 
     confusions: dict[str, Tensor]
+    steady: dict[str, Tensor]
     predictions_NHW: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
 class Evaluator:
-    """How frames are predicted: `batch_size` at a time, in the run's precision, with the bank's frames and labels."""
+    """How frames are predicted and scored, with the bank's frames and labels, in the run's precision.
+
+    Args:
+        batch_size: frames predicted at once.
+        border_pixels: pixels so near to another class of the reference are not scored.
+        predictor: "teacher" scores the teacher's labels in the student's place; what it ignores is not scored.
+    """
 
     bank: Bank
     batch_size: int
     precision: str
     device: torch.device
+    border_pixels: int = 0
+    predictor: Literal["student", "teacher"] = "student"
+
+    def __post_init__(self) -> None:
+        if self.border_pixels < 0:
+            raise ValueError(f"evaluation.border_pixels={self.border_pixels}; expected 0 or more pixels")
 
     def scores(self, student: nn.Module, positions: Sequence[int]) -> Scores:
         """Predict `positions` and count against every label source of the bank. Learns nothing, writes nothing.
 
         Counting stays on the device; results are read from it once, at the end.
         """
-        confusions: dict[str, list[Tensor]] = {source: [] for source in self.bank.sources}
+        sources, num_classes = self.bank.sources, self.bank.num_classes
+        confusions: dict[str, list[Tensor]] = {source: [] for source in sources}
+        steady: dict[str, list[Tensor]] = {source: [] for source in sources}
         predictions: list[Tensor] = []
+        before: dict[str, Tensor] = {}  # the last reference map of the batch before, by source
 
-        def count(batch: Batch, logits_BKHW: Tensor) -> None:
-            predicted_BHW = predict(logits_BKHW)
-            for source, labels_BHW in batch.labels.items():
-                confusions[source].append(confusion_matrices(predicted_BHW, labels_BHW, self.bank.num_classes))
+        def count(batch: Batch, predicted_BHW: Tensor) -> None:
+            for source in sources:
+                labels_BHW = batch.labels[source]
+                if self.predictor == "teacher":
+                    labels_BHW = labels_BHW.masked_fill(batch.labels["teacher"] == IGNORE, IGNORE)
+                labels_BHW = ignore_borders(labels_BHW, self.border_pixels)
+                confusions[source].append(confusion_matrices(predicted_BHW, labels_BHW, num_classes))
+                if predictions:
+                    two_HW = [predictions[-1][-1:], predicted_BHW]
+                    steady[source].append(steady_pixels(torch.cat(two_HW), torch.cat([before[source], labels_BHW])))
+                else:
+                    steady[source].append(steady_pixels(predicted_BHW, labels_BHW))
+                before[source] = labels_BHW[-1:]
             predictions.append(predicted_BHW)
 
         self._each_batch(student, positions, count)
         return Scores(
             {source: torch.cat(parts).cpu() for source, parts in confusions.items()},
+            {source: torch.cat(parts).cpu() for source, parts in steady.items()},
             torch.cat(predictions).cpu().numpy(),
         )
 
@@ -59,10 +95,20 @@ class Evaluator:
             total = F.cross_entropy(logits_BKHW.float(), labels_BHW, ignore_index=IGNORE, reduction="none").sum((1, 2))
             losses.append(total / (labels_BHW != IGNORE).sum((1, 2)).clamp(min=1))
 
-        self._each_batch(student, positions, measure)
+        self._each_logits(student, positions, measure)
         return torch.cat(losses).cpu() if losses else torch.empty(0)
 
     def _each_batch(self, student: nn.Module, positions: Sequence[int], use: Callable[[Batch, Tensor], None]) -> None:
+        """Hands `use` each batch with its predictions uint8 [B, H, W]."""
+        if self.predictor == "student":
+            self._each_logits(student, positions, lambda batch, logits_BKHW: use(batch, predict(logits_BKHW)))
+            return
+        for start in range(0, len(positions), self.batch_size):
+            batch = self.bank.get(positions[start : start + self.batch_size])
+            labels_BHW = batch.labels["teacher"]
+            use(batch, labels_BHW.masked_fill(labels_BHW == IGNORE, 0))  # not scored: any class will do
+
+    def _each_logits(self, student: nn.Module, positions: Sequence[int], use: Callable[[Batch, Tensor], None]) -> None:
         was_training = student.training
         student.eval()
         with torch.inference_mode():

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from odkd.bank import Bank
 from odkd.device import autocast
-from odkd.losses import Loss
+from odkd.losses import Loss, WeighsClasses
+from odkd.metrics import IGNORE
 from odkd.regularizers import Regularizer, Update
 from odkd.regularizers.none import NoRegularizer
 
@@ -30,6 +31,7 @@ class Learner:
     ) -> None:
         self.student, self.optimizer, self.loss, self.regularizer = student, optimizer, loss, regularizer
         self.source, self.precision, self.device = source, precision, device
+        self._pixels: dict[int, Tensor] = {}  # of each class, by position
         # float16 gradients underflow without scaling; disabled, the scaler passes everything through.
         self._scaler = torch.amp.GradScaler(device.type, enabled=precision == "float16")
 
@@ -70,6 +72,8 @@ class Learner:
         the device once.
         """
         self.student.train()
+        if batches and isinstance(self.loss, WeighsClasses) and self.loss.weighs_classes:
+            self.loss.weigh(self._count_pixels(bank, [position for batch in batches for position in batch]))
 
         def frames_of_pass() -> Iterator[tuple[Tensor, Tensor]]:
             for position in (position for batch in batches for position in batch):
@@ -98,6 +102,16 @@ class Learner:
             ).item()
             for name in names
         }
+
+    def _count_pixels(self, bank: Bank, positions: Sequence[int]) -> Tensor:
+        """int64 [K]: labelled pixels of each class; each position is counted once as long as it is learned from."""
+        self._pixels = {position: pixels_K for position, pixels_K in self._pixels.items() if position in positions}
+        for position in positions:
+            if position not in self._pixels:
+                labels_P = bank.get([position]).labels[self.source].flatten()
+                counts = torch.bincount(labels_P, minlength=IGNORE + 1)
+                self._pixels[position] = counts[: bank.num_classes]
+        return torch.stack([self._pixels[position] for position in positions]).sum(0)
 
     def virtual_copy(self, learning_rate: float | None = None) -> "Learner":
         """A copy of student and optimizer, state included, for a pass that must leave no trace; no regularizer."""

@@ -22,11 +22,11 @@ from odkd.compose import CONF, PACKAGE
 
 logger = logging.getLogger(__name__)
 
-SWEPT_METRIC = "final/miou"  # what a sweep compares: dataset mIoU of the stream against the teacher
+SWEPT_METRIC = "total/miou"  # what a sweep compares: dataset mIoU of the stream against the teacher
 
 
 def run_job(cfg: DictConfig) -> float:
-    """One run, from its config to its summary. Returns final/miou (NaN for a stage that has none)."""
+    """One run, from its config to its summary. Returns total/miou (NaN for a stage that has none)."""
     from odkd.artifacts import write_overlay_video
     from odkd.device import set_up
     from odkd.report.summary import summary_table

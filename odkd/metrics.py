@@ -1,6 +1,7 @@
 """Scores of label maps: pure functions on int64 confusion matrices (rows = reference, columns = student)."""
 
 import torch
+import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 IGNORE = 255  # label of a pixel that is neither learned from nor scored
@@ -65,3 +66,33 @@ def pixel_accuracy(confusion: Tensor) -> Tensor:
     """Share of scored pixels whose class is right: float64 [...], NaN when no pixel is scored."""
     confusion = confusion.double()
     return confusion.diagonal(dim1=-2, dim2=-1).sum(-1) / confusion.sum((-2, -1))
+
+
+def ignore_borders(labels_BHW: Tensor, num_pixels: int) -> Tensor:
+    """Label maps whose pixels within `num_pixels` of another class are set to 255 (ARTHuS: inner and outer 3 px).
+
+    Near means in a square of 2 `num_pixels` + 1 pixels; a pixel that is ignored already makes no border.
+
+    >>> ignore_borders(torch.tensor([[[0, 0, 0, 0, 1, 1, 1]]], dtype=torch.uint8), 2)
+    tensor([[[  0,   0, 255, 255, 255, 255,   1]]], dtype=torch.uint8)
+    """
+    if num_pixels == 0:
+        return labels_BHW
+    # Maximum and minimum of the neighbourhood, ignored pixels left out: they differ where classes meet.
+    is_ignored = labels_BHW == IGNORE
+    values = labels_BHW.float()
+    size = 2 * num_pixels + 1
+    highest = F.max_pool2d(values.masked_fill(is_ignored, -1.0), size, stride=1, padding=num_pixels)
+    lowest = -F.max_pool2d((-values).masked_fill(is_ignored, -float(IGNORE)), size, stride=1, padding=num_pixels)
+    return labels_BHW.masked_fill(highest > lowest, IGNORE)
+
+
+def steady_pixels(predicted_BHW: Tensor, reference_BHW: Tensor) -> Tensor:
+    """For each two frames in a row: int64 [B-1, 2], pixels whose reference class stays, and of these those whose
+    predicted class stays too. Pixels that the reference ignores in either frame do not count.
+
+    The second over the first is the temporal consistency of the predictions: what should stand still does.
+    """
+    stays = (reference_BHW[1:] == reference_BHW[:-1]) & (reference_BHW[1:] != IGNORE)
+    is_steady = stays & (predicted_BHW[1:] == predicted_BHW[:-1])
+    return torch.stack([stays.sum((1, 2)), is_steady.sum((1, 2))], 1)

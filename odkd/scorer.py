@@ -5,7 +5,6 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from odkd.batches import batches_of_pass
 from odkd.evaluate import Evaluator
 from odkd.learn import Learner
 
@@ -22,15 +21,8 @@ class StudentScorer:
     def after_learning(self, positions: Sequence[int], *, learning_rate: float | None = None) -> "StudentScorer":
         device = self._learner.device
         copied = self._learner.virtual_copy(learning_rate)
-        batches = batches_of_pass(
-            positions,
-            order="stream",
-            batch_size=self._batch_size,
-            stream_positions=positions,
-            seed=0,
-            iteration=0,
-            epoch=0,
-        )
+        size = self._batch_size
+        batches = [positions[start : start + size] for start in range(0, len(positions), size)]
         with torch.random.fork_rng([device] if device.type == "cuda" else []):  # dropout draws as if nothing was asked
             copied.learn(self._evaluator.bank, batches, stream_positions=positions)
-        return StudentScorer(copied, self._evaluator, batch_size=self._batch_size)
+        return StudentScorer(copied, self._evaluator, batch_size=size)

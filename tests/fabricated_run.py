@@ -52,7 +52,7 @@ class FabricatedRun:
             "config.yaml",
         ):
             (self.folder / name).write_bytes(name.encode() * 1000)
-        (self.folder / "summary.json").write_text(json.dumps({"final/miou": 0.5, "final/forgetting": None}))
+        (self.folder / "summary.json").write_text(json.dumps({"total/miou": 0.5, "segments/forgetting": None}))
         self.write(status=status)
 
 
@@ -67,6 +67,6 @@ def assert_each_step_once(database: Path, runs: list[FabricatedRun], *, num_metr
     rows = metric_rows(database)
     twice = [where for where, count in Counter(row[:3] for row in rows).items() if count > 1]
     assert not twice, f"{len(twice)} steps are there twice, such as {twice[0]}"
-    num_series = Counter(row[0] for row in rows if not row[1].startswith("final/"))
+    num_series = Counter(row[0] for row in rows if not row[1].startswith("total/"))
     expected = Counter(run.num_iterations * num_metrics for run in runs)
     assert Counter(num_series.values()) == expected

@@ -51,7 +51,7 @@ def test_a_run_leaves_numbers_that_can_be_recomputed_from_what_it_stored(odkd: O
         assert metrics["test/miou_per_frame_groundtruth"] == mean_iou(matrices).mean().item()
         assert metrics["test/miou"] != metrics["test/miou_groundtruth"]  # the teacher errs
     summary = json.loads((run / "summary.json").read_text())
-    assert summary["final/miou_groundtruth"] == mean_iou(total).item()
+    assert summary["total/miou_groundtruth"] == mean_iou(total).item()
     assert summary["mean/miou"] == pytest.approx(np.mean([r["metrics"]["test/miou"] for r in records]))
 
     with (run / "results.csv").open() as file:

@@ -75,7 +75,7 @@ def make_run(
     for name, records in (("metrics", lines), ("timing", timing)):
         (folder / f"{name}.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
     scores = {key.removeprefix("test/"): x for key, x in lines[-1]["metrics"].items() if key.startswith("test/")}
-    summary = {f"final/{key}": x for key, x in scores.items() if not key.startswith("miou_per_frame")}
+    summary = {f"total/{key}": x for key, x in scores.items() if not key.startswith("miou_per_frame")}
     summary |= {f"mean/{key}": x for key, x in scores.items() if not key.startswith("iou")}
     (folder / "summary.json").write_text(json.dumps(summary | {"num_iterations": num_iterations}))
     noise = random.dirichlet(np.full(num_classes, 0.4), num_classes) * 0.3 + np.eye(num_classes) * 0.7
@@ -219,12 +219,12 @@ def test_the_confusion_matrix_is_in_per_cent_of_rows_without_classes_that_never_
 def test_the_table_names_the_reference_of_each_score(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = make_run(tmp_path / "run", num_iterations=3)
     summary = {
-        "final/miou": 0.51239,
-        "final/miou_groundtruth": 0.4,
+        "total/miou": 0.51239,
+        "total/miou_groundtruth": 0.4,
         "mean/accuracy": 0.9,
         "num_iterations": 3,
     }
-    summary |= {"final/iou/sky": 0.75, "final/iou_groundtruth/sky": 0.5, "final/iou/car": None}
+    summary |= {"total/iou/sky": 0.75, "total/iou_groundtruth/sky": 0.5, "total/iou/car": None}
     (folder / "summary.json").write_text(json.dumps(summary))
     for name in ("timing.jsonl", "overlay.mp4", "results.csv", "student.safetensors", "MODEL_CARD.md"):
         (folder / name).unlink()
@@ -275,7 +275,7 @@ def test_speed_is_all_frames_over_all_seconds(tmp_path: Path) -> None:
 
 def test_of_very_many_classes_the_best_and_the_worst_are_listed(tmp_path: Path) -> None:
     folder = make_run(tmp_path / "run", num_iterations=1)
-    summary: dict[str, float | None] = {f"final/iou/thing {i}": i / 150 for i in range(149)} | {"final/iou/none": None}
+    summary: dict[str, float | None] = {f"total/iou/thing {i}": i / 150 for i in range(149)} | {"total/iou/none": None}
     (folder / "summary.json").write_text(json.dumps(summary))
     lines = summary_table(folder).splitlines()
     best = lines.index("IoU of class, best 20 of 150  against teacher")
@@ -292,7 +292,7 @@ def test_the_card_tells_how_the_student_was_made_and_how_it_is_loaded(tmp_path: 
         "teacher": "FPN, a|b",
         "load": "student = TinyNet(2)",
     }
-    text = write_card(folder, facts=facts, summary={"final/miou": 0.5, "final/iou_groundtruth/sky": 0.25}).read_text()
+    text = write_card(folder, facts=facts, summary={"total/miou": 0.5, "total/iou_groundtruth/sky": 0.25}).read_text()
     assert (folder / "MODEL_CARD.md").read_text() == text
     assert "| student | TinyNet |" in text
     assert "| teacher | FPN, a\\|b |" in text

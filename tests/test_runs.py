@@ -75,9 +75,9 @@ def test_a_finished_run_has_its_summary_and_no_checkpoint(tmp_path: Path) -> Non
     with make(tmp_path).open({"config.yaml": "a: 1\n"}, restart=False) as run:
         record(run, 0)
         run.commit(state(0))
-        run.finish({"final/miou": 0.25, "final/iou/car": float("nan")})
+        run.finish({"total/miou": 0.25, "total/iou/car": float("nan")})
     assert make(tmp_path).status == "finished"
-    assert run.summary() == {"final/miou": 0.25, "final/iou/car": None}
+    assert run.summary() == {"total/miou": 0.25, "total/iou/car": None}
     assert (run.folder / "config.yaml").read_text() == "a: 1\n"
     assert not (run.folder / "checkpoint.pt").exists()
 

@@ -189,8 +189,8 @@ def test_an_ended_run_has_summary_files_and_status(outputs):
     (found,) = runs_in(outputs)
     assert found.info.status == "FINISHED"
     assert found.info.end_time == 1790000001123
-    assert found.data.metrics["final/miou"] == 0.5
-    assert ("final/miou", 0, 1790000001123) in {row[1:4] for row in metric_rows(outputs / "mlflow.db")}
+    assert found.data.metrics["total/miou"] == 0.5
+    assert ("total/miou", 0, 1790000001123) in {row[1:4] for row in metric_rows(outputs / "mlflow.db")}
     artifacts = outputs / "mlartifacts" / found.info.run_id / "artifacts"
     names = {path.relative_to(artifacts).as_posix() for path in artifacts.rglob("*.*")}
     few = {"config.yaml", "metrics.jsonl", "summary.json", "overlay.mp4", "student.safetensors"}

@@ -18,12 +18,24 @@ SCORES = {
     "accuracy": "pixel accuracy",
     "miou_per_frame": "mIoU of a frame",
     "ignored_share": "share of pixels ignored",
+    "consistency": "temporal consistency",
+    "forgetting": "forgetting of segments (Chaudhry)",
+    "backward_transfer": "backward transfer (Lopez-Paz)",
+    "iterations": "iterations to recover from a change",
 }
 SCOPES = {
-    "final": "{}, all test windows as one",
+    "total": "{}, all test windows as one",
     "mean": "{}, mean over iterations",
+    "mean_past": "{}, one sequence earlier (BWT)",
+    "mean_future": "{}, one sequence ahead (FWT)",
+    "mean_final": "{}, last student, all windows (FBWT)",
+    "final": "{}, last student, whole stream as one",
+    "domain": "{}, test windows as one, {}",
+    "segments": "{}",
+    "recovery": "{}",
     "teacher": "{} of the teacher",
 }
+CLASS_SCOPES = ("total", "teacher")  # the table of classes shows these; a stage has one of them
 
 
 def values(lines: Sequence[Line], key: str) -> Array:
@@ -35,19 +47,21 @@ def values(lines: Sequence[Line], key: str) -> Array:
 def final_scores(summary: Mapping[str, float | None]) -> tuple[Scores, Scores]:
     """Sorts a run's summary into scores of the whole and IoU of each class; what is no score is left out.
 
-    >>> final_scores({"mean/miou_groundtruth": 0.5, "final/iou/road": 0.9, "num_iterations": 3})
+    >>> final_scores({"mean/miou_groundtruth": 0.5, "total/iou/road": 0.9, "num_iterations": 3})
     ({'mIoU, mean over iterations': [nan, 0.5]}, {'road': [0.9, nan]})
+    >>> final_scores({"domain/miou/night": 0.25})
+    ({'mIoU, test windows as one, night': [0.25, nan]}, {})
     """
     whole: Scores = {}
     classes: Scores = {}
     for key, value in summary.items():
         scope, _, score = key.partition("/")
-        score, _, class_name = score.partition("/")
+        score, _, part = score.partition("/")
         name = SCORES.get(score.removesuffix(GROUNDTRUTH))
-        if class_name:
-            row = classes.setdefault(class_name, [math.nan, math.nan])
+        if part and scope in CLASS_SCOPES:
+            row = classes.setdefault(part, [math.nan, math.nan])
         elif scope in SCOPES and name:
-            row = whole.setdefault(SCOPES[scope].format(name), [math.nan, math.nan])
+            row = whole.setdefault(SCOPES[scope].format(name, part), [math.nan, math.nan])
         else:
             continue
         row[score.endswith(GROUNDTRUTH)] = math.nan if value is None else value

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from odkd.report import GROUNDTRUTH, Array, Line, shorten, values
 from odkd.report.canvas import add_legend, new_figure, position_edges, save, stream_figure
+from odkd.report.segments import segment_figure
 from odkd.results import read_run
 
 if TYPE_CHECKING:
@@ -19,21 +20,25 @@ if TYPE_CHECKING:
     from matplotlib.lines import Line2D
 
 # Okabe and Ito 2008, "Color universal design"; dashes and markers say the same without colour
-CURVES = (("#0072B2", "-", "o"), ("#D55E00", "--", "s"))
+CURVES = (("#0072B2", "-", "o"), ("#D55E00", "--", "s"), ("#009E73", ":", "^"))
 UNDEFINED: dict[str, Any] = {"facecolor": "#E8E8E8", "edgecolor": "#8A8A8A", "hatch": "////", "linewidth": 0}
 MAX_MARKERS = 60  # with more iterations, only points between gaps get a marker
 MAX_NUMBERS = 15  # classes up to which the confusion matrix has its percentages written in
 MAX_RATIO = 20  # between largest and smallest value; beyond it the axis is logarithmic
 
 
-def plot_run(run_folder: Path, classes: Sequence[str]) -> list[Path]:
+def plot_run(
+    run_folder: Path, classes: Sequence[str], summary: Mapping[str, float | None] | None = None
+) -> list[Path]:
     """Draws what the run folder holds data for into its plots/ and returns the files.
 
     Args:
         run_folder: with metrics.jsonl; timing.jsonl and confusion.npz add their plots.
         classes: names, in the order of the class ids.
+        summary: the final scores, where the run's summary.json is not written yet.
     """
     run = read_run(run_folder)
+    summary = run.summary if summary is None else summary
     name, lines = shorten(run.name, 40), run.metrics
     figures: dict[str, Figure | None] = {
         "miou": score_figure(lines, "miou", "mIoU", f"{name}: mIoU on the next frames"),
@@ -50,6 +55,9 @@ def plot_run(run_folder: Path, classes: Sequence[str]) -> list[Path]:
         ("", "teacher", "the teacher"),
         (GROUNDTRUTH, "groundtruth", "ground truth"),
     ):
+        figures[f"past_future{suffix}"] = time_figure(lines, suffix, f"{name}: mIoU against {reference}, now and then")
+        title = f"{name}: mIoU on each segment, against {reference}"
+        figures[f"segments{suffix}"] = segment_figure(lines, summary, suffix, title)
         title = f"{name}: IoU of each class against {reference}"
         figures[f"class_iou{suffix}"] = class_figure(lines, classes, suffix, title)
         if key in confusions and confusions[key].any():
@@ -87,6 +95,19 @@ def score_figure(lines: Sequence[Line], score: str, label: str, title: str) -> F
     add_legend(figure, [*_draw(axes, lines, named), *unnamed])
     axes.set_ylim(0, min(1.0, 1.1 * max(float(np.nanmax(found)) for found in scores.values())) or 1.0)
     axes.set_ylabel(f"{label} (0 to 1)", fontsize=9)
+    return figure
+
+
+def time_figure(lines: Sequence[Line], suffix: str, title: str) -> Figure | None:
+    """Draws mIoU on the next frames, on those one sequence earlier and on those one sequence ahead."""
+    keys = {"next frames": "test", "one sequence earlier (BWT)": "past", "one sequence ahead (FWT)": "future"}
+    scores = _known({name: values(lines, f"{scope}/miou{suffix}") for name, scope in keys.items()})
+    if len(scores) < 2:
+        return None
+    figure, (axes,), unnamed = stream_figure(lines, title, [2.8])
+    add_legend(figure, [*_draw(axes, lines, scores), *unnamed])
+    _scale(axes, scores)
+    axes.set_ylabel("mIoU (0 to 1)", fontsize=9)
     return figure
 
 

@@ -7,13 +7,12 @@ have gone by, and is then scored on the frames that come next, which it has neve
 import logging
 import math
 import time
-from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
 from odkd.batches import Order, batches_of_pass
-from odkd.evaluate import Evaluator, Scores, mean_ignoring_nan, score_metrics
+from odkd.evaluate import Scores
 from odkd.labels.shards import FrameArray
 from odkd.learn import Learner
 from odkd.replay import Replay
@@ -21,10 +20,10 @@ from odkd.runs import Run
 from odkd.scorer import StudentScorer
 from odkd.seeds import named_seed
 from odkd.video.stream import Stream
+from odkd.watch import SUFFIX, Watch
 from odkd.window import Step, Window
 
 logger = logging.getLogger(__name__)
-SUFFIX = {"teacher": "", "groundtruth": "_groundtruth"}  # of a metric's name: its reference
 
 
 def online(
@@ -32,40 +31,55 @@ def online(
     stream: Stream,
     window: Window,
     learner: Learner,
-    evaluator: Evaluator,
+    watch: Watch,
     replay: Replay,
-    classes: Sequence[str],
     run: Run,
     seed: int,
     epochs: int,
     batch_size: int,
     order: Order,
+    pretrain_positions: int | Literal["all"],
+    pretrain_epochs: int,
 ) -> dict[str, float]:
     """Run the loop to the end of the stream, from where an earlier process left it. Returns the summary."""
-    bank = evaluator.bank
-    totals = {source: torch.zeros(len(classes), len(classes), dtype=torch.int64) for source in bank.sources}
-    start = 0
+    bank, last = watch.evaluator.bank, window.num_iterations(len(stream)) - 1
+    iteration, pretrained = -1, 0  # done before this process
     if state := run.resume():
-        start = state["iteration"] + 1
-        totals = state["totals"]
+        iteration, pretrained = state["iteration"], state["pretrained"]
         learner.load_state_dict(state["learner"])
         replay.load_state_dict(state["replay"])
-        logger.info("resumed after iteration %d", state["iteration"])
-    scorer = StudentScorer(learner, evaluator, batch_size=batch_size)
-    last = window.num_iterations(len(stream)) - 1
+        watch.load_state_dict(state["watch"])
+        logger.info("resumed after iteration %d", iteration)
+
+    def commit() -> None:
+        states = {"learner": learner.state_dict(), "replay": replay.state_dict(), "watch": watch.state_dict()}
+        run.commit({"iteration": iteration, "pretrained": pretrained, **states})
+
+    scorer = StudentScorer(learner, watch.evaluator, batch_size=batch_size)
     if rest := len(stream) - (last * window.step + window.test):
         logger.info("the last %d of %d sampled frames fill no test window and are not evaluated", rest, len(stream))
-    for step in window.steps(len(stream), start):
+    chosen = range(len(stream))[: None if pretrain_positions == "all" else pretrain_positions]
+    while chosen and pretrained < pretrain_epochs:
+        torch.manual_seed(named_seed(seed, "pretraining", pretrained))
+        batches = batches_of_pass(
+            chosen, "shuffled", batch_size, stream_positions=chosen, seed=seed, iteration=-1, epoch=pretrained
+        )
+        losses = learner.learn(bank, batches, stream_positions=chosen)
+        check_finite(losses, iteration)
+        pretrained += 1
+        logger.info("before the stream: epoch %d/%d  loss %.3f", pretrained, pretrain_epochs, losses["total"])
+        commit()
+    for step in window.steps(len(stream), iteration + 1):
         torch.manual_seed(named_seed(seed, "iteration", step.iteration))  # dropout; a resumed run draws the same
         started = time.perf_counter()
         selected = replay.select(window.learn, scorer)
-        bank.prefetch(step.test)
-        losses: dict[str, float] = {}
+        bank.prefetch(watch.needs(step))
+        losses = {}
         for epoch in range(epochs):
             batches = batches_of_pass(
                 selected,
-                order=order,
-                batch_size=batch_size,
+                order,
+                batch_size,
                 stream_positions=step.gone_by,
                 seed=seed,
                 iteration=step.iteration,
@@ -74,27 +88,25 @@ def online(
             losses = learner.learn(bank, batches, stream_positions=step.gone_by, kept=replay.kept())
             check_finite(losses, step.iteration)
         learned = time.perf_counter()
-        scores = evaluator.scores(learner.student, step.test)
+        scores, metrics = watch.test(learner.student, step)
         evaluated = time.perf_counter()
+        metrics |= watch.elsewhere(learner.student, step)
+        watched = time.perf_counter()
 
-        totals = {source: total + scores.confusions[source].sum(0) for source, total in totals.items()}
         replay.observe(step.fresh, scorer)
         bank.retain({*replay.kept(), *step.test})
         save_predictions(run, window, len(stream), step, scores)
-        record = describe(step, stream, classes, losses, scores)
-        timing = measure(step, len(selected) * epochs, started, learned, evaluated)
+        losses = {f"learn/loss_{name}": loss for name, loss in losses.items()}
+        record = describe(step, stream, losses | metrics)
+        timing = measure(step, len(selected) * epochs, [started, learned, evaluated, watched])
         run.record(record, timing)
-        if run.is_checkpoint_due() or step.iteration == last:
-            run.commit(
-                {
-                    "iteration": step.iteration,
-                    "learner": learner.state_dict(),
-                    "replay": replay.state_dict(),
-                    "totals": totals,
-                }
-            )
+        iteration = step.iteration
+        if run.is_checkpoint_due() or iteration == last:
+            commit()
         report(record, timing, last)
-    return summarize(run, totals, classes)
+    summary = watch.finish(learner.student, run.records()) | {"num_iterations": len(run.records())}
+    run.save_confusions({source: total_DKK.sum(0) for source, total_DKK in watch.totals_DKK.items()})
+    return summary
 
 
 def check_finite(losses: dict[str, float], iteration: int) -> None:
@@ -110,29 +122,30 @@ def check_finite(losses: dict[str, float], iteration: int) -> None:
         )
 
 
-def describe(
-    step: Step, stream: Stream, classes: Sequence[str], losses: dict[str, float], scores: Scores
-) -> dict[str, Any]:
+def describe(step: Step, stream: Stream, metrics: dict[str, float]) -> dict[str, Any]:
     """The metrics line of an iteration: nothing in it depends on the clock."""
     video = int(stream.video_of[step.position])
-    metrics: dict[str, float] = {
+    where = {
         "stream/position": step.position,
         "stream/frame": sum(v.num_frames for v in stream.videos[:video]) + int(stream.frame_of[step.position]),
         "stream/seconds": float(stream.seconds[step.position]),
     }
-    metrics |= {f"learn/loss_{name}": loss for name, loss in losses.items()}
-    for source, confusions_NKK in scores.confusions.items():
-        found = score_metrics(confusions_NKK, classes, suffix=SUFFIX[source])
-        metrics |= {f"test/{name}": value for name, value in found.items()}
-    # A test window that spans a change of domain is named after its first frame.
-    return {"iteration": step.iteration, "position": step.position, "domain": stream.domains[video], "metrics": metrics}
+    return {
+        "iteration": step.iteration,
+        "position": step.position,
+        "domain": stream.domain_of(step.position),  # of the test window's first frame
+        "segment": int(stream.segment_of[step.test[-1]]),  # of its last one
+        "metrics": where | metrics,
+    }
 
 
-def measure(step: Step, num_learned: int, started: float, learned: float, evaluated: float) -> dict[str, Any]:
-    """The timing line of an iteration."""
+def measure(step: Step, num_learned: int, moments: list[float]) -> dict[str, Any]:
+    """The timing line of an iteration; `moments`: begun, learned (with the replay's choice), evaluated, watched."""
+    started, learned, evaluated, watched = moments
     metrics = {
         "time/learn_seconds": learned - started,
         "time/evaluate_seconds": evaluated - learned,
+        "time/watch_seconds": watched - evaluated,
         "time/learn_frames_per_second": num_learned / (learned - started),
         "time/evaluate_frames_per_second": len(step.test) / (evaluated - learned),
     }
@@ -166,20 +179,3 @@ def report(record: dict[str, Any], timing: dict[str, Any], last: int) -> None:
         "iteration %d/%d  position %d  %s  %s  mIoU %s  %.1f s",
         *(record["iteration"], last, record["position"], record["domain"], loss, ", ".join(references), seconds),
     )
-
-
-def summarize(run: Run, totals: dict[str, torch.Tensor], classes: Sequence[str]) -> dict[str, float]:
-    """Final numbers: `final/...` from one matrix over all test windows, `mean/...` the plain mean over iterations."""
-    summary: dict[str, float] = {}
-    for source, total_KK in totals.items():
-        found = score_metrics(total_KK[None], classes, suffix=SUFFIX[source])
-        # One matrix over the whole stream has no frames of its own: the mean over frames is under mean/.
-        summary |= {f"final/{name}": value for name, value in found.items() if not name.startswith("miou_per_frame")}
-    records = run.records()
-    for source in totals:
-        for name in ("accuracy", "miou", "miou_per_frame"):
-            key = f"{name}{SUFFIX[source]}"
-            summary[f"mean/{key}"] = mean_ignoring_nan(record["metrics"][f"test/{key}"] for record in records)
-    summary["num_iterations"] = len(records)
-    run.save_confusions(totals)
-    return summary

@@ -28,6 +28,19 @@ class Stream:
     def __len__(self) -> int:
         return len(self.video_of)
 
+    @property
+    def segment_of(self) -> np.ndarray:  # SHIM
+        keys = [self.domain_of(p) or str(self.video_of[p]) for p in range(len(self))]
+        return np.cumsum([0] + [a != b for a, b in zip(keys, keys[1:])])
+
+    @property
+    def segments(self) -> list[range]:
+        edges = [0, *(np.flatnonzero(np.diff(self.segment_of)) + 1).tolist(), len(self)]
+        return [range(a, b) for a, b in zip(edges, edges[1:])]
+
+    def domain_of(self, position: int) -> str:
+        return self.domains[int(self.video_of[position])]
+
     def frames_of_video(self, video: int) -> np.ndarray:
         """int64 [n]: the sampled frame numbers of one video, ascending."""
         return np.asarray(self.frame_of[self.video_of == video], np.int64)

@@ -1,0 +1,77 @@
+"""What is remembered when: a heat map of the student's mIoU on each segment of the stream, at the end of each."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from odkd.report import Array, Line, shorten
+from odkd.report.canvas import new_figure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+MAX_NUMBERS = 16  # segments up to which each cell has its number written in
+
+
+def segment_table(
+    lines: Sequence[Line], summary: Mapping[str, float | None], suffix: str = ""
+) -> tuple[Array, list[str]]:
+    """Returns float64 [times, segments] and the name of each time; the last is the end of the stream."""
+    prefix = f"segment/miou{suffix}/"
+    rows = [
+        (f"position {line['position']} ({line.get('domain') or 'no domain'})", found)
+        for line in lines
+        if (found := {k: v for k, v in line["metrics"].items() if k.startswith(prefix)})
+    ]
+    if final := {k: v for k, v in summary.items() if k.startswith(f"final_{prefix}")}:
+        rows.append(("end of the stream", final))
+    table = [[math.nan if value is None else value for _, value in sorted(found.items())] for _, found in rows]
+    return np.array(table, dtype=np.float64), [name for name, _ in rows]
+
+
+def segment_figure(
+    lines: Sequence[Line], summary: Mapping[str, float | None], suffix: str, title: str
+) -> Figure | None:
+    """Draws the table; cells right of the black line are segments that had not come yet."""
+    table, times = segment_table(lines, summary, suffix)
+    if not table.size or np.isnan(table).all():
+        return None
+    num_times, num_segments = table.shape
+    domains = _domains(lines, num_segments)
+    figure = new_figure(max(2.6, 0.36 * num_times + 1.6), title, width_inches=max(7.0, 0.55 * num_segments + 3.5))
+    axes = figure.subplots()
+    image = axes.imshow(
+        np.ma.masked_invalid(table), cmap="viridis", vmin=0, vmax=float(np.nanmax(table)), aspect="auto"
+    )
+    axes.set_yticks(range(num_times), [f"after {name}" for name in times], fontsize=8)
+    axes.set_xticks(range(num_segments), [f"{n}\n{shorten(d, 10)}" for n, d in enumerate(domains)], fontsize=8)
+    axes.set_xlabel("segment of the stream that is scored, and its domain", fontsize=9)
+    if num_segments <= MAX_NUMBERS:
+        for (row, column), value in np.ndenumerate(table):
+            colour = "black" if value > 0.6 * float(np.nanmax(table)) else "white"
+            axes.text(column, row, f"{100 * value:.0f}", ha="center", va="center", fontsize=8, color=colour)
+    for row in range(min(num_times, num_segments - 1)):  # the border between what has been learned and what has not
+        style: dict[str, Any] = {"color": "black", "linewidth": 2}
+        axes.plot([row + 0.5, row + 0.5], [row - 0.5, row + 0.5], **style)
+        if row + 1 < num_times:
+            axes.plot([row + 0.5, row + 1.5], [row + 0.5, row + 0.5], **style)
+    axes.set_xlim(-0.5, num_segments - 0.5)
+    axes.set_ylim(num_times - 0.5, -0.5)
+    bar = figure.colorbar(image, ax=axes, pad=0.01, aspect=25)
+    bar.set_label("mIoU (0 to 1; cells in per cent)", fontsize=9)
+    bar.ax.tick_params(labelsize=8)
+    return figure
+
+
+def _domains(lines: Sequence[Line], num_segments: int) -> list[str]:
+    """The domain of each segment, as far as test windows tell."""
+    names = [""] * num_segments
+    for line in lines:
+        number = line.get("segment")
+        if number is not None and not names[number]:
+            names[number] = line.get("domain") or ""
+    return names
