@@ -14,6 +14,7 @@ ALLOWED_TARGETS = ("odkd.", "torch.optim.", "torch.nn.", "segmentation_models_py
 POSITIVE_INTEGERS = (
     "window.learn", "window.test", "window.step", "dataset.stride", "teacher.batch_size",
     "evaluation.batch_size", "stage.batch_size", "stage.epochs", "threads", "replay.capacity",
+    "replay.candidates", "replay.num_positions",
 )  # fmt: skip
 NATURAL_NUMBERS = ("seed", "run.repeat", "teacher.soft.top_k")
 POSITIVE_NUMBERS = (
