@@ -15,6 +15,7 @@ POSITIVE_INTEGERS = (
     "window.learn", "window.test", "window.step", "dataset.stride", "teacher.batch_size",
     "evaluation.batch_size", "stage.batch_size", "stage.epochs", "threads", "replay.capacity",
     "stage.pretrain_epochs", "evaluation.shift",
+    "replay.candidates", "replay.num_positions",
 )  # fmt: skip
 NATURAL_NUMBERS = (
     "seed", "run.repeat", "teacher.soft.top_k", "evaluation.border_pixels", "evaluation.segment_frames",
