@@ -1,0 +1,90 @@
+"""Any replay with any regularizer: composes, runs, and goes on after a cut as if nothing had happened, bit for bit."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+import odkd.stages.online as stage
+from odkd.build import Parts
+from odkd.compose import CONF, compose_config
+from odkd.main import describe
+from odkd.runs import Run
+
+from conftest import TINY
+
+REPLAYS, REGULARIZERS = (sorted(p.stem for p in (CONF / group).glob("*.yaml")) for group in ("replay", "regularizer"))
+# Every method once in the default suite; the whole grid with the slow tests.
+GRID = [
+    pytest.param(replay, regularizer, marks=() if "uniform" in replay or regularizer == "ace" else pytest.mark.slow)
+    for replay in REPLAYS
+    for regularizer in REGULARIZERS
+]
+SMALL = [  # so small that every method has something to choose, to evict and to hold on to
+    "++replay.capacity=6", "++replay.candidates=8", "++regularizer.warmup_passes=2", "stage.order=paired",
+    "window.learn=8", "window.test=5", "window.step=3", "evaluation.segment_frames=2", "run.checkpoint_overhead=1000",
+]  # fmt: skip
+UNKNOWN_TO = {  # replay or regularizer -> which of the settings above it does not have
+    "++replay.capacity=6": ("memoryless", "nothing", "first"),
+    "++replay.candidates=8": tuple(name for name in REPLAYS if name != "mir"),
+    "++regularizer.warmup_passes=2": ("none", "ace", "derpp"),
+}
+
+
+class CutOffError(Exception):
+    """Stands for a kill: raised where the state is already on the disk."""
+
+
+def run_stage(folder: Path, cache: Path, overrides: list[str], cut_after: int | None = None) -> Run:
+    parts = Parts(compose_config([*TINY, *overrides, f"paths.outputs={folder}", f"paths.cache={cache}"]))
+    run = Run(folder, describe(parts, []), checkpoint_overhead=parts.cfg.run.checkpoint_overhead).open({}, restart=False)
+    original = stage.report
+
+    def report(record: dict[str, int], *others: object) -> None:
+        original(record, *others)  # type: ignore[arg-type]
+        if record["iteration"] == cut_after:
+            raise CutOffError
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stage, "report", report)
+        try:
+            with run:
+                run.finish(parts.call_stage(run))
+        finally:
+            parts.close()
+    torch.save(parts.learner.state_dict(), folder / "learner.pt")
+    torch.save(parts.replay.state_dict(), folder / "replay.pt")
+    return run
+
+
+@pytest.mark.parametrize(("replay", "regularizer"), GRID)
+def test_any_replay_with_any_regularizer_resumes_bit_identically(
+    replay: str, regularizer: str, tmp_path: Path, cache: Path
+) -> None:
+    settings = [s for s in SMALL if not {replay, regularizer} & set(UNKNOWN_TO.get(s, ()))]
+    overrides = [f"replay={replay}", f"regularizer={regularizer}", *settings]
+    whole = run_stage(tmp_path / "whole", cache, overrides)
+    with pytest.raises(CutOffError):
+        run_stage(tmp_path / "cut", cache, overrides, cut_after=4)
+    cut = run_stage(tmp_path / "cut", cache, overrides)
+    assert cut.summary() == whole.summary()
+    assert cut.records() == whole.records()
+    for name in ("learner.pt", "replay.pt"):
+        assert_equal(*(torch.load(run.folder / name, weights_only=True) for run in (cut, whole)))
+
+
+def assert_equal(first: object, second: object) -> None:
+    """Equal to the bit, however deep the tensors lie."""
+    assert type(first) is type(second)
+    if isinstance(first, torch.Tensor) and isinstance(second, torch.Tensor):
+        assert torch.equal(first, second)
+    elif isinstance(first, dict) and isinstance(second, dict):
+        assert first.keys() == second.keys()
+        for key in first:
+            assert_equal(first[key], second[key])
+    elif isinstance(first, list) and isinstance(second, list):
+        assert len(first) == len(second)
+        for one, other in zip(first, second, strict=True):
+            assert_equal(one, other)
+    else:
+        assert first == second
