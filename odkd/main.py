@@ -150,7 +150,7 @@ def known_names() -> tuple[list[str], dict[str, list[str]]]:
         CONF / "config.yaml",
         *(folder / f"{name}.yaml" for folder in folders for name in groups[str(folder.relative_to(CONF))]),
     ]:
-        if path.parent.name in ("experiment", "sweep", "debug", "hydra"):
+        if path.relative_to(CONF).parts[0] in ("baseline", "experiment", "sweep", "debug", "hydra"):
             continue
         prefix = "" if path.parent == CONF else path.relative_to(CONF).parts[0]
         keys += list(flatten(OmegaConf.to_container(OmegaConf.load(path)), prefix))

@@ -37,7 +37,9 @@ class CutOffError(Exception):
 
 def run_stage(folder: Path, cache: Path, overrides: list[str], cut_after: int | None = None) -> Run:
     parts = Parts(compose_config([*TINY, *overrides, f"paths.outputs={folder}", f"paths.cache={cache}"]))
-    run = Run(folder, describe(parts, []), checkpoint_overhead=parts.cfg.run.checkpoint_overhead).open({}, restart=False)
+    run = Run(folder, describe(parts, []), checkpoint_overhead=parts.cfg.run.checkpoint_overhead).open(
+        {}, restart=False
+    )
     original = stage.report
 
     def report(record: dict[str, int], *others: object) -> None:

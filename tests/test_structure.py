@@ -83,7 +83,7 @@ def test_yaml_begins_with_what_it_is_and_explains_its_keys(path: Path) -> None:
     text = path.read_text()
     assert text.startswith("#")
     assert isinstance(yaml.safe_load(text), dict)
-    if path.parent.name in ("experiment", "sweep", "debug"):
+    if path.relative_to(ROOT / "conf").parts[0] in ("baseline", "experiment", "sweep", "debug"):
         assert re.search(r"^# odkd ", text, re.MULTILINE), "the command that runs it"
         return
     obvious = {"_target_", "name", "prepare", "defaults", "_self_", "run", "paths", "bank", "enabled"}
@@ -102,7 +102,8 @@ def test_every_choice_of_every_group_composes() -> None:
         for path in settings():
             if path.parent == ROOT / "conf" or path.parent.name == "parts":  # parts are included, never chosen
                 continue
-            cfg = compose("config", [f"{path.parent.name}={path.stem}", "dataset.root=x", "++teacher.checkpoint=x"])
+            group, *folders = path.relative_to(ROOT / "conf").with_suffix("").parts
+            cfg = compose("config", [f"{group}={'/'.join(folders)}", "dataset.root=x", "++teacher.checkpoint=x"])
             assert OmegaConf.to_container(cfg, resolve=True)
 
 

@@ -27,9 +27,7 @@ MAX_NUMBERS = 15  # classes up to which the confusion matrix has its percentages
 MAX_RATIO = 20  # between largest and smallest value; beyond it the axis is logarithmic
 
 
-def plot_run(
-    run_folder: Path, classes: Sequence[str], summary: Mapping[str, float | None] | None = None
-) -> list[Path]:
+def plot_run(run_folder: Path, classes: Sequence[str], summary: Mapping[str, float | None] | None = None) -> list[Path]:
     """Draws what the run folder holds data for into its plots/ and returns the files.
 
     Args:
