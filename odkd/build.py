@@ -4,7 +4,6 @@ A stage is a function; it names the parts that it needs as arguments, and `Parts
 it is first asked for. So checks and cheap parts come before the first frame is decoded.
 """
 
-import fnmatch
 import inspect
 from collections.abc import Callable
 from functools import cached_property
@@ -19,8 +18,8 @@ from odkd.construct import construct, default_palette, resolve
 from odkd.identity import groundtruth_digest, run_key, teacher_identity
 from odkd.labels.images import ImageLabels
 from odkd.labels.sets import label_set
-from odkd.progress import Progress
 from odkd.seeds import named_seed
+from odkd.streaming import Streaming
 from odkd.teaching import Teaching
 from odkd.window import Window
 
@@ -44,7 +43,7 @@ PLAIN_METHODS = ("odkd.replay.fifo.Fifo", "odkd.regularizers.none.NoRegularizer"
 
 
 def complete(cfg: DictConfig) -> DictConfig:
-    """The config with the settings that every teacher has, where its YAML leaves them out, and class names.
+    """The config with the settings that every teacher and dataset has, where its YAML leaves them out; class names.
 
     `dataset.classes`, where it is the name of a label set, becomes its classes, and `dataset.palette` its colours.
 
@@ -54,6 +53,7 @@ def complete(cfg: DictConfig) -> DictConfig:
     cfg = cfg.copy()
     common = OmegaConf.load(CONF / "teacher" / "parts" / "common.yaml")
     cfg.teacher = OmegaConf.merge(common, cfg.teacher)
+    cfg.dataset = OmegaConf.merge(OmegaConf.load(CONF / "dataset" / "parts" / "order.yaml"), cfg.dataset)
     if isinstance(cfg.dataset.classes, str):
         try:
             chosen = label_set(cfg.dataset.classes)
@@ -89,68 +89,28 @@ class Parts:
     # --- the stream
 
     @cached_property
+    def streaming(self) -> Streaming:
+        return Streaming(self.cfg.dataset, self.cache, self.allowed, self._check_window)
+
+    @cached_property
     def root(self) -> Path:
-        dataset = self.cfg.dataset
-        if not dataset.prepare:
-            return Path(dataset.root)
-        return Path(construct(dataset.prepare, ("folder",), {"folder": Path(dataset.prepare.folder)}, self.allowed))
+        return self.streaming.root
 
     @cached_property
     def sampled(self) -> "Stream":
-        """The stream as sampled: frames that turn out to be damaged are still in it."""
-        from odkd.video.index import list_videos
-        from odkd.video.stream import open_stream
-
-        dataset, folder = self.cfg.dataset, self.root / "videos"
-        if not folder.is_dir():
-            raise ValueError(
-                f"no folder {folder}: expected the videos in a folder `videos` below dataset.root={self.root}"
-            )
-        stems = [path.stem for path in list_videos(folder, dataset.start, dataset.stop)]
-        domains = {
-            stem: name for stem in stems for pattern, name in dataset.domains.items() if fnmatch.fnmatch(stem, pattern)
-        }
-        stream = open_stream(
-            folder,
-            stride=dataset.stride,
-            stride_seconds=dataset.stride_seconds,
-            start=dataset.start,
-            stop=dataset.stop,
-            domains=domains,
-            cache=self.cache,
-        )
-        self._check_window(len(stream))
-        return stream
-
-    @cached_property
-    def _prepared(self) -> "tuple[Stream, FrameReader]":
-        from odkd.video.frames import prepare_frames
-
-        dataset = self.cfg.dataset
-        report = Progress("decoded", "frames")
-        size = (int(dataset.size[0]), int(dataset.size[1]))
-        stream, frames = prepare_frames(
-            self.sampled,
-            size=size,
-            cache=self.cache,
-            store=dataset.frame_store,
-            progress=lambda video, done, total: report(done, total, f" of {video}"),
-        )
-        self._check_window(len(stream))
-        return stream, frames
+        return self.streaming.sampled
 
     @cached_property
     def stream(self) -> "Stream":
-        return self._prepared[0]
+        return self.streaming.stream
 
     @cached_property
     def frames(self) -> "FrameReader":
-        return self._prepared[1]
+        return self.streaming.frames
 
-    @property
-    def sequence_positions(self) -> int | None:  # SHIM
-        lengths = {len(s) for s in self.stream.segments}
-        return lengths.pop() if len(lengths) == 1 and len(self.stream.segments) > 1 else None
+    @cached_property
+    def sequence_positions(self) -> int | None:
+        return self.streaming.sequence_positions
 
     def _check_window(self, num_positions: int) -> None:
         if "window" not in inspect.signature(self._stage).parameters:
@@ -287,7 +247,7 @@ class Parts:
     def key(self) -> str:
         """Digest of everything that determines the run's numbers."""
         used_truth = self.groundtruth_digest if self._uses_groundtruth else None
-        parts = [self.device.type, self.teacher_identity, self.sampled.digest, used_truth]
+        parts = [self.device.type, self.teacher_identity, self.streaming.planned.digest, used_truth]
         return run_key(self.cfg, parts, self.allowed, self.cache)
 
     @property
@@ -319,8 +279,8 @@ class Parts:
             if name in asked:
                 getattr(self, name)
         if self._uses_groundtruth and self.cfg.dataset.groundtruth:
-            ImageLabels(self.root / self.cfg.dataset.groundtruth, self.sampled, len(self.classes)).check()
-        self.teaching.check(self.teaching.stores(self.sampled, self.sampled))
+            ImageLabels(self.root / self.cfg.dataset.groundtruth, self.streaming.planned, len(self.classes)).check()
+        self.teaching.check(self.teaching.stores(self.sampled, self.streaming.planned))
         return self._stage(run=run, **own, **{name: getattr(self, name) for name in asked})
 
     def close(self) -> None:

@@ -3,12 +3,14 @@
 import difflib
 import re
 from collections.abc import Iterable
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from odkd.labels.sets import label_set
+from odkd.video.order import StreamOrder
 
 ALLOWED_TARGETS = ("odkd.", "torch.optim.", "torch.nn.", "segmentation_models_pytorch.")
 POSITIVE_INTEGERS = (
@@ -152,6 +154,7 @@ def _check_dataset(cfg: DictConfig) -> None:
             raise ValueError(f"dataset.root={root}: no such folder{_nearest_file(root)}")
         if not (root / "videos").is_dir():
             raise ValueError(f"dataset.root={root} has no subfolder `videos`; put the videos there")
+    _check_order(dataset)
     for key in ("start", "stop"):
         if type(dataset[key]) not in (int, type(None)):
             raise ValueError(f"dataset.{key}={dataset[key]}; expected a whole number or null")
@@ -208,6 +211,16 @@ def _check_dataset(cfg: DictConfig) -> None:
         raise ValueError(
             "stage.learn_from=groundtruth and evaluation.groundtruth=false contradict each other; change one"
         )
+
+
+def _check_order(dataset: DictConfig) -> None:
+    order: Any = OmegaConf.to_container(dataset.order, resolve=True) if OmegaConf.is_dict(dataset.order) else None
+    known = [part.name for part in fields(StreamOrder)]
+    if order is None or not isinstance(order.get("skip_minutes", {}), dict):
+        raise ValueError(f"dataset.order={dataset.order}; expected settings {', '.join(known)}, such as {{by: video}}")
+    if unknown := sorted(set(order) - set(known)):
+        raise ValueError(f"there is no setting dataset.order.{unknown[0]}{nearest(unknown[0], known)}")
+    StreamOrder(**order)
 
 
 def _nearest_file(path: Path) -> str:

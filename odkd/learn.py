@@ -119,7 +119,7 @@ class Learner:
         if learning_rate is not None:
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate
-        return Learner(
+        copied = Learner(
             student,
             optimizer,
             self.loss,
@@ -128,6 +128,8 @@ class Learner:
             precision=self.precision,
             device=self.device,
         )
+        copied._scaler.load_state_dict(self._scaler.state_dict())  # a fresh scale may overflow and skip the step
+        return copied
 
     def state_dict(self) -> dict[str, Any]:
         return {

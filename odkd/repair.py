@@ -85,7 +85,7 @@ def _recipe(store: LabelStore, changes: Sequence[str], soft: SoftSpec | None) ->
         raise ValueError(f"--set {wrong[0]}; expected KEY=VALUE")
     OmegaConf.set_struct(cfg, False)
     for group in ("dataset", "teacher"):
-        cfg[group] = recipe[group]
+        cfg[group] = {key: value for key, value in recipe[group].items() if key != "order"}  # any frame may be damaged
     cfg.allow_targets = recipe["allow_targets"]
     cfg.paths.outputs = str(Path(cfg.paths.outputs).absolute())
     OmegaConf.set_struct(cfg, True)

@@ -4,14 +4,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from conftest import TINY
 
 import odkd.stages.online as stage
 from odkd.build import Parts
 from odkd.compose import CONF, compose_config
 from odkd.main import describe
 from odkd.runs import Run
-
-from conftest import TINY
 
 REPLAYS, REGULARIZERS = (sorted(p.stem for p in (CONF / group).glob("*.yaml")) for group in ("replay", "regularizer"))
 # Every method once in the default suite; the whole grid with the slow tests.

@@ -68,6 +68,17 @@ def prepare_frames(
     return whole, _Store(places, size)
 
 
+class ReorderedFrames:
+    """Frames of a stream in another order: position p is position `index[p]` of `frames`."""
+
+    def __init__(self, frames: FrameReader, index: np.ndarray) -> None:
+        self._frames, self._index = frames, index
+
+    def read(self, positions: Sequence[int]) -> np.ndarray:
+        """As `FrameReader`."""
+        return self._frames.read(self._index[np.asarray(positions, np.int64)].tolist())
+
+
 class _Store:
     """Reads frames from the store. Plain reads: they share the page cache between processes as a memory map
     does, but do not count as this process's memory and do not crash it if the file goes away."""

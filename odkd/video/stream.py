@@ -1,9 +1,10 @@
 """A stream: the videos of a folder, in natural order, sampled as if they were one long video."""
 
 import hashlib
+import itertools
 import logging
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,29 +17,31 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Stream:
-    """Sampled frames of a list of videos; position p is frame `frame_of[p]` of video `video_of[p]`."""
+    """Sampled frames of a list of videos; position p is frame `frame_of[p]` of video `video_of[p]`.
+
+    A segment is a stretch in which the domain stays the same: where a new one begins, the scene changes. Without
+    known domains each video is one. `odkd.video.order` makes other streams, with segments of their own.
+    """
 
     videos: tuple[VideoIndex, ...]
     domains: tuple[str, ...]  # one a video, "" when unknown
     video_of: np.ndarray  # int64 [N]
     frame_of: np.ndarray  # int64 [N]
     seconds: np.ndarray  # float64 [N]: durations of earlier videos + time in this one
-    digest: str  # of the videos' content and the sampled frame numbers
+    segment_of: np.ndarray  # int64 [N]: 0, ..., 0, 1, ..., 1, 2, ...
+    digest: str  # of the videos' content, the sampled frame numbers, and the order where it is not as they lie
 
     def __len__(self) -> int:
         return len(self.video_of)
 
     @property
-    def segment_of(self) -> np.ndarray:  # SHIM
-        keys = [self.domain_of(p) or str(self.video_of[p]) for p in range(len(self))]
-        return np.cumsum([0] + [a != b for a, b in zip(keys, keys[1:])])
-
-    @property
     def segments(self) -> list[range]:
-        edges = [0, *(np.flatnonzero(np.diff(self.segment_of)) + 1).tolist(), len(self)]
-        return [range(a, b) for a, b in zip(edges, edges[1:])]
+        """Positions of each segment."""
+        cuts = np.searchsorted(self.segment_of, np.arange(int(self.segment_of[-1]) + 2)).tolist()
+        return [range(begin, end) for begin, end in itertools.pairwise(cuts)]
 
     def domain_of(self, position: int) -> str:
+        """Name of the domain at a position; "" when unknown."""
         return self.domains[int(self.video_of[position])]
 
     def frames_of_video(self, video: int) -> np.ndarray:
@@ -46,11 +49,20 @@ class Stream:
         return np.asarray(self.frame_of[self.video_of == video], np.int64)
 
     def without(self, damaged: Collection[tuple[int, int]]) -> "Stream":
-        """The stream without these (video, frame number) pairs; videos keep their numbers."""
+        """The stream without these (video, frame number) pairs; videos keep their numbers, and frames their times."""
         drop = set(damaged)
         pairs = zip(self.video_of.tolist(), self.frame_of.tolist(), strict=True)
         keep = np.asarray([pair not in drop for pair in pairs], bool)
-        return _stream(self.videos, self.domains, self.video_of[keep], self.frame_of[keep])
+        if keep.all():
+            return self
+        return replace(
+            self,
+            video_of=self.video_of[keep],
+            frame_of=self.frame_of[keep],
+            seconds=self.seconds[keep],
+            segment_of=np.unique(self.segment_of[keep], return_inverse=True)[1].astype(np.int64),
+            digest=hashlib.sha256(self.digest.encode() + np.flatnonzero(keep).astype("<i8").tobytes()).hexdigest(),
+        )
 
 
 def open_stream(
@@ -113,6 +125,8 @@ def _stream(
     for number, video in enumerate(videos):
         here = video_of == number
         seconds[here] = begins[number] + video.seconds[frame_of[here]]
+    scenes = np.array([name or f"\0{number}" for number, name in enumerate(domains)])[video_of]  # \0: unlike any name
+    segment_of = np.append(0, np.cumsum(scenes[1:] != scenes[:-1])).astype(np.int64)
     digest = hashlib.sha256("".join(video.digest for video in videos).encode())
     digest.update(np.stack([video_of, frame_of]).astype("<i8").tobytes())
-    return Stream(videos, domains, video_of, frame_of, seconds, digest.hexdigest())
+    return Stream(videos, domains, video_of, frame_of, seconds, segment_of, digest.hexdigest())
