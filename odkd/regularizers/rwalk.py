@@ -10,7 +10,8 @@ weights, F and s are frozen for the penalty, and s is averaged with what the con
 
 Deviation: an unfinished stretch ends with its consolidation, so that passes shorter than `delta_t` count.
 `is_active=False` is the released code of Houyon et al. 2023: it resets a counter before comparing it, so that the
-penalty never sets in. Everything is tracked and nothing is penalised.
+penalty never sets in. Everything is tracked and nothing is penalised. That code weighs the new gradient in F with
+0.1 (`decay` 0.9 here), where Chaudhry et al. have 0.9.
 """
 
 from typing import Any
