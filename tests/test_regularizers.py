@@ -239,6 +239,16 @@ def test_lwf_by_hand_over_the_classes_that_the_copy_has_seen() -> None:
     torch.testing.assert_close(logits.grad.flatten(), torch.tensor([-0.0625, 0, 0.0625]))  # type: ignore[union-attr]
 
 
+def test_lwf_the_copy_drops_nothing_out() -> None:
+    student = make_student(nn.Dropout2d(0.9)).train()
+    lwf = Lwf(student, NUM_CLASSES, CPU, alpha=1, temperature=2, reduction="mean", **SOON)
+    update = update_on(torch.rand(1, 3, 8, 8), torch.arange(NUM_CLASSES).repeat(16).reshape(1, 8, 8))
+    lwf.after_update(student, update)
+    penalty = lwf.penalty(student, student.eval()(update.images_BCHW), update)
+    assert penalty is not None
+    assert penalty.item() == pytest.approx(0, abs=1e-7)
+
+
 # --- MAS and EWC
 
 
