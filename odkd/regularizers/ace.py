@@ -1,4 +1,4 @@
-"""ER-ACE: new frames do not push down classes that they do not show (Caccia et al., ICLR 2022, eq. 6).
+"""ER-ACE: new frames do not push down classes that they do not show (Caccia et al., ICLR 2022).
 
     loss = CE(stream frames, softmax over C_now) + CE(replayed frames, softmax over all classes)
 

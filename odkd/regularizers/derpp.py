@@ -1,4 +1,4 @@
-"""DER++: replayed frames also keep the logits that they once had (Buzzega et al., NeurIPS 2020, eq. 6).
+"""DER++: replayed frames also keep the logits that they once had (Buzzega et al., NeurIPS 2020).
 
     loss = CE(stream frames) + beta * CE(replayed frames) + alpha * MSE(logits of replayed frames, stored logits)
 

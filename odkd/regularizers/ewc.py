@@ -7,8 +7,9 @@ At each consolidation theta* becomes the current weights, and the empirical Fish
 the labelled frames of the pass that has just ended, one frame at a time. CE is the mean over a frame's labelled
 pixels: a frame is one observation, as it is for the loss. (Schwarz et al. write gamma for `decay`.)
 
-strength = 1 is what Bayes says if pixels agree within a frame: the Laplace approximation of earlier passes then
-weighs as much as the frames of the pass at hand do.
+By the Laplace approximation, earlier passes weigh as much as the frames of the pass at hand with strength = 1 if the
+pixels of a frame agree, and with H*W if each is an observation of its own (a mean over independent pixels has H*W
+times less Fisher information than one of them). The default lies between: sqrt(H*W) of a 720p frame is 960.
 """
 
 from typing import Any

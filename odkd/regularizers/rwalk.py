@@ -1,16 +1,17 @@
 """Riemannian Walk: hold weights whose steps lowered the loss much for their length (Chaudhry et al., ECCV 2018).
 
     penalty = strength * sum_i (F_i / max F + s_i / max s) (theta_i - theta*_i)^2
-    F_i <- decay * F_i + (1 - decay) * g_i^2                                  each update (EWC++, eq. 6)
-    s_i += max(0, -sum of g_i dtheta_i) / (F_i Dtheta_i^2 / 2 + epsilon)      each `delta_t` updates (eq. 7)
+    F_i <- decay * F_i + (1 - decay) * g_i^2                                  each update (EWC++)
+    s_i += max(0, -sum of g_i dtheta_i) / (F_i Dtheta_i^2 / 2 + epsilon)      each `delta_t` updates
 
 g is the gradient of the task's loss alone (what the penalty adds is known in closed form and taken off), dtheta a
 step of the optimizer, Dtheta the way over `delta_t` of them. At each consolidation theta* becomes the current
-weights, F and s are frozen for the penalty, and s is averaged with what the consolidation before had (eq. 8).
+weights, F and s are frozen for the penalty, and s is averaged with what the consolidation before had.
 
 Deviation: an unfinished stretch ends with its consolidation, so that passes shorter than `delta_t` count.
 `is_active=False` is the released code of Houyon et al. 2023: it resets a counter before comparing it, so that the
-penalty never sets in. Everything is tracked and nothing is penalised.
+penalty never sets in. Everything is tracked and nothing is penalised. That code weighs the new gradient in F with
+0.1 (`decay` 0.9 here), where Chaudhry et al. have 0.9.
 """
 
 from typing import Any
