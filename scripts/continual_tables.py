@@ -1,0 +1,125 @@
+"""Tables, claims and plots of docs/continual.md from finished runs."""
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import mean, median, stdev
+
+from odkd.files import write_atomic
+from odkd.results import Run
+
+
+@dataclass(frozen=True, eq=False)
+class Method:
+    """A row; `is_random`: whether it differs from seed to seed."""
+
+    name: str
+    overrides: list[str] = field(default_factory=list)
+    is_random: bool = True
+
+
+Results = dict[str, dict[Method, dict[int, Run]]]  # stream -> method -> seed -> run
+COLUMNS = {  # title -> key of the summary, factor, digits
+    "mIoU": ("mean/miou", 100, 1),
+    "BWT": ("mean_past/miou", 100, 1),
+    "FWT": ("mean_future/miou", 100, 1),
+    "final BWT": ("mean_final/miou", 100, 1),
+    "forgetting": ("segments/forgetting", 100, 1),
+    "Lopez-Paz BWT": ("segments/backward_transfer", 100, 1),
+    "recovery (iterations)": ("recovery/iterations", 1, 1),
+    "mIoU, ground truth": ("mean/miou_groundtruth", 100, 1),
+}
+CLAIMS: list[tuple[str, str, list[tuple[str, str]]]] = [  # claim, metric, pairs (better, worse)
+    ("FIFO beats memoryless", "mean/miou", [("fifo", "memoryless")]),
+    *(
+        (f"{name} beats FIFO", metric, [(name, "fifo")])
+        for name in ("uniform", "prioritized", "mir")
+        for metric in ("mean/miou", "mean_past/miou", "mean_future/miou", "mean_final/miou")
+    ),
+    ("MIR is the best replay", "mean/miou", [("mir", other) for other in ("uniform", "prioritized", "fifo")]),
+    ("MIR is the best replay", "mean_final/miou", [("mir", other) for other in ("uniform", "prioritized", "fifo")]),
+    ("MAS hurts", "mean/miou", [("memoryless", "memoryless + mas")]),
+    ("LwF hurts", "mean/miou", [("memoryless", "memoryless + lwf")]),
+    ("MAS hurts on top of replay", "mean/miou", [("uniform", "uniform + mas")]),
+    ("LwF hurts on top of replay", "mean/miou", [("uniform", "uniform + lwf")]),
+    ("ACE helps on top of MIR", "mean/miou", [("mir + ace", "mir")]),
+    ("RWalk helps on top of MIR", "mean/miou", [("mir + rwalk", "mir")]),
+]
+TITLES = {key: title for title, (key, _, _) in COLUMNS.items()}
+
+
+def write_page(page: Path, found: Results) -> None:
+    """Replace what stands between the markers `<!-- NAME -->` and `<!-- end -->` of the page."""
+    text = page.read_text()
+    parts = {f"table {stream}": table(rows) for stream, rows in found.items()} | {"claims": claims_table(found)}
+    for name, content in parts.items():
+        pattern = re.compile(rf"(<!-- {name} -->\n).*?(<!-- end -->)", re.DOTALL)
+        match = pattern.search(text)
+        if match is None:
+            raise ValueError(f"{page} has no lines <!-- {name} --> and <!-- end -->; add them where the table belongs")
+        text = f"{text[: match.end(1)]}{content}\n{text[match.start(2) :]}"
+    write_atomic(page, text.encode())
+    print(f"wrote {page}")
+
+
+def table(rows: dict[Method, dict[int, Run]]) -> str:
+    """Mean and, from two seeds on, sample standard deviation of each column; time against FIFO's."""
+    plain = next((seconds(runs) for method, runs in rows.items() if method.name == "fifo"), math.nan)
+    lines = ["| " + " | ".join(["method", *COLUMNS, "learning time / FIFO's", "runs"]) + " |"]
+    lines.append("|" + "---|" * (len(COLUMNS) + 3))
+    for method, runs in rows.items():
+        cells = [cell(values(runs, key), factor, digits) for key, factor, digits in COLUMNS.values()]
+        learns = not math.isnan(seconds(runs))
+        share = f"{seconds(runs) / plain:.2f}" if learns and plain == plain else ""
+        lines.append("| " + " | ".join([method.name, *cells, share, str(len(runs))]) + " |")
+    return "\n".join(lines)
+
+
+def claims_table(found: Results) -> str:
+    """For each claim and stream: the mean difference in points and in how many seeds it has the claimed sign."""
+    lines = ["| the paper says | measured by | " + " | ".join(found) + " |", "|" + "---|" * (len(found) + 2)]
+    for claim, key, pairs in CLAIMS:
+        cells = [verdict(rows, key, pairs) for rows in found.values()]
+        lines.append(f"| {claim} | {TITLES[key]} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def verdict(rows: dict[Method, dict[int, Run]], key: str, pairs: Sequence[tuple[str, str]]) -> str:
+    """`yes` or `no` if all seeds and pairs agree, else `unclear`; the smallest mean difference of the pairs."""
+    by_name = {method.name: runs for method, runs in rows.items()}
+    differences: list[list[float]] = []
+    for better, worse in pairs:
+        if better not in by_name or worse not in by_name:
+            return ""
+        seeds = sorted(by_name[better].keys() & by_name[worse].keys())
+        differences.append([by_name[better][s].summary[key] - by_name[worse][s].summary[key] for s in seeds])  # type: ignore[operator]
+    signs = [difference > 0 for row in differences for difference in row]
+    answer = "**yes**" if all(signs) else "**no**" if not any(map(all, differences)) and not any(signs) else "unclear"
+    smallest = min(differences, key=mean)
+    return f"{answer}, {100 * mean(smallest):+.1f} ({sum(d > 0 for d in smallest)} of {len(smallest)} seeds)"
+
+
+def cell(found: Sequence[float], factor: float, digits: int) -> str:
+    """`12.3 ± 0.4`, without what is undefined."""
+    known = [factor * value for value in found if not math.isnan(value)]
+    if not known:
+        return ""
+    spread = f" ± {stdev(known):.{digits}f}" if len(known) > 1 else ""
+    return f"{mean(known):.{digits}f}{spread}"
+
+
+def values(runs: dict[int, Run], key: str) -> list[float]:
+    found = [run.summary.get(key) for run in runs.values()]
+    return [math.nan if value is None else value for value in found]
+
+
+def seconds(runs: dict[int, Run]) -> float:
+    """Median over iterations of choosing and learning, mean over runs; NaN for those that learn nothing online."""
+    learning = [
+        [line["metrics"]["time/learn_seconds"] for line in run.metrics if "learn/loss_total" in line["metrics"]]
+        for run in runs.values()
+    ]
+    known = [median(times) for times in learning if len(times) > len(runs)]
+    return mean(known) if known else math.nan
