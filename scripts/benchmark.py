@@ -1,13 +1,15 @@
-"""`make bench`: what odkd's loop costs, measured on this machine. About 15 minutes on 2 CPU cores.
+"""`make bench`: what odkd's loop costs, measured on this machine. About 20 minutes on 2 CPU cores.
 
-    .venv/bin/python scripts/benchmark.py [loop] [plain] [memory] [precision] [labels] [pipeline]
+    .venv/bin/python scripts/benchmark.py [loop] [plain] [memory] [precision] [labels] [pipeline] [mir] [regularizers]
 
 loop       wall time of the loop over the bare network time (same calls on resident tensors)
 plain      milliseconds a frame outside the network, against scripts/plain_baseline.py
-memory     peak memory on a stream and on one ten times as long
+memory     peak memory on a stream and on one ten times as long, also with replay and regularizers
 precision  bfloat16, channels_last, compile, and the allocator setting
 labels     the label store against an .npz file a frame: size, time to write and to read
 pipeline   labelling's wall time over that of its slowest step alone
+mir        MIR's choice over its virtual step and its candidates' evaluation alone
+regularizers  a learning pass with each over one without, and what it remembers
 
 Tables go to the console and, with machine, versions and date, to outputs/benchmark.json; a part that is not
 run keeps its earlier numbers there. Videos are made on first use, under outputs/cache/benchmark.
@@ -26,7 +28,7 @@ import torch
 from odkd.environment import environment
 from odkd.files import write_json
 
-PARTS = ("loop", "plain", "memory", "precision", "labels", "pipeline")
+PARTS = ("loop", "plain", "memory", "precision", "labels", "pipeline", "mir", "regularizers")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

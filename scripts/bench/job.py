@@ -25,6 +25,9 @@ def overrides(folder: Path, root: Path, *, size: tuple[int, int], stride: int, l
     ]
 
 
+ONLY_TEST_WINDOWS = ["evaluation.shift=null", "evaluation.segment_frames=0", "evaluation.final=false"]
+
+
 def make_parts(job: list[str]) -> Parts:
     """The parts of a job, with its stream decoded and labelled."""
     from odkd.device import set_up

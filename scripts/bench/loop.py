@@ -14,7 +14,7 @@ from statistics import median
 from time import perf_counter
 
 from bench.dataset import make_dataset
-from bench.job import call_online, make_parts, overrides
+from bench.job import ONLY_TEST_WINDOWS, call_online, make_parts, overrides
 from bench.network import BareNetwork
 from odkd.window import Step, Window
 
@@ -65,7 +65,8 @@ def measure_case(
     """The loop at one size and precision."""
     num_positions = (-(-learn // test) + PAIRS) * test
     root = make_dataset(folder, height=size[0], width=size[1], num_frames=num_positions * STRIDE, stride=STRIDE)
-    parts = make_parts([*overrides(folder, root, size=size, stride=STRIDE, learn=learn, test=test), *settings])
+    job = overrides(folder, root, size=size, stride=STRIDE, learn=learn, test=test)
+    parts = make_parts([*job, *ONLY_TEST_WINDOWS, *settings])
     batches = [parts.bank.get([position]) for position in range(learn)]
     examples = [(batch.images_BCHW, batch.labels["teacher"].long()) for batch in batches]
     network = BareNetwork(parts.learner.student, precision=parts.cfg.precision)

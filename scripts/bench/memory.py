@@ -1,4 +1,4 @@
-"""Peak memory of a whole `odkd` command on a stream and on one ten times as long."""
+"""Peak memory of a whole `odkd` command on a stream and on one ten times as long, without and with memories."""
 
 import os
 import re
@@ -12,25 +12,28 @@ from bench.dataset import make_dataset
 from bench.job import overrides
 
 SIZE, WINDOW, NUM_POSITIONS = (176, 320), 10, 200
+METHODS = {
+    "fifo": [],
+    "uniform + derpp": ["replay=uniform", "replay.capacity=50", "regularizer=derpp"],
+    "uniform + rwalk": ["replay=uniform", "replay.capacity=50", "regularizer=rwalk"],
+}
 
 
 def measure(folder: Path) -> list[dict[str, object]]:
-    """A row a length; `stream_mib` is what frames and labels would take if all were kept."""
+    """A row a method and length; `stream_mib` is what frames and labels would take if all were kept."""
     rows: list[dict[str, object]] = []
-    for num_positions in (NUM_POSITIONS, 10 * NUM_POSITIONS):
-        root = make_dataset(folder, height=SIZE[0], width=SIZE[1], num_frames=num_positions, stride=1)
-        own = folder / f"memory-{num_positions}"
-        shutil.rmtree(own, ignore_errors=True)  # decoding and labelling are part of what is measured
-        job = overrides(own, root, size=SIZE, stride=1, learn=WINDOW, test=WINDOW)
-        peak = peak_anonymous_bytes([sys.executable, "-m", "odkd", *job, "precision=bfloat16", "channels_last=true"])
-        rows.append(
-            {
-                "positions": num_positions,
-                "stream_mib": num_positions * SIZE[0] * SIZE[1] * 4 / 2**20,
-                "peak_mib": peak / 2**20,
-                "over_first": peak / 2**20 / float(str(rows[0]["peak_mib"])) if rows else 1.0,
-            }
-        )
+    for name, settings in METHODS.items():
+        peaks: list[float] = []
+        for num_positions in (NUM_POSITIONS, 10 * NUM_POSITIONS):
+            root = make_dataset(folder, height=SIZE[0], width=SIZE[1], num_frames=num_positions, stride=1)
+            own = folder / f"memory-{num_positions}"
+            shutil.rmtree(own, ignore_errors=True)  # decoding and labelling are part of what is measured
+            job = overrides(own, root, size=SIZE, stride=1, learn=WINDOW, test=WINDOW)
+            job += [*settings, "precision=bfloat16", "channels_last=true"]
+            peaks.append(peak_anonymous_bytes([sys.executable, "-m", "odkd", *job]) / 2**20)
+            stream = num_positions * SIZE[0] * SIZE[1] * 4 / 2**20
+            row = {"method": name, "positions": num_positions, "stream_mib": stream, "peak_mib": peaks[-1]}
+            rows.append({**row, "over_first": peaks[-1] / peaks[0]})
     return rows
 
 

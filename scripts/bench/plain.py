@@ -8,7 +8,7 @@ import numpy as np
 from plain_baseline import Sample, distil
 
 from bench.dataset import make_dataset
-from bench.job import call_online, make_parts, overrides
+from bench.job import ONLY_TEST_WINDOWS, call_online, make_parts, overrides
 from bench.network import network_clock
 from odkd.build import Parts
 
@@ -19,7 +19,8 @@ NUM_POSITIONS = 15  # 5 iterations: 0, 3, 6, 6, 6 frames learned
 def measure(folder: Path) -> list[dict[str, object]]:
     """A row for each loop; both also say their scores, which must agree."""
     root = make_dataset(folder, height=SIZE[0], width=SIZE[1], num_frames=NUM_POSITIONS * STRIDE, stride=STRIDE)
-    job = [*overrides(folder, root, size=SIZE, stride=STRIDE, learn=LEARN, test=TEST), "student.dropout=0"]
+    job = [*overrides(folder, root, size=SIZE, stride=STRIDE, learn=LEARN, test=TEST)]
+    job += [*ONLY_TEST_WINDOWS, "student.dropout=0"]
     parts = make_parts(job)
     plain_student, samples = copy.deepcopy(parts.learner.student), write_samples(parts, folder / "labels")
 

@@ -1,0 +1,79 @@
+"""What MIR adds to an iteration, over its virtual step and its candidates' evaluation alone."""
+
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+
+from bench.dataset import make_dataset
+from bench.job import make_parts, overrides
+from bench.network import BareNetwork, Example
+from odkd.metrics import IGNORE
+from odkd.scorer import StudentScorer
+
+PAIRS = 5
+STREAM, CANDIDATES, REPLAYED = 6, 18, 9
+CASES = {(360, 480): 25, (720, 1280): 25}  # size -> stride of the video
+PRECISIONS: dict[str, list[str]] = {
+    "float32": [],
+    "bfloat16 + channels_last": ["precision=bfloat16", "channels_last=true"],
+}
+
+
+def measure(folder: Path) -> list[dict[str, object]]:
+    """One row a size and precision."""
+    return [
+        measure_case(folder, size, stride, name, settings)
+        for size, stride in CASES.items()
+        for name, settings in PRECISIONS.items()
+    ]
+
+
+def measure_case(folder: Path, size: tuple[int, int], stride: int, name: str, settings: list[str]) -> dict[str, object]:
+    """`Replay.select` against the bare calls, in turn."""
+    num_positions = STREAM + CANDIDATES
+    root = make_dataset(folder, height=size[0], width=size[1], num_frames=num_positions * stride, stride=stride)
+    learn = STREAM + REPLAYED
+    job = overrides(folder, root, size=size, stride=stride, learn=learn, test=STREAM)
+    parts = make_parts([*job, *settings, "replay=mir", f"replay.candidates={CANDIDATES}"])
+    parts.replay.observe(range(CANDIDATES), lambda _: torch.empty(0))  # type: ignore[arg-type]  # MIR asks nothing here
+    parts.replay.observe(range(CANDIDATES, num_positions), lambda _: torch.empty(0))  # type: ignore[arg-type]
+    batches = [parts.bank.get([position]) for position in range(num_positions)]
+    examples = [(batch.images_BCHW, batch.labels["teacher"].long()) for batch in batches]
+    network = BareNetwork(parts.learner.student, precision=parts.cfg.precision)
+    scorer = StudentScorer(parts.learner, parts.evaluator, batch_size=1)
+    parts.learner.learn(parts.bank, [[0]])  # the optimizer has its moments, which the copy copies
+    network.learn(examples[:1])
+    ratios, bare_seconds = [], []
+    for _ in range(PAIRS):
+        bare = network.learn(examples[CANDIDATES:]) + sum(
+            losses_alone(network, examples[:CANDIDATES]) for _ in range(2)
+        )
+        started = perf_counter()
+        assert len(parts.replay.select(learn, scorer)) == learn
+        ratios.append((perf_counter() - started) / bare)
+        bare_seconds.append(bare)
+    parts.close()
+    return {
+        "size": f"{size[1]}x{size[0]}",
+        "precision": name,
+        "stream + candidates": f"{STREAM}+{CANDIDATES}",
+        "bare_seconds": median(bare_seconds),
+        "select_over_bare": median(ratios),
+        "lowest": min(ratios),
+        "highest": max(ratios),
+    }
+
+
+def losses_alone(network: BareNetwork, examples: list[Example]) -> float:
+    """Seconds for the forward pass and the loss of each example."""
+    started = perf_counter()
+    network.student.eval()
+    with torch.inference_mode():
+        for images_BCHW, labels_BHW in examples:
+            with torch.autocast(network.device.type, torch.bfloat16, enabled=network.precision == "bfloat16"):
+                logits_BKHW = network.student(images_BCHW)
+            F.cross_entropy(logits_BKHW.float(), labels_BHW, ignore_index=IGNORE)
+    return perf_counter() - started
