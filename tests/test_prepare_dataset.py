@@ -55,8 +55,8 @@ def test_alternate_links_the_videos_in_order_and_prints_a_command_that_runs(
     timing = ["--periods", "2", "--sequence-minutes", "0.02", "--sample-seconds", "0.2", "--skip-minutes", "0.01", "0"]
     prepare_dataset.main(["alternate", str(town), str(road), "--to", str(tmp_path / "made"), *timing])
     made = tmp_path / "made" / "videos"
-    assert sorted(path.name for path in made.iterdir()) == ["1_z_downtown.mp4", "2_highway.mp4"]
-    assert (made / "1_z_downtown.mp4").samefile(town)
+    assert sorted(path.name for path in made.iterdir()) == ["1-z_downtown.mp4", "2-highway.mp4"]
+    assert (made / "1-z_downtown.mp4").samefile(town)
     assert not list(tmp_path.glob("*.building"))
 
     arguments = command_of(capsys.readouterr().out)
@@ -68,7 +68,7 @@ def test_alternate_links_the_videos_in_order_and_prints_a_command_that_runs(
 
 
 def test_alternate_of_other_videos_prints_all_it_needs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    videos = [str(write_video(tmp_path / f"{name}.mp4", num_frames=60)) for name in ("rain", "sun", "snow")]
+    videos = [str(write_video(tmp_path / f"{name}.mp4", num_frames=60)) for name in ("rain", "05", "snow")]
     timing = [
         "--periods",
         "2",
@@ -82,14 +82,14 @@ def test_alternate_of_other_videos_prints_all_it_needs(tmp_path: Path, capsys: p
         "0",
     ]
     prepare_dataset.main(["alternate", *videos, "--to", str(tmp_path / "made"), "--copy", *timing])
-    assert not (tmp_path / "made/videos/1_rain.mp4").samefile(videos[0])
+    assert not (tmp_path / "made/videos/1-rain.mp4").samefile(videos[0])
     arguments = command_of(capsys.readouterr().out)
     parts = Parts(
         compose_config(
             [*arguments, "dataset.size=[64,96]", f"paths.cache={tmp_path}", "window.test=3", "window.learn=3"]
         )
     )
-    assert [parts.stream.domain_of(segment[0]) for segment in parts.stream.segments] == ["rain", "sun", "snow"] * 2
+    assert [parts.stream.domain_of(segment[0]) for segment in parts.stream.segments] == ["rain", "05", "snow"] * 2
     assert parts.stream.frame_of[0] == 15
 
 
@@ -301,7 +301,7 @@ def test_a_local_file_is_recorded_at_one_picture_a_second_in_segments(
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Callable[[list[int | None]], str]]:
-    """Serves a transport stream; connection i breaks off after so many bytes (None: the whole of it)."""
+    """Serves a transport stream; connection i breaks off after so many bytes (None: all, negative: then hangs)."""
     source = write_video(tmp_path / "source.ts", num_frames=25 * 12, codec="libx264", group=25).read_bytes()
     started: list[ThreadingHTTPServer] = []
 
@@ -318,13 +318,16 @@ def server(tmp_path: Path) -> Iterator[Callable[[list[int | None]], str]]:
                 self.send_header("Content-Type", "video/mp2t")
                 self.send_header("Content-Length", str(len(source)))
                 self.end_headers()
-                self.wfile.write(source[: cut or len(source)])
+                self.wfile.write(source[: abs(cut or len(source))])
                 self.wfile.flush()
+                if cut is not None and cut < 0:
+                    time.sleep(60)  # alive, and silent
 
             def log_message(self, *_: object) -> None:
                 pass
 
         httpd = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        httpd.daemon_threads, httpd.block_on_close = True, False
         threading.Thread(target=httpd.serve_forever, daemon=True).start()
         started.append(httpd)
         return f"http://127.0.0.1:{httpd.server_address[1]}/live.ts"
@@ -348,6 +351,14 @@ def test_a_server_that_dies_half_way_is_opened_again_after_a_pause(
     assert 4 <= counts[0] <= 7
     assert sum(counts) == 15  # the second connection gives the rest
     assert not list((tmp_path / "videos").glob("*.part"))
+
+
+def test_a_server_that_falls_silent_is_opened_again(tmp_path: Path, server: Callable[[list[int | None]], str]) -> None:
+    half = (tmp_path / "source.ts").stat().st_size // 2
+    settings = Capture(server([-half, None]), tmp_path / "videos", "camera", minutes=0.25, timeout_seconds=1)
+    files = capture(settings, sleep=lambda _: None)
+    assert sum(count_frames(path) for path in files) == 15
+    assert len(files) == 2
 
 
 def test_a_server_that_stays_away_is_given_up_and_what_there_was_is_kept(

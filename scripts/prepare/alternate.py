@@ -54,8 +54,8 @@ def run(arguments: argparse.Namespace) -> None:
     shutil.rmtree(building, ignore_errors=True)  # of a killed process
     (building / "videos").mkdir(parents=True)
     digits = len(str(len(videos)))
-    plain = [re.sub(r"[^\w.-]", "_", path.name) for path in videos]  # names that a command line takes
-    names = [f"{number:0{digits}d}_{name}" for number, name in enumerate(plain, 1)]
+    plain = [re.sub(r"[^\w.-]", "_", path.name) for path in videos]  # names that Hydra takes
+    names = [f"{number:0{digits}d}-{name}" for number, name in enumerate(plain, 1)]
     for path, name in zip(videos, names, strict=True):
         place(path, building / "videos" / name, copy=arguments.copy)
     building.replace(folder)
@@ -120,7 +120,7 @@ def command(arguments: argparse.Namespace, names: list[str], skips: list[float],
         listed = ", ".join(f"{stem}: {skip:g}" for stem, skip in skipped.items())
         settings.append(f"'+dataset.order.skip_minutes={{{listed}}}'")
     if not is_as_published:
-        listed = ", ".join(f"{stem}: {stem.partition('_')[2]}" for stem in stems)
+        listed = ", ".join(f'{stem}: "{stem.partition("-")[2]}"' for stem in stems)
         settings.append(f"'+dataset.domains={{{listed}}}'")
     lines = [" ".join(settings[:3]), " ".join(settings[3:7]), *settings[7:], "window=houyon2023 teacher=segformer"]
     return "odkd " + " \\\n    ".join(lines)
