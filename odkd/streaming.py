@@ -66,7 +66,10 @@ class Streaming:
             )
         stems = [path.stem for path in list_videos(folder, dataset.start, dataset.stop)]
         domains = {
-            stem: name for stem in stems for pattern, name in dataset.domains.items() if fnmatch.fnmatch(stem, pattern)
+            stem: str(name)
+            for stem in stems
+            for pattern, name in dataset.domains.items()
+            if fnmatch.fnmatch(stem, pattern)
         }
         return open_stream(
             folder,

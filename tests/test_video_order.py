@@ -16,7 +16,9 @@ from PIL import Image
 
 from odkd.build import Parts
 from odkd.compose import compose_config
+from odkd.labels.store import LabelStore
 from odkd.main import CONF
+from odkd.repair import repair
 from odkd.video.index import VideoIndex
 from odkd.video.order import StreamOrder, put_in_order, sequence_length
 from odkd.video.stream import Stream, _stream
@@ -203,6 +205,17 @@ def test_orders_share_frames_and_labels_and_not_runs(tmp_path: Path, monkeypatch
     monkeypatch.setattr("odkd.labels.labeller.Labeller.run", lambda _: pytest.fail("labelled twice"))
     again = parts_of(tmp_path, *TURNS, "dataset.order.sequence_positions=4")
     assert again.teacher_labels.missing() == []
+
+
+def test_labels_that_an_ordered_run_made_can_be_repaired_and_completed(tmp_path: Path) -> None:
+    made = parts_of(tmp_path, *TURNS, "teacher.label_noise=0.1")
+    folder = made.teacher_labels.folders[1]
+    before = [made.labels.read(position) for position in range(len(made.stream))]
+    LabelStore(folder).labels.shard_path(0).unlink()
+    assert repair(folder, []) == 10  # the order that asked for six of them does not matter
+    again = parts_of(tmp_path, *TURNS, "teacher.label_noise=0.1")
+    for position, label_HW in enumerate(before):
+        np.testing.assert_array_equal(again.labels.read(position), label_HW)
 
 
 def test_order_is_applied_after_damaged_frames_are_left_out(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,186 @@
+"""Human-labelled images of BDD100K and Cityscapes as a stream that alternates (Houyon et al. 2023, second stream).
+
+1,600 of BDD100K's 8,000 and 1,600 of Cityscapes' 3,475 labelled images (random.seed(42); random.sample of the sorted
+list, BDD100K first), alternated in blocks of 400, resized to 1280x720: one video a block at one frame a second, and
+groundtruth/VIDEO/000000.png in Cityscapes' 19 train ids. chosen.txt lists the images, block by block.
+
+Folders are searched with all that lies below them; give those that hold train and val. Images of a folder named `test`
+have no labels and are left out. Labels: BDD100K NAME.png or NAME_train_id.png (train ids), Cityscapes
+*_gtFine_labelTrainIds.png, or *_gtFine_labelIds.png, which is converted. A killed run goes on with the next block.
+"""
+
+import argparse
+import io
+import json
+import random
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from filelock import FileLock
+from PIL import Image
+
+from odkd.files import json_digest, write_atomic, write_json
+from odkd.labels import highest_class, resize_nearest
+from odkd.labels.mapping import class_table
+from odkd.labels.sets import label_set
+from odkd.video.encode import VideoWriter
+
+Pair = tuple[Path, Path]  # an image and its labels
+LABEL_ENDS = {  # of an image's name -> of its labels' name, the first that is there
+    "bdd100k": (".jpg", (".png", "_train_id.png")),
+    "cityscapes": ("_leftImg8bit.png", ("_gtFine_labelTrainIds.png", "_gtFine_labelIds.png")),
+}
+CLASSES = label_set("cityscapes").classes
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The flags of this subcommand."""
+    folders = {
+        "bdd100k-images": "bdd100k/images/10k", "bdd100k-labels": "bdd100k/labels/sem_seg/masks",
+        "cityscapes-images": "leftImg8bit", "cityscapes-labels": "gtFine",
+    }  # fmt: skip
+    for name, example in folders.items():
+        parser.add_argument(f"--{name}", type=Path, required=True, metavar="FOLDER", help=f"such as {example}")
+    parser.add_argument("--to", type=Path, required=True, metavar="FOLDER", help="of the dataset, which is made")
+    parser.add_argument("--images", type=int, default=1600, help="of each of the two (%(default)s)")
+    parser.add_argument("--block", type=int, default=400, help="images of one before the other's turn (%(default)s)")
+    parser.add_argument(
+        "--size", type=int, nargs=2, default=[1280, 720], metavar=("WIDTH", "HEIGHT"), help="(1280 720)"
+    )
+    parser.add_argument("--seed", type=int, default=42, help="of the choice (%(default)s)")
+    parser.add_argument("--crf", type=int, default=12, help="H.264 quality, lower is better and larger (%(default)s)")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Choose, write block by block under another name, rename."""
+    folder: Path = arguments.to
+    if min(arguments.images, arguments.block, *arguments.size) < 1:
+        raise ValueError("--images, --block and --size must be at least 1")
+    if arguments.images % arguments.block:
+        raise ValueError(f"--images {arguments.images} is no multiple of --block {arguments.block}")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder.with_name(folder.name + ".lock")):
+        if folder.exists():
+            raise ValueError(f"{folder} is there already, and whole; name another folder, or delete it")
+        draw = random.Random(arguments.seed)
+        chosen = {
+            name: choose(
+                name, getattr(arguments, f"{name}_images"), getattr(arguments, f"{name}_labels"), arguments.images, draw
+            )
+            for name in LABEL_ENDS
+        }
+        blocks = blocks_of(chosen, arguments.block)
+        building = folder.with_name(folder.name + ".building")
+        begin(building, blocks, arguments)
+        for number, (stem, pairs) in enumerate(blocks.items(), 1):
+            if not (building / "videos" / f"{stem}.mp4").is_file():
+                write_block(building, stem, pairs, tuple(arguments.size), arguments.crf)
+            print(f"block {number} of {len(blocks)}: {stem}, {len(pairs)} images", flush=True)
+        (building / "settings.json").unlink()
+        building.replace(folder)
+    width, height = arguments.size
+    shape = "" if (width, height) == (1280, 720) else f" 'dataset.size=[{height},{width}]'"
+    length = "" if arguments.block == 400 else f" dataset.order.sequence_positions={arguments.block}"
+    print(f"made {folder}; use it with\n\nodkd dataset=bdd100k_cityscapes dataset.root={folder}{shape}{length}")
+
+
+def choose(name: str, images: Path, labels: Path, count: int, draw: random.Random) -> list[Pair]:
+    """So many labelled images, in the order drawn.
+
+    Raises:
+        ValueError: no such folder, or too few images with labels.
+    """
+    for folder in (images, labels):
+        if not folder.is_dir():
+            raise ValueError(f"{folder}: no such folder")
+    image_end, label_ends = LABEL_ENDS[name]
+    found = sorted(path for path in images.rglob(f"*{image_end}") if "test" not in path.relative_to(images).parts[:-1])
+    pairs: list[Pair] = []
+    for path in found:
+        stem = str(path.relative_to(images)).removesuffix(image_end)
+        if label := next((p for p in (labels / f"{stem}{end}" for end in label_ends) if p.is_file()), None):
+            pairs.append((path, label))
+    if len(pairs) < count:
+        example = f"; the first image is {found[0]}" if found else ""
+        raise ValueError(
+            f"{name}: {len(found)} images (*{image_end}) below {images}, {len(pairs)} of them with labels "
+            f"(*{' or *'.join(label_ends)}, in the same subfolder) below {labels}; {count} are needed{example}. "
+            "Name the folders that hold train/ and val/, or lower --images"
+        )
+    return draw.sample(pairs, count)
+
+
+def blocks_of(chosen: dict[str, list[Pair]], length: int) -> dict[str, list[Pair]]:
+    """Name of each video -> its images, in turn.
+
+    >>> list(blocks_of({"a": [1, 2], "b": [3, 4]}, 1).items())
+    [('00_a', [1]), ('01_b', [3]), ('02_a', [2]), ('03_b', [4])]
+    """
+    turns = [
+        (name, pairs[start : start + length])
+        for start in range(0, max(map(len, chosen.values())), length)
+        for name, pairs in chosen.items()
+    ]
+    return {f"{number:02d}_{name}": pairs for number, (name, pairs) in enumerate(turns)}
+
+
+def begin(building: Path, blocks: dict[str, list[Pair]], arguments: argparse.Namespace) -> None:
+    """Keep what a killed process left, if it was told the same; else begin anew."""
+    names = {stem: [f"{image} {label}" for image, label in pairs] for stem, pairs in blocks.items()}
+    settings = {"blocks": json_digest(names), "size": list(arguments.size), "crf": arguments.crf}
+    note = building / "settings.json"
+    if building.exists() and not (note.is_file() and json.loads(note.read_text()) == settings):
+        shutil.rmtree(building)
+    lines = [f"{stem} {pair}" for stem, pairs in names.items() for pair in pairs]
+    write_atomic(building / "chosen.txt", ("\n".join(lines) + "\n").encode())
+    write_json(note, settings)
+
+
+def write_block(root: Path, stem: str, pairs: Sequence[Pair], size: tuple[int, int], crf: int) -> None:
+    """The labels first: where the video has its name, the block is whole."""
+    width, height = size
+    truth = root / "groundtruth" / stem
+    truth.mkdir(parents=True, exist_ok=True)
+    path = root / "videos" / f"{stem}.mp4"
+    # Every picture is a new scene: nothing to predict from the one before.
+    with VideoWriter(path, width=width, height=height, frame_rate=1.0, crf=crf, keyframe_interval=1) as writer:
+        for number, (image_path, label_path) in enumerate(pairs):
+            with Image.open(image_path) as image:
+                picture = image.convert("RGB")
+            labels_HW = train_ids(label_path)
+            if labels_HW.shape != (picture.height, picture.width):
+                raise ValueError(
+                    f"{label_path} is {labels_HW.shape[1]}x{labels_HW.shape[0]} and its image "
+                    f"{picture.width}x{picture.height}; expected one size"
+                )
+            write_atomic(truth / f"{number:06d}.png", png(resize_nearest(labels_HW, (height, width))), durable=False)
+            writer.write(np.asarray(picture.resize((width, height), Image.Resampling.LANCZOS)))
+
+
+def train_ids(path: Path) -> np.ndarray:
+    """uint8 [H, W]: Cityscapes' train ids, 255 = ignore.
+
+    Raises:
+        ValueError: the file holds other ids, or colours.
+    """
+    with Image.open(path) as image:
+        if image.mode not in ("L", "P"):
+            raise ValueError(f"{path} is a {image.mode} image; expected one byte a pixel, the class id")
+        labels_HW = np.asarray(image, np.uint8)
+    if path.name.endswith("_labelIds.png"):
+        ids = class_table(
+            label_set("cityscapes_ids").classes, CLASSES, "cityscapes_ids_to_cityscapes", allow_missing=False
+        ).ids
+        return np.asarray(ids[labels_HW])
+    if (highest := highest_class(labels_HW)) >= len(CLASSES):
+        raise ValueError(f"{path} holds class ids up to {highest}; expected train ids below {len(CLASSES)}, or 255")
+    return labels_HW
+
+
+def png(labels_HW: np.ndarray) -> bytes:
+    """A grey picture whose values are the ids."""
+    buffer = io.BytesIO()
+    Image.fromarray(labels_HW).save(buffer, "PNG")
+    return buffer.getvalue()
