@@ -104,7 +104,7 @@ def time_figure(lines: Sequence[Line], suffix: str, title: str) -> Figure | None
         return None
     figure, (axes,), unnamed = stream_figure(lines, title, [2.8])
     add_legend(figure, [*_draw(axes, lines, scores), *unnamed])
-    _scale(axes, scores)
+    axes.set_ylim(0, 1.1 * max(float(np.nanmax(found)) for found in scores.values()) or 1.0)
     axes.set_ylabel("mIoU (0 to 1)", fontsize=9)
     return figure
 

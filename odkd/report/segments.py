@@ -23,12 +23,12 @@ def segment_table(
     """Returns float64 [times, segments] and the name of each time; the last is the end of the stream."""
     prefix = f"segment/miou{suffix}/"
     rows = [
-        (f"position {line['position']} ({line.get('domain') or 'no domain'})", found)
+        (f"position {line['position']}", found)
         for line in lines
         if (found := {k: v for k, v in line["metrics"].items() if k.startswith(prefix)})
     ]
     if final := {k: v for k, v in summary.items() if k.startswith(f"final_{prefix}")}:
-        rows.append(("end of the stream", final))
+        rows.append(("the end of the stream", final))
     table = [[math.nan if value is None else value for _, value in sorted(found.items())] for _, found in rows]
     return np.array(table, dtype=np.float64), [name for name, _ in rows]
 

@@ -1,4 +1,4 @@
-"""What each regularizer costs: a pass over that of plain learning, in turn, and what it remembers after 2 and 20 passes."""
+"""What each regularizer costs: a learning pass over a plain one, in turn, and what it remembers."""
 
 from collections.abc import Iterator
 from pathlib import Path
