@@ -20,7 +20,7 @@ NOT_IN_KEY = ("tracking", "paths", "run", "bank", "allow_targets")  # these chan
 NOT_OF_THE_TEACHER = (  # keys of a teacher's config that its class is not handed, nor its labels depend on
     "name", "size", "batch_size", "label_set", "classes", "allow_missing", "soft", "licence", "source",
 )  # fmt: skip
-NOT_IN_DATASET = ("root", "prepare", "frame_store", "palette", "domains", "order")  # the stream's digest says it
+NOT_IN_DATASET = ("root", "prepare", "frame_store", "palette")  # what is in the videos, the stream's digest says
 
 
 def teacher_identity(
