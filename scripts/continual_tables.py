@@ -87,16 +87,23 @@ def claims_table(found: Results) -> str:
 
 
 def verdict(rows: dict[Method, dict[int, Run]], key: str, pairs: Sequence[tuple[str, str]]) -> str:
-    """`yes` or `no` if all seeds and pairs agree, else `unclear`; the smallest mean difference of the pairs."""
+    """`yes` if it holds for all pairs and seeds, `no` if all seeds refute a pair, else `unclear`; the smallest difference."""
     by_name = {method.name: runs for method, runs in rows.items()}
     differences: list[list[float]] = []
     for better, worse in pairs:
         if better not in by_name or worse not in by_name:
             return ""
         seeds = sorted(by_name[better].keys() & by_name[worse].keys())
-        differences.append([by_name[better][s].summary[key] - by_name[worse][s].summary[key] for s in seeds])  # type: ignore[operator]
-    signs = [difference > 0 for row in differences for difference in row]
-    answer = "**yes**" if all(signs) else "**no**" if not any(map(all, differences)) and not any(signs) else "unclear"
+        scores = [(by_name[better][seed].summary.get(key), by_name[worse][seed].summary.get(key)) for seed in seeds]
+        known = [first - second for first, second in scores if first is not None and second is not None]
+        if not known:
+            return ""
+        differences.append(known)
+    if all(difference > 0 for row in differences for difference in row):
+        answer = "**yes**"
+    else:
+        is_refuted = any(all(difference <= 0 for difference in row) for row in differences)
+        answer = "**no**" if is_refuted else "unclear"
     smallest = min(differences, key=mean)
     return f"{answer}, {100 * mean(smallest):+.1f} ({sum(d > 0 for d in smallest)} of {len(smallest)} seeds)"
 
