@@ -87,7 +87,7 @@ def claims_table(found: Results) -> str:
 
 
 def verdict(rows: dict[Method, dict[int, Run]], key: str, pairs: Sequence[tuple[str, str]]) -> str:
-    """`yes` if it holds for all pairs and seeds, `no` if all seeds refute a pair, else `unclear`; the smallest difference."""
+    """`yes` if it holds for all pairs and seeds, `no` if all seeds refute a pair, else `unclear`; least difference."""
     by_name = {method.name: runs for method, runs in rows.items()}
     differences: list[list[float]] = []
     for better, worse in pairs:
