@@ -30,7 +30,7 @@ def write_artifacts(parts: "Parts", run: "Run", summary: Mapping[str, float]) ->
         write_csv(run, records)
     if records or (run.folder / "confusion.npz").is_file():
         plot_run(run.folder, parts.classes, summary)
-    if "learner" in parts.__dict__:
+    if "learner" in parts.__dict__ and parts.cfg.evaluation.predictor == "student":
         write_student(parts, run, summary)
     if (run.folder / "predictions").is_dir() and parts.cfg.run.overlay_video:
         write_overlay_video(parts, run)

@@ -51,11 +51,15 @@ class Watch:
         self._learned_TT = {source: nothing.clone() for source in evaluator.bank.sources}  # R of continual.py
         self._probes = [_evenly(segment, plan.segment_frames) for segment in stream.segments]
 
-    def needs(self, step: Step) -> list[int]:
-        """Positions that `score` will read in this iteration."""
+    def windows(self, step: Step) -> list[int]:
+        """Positions of this iteration's windows: the next one's overlap with them where `step` is less than `test`."""
         windows = [step.test, *filter(None, self._shifted(step).values())]
+        return list(dict.fromkeys(position for window in windows for position in window))
+
+    def needs(self, step: Step) -> list[int]:
+        """All positions that are scored in this iteration."""
         probes = self._probes if self._ended(step) else []
-        return list(dict.fromkeys(position for part in [*windows, *probes] for position in part))
+        return list(dict.fromkeys([*self.windows(step), *(position for probe in probes for position in probe)]))
 
     def test(self, student: nn.Module, step: Step) -> tuple[Scores, dict[str, float]]:
         """Scores on the next frames, and their metrics: `test/...`."""
@@ -69,8 +73,8 @@ class Watch:
             suffix = SUFFIX[source]
             found = score_metrics(confusions_NKK, self.classes, suffix=suffix)
             metrics |= {f"test/{name}": value for name, value in found.items()}
-            num_steady, num_predicted = scores.steady[source][is_within].sum(0).double()
-            metrics[f"test/consistency{suffix}"] = (num_predicted / num_steady).item()
+            num_standing, num_steady = scores.steady[source][is_within].sum(0).double()
+            metrics[f"test/consistency{suffix}"] = (num_steady / num_standing).item()
         return scores, metrics
 
     def elsewhere(self, student: nn.Module, step: Step) -> dict[str, float]:

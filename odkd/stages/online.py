@@ -94,7 +94,7 @@ def online(
         watched = time.perf_counter()
 
         replay.observe(step.fresh, scorer)
-        bank.retain({*replay.kept(), *step.test})
+        bank.retain({*replay.kept(), *watch.windows(step)})
         save_predictions(run, window, len(stream), step, scores)
         losses = {f"learn/loss_{name}": loss for name, loss in losses.items()}
         record = describe(step, stream, losses | metrics)
