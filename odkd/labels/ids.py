@@ -1,4 +1,4 @@
-"""What the values of label PNGs mean: ids of another set, segments of COCO's panoptic files -> the dataset's classes."""
+"""Values of label PNGs -> the dataset's classes: ids of another set, or segments of COCO's panoptic files."""
 
 from __future__ import annotations
 

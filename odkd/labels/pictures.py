@@ -137,6 +137,9 @@ class PictureLabels:
         words = found.groupdict()
         for number, place in enumerate(self._places):
             if (path := self._root / fill(place.files, words)).is_file():
+                table = self._table_file(number, words)
+                if table is not None and not table.is_file():
+                    raise ValueError(f"{path} is there and {table} is not, which says what its segments are; get it")
                 return path, number, words
         return None
 

@@ -62,7 +62,8 @@ class Pictures:
 
 
 def open_images(
-    pictures: Pictures,
+    root: Path,
+    found: Mapping[str, Sequence[str]],
     *,
     size: tuple[int, int],
     fit: Fit,
@@ -72,16 +73,15 @@ def open_images(
     domains: Mapping[str, str],
     cache: Path,
 ) -> Stream:
-    """Index the collections `[start:stop]` and take one of every `stride` images.
+    """Index the collections `[start:stop]` of those found (`Pictures.find`); take one of every `stride` images.
 
     Raises:
-        ValueError: nothing is left, or files are missing (`Pictures.find`).
+        ValueError: nothing is left.
     """
-    found = pictures.find()
     chosen: Sequence[str] = list(found)[start:stop]
     if not chosen:
         raise ValueError(f"dataset.start={start}, dataset.stop={stop} leave none of {', '.join(found)}; change them")
-    indices = [index_images(pictures.root, name, found[name], size=size, fit=fit, cache=cache) for name in chosen]
+    indices = [index_images(root, name, found[name], size=size, fit=fit, cache=cache) for name in chosen]
     sampled = [sample(index, stride=stride, stride_seconds=None) for index in indices]
     video_of = np.repeat(np.arange(len(indices)), [len(frames) for frames in sampled])
     if not len(video_of):
