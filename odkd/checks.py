@@ -222,6 +222,7 @@ def check_truth(cfg: DictConfig, *, has_truth: bool) -> None:
     if has_images(cfg.dataset):
         places = [str(place.files) for place in cfg.dataset.groundtruth or ()]
         change = f"expected label maps {' or '.join(places)} below its folder" if places else "set dataset.groundtruth"
+        change += f". {cfg.dataset.download}" if places and cfg.dataset.get("download") else ""
     for setting, is_set in wants_truth.items():
         if is_set and not has_truth:
             raise ValueError(f"{setting} needs ground truth and dataset {cfg.dataset.name} has none; {change}")

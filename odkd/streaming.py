@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from odkd.labels.pictures import PictureLabels
     from odkd.video.frames import FrameReader
     from odkd.video.stream import Stream
+
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -129,6 +133,8 @@ class Streaming:
             return groundtruth_digest(self.root, dataset.groundtruth, self.sampled, self.cache)
         labels = self.truth_of(self.sampled)
         if labels is None:
+            if dataset.groundtruth:
+                logger.info("dataset %s has no label maps: nothing is scored against ground truth", dataset.name)
             return None
         assert not isinstance(labels, ImageLabels)
         meaning = OmegaConf.to_container(dataset.groundtruth, resolve=True)

@@ -326,7 +326,7 @@ def test_labels_of_any_folder_are_fitted_as_the_images_are(tmp_path: Path, fit_p
     ("dataset", "says"),
     [
         ("cityscapes", r"leftImg8bit_trainvaltest.zip and gtFine_trainvaltest.zip from https://www.cityscapes-dataset"),
-        ("coco", r"expected .*/\{split\}/\{image\}.jpg with \{split\} = test2017. get test2017.zip .*cocodataset.org"),
+        ("coco", r"expected .*/\{split\}/\{image\}.jpg with \{split\} = test2017. Get test2017.zip .*cocodataset.org"),
         ("coco_stuff", "stuffthingmaps_trainval2017.zip"),
         ("bdd100k", "bdd-data.berkeley.edu"),
         ("images", r"has no images: expected .*/images/\{image\}.\*$"),
@@ -476,6 +476,7 @@ def test_a_network_labels_images_and_its_bars_are_ignored_and_no_image_is_labell
     }
     torch.save(checkpoint, tmp_path / "teacher.pth")
     teacher = ["teacher=checkpoint", f"teacher.checkpoint={tmp_path / 'teacher.pth'}", "teacher.size=[64,64]"]
+    teacher += ["teacher.soft.top_k=2"]
     base = [*TINY, *teacher, f"paths.labels={tmp_path / 'labels'}"]
     with caplog.at_level(logging.INFO):
         run = odkd(*settings(folder, "dataset.fit=pad"), base=base)
@@ -487,6 +488,8 @@ def test_a_network_labels_images_and_its_bars_are_ignored_and_no_image_is_labell
     assert (label_HW[:, :13] == 255).all()
     assert (label_HW[:, 51:] == 255).all()
     assert (label_HW[:, 13:51] < 3).all()
+    classes_KHW, _ = parts.teacher_labels.read_soft(5)
+    assert ((classes_KHW == 255) == (label_HW == 255)).all()  # no class is likely in a bar
     # The same images seen at a size of the same shape: labels are there. Seen otherwise: they are not.
     for more, missing in ((("dataset.size=[96,128]",), 0), (("dataset.fit=crop",), 6)):
         fresh = Parts(compose_config([*base, *settings(folder, "dataset.fit=pad"), f"paths.outputs={tmp_path}", *more]))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import logging
 import math
 import struct
 import zlib
@@ -21,6 +22,8 @@ from PIL import Image, ImageOps, __version__, features
 from odkd.files import json_digest, write_json
 from odkd.video.fit import Fit, Placement, fit_label, fit_picture, placement
 from odkd.video.index import VideoIndex, natural
+
+logger = logging.getLogger(__name__)
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".pgm", ".ppm", ".tif", ".tiff", ".webp"})
 JPEG = features.version("libjpeg_turbo") or features.version("jpg")
@@ -113,6 +116,7 @@ def index_images(
     versions = [[name, status.st_size, status.st_mtime_ns] for name in names if (status := (root / name).stat())]
     cached = cache / "images" / f"{json_digest([INDEX_VERSION, str(root.resolve()), versions])}.json"
     if not cached.exists():
+        logger.info("reading the %d images of %s once, for their digest", len(names), collection)
         with ThreadPoolExecutor(INDEX_THREADS) as pool:
             facts = list(pool.map(_facts, (root / name for name in names)))
         contents = [[name, digest] for name, (digest, _) in zip(names, facts, strict=True)]
