@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from odkd.checks import check_config, check_targets, targets
+from odkd.checks import check_config, check_targets, check_truth, targets
 from odkd.compose import CONF
 from odkd.construct import construct, default_palette, resolve
-from odkd.identity import groundtruth_digest, run_key, teacher_identity
-from odkd.labels.images import ImageLabels
+from odkd.identity import run_key, teacher_identity
 from odkd.labels.sets import label_set
 from odkd.seeds import named_seed
 from odkd.streaming import Streaming
@@ -133,8 +132,7 @@ class Parts:
     @cached_property
     def groundtruth(self) -> "LabelSource | None":
         """True labels of `stream`, or None."""
-        folder = self.cfg.dataset.groundtruth
-        return ImageLabels(self.root / folder, self.stream, len(self.classes)) if folder else None
+        return self.streaming.truth_of(self.stream)
 
     @cached_property
     def teacher_identity(self) -> dict[str, Any]:
@@ -142,7 +140,14 @@ class Parts:
 
     @cached_property
     def groundtruth_digest(self) -> str | None:
-        return groundtruth_digest(self.root, self.cfg.dataset.groundtruth, self.sampled, self.cache)
+        digest = self.streaming.truth_digest
+        check_truth(self.cfg, has_truth=digest is not None)
+        return digest
+
+    @cached_property
+    def official_splits(self) -> list[str] | None:
+        """train, val or test of each position of `stream`, or None."""
+        return self.streaming.official_splits_of(self.stream)
 
     @cached_property
     def teaching(self) -> Teaching:
@@ -247,7 +252,9 @@ class Parts:
     def key(self) -> str:
         """Digest of everything that determines the run's numbers."""
         used_truth = self.groundtruth_digest if self._uses_groundtruth else None
-        parts = [self.device.type, self.teacher_identity, self.streaming.planned.digest, used_truth]
+        parts: list[Any] = [self.device.type, self.teacher_identity, self.streaming.planned.digest, used_truth]
+        if "official_splits" in inspect.signature(self._stage).parameters:
+            parts.append(self.streaming.official_splits_of(self.streaming.planned))
         return run_key(self.cfg, parts, self.allowed, self.cache)
 
     @property
@@ -278,8 +285,8 @@ class Parts:
         for name in ("learner", "replay"):
             if name in asked:
                 getattr(self, name)
-        if self._uses_groundtruth and self.cfg.dataset.groundtruth:
-            ImageLabels(self.root / self.cfg.dataset.groundtruth, self.streaming.planned, len(self.classes)).check()
+        if self._uses_groundtruth and (truth := self.streaming.truth_of(self.streaming.planned)) is not None:
+            truth.check()
         self.teaching.check(self.teaching.stores(self.sampled, self.streaming.planned))
         return self._stage(run=run, **own, **{name: getattr(self, name) for name in asked})
 

@@ -9,7 +9,9 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from odkd.imagesets import check_images, check_splits, has_images, pictures_of
 from odkd.labels.sets import label_set
+from odkd.video.fit import FITS
 from odkd.video.order import StreamOrder
 
 ALLOWED_TARGETS = ("odkd.", "torch.optim.", "torch.nn.", "segmentation_models_pytorch.")
@@ -42,6 +44,7 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "precision": ("float32", "bfloat16", "float16"),
     "teacher.precision": ("float32", "bfloat16", "float16"),
     "dataset.frame_store": ("disk", "none"),
+    "dataset.fit": FITS,
     "evaluation.groundtruth": ("auto", True, False),
     "evaluation.predictor": ("student", "teacher"),
     "stage.order": ("stream", "shuffled", "paired"),
@@ -66,7 +69,8 @@ def check_config(cfg: DictConfig) -> None:
     """
     missing = sorted(str(key) for key in OmegaConf.missing_keys(cfg))
     if missing:
-        raise ValueError(f"{missing[0]} is not set; add {missing[0]}=... to the command")
+        layout = f": {_layout(cfg.dataset, 'FOLDER')}" if missing[0] == "dataset.root" else ""
+        raise ValueError(f"{missing[0]} is not set; add {missing[0]}=... to the command{layout}")
     for key in POSITIVE_INTEGERS:
         _check(cfg, key, lambda v: type(v) is int and v >= 1, "a whole number of at least 1")
     for key in NATURAL_NUMBERS:
@@ -146,13 +150,17 @@ def _check_teacher(teacher: DictConfig) -> None:
 
 def _check_dataset(cfg: DictConfig) -> None:
     dataset = cfg.dataset
+    if has_images(dataset):
+        check_images(dataset)
+    check_splits(dataset)
     if dataset.prepare is None:
         if not isinstance(dataset.root, str):
-            raise ValueError(f"dataset.root={dataset.root}; expected a folder that has a subfolder `videos`")
+            raise ValueError(f"dataset.root={dataset.root}: {_layout(dataset, 'FOLDER')}")
         root = Path(dataset.root)
         if not root.is_dir():
-            raise ValueError(f"dataset.root={root}: no such folder{_nearest_file(root)}")
-        if not (root / "videos").is_dir():
+            layout = f": {_layout(dataset, dataset.root)}" if has_images(dataset) else ""
+            raise ValueError(f"dataset.root={root}: no such folder{_nearest_file(root)}{layout}")
+        if not has_images(dataset) and not (root / "videos").is_dir():
             raise ValueError(f"dataset.root={root} has no subfolder `videos`; put the videos there")
     _check_order(dataset)
     for key in ("start", "stop"):
@@ -198,19 +206,33 @@ def _check_dataset(cfg: DictConfig) -> None:
         raise ValueError(f"loss.class_weights has {len(weights)} numbers for {len(classes)} classes")
     if weights is not None and not (all(0 <= w < float("inf") for w in weights) and sum(weights) > 0):
         raise ValueError(f"loss.class_weights={weights}; expected numbers of at least 0, some above 0")
-    wants_truth = {"evaluation.groundtruth=true": cfg.evaluation.groundtruth is True}
-    wants_truth["stage.learn_from=groundtruth"] = cfg.stage.get("learn_from") == "groundtruth"
-    wants_truth["teacher=oracle"] = cfg.teacher._target_.endswith(".Oracle")
-    for setting, is_set in wants_truth.items():
-        if is_set and not dataset.groundtruth:
-            raise ValueError(
-                f"{setting} needs ground truth and dataset {dataset.name} has none; "
-                "set dataset.groundtruth to its folder"
-            )
+    check_truth(cfg, has_truth=bool(dataset.groundtruth))
     if cfg.stage.get("learn_from") == "groundtruth" and cfg.evaluation.groundtruth is False:
         raise ValueError(
             "stage.learn_from=groundtruth and evaluation.groundtruth=false contradict each other; change one"
         )
+
+
+def check_truth(cfg: DictConfig, *, has_truth: bool) -> None:
+    """Raises ValueError where a setting needs ground truth and there is none."""
+    wants_truth = {"evaluation.groundtruth=true": cfg.evaluation.groundtruth is True}
+    wants_truth["stage.learn_from=groundtruth"] = cfg.stage.get("learn_from") == "groundtruth"
+    wants_truth["teacher=oracle"] = cfg.teacher._target_.endswith(".Oracle")
+    change = "set dataset.groundtruth to its folder"
+    if has_images(cfg.dataset):
+        places = [str(place.files) for place in cfg.dataset.groundtruth or ()]
+        change = f"expected label maps {' or '.join(places)} below its folder" if places else "set dataset.groundtruth"
+        change += f". {cfg.dataset.download}" if places and cfg.dataset.get("download") else ""
+    for setting, is_set in wants_truth.items():
+        if is_set and not has_truth:
+            raise ValueError(f"{setting} needs ground truth and dataset {cfg.dataset.name} has none; {change}")
+
+
+def _layout(dataset: DictConfig, root: str) -> str:
+    """What is expected below dataset.root, and where to get it."""
+    if has_images(dataset):
+        return pictures_of(dataset, Path(root)).expected()
+    return "expected a folder that has a subfolder `videos`"
 
 
 def _check_order(dataset: DictConfig) -> None:

@@ -11,8 +11,10 @@ from omegaconf import DictConfig, OmegaConf
 from odkd.checks import is_allowed, targets
 from odkd.construct import resolve
 from odkd.files import file_digest, folder_digest, json_digest
+from odkd.imagesets import has_images
 from odkd.labels.tables import TABLES
 from odkd.video.decode import DECODER
+from odkd.video.images import READER
 from odkd.video.stream import Stream
 
 NUMBERS = 1  # raised when a change of odkd changes the numbers of a run on purpose: old results stay, new runs begin
@@ -20,7 +22,13 @@ NOT_IN_KEY = ("tracking", "paths", "run", "bank", "allow_targets")  # these chan
 NOT_OF_THE_TEACHER = (  # keys of a teacher's config that its class is not handed, nor its labels depend on
     "name", "size", "batch_size", "label_set", "classes", "allow_missing", "soft", "licence", "source",
 )  # fmt: skip
-NOT_IN_DATASET = ("root", "prepare", "frame_store", "palette")  # what is in the videos, the stream's digest says
+NOT_IN_DATASET = (
+    "root",
+    "prepare",
+    "frame_store",
+    "palette",
+    "download",
+)  # what is in the files, the stream's digest says
 
 
 def teacher_identity(
@@ -63,7 +71,7 @@ def run_key(cfg: DictConfig, parts: list[Any], allowed: list[str], cache: Path) 
     if isinstance(table := settings["teacher"]["classes"], str):
         settings["teacher"]["classes"] = TABLES.get(table, table)  # known by what it says: a table may be corrected
     code = source_digests(targets(cfg), allowed, cache)
-    versions = [NUMBERS, importlib.metadata.version("torch"), DECODER]
+    versions = [NUMBERS, importlib.metadata.version("torch"), READER if has_images(cfg.dataset) else DECODER]
     return json_digest([settings, cfg.run.repeat, parts, code, versions])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,12 +13,20 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig, OmegaConf
 
 from odkd.construct import construct
+from odkd.files import folder_digest, json_digest
+from odkd.identity import groundtruth_digest
+from odkd.imagesets import has_images, label_places, official_splits, pictures_of
+from odkd.labels.images import ImageLabels
 from odkd.progress import Progress
 from odkd.video.order import StreamOrder, put_in_order, sequence_length
 
 if TYPE_CHECKING:
+    from odkd.labels.pictures import PictureLabels
     from odkd.video.frames import FrameReader
     from odkd.video.stream import Stream
+
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -59,27 +68,83 @@ class Streaming:
         from odkd.video.index import list_videos
         from odkd.video.stream import open_stream
 
+        if has_images(self.dataset):
+            return self._sampled_images()
         dataset, folder = self.dataset, self.root / "videos"
         if not folder.is_dir():
             raise ValueError(
                 f"no folder {folder}: expected the videos in a folder `videos` below dataset.root={self.root}"
             )
         stems = [path.stem for path in list_videos(folder, dataset.start, dataset.stop)]
-        domains = {
-            stem: str(name)
-            for stem in stems
-            for pattern, name in dataset.domains.items()
-            if fnmatch.fnmatch(stem, pattern)
-        }
         return open_stream(
             folder,
             stride=dataset.stride,
             stride_seconds=dataset.stride_seconds,
             start=dataset.start,
             stop=dataset.stop,
-            domains=domains,
+            domains=self._domains(stems),
             cache=self.cache,
         )
+
+    def _sampled_images(self) -> Stream:
+        from odkd.video.pictures import open_images
+
+        dataset, pictures = self.dataset, pictures_of(self.dataset, self.root)
+        found = pictures.find()
+        return open_images(
+            pictures.root,
+            found,
+            size=(int(dataset.size[0]), int(dataset.size[1])),
+            fit=dataset.fit,
+            stride=dataset.stride,
+            start=dataset.start,
+            stop=dataset.stop,
+            domains=self._domains(list(found)),
+            cache=self.cache,
+        )
+
+    def _domains(self, stems: list[str]) -> dict[str, str]:
+        return {
+            stem: str(name)
+            for stem in stems
+            for pattern, name in self.dataset.domains.items()
+            if fnmatch.fnmatch(stem, pattern)
+        }
+
+    # --- true labels and official splits
+
+    def truth_of(self, stream: Stream) -> ImageLabels | PictureLabels | None:
+        """True labels of a stream; None where the dataset has none."""
+        dataset = self.dataset
+        if not dataset.groundtruth:
+            return None
+        if not has_images(dataset):
+            return ImageLabels(self.root / dataset.groundtruth, stream, len(dataset.classes))
+        from odkd.labels.pictures import PictureLabels
+
+        labels = PictureLabels(stream, self.root, dataset.pictures, label_places(dataset), list(dataset.classes))
+        return labels if labels.num_there else None
+
+    @cached_property
+    def truth_digest(self) -> str | None:
+        """Of all label maps of `sampled` and what their ids mean; None without any."""
+        dataset = self.dataset
+        if not has_images(dataset):
+            return groundtruth_digest(self.root, dataset.groundtruth, self.sampled, self.cache)
+        labels = self.truth_of(self.sampled)
+        if labels is None:
+            if dataset.groundtruth:
+                logger.info("dataset %s has no label maps: nothing is scored against ground truth", dataset.name)
+            return None
+        assert not isinstance(labels, ImageLabels)
+        meaning = OmegaConf.to_container(dataset.groundtruth, resolve=True)
+        return json_digest([folder_digest(labels.files, self.root, self.cache), meaning])
+
+    def official_splits_of(self, stream: Stream) -> list[str] | None:
+        """train, val or test of each position; None where the dataset does not say."""
+        return official_splits(self.dataset, self.root, stream)
+
+    # --- what a run goes through
 
     @cached_property
     def planned(self) -> Stream:

@@ -87,8 +87,8 @@ def test_the_command_says_it_as_one_message_too(tmp_path: Path) -> None:
 def test_help_names_every_group_and_choice(tmp_path: Path) -> None:
     text = odkd(tmp_path, "--help").stdout
     for word in (
-        "dataset: bdd100k_cityscapes, camvid, camvid_cyclic, ",
-        "synthetic_cyclic, synthetic_tiny, videos",
+        "dataset: bdd100k, bdd100k_cityscapes, camvid, camvid_cyclic, camvid_images, cityscapes, coco, ",
+        "synthetic_cyclic, synthetic_images, synthetic_tiny, videos",
         "student: efficientnet_lite0",
         "window: ",
         "odkd stage=label",

@@ -21,7 +21,7 @@ from odkd.main import CONF
 from odkd.repair import repair
 from odkd.video.index import VideoIndex
 from odkd.video.order import StreamOrder, put_in_order, sequence_length
-from odkd.video.stream import Stream, _stream
+from odkd.video.stream import Stream, make_stream
 
 
 def stream_of(*videos: tuple[str, str, int], gap: float = 2.0, stride: int = 1) -> Stream:
@@ -37,7 +37,7 @@ def stream_of(*videos: tuple[str, str, int], gap: float = 2.0, stride: int = 1) 
     counts = [count for *_, count in videos]
     video_of = np.repeat(np.arange(len(videos)), counts)
     frame_of = np.concatenate([np.arange(count) * stride for count in counts])
-    return _stream(indices, tuple(domain for _, domain, _ in videos), video_of, frame_of)
+    return make_stream(indices, tuple(domain for _, domain, _ in videos), video_of, frame_of)
 
 
 STREAMS = st.lists(
@@ -157,7 +157,7 @@ def test_alternating_needs_two_groups_that_are_known() -> None:
 
 def test_minutes_are_refused_where_videos_are_sampled_at_different_rates() -> None:
     slow, fast = stream_of(("a", "day", 9), gap=3.0), stream_of(("b", "night", 9), gap=2.0)
-    both = _stream(slow.videos + fast.videos, ("day", "night"), np.repeat([0, 1], 9), np.tile(slow.frame_of, 2))
+    both = make_stream(slow.videos + fast.videos, ("day", "night"), np.repeat([0, 1], 9), np.tile(slow.frame_of, 2))
     with pytest.raises(ValueError, match=r"a is sampled every 3 s and b every 2 s.*set dataset.stride_seconds"):
         put_in_order(both, StreamOrder(kind="alternate", sequence_minutes=0.1))
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from odkd.files import json_digest, write_json
 from odkd.labels.store import SHARD_FRAMES, LabelStore, SoftSpec, store_key
-from odkd.video.decode import DECODER
+from odkd.video.decode import decoder_of
 from odkd.video.stream import Stream
 
 
@@ -63,7 +63,7 @@ class TeacherLabels:
                 "sampled_frames_digest": json_digest(numbers),
                 "teacher": dict(teacher.identity),
                 "size": list(teacher.size or (video.height, video.width)),
-                "decoder": DECODER,
+                "decoder": decoder_of(video),
             }
             positions = np.flatnonzero(kept.video_of == number)
             rows = np.searchsorted(frames, kept.frame_of[positions])

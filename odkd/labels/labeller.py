@@ -22,6 +22,7 @@ from odkd.labels.session import Session
 from odkd.labels.store import Labelled, LabelStore
 from odkd.teachers import SampledFrames, SoftTeacher, Teacher, class_names
 from odkd.video.decode import decode_frames
+from odkd.video.images import ImageIndex
 
 logger = logging.getLogger(__name__)
 FLUSH_FRAMES, FLUSH_SECONDS = 32, 30.0  # a crash loses at most so much labelling, and the batches in work
@@ -247,8 +248,19 @@ class Labeller:
             logger.info("label maps of %s are %s and are kept at %sx%s (nearest)", frames.video, given, height, width)
             self._is_resize_told = True
         for row, label_HW, pair in zip(batch.rows, labels_BHW, pairs, strict=True):
-            batch.labelled[row] = Labelled(resize_nearest(label_HW, (height, width)), pair)
+            kept_HW = resize_nearest(label_HW, (height, width))
+            batch.labelled[row] = self._without_bars(video, row, Labelled(kept_HW, pair))
         return batch
+
+    def _without_bars(self, video: VideoLabels, row: int, labelled: Labelled) -> Labelled:
+        """Bars around a padded image are no part of it: no label, and no class that is likely."""
+        source, frame = self._labels.stream.videos[video.number], int(video.frame_numbers[row])
+        if not isinstance(source, ImageIndex):
+            return labelled
+        soft = labelled.soft
+        if soft is not None:
+            soft = np.stack([source.without_bars(frame, ids_HW) for ids_HW in soft[0]]), soft[1]
+        return Labelled(source.without_bars(frame, labelled.label_HW), soft)
 
     def _store(self, batch: Batch) -> None:
         self._pending.append(batch)

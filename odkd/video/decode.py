@@ -17,6 +17,7 @@ import numpy as np
 from av.video.reformatter import Interpolation, VideoReformatter
 
 from odkd.video.damage import DamageTracker, has_hole
+from odkd.video.images import ImageIndex, Source, read_images
 from odkd.video.index import VideoIndex
 from odkd.video.scan import open_video
 
@@ -27,8 +28,13 @@ DECODER = "pyav-{} avcodec-{} swscale-{} area".format(
 )
 
 
+def decoder_of(source: Source) -> str:
+    """Name and versions of what reads it: part of the key of all that is made of its frames."""
+    return source.decoder if isinstance(source, ImageIndex) else DECODER
+
+
 def decode_frames(
-    index: VideoIndex,
+    index: Source,
     frame_numbers: Sequence[int] | np.ndarray,
     *,
     size: tuple[int, int] | None = None,
@@ -45,6 +51,9 @@ def decode_frames(
         return
     assert np.all(np.diff(numbers) > 0), "frame numbers must ascend"
     assert 0 <= numbers[0] <= numbers[-1] < index.num_frames, "frame numbers must be in the video"
+    if isinstance(index, ImageIndex):
+        yield from read_images(index, numbers, size=size, num_threads=num_threads)
+        return
     groups = np.searchsorted(index.keyframes, numbers, side="right") - 1  # -1: before the first keyframe
     group_of = dict(zip(numbers.tolist(), groups.tolist(), strict=True))
     runs = np.split(numbers, np.flatnonzero(np.diff(groups) > 1) + 1)

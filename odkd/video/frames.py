@@ -12,12 +12,13 @@ import numpy as np
 from filelock import FileLock
 
 from odkd.files import json_digest, write_json
-from odkd.video.decode import DECODER, decode_frames
-from odkd.video.index import VideoIndex
+from odkd.video.decode import decode_frames, decoder_of
+from odkd.video.images import ImageIndex, Source
 from odkd.video.stream import Stream
 
 logger = logging.getLogger(__name__)
 
+NAMED = 10  # damaged images, in a warning
 JOURNAL_FRAMES = 32  # a killed build repeats at most so many frames
 
 
@@ -55,7 +56,7 @@ def prepare_frames(
             _warn(video, broken, len(frames))
     whole = stream.without(damaged)
     if not len(whole):
-        raise ValueError(f"all {len(stream)} sampled frames are damaged; repair the videos")
+        raise ValueError(f"all {len(stream)} sampled frames are damaged; repair the files")
     if store == "none":
         return whole, _Decoder(whole, size)
     rows = np.concatenate([np.arange(int(np.sum(stream.video_of == n))) for n in range(len(stream.videos))])
@@ -116,12 +117,12 @@ class _Decoder:
         return images
 
 
-def _key(video: VideoIndex, frames: np.ndarray, size: tuple[int, int]) -> str:
-    return json_digest([video.digest, frames.tolist(), size, DECODER])[:32]
+def _key(video: Source, frames: np.ndarray, size: tuple[int, int]) -> str:
+    return json_digest([video.digest, frames.tolist(), size, decoder_of(video)])[:32]
 
 
 def _prepare_video(
-    video: VideoIndex,
+    video: Source,
     frames: np.ndarray,
     size: tuple[int, int],
     folder: Path,
@@ -141,7 +142,7 @@ def _prepare_video(
 
 
 def _build(
-    video: VideoIndex,
+    video: Source,
     frames: np.ndarray,
     size: tuple[int, int],
     folder: Path,
@@ -175,7 +176,7 @@ def _build(
                 write_json(journal, {"done": done, "damaged": damaged})
                 if progress is not None:
                     progress(video.stem, done, len(frames))
-    facts = {"video": str(video.path), "digest": video.digest, "decoder": DECODER, "size": list(size)}
+    facts = {"video": str(video.path), "digest": video.digest, "decoder": decoder_of(video), "size": list(size)}
     write_json(folder / "manifest.json", {**facts, "num_frames": len(frames), "damaged": damaged})
     if keep:
         partial.replace(folder / "frames.raw")
@@ -201,7 +202,14 @@ def _reserve(descriptor: int, num_bytes: int, folder: Path) -> None:
         ) from error
 
 
-def _warn(video: VideoIndex, damaged: list[int], num_sampled: int) -> None:
+def _warn(video: Source, damaged: list[int], num_sampled: int) -> None:
+    if isinstance(video, ImageIndex):
+        names = ", ".join(map(str, map(video.file_of, damaged[:NAMED])))
+        rest = f" and {len(damaged) - NAMED} more" if len(damaged) > NAMED else ""
+        logger.warning(
+            "%d of %d images of %s are damaged and left out: %s%s", len(damaged), num_sampled, video.stem, names, rest
+        )
+        return
     first, last = video.seconds[damaged[0]], video.seconds[damaged[-1]]
     logger.warning(
         "%s is damaged between %.2f s and %.2f s: %d of its %d sampled frames are left out",

@@ -45,6 +45,9 @@ class VideoIndex:
     def stem(self) -> str:
         return self.path.stem
 
+    def name_of(self, frame_number: int) -> str:
+        return f"{self.stem}/{frame_number:06d}"
+
     @property
     def num_frames(self) -> int:
         return len(self.pts)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from odkd.video.images import Source
 from odkd.video.index import VideoIndex, index_video, list_videos
 from odkd.video.scan import UnreadableVideoError
 
@@ -23,7 +24,7 @@ class Stream:
     known domains each video is one. `odkd.video.order` makes other streams, with segments of their own.
     """
 
-    videos: tuple[VideoIndex, ...]
+    videos: tuple[Source, ...]  # or collections of images, which play the same part
     domains: tuple[str, ...]  # one a video, "" when unknown
     video_of: np.ndarray  # int64 [N]
     frame_of: np.ndarray  # int64 [N]
@@ -43,6 +44,10 @@ class Stream:
     def domain_of(self, position: int) -> str:
         """Name of the domain at a position; "" when unknown."""
         return self.domains[int(self.video_of[position])]
+
+    def name_of(self, position: int) -> str:
+        """A name that no other position has: VIDEO/000000, or the image's file below the dataset's folder."""
+        return self.videos[int(self.video_of[position])].name_of(int(self.frame_of[position]))
 
     def frames_of_video(self, video: int) -> np.ndarray:
         """int64 [n]: the sampled frame numbers of one video, ascending."""
@@ -104,10 +109,10 @@ def open_stream(
             f"{max(video.duration_seconds for video in videos):.1f} s); lower dataset.stride"
         )
     names = tuple(domains.get(video.stem, "") for video in videos)
-    return _stream(tuple(videos), names, video_of, np.concatenate(sampled))
+    return make_stream(tuple(videos), names, video_of, np.concatenate(sampled))
 
 
-def sample(video: VideoIndex, *, stride: int, stride_seconds: float | None) -> np.ndarray:
+def sample(video: Source, *, stride: int, stride_seconds: float | None) -> np.ndarray:
     """int64 [n]: frame numbers that are sampled from one video."""
     if stride_seconds is None:
         return np.arange(video.num_frames // stride, dtype=np.int64) * stride
@@ -117,9 +122,10 @@ def sample(video: VideoIndex, *, stride: int, stride_seconds: float | None) -> n
     return np.unique(frames[frames < video.num_frames]).astype(np.int64)
 
 
-def _stream(
-    videos: tuple[VideoIndex, ...], domains: tuple[str, ...], video_of: np.ndarray, frame_of: np.ndarray
+def make_stream(
+    videos: tuple[Source, ...], domains: tuple[str, ...], video_of: np.ndarray, frame_of: np.ndarray
 ) -> Stream:
+    """These frames of these videos, one after the other."""
     begins = np.cumsum([0.0, *(video.duration_seconds for video in videos)])
     seconds = np.empty(len(video_of), np.float64)
     for number, video in enumerate(videos):
