@@ -190,14 +190,13 @@ def _check_dataset(cfg: DictConfig) -> None:
         is_triple = OmegaConf.is_list(value) and len(value) == 3 and all(type(v) in (int, float) for v in value)
         if value is not None and not (is_triple and (key.endswith("mean") or min(value) > 0)):
             raise ValueError(f"{key}={value}; expected three numbers, RGB in 0..1 (std above 0)")
+    patterns = cfg.student.get("freeze")
+    if patterns is not None and not (OmegaConf.is_list(patterns) and all(isinstance(p, str) for p in patterns)):
+        raise ValueError(f"student.freeze={patterns}; expected a list of parameter names, such as ['encoder.*']")
     if (cfg.student.mean is None) != (cfg.student.std is None):
         raise ValueError("student.mean and student.std go together; set both (RGB in 0..1) or neither")
-    weights = OmegaConf.select(cfg, "loss.class_weights")
-    weights = None if isinstance(weights, str) else weights  # the loss says what else it takes
-    if weights is not None and len(weights) != len(classes):
-        raise ValueError(f"loss.class_weights has {len(weights)} numbers for {len(classes)} classes")
-    if weights is not None and not (all(0 <= w < float("inf") for w in weights) and sum(weights) > 0):
-        raise ValueError(f"loss.class_weights={weights}; expected numbers of at least 0, some above 0")
+    for key in ("loss", *(f"loss.parts.{part}" for part in cfg.loss.get("parts", ()))):
+        _check_class_weights(cfg, f"{key}.class_weights", len(classes))
     wants_truth = {"evaluation.groundtruth=true": cfg.evaluation.groundtruth is True}
     wants_truth["stage.learn_from=groundtruth"] = cfg.stage.get("learn_from") == "groundtruth"
     wants_truth["teacher=oracle"] = cfg.teacher._target_.endswith(".Oracle")
@@ -211,6 +210,16 @@ def _check_dataset(cfg: DictConfig) -> None:
         raise ValueError(
             "stage.learn_from=groundtruth and evaluation.groundtruth=false contradict each other; change one"
         )
+
+
+def _check_class_weights(cfg: DictConfig, key: str, num_classes: int) -> None:
+    weights = OmegaConf.select(cfg, key)
+    if weights is None or isinstance(weights, str):  # the loss says what else it takes
+        return
+    if len(weights) != num_classes:
+        raise ValueError(f"{key} has {len(weights)} numbers for {num_classes} classes")
+    if not (all(0 <= w < float("inf") for w in weights) and sum(weights) > 0):
+        raise ValueError(f"{key}={weights}; expected numbers of at least 0, some above 0")
 
 
 def _check_order(dataset: DictConfig) -> None:
