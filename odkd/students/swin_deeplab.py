@@ -1,4 +1,4 @@
-"""Swin-Tiny encoder with a DeepLabV3+ head: the student of the MCKD seed (34 million parameters, 6.7 of them the head's).
+"""Swin-Tiny encoder with a DeepLabV3+ head: the student of the MCKD seed (34 M parameters, 6.7 M of them the head's).
 
 Features of stride 4 (96 channels) and stride 32 (768); atrous pyramid on the latter (Chen et al., ECCV 2018).
 

@@ -27,7 +27,7 @@ def rename_swin(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
     Of transformers: `SwinModel`, and the backbones of MaskFormer and Mask2Former, whatever they are part of.
 
-    >>> sorted(rename_swin({"m.embeddings.patch_embeddings.projection.weight": torch.zeros(1), "head.bias": torch.zeros(1)}))
+    >>> sorted(rename_swin({"m.embeddings.patch_embeddings.projection.weight": torch.zeros(1), "head": torch.zeros(1)}))
     ['patch_embed.proj.weight']
     >>> sorted(rename_swin({"layers.0.blocks.0.norm1.bias": torch.zeros(1)}))
     ['layers_0.blocks.0.norm1.bias']
