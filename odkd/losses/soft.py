@@ -24,9 +24,9 @@ def spread(soft: SoftLabels, num_classes: int, dtype: torch.dtype = torch.float3
 
     A pixel without a soft label is uniform.
 
-    >>> soft = SoftLabels(torch.tensor([[[[2]]]], dtype=torch.uint8), torch.tensor([[[[0.6]]]]))
+    >>> soft = SoftLabels(torch.tensor([[[[2]]]], dtype=torch.uint8), torch.tensor([[[[0.5]]]]))
     >>> spread(soft, 3).flatten().tolist()
-    [0.2, 0.2, 0.6]
+    [0.25, 0.25, 0.5]
     """
     ids_BkHW, shares_BkHW = soft.classes_BkHW.long(), soft.probabilities_BkHW.to(dtype)
     is_used_BkHW = ids_BkHW != IGNORE
