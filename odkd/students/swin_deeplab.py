@@ -3,8 +3,9 @@
 Features of stride 4 (96 channels) and stride 32 (768); atrous pyramid on the latter (Chen et al., ECCV 2018).
 
 Deviation: the seed takes its encoder from networks that were trained for segmentation with the labels of the very
-sets that it then calls unlabelled; ours starts from ImageNet unless told otherwise. It is timm's, which shifts windows before it pads the picture to whole
-ones: of a size that is no multiple of 224, features near the border differ a little from transformers', the seed's.
+sets that it then calls unlabelled; ours starts from ImageNet unless told otherwise. It is timm's, which shifts windows
+before it pads the picture to whole ones: unless its sides are multiples of 224, features near the border differ a
+little from transformers', the seed's.
 """
 
 from pathlib import Path
