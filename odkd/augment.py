@@ -87,7 +87,10 @@ class Augmentation:
         if self._is_geometric:
             height, width = images_BCHW.shape[2:]
             geometry = self._geometry(draws_6B, (height, width))
+            is_channels_last = not images_BCHW.is_contiguous()
             images_BCHW = torch.stack([show(image, geometry, i) for i, image in enumerate(images_BCHW)])
+            if is_channels_last:
+                images_BCHW = images_BCHW.contiguous(memory_format=torch.channels_last)
             labels_BHW = _nearest_maps(labels_BHW[:, None], geometry, (height, width), IGNORE)[:, 0]
             if soft is not None:
                 maps = zip(soft, (IGNORE, 0), strict=True)

@@ -55,6 +55,11 @@ class Learning:
         student.to(device=self.device, memory_format=layout)
         if cfg.compile:
             student.compile()
+        if self.needs_soft_labels and cfg.regularizer._target_.endswith(".Ace"):
+            raise ValueError(
+                "regularizer=ace hides classes from the loss, and the teacher's probabilities, which "
+                f"the loss {self.loss.name} learns from, have a share of each; choose a loss without KL or another regularizer"
+            )
         return Learner(
             student,
             self.make(cfg.optimizer, params=[p for p in student.parameters() if p.requires_grad]),
