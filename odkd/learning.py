@@ -58,7 +58,7 @@ class Learning:
         if self.needs_soft_labels and cfg.regularizer._target_.endswith(".Ace"):
             raise ValueError(
                 "regularizer=ace hides classes from the loss, and the teacher's probabilities, which "
-                f"the loss {self.loss.name} learns from, have a share of each; choose a loss without KL or another regularizer"
+                f"the loss {self.loss.name} learns from, have a share of each; change one of them"
             )
         return Learner(
             student,
