@@ -9,6 +9,8 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from odkd.build import Parts
+from odkd.compose import compose_config
 from odkd.students.freezing import freeze
 from odkd.students.smp import SmpStudent
 from odkd.students.swin_deeplab import PooledNorm, SwinTinyDeepLabV3Plus
@@ -153,3 +155,14 @@ def test_a_pattern_without_a_match_names_the_nearest() -> None:
         freeze(Small(), ["encodr.*"])
     with pytest.raises(ValueError, match="nothing to learn"):
         freeze(Small(), ["*"])
+
+
+def test_the_optimizer_gets_only_what_is_not_frozen(cache: Path, tmp_path: Path) -> None:
+    paths = [f"paths.outputs={tmp_path}", f"paths.cache={cache}"]
+    settings = ["debug=smoke", *paths, "student.freeze=['stem.*','merge.0.*']"]
+    learner = Parts(compose_config(settings)).learner
+    named = {id(p): name for name, p in learner.student.named_parameters()}
+    trained = {named[id(p)] for group in learner.optimizer.param_groups for p in group["params"]}
+    frozen = {name for name in named.values() if name.startswith(("stem.", "merge.0."))}
+    assert frozen
+    assert trained == set(named.values()) - frozen
