@@ -10,21 +10,27 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from odkd.labels import LabelSource, highest_class, resize_nearest
+from odkd.labels import LabelSource, SoftSource, highest_class, resize_nearest
+from odkd.losses import SoftLabels
 from odkd.metrics import IGNORE
 from odkd.video.frames import FrameReader
 
 
 class Batch(NamedTuple):
-    """Normalised images float32 [B, C, H, W] and, by source, label maps uint8 [B, H, W]."""
+    """Normalised images float32 [B, C, H, W] and, by source, label maps uint8 [B, H, W] and soft labels.
+
+    `soft` has the sources that the bank was asked for it; probabilities are float16, as they are stored.
+    """
 
     images_BCHW: Tensor
     labels: dict[str, Tensor]
+    soft: dict[str, SoftLabels] = {}  # noqa: RUF012  (never written to)
 
 
 class _Resident(NamedTuple):
     image_HWC: Tensor  # uint8
     labels: dict[str, Tensor]  # uint8 HW
+    soft: dict[str, tuple[Tensor, Tensor]]  # uint8 and float16 khw
     num_bytes: int
 
 
@@ -41,6 +47,9 @@ class Bank:
 
     The least recently used goes first. A background thread reads ahead (`prefetch`), so that the loop
     finds the next window ready; results do not depend on it.
+
+    Args:
+        soft: the sources whose soft labels are read and kept too; each has `read_soft`.
     """
 
     def __init__(
@@ -53,10 +62,13 @@ class Bank:
         memory_bytes: int,
         normalization: Normalization,
         channels_last: bool,
+        soft: Collection[str] = (),
     ) -> None:
         self.sources = tuple(sources)
         self.num_classes = num_classes
         self._frames, self._label_sources = frames, dict(sources)
+        self._soft = tuple(soft)
+        self._check_soft()
         self._device, self._memory_bytes, self._channels_last = device, memory_bytes, channels_last
         self._resident: OrderedDict[int, _Resident] = OrderedDict()
         self._num_bytes = 0
@@ -103,7 +115,11 @@ class Bank:
         self._evict(keep=set(positions))
         images_BHWC = torch.stack([resident.image_HWC for resident in found])
         labels = {s: torch.stack([resident.labels[s] for resident in found]) for s in self.sources}
-        return Batch(self._normalize(images_BHWC), labels)
+        soft = {
+            s: SoftLabels(*(torch.stack([resident.soft[s][part] for resident in found]) for part in (0, 1)))
+            for s in self._soft
+        }
+        return Batch(self._normalize(images_BHWC), labels, soft)
 
     def _normalize(self, images_BHWC: Tensor) -> Tensor:
         images_BHWC = images_BHWC.float().div_(255)
@@ -129,15 +145,31 @@ class Bank:
             labels = {}
             for name, source in self._label_sources.items():
                 label_HW = resize_nearest(source.read(position), size)
-                if (highest := highest_class(label_HW)) >= self.num_classes:
-                    raise ValueError(
-                        f"the {name} label map of position {position} holds class ids up to "
-                        f"{highest}; expected ids below {self.num_classes} or {IGNORE}"
-                    )
+                self._check(f"{name} label map", position, label_HW)
                 labels[name] = self._upload(label_HW)
-            num_bytes = image_HWC.nbytes + sum(label.nbytes for label in labels.values())
-            residents[position] = _Resident(self._upload(image_HWC), labels, num_bytes)
+            soft = {}
+            for name in self._soft:
+                source = self._label_sources[name]
+                assert isinstance(source, SoftSource)
+                ids_KHW, shares_KHW = source.read_soft(position)
+                self._check(f"{name} soft labels", position, ids_KHW)
+                soft[name] = (self._upload(ids_KHW), self._upload(shares_KHW))
+            kept = [*labels.values(), *(part for parts in soft.values() for part in parts)]
+            num_bytes = image_HWC.nbytes + sum(tensor.nbytes for tensor in kept)
+            residents[position] = _Resident(self._upload(image_HWC), labels, soft, num_bytes)
         return residents
+
+    def _check_soft(self) -> None:
+        for name in self._soft:
+            if not isinstance(self._label_sources.get(name), SoftSource):
+                raise ValueError(f"the {name} labels have no probabilities; choose a loss that needs none")
+
+    def _check(self, what: str, position: int, ids: np.ndarray) -> None:
+        if (highest := highest_class(ids)) >= self.num_classes:
+            raise ValueError(
+                f"the {what} of position {position} holds class ids up to "
+                f"{highest}; expected ids below {self.num_classes} or {IGNORE}"
+            )
 
     def _upload(self, array: np.ndarray) -> Tensor:
         tensor = torch.from_numpy(np.array(array, order="C"))  # a copy: memory maps are read-only and shared

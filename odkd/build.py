@@ -30,6 +30,7 @@ if TYPE_CHECKING:  # torch and the model libraries take seconds to import: only 
     from odkd.labels import LabelSource
     from odkd.labels.cache import TeacherLabels
     from odkd.learn import Learner
+    from odkd.learning import Learning, ScheduleFactory
     from odkd.replay import Replay
     from odkd.runs import Run
     from odkd.video.frames import FrameReader
@@ -175,30 +176,18 @@ class Parts:
         return choose_device(self.cfg.device, precision=self.cfg.precision)
 
     @cached_property
+    def learning(self) -> "Learning":
+        from odkd.learning import Learning
+
+        return Learning(self.cfg, self.seed, self.device, self._make)
+
+    @cached_property
     def learner(self) -> "Learner":
-        import torch
+        return self.learning.learner()
 
-        from odkd.learn import Learner
-        from odkd.students import load_weights
-
-        cfg = self.cfg
-        torch.manual_seed(named_seed(self.seed, "student"))
-        student = self._make(cfg.student, leave_out=("name", "weights", "mean", "std"))
-        if cfg.student.weights:
-            load_weights(student, Path(cfg.student.weights))
-        layout = torch.channels_last if cfg.channels_last else torch.contiguous_format
-        student.to(device=self.device, memory_format=layout)
-        if cfg.compile:
-            student.compile()
-        optimizer = self._make(cfg.optimizer, params=[p for p in student.parameters() if p.requires_grad])
-        loss = self._make(cfg.loss)
-        if isinstance(loss, torch.nn.Module):
-            loss.to(self.device)
-        regularizer = self._make(cfg.regularizer, student=student)
-        source = cfg.stage.learn_from
-        return Learner(
-            student, optimizer, loss, regularizer, source=source, precision=cfg.precision, device=self.device
-        )
+    @cached_property
+    def schedule(self) -> "ScheduleFactory":
+        return self.learning.schedule
 
     @cached_property
     def replay(self) -> "Replay":
@@ -244,6 +233,7 @@ class Parts:
             memory_bytes=int(cfg.bank.memory_gib * 2**30),
             normalization=Normalization(cfg.student.mean, cfg.student.std),
             channels_last=cfg.channels_last,
+            soft=("teacher",) if self._learns and self.learning.needs_soft_labels else (),
         )
 
     # --- the run
@@ -261,12 +251,15 @@ class Parts:
     def folder(self) -> Path:
         """Of the run: NAME-KEY below outputs/runs; a replay or regularizer of its own is part of the name."""
         cfg = self.cfg
-        learns = cfg.stage.name != "label"
-        students = [cfg.student.name] if learns else []
-        nodes = [cfg.replay, cfg.regularizer] if learns else []
+        students = [cfg.student.name] if self._learns else []
+        nodes = [cfg.replay, cfg.regularizer] if self._learns else []
         methods = [node._target_.rpartition(".")[2].lower() for node in nodes if node._target_ not in PLAIN_METHODS]
         name = cfg.run.name or "-".join([cfg.stage.name, cfg.dataset.name, *students, cfg.teacher.name, *methods])
         return Path(cfg.paths.outputs) / "runs" / f"{name}-{self.key[:8]}"
+
+    @property
+    def _learns(self) -> bool:
+        return bool(self.cfg.stage.name != "label")
 
     @property
     def _uses_groundtruth(self) -> bool:
@@ -282,6 +275,8 @@ class Parts:
         """Hand the stage what its arguments name; what may be a mistake is made before the first frame is decoded."""
         own = {key: self.cfg.stage[key] for key in self.cfg.stage if key not in NOT_OF_THE_STAGE}
         asked = [name for name in inspect.signature(self._stage).parameters if name not in own and name != "run"]
+        if self._learns:
+            self.learning.check_schedule(has_epochs="schedule" in asked)
         for name in ("learner", "replay"):
             if name in asked:
                 getattr(self, name)

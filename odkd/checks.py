@@ -198,14 +198,13 @@ def _check_dataset(cfg: DictConfig) -> None:
         is_triple = OmegaConf.is_list(value) and len(value) == 3 and all(type(v) in (int, float) for v in value)
         if value is not None and not (is_triple and (key.endswith("mean") or min(value) > 0)):
             raise ValueError(f"{key}={value}; expected three numbers, RGB in 0..1 (std above 0)")
+    patterns = cfg.student.get("freeze")
+    if patterns is not None and not (OmegaConf.is_list(patterns) and all(isinstance(p, str) for p in patterns)):
+        raise ValueError(f"student.freeze={patterns}; expected a list of parameter names, such as ['encoder.*']")
     if (cfg.student.mean is None) != (cfg.student.std is None):
         raise ValueError("student.mean and student.std go together; set both (RGB in 0..1) or neither")
-    weights = OmegaConf.select(cfg, "loss.class_weights")
-    weights = None if isinstance(weights, str) else weights  # the loss says what else it takes
-    if weights is not None and len(weights) != len(classes):
-        raise ValueError(f"loss.class_weights has {len(weights)} numbers for {len(classes)} classes")
-    if weights is not None and not (all(0 <= w < float("inf") for w in weights) and sum(weights) > 0):
-        raise ValueError(f"loss.class_weights={weights}; expected numbers of at least 0, some above 0")
+    for key in ("loss", *(f"loss.parts.{part}" for part in cfg.loss.get("parts", ()))):
+        _check_class_weights(cfg, f"{key}.class_weights", len(classes))
     check_truth(cfg, has_truth=bool(dataset.groundtruth))
     if cfg.stage.get("learn_from") == "groundtruth" and cfg.evaluation.groundtruth is False:
         raise ValueError(
@@ -233,6 +232,16 @@ def _layout(dataset: DictConfig, root: str) -> str:
     if has_images(dataset):
         return pictures_of(dataset, Path(root)).expected()
     return "expected a folder that has a subfolder `videos`"
+
+
+def _check_class_weights(cfg: DictConfig, key: str, num_classes: int) -> None:
+    weights = OmegaConf.select(cfg, key)
+    if weights is None or isinstance(weights, str):  # the loss says what else it takes
+        return
+    if len(weights) != num_classes:
+        raise ValueError(f"{key} has {len(weights)} numbers for {num_classes} classes")
+    if not (all(0 <= w < float("inf") for w in weights) and sum(weights) > 0):
+        raise ValueError(f"{key}={weights}; expected numbers of at least 0, some above 0")
 
 
 def _check_order(dataset: DictConfig) -> None:

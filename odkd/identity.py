@@ -66,7 +66,7 @@ def run_key(cfg: DictConfig, parts: list[Any], allowed: list[str], cache: Path) 
     content = named_by_content(OmegaConf.to_container(cfg, resolve=True), cache)
     settings = {name: value for name, value in content.items() if name not in NOT_IN_KEY}
     settings["dataset"] = {key: value for key, value in settings["dataset"].items() if key not in NOT_IN_DATASET}
-    mapping = ("size", "label_set", "classes")  # the rest of the teacher is among the parts
+    mapping = ("size", "label_set", "classes", "soft")  # the rest of the teacher is among the parts
     settings["teacher"] = {key: settings["teacher"][key] for key in mapping}
     if isinstance(table := settings["teacher"]["classes"], str):
         settings["teacher"]["classes"] = TABLES.get(table, table)  # known by what it says: a table may be corrected

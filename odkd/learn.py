@@ -7,30 +7,43 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from odkd.augment import Augmentation
 from odkd.bank import Bank
 from odkd.device import autocast
-from odkd.losses import Loss, WeighsClasses
+from odkd.losses import HasParts, Loss, SoftLabels, SoftLoss, WeighsClasses, wants_soft
+from odkd.losses.soft import resize_labels
 from odkd.metrics import IGNORE
 from odkd.regularizers import Regularizer, Update
 from odkd.regularizers.none import NoRegularizer
 
 
 class Learner:
-    """A student with its optimizer, loss and regularizer: everything that learning changes."""
+    """A student with its optimizer, loss and regularizer: everything that learning changes.
+
+    Args:
+        source: label source that is learned from.
+        soft_source: of the soft labels, for a loss that needs them; None = `source`.
+        augment: changes each batch before it is learned from; None = nothing does.
+    """
 
     def __init__(
         self,
         student: nn.Module,
         optimizer: torch.optim.Optimizer,
-        loss: Loss,
+        loss: Loss | SoftLoss,
         regularizer: Regularizer,
         *,
         source: str,
         precision: str,
         device: torch.device,
+        soft_source: str | None = None,
+        augment: Augmentation | None = None,
     ) -> None:
         self.student, self.optimizer, self.loss, self.regularizer = student, optimizer, loss, regularizer
         self.source, self.precision, self.device = source, precision, device
+        self.soft_source = (soft_source or source) if wants_soft(loss) else None
+        self.augment = augment
+        self._num_passes = 0  # names the draws of augmentation
         self._pixels: dict[int, Tensor] = {}  # of each class, by position
         # float16 gradients underflow without scaling; disabled, the scaler passes everything through.
         self._scaler = torch.amp.GradScaler(device.type, enabled=precision == "float16")
@@ -41,21 +54,34 @@ class Learner:
             logits_BKHW: Tensor = network(images_BCHW)
         return logits_BKHW
 
-    def step(self, update: Update) -> dict[str, Tensor]:
-        """One update on one batch. Returns the loss and its parts by name, as scalars on the device."""
+    def step(self, update: Update, soft: SoftLabels | None = None) -> dict[str, Tensor]:
+        """One update on one batch. Returns the loss and its parts by name, as scalars on the device.
+
+        Parts are weighted: they add up to "total".
+        """
         logits_BKHW = self.forward(self.student, update.images_BCHW)
         adjusted_BKHW = self.regularizer.adjust_logits(logits_BKHW, update)
-        parts = {self.loss.name: self.loss(adjusted_BKHW, update.labels_BHW)}
+        # A student may answer at less than full size while it learns.
+        labels_BHW = resize_labels(update.labels_BHW, adjusted_BKHW.shape[2:])
+        parts = self._losses(adjusted_BKHW, labels_BHW, soft)
         penalty = self.regularizer.penalty(self.student, logits_BKHW, update)
         if penalty is not None:
             parts["regularizer"] = penalty
-        total = torch.stack(list(parts.values())).sum() if penalty is not None else parts[self.loss.name]
+        values = list(parts.values())
+        total = torch.stack(values).sum() if len(values) > 1 else values[0]
         self.optimizer.zero_grad(set_to_none=True)
         self._scaler.scale(total).backward()  # type: ignore[no-untyped-call]
         self._scaler.step(self.optimizer)
         self._scaler.update()
         self.regularizer.after_update(self.student, update)
         return {name: value.detach() for name, value in parts.items()} | {"total": total.detach()}
+
+    def _losses(self, logits_BKHW: Tensor, labels_BHW: Tensor, soft: SoftLabels | None) -> dict[str, Tensor]:
+        loss: Any = self.loss
+        if isinstance(loss, HasParts):
+            return loss.parts(logits_BKHW, labels_BHW, soft)
+        extra = [soft] if wants_soft(loss) else []
+        return {loss.name: loss(logits_BKHW, labels_BHW, *extra)}
 
     def learn(
         self,
@@ -83,17 +109,23 @@ class Learner:
         history: list[dict[str, Tensor]] = []
         for number, positions in enumerate(batches):
             batch = bank.get(positions)
+            images_BCHW, labels_BHW = batch.images_BCHW, batch.labels[self.source].long()
+            soft = None if self.soft_source is None else batch.soft[self.soft_source]
+            if self.augment is not None:
+                batch_name = (self._num_passes, number)
+                images_BCHW, labels_BHW, soft = self.augment(images_BCHW, labels_BHW, soft, names=batch_name)
             update = Update(
                 positions=tuple(positions),
-                images_BCHW=batch.images_BCHW,
-                labels_BHW=batch.labels[self.source].long(),
+                images_BCHW=images_BCHW,
+                labels_BHW=labels_BHW,
                 is_replayed_B=torch.tensor([p not in stream_positions for p in positions], device=self.device),
                 ends_pass=number == len(batches) - 1,
                 kept=kept,
                 forward=self.forward,
                 frames_of_pass=frames_of_pass,
             )
-            history.append(self.step(update))
+            history.append(self.step(update, soft))
+        self._num_passes += 1
         names = dict.fromkeys(name for losses in history for name in losses)
         # A penalty that sets in later counts as 0 before.
         return {
@@ -114,7 +146,10 @@ class Learner:
         return torch.stack([self._pixels[position] for position in positions]).sum(0)
 
     def virtual_copy(self, learning_rate: float | None = None) -> "Learner":
-        """A copy of student and optimizer, state included, for a pass that must leave no trace; no regularizer."""
+        """A copy of student and optimizer, state included, for a pass that must leave no trace.
+
+        Without regularizer and augmentation.
+        """
         student, optimizer = copy.deepcopy((self.student, self.optimizer))
         if learning_rate is not None:
             for group in optimizer.param_groups:
@@ -127,6 +162,7 @@ class Learner:
             source=self.source,
             precision=self.precision,
             device=self.device,
+            soft_source=self.soft_source,
         )
         copied._scaler.load_state_dict(self._scaler.state_dict())  # a fresh scale may overflow and skip the step
         return copied
@@ -137,6 +173,7 @@ class Learner:
             "optimizer": self.optimizer.state_dict(),
             "regularizer": self.regularizer.state_dict(),
             "scaler": self._scaler.state_dict(),
+            "num_passes": self._num_passes,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -144,3 +181,4 @@ class Learner:
         self.optimizer.load_state_dict(state["optimizer"])
         self.regularizer.load_state_dict(state["regularizer"])
         self._scaler.load_state_dict(state["scaler"])
+        self._num_passes = state["num_passes"]

@@ -1,6 +1,6 @@
 """Where label maps come from: `store.py` keeps a teacher's, `images.py` reads a dataset's ground truth."""
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -12,6 +12,14 @@ class LabelSource(Protocol):
 
     def read(self, position: int) -> np.ndarray:
         """uint8 [H, W] at the source's own size; 255 = ignore."""
+
+
+@runtime_checkable
+class SoftSource(Protocol):
+    """Soft labels by position of the stream."""
+
+    def read_soft(self, position: int) -> tuple[np.ndarray, np.ndarray]:
+        """Classes uint8 [k, h, w], 255 for a place that is not used, and probabilities float16 [k, h, w] (there 0)."""
 
 
 def highest_class(labels: np.ndarray) -> int:

@@ -94,7 +94,10 @@ class Labeller:
         decoder_threads: int = 2,
     ) -> None:
         if labels.soft is not None and not isinstance(teacher, SoftTeacher):
-            raise ValueError(f"teacher {labels.teacher.name} gives no probabilities; set teacher.soft.top_k=0")
+            raise ValueError(
+                f"teacher {labels.teacher.name} gives no probabilities; choose another, "
+                "or set teacher.soft.top_k=0 (and a loss that needs none)"
+            )
         if labels.soft is not None and labels.soft.top_k > (teacher.num_classes or IGNORE):
             raise ValueError(
                 f"teacher.soft.top_k={labels.soft.top_k} is too many: "

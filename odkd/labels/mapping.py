@@ -18,7 +18,7 @@ from typing import Literal
 
 import numpy as np
 
-from odkd.labels import IGNORE, LabelSource
+from odkd.labels import IGNORE, LabelSource, SoftSource
 from odkd.labels.names import find_name, match_names, nearest_name, plain, shorten
 from odkd.labels.tables import TABLES
 
@@ -114,6 +114,18 @@ class MappedLabels:
         mapped_HW: np.ndarray = self._table.ids[label_HW]
         return mapped_HW
 
+    def read_soft(self, position: int) -> tuple[np.ndarray, np.ndarray]:
+        """Classes uint8 [k, h, w] of the dataset, likeliest first, 255 = not used, and probabilities float16 [k, h, w].
+
+        A pixel sums to less than 1 by the share, among what is not ignored, of the teacher classes beyond the top k:
+        whichever these were, the loss spreads it over the dataset's other classes.
+        """
+        assert isinstance(self._source, SoftSource)
+        ids_KHW, shares_KHW = self._source.read_soft(position)
+        if self._is_identity:
+            return ids_KHW, shares_KHW
+        return map_top_k(ids_KHW, shares_KHW, self._table)
+
 
 def map_probabilities(class_ids_KHW: np.ndarray, probabilities_KHW: np.ndarray, table: ClassTable) -> np.ndarray:
     """Probabilities of the dataset's C classes from those of the teacher's k likeliest, of each pixel.
@@ -142,6 +154,32 @@ def map_probabilities(class_ids_KHW: np.ndarray, probabilities_KHW: np.ndarray, 
     total_HW = mapped_CHW.sum(0)
     mapped_CHW /= np.where(total_HW > 0, total_HW, 1)
     return mapped_CHW
+
+
+def map_top_k(
+    class_ids_KHW: np.ndarray, probabilities_KHW: np.ndarray, table: ClassTable
+) -> tuple[np.ndarray, np.ndarray]:
+    """`map_probabilities` as a top k again, with what the teacher's top k left out still left out.
+
+    >>> table = class_table(["car", "truck", "sky"], ["tree", "car"], {"truck": "car"}, allow_missing=True)
+    >>> ids, shares = np.array([[[0]], [[1]]], np.uint8), np.array([[[0.5]], [[0.25]]], np.float16)
+    >>> [part.ravel().tolist() for part in map_top_k(ids, shares, table)]
+    [[1, 255], [0.75, 0.0]]
+    """
+    mapped_CHW = map_probabilities(class_ids_KHW, probabilities_KHW, table)
+    shares_KHW = probabilities_KHW.astype(np.float32)
+    known_HW = np.where(table.ids[class_ids_KHW] != IGNORE, shares_KHW, 0).sum(0)
+    rest_HW = np.clip(1 - shares_KHW.sum(0), 0, None)
+    mapped_CHW *= known_HW / np.where(known_HW > 0, known_HW + rest_HW, 1)
+    new_ids_KHW = np.full_like(class_ids_KHW, IGNORE)
+    new_shares_KHW = np.zeros(class_ids_KHW.shape, np.float16)
+    for place in range(len(class_ids_KHW)):  # at most k classes are above 0
+        best_HW = mapped_CHW.argmax(0)
+        share_HW = np.take_along_axis(mapped_CHW, best_HW[None], 0)[0]
+        new_ids_KHW[place] = np.where(share_HW > 0, best_HW, IGNORE)
+        new_shares_KHW[place] = share_HW
+        np.put_along_axis(mapped_CHW, best_HW[None], 0, 0)
+    return new_ids_KHW, new_shares_KHW
 
 
 def count_unmapped(histogram: np.ndarray, table: ClassTable) -> dict[str, int]:

@@ -17,14 +17,18 @@ def load_weights(student: nn.Module, path: Path) -> None:
     """
     if not path.is_file():
         raise ValueError(f"no student weights {path}: set student.weights to a file, or to null for a random start")
+    try:
+        student.load_state_dict(read_weights(path))
+    except RuntimeError as error:
+        raise ValueError(f"{path} does not fit this student: {str(error)[:500]}") from error
+
+
+def read_weights(path: Path) -> dict[str, torch.Tensor]:
+    """The state dict in a file: safetensors, or what `torch.load(weights_only=True)` takes, bare or as `state_dict`."""
     if path.suffix == ".safetensors":
         from safetensors.torch import load_file
 
-        state = load_file(path)
-    else:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-        state = content.get("state_dict", content)
-    try:
-        student.load_state_dict(state)
-    except RuntimeError as error:
-        raise ValueError(f"{path} does not fit this student: {str(error)[:500]}") from error
+        return load_file(path)
+    content = torch.load(path, map_location="cpu", weights_only=True)
+    state: dict[str, torch.Tensor] = content.get("state_dict", content)
+    return state

@@ -1,0 +1,52 @@
+"""Freezing parts of a student by the names of its parameters."""
+
+import difflib
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+from types import MethodType
+
+from torch import nn
+
+
+def freeze(student: nn.Module, patterns: Sequence[str]) -> None:
+    """No gradient for the parameters whose names match any of `patterns` (`*` and `?` as in file names).
+
+    Modules all of whose parameters are frozen go into eval mode and stay there when the student learns: batch norms
+    keep their statistics, dropout is off.
+
+    Raises:
+        ValueError: a pattern that matches nothing, or all that there is frozen.
+    """
+    parameters = dict(student.named_parameters())
+    for pattern in patterns:
+        matched = [name for name in parameters if fnmatchcase(name, pattern)]
+        if not matched:
+            raise ValueError(f"student.freeze={pattern} matches no parameter; {_nearest(pattern, list(parameters))}")
+        for name in matched:
+            parameters[name].requires_grad_(False)
+    if patterns and not any(parameter.requires_grad for parameter in parameters.values()):
+        raise ValueError(f"student.freeze={', '.join(patterns)} leaves nothing to learn; freeze less")
+    if patterns:
+        _keep_in_eval_mode(student)
+
+
+def _keep_in_eval_mode(module: nn.Module) -> None:
+    parameters = list(module.parameters())
+    if parameters and not any(parameter.requires_grad for parameter in parameters):
+        module.eval()
+        # A bound method, which a deep copy of the student binds to the copy.
+        module.__dict__["train"] = MethodType(_stay, module)
+        return
+    for child in module.children():
+        _keep_in_eval_mode(child)
+
+
+def _stay(module: nn.Module, mode: bool = True) -> nn.Module:  # noqa: ARG001
+    return module
+
+
+def _nearest(pattern: str, names: list[str]) -> str:
+    """Groups and full names like the pattern: what could have been meant."""
+    groups = list(dict.fromkeys(name.rpartition(".")[0].split(".")[0] + ".*" for name in names if "." in name))
+    found = difflib.get_close_matches(pattern, [*groups, *names], n=3, cutoff=0.5)
+    return f"nearest are {', '.join(found)}" if found else f"there are {', '.join(groups or names)}"

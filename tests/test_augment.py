@@ -1,0 +1,127 @@
+"""Augmentation: pictures, labels and soft labels stay aligned; draws depend on names alone."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from odkd.augment import Augmentation, Geometry, show
+from odkd.losses import SoftLabels
+
+OFF: dict[str, Any] = {"flip": 0.0, "scale": [1.0, 1.0], "crop": None, "brightness": 0.0, "contrast": 0.0}
+
+
+def make(seed: int = 0, **settings: Any) -> Augmentation:
+    return Augmentation(**(OFF | settings), seed=seed)
+
+
+def scene(height: int = 8, width: int = 12) -> tuple[Tensor, Tensor, SoftLabels]:
+    """Pictures that say their label in colour: label + 1 in each channel; soft labels at half the size."""
+    labels = torch.randint(0, 5, (3, height // 2, width // 2), generator=torch.Generator().manual_seed(0))
+    full = labels.repeat_interleave(2, 1).repeat_interleave(2, 2)
+    images = (full[:, None] + 1).float().expand(-1, 3, -1, -1).clone()
+    soft = SoftLabels(labels[:, None].to(torch.uint8), (labels[:, None] + 1).half() / 8)
+    return images, full, soft
+
+
+def test_off_is_off_and_changes_nothing() -> None:
+    images, labels, soft = scene()
+    assert make().is_off
+    assert not make(flip=0.5).is_off
+    found = make()(images, labels, soft, names=(0, 0))
+    assert torch.equal(found[0], images)
+    assert torch.equal(found[1], labels)
+
+
+def test_a_mirrored_batch_is_the_mirror_image_to_the_bit() -> None:
+    images, labels, soft = scene()
+    found_images, found_labels, found_soft = make(flip=1.0)(images, labels, soft, names=(0, 0))
+    assert torch.equal(found_images, images.flip(3))
+    assert torch.equal(found_labels, labels.flip(2))
+    assert found_soft is not None
+    assert torch.equal(found_soft.classes_BkHW, soft.classes_BkHW.flip(3))
+    assert torch.equal(found_soft.probabilities_BkHW, soft.probabilities_BkHW.flip(3))
+
+
+def test_a_crop_by_hand() -> None:
+    image = torch.arange(20.0).reshape(1, 4, 5)
+    zero, yes = torch.zeros(1, dtype=torch.float64), torch.ones(1, dtype=torch.bool)
+    geometry = Geometry((2, 3), zero + 1, zero + 1, zero + 2, ~yes)
+    assert show(image, geometry, 0).tolist() == [[[7, 8, 9], [12, 13, 14]]]
+    assert show(image, geometry._replace(is_mirrored_B=yes), 0).tolist() == [[[9, 8, 7], [14, 13, 12]]]
+    outside = geometry._replace(top_B=zero - 1, left_B=zero + 3)
+    assert show(image, outside, 0).tolist() == [[[0, 0, 0], [3, 4, 0]]]
+    # Twice as large: pixel centres fall on quarters between the frame's.
+    double = Geometry((1, 2), zero + 2, zero + 3, zero + 3, ~yes)
+    assert show(image, double, 0).tolist() == [[[1.25 * 5 + 1.25, 1.25 * 5 + 1.75]]]
+
+
+@pytest.mark.parametrize("crop", [None, [6, 8], [16, 20]])
+@pytest.mark.parametrize("scale", [[1.0, 1.0], [2.0, 2.0], [0.5, 2.0]])
+def test_pictures_and_labels_stay_aligned(crop: list[int] | None, scale: list[float]) -> None:
+    images, labels, soft = scene()
+    for number in range(10):
+        augment = make(flip=0.5, scale=scale, crop=crop)
+        seen, found, found_soft = augment(images, labels, soft, names=(0, number))
+        height, width = crop or (8, 12)
+        assert seen.shape == (3, 3, height, width)
+        assert found.shape == (3, height, width)
+        # A picture without an edge nearby shows its label's colour exactly; outside is 0 and 255.
+        expected = torch.where(found == 255, 0, found + 1).float()
+        around = torch.nn.functional.unfold(expected[:, None], 3, padding=1).unflatten(2, (height, width))
+        is_flat = (around == expected[:, None])[..., 1:-1, 1:-1].all(1)
+        torch.testing.assert_close(seen[:, 0, 1:-1, 1:-1][is_flat], expected[:, 1:-1, 1:-1][is_flat])
+        assert found_soft is not None
+        ids, shares = found_soft.classes_BkHW[:, 0], found_soft.probabilities_BkHW[:, 0]
+        assert ids.shape == (3, height // 2, width // 2)
+        assert torch.equal(shares == 0, ids == 255)
+        inside = ids != 255
+        assert torch.equal(shares[inside], (ids[inside] + 1).half() / 8)
+        if scale == [2.0, 2.0]:  # soft labels are as large as pixels of the frame: they repeat the labels
+            agrees = (ids.long() == found[:, 1::2, 1::2]) | (ids.long() == found[:, ::2, ::2])
+            assert agrees.float().mean() > 0.9
+
+
+def test_what_is_missing_of_a_small_frame_is_ignored() -> None:
+    images, labels, soft = scene()
+    _, found, found_soft = make(scale=[0.5, 0.5])(images, labels, soft, names=(0, 0))
+    assert ((found != 255).sum((1, 2)) == 4 * 6).all()
+    assert found_soft is not None
+    assert (found_soft.classes_BkHW == 255).any()
+
+
+def test_draws_depend_on_the_names_alone() -> None:
+    images, labels, soft = scene()
+    settings: dict[str, Any] = {"flip": 0.5, "scale": [0.5, 2.0], "brightness": 0.2, "contrast": 0.2}
+    first = make(**settings)(images, labels, soft, names=(3, 1))[0]
+    torch.manual_seed(99)
+    assert torch.equal(make(**settings)(images, labels, soft, names=(3, 1))[0], first)
+    for other in (
+        make(1, **settings)(images, labels, soft, names=(3, 1)),
+        make(**settings)(images, labels, soft, names=(1, 3)),
+    ):
+        assert not torch.equal(other[0], first)
+
+
+def test_brightness_and_contrast_are_those_of_pixels_before_normalisation() -> None:
+    pixels = torch.rand(4, 3, 6, 6, generator=torch.Generator().manual_seed(0))
+    mean, std = torch.tensor([0.4, 0.5, 0.6])[:, None, None], [0.2, 0.25, 0.5]
+    scale = torch.tensor(std)[:, None, None]
+    plain = make(brightness=0.2, contrast=0.5)(pixels, pixels[:, 0].long(), None, names=(0,))[0]
+    augment = Augmentation(**(OFF | {"brightness": 0.2, "contrast": 0.5}), seed=0, std=std)
+    normalised = augment((pixels - mean) / scale, pixels[:, 0].long(), None, names=(0,))[0]
+    torch.testing.assert_close(normalised * scale + mean, plain, rtol=1e-5, atol=1e-6)
+    shift = (plain - pixels).mean((1, 2, 3))
+    assert shift.abs().max() <= 0.2 + 1e-6
+    assert shift.unique().numel() == 4
+    stretch = plain.std((2, 3)) / pixels.std((2, 3))
+    assert ((stretch > 0.5) & (stretch < 1.5)).all()
+
+
+@pytest.mark.parametrize(
+    "settings", [{"flip": 2}, {"scale": [2, 1]}, {"scale": [0, 1]}, {"crop": [0, 4]}, {"contrast": 1}]
+)
+def test_impossible_settings_are_refused(settings: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="augmentation"):
+        make(**settings)

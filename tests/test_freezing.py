@@ -1,0 +1,168 @@
+"""The Swin student of the MCKD seed, and parts of a student that stay as they are."""
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from odkd.build import Parts
+from odkd.compose import compose_config
+from odkd.students.freezing import freeze
+from odkd.students.smp import SmpStudent
+from odkd.students.swin_deeplab import PooledNorm, SwinTinyDeepLabV3Plus
+from odkd.students.swin_weights import rename_swin
+
+
+def swin(num_classes: int = 19, **settings: str) -> SwinTinyDeepLabV3Plus:
+    torch.manual_seed(0)
+    return SwinTinyDeepLabV3Plus(num_classes, encoder_weights=None, **settings)
+
+
+@pytest.mark.parametrize("num_classes", [19, 133])
+def test_the_swin_student_has_34_million_parameters_of_which_6_7_learn(num_classes: int) -> None:
+    student = swin(num_classes)
+    freeze(student, ["encoder.*"])
+    counts = {
+        is_trained: sum(p.numel() for p in student.parameters() if p.requires_grad is is_trained)
+        for is_trained in (False, True)
+    }
+    # By hand: pyramid 2 (768 256) + 3 (768 256 9) + 1280 256, low 96 48, fuse 304 256 9, norms, 256 K + K.
+    head = 2 * 768 * 256 + 3 * 768 * 256 * 9 + 1280 * 256 + 96 * 48 + 304 * 256 * 9 + 2 * (7 * 256 + 48)
+    assert counts == {False: 27_517_818, True: head + 257 * num_classes}
+    assert 6.65e6 < counts[True] < 6.85e6
+    assert 34e6 < sum(counts.values()) < 34.5e6
+
+
+def test_logits_are_at_the_pictures_size_or_at_stride_4_while_learning() -> None:
+    student = swin(5, upsample="evaluation").train()
+    images = torch.rand(2, 3, 66, 98)
+    assert student(images).shape == (2, 5, 17, 25)
+    assert student.eval()(images).shape == (2, 5, 66, 98)
+    assert swin(5).train()(images).shape == (2, 5, 66, 98)
+    with pytest.raises(ValueError, match=r"student\.upsample=never"):
+        swin(5, upsample="never")
+
+
+def test_one_picture_alone_can_be_learned_from() -> None:
+    pooled = PooledNorm(3, 4).train()
+    before = copy.deepcopy(pooled.norm.state_dict())
+    pooled(torch.rand(1, 3, 5, 5)).sum().backward()
+    assert all(torch.equal(before[name], tensor) for name, tensor in pooled.norm.state_dict().items())
+    pooled(torch.rand(2, 3, 5, 5))
+    assert not torch.equal(before["running_mean"], pooled.norm.running_mean)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("kind", ["SwinModel", "SwinBackbone", "timm"])
+def test_encoder_weights_of_transformers_and_timm_give_their_features(kind: str, tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    # Whole windows of 7: where some are padded, timm shifts before it pads, transformers after.
+    images, path = torch.rand(1, 3, 448, 448), tmp_path / "model.safetensors"
+    if kind == "timm":
+        import timm
+
+        network = timm.create_model("swin_tiny_patch4_window7_224", pretrained=False, img_size=448)
+        save_file(network.state_dict(), path)
+    else:
+        transformers = pytest.importorskip("transformers", reason="the extra odkd[transformers] is not installed")
+        network = getattr(transformers, kind)(transformers.SwinConfig(out_indices=[1, 4], image_size=448))
+        network.save_pretrained(tmp_path)
+    found: dict[str, torch.Tensor] = {}
+
+    def keep(name: str) -> Callable[..., None]:
+        return lambda _, __, output: found.update({name: output if isinstance(output, torch.Tensor) else output[0]})
+
+    for name, module in network.named_modules():
+        if name.endswith(("layers.0.blocks.1", "layers.3.blocks.1")):  # the last of stride 4 and of stride 32
+            module.register_forward_hook(keep(name[-10]))
+    student = SwinTinyDeepLabV3Plus(5, encoder_weights=str(path)).eval()
+    with torch.inference_mode():
+        network.eval()(images)
+        low, high = student.encoder(images)
+    torch.testing.assert_close(low.flatten(1, 2), found["0"].reshape(1, -1, 96), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(high.flatten(1, 2), found["3"].reshape(1, -1, 768), rtol=1e-4, atol=1e-4)
+
+
+def test_maskformers_names_are_known_too() -> None:
+    state = {name: torch.zeros(1) for name in (
+        "model.pixel_level_module.encoder.model.embeddings.patch_embeddings.projection.weight",
+        "model.pixel_level_module.encoder.model.encoder.layers.0.blocks.1.output.dense.bias",
+        "model.pixel_level_module.encoder.model.encoder.layers.0.downsample.norm.bias",
+        *(f"model.pixel_level_module.encoder.model.encoder.layers.2.blocks.5.attention.self.{kind}.bias"
+          for kind in ("query", "key", "value")),
+        "class_predictor.bias",
+    )}  # fmt: skip
+    renamed = rename_swin(state)
+    assert set(renamed) == {
+        "patch_embed.proj.weight", "layers_0.blocks.1.mlp.fc2.bias", "layers_1.downsample.norm.bias",
+        "layers_2.blocks.5.attn.qkv.bias",
+    }  # fmt: skip
+    assert len(renamed["layers_2.blocks.5.attn.qkv.bias"]) == 3
+
+
+def test_weights_that_do_not_fit_are_one_clear_message(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no such file"):
+        SwinTinyDeepLabV3Plus(5, encoder_weights="imagenet21k")
+    save_file({"layers.0.x": torch.zeros(1)}, tmp_path / "other.safetensors")
+    with pytest.raises(ValueError, match="no Swin-Tiny"):
+        SwinTinyDeepLabV3Plus(5, encoder_weights=str(tmp_path / "other.safetensors"))
+
+
+def test_frozen_weights_and_statistics_do_not_move_by_a_bit() -> None:
+    torch.manual_seed(0)
+    student = SmpStudent(3, arch="FPN", encoder="mobilenet_v2")
+    freeze(student, ["network.encoder.*"])
+    before = copy.deepcopy(student.state_dict())
+    optimizer = torch.optim.Adam([p for p in student.parameters() if p.requires_grad], 0.1)
+    for _ in range(2):
+        student.train()
+        student(torch.rand(2, 3, 64, 64)).square().mean().backward()
+        optimizer.step()
+    after = student.state_dict()
+    moved = {name for name in before if not torch.equal(before[name], after[name])}
+    assert moved
+    assert not any(name.startswith("network.encoder.") for name in moved)
+    assert not any(m.training for m in student.network.encoder.modules())
+    assert student.network.decoder.training
+
+
+class Small(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.Dropout(0.5))
+        self.head = nn.Sequential(nn.Conv2d(4, 2, 1), nn.BatchNorm2d(2))
+
+
+def test_only_what_is_wholly_frozen_stays_in_eval_mode_also_in_a_copy() -> None:
+    student = Small()
+    freeze(student, ["encoder.1.*", "head.0.weight"])
+    student.train()
+    assert not student.encoder[1].training
+    assert student.encoder[2].training
+    assert student.head[0].training
+    freeze(student, ["encoder.*"])
+    other = copy.deepcopy(student).train()
+    assert not other.encoder[2].training
+    assert other.encoder.train() is other.encoder  # bound to the copy
+    assert student.eval().train().head.training
+
+
+def test_a_pattern_without_a_match_names_the_nearest() -> None:
+    with pytest.raises(ValueError, match=r"student\.freeze=encodr\.\* matches no parameter; nearest are encoder\.\*"):
+        freeze(Small(), ["encodr.*"])
+    with pytest.raises(ValueError, match="nothing to learn"):
+        freeze(Small(), ["*"])
+
+
+def test_the_optimizer_gets_only_what_is_not_frozen(cache: Path, tmp_path: Path) -> None:
+    paths = [f"paths.outputs={tmp_path}", f"paths.cache={cache}"]
+    settings = ["debug=smoke", *paths, "student.freeze=['stem.*','merge.0.*']"]
+    learner = Parts(compose_config(settings)).learner
+    named = {id(p): name for name, p in learner.student.named_parameters()}
+    trained = {named[id(p)] for group in learner.optimizer.param_groups for p in group["params"]}
+    frozen = {name for name in named.values() if name.startswith(("stem.", "merge.0."))}
+    assert frozen
+    assert trained == set(named.values()) - frozen
