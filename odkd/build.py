@@ -5,11 +5,14 @@ it is first asked for. So checks and cheap parts come before the first frame is 
 """
 
 import inspect
+import shlex
 from collections.abc import Callable
+from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from odkd.checks import check_config, check_targets, targets
@@ -27,10 +30,12 @@ if TYPE_CHECKING:  # torch and the model libraries take seconds to import: only 
     import torch
 
     from odkd.bank import Bank
+    from odkd.epochs import ScheduleFactory
     from odkd.evaluate import Evaluator
     from odkd.labels import LabelSource
     from odkd.labels.cache import TeacherLabels
     from odkd.learn import Learner
+    from odkd.pairs import FirstStages, Shelf
     from odkd.replay import Replay
     from odkd.runs import Run
     from odkd.video.frames import FrameReader
@@ -38,7 +43,7 @@ if TYPE_CHECKING:  # torch and the model libraries take seconds to import: only 
     from odkd.watch import Watch
 
 # Keys of a stage that are no arguments of it.
-NOT_OF_THE_STAGE = ("_target_", "name", "always", "is_shared", "learn_from")
+NOT_OF_THE_STAGE = ("_target_", "name", "always", "is_shared", "learn_from", "uses_teacher", "first_run")
 PLAIN_METHODS = ("odkd.replay.fifo.Fifo", "odkd.regularizers.none.NoRegularizer")  # not named in a run's folder
 
 
@@ -161,6 +166,14 @@ class Parts:
         """The teacher's label maps with the dataset's ids."""
         return self.teaching.mapped(self.teacher_labels)
 
+    @cached_property
+    def references(self) -> "dict[str, LabelSource]":
+        """By name, what is scored against and may be learned from."""
+        sources: dict[str, LabelSource] = {"teacher": self.labels} if self._uses_teacher else {}
+        if self._uses_groundtruth and self.groundtruth is not None:
+            sources["groundtruth"] = self.groundtruth
+        return sources
+
     # --- the student
 
     @cached_property
@@ -228,12 +241,9 @@ class Parts:
         from odkd.bank import Bank, Normalization
 
         cfg = self.cfg
-        sources: dict[str, LabelSource] = {"teacher": self.labels}
-        if self._uses_groundtruth and self.groundtruth is not None:
-            sources["groundtruth"] = self.groundtruth
         return Bank(
             self.frames,
-            sources,
+            self.references,
             num_classes=len(self.classes),
             device=self.device,
             memory_bytes=int(cfg.bank.memory_gib * 2**30),
@@ -241,13 +251,57 @@ class Parts:
             channels_last=cfg.channels_last,
         )
 
+    # --- training over epochs
+
+    @cached_property
+    def schedule(self) -> "ScheduleFactory | None":
+        """Makes the learning-rate schedule of a training, where the config has that group."""
+        node = self.cfg.schedule if "schedule" in self.cfg else None
+        if not node:
+            return None
+        return lambda optimizer, num_epochs: self._make(
+            node, leave_out=("name",), optimizer=optimizer, num_epochs=num_epochs
+        )
+
+    @cached_property
+    def shelf(self) -> "Shelf":
+        from odkd.pairs import Shelf
+
+        height, width = (int(v) for v in self.cfg.dataset.size)
+        return Shelf(Path(self.cfg.paths.labels), self.key, (height, width), self.classes, str(self.device))
+
+    @cached_property
+    def first_stages(self) -> "FirstStages | None":
+        """The pair stages of another run: that of stage.first_run, or the mckd_first run of the same settings."""
+        from odkd.pairs import RECORD, FirstStages
+
+        if "first_run" not in self.cfg.stage:
+            return None
+        if self.cfg.stage.first_run is not None:
+            return FirstStages.read(Path(self.cfg.stage.first_run))
+        cfg = self.cfg.copy()
+        cfg.stage = {key: value for key, value in self.cfg.stage.items() if key != "first_run"}
+        cfg.stage |= {"name": "mckd_first", "run_stages": "first"}
+        key = Parts(cfg).key
+        runs = Path(cfg.paths.outputs) / "runs"
+        found = [path.parent for path in sorted(runs.glob(f"*-{key[:8]}/{RECORD}"))]
+        if not found:
+            raise ValueError(
+                f"stage=mckd_final needs the pseudo-labels of stage=mckd_first with the same settings, and {runs} has "
+                f"no finished run *-{key[:8]}; first run  {first_command()}"
+            )
+        return FirstStages.read(found[0])
+
     # --- the run
 
     @cached_property
     def key(self) -> str:
         """Digest of everything that determines the run's numbers."""
         used_truth = self.groundtruth_digest if self._uses_groundtruth else None
-        parts = [self.device.type, self.teacher_identity, self.streaming.planned.digest, used_truth]
+        identity = self.teacher_identity if self._uses_teacher else None
+        parts = [self.device.type, identity, self.streaming.planned.digest, used_truth]
+        if self.cfg.stage.get("first_run") is not None and self.first_stages is not None:
+            parts.append([asdict(student) for student in self.first_stages.students])
         return run_key(self.cfg, parts, self.allowed, self.cache)
 
     @property
@@ -257,14 +311,20 @@ class Parts:
         learns = cfg.stage.name != "label"
         students = [cfg.student.name] if learns else []
         nodes = [cfg.replay, cfg.regularizer] if learns else []
+        teachers = [cfg.teacher.name] if self._uses_teacher else []
         methods = [node._target_.rpartition(".")[2].lower() for node in nodes if node._target_ not in PLAIN_METHODS]
-        name = cfg.run.name or "-".join([cfg.stage.name, cfg.dataset.name, *students, cfg.teacher.name, *methods])
+        name = cfg.run.name or "-".join([cfg.stage.name, cfg.dataset.name, *students, *teachers, *methods])
         return Path(cfg.paths.outputs) / "runs" / f"{name}-{self.key[:8]}"
 
     @property
     def _uses_groundtruth(self) -> bool:
         """Whether true labels are scored against (or learned from: then they are scored against too)."""
         return self.cfg.evaluation.groundtruth is not False
+
+    @property
+    def _uses_teacher(self) -> bool:
+        """Whether there is a teacher at all, to learn from or to be compared with."""
+        return bool(self.cfg.stage.get("uses_teacher", True))
 
     @cached_property
     def _stage(self) -> Callable[..., dict[str, float]]:
@@ -275,12 +335,13 @@ class Parts:
         """Hand the stage what its arguments name; what may be a mistake is made before the first frame is decoded."""
         own = {key: self.cfg.stage[key] for key in self.cfg.stage if key not in NOT_OF_THE_STAGE}
         asked = [name for name in inspect.signature(self._stage).parameters if name not in own and name != "run"]
-        for name in ("learner", "replay"):
+        for name in ("first_stages", "learner", "replay"):
             if name in asked:
                 getattr(self, name)
         if self._uses_groundtruth and self.cfg.dataset.groundtruth:
             ImageLabels(self.root / self.cfg.dataset.groundtruth, self.streaming.planned, len(self.classes)).check()
-        self.teaching.check(self.teaching.stores(self.sampled, self.streaming.planned))
+        if self._uses_teacher:
+            self.teaching.check(self.teaching.stores(self.sampled, self.streaming.planned))
         return self._stage(run=run, **own, **{name: getattr(self, name) for name in asked})
 
     def close(self) -> None:
@@ -292,3 +353,10 @@ class Parts:
         """The object that a config names; its constructor may ask by name for any of what is offered here."""
         offered = {"num_classes": len(self.classes), "classes": self.classes, "device": self.device, "seed": self.seed}
         return construct(node, leave_out, offered | extra, self.allowed)
+
+
+def first_command() -> str:
+    """The command of the pair stages that belong to this command of stage=mckd_final."""
+    given = list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
+    kept = [override for override in given if not override.startswith("stage=")]
+    return shlex.join(["odkd", "stage=mckd_first", *kept])

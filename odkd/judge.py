@@ -44,16 +44,24 @@ def judge_student(
     return tallies
 
 
-def judge_labels(labels: LabelSource, truth: LabelSource, positions: Sequence[int], num_classes: int) -> Tally:
-    """Counts of label maps in a student's place, at the truth's size. Pixels that they ignore are not scored."""
-    tally = Tally(num_classes)
+def judge_labels(
+    labels: LabelSource, truth: LabelSource, positions: Sequence[int], num_classes: int
+) -> tuple[Tally, float]:
+    """Counts of label maps in a student's place, at the truth's size.
+
+    Pixels that they ignore are not scored; the second result says what share of the pixels with a known truth
+    they are, for a labeller that ignores what is hard would else look better than it is.
+    """
+    tally, num_true, num_scored = Tally(num_classes), 0, 0
     for position in positions:
         true_HW = truth.read(position)
         given_HW = resize_nearest(labels.read(position), true_HW.shape[:2])
         scored_HW = np.where(given_HW == IGNORE, IGNORE, true_HW)
         known_HW = np.where(given_HW == IGNORE, 0, given_HW)  # not scored: any class will do
         tally.add(confusion_matrices(torch.from_numpy(known_HW)[None], torch.from_numpy(scored_HW)[None], num_classes))
-    return tally
+        num_true += int((true_HW != IGNORE).sum())
+        num_scored += int((scored_HW != IGNORE).sum())
+    return tally, 1 - num_scored / max(num_true, 1)
 
 
 def agreement(evaluator: Evaluator, students: Sequence[nn.Module], positions: Sequence[int]) -> dict[str, float]:
@@ -85,26 +93,25 @@ def seed_miou(
     comparison with its figures only. Logits are resized bilinear, labels nearest. A class that a batch lacks on
     both sides is left out of its mean.
     """
-    num_classes = evaluator.bank.num_classes
-    sums, weights = dict.fromkeys(references, 0.0), dict.fromkeys(references, 0)
-    for start in range(0, len(positions), batch_size):
-        chunk = positions[start : start + batch_size]
-        confusions = {name: torch.zeros(num_classes, num_classes, dtype=torch.int64) for name in references}
-        waiting = iter(chunk)
+    num_classes, num_batches = evaluator.bank.num_classes, -(-len(positions) // batch_size)
+    empty = torch.zeros(num_batches, num_classes, num_classes, dtype=torch.int64)
+    batches = {name: empty.clone() for name in references}
+    waiting = iter(enumerate(positions))
 
-        def count(_: Batch, logits_BKHW: Tensor, waiting=waiting, confusions=confusions) -> None:  # type: ignore[no-untyped-def]
-            predicted_BHW = predict(F.interpolate(logits_BKHW.float(), SEED_SIZE, mode="bilinear"))
-            for predicted_HW in predicted_BHW.cpu():
-                position = next(waiting)
-                for name, source in references.items():
-                    label_HW = torch.from_numpy(np.array(resize_nearest(source.read(position), SEED_SIZE)))
-                    confusions[name] += confusion_matrices(predicted_HW[None], label_HW[None], num_classes)[0]
+    def count(_: Batch, logits_BKHW: Tensor) -> None:
+        for predicted_HW in predict(F.interpolate(logits_BKHW.float(), SEED_SIZE, mode="bilinear")).cpu():
+            number, position = next(waiting)
+            for name, source in references.items():
+                label_HW = torch.from_numpy(np.array(resize_nearest(source.read(position), SEED_SIZE)))
+                counts_1KK = confusion_matrices(predicted_HW[None], label_HW[None], num_classes)
+                batches[name][number // batch_size] += counts_1KK[0]
 
-        evaluator.each_logits(student, chunk, count)
-        for name, confusion_KK in confusions.items():
-            if (value := mean_iou(confusion_KK).item()) == value:
-                sums[name] += len(chunk) * value
-                weights[name] += len(chunk)
-    return {
-        f"miou_128_batches_{name}": sums[name] / weights[name] if weights[name] else float("nan") for name in references
-    }
+    evaluator.each_logits(student, positions, count)
+    sizes_N = torch.full((num_batches,), batch_size, dtype=torch.float64)
+    sizes_N[-1:] = len(positions) - batch_size * (num_batches - 1)
+    found: dict[str, float] = {}
+    for name, batches_NKK in batches.items():
+        miou_N = mean_iou(batches_NKK)
+        weights_N = sizes_N.masked_fill(miou_N.isnan(), 0)
+        found[f"miou_128_batches_{name}"] = ((miou_N.nan_to_num(0) * weights_N).sum() / weights_N.sum()).item()
+    return found
