@@ -30,7 +30,8 @@ def write_artifacts(parts: "Parts", run: "Run", summary: Mapping[str, float]) ->
         write_csv(run, records)
     if records or (run.folder / "confusion.npz").is_file():
         plot_run(run.folder, parts.classes, summary)
-    if "learner" in parts.__dict__ and parts.cfg.stage.get("run_stages") != "first":  # of pairs there is not one student
+    # Of pairs there is not one student.
+    if "learner" in parts.__dict__ and parts.cfg.stage.get("run_stages") != "first":  # pairs: not one student
         write_student(parts, run, summary)
         if parts.cfg.stage.get("learn_from") == "groundtruth" and "num_trainings" in summary:
             write_teacher(parts, run)
@@ -80,7 +81,9 @@ def write_student(parts: "Parts", run: "Run", summary: Mapping[str, float]) -> N
         "student": f"{name} ({cfg.student.name})",
         "parameters": f"{sum(p.numel() for p in student.parameters()):,}",
         "classes": ", ".join(f"{i} {label}" for i, label in enumerate(parts.classes)),
-        **({"teacher": f"{cfg.teacher.name} (`{cfg.teacher._target_}`)"} if cfg.stage.get("uses_teacher", True) else {}),
+        **(
+            {"teacher": f"{cfg.teacher.name} (`{cfg.teacher._target_}`)"} if cfg.stage.get("uses_teacher", True) else {}
+        ),
         "dataset": f"{cfg.dataset.name}, {len(parts.stream)} sampled frames, digest {parts.stream.digest[:16]}",
         **how,
         "device": run.description["tags"]["odkd.device"],

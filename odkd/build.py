@@ -5,22 +5,19 @@ it is first asked for. So checks and cheap parts come before the first frame is 
 """
 
 import inspect
-import shlex
 from collections.abc import Callable
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from odkd.checks import check_config, check_targets, targets
-from odkd.compose import CONF
+from odkd.compose import command_with, complete
 from odkd.construct import construct, default_palette, resolve
 from odkd.identity import groundtruth_digest, run_key, teacher_identity
 from odkd.labels.images import ImageLabels
-from odkd.labels.sets import label_set
 from odkd.seeds import named_seed
 from odkd.streaming import Streaming
 from odkd.teaching import Teaching
@@ -45,30 +42,6 @@ if TYPE_CHECKING:  # torch and the model libraries take seconds to import: only 
 # Keys of a stage that are no arguments of it.
 NOT_OF_THE_STAGE = ("_target_", "name", "always", "is_shared", "learn_from", "uses_teacher", "first_run")
 PLAIN_METHODS = ("odkd.replay.fifo.Fifo", "odkd.regularizers.none.NoRegularizer")  # not named in a run's folder
-
-
-def complete(cfg: DictConfig) -> DictConfig:
-    """The config with the settings that every teacher and dataset has, where its YAML leaves them out; class names.
-
-    `dataset.classes`, where it is the name of a label set, becomes its classes, and `dataset.palette` its colours.
-
-    Raises:
-        ValueError: there is no such label set.
-    """
-    cfg = cfg.copy()
-    common = OmegaConf.load(CONF / "teacher" / "parts" / "common.yaml")
-    cfg.teacher = OmegaConf.merge(common, cfg.teacher)
-    cfg.dataset = OmegaConf.merge(OmegaConf.load(CONF / "dataset" / "parts" / "order.yaml"), cfg.dataset)
-    if isinstance(cfg.dataset.classes, str):
-        try:
-            chosen = label_set(cfg.dataset.classes)
-        except ValueError as error:
-            raise ValueError(
-                f"dataset.classes={cfg.dataset.classes}: {error}; or give a list of names: [road,car]"
-            ) from error
-        cfg.dataset.classes = list(chosen.classes)
-        cfg.dataset.palette = cfg.dataset.palette or [list(colour) for colour in chosen.palette]
-    return cfg
 
 
 class Parts:
@@ -273,24 +246,14 @@ class Parts:
     @cached_property
     def first_stages(self) -> "FirstStages | None":
         """The pair stages of another run: that of stage.first_run, or the mckd_first run of the same settings."""
-        from odkd.pairs import RECORD, FirstStages
+        from odkd.pairs import find_first_stages
 
-        if "first_run" not in self.cfg.stage:
-            return None
-        if self.cfg.stage.first_run is not None:
-            return FirstStages.read(Path(self.cfg.stage.first_run))
-        cfg = self.cfg.copy()
-        cfg.stage = {key: value for key, value in self.cfg.stage.items() if key != "first_run"}
-        cfg.stage |= {"name": "mckd_first", "run_stages": "first"}
-        key = Parts(cfg).key
-        runs = Path(cfg.paths.outputs) / "runs"
-        found = [path.parent for path in sorted(runs.glob(f"*-{key[:8]}/{RECORD}"))]
-        if not found:
-            raise ValueError(
-                f"stage=mckd_final needs the pseudo-labels of stage=mckd_first with the same settings, and {runs} has "
-                f"no finished run *-{key[:8]}; first run  {first_command()}"
-            )
-        return FirstStages.read(found[0])
+        return find_first_stages(self.cfg, lambda cfg: Parts(cfg).key, command_with("stage", "mckd_first"))
+
+    @cached_property
+    def official_splits(self) -> "list[str] | None":
+        """train, val or test of each position of `stream`, where the dataset says so."""
+        return None
 
     # --- the run
 
@@ -299,7 +262,7 @@ class Parts:
         """Digest of everything that determines the run's numbers."""
         used_truth = self.groundtruth_digest if self._uses_groundtruth else None
         identity = self.teacher_identity if self._uses_teacher else None
-        parts = [self.device.type, identity, self.streaming.planned.digest, used_truth]
+        parts: list[Any] = [self.device.type, identity, self.streaming.planned.digest, used_truth]
         if self.cfg.stage.get("first_run") is not None and self.first_stages is not None:
             parts.append([asdict(student) for student in self.first_stages.students])
         return run_key(self.cfg, parts, self.allowed, self.cache)
@@ -353,10 +316,3 @@ class Parts:
         """The object that a config names; its constructor may ask by name for any of what is offered here."""
         offered = {"num_classes": len(self.classes), "classes": self.classes, "device": self.device, "seed": self.seed}
         return construct(node, leave_out, offered | extra, self.allowed)
-
-
-def first_command() -> str:
-    """The command of the pair stages that belong to this command of stage=mckd_final."""
-    given = list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
-    kept = [override for override in given if not override.startswith("stage=")]
-    return shlex.join(["odkd", "stage=mckd_first", *kept])

@@ -230,7 +230,9 @@ def _check_stages(cfg: DictConfig) -> None:
             "or stage.num_stages=1 for plain distillation"
         )
     if stage.num_stages < 2 and stage.run_stages != "all":
-        raise ValueError(f"stage.num_stages={stage.num_stages} has no pair stages for stage={stage.name}; set 2 or more")
+        raise ValueError(
+            f"stage.num_stages={stage.num_stages} has no pair stages for stage={stage.name}; set 2 or more"
+        )
     shares = stage.shares
     is_triple = OmegaConf.is_list(shares) and len(shares) == 3 and all(type(v) in (int, float) for v in shares)
     if not is_triple or min(shares) < 0 or abs(sum(shares) - 1) > 1e-6 or shares[0] == 0:

@@ -181,9 +181,7 @@ class Trainings:
         """
         self.learner.restart(self._initial, source=task.source)
         begun_with = _digest(save(_plain(self.learner.student.state_dict())))
-        training = Training(
-            self.learner, self.evaluator, task, self._plan, seed=self._seed, schedule=self._schedule
-        )
+        training = Training(self.learner, self.evaluator, task, self._plan, seed=self._seed, schedule=self._schedule)
         if self._under_way is not None and self._under_way["name"] == task.name:
             self.learner.load_state_dict(self._under_way["learner"])
             training.load_state_dict(self._under_way["training"])
@@ -203,7 +201,8 @@ class Trainings:
             }
             self._run.record(record, self._measure(task, learned - started, evaluated - learned))
             if self._run.is_checkpoint_due() or training.is_finished:
-                self._commit({"name": task.name, "learner": self.learner.state_dict(), "training": training.state_dict()})
+                states = {"learner": self.learner.state_dict(), "training": training.state_dict()}
+                self._commit({"name": task.name, **states})
             self._report(task, training, metrics, evaluated - started)
         assert training.best is not None
         self.learner.student.load_state_dict(training.best.student)

@@ -29,7 +29,7 @@ def judge_student(
     tallies = {name: Tally(num_classes) for name in references}
     waiting = iter(positions)
 
-    def count(batch: Batch, logits_BKHW: Tensor) -> None:
+    def count(_: Batch, logits_BKHW: Tensor) -> None:
         for logits_KHW in logits_BKHW:
             position = next(waiting)
             for name, source in references.items():

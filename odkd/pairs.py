@@ -1,10 +1,12 @@
 """What the pair stages of MCKD hand on: their students' label stores, and a record by which a later run finds them."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+from omegaconf import DictConfig
 
 from odkd.files import json_digest
 from odkd.labels.students import StudentLabels, StudentName
@@ -34,9 +36,7 @@ class Shelf:
     def labels(self, stream: Stream, positions: Sequence[int], student: StudentName) -> StudentLabels:
         """What a student has labelled, or is to."""
         facts = {"run": student.run_key, "stage": student.stage, "student": student.number}
-        return StudentLabels(
-            stream, positions, student, self.folder, size=self.size, classes=self.classes, facts=facts
-        )
+        return StudentLabels(stream, positions, student, self.folder, size=self.size, classes=self.classes, facts=facts)
 
 
 @dataclass(frozen=True)
@@ -86,3 +86,27 @@ class FirstStages:
                 f"{missing} of the label maps of {self.folder} are gone from the label store; "
                 "make them again with its command and run.restart=true"
             )
+
+
+def find_first_stages(cfg: DictConfig, key_of: Callable[[DictConfig], str], command: str) -> FirstStages | None:
+    """The pair stages whose labels a run of `cfg` learns from: those of stage.first_run, or those of the
+    stage=mckd_first run of the same settings, found by its key; None for a stage that makes its own.
+
+    Raises:
+        ValueError: there is no such run, or it is not that far; `command` makes it.
+    """
+    if "first_run" not in cfg.stage:
+        return None
+    if cfg.stage.first_run is not None:
+        return FirstStages.read(Path(cfg.stage.first_run))
+    first = cfg.copy()
+    stage = {key: value for key, value in cfg.stage.items() if key != "first_run"}
+    first.stage = stage | {"name": "mckd_first", "run_stages": "first"}
+    key, runs = key_of(first), Path(cfg.paths.outputs) / "runs"
+    found = sorted(runs.glob(f"*-{key[:8]}/{RECORD}"))
+    if not found:
+        raise ValueError(
+            f"stage=mckd_final needs the pseudo-labels of stage=mckd_first with the same settings, and {runs} has no "
+            f"finished run *-{key[:8]}; first give the command  {command}"
+        )
+    return FirstStages.read(found[0].parent)

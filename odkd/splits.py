@@ -1,12 +1,16 @@
-"""Splits of a set of positions: train, val and test; and disjoint parts. Random, from generators of their own."""
+"""Which positions are trained on, validated on and tested on, and disjoint parts of them; kept as lists of names."""
+
+from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
-import torch
+import numpy as np
 
-from odkd.seeds import named_generator
+from odkd.files import write_atomic
+from odkd.seeds import named_seed
 
-NAMES = ("train", "val", "test")
+SPLITS = ("train", "val", "test")
 
 
 def split_positions(
@@ -14,31 +18,79 @@ def split_positions(
     *,
     shares: Sequence[float] = (0.7, 0.2, 0.1),
     seed: int,
-    official: Mapping[str, Sequence[int]] | None = None,
+    official: Sequence[str] | None = None,
 ) -> dict[str, list[int]]:
-    """Disjoint positions of train, val and test, each ascending; `official` splits are taken as they are.
+    """Positions 0..n-1 of each of train, val and test, ascending; disjoint, and together all of them.
+
+    At random in these shares, rounded so that the sizes add up (largest remainder; a split with a share gets one
+    position at least). With `official`, one of train, val, test a position, it is as that says and nothing is drawn.
 
     Raises:
-        ValueError: shares that are no three numbers of at least 0 whose sum is 1.
-
-    >>> {name: len(found) for name, found in split_positions(10, seed=0).items()}
-    {'train': 7, 'val': 2, 'test': 1}
+        ValueError: shares that are no shares, fewer positions than splits, or official splits that do not fit.
     """
     if official is not None:
-        return {name: sorted(official.get(name, ())) for name in NAMES}
-    if len(shares) != len(NAMES) or min(shares) < 0 or abs(sum(shares) - 1) > 1e-6:
-        raise ValueError(f"stage.shares={list(shares)}; expected three numbers (train, val, test) whose sum is 1")
-    order = torch.randperm(num_positions, generator=named_generator(seed, "split")).tolist()
-    first, second = round(shares[0] * num_positions), round((shares[0] + shares[1]) * num_positions)
-    found = (order[:first], order[first:second], order[second:])
-    return {name: sorted(positions) for name, positions in zip(NAMES, found, strict=True)}
+        if len(official) != num_positions:
+            raise ValueError(f"{len(official)} official splits for {num_positions} positions; expected one a position")
+        if unknown := sorted(set(official) - set(SPLITS)):
+            raise ValueError(f"official split {unknown[0]!r}; expected {', '.join(SPLITS)}: change dataset.splits")
+        return {name: [p for p in range(num_positions) if official[p] == name] for name in SPLITS}
+    sizes = _sizes(num_positions, shares)
+    order = np.random.default_rng(named_seed(seed, "splits")).permutation(num_positions)
+    cuts = np.split(order, np.cumsum(sizes)[:-1])
+    return {name: sorted(cut.tolist()) for name, cut in zip(SPLITS, cuts, strict=True)}
 
 
 def parts_of(positions: Sequence[int], *, num_parts: int, seed: int) -> list[list[int]]:
-    """`positions` at random in disjoint parts that cover them, each ascending; sizes differ by one at most.
+    """Disjoint parts of positions at random, each ascending; sizes differ by one at most, larger ones first.
 
-    >>> sorted(p for part in parts_of(range(7), num_parts=2, seed=0) for p in part)
-    [0, 1, 2, 3, 4, 5, 6]
+    Raises:
+        ValueError: fewer positions than parts, no part, or a position that comes twice.
     """
-    order = torch.randperm(len(positions), generator=named_generator(seed, "parts")).tolist()
-    return [sorted(positions[i] for i in order[first::num_parts]) for first in range(num_parts)]
+    if num_parts < 1 or len(positions) < num_parts:
+        raise ValueError(f"{len(positions)} positions cannot be cut into {num_parts} parts; expected 1 to as many")
+    if len(set(positions)) < len(positions):
+        raise ValueError("positions come more than once; the parts would not be disjoint")
+    order = np.random.default_rng(named_seed(seed, "parts")).permutation(sorted(positions))
+    return [sorted(part.tolist()) for part in np.array_split(order, num_parts)]
+
+
+def write_lists(folder: Path, lists: Mapping[str, Sequence[str]]) -> None:
+    """One file NAME.txt a list, a name a line; each is whole or not there.
+
+    Raises:
+        ValueError: a name that would not be read back as it is.
+    """
+    for title, names in lists.items():
+        if odd := next((name for name in names if not name or name.splitlines() != [name]), None):
+            raise ValueError(f"{odd!r} of list {title} does not fit on a line; rename the file")
+        write_atomic(folder / f"{title}.txt", "".join(f"{name}\n" for name in names).encode())
+
+
+def read_lists(folder: Path) -> dict[str, list[str]]:
+    """The lists of a folder, by title, in alphabetical order of titles.
+
+    Raises:
+        ValueError: there is none.
+    """
+    files = sorted(folder.glob("*.txt"))
+    if not files:
+        raise ValueError(f"no lists in {folder}; expected train.txt, val.txt, test.txt, a name a line")
+    return {path.stem: path.read_text("utf-8").splitlines() for path in files}
+
+
+def _sizes(num_positions: int, shares: Sequence[float]) -> list[int]:
+    if len(shares) != len(SPLITS) or not all(0 <= share <= 1 for share in shares) or abs(sum(shares) - 1) > 1e-6:
+        raise ValueError(f"shares {list(shares)}; expected those of {', '.join(SPLITS)}, from 0 to 1, adding up to 1")
+    wanted = [split for split, share in enumerate(shares) if share > 0]
+    if num_positions < len(wanted):
+        raise ValueError(f"{num_positions} positions are too few for {len(wanted)} splits")
+    exact = [share * num_positions for share in shares]
+    sizes = [int(size + 1e-9) for size in exact]
+    by_remainder = sorted(wanted, key=lambda split: (round(sizes[split] - exact[split], 6), split))
+    for split in by_remainder[: num_positions - sum(sizes)]:
+        sizes[split] += 1
+    for split in wanted:
+        if not sizes[split]:
+            sizes[sizes.index(max(sizes))] -= 1
+            sizes[split] = 1
+    return sizes

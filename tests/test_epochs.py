@@ -39,23 +39,14 @@ def follow(scores: list[float], plan: EpochPlan = PLAN) -> Training:
     one = training(plan)
     bias = one._learner.student[-1].bias
 
-    class Scripted:
-        bank = one._evaluator.bank
-
-        def scores(self, *_: object) -> Any:
-            raise NotImplementedError
-
     one.task = Task("final", TASK.positions, "teacher", [])
     for number, score in enumerate(scores):
         if one.is_finished:
             break
         bias.data.fill_(number)
-        original = Tally.scores
-        Tally.scores = lambda self, reference, score=score: {f"miou_{reference}": score}  # type: ignore[method-assign]
-        try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Tally, "scores", lambda _, reference, score=score: {f"miou_{reference}": score})
             one.validate()
-        finally:
-            Tally.scores = original  # type: ignore[method-assign]
     return one
 
 
@@ -186,7 +177,9 @@ def test_scores_of_a_split_are_those_of_scikit_learn() -> None:
     }
     found = tally.scores("x")
     assert {name: found[name] for name in expected} == pytest.approx(expected)
-    frames = [jaccard_score(t[t != 255], g[t != 255], average="macro") for t, g in zip(truth, given_labels, strict=True)]
+    frames = [
+        jaccard_score(t[t != 255], g[t != 255], average="macro") for t, g in zip(truth, given_labels, strict=True)
+    ]
     assert found["miou_per_frame_x"] == pytest.approx(np.mean(frames))
     assert math.isnan(tally.class_scores(list("abcde"), "x")["iou_x/e"])
 
@@ -235,11 +228,11 @@ def test_students_agree_with_themselves_and_less_with_others() -> None:
 
 def test_label_maps_are_judged_without_the_pixels_that_they_ignore() -> None:
     class Truth:
-        def read(self, position: int) -> np.ndarray:
+        def read(self, _: int) -> np.ndarray:
             return np.array([[0, 1], [2, 255]], np.uint8)
 
     class Given:
-        def read(self, position: int) -> np.ndarray:
+        def read(self, _: int) -> np.ndarray:
             return np.array([[0, 255], [1, 1]], np.uint8)
 
     tally, ignored = judge_labels(Given(), Truth(), [0], 3)

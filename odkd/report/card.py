@@ -95,15 +95,15 @@ ONLINE = {  # true of this stage alone
 }
 OTHER = {"stage_says": "It learned from a teacher's labels.", "stage_measures": ""}
 EPOCHS = {  # of trainings over epochs
-    "mckd": "Students learned from disjoint parts of a teacher's labels and relabelled each other's parts, as often as\n"
-    "stage.num_stages says; it is a last student that learned from their merged labels.",
-    "mckd_final": "It learned from the merged labels of the students of an earlier run, who relabelled each other's parts.",
+    "mckd": "Students learned from disjoint parts of a teacher's labels and relabelled each other's parts,\n"
+    "as often as stage.num_stages says; it is a last student that learned from their merged labels.",
+    "mckd_final": "It learned from the merged labels of an earlier run's students, who relabelled each other's parts.",
     "distill": "It learned from a teacher's labels of the training split.",
     "supervised": "It learned from the true labels of the training split.",
 }
 ON_TEST_SPLIT = (
     "All scores but those of training labels are on the test split,\n"
-    "which nothing was learned from or chosen by. \"Previous stage\" is the labels that it learned from or would have."
+    'which nothing was learned from or chosen by. "Previous stage" is the labels that it learned from or would have.'
 )
 
 

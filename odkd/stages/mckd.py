@@ -23,10 +23,10 @@ from odkd.judge import agreement, judge_labels, judge_student, seed_miou
 from odkd.labels import LabelSource
 from odkd.labels.students import MergedLabels, StudentLabels, StudentName
 from odkd.learn import Learner
-from odkd.lists import write_lists
+from odkd.lists import frame_names
 from odkd.pairs import RECORD, FirstStages, Shelf
 from odkd.runs import Run
-from odkd.splits import parts_of, split_positions
+from odkd.splits import parts_of, split_positions, write_lists
 from odkd.video.stream import Stream
 
 logger = logging.getLogger(__name__)
@@ -41,6 +41,7 @@ def mckd(
     references: Mapping[str, LabelSource],
     classes: Sequence[str],
     schedule: ScheduleFactory | None,
+    official_splits: Sequence[str] | None,
     shelf: Shelf,
     first_stages: FirstStages | None,
     run: Run,
@@ -63,15 +64,15 @@ def mckd(
         raise ValueError("evaluation.predictor=teacher is for stage=online; here the teacher is always scored too")
     assert labels == "hard"
     origin, bank = learner.source, evaluator.bank
-    splits = split_positions(len(stream), shares=shares, seed=seed)
-    parts = {name: parts_of(positions, num_parts=num_parts, seed=seed) for name, positions in splits.items()}
+    splits = split_positions(len(stream), shares=shares, seed=seed, official=official_splits)
+    parts = {name: _parts(positions, num_parts, seed) for name, positions in splits.items()}
     if min(map(len, parts["train"])) == 0:
         raise ValueError(
             f"{len(splits['train'])} training pictures cannot be split into stage.num_parts={num_parts}; "
             "lower it, or dataset.stride, or give stage.shares more to train"
         )
     lists = {f"train_part_{p}": part for p, part in enumerate(parts["train"])} if num_parts > 1 else {}
-    write_lists(run.folder / "splits", stream, splits | lists)
+    write_lists(run.folder / "splits", {name: frame_names(stream, found) for name, found in (splits | lists).items()})
     relabelled = [[p for name in splits for p in parts[name][(n + 1) % num_parts]] for n in range(num_parts)]
 
     plan = EpochPlan(epochs, batch_size, drop_last, patience, best_by, best_against)
@@ -150,3 +151,10 @@ def mckd(
         summary |= {f"teacher/{key}": value for key, value in found.items()}
         summary["teacher/ignored_share_groundtruth"] = ignored
     return summary | trainings.summary
+
+
+def _parts(positions: Sequence[int], num_parts: int, seed: int) -> list[list[int]]:
+    """`parts_of`; of fewer positions than parts, the first ones have one and the others none."""
+    if len(positions) < num_parts:
+        return [list(positions[number : number + 1]) for number in range(num_parts)]
+    return parts_of(positions, num_parts=num_parts, seed=seed)
