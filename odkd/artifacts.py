@@ -30,25 +30,31 @@ def write_artifacts(parts: "Parts", run: "Run", summary: Mapping[str, float]) ->
         write_csv(run, records)
     if records or (run.folder / "confusion.npz").is_file():
         plot_run(run.folder, parts.classes, summary)
-    if "learner" in parts.__dict__ and parts.cfg.evaluation.predictor == "student":
+    # Of pairs there is not one student, and a teacher that was scored in its place has left none.
+    has_student = parts.cfg.stage.get("run_stages") != "first" and parts.cfg.evaluation.predictor == "student"
+    if "learner" in parts.__dict__ and has_student:
         write_student(parts, run, summary)
+        if parts.cfg.stage.get("learn_from") == "groundtruth" and "num_trainings" in summary:
+            write_teacher(parts, run)
     if (run.folder / "predictions").is_dir() and parts.cfg.run.overlay_video:
         write_overlay_video(parts, run)
 
 
 def write_csv(run: "Run", records: "list[Record]") -> None:
-    """results.csv: one line an iteration, accuracy and mIoU against the teacher first (the seed code's file)."""
-    first = ["test/accuracy", "test/miou"]
-    rest = sorted({name for record in records for name in record["metrics"]} - set(first))
+    """results.csv: one line an iteration, accuracy and mIoU against the teacher first (the seed code's file); of
+    trainings over epochs, one line an epoch."""
+    names = {name for record in records for name in record["metrics"]}
+    first = [name for name in ("test/accuracy", "test/miou") if name in names]
+    where = [key for key in ("iteration", "domain", "training", "epoch") if key in records[0]]
+    rest = sorted(names - set(first))
     text = io.StringIO()
     writer = csv.writer(text)
-    writer.writerow([*first, "iteration", "domain", *rest])
+    writer.writerow([*first, *where, *rest])
     for record in records:
         metrics = record["metrics"]
         row = [
             *(metrics[name] for name in first),
-            record["iteration"],
-            record["domain"],
+            *(record[key] for key in where),
             *(metrics.get(name) for name in rest),
         ]
         writer.writerow(["" if value is None else value for value in row])
@@ -69,13 +75,18 @@ def write_student(parts: "Parts", run: "Run", summary: Mapping[str, float]) -> N
     mean, std = [list(v) if v is not None else None for v in (cfg.student.mean, cfg.student.std)]
     scale = f"(pixel / 255 - {mean}) / {std}" if mean and std else "pixel / 255"
     size = "x".join(map(str, cfg.dataset.size))
+    how = {"window": f"learn {cfg.window.learn}, test {cfg.window.test}, step {cfg.window.step} sampled frames"}
+    if "shares" in cfg.stage:
+        how = {"split": f"train, val, test {list(cfg.stage.shares)}, the names are in splits/"}
     facts = {
         "student": f"{name} ({cfg.student.name})",
         "parameters": f"{sum(p.numel() for p in student.parameters()):,}",
         "classes": ", ".join(f"{i} {label}" for i, label in enumerate(parts.classes)),
-        "teacher": f"{cfg.teacher.name} (`{cfg.teacher._target_}`)",
+        **(
+            {"teacher": f"{cfg.teacher.name} (`{cfg.teacher._target_}`)"} if cfg.stage.get("uses_teacher", True) else {}
+        ),
         "dataset": f"{cfg.dataset.name}, {len(parts.stream)} sampled frames, digest {parts.stream.digest[:16]}",
-        "window": f"learn {cfg.window.learn}, test {cfg.window.test}, step {cfg.window.step} sampled frames",
+        **how,
         "device": run.description["tags"]["odkd.device"],
         "load": f"from {module} import {name}\n\nstudent = {name}({call})",
         "input": f"images_BCHW, float32, RGB, {scale}; made for {size} pixels, works at any size.",
@@ -85,6 +96,31 @@ def write_student(parts: "Parts", run: "Run", summary: Mapping[str, float]) -> N
         run.folder / "student.safetensors", save(state, metadata={"odkd": json.dumps({"run": parts.key, **facts})})
     )
     write_card(run.folder, facts=facts, summary=summary)
+
+
+def write_teacher(parts: "Parts", run: "Run") -> None:
+    """The student in a form that another run takes as its teacher: teacher.pth (teacher=checkpoint), where it is a
+    network of segmentation-models-pytorch; else teacher.pt with teacher.yaml (teacher=exported)."""
+    import torch
+
+    from odkd.students.smp import SmpStudent
+    from odkd.teachers.export import write_torchscript
+
+    student = parts.learner.student
+    student_cfg, classes = parts.cfg.student, parts.classes
+    mean, std = list(student_cfg.mean or (0.0, 0.0, 0.0)), list(student_cfg.std or (1.0, 1.0, 1.0))
+    if isinstance(student, SmpStudent):
+        state = {key: tensor.cpu() for key, tensor in student.network.state_dict().items()}
+        said = {"arch": student_cfg.arch, "encoder_name": student_cfg.encoder, "classes": classes}
+        buffer = io.BytesIO()
+        torch.save({"state_dict": state, **said, "mean": mean, "std": std}, buffer)
+        write_atomic(run.folder / "teacher.pth", buffer.getvalue())
+        command = f"teacher=checkpoint teacher.checkpoint={run.folder / 'teacher.pth'}"
+    else:
+        size = (int(parts.cfg.dataset.size[0]), int(parts.cfg.dataset.size[1]))
+        write_torchscript(student, run.folder / "teacher.pt", classes=classes, mean=mean, std=std, size=size)
+        command = f"teacher=exported teacher.file={run.folder / 'teacher.pt'}"
+    logger.info("this student as a teacher:  odkd %s", command)
 
 
 def write_overlay_video(parts: "Parts", run: "Run") -> None:

@@ -85,6 +85,18 @@ class Bank:
         self._resident.clear()
         self._coming.clear()
 
+    def use(self, name: str, source: LabelSource | None) -> None:
+        """Take the label maps `name` from another source from now on (None: no such labels any more)."""
+        for future in set(self._coming.values()):
+            future.result()
+        self._coming.clear()
+        self.retain([])  # what is here has the old ones
+        if source is None:
+            self._label_sources.pop(name, None)
+        else:
+            self._label_sources[name] = source
+        self.sources = tuple(self._label_sources)
+
     def prefetch(self, positions: Collection[int]) -> None:
         """Start reading what is not here yet; returns at once."""
         wanted = [p for p in positions if p not in self._resident and p not in self._coming]

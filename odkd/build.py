@@ -6,17 +6,17 @@ it is first asked for. So checks and cheap parts come before the first frame is 
 
 import inspect
 from collections.abc import Callable
+from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from odkd.checks import check_config, check_targets, check_truth, targets
-from odkd.compose import CONF
+from odkd.compose import command_with, complete
 from odkd.construct import construct, default_palette, resolve
 from odkd.identity import run_key, teacher_identity
-from odkd.labels.sets import label_set
 from odkd.seeds import named_seed
 from odkd.streaming import Streaming
 from odkd.teaching import Teaching
@@ -26,11 +26,13 @@ if TYPE_CHECKING:  # torch and the model libraries take seconds to import: only 
     import torch
 
     from odkd.bank import Bank
+    from odkd.epochs import ScheduleFactory
     from odkd.evaluate import Evaluator
     from odkd.labels import LabelSource
     from odkd.labels.cache import TeacherLabels
     from odkd.learn import Learner
     from odkd.learning import Learning, ScheduleFactory
+    from odkd.pairs import FirstStages, Shelf
     from odkd.replay import Replay
     from odkd.runs import Run
     from odkd.video.frames import FrameReader
@@ -38,32 +40,8 @@ if TYPE_CHECKING:  # torch and the model libraries take seconds to import: only 
     from odkd.watch import Watch
 
 # Keys of a stage that are no arguments of it.
-NOT_OF_THE_STAGE = ("_target_", "name", "always", "is_shared", "learn_from")
+NOT_OF_THE_STAGE = ("_target_", "name", "always", "is_shared", "learn_from", "uses_teacher", "first_run")
 PLAIN_METHODS = ("odkd.replay.fifo.Fifo", "odkd.regularizers.none.NoRegularizer")  # not named in a run's folder
-
-
-def complete(cfg: DictConfig) -> DictConfig:
-    """The config with the settings that every teacher and dataset has, where its YAML leaves them out; class names.
-
-    `dataset.classes`, where it is the name of a label set, becomes its classes, and `dataset.palette` its colours.
-
-    Raises:
-        ValueError: there is no such label set.
-    """
-    cfg = cfg.copy()
-    common = OmegaConf.load(CONF / "teacher" / "parts" / "common.yaml")
-    cfg.teacher = OmegaConf.merge(common, cfg.teacher)
-    cfg.dataset = OmegaConf.merge(OmegaConf.load(CONF / "dataset" / "parts" / "order.yaml"), cfg.dataset)
-    if isinstance(cfg.dataset.classes, str):
-        try:
-            chosen = label_set(cfg.dataset.classes)
-        except ValueError as error:
-            raise ValueError(
-                f"dataset.classes={cfg.dataset.classes}: {error}; or give a list of names: [road,car]"
-            ) from error
-        cfg.dataset.classes = list(chosen.classes)
-        cfg.dataset.palette = cfg.dataset.palette or [list(colour) for colour in chosen.palette]
-    return cfg
 
 
 class Parts:
@@ -167,6 +145,14 @@ class Parts:
         """The teacher's label maps with the dataset's ids."""
         return self.teaching.mapped(self.teacher_labels)
 
+    @cached_property
+    def references(self) -> "dict[str, LabelSource]":
+        """By name, what is scored against and may be learned from."""
+        sources: dict[str, LabelSource] = {"teacher": self.labels} if self._uses_teacher else {}
+        if self._uses_groundtruth and self.groundtruth is not None:
+            sources["groundtruth"] = self.groundtruth
+        return sources
+
     # --- the student
 
     @cached_property
@@ -222,12 +208,9 @@ class Parts:
         from odkd.bank import Bank, Normalization
 
         cfg = self.cfg
-        sources: dict[str, LabelSource] = {"teacher": self.labels}
-        if self._uses_groundtruth and self.groundtruth is not None:
-            sources["groundtruth"] = self.groundtruth
         return Bank(
             self.frames,
-            sources,
+            self.references,
             num_classes=len(self.classes),
             device=self.device,
             memory_bytes=int(cfg.bank.memory_gib * 2**30),
@@ -236,15 +219,34 @@ class Parts:
             soft=("teacher",) if self._learns and self.learning.needs_soft_labels else (),
         )
 
+    # --- training over epochs
+
+    @cached_property
+    def shelf(self) -> "Shelf":
+        from odkd.pairs import Shelf
+
+        height, width = (int(v) for v in self.cfg.dataset.size)
+        return Shelf(Path(self.cfg.paths.labels), self.key, (height, width), self.classes, str(self.device))
+
+    @cached_property
+    def first_stages(self) -> "FirstStages | None":
+        """The pair stages of another run: that of stage.first_run, or the mckd_first run of the same settings."""
+        from odkd.pairs import find_first_stages
+
+        return find_first_stages(self.cfg, lambda cfg: Parts(cfg).key, command_with("stage", "mckd_first"))
+
     # --- the run
 
     @cached_property
     def key(self) -> str:
         """Digest of everything that determines the run's numbers."""
         used_truth = self.groundtruth_digest if self._uses_groundtruth else None
-        parts: list[Any] = [self.device.type, self.teacher_identity, self.streaming.planned.digest, used_truth]
+        identity = self.teacher_identity if self._uses_teacher else None
+        parts: list[Any] = [self.device.type, identity, self.streaming.planned.digest, used_truth]
         if "official_splits" in inspect.signature(self._stage).parameters:
             parts.append(self.streaming.official_splits_of(self.streaming.planned))
+        if self.cfg.stage.get("first_run") is not None and self.first_stages is not None:
+            parts.append([asdict(student) for student in self.first_stages.students])
         return run_key(self.cfg, parts, self.allowed, self.cache)
 
     @property
@@ -253,8 +255,9 @@ class Parts:
         cfg = self.cfg
         students = [cfg.student.name] if self._learns else []
         nodes = [cfg.replay, cfg.regularizer] if self._learns else []
+        teachers = [cfg.teacher.name] if self._uses_teacher else []
         methods = [node._target_.rpartition(".")[2].lower() for node in nodes if node._target_ not in PLAIN_METHODS]
-        name = cfg.run.name or "-".join([cfg.stage.name, cfg.dataset.name, *students, cfg.teacher.name, *methods])
+        name = cfg.run.name or "-".join([cfg.stage.name, cfg.dataset.name, *students, *teachers, *methods])
         return Path(cfg.paths.outputs) / "runs" / f"{name}-{self.key[:8]}"
 
     @property
@@ -265,6 +268,11 @@ class Parts:
     def _uses_groundtruth(self) -> bool:
         """Whether true labels are scored against (or learned from: then they are scored against too)."""
         return self.cfg.evaluation.groundtruth is not False
+
+    @property
+    def _uses_teacher(self) -> bool:
+        """Whether there is a teacher at all, to learn from or to be compared with."""
+        return bool(self.cfg.stage.get("uses_teacher", True))
 
     @cached_property
     def _stage(self) -> Callable[..., dict[str, float]]:
@@ -277,12 +285,13 @@ class Parts:
         asked = [name for name in inspect.signature(self._stage).parameters if name not in own and name != "run"]
         if self._learns:
             self.learning.check_schedule(has_epochs="schedule" in asked)
-        for name in ("learner", "replay"):
+        for name in ("first_stages", "learner", "replay"):
             if name in asked:
                 getattr(self, name)
         if self._uses_groundtruth and (truth := self.streaming.truth_of(self.streaming.planned)) is not None:
             truth.check()
-        self.teaching.check(self.teaching.stores(self.sampled, self.streaming.planned))
+        if self._uses_teacher:
+            self.teaching.check(self.teaching.stores(self.sampled, self.streaming.planned))
         return self._stage(run=run, **own, **{name: getattr(self, name) for name in asked})
 
     def close(self) -> None:

@@ -18,7 +18,7 @@ ALLOWED_TARGETS = ("odkd.", "torch.optim.", "torch.nn.", "segmentation_models_py
 POSITIVE_INTEGERS = (
     "window.learn", "window.test", "window.step", "dataset.stride", "teacher.batch_size",
     "evaluation.batch_size", "stage.batch_size", "stage.epochs", "threads", "replay.capacity",
-    "stage.pretrain_epochs", "evaluation.shift",
+    "stage.pretrain_epochs", "evaluation.shift", "stage.num_stages", "stage.num_parts", "stage.patience",
     "replay.candidates", "replay.num_positions",
 )  # fmt: skip
 NATURAL_NUMBERS = (
@@ -39,6 +39,8 @@ BOOLEANS = (
     "tracking.enabled",
     "teacher.allow_missing",
     "evaluation.final",
+    "stage.drop_last",
+    "stage.seed_metric",
 )
 CHOICES: dict[str, tuple[Any, ...]] = {
     "precision": ("float32", "bfloat16", "float16"),
@@ -49,10 +51,13 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "evaluation.predictor": ("student", "teacher"),
     "stage.order": ("stream", "shuffled", "paired"),
     "stage.learn_from": ("teacher", "groundtruth"),
+    "stage.labels": ("hard",),
+    "stage.best_by": ("miou", "miou_per_frame", "accuracy", "f1_weighted", "f1_macro"),
+    "stage.best_against": (None, "teacher", "groundtruth", "previous_stage"),
 }
 FILES = ("teacher.checkpoint", "student.weights")
 URLS = ("teacher.checkpoint",)  # of the files, those that may lie on the web
-OPTIONAL = ("threads", "dataset.stride_seconds", "student.weights", "evaluation.shift")
+OPTIONAL = ("threads", "dataset.stride_seconds", "student.weights", "evaluation.shift", "stage.patience")
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
@@ -98,6 +103,7 @@ def check_config(cfg: DictConfig) -> None:
         if value is not None and not is_url and not Path(value).is_file():
             raise ValueError(f"{key}={value}: no such file{_nearest_file(Path(value))}")
     _check_dataset(cfg)
+    _check_stages(cfg)
 
 
 def check_targets(cfg: DictConfig, allowed: list[str]) -> None:
@@ -242,6 +248,26 @@ def _check_class_weights(cfg: DictConfig, key: str, num_classes: int) -> None:
         raise ValueError(f"{key} has {len(weights)} numbers for {num_classes} classes")
     if not (all(0 <= w < float("inf") for w in weights) and sum(weights) > 0):
         raise ValueError(f"{key}={weights}; expected numbers of at least 0, some above 0")
+
+
+def _check_stages(cfg: DictConfig) -> None:
+    """Combinations of the settings of `odkd.stages.mckd`."""
+    stage = cfg.stage
+    if "num_stages" not in stage:
+        return
+    if stage.num_stages > 1 and stage.num_parts < 2:
+        raise ValueError(
+            "stage.num_parts=1: each student would relabel the pictures that it has learned from; set 2 or more, "
+            "or stage.num_stages=1 for plain distillation"
+        )
+    if stage.num_stages < 2 and stage.run_stages != "all":
+        raise ValueError(
+            f"stage.num_stages={stage.num_stages} has no pair stages for stage={stage.name}; set 2 or more"
+        )
+    shares = stage.shares
+    is_triple = OmegaConf.is_list(shares) and len(shares) == 3 and all(type(v) in (int, float) for v in shares)
+    if not is_triple or min(shares) < 0 or abs(sum(shares) - 1) > 1e-6 or shares[0] == 0:
+        raise ValueError(f"stage.shares={shares}; expected three shares (train, val, test) whose sum is 1")
 
 
 def _check_order(dataset: DictConfig) -> None:

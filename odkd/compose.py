@@ -1,9 +1,13 @@
-"""Where the YAML lies, and a config composed outside the `odkd` command (scripts, tools, tests)."""
+"""Where the YAML lies; configs composed outside the `odkd` command (scripts, tools, tests), and completed."""
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from omegaconf import DictConfig
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from odkd.labels.sets import label_set
 
 PACKAGE = Path(__file__).resolve().parent
 # In a wheel the YAML lies in the package, in a checkout beside it.
@@ -16,3 +20,33 @@ def compose_config(overrides: Sequence[str]) -> DictConfig:
 
     with initialize_config_dir(str(CONF), version_base="1.3"):
         return compose("config", list(overrides))
+
+
+def complete(cfg: DictConfig) -> DictConfig:
+    """The config with the settings that every teacher and dataset has, where its YAML leaves them out; class names.
+
+    `dataset.classes`, where it is the name of a label set, becomes its classes, and `dataset.palette` its colours.
+
+    Raises:
+        ValueError: there is no such label set.
+    """
+    cfg = cfg.copy()
+    common = OmegaConf.load(CONF / "teacher" / "parts" / "common.yaml")
+    cfg.teacher = OmegaConf.merge(common, cfg.teacher)
+    cfg.dataset = OmegaConf.merge(OmegaConf.load(CONF / "dataset" / "parts" / "order.yaml"), cfg.dataset)
+    if isinstance(cfg.dataset.classes, str):
+        try:
+            chosen = label_set(cfg.dataset.classes)
+        except ValueError as error:
+            raise ValueError(
+                f"dataset.classes={cfg.dataset.classes}: {error}; or give a list of names: [road,car]"
+            ) from error
+        cfg.dataset.classes = list(chosen.classes)
+        cfg.dataset.palette = cfg.dataset.palette or [list(colour) for colour in chosen.palette]
+    return cfg
+
+
+def command_with(group: str, choice: str) -> str:
+    """The command that was given, with another choice of one group; outside Hydra only that choice."""
+    given = list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
+    return shlex.join(["odkd", f"{group}={choice}", *(word for word in given if not word.startswith(f"{group}="))])

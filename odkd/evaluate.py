@@ -95,20 +95,27 @@ class Evaluator:
             total = F.cross_entropy(logits_BKHW.float(), labels_BHW, ignore_index=IGNORE, reduction="none").sum((1, 2))
             losses.append(total / (labels_BHW != IGNORE).sum((1, 2)).clamp(min=1))
 
-        self._each_logits(student, positions, measure)
+        self.each_logits(student, positions, measure)
         return torch.cat(losses).cpu() if losses else torch.empty(0)
 
     def _each_batch(self, student: nn.Module, positions: Sequence[int], use: Callable[[Batch, Tensor], None]) -> None:
         """Hands `use` each batch with its predictions uint8 [B, H, W]."""
         if self.predictor == "student":
-            self._each_logits(student, positions, lambda batch, logits_BKHW: use(batch, predict(logits_BKHW)))
+            self.each_logits(student, positions, lambda batch, logits_BKHW: use(batch, predict(logits_BKHW)))
             return
         for start in range(0, len(positions), self.batch_size):
             batch = self.bank.get(positions[start : start + self.batch_size])
             labels_BHW = batch.labels["teacher"]
             use(batch, labels_BHW.masked_fill(labels_BHW == IGNORE, 0))  # not scored: any class will do
 
-    def _each_logits(self, student: nn.Module, positions: Sequence[int], use: Callable[[Batch, Tensor], None]) -> None:
+    def predictions(self, student: nn.Module, positions: Sequence[int]) -> Tensor:
+        """Classes that the student gives each pixel: uint8 [n, H, W] on the device. Scores nothing."""
+        found: list[Tensor] = []
+        self.each_logits(student, positions, lambda _, logits_BKHW: found.append(predict(logits_BKHW)))
+        return torch.cat(found)
+
+    def each_logits(self, student: nn.Module, positions: Sequence[int], use: Callable[[Batch, Tensor], None]) -> None:
+        """Hands `use` each batch, in order, with the student's logits [B, K, H, W]."""
         was_training = student.training
         student.eval()
         with torch.inference_mode():

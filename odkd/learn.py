@@ -1,7 +1,8 @@
 """Learning: one optimizer step on one batch; one pass over selected positions; a virtual pass on a copy."""
 
 import copy
-from collections.abc import Collection, Iterator, Sequence
+import math
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -167,6 +168,12 @@ class Learner:
         copied._scaler.load_state_dict(self._scaler.state_dict())  # a fresh scale may overflow and skip the step
         return copied
 
+    def restart(self, state: dict[str, Any], *, source: str) -> None:
+        """Begin anew with what `state_dict` gave, learning from the label source `source`: another training."""
+        self.load_state_dict(copy.deepcopy(state))
+        self.source = source
+        self._pixels.clear()
+
     def state_dict(self) -> dict[str, Any]:
         return {
             "student": self.student.state_dict(),
@@ -182,3 +189,16 @@ class Learner:
         self.regularizer.load_state_dict(state["regularizer"])
         self._scaler.load_state_dict(state["scaler"])
         self._num_passes = state["num_passes"]
+
+
+def check_finite(losses: Mapping[str, float], when: str) -> None:
+    """Stop a run that has diverged: nothing that it would publish means anything.
+
+    Raises:
+        ValueError: a loss is infinite or not a number.
+    """
+    if bad := [name for name, loss in losses.items() if not math.isfinite(loss)]:
+        raise ValueError(
+            f"the loss ({', '.join(bad)}) is not finite in {when}: the student has diverged; "
+            "lower optimizer.lr, or check loss.class_weights and the teacher's labels"
+        )

@@ -22,11 +22,13 @@ from odkd.compose import CONF, PACKAGE
 
 logger = logging.getLogger(__name__)
 
-SWEPT_METRIC = "total/miou"  # what a sweep compares: dataset mIoU of the stream against the teacher
+# What a sweep compares: dataset mIoU of the stream against the teacher; the final student's best validation score
+# (never the test split's: what is chosen by it is no longer a test).
+SWEPT_METRICS = ("total/miou", "final/val_best")
 
 
 def run_job(cfg: DictConfig) -> float:
-    """One run, from its config to its summary. Returns total/miou (NaN for a stage that has none)."""
+    """One run, from its config to its summary. Returns what a sweep compares (NaN for a stage that has no such)."""
     from odkd.artifacts import write_overlay_video
     from odkd.device import set_up
     from odkd.report.summary import summary_table
@@ -56,7 +58,8 @@ def run_job(cfg: DictConfig) -> float:
             traceback.clear_frames(error.__traceback__)
             raise
     print(summary_table(folder))
-    value = run.summary().get(SWEPT_METRIC)
+    summary = run.summary()
+    value = next((summary[name] for name in SWEPT_METRICS if summary.get(name) is not None), None)
     return float("nan") if value is None else value
 
 

@@ -68,6 +68,39 @@ def pixel_accuracy(confusion: Tensor) -> Tensor:
     return confusion.diagonal(dim1=-2, dim2=-1).sum(-1) / confusion.sum((-2, -1))
 
 
+def class_f1(confusion: Tensor) -> Tensor:
+    """F1 (Dice) of each class, 2 TP / (2 TP + FP + FN): float64 [..., K], NaN where a class is in neither map.
+
+    As with IoU, a class that is predicted but not in the reference has 0 and counts.
+    """
+    confusion = confusion.double()
+    hits = confusion.diagonal(dim1=-2, dim2=-1)
+    return 2 * hits / (confusion.sum(-1) + confusion.sum(-2))
+
+
+def macro_f1(confusion: Tensor) -> Tensor:
+    """Plain mean of F1 over the classes that the reference or the student has: float64 [...], NaN without any.
+
+    What scikit-learn's `f1_score(average="macro")` gives for the pixels themselves.
+
+    >>> macro_f1(torch.tensor([[3, 1, 0], [0, 4, 0], [0, 0, 0]]))  # (6/7 + 8/9) / 2; class 2 is absent
+    tensor(0.8730, dtype=torch.float64)
+    """
+    return class_f1(confusion).nanmean(-1)
+
+
+def weighted_f1(confusion: Tensor) -> Tensor:
+    """Mean of F1 weighted by the pixels of each class in the reference: float64 [...], NaN when no pixel is scored.
+
+    Classes that the reference lacks have weight 0, as in scikit-learn's `average="weighted"`.
+
+    >>> weighted_f1(torch.tensor([[3, 1, 0], [0, 4, 0], [0, 0, 0]]))  # (4 * 6/7 + 4 * 8/9) / 8
+    tensor(0.8730, dtype=torch.float64)
+    """
+    pixels = confusion.double().sum(-1)
+    return (class_f1(confusion).nan_to_num(0) * pixels).sum(-1) / pixels.sum(-1)
+
+
 def ignore_borders(labels_BHW: Tensor, num_pixels: int) -> Tensor:
     """Label maps whose pixels within `num_pixels` of another class are set to 255 (ARTHuS: inner and outer 3 px).
 

@@ -79,7 +79,12 @@ def _relabel(store: LabelStore, changes: Sequence[str], soft: SoftSpec | None) -
 
 def _recipe(store: LabelStore, changes: Sequence[str], soft: SoftSpec | None) -> DictConfig:
     """The config that made the labels, with what has changed since."""
-    recipe = store.manifest["recipe"]
+    recipe = store.manifest.get("recipe")
+    if recipe is None:
+        raise ValueError(
+            f"{store.folder}: made by {store.manifest.get('made_by', 'something unknown')} of run "
+            f"{store.manifest.get('run', '?')}; give that run's command again with run.restart=true"
+        )
     cfg = compose_config(["stage=label", "tracking=none"])
     if wrong := [change for change in changes if "=" not in change]:
         raise ValueError(f"--set {wrong[0]}; expected KEY=VALUE")

@@ -8,11 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
-Scores = dict[str, list[float]]  # name -> [against teacher, against ground truth]; NaN = undefined or unknown
-Line = dict[str, Any]  # one iteration, as results.read_run gives it
+Scores = dict[str, list[float]]  # name -> one score a reference, in the order of REFERENCES; NaN = undefined or unknown
+Line = dict[str, Any]  # one iteration, or one epoch of a training, as results.read_run gives it
 
 GROUNDTRUTH = "_groundtruth"  # ends the name of a score against true labels; without it: against the teacher
-REFERENCES = ("against teacher", "against ground truth")
+REFERENCES = ("against teacher", "against ground truth", "against previous stage")
+EPOCH_REFERENCES = dict(zip(("teacher", "groundtruth", "previous_stage"), REFERENCES, strict=True))  # of epoch stages
 SCORES = {
     "miou": "mIoU",
     "accuracy": "pixel accuracy",
@@ -35,6 +36,14 @@ SCOPES = {
     "recovery": "{}",
     "teacher": "{} of the teacher",
 }
+STUDENT_SCORES = {
+    "miou": "mIoU",
+    "miou_per_frame": "mIoU of a frame",
+    "accuracy": "pixel accuracy",
+    "f1_weighted": "F1, weighted by pixels",
+    "f1_macro": "F1, plain mean of classes",
+    "miou_128_batches": "mIoU at 128x128, mean of batches",
+}
 CLASS_SCOPES = ("total", "teacher")  # the table of classes shows these; a stage has one of them
 
 
@@ -47,11 +56,15 @@ def values(lines: Sequence[Line], key: str) -> Array:
 def final_scores(summary: Mapping[str, float | None]) -> tuple[Scores, Scores]:
     """Sorts a run's summary into scores of the whole and IoU of each class; what is no score is left out.
 
+    Of trainings over epochs, all scores are on the test split.
+
     >>> final_scores({"mean/miou_groundtruth": 0.5, "total/iou/road": 0.9, "num_iterations": 3})
     ({'mIoU, mean over iterations': [nan, 0.5]}, {'road': [0.9, nan]})
     >>> final_scores({"domain/miou/night": 0.25})
     ({'mIoU, test windows as one, night': [0.25, nan]}, {})
     """
+    if "num_trainings" in summary:
+        return _student_scores(summary)
     whole: Scores = {}
     classes: Scores = {}
     for key, value in summary.items():
@@ -66,6 +79,41 @@ def final_scores(summary: Mapping[str, float | None]) -> tuple[Scores, Scores]:
             continue
         row[score.endswith(GROUNDTRUTH)] = math.nan if value is None else value
     return whole, classes
+
+
+def _student_scores(summary: Mapping[str, float | None]) -> tuple[Scores, Scores]:
+    """Of the teacher and of each student, stage by stage; classes of the final student, or of the last there is."""
+    whole: Scores = {}
+    names = student_names(summary)
+
+    def row(prefix: str, suffix: str = "") -> list[float]:
+        found = [summary.get(f"{prefix}_{reference}{suffix}") for reference in EPOCH_REFERENCES]
+        return [math.nan if value is None else value for value in found]
+
+    for score, title in STUDENT_SCORES.items():
+        for name in ("teacher", *names):
+            stage = name.partition("/")[0]
+            if score == "miou" and f"{stage}/labels/miou_groundtruth" in summary:
+                whole[f"mIoU, training labels of {student_title(stage)}"] = row(f"{stage}/labels/{score}")
+            if any(f"{name}/{score}_{reference}" in summary for reference in EPOCH_REFERENCES):
+                whole[f"{title}, {student_title(name)}"] = row(f"{name}/{score}")
+    last = names[-1] if names else "teacher"
+    parts = [key.split("/")[-1] for key in summary if key.startswith(f"{last}/iou_")]
+    return whole, {part: row(f"{last}/iou", f"/{part}") for part in dict.fromkeys(parts)}
+
+
+def student_names(summary: Mapping[str, float | None]) -> list[str]:
+    """Students of trainings over epochs, in the order of their training: stage_1/student_0, ..., final."""
+    return [key.removesuffix("/num_epochs") for key in summary if key.endswith("/num_epochs")]
+
+
+def student_title(name: str) -> str:
+    """What people read for a name among the metrics.
+
+    >>> student_title("stage_1/student_0"), student_title("final"), student_title("teacher")
+    ('stage 1, student 0', 'final student', 'teacher')
+    """
+    return "final student" if name == "final" else name.replace("_", " ").replace("/", ", ")
 
 
 def known_references(scores: Iterable[Sequence[float]]) -> list[int]:

@@ -94,6 +94,17 @@ ONLINE = {  # true of this stage alone
     ),
 }
 OTHER = {"stage_says": "It learned from a teacher's labels.", "stage_measures": ""}
+EPOCHS = {  # of trainings over epochs
+    "mckd": "Students learned from disjoint parts of a teacher's labels and relabelled each other's parts,\n"
+    "as often as stage.num_stages says; it is a last student that learned from their merged labels.",
+    "mckd_final": "It learned from the merged labels of an earlier run's students, who relabelled each other's parts.",
+    "distill": "It learned from a teacher's labels of the training split.",
+    "supervised": "It learned from the true labels of the training split.",
+}
+ON_TEST_SPLIT = (
+    "All scores but those of training labels are on the test split,\n"
+    'which nothing was learned from or chosen by. "Previous stage" is the labels that it learned from or would have.'
+)
 
 
 def write_card(
@@ -124,12 +135,18 @@ def write_card(
         settings=_table(("setting", "value"), run.params.items()),
         scores="\n\n".join(filter(None, scores)) or "Not recorded.",
         speed=f"Frames per second on the machine of the run: {', '.join(speeds)}." if speeds else "",
-        **(ONLINE if run.stage == "online" else OTHER),
+        **_stage_says(run.stage),
         **(DEFAULTS | {name: facts[name] for name in DEFAULTS if name in facts}),
     )
     path = run_folder / "MODEL_CARD.md"
     write_atomic(path, text.encode())
     return path
+
+
+def _stage_says(stage: str) -> dict[str, str]:
+    if stage == "online":
+        return ONLINE
+    return {"stage_says": EPOCHS[stage], "stage_measures": ON_TEST_SPLIT} if stage in EPOCHS else OTHER
 
 
 def _score_table(title: str, scores: Mapping[str, Sequence[float]]) -> str:

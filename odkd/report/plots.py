@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from odkd.report import GROUNDTRUTH, Array, Line, shorten, values
 from odkd.report.canvas import add_legend, new_figure, position_edges, save, stream_figure
+from odkd.report.epochs import epoch_figures
 from odkd.report.segments import segment_figure
 from odkd.results import read_run
 
@@ -24,6 +25,11 @@ CURVES = (("#0072B2", "-", "o"), ("#D55E00", "--", "s"), ("#009E73", ":", "^"))
 UNDEFINED: dict[str, Any] = {"facecolor": "#E8E8E8", "edgecolor": "#8A8A8A", "hatch": "////", "linewidth": 0}
 MAX_MARKERS = 60  # with more iterations, only points between gaps get a marker
 MAX_NUMBERS = 15  # classes up to which the confusion matrix has its percentages written in
+CONFUSIONS = {  # matrix of confusion.npz -> end of the file's name, the reference in words
+    "teacher": ("", "the teacher"),
+    "groundtruth": (GROUNDTRUTH, "ground truth"),
+    "previous_stage": ("_previous_stage", "the previous stage"),
+}
 MAX_RATIO = 20  # between largest and smallest value; beyond it the axis is logarithmic
 
 
@@ -38,30 +44,39 @@ def plot_run(run_folder: Path, classes: Sequence[str], summary: Mapping[str, flo
     run = read_run(run_folder)
     summary = run.summary if summary is None else summary
     name, lines = shorten(run.name, 40), run.metrics
+    if lines and "training" in lines[0]:
+        figures = epoch_figures(lines, summary, name)
+    else:
+        figures = stream_figures(lines, classes, summary, name)
+    if (run_folder / "confusion.npz").is_file():
+        with np.load(run_folder / "confusion.npz") as arrays:
+            confusions: dict[str, NDArray[np.int64]] = dict(arrays)
+        student = "teacher" if run.stage == "label" else "student"  # whose classes are the columns
+        for key, (suffix, reference) in CONFUSIONS.items():
+            if key in confusions and confusions[key].any():
+                title = f"{name}: {student} against {reference}, all scored frames"
+                figure = confusion_figure(confusions[key], classes, reference, student, title)
+                figures[f"confusion{suffix}"] = figure
+    return [save(figure, run_folder / "plots" / f"{stem}.png") for stem, figure in figures.items() if figure]
+
+
+def stream_figures(
+    lines: Sequence[Line], classes: Sequence[str], summary: Mapping[str, float | None], name: str
+) -> dict[str, Figure | None]:
+    """Figures over a stream by file name; None where there is nothing to draw."""
     figures: dict[str, Figure | None] = {
         "miou": score_figure(lines, "miou", "mIoU", f"{name}: mIoU on the next frames"),
         "accuracy": score_figure(lines, "accuracy", "pixel accuracy", f"{name}: pixel accuracy on the next frames"),
         "losses": loss_figure(lines, f"{name}: losses"),
         "speed": speed_figure(lines, f"{name}: speed"),
     }
-    confusions: dict[str, NDArray[np.int64]] = {}
-    if (run_folder / "confusion.npz").is_file():
-        with np.load(run_folder / "confusion.npz") as arrays:
-            confusions = dict(arrays)
-    student = "teacher" if run.stage == "label" else "student"  # whose classes are the columns
-    for suffix, key, reference in (
-        ("", "teacher", "the teacher"),
-        (GROUNDTRUTH, "groundtruth", "ground truth"),
-    ):
+    for suffix, reference in list(CONFUSIONS.values())[:2]:
         figures[f"past_future{suffix}"] = time_figure(lines, suffix, f"{name}: mIoU against {reference}, now and then")
         title = f"{name}: mIoU on each segment, against {reference}"
         figures[f"segments{suffix}"] = segment_figure(lines, summary, suffix, title)
         title = f"{name}: IoU of each class against {reference}"
         figures[f"class_iou{suffix}"] = class_figure(lines, classes, suffix, title)
-        if key in confusions and confusions[key].any():
-            title = f"{name}: {student} against {reference}, all scored frames"
-            figures[f"confusion{suffix}"] = confusion_figure(confusions[key], classes, reference, student, title)
-    return [save(figure, run_folder / "plots" / f"{stem}.png") for stem, figure in figures.items() if figure]
+    return figures
 
 
 def class_iou_table(lines: Sequence[Line], classes: Sequence[str], suffix: str = "") -> Array:

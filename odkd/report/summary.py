@@ -17,6 +17,9 @@ PLACES = {
     "plots": "plots",
     "numbers": "results.csv",
     "student": "student.safetensors",
+    "student as a teacher": "teacher.p*",
+    "students of all stages": "students",
+    "names of the split": "splits",
     "model card": "MODEL_CARD.md",
     "what went wrong": "error.txt",
 }
@@ -33,6 +36,8 @@ def summary_table(run_folder: Path) -> str:
     parts = [_head(run)]
     if whole:
         parts.append(score_table("score (0 to 1)", whole))
+    if pairs := _pair_lines(run.summary):
+        parts.append(_pairs(pairs))
     if classes:
         parts += _class_tables(classes)
     if not run.summary:
@@ -60,7 +65,12 @@ def score_table(title: str, scores: Mapping[str, Sequence[float]]) -> str:
 
 
 def _head(run: Run) -> str:
-    counted = {"num_iterations": "iterations", "num_labelled": "frames labelled"}
+    counted = {
+        "num_iterations": "iterations",
+        "num_labelled": "frames labelled",
+        "num_trainings": "students trained",
+        "num_epochs": "epochs",
+    }
     counts = [f"{run.summary[key]:.0f} {name}" for key, name in counted.items() if run.summary.get(key) is not None]
     return f"{run.name}: " + ", ".join([f"stage {run.stage}", run.status, *counts])
 
@@ -79,10 +89,25 @@ def _class_tables(classes: Mapping[str, Sequence[float]]) -> list[str]:
     return [score_table(title, {name: rows[name] for name in names}) for title, names in titled.items()]
 
 
+def _pair_lines(summary: Mapping[str, float | None]) -> dict[str, str]:
+    """How alike the students of each stage predict."""
+    rows = {}
+    for key, value in summary.items():
+        stage, _, score = key.partition("/agreement/")
+        if score == "miou" and value is not None:
+            equal = summary[f"{stage}/agreement/equal_pixels"]
+            rows[f"students of {stage.replace('_', ' ')} against each other"] = (
+                f"mIoU {value:.4f}, same class on {math.nan if equal is None else equal:.1%} of pixels"
+            )
+    return rows
+
+
 def _places(run_folder: Path) -> dict[str, str]:
     """Returns what there is to open, and the commands that show it, ready to be pasted."""
     places = {"results folder": _path(run_folder)}
-    places |= {name: _path(run_folder / file) for name, file in PLACES.items() if (run_folder / file).exists()}
+    for name, pattern in PLACES.items():
+        if found := sorted(run_folder.glob(pattern)):
+            places[name] = _path(found[0])
     if (run_folder / "mlflow.json").is_file():
         uri = json.loads((run_folder / "mlflow.json").read_text())["tracking_uri"]
         command = f"mlflow ui --backend-store-uri {shlex.quote(uri)}"

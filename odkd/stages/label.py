@@ -3,14 +3,12 @@
 import logging
 from collections.abc import Sequence
 
-import numpy as np
-import torch
 from torch import Tensor
 
 from odkd.evaluate import score_metrics
-from odkd.labels import LabelSource, resize_nearest
+from odkd.judge import judge_labels
+from odkd.labels import LabelSource
 from odkd.labels.cache import TeacherLabels
-from odkd.metrics import IGNORE, confusion_matrices
 from odkd.runs import Run
 
 logger = logging.getLogger(__name__)
@@ -33,21 +31,11 @@ def label(
     summary: dict[str, float] = {"num_labelled": num_positions}
     confusions: dict[str, Tensor] = {}
     if groundtruth is not None:
-        total_KK, num_true, num_scored = torch.zeros(len(classes), len(classes), dtype=torch.int64), 0, 0
-        for position in range(num_positions):
-            true_HW = groundtruth.read(position)
-            taught_HW = resize_nearest(labels.read(position), true_HW.shape[:2])
-            scored_HW = np.where(taught_HW == IGNORE, IGNORE, true_HW)
-            known_HW = np.where(taught_HW == IGNORE, 0, taught_HW)  # not scored: any class will do
-            total_KK += confusion_matrices(
-                torch.from_numpy(known_HW)[None], torch.from_numpy(scored_HW)[None], len(classes)
-            )[0]
-            num_true += int((true_HW != IGNORE).sum())
-            num_scored += int((scored_HW != IGNORE).sum())
-        confusions["groundtruth"] = total_KK
-        found = score_metrics(total_KK[None], classes, suffix="_groundtruth")
+        tally, ignored_share = judge_labels(labels, groundtruth, range(num_positions), len(classes))
+        confusions["groundtruth"] = tally.total_KK
+        found = score_metrics(tally.total_KK[None], classes, suffix="_groundtruth")
         summary |= {f"teacher/{name}": value for name, value in found.items() if "per_frame" not in name}
-        summary["teacher/ignored_share_groundtruth"] = 1 - num_scored / max(num_true, 1)
+        summary["teacher/ignored_share_groundtruth"] = ignored_share
     logger.info("labels of %d frames are in %s", num_positions, ", ".join(map(str, teacher_labels.folders)))
     run.save_confusions(confusions)
     return summary

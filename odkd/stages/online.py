@@ -5,7 +5,6 @@ have gone by, and is then scored on the frames that come next, which it has neve
 """
 
 import logging
-import math
 import time
 from typing import Any, Literal
 
@@ -14,7 +13,7 @@ import torch
 from odkd.batches import Order, batches_of_pass
 from odkd.evaluate import Scores
 from odkd.labels.shards import FrameArray
-from odkd.learn import Learner
+from odkd.learn import Learner, check_finite
 from odkd.replay import Replay
 from odkd.runs import Run
 from odkd.scorer import StudentScorer
@@ -65,7 +64,7 @@ def online(
             chosen, "shuffled", batch_size, stream_positions=chosen, seed=seed, iteration=-1, epoch=pretrained
         )
         losses = learner.learn(bank, batches, stream_positions=chosen)
-        check_finite(losses, iteration)
+        check_finite(losses, "pretraining")
         pretrained += 1
         logger.info("before the stream: epoch %d/%d  loss %.3f", pretrained, pretrain_epochs, losses["total"])
         commit()
@@ -86,7 +85,7 @@ def online(
                 epoch=epoch,
             )
             losses = learner.learn(bank, batches, stream_positions=step.gone_by, kept=replay.kept())
-            check_finite(losses, step.iteration)
+            check_finite(losses, f"iteration {step.iteration}")
         learned = time.perf_counter()
         scores, metrics = watch.test(learner.student, step)
         evaluated = time.perf_counter()
@@ -107,19 +106,6 @@ def online(
     summary = watch.finish(learner.student, run.records()) | {"num_iterations": len(run.records())}
     run.save_confusions({source: total_DKK.sum(0) for source, total_DKK in watch.totals_DKK.items()})
     return summary
-
-
-def check_finite(losses: dict[str, float], iteration: int) -> None:
-    """Stop a run that has diverged: nothing that it would publish means anything.
-
-    Raises:
-        ValueError: a loss is infinite or not a number.
-    """
-    if bad := [name for name, loss in losses.items() if not math.isfinite(loss)]:
-        raise ValueError(
-            f"the loss ({', '.join(bad)}) is not finite in iteration {iteration}: the student has diverged; "
-            "lower optimizer.lr, or check loss.class_weights and the teacher's labels"
-        )
 
 
 def describe(step: Step, stream: Stream, metrics: dict[str, float]) -> dict[str, Any]:

@@ -1,0 +1,162 @@
+"""Multistage collaborative distillation: pairs of students relabel each other's half (arXiv 2311.08640, sec. 3).
+
+The training positions are split once, at random, into disjoint parts. In each stage but the last, student p, new,
+learns from the current labels of part p and then relabels part p + 1 (the last one: part 0), which it has not learned
+from; the last stage's one student learns from the merged latest labels of all parts. One stage alone is plain
+distillation, or, on true labels, supervised learning.
+
+Deviation: validation and test positions are split and relabelled in the same way, so that there are labels of the
+previous stage to validate with and to score against; nothing is ever learned from them.
+"""
+
+import copy
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+from torch import Tensor
+
+from odkd.epochs import EpochPlan, ScheduleFactory, Task, Trainings
+from odkd.evaluate import Evaluator
+from odkd.files import write_json
+from odkd.judge import agreement, judge_labels, judge_student, seed_miou
+from odkd.labels import LabelSource
+from odkd.labels.students import MergedLabels, StudentLabels, StudentName
+from odkd.learn import Learner
+from odkd.pairs import RECORD, FirstStages, Shelf
+from odkd.runs import Run
+from odkd.splits import parts_of, split_positions, write_lists
+from odkd.video.stream import Stream
+
+logger = logging.getLogger(__name__)
+PREVIOUS = "previous_stage"  # name of the label source
+
+
+def mckd(
+    *,
+    stream: Stream,
+    learner: Learner,
+    evaluator: Evaluator,
+    references: Mapping[str, LabelSource],
+    classes: Sequence[str],
+    official_splits: Sequence[str] | None,
+    schedule: ScheduleFactory | None,
+    official_splits: Sequence[str] | None,
+    shelf: Shelf,
+    first_stages: FirstStages | None,
+    run: Run,
+    seed: int,
+    run_stages: Literal["all", "first", "final"],
+    num_stages: int,
+    num_parts: int,
+    shares: Sequence[float],
+    labels: Literal["hard"],
+    epochs: int,
+    batch_size: int,
+    drop_last: bool,
+    patience: int | None,
+    best_by: str,
+    best_against: str | None,
+    seed_metric: bool,
+) -> dict[str, float]:
+    """Run the stages from where an earlier process left them. Returns the summary."""
+    if evaluator.predictor != "student":
+        raise ValueError("evaluation.predictor=teacher is for stage=online; here the teacher is always scored too")
+    assert labels == "hard"
+    origin, bank = learner.source, evaluator.bank
+    splits = split_positions(len(stream), shares=shares, seed=seed, official=official_splits)
+    parts = {name: _parts(positions, num_parts, seed) for name, positions in splits.items()}
+    if min(map(len, parts["train"])) == 0:
+        raise ValueError(
+            f"{len(splits['train'])} training pictures cannot be split into stage.num_parts={num_parts}; "
+            "lower it, or dataset.stride, or give stage.shares more to train"
+        )
+    lists = {f"train_part_{p}": part for p, part in enumerate(parts["train"])} if num_parts > 1 else {}
+    write_lists(
+        run.folder / "splits", {name: [stream.name_of(p) for p in found] for name, found in (splits | lists).items()}
+    )
+    relabelled = [[p for name in splits for p in parts[name][(n + 1) % num_parts]] for n in range(num_parts)]
+
+    plan = EpochPlan(epochs, batch_size, drop_last, patience, best_by, best_against)
+    trainings = Trainings(run, learner, evaluator, plan, seed=seed, schedule=schedule)
+
+    def labels_of(students: Sequence[StudentName]) -> list[StudentLabels]:
+        return [shelf.labels(stream, relabelled[student.number], student) for student in students]
+
+    def score(name: str) -> dict[str, float]:
+        """Of the learner's student, on the test split."""
+        against = dict(references) | ({PREVIOUS: merged} if merged else {})
+        found: dict[str, float] = {}
+        for reference, tally in judge_student(evaluator, learner.student, splits["test"], against).items():
+            found |= tally.scores(reference) | tally.class_scores(classes, reference)
+            confusions[reference] = tally.total_KK
+        if seed_metric:
+            found |= seed_miou(evaluator, learner.student, splits["test"], against, batch_size)
+        return {f"{name}/{key}": value for key, value in found.items()}
+
+    def noise(scope: str, source: LabelSource) -> dict[str, float]:
+        """How wrong the labels are that a stage learns from: their scores against true ones, on the training split."""
+        if "groundtruth" not in references:
+            return {}
+        tally, ignored = judge_labels(source, references["groundtruth"], splits["train"], len(classes))
+        found = tally.scores("groundtruth") | {"ignored_share_groundtruth": ignored}
+        return {f"{scope}/labels/{key}": value for key, value in found.items()}
+
+    confusions: dict[str, Tensor] = {}
+    merged: LabelSource | None = None
+    if first_stages is not None:
+        stored = labels_of(first_stages.students)
+        first_stages.check(splits, stored)
+        merged = MergedLabels(stored)
+        bank.use(PREVIOUS, merged)
+
+    finished: list[StudentName] = []  # of the newest stage
+    for stage in range(1, num_stages) if run_stages != "final" else ():
+        source = PREVIOUS if merged else origin
+        finished = []
+        for number in range(num_parts):
+            task = Task(f"stage_{stage}/student_{number}", parts["train"][number], source, splits["val"])
+            if task.name not in trainings.weights:
+                digest = trainings.train(task)
+                student = StudentName(shelf.run_key, stage, number, digest)
+                labels_of([student])[0].fill(
+                    lambda positions: evaluator.predictions(learner.student, positions).cpu().numpy(), shelf.device
+                )
+                found = noise(f"stage_{stage}", merged or references[origin]) if number == 0 else {}
+                trainings.finish(task, digest, found | score(task.name))
+            finished.append(StudentName(shelf.run_key, stage, number, trainings.weights[task.name]))
+        if num_parts > 1 and f"stage_{stage}/agreement/miou" not in trainings.summary:
+            students = []
+            for number in range(num_parts):
+                trainings.restore(f"stage_{stage}/student_{number}")
+                students.append(copy.deepcopy(learner.student))
+            found = agreement(evaluator, students, splits["test"])
+            trainings.summary |= {f"stage_{stage}/agreement/{key}": value for key, value in found.items()}
+        merged = MergedLabels(labels_of(finished))
+        bank.use(PREVIOUS, merged)
+    if finished:
+        record = FirstStages(shelf.run_key, finished, run.folder)
+        write_json(run.folder / RECORD, record.describe(splits, labels_of(finished)))
+
+    if run_stages != "first":
+        task = Task("final", splits["train"], PREVIOUS if merged else origin, splits["val"])
+        if task.name not in trainings.weights:
+            digest = trainings.train(task)
+            found = noise("final", merged or references[origin]) | score("final")
+            run.save_confusions(confusions)
+            trainings.finish(task, digest, found)
+        trainings.restore("final")
+    summary = {"num_trainings": float(len(trainings.weights)), "num_epochs": float(len(run.records()))}
+    if "teacher" in references and "groundtruth" in references:
+        tally, ignored = judge_labels(references["teacher"], references["groundtruth"], splits["test"], len(classes))
+        found = tally.scores("groundtruth") | tally.class_scores(classes, "groundtruth")
+        summary |= {f"teacher/{key}": value for key, value in found.items()}
+        summary["teacher/ignored_share_groundtruth"] = ignored
+    return summary | trainings.summary
+
+
+def _parts(positions: Sequence[int], num_parts: int, seed: int) -> list[list[int]]:
+    """`parts_of`; of fewer positions than parts, the first ones have one and the others none."""
+    if len(positions) < num_parts:
+        return [list(positions[number : number + 1]) for number in range(num_parts)]
+    return parts_of(positions, num_parts=num_parts, seed=seed)

@@ -1,0 +1,240 @@
+"""Trainings over epochs: early stopping, the best checkpoint, resuming; splits and parts; scores of a split."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.metrics import accuracy_score, f1_score, jaccard_score
+from tiny_learner import CPU, Labels, make_bank, make_learner, make_student
+
+from odkd.epochs import EpochPlan, Task, Training, Trainings
+from odkd.evaluate import Evaluator
+from odkd.judge import agreement, judge_labels, judge_student, seed_miou
+from odkd.metrics import confusion_matrices, mean_iou
+from odkd.regularizers.none import NoRegularizer
+from odkd.runs import Run
+from odkd.splits import parts_of, split_positions
+from odkd.tally import Tally
+
+PLAN = EpochPlan(epochs=6, batch_size=2, drop_last=False, patience=2, best_by="miou", best_against=None)
+TASK = Task("final", [0, 1, 3, 4, 5], "teacher", [6, 7])
+
+
+def evaluator() -> Evaluator:
+    return Evaluator(make_bank(), batch_size=2, precision="float32", device=CPU)
+
+
+def training(plan: EpochPlan = PLAN, task: Task = TASK) -> Training:
+    learner = make_learner(make_student(), NoRegularizer())
+    return Training(learner, evaluator(), task, plan, seed=0, schedule=None)
+
+
+def follow(scores: list[float], plan: EpochPlan = PLAN) -> Training:
+    """A training whose validation gives these scores; its weights tell the epoch."""
+    one = training(plan)
+    bias = one._learner.student[-1].bias
+
+    one.task = Task("final", TASK.positions, "teacher", [])
+    for number, score in enumerate(scores):
+        if one.is_finished:
+            break
+        bias.data.fill_(number)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Tally, "scores", lambda _, reference, score=score: {f"miou_{reference}": score})
+            one.validate()
+    return one
+
+
+def test_a_training_stops_when_patience_epochs_in_a_row_were_no_better_and_keeps_the_best_student() -> None:
+    one = follow([0.1, 0.3, 0.2, 0.3, 0.9, 0.9])  # an equal score is no better
+    assert (one.num_done, one.best.epoch, one.best.score) == (4, 1, 0.3)
+    assert one.best.student["2.bias"].tolist() == [1.0] * 4
+
+
+def test_a_late_rise_within_patience_goes_on() -> None:
+    one = follow([0.3, 0.2, 0.4, 0.3, 0.5, 0.1])
+    assert (one.num_done, one.best.epoch) == (6, 4)
+
+
+def test_without_patience_all_epochs_are_run_and_without_scores_the_last_student_is_kept() -> None:
+    never = EpochPlan(6, 2, False, None, "miou", None)
+    assert follow([0.9] + [0.1] * 9, never).num_done == 6
+    undefined = follow([math.nan] * 9)
+    assert (undefined.num_done, undefined.best.epoch) == (6, 5)
+    assert follow([math.nan, 0.1, math.nan, math.nan, math.nan]).best.epoch == 1
+
+
+def test_the_last_smaller_batch_can_be_left_out() -> None:
+    sizes: list[int] = []
+    for drop_last in (False, True):
+        one = training(EpochPlan(1, 2, drop_last, None, "miou", None))
+        bank = one._evaluator.bank
+        original = bank.get
+        bank.get = lambda positions, original=original: (sizes.append(len(positions)), original(positions))[1]  # type: ignore[method-assign]
+        one.learn()
+    assert sizes == [2, 2, 1, 2, 2]
+    with pytest.raises(ValueError, match="all would be left out"):
+        training(EpochPlan(1, 6, True, None, "miou", None))
+
+
+def test_a_schedule_sets_the_learning_rate_of_each_epoch_and_resumes() -> None:
+    def halved(optimizer: torch.optim.Optimizer, num_epochs: int) -> torch.optim.lr_scheduler.LRScheduler:
+        assert num_epochs == 6
+        return torch.optim.lr_scheduler.StepLR(optimizer, 2, 0.5)
+
+    def make() -> Training:
+        learner = make_learner(make_student(), NoRegularizer())
+        return Training(learner, evaluator(), TASK, EpochPlan(6, 2, False, None, "miou", None), seed=0, schedule=halved)
+
+    one, rates = make(), []
+    for _ in range(3):
+        rates.append(one.learn()["learning_rate"])
+        one.validate()
+    other = make()
+    other._learner.load_state_dict(one._learner.state_dict())
+    other.load_state_dict(one.state_dict())
+    while not other.is_finished:
+        rates.append(other.learn()["learning_rate"])
+        other.validate()
+    assert rates == pytest.approx([0.3, 0.3, 0.15, 0.15, 0.075, 0.075])
+
+
+def run_of(folder: Path) -> Run:
+    description = {"key": "k", "name": "n", "stage": "mckd", "params": {}, "tags": {}}
+    return Run(folder, description, checkpoint_overhead=1e9)
+
+
+def test_trainings_cut_off_after_any_epoch_go_on_to_the_same_bits(tmp_path: Path) -> None:
+    tasks = [TASK, Task("other", [1, 2, 8, 9], "teacher", [3, 10])]
+
+    class CutOffError(Exception):
+        pass
+
+    def go(folder: Path, *, epochs_until_cut: int | None) -> Trainings:
+        with run_of(folder).open({}, restart=False) as run:
+            learner = make_learner(make_student(torch.nn.Dropout(0.3)), NoRegularizer(), "adam")
+            trainings = Trainings(run, learner, evaluator(), PLAN, seed=3, schedule=None)
+            left = epochs_until_cut
+            original = run.commit
+
+            def commit(state: dict[str, Any]) -> None:
+                nonlocal left
+                original(state)
+                if left is not None:
+                    left -= 1
+                    if left == 0:
+                        raise CutOffError
+
+            run.commit = commit  # type: ignore[method-assign]
+            for task in tasks:
+                if task.name not in trainings.weights:
+                    digest = trainings.train(task)
+                    trainings.finish(task, digest, {f"{task.name}/x": 1.0})
+            return trainings
+
+    whole = go(tmp_path / "whole", epochs_until_cut=None)
+    lines = (tmp_path / "whole" / "metrics.jsonl").read_text()
+    for number in range(1, 6):
+        folder = tmp_path / f"cut{number}"
+        for _ in range(40):
+            try:
+                cut = go(folder, epochs_until_cut=number)
+                break
+            except CutOffError:
+                continue
+        assert (folder / "metrics.jsonl").read_text() == lines
+        assert cut.weights == whole.weights
+        assert cut.summary == whole.summary
+
+
+@given(st.integers(3, 200), st.integers(0, 5), st.integers(1, 4))
+def test_splits_and_parts_are_disjoint_and_cover_everything(num_positions: int, seed: int, num_parts: int) -> None:
+    splits = split_positions(num_positions, seed=seed)
+    assert sorted(p for positions in splits.values() for p in positions) == list(range(num_positions))
+    parts = parts_of(splits["train"], num_parts=num_parts, seed=seed)
+    assert sorted(p for part in parts for p in part) == splits["train"]
+    assert max(map(len, parts)) - min(map(len, parts)) <= 1
+
+
+def test_scores_of_a_split_are_those_of_scikit_learn() -> None:
+    random = np.random.default_rng(0)
+    truth = random.choice([0, 1, 2, 255], (3, 9, 7), p=[0.4, 0.3, 0.2, 0.1]).astype(np.uint8)
+    given_labels = random.integers(0, 4, (3, 9, 7)).astype(np.uint8)  # class 3 is in no truth, class 4 in neither
+    tally = Tally(5)
+    tally.add(confusion_matrices(torch.from_numpy(given_labels), torch.from_numpy(truth), 5))
+    scored = truth != 255
+    true, said = truth[scored], given_labels[scored]
+    expected = {
+        "f1_macro_x": f1_score(true, said, average="macro"),
+        "f1_weighted_x": f1_score(true, said, average="weighted"),
+        "accuracy_x": accuracy_score(true, said),
+        "miou_x": jaccard_score(true, said, average="macro"),
+    }
+    found = tally.scores("x")
+    assert {name: found[name] for name in expected} == pytest.approx(expected)
+    frames = [
+        jaccard_score(t[t != 255], g[t != 255], average="macro") for t, g in zip(truth, given_labels, strict=True)
+    ]
+    assert found["miou_per_frame_x"] == pytest.approx(np.mean(frames))
+    assert math.isnan(tally.class_scores(list("abcde"), "x")["iou_x/e"])
+
+
+def test_a_student_is_judged_at_the_size_of_the_labels() -> None:
+    student, judge = make_student(), evaluator()
+
+    class Large:
+        def read(self, position: int) -> np.ndarray:
+            return np.kron(Labels().read(position), np.ones((3, 2), np.uint8))
+
+    positions = [0, 1, 3, 9]
+    same = judge_student(judge, student, positions, {"teacher": Labels()})["teacher"]
+    assert torch.equal(same.total_KK, judge.scores(student, positions).confusions["teacher"].sum(0))
+    total_KK = torch.zeros(4, 4, dtype=torch.int64)
+    for position in positions:
+        with torch.inference_mode():
+            logits = student.eval()(judge.bank.get([position]).images_BCHW)
+        predicted = torch.nn.functional.interpolate(logits, (24, 16), mode="bilinear").argmax(1)
+        total_KK += confusion_matrices(predicted, torch.from_numpy(Large().read(position))[None], 4)[0]
+    assert torch.equal(judge_student(judge, student, positions, {"x": Large()})["x"].total_KK, total_KK)
+
+
+def test_the_seeds_metric_is_a_mean_over_batches_at_128x128() -> None:
+    student, judge = make_student().eval(), evaluator()
+    positions, values = [0, 1, 3, 5, 9], []
+    for batch in ([0, 1, 3], [5, 9]):
+        with torch.inference_mode():
+            logits = student(judge.bank.get(batch).images_BCHW)
+        predicted = torch.nn.functional.interpolate(logits, (128, 128), mode="bilinear").argmax(1)
+        truth = torch.from_numpy(np.stack([np.kron(Labels().read(p), np.ones((16, 16), np.uint8)) for p in batch]))
+        values.append(mean_iou(confusion_matrices(predicted, truth, 4).sum(0)).item())
+    found = seed_miou(judge, student, positions, {"teacher": Labels()}, batch_size=3)
+    assert found == pytest.approx({"miou_128_batches_teacher": (3 * values[0] + 2 * values[1]) / 5})
+
+
+def test_students_agree_with_themselves_and_less_with_others() -> None:
+    one, judge = make_student(), evaluator()
+    torch.manual_seed(7)
+    other = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3, padding=1))
+    assert agreement(judge, [one, one], [0, 1, 3]) == {"miou": 1.0, "equal_pixels": 1.0}
+    mixed = agreement(judge, [one, other], [0, 1, 3])
+    assert mixed == agreement(judge, [other, one], [0, 1, 3])
+    assert 0 <= mixed["miou"] <= mixed["equal_pixels"] < 1
+
+
+def test_label_maps_are_judged_without_the_pixels_that_they_ignore() -> None:
+    class Truth:
+        def read(self, _: int) -> np.ndarray:
+            return np.array([[0, 1], [2, 255]], np.uint8)
+
+    class Given:
+        def read(self, _: int) -> np.ndarray:
+            return np.array([[0, 255], [1, 1]], np.uint8)
+
+    tally, ignored = judge_labels(Given(), Truth(), [0], 3)
+    assert tally.total_KK.tolist() == [[1, 0, 0], [0, 0, 0], [0, 1, 0]]
+    assert ignored == pytest.approx(1 / 3)
