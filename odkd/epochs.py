@@ -8,7 +8,7 @@ import copy
 import hashlib
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,12 +20,12 @@ from odkd.batches import batches_of_pass
 from odkd.evaluate import Evaluator
 from odkd.files import write_atomic
 from odkd.learn import Learner, check_finite
+from odkd.learning import ScheduleFactory
 from odkd.runs import Run
 from odkd.seeds import named_seed
 from odkd.tally import Tally
 
 logger = logging.getLogger(__name__)
-ScheduleFactory = Callable[[torch.optim.Optimizer, int], torch.optim.lr_scheduler.LRScheduler]  # of num_epochs
 CHUNK = 64  # positions validated at once: memory does not grow with the split
 
 

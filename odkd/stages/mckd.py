@@ -16,13 +16,14 @@ from typing import Literal
 
 from torch import Tensor
 
-from odkd.epochs import EpochPlan, ScheduleFactory, Task, Trainings
+from odkd.epochs import EpochPlan, Task, Trainings
 from odkd.evaluate import Evaluator
 from odkd.files import write_json
 from odkd.judge import agreement, judge_labels, judge_student, seed_miou
 from odkd.labels import LabelSource
 from odkd.labels.students import MergedLabels, StudentLabels, StudentName
 from odkd.learn import Learner
+from odkd.learning import ScheduleFactory
 from odkd.pairs import RECORD, FirstStages, Shelf
 from odkd.runs import Run
 from odkd.splits import parts_of, split_positions, write_lists
@@ -39,7 +40,6 @@ def mckd(
     evaluator: Evaluator,
     references: Mapping[str, LabelSource],
     classes: Sequence[str],
-    official_splits: Sequence[str] | None,
     schedule: ScheduleFactory | None,
     official_splits: Sequence[str] | None,
     shelf: Shelf,
