@@ -26,7 +26,6 @@ if TYPE_CHECKING:  # torch and the model libraries take seconds to import: only 
     import torch
 
     from odkd.bank import Bank
-    from odkd.epochs import ScheduleFactory
     from odkd.evaluate import Evaluator
     from odkd.labels import LabelSource
     from odkd.labels.cache import TeacherLabels
