@@ -85,8 +85,11 @@ class Bank:
         self._resident.clear()
         self._coming.clear()
 
-    def use(self, name: str, source: LabelSource | None) -> None:
-        """Take the label maps `name` from another source from now on (None: no such labels any more)."""
+    def use(self, name: str, source: LabelSource | None, *, soft: Collection[str] | None = None) -> None:
+        """Take the label maps `name` from another source from now on (None: no such labels any more).
+
+        `soft` names the sources whose soft labels are read from now on; None = those that were.
+        """
         for future in set(self._coming.values()):
             future.result()
         self._coming.clear()
@@ -96,6 +99,8 @@ class Bank:
         else:
             self._label_sources[name] = source
         self.sources = tuple(self._label_sources)
+        self._soft = self._soft if soft is None else tuple(soft)
+        self._check_soft()
 
     def prefetch(self, positions: Collection[int]) -> None:
         """Start reading what is not here yet; returns at once."""

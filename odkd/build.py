@@ -225,7 +225,8 @@ class Parts:
         from odkd.pairs import Shelf
 
         height, width = (int(v) for v in self.cfg.dataset.size)
-        return Shelf(Path(self.cfg.paths.labels), self.key, (height, width), self.classes, str(self.device))
+        soft = self.teaching.soft((height, width)) if self.learning.needs_soft_labels else None
+        return Shelf(Path(self.cfg.paths.labels), self.key, (height, width), self.classes, str(self.device), soft)
 
     @cached_property
     def first_stages(self) -> "FirstStages | None":
@@ -289,6 +290,11 @@ class Parts:
                 getattr(self, name)
         if self._uses_groundtruth and (truth := self.streaming.truth_of(self.streaming.planned)) is not None:
             truth.check()
+        if self._learns and self.learning.needs_soft_labels and not self._uses_teacher:
+            raise ValueError(
+                f"the loss {self.learning.loss.name} learns from a teacher's probabilities, and "
+                f"stage={self.cfg.stage.name} has no teacher; choose another loss, or set its weight of KL to 0"
+            )
         if self._uses_teacher:
             self.teaching.check(self.teaching.stores(self.sampled, self.streaming.planned))
         return self._stage(run=run, **own, **{name: getattr(self, name) for name in asked})

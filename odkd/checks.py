@@ -51,7 +51,6 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "evaluation.predictor": ("student", "teacher"),
     "stage.order": ("stream", "shuffled", "paired"),
     "stage.learn_from": ("teacher", "groundtruth"),
-    "stage.labels": ("hard",),
     "stage.best_by": ("miou", "miou_per_frame", "accuracy", "f1_weighted", "f1_macro"),
     "stage.best_against": (None, "teacher", "groundtruth", "previous_stage"),
 }

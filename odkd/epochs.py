@@ -55,11 +55,12 @@ class EpochPlan:
 
 @dataclass(frozen=True)
 class Task:
-    """One training: its name among the metrics, what it learns from, by which label source, how it is judged."""
+    """One training: its name among the metrics, what it learns from, by which label sources, how it is judged."""
 
     name: str
     positions: Sequence[int]
     source: str
+    soft_source: str  # of soft labels, where the loss wants them
     validation: Sequence[int]
 
 
@@ -179,7 +180,7 @@ class Trainings:
 
         Returns the sha256 of its weights. It counts as finished only after `finish`.
         """
-        self.learner.restart(self._initial, source=task.source)
+        self.learner.restart(self._initial, source=task.source, soft_source=task.soft_source)
         begun_with = _digest(save(_plain(self.learner.student.state_dict())))
         training = Training(self.learner, self.evaluator, task, self._plan, seed=self._seed, schedule=self._schedule)
         if self._under_way is not None and self._under_way["name"] == task.name:

@@ -1,4 +1,4 @@
-"""Scores on a split, at the size of the reference's own label maps; of label maps; of students among each other."""
+"""What students say of a split: scores at the size of the reference's own label maps, labels, agreement."""
 
 import itertools
 from collections.abc import Mapping, Sequence
@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from odkd.bank import Batch
 from odkd.evaluate import Evaluator, predict
 from odkd.labels import LabelSource, resize_nearest
+from odkd.labels.soft import top_k
+from odkd.labels.store import Labelled, SoftSpec
 from odkd.metrics import IGNORE, confusion_matrices, ignore_borders, mean_iou
 from odkd.tally import Tally
 
@@ -62,6 +64,30 @@ def judge_labels(
         num_true += int((true_HW != IGNORE).sum())
         num_scored += int((scored_HW != IGNORE).sum())
     return tally, 1 - num_scored / max(num_true, 1)
+
+
+def label_with(
+    evaluator: Evaluator, student: nn.Module, positions: Sequence[int], soft: SoftSpec | None
+) -> list[Labelled]:
+    """What a student says of frames: its class ids and, if asked for, its likeliest classes with probabilities.
+
+    Probabilities are brought to the size of the soft labels as means over pixels, so that they still sum to 1.
+    """
+    found: list[Labelled] = []
+
+    def keep(_: Batch, logits_BKHW: Tensor) -> None:
+        labels_BHW = predict(logits_BKHW).cpu().numpy()
+        if soft is None:
+            found.extend(map(Labelled, labels_BHW))
+            return
+        probabilities_BKHW = F.adaptive_avg_pool2d(logits_BKHW.float().softmax(1), soft.size)
+        ids_BkHW, shares_BkHW, _lost = top_k(probabilities_BKHW, soft.top_k)
+        found.extend(
+            Labelled(*parts) for parts in zip(labels_BHW, zip(ids_BkHW, shares_BkHW, strict=True), strict=True)
+        )
+
+    evaluator.each_logits(student, positions, keep)
+    return found
 
 
 def agreement(evaluator: Evaluator, students: Sequence[nn.Module], positions: Sequence[int]) -> dict[str, float]:

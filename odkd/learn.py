@@ -168,10 +168,11 @@ class Learner:
         copied._scaler.load_state_dict(self._scaler.state_dict())  # a fresh scale may overflow and skip the step
         return copied
 
-    def restart(self, state: dict[str, Any], *, source: str) -> None:
-        """Begin anew with what `state_dict` gave, learning from the label source `source`: another training."""
+    def restart(self, state: dict[str, Any], *, source: str, soft_source: str) -> None:
+        """Begin anew with what `state_dict` gave, learning from other label sources: another training."""
         self.load_state_dict(copy.deepcopy(state))
         self.source = source
+        self.soft_source = soft_source if wants_soft(self.loss) else None
         self._pixels.clear()
 
     def state_dict(self) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from odkd.files import json_digest
+from odkd.labels.store import SoftSpec
 from odkd.labels.students import StudentLabels, StudentName
 from odkd.video.stream import Stream
 
@@ -25,6 +26,7 @@ class Shelf:
         size: (height, width) of label maps, which is the students' own.
         classes: of the dataset.
         device: on which students predict, for the record.
+        soft: the soft labels that students hand on, where the loss learns from such; None = class ids alone.
     """
 
     folder: Path
@@ -32,11 +34,14 @@ class Shelf:
     size: tuple[int, int]
     classes: Sequence[str]
     device: str
+    soft: SoftSpec | None = None
 
     def labels(self, stream: Stream, positions: Sequence[int], student: StudentName) -> StudentLabels:
         """What a student has labelled, or is to."""
         facts = {"run": student.run_key, "stage": student.stage, "student": student.number}
-        return StudentLabels(stream, positions, student, self.folder, size=self.size, classes=self.classes, facts=facts)
+        return StudentLabels(
+            stream, positions, student, self.folder, size=self.size, classes=self.classes, facts=facts, soft=self.soft
+        )
 
 
 @dataclass(frozen=True)

@@ -81,7 +81,8 @@ class Teaching:
         size = (int(node.size[0]), int(node.size[1])) if node.size else None
         facts = {"licence": node.licence, "source": node.source, "recipe": self._recipe()}
         name = TeacherName(node.name, self.identity, size, facts)
-        return TeacherLabels(sampled, stream, name, Path(self.cfg.paths.labels), self._soft(size, sampled))
+        soft = self.soft(size or (sampled.videos[0].height, sampled.videos[0].width))
+        return TeacherLabels(sampled, stream, name, Path(self.cfg.paths.labels), soft)
 
     def fill(self, labels: TeacherLabels, groundtruth: LabelSource | None, *, only: Path | None = None) -> None:
         """Make what is missing; processes that do the same share the work."""
@@ -173,17 +174,14 @@ class Teaching:
     def _own_classes(self, teacher: Teacher) -> list[str] | None:
         return self._configured_classes() or class_names(teacher)
 
-    def _soft(self, size: tuple[int, int] | None, sampled: Stream) -> SoftSpec | None:
+    def soft(self, size: tuple[int, int]) -> SoftSpec | None:
+        """Which soft labels are kept; at `size` unless the config says another."""
         from odkd.labels.store import SoftSpec
 
         node = self.cfg.teacher.soft
         if not node.top_k:
             return None
-        if node.size is None:
-            node_size = size or (sampled.videos[0].height, sampled.videos[0].width)
-        else:
-            node_size = (int(node.size[0]), int(node.size[1]))
-        return SoftSpec(int(node.top_k), node_size)
+        return SoftSpec(int(node.top_k), size if node.size is None else (int(node.size[0]), int(node.size[1])))
 
     def _recipe(self) -> dict[str, Any]:
         """What `odkd-labels repair` needs to make damaged labels anew, where the videos and weights still lie."""

@@ -22,7 +22,7 @@ from odkd.splits import parts_of, split_positions
 from odkd.tally import Tally
 
 PLAN = EpochPlan(epochs=6, batch_size=2, drop_last=False, patience=2, best_by="miou", best_against=None)
-TASK = Task("final", [0, 1, 3, 4, 5], "teacher", [6, 7])
+TASK = Task("final", [0, 1, 3, 4, 5], "teacher", "teacher", [6, 7])
 
 
 def evaluator() -> Evaluator:
@@ -39,7 +39,7 @@ def follow(scores: list[float], plan: EpochPlan = PLAN) -> Training:
     one = training(plan)
     bias = one._learner.student[-1].bias
 
-    one.task = Task("final", TASK.positions, "teacher", [])
+    one.task = Task("final", TASK.positions, "teacher", "teacher", [])
     for number, score in enumerate(scores):
         if one.is_finished:
             break
@@ -110,7 +110,7 @@ def run_of(folder: Path) -> Run:
 
 
 def test_trainings_cut_off_after_any_epoch_go_on_to_the_same_bits(tmp_path: Path) -> None:
-    tasks = [TASK, Task("other", [1, 2, 8, 9], "teacher", [3, 10])]
+    tasks = [TASK, Task("other", [1, 2, 8, 9], "teacher", "teacher", [3, 10])]
 
     class CutOffError(Exception):
         pass

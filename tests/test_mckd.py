@@ -163,7 +163,6 @@ def test_a_missing_first_half_is_one_message_with_the_command(odkd: Odkd, tmp_pa
         (["stage=mckd", "stage.num_parts=1"], "would relabel the pictures that it has learned from"),
         (["stage=mckd_first", "stage.num_stages=1"], "has no pair stages"),
         (["stage=distill", "stage.shares=[0.5,0.2]"], "three shares"),
-        (["stage=distill", "stage.labels=soft"], r"stage\.labels=soft; expected one of hard"),
         (["stage=distill", "stage.best_against=previous_stage"], "final has no such reference"),
         (["stage=distill", "evaluation.predictor=teacher"], "the teacher is always scored too"),
         (["stage=supervised", "dataset.groundtruth=null", "teacher=folder"], "needs ground truth"),

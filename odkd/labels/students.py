@@ -8,10 +8,9 @@ from typing import Any
 import numpy as np
 
 from odkd.files import json_digest
-from odkd.labels import LabelSource
 from odkd.labels.cache import TeacherLabels, TeacherName
 from odkd.labels.session import Session
-from odkd.labels.store import Labelled
+from odkd.labels.store import Labelled, SoftSpec
 from odkd.video.stream import Stream
 
 
@@ -43,6 +42,7 @@ class StudentLabels:
         folder: of all label stores.
         size: (height, width) of its label maps.
         facts: what else to write down.
+        soft: which soft labels it gives too; None = class ids alone.
     """
 
     def __init__(
@@ -55,6 +55,7 @@ class StudentLabels:
         size: tuple[int, int],
         classes: Sequence[str],
         facts: Mapping[str, Any],
+        soft: SoftSpec | None = None,
     ) -> None:
         self.positions = sorted(
             positions, key=lambda position: (int(stream.video_of[position]), int(stream.frame_of[position]))
@@ -63,7 +64,8 @@ class StudentLabels:
         self._row_of = {position: row for row, position in enumerate(self.positions)}
         only = _restricted(stream, self.positions)
         name = TeacherName(student.folder, student.identity(), size, {"made_by": "a student", **facts})
-        self._stores = TeacherLabels(only, only, name, folder)
+        self.soft = soft
+        self._stores = TeacherLabels(only, only, name, folder, soft)
 
     @property
     def folders(self) -> list[Path]:
@@ -74,14 +76,18 @@ class StudentLabels:
         """uint8 [H, W]. Raises KeyError for a position that this student has not labelled."""
         return self._stores.read(self._row_of[position])
 
+    def read_soft(self, position: int) -> tuple[np.ndarray, np.ndarray]:
+        """Classes uint8 [k, h, w] and probabilities float16 [k, h, w]. Raises as `read`."""
+        return self._stores.read_soft(self._row_of[position])
+
     def missing(self) -> list[int]:
         """Positions that are not stored yet."""
         return [self.positions[row] for row in self._stores.missing()]
 
-    def fill(self, predict: Callable[[Sequence[int]], np.ndarray], device: str) -> None:
+    def fill(self, label: Callable[[Sequence[int]], Sequence[Labelled]], device: str) -> None:
         """Label what is missing and store it, shard by shard: a kill loses at most the shard in work.
 
-        `predict` gives uint8 [n, H, W] for n positions.
+        `label` gives what is to be stored of each position, soft labels included where they are wanted.
         """
         session = Session(device)
         offset = 0  # row of `positions` at which the video begins
@@ -90,9 +96,9 @@ class StudentLabels:
             size = int(video.manifest["shard_frames"])
             for shard in sorted({row // size for row in missing}):
                 rows = [row for row in missing if row // size == shard]
-                labels_NHW = predict([self.positions[offset + row] for row in rows])
+                labelled = label([self.positions[offset + row] for row in rows])
                 store = self._stores.create(video, self._classes, len(self._classes))
-                store.write(shard, {row: Labelled(label) for row, label in zip(rows, labels_NHW, strict=True)})
+                store.write(shard, dict(zip(rows, labelled, strict=True)), self.soft)
                 session.add(video, store, rows, [])
             offset += len(video.frame_numbers)
 
@@ -101,12 +107,16 @@ class MergedLabels:
     """Label maps by position, each from the student that has labelled it."""
 
     def __init__(self, parts: Sequence[StudentLabels]) -> None:
-        self._source_of: dict[int, LabelSource] = {position: part for part in parts for position in part.positions}
+        self._source_of: dict[int, StudentLabels] = {position: part for part in parts for position in part.positions}
         assert len(self._source_of) == sum(len(part.positions) for part in parts), "two students labelled one position"
 
     def read(self, position: int) -> np.ndarray:
         """uint8 [H, W]."""
         return self._source_of[position].read(position)
+
+    def read_soft(self, position: int) -> tuple[np.ndarray, np.ndarray]:
+        """Classes uint8 [k, h, w] and probabilities float16 [k, h, w]."""
+        return self._source_of[position].read_soft(position)
 
 
 def _restricted(stream: Stream, positions: Sequence[int]) -> Stream:

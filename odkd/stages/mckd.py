@@ -19,8 +19,9 @@ from torch import Tensor
 from odkd.epochs import EpochPlan, Task, Trainings
 from odkd.evaluate import Evaluator
 from odkd.files import write_json
-from odkd.judge import agreement, judge_labels, judge_student, seed_miou
+from odkd.judge import agreement, judge_labels, judge_student, label_with, seed_miou
 from odkd.labels import LabelSource
+from odkd.labels.store import Labelled
 from odkd.labels.students import MergedLabels, StudentLabels, StudentName
 from odkd.learn import Learner
 from odkd.learning import ScheduleFactory
@@ -50,7 +51,6 @@ def mckd(
     num_stages: int,
     num_parts: int,
     shares: Sequence[float],
-    labels: Literal["hard"],
     epochs: int,
     batch_size: int,
     drop_last: bool,
@@ -62,7 +62,6 @@ def mckd(
     """Run the stages from where an earlier process left them. Returns the summary."""
     if evaluator.predictor != "student":
         raise ValueError("evaluation.predictor=teacher is for stage=online; here the teacher is always scored too")
-    assert labels == "hard"
     origin, bank = learner.source, evaluator.bank
     splits = split_positions(len(stream), shares=shares, seed=seed, official=official_splits)
     parts = {name: _parts(positions, num_parts, seed) for name, positions in splits.items()}
@@ -79,6 +78,15 @@ def mckd(
 
     plan = EpochPlan(epochs, batch_size, drop_last, patience, best_by, best_against)
     trainings = Trainings(run, learner, evaluator, plan, seed=seed, schedule=schedule)
+
+    def label(positions: Sequence[int]) -> list[Labelled]:
+        return label_with(evaluator, learner.student, positions, shelf.soft)
+
+    def hand_on(stored: Sequence[StudentLabels]) -> MergedLabels:
+        """Labels to learn from next; soft ones take the place of the teacher's."""
+        merged = MergedLabels(stored)
+        bank.use(PREVIOUS, merged, soft=(PREVIOUS,) if shelf.soft else ())
+        return merged
 
     def labels_of(students: Sequence[StudentName]) -> list[StudentLabels]:
         return [shelf.labels(stream, relabelled[student.number], student) for student in students]
@@ -107,21 +115,18 @@ def mckd(
     if first_stages is not None:
         stored = labels_of(first_stages.students)
         first_stages.check(splits, stored)
-        merged = MergedLabels(stored)
-        bank.use(PREVIOUS, merged)
+        merged = hand_on(stored)
 
     finished: list[StudentName] = []  # of the newest stage
     for stage in range(1, num_stages) if run_stages != "final" else ():
-        source = PREVIOUS if merged else origin
+        sources = (PREVIOUS, PREVIOUS) if merged else (origin, "teacher")
         finished = []
         for number in range(num_parts):
-            task = Task(f"stage_{stage}/student_{number}", parts["train"][number], source, splits["val"])
+            task = Task(f"stage_{stage}/student_{number}", parts["train"][number], *sources, splits["val"])
             if task.name not in trainings.weights:
                 digest = trainings.train(task)
                 student = StudentName(shelf.run_key, stage, number, digest)
-                labels_of([student])[0].fill(
-                    lambda positions: evaluator.predictions(learner.student, positions).cpu().numpy(), shelf.device
-                )
+                labels_of([student])[0].fill(label, shelf.device)
                 found = noise(f"stage_{stage}", merged or references[origin]) if number == 0 else {}
                 trainings.finish(task, digest, found | score(task.name))
             finished.append(StudentName(shelf.run_key, stage, number, trainings.weights[task.name]))
@@ -132,14 +137,14 @@ def mckd(
                 students.append(copy.deepcopy(learner.student))
             found = agreement(evaluator, students, splits["test"])
             trainings.summary |= {f"stage_{stage}/agreement/{key}": value for key, value in found.items()}
-        merged = MergedLabels(labels_of(finished))
-        bank.use(PREVIOUS, merged)
+        merged = hand_on(labels_of(finished))
     if finished:
         record = FirstStages(shelf.run_key, finished, run.folder)
         write_json(run.folder / RECORD, record.describe(splits, labels_of(finished)))
 
     if run_stages != "first":
-        task = Task("final", splits["train"], PREVIOUS if merged else origin, splits["val"])
+        sources = (PREVIOUS, PREVIOUS) if merged else (origin, "teacher")
+        task = Task("final", splits["train"], *sources, splits["val"])
         if task.name not in trainings.weights:
             digest = trainings.train(task)
             found = noise("final", merged or references[origin]) | score("final")
