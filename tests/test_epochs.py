@@ -7,8 +7,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, f1_score, jaccard_score
 from tiny_learner import CPU, Labels, make_bank, make_learner, make_student
 
@@ -18,7 +16,6 @@ from odkd.judge import agreement, judge_labels, judge_student, seed_miou
 from odkd.metrics import confusion_matrices, mean_iou
 from odkd.regularizers.none import NoRegularizer
 from odkd.runs import Run
-from odkd.splits import parts_of, split_positions
 from odkd.tally import Tally
 
 PLAN = EpochPlan(epochs=6, batch_size=2, drop_last=False, patience=2, best_by="miou", best_against=None)
@@ -150,15 +147,6 @@ def test_trainings_cut_off_after_any_epoch_go_on_to_the_same_bits(tmp_path: Path
         assert (folder / "metrics.jsonl").read_text() == lines
         assert cut.weights == whole.weights
         assert cut.summary == whole.summary
-
-
-@given(st.integers(3, 200), st.integers(0, 5), st.integers(1, 4))
-def test_splits_and_parts_are_disjoint_and_cover_everything(num_positions: int, seed: int, num_parts: int) -> None:
-    splits = split_positions(num_positions, seed=seed)
-    assert sorted(p for positions in splits.values() for p in positions) == list(range(num_positions))
-    parts = parts_of(splits["train"], num_parts=num_parts, seed=seed)
-    assert sorted(p for part in parts for p in part) == splits["train"]
-    assert max(map(len, parts)) - min(map(len, parts)) <= 1
 
 
 def test_scores_of_a_split_are_those_of_scikit_learn() -> None:
