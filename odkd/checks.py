@@ -37,6 +37,8 @@ BOOLEANS = (
     "tracking.enabled",
     "teacher.allow_missing",
     "evaluation.final",
+    "replay.refresh",
+    "regularizer.is_active",
 )
 CHOICES: dict[str, tuple[Any, ...]] = {
     "precision": ("float32", "bfloat16", "float16"),
@@ -94,6 +96,12 @@ def check_config(cfg: DictConfig) -> None:
         if value is not None and not is_url and not Path(value).is_file():
             raise ValueError(f"{key}={value}: no such file{_nearest_file(Path(value))}")
     _check_dataset(cfg)
+    candidates, num_replayed = OmegaConf.select(cfg, "replay.candidates"), cfg.window.learn - cfg.window.step
+    if candidates is not None and candidates <= num_replayed:
+        raise ValueError(
+            f"replay.candidates={candidates} leaves no choice: window.learn - window.step = {num_replayed} of them are "
+            "replayed; set it to a multiple of that"
+        )
 
 
 def check_targets(cfg: DictConfig, allowed: list[str]) -> None:
@@ -123,7 +131,8 @@ def _check(cfg: DictConfig, key: str, is_valid: Any, expected: str) -> None:
     )
     word = WORDS.get(key)
     if not is_absent and not is_valid(value) and (word is None or value != word):
-        raise ValueError(f"{key}={value}; expected {expected}{f', or {word}' if word else ''}")
+        others = f", or {word}{' or null' if key in OPTIONAL else ''}" if word else ""
+        raise ValueError(f"{key}={value}; expected {expected}{others}")
 
 
 def _has(cfg: DictConfig, key: str) -> bool:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from odkd.files import write_atomic
 from odkd.report import REFERENCES, final_scores, known_references, mean_speeds, number
-from odkd.results import read_run
+from odkd.results import Run, read_run
 
 NOT_RECORDED = "not recorded"
 
@@ -93,6 +93,14 @@ ONLINE = {  # true of this stage alone
         "the scores tell how well it followed the stream, not how well its final weights do on all of it."
     ),
 }
+BEFOREHAND = {
+    "stage_says": "It learned from the stream's frames before it went through the stream, the future included.",
+    "stage_measures": "Frames were scored after the student had learned from them: the scores are no forecast.",
+}
+NOTHING = {
+    "stage_says": "It has learned nothing from the stream: these are the weights that it began with.",
+    "stage_measures": "It was scored on frames that it never learned from.",
+}
 OTHER = {"stage_says": "It learned from a teacher's labels.", "stage_measures": ""}
 
 
@@ -124,12 +132,20 @@ def write_card(
         settings=_table(("setting", "value"), run.params.items()),
         scores="\n\n".join(filter(None, scores)) or "Not recorded.",
         speed=f"Frames per second on the machine of the run: {', '.join(speeds)}." if speeds else "",
-        **(ONLINE if run.stage == "online" else OTHER),
+        **_stage_texts(run),
         **(DEFAULTS | {name: facts[name] for name in DEFAULTS if name in facts}),
     )
     path = run_folder / "MODEL_CARD.md"
     write_atomic(path, text.encode())
     return path
+
+
+def _stage_texts(run: Run) -> dict[str, str]:
+    if run.stage != "online":
+        return OTHER
+    if run.params.get("stage.pretrain_positions", "0") != "0":
+        return BEFOREHAND
+    return NOTHING if run.params.get("replay._target_", "").endswith(".Nothing") else ONLINE
 
 
 def _score_table(title: str, scores: Mapping[str, Sequence[float]]) -> str:
