@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from odkd.imagesets import check_images, check_splits, has_images, pictures_of
 from odkd.labels.sets import label_set
+from odkd.method_checks import check_methods
 from odkd.video.fit import FITS
 from odkd.video.order import StreamOrder
 
@@ -41,6 +42,8 @@ BOOLEANS = (
     "evaluation.final",
     "stage.drop_last",
     "stage.seed_metric",
+    "replay.refresh",
+    "regularizer.is_active",
 )
 CHOICES: dict[str, tuple[Any, ...]] = {
     "precision": ("float32", "bfloat16", "float16"),
@@ -102,7 +105,7 @@ def check_config(cfg: DictConfig) -> None:
         if value is not None and not is_url and not Path(value).is_file():
             raise ValueError(f"{key}={value}: no such file{_nearest_file(Path(value))}")
     _check_dataset(cfg)
-    _check_stages(cfg)
+    check_methods(cfg, len(cfg.dataset.classes))
 
 
 def check_targets(cfg: DictConfig, allowed: list[str]) -> None:
@@ -132,7 +135,8 @@ def _check(cfg: DictConfig, key: str, is_valid: Any, expected: str) -> None:
     )
     word = WORDS.get(key)
     if not is_absent and not is_valid(value) and (word is None or value != word):
-        raise ValueError(f"{key}={value}; expected {expected}{f', or {word}' if word else ''}")
+        others = f", or {word}{' or null' if key in OPTIONAL else ''}" if word else ""
+        raise ValueError(f"{key}={value}; expected {expected}{others}")
 
 
 def _has(cfg: DictConfig, key: str) -> bool:
@@ -208,8 +212,6 @@ def _check_dataset(cfg: DictConfig) -> None:
         raise ValueError(f"student.freeze={patterns}; expected a list of parameter names, such as ['encoder.*']")
     if (cfg.student.mean is None) != (cfg.student.std is None):
         raise ValueError("student.mean and student.std go together; set both (RGB in 0..1) or neither")
-    for key in ("loss", *(f"loss.parts.{part}" for part in cfg.loss.get("parts", ()))):
-        _check_class_weights(cfg, f"{key}.class_weights", len(classes))
     check_truth(cfg, has_truth=bool(dataset.groundtruth))
     if cfg.stage.get("learn_from") == "groundtruth" and cfg.evaluation.groundtruth is False:
         raise ValueError(
@@ -237,36 +239,6 @@ def _layout(dataset: DictConfig, root: str) -> str:
     if has_images(dataset):
         return pictures_of(dataset, Path(root)).expected()
     return "expected a folder that has a subfolder `videos`"
-
-
-def _check_class_weights(cfg: DictConfig, key: str, num_classes: int) -> None:
-    weights = OmegaConf.select(cfg, key)
-    if weights is None or isinstance(weights, str):  # the loss says what else it takes
-        return
-    if len(weights) != num_classes:
-        raise ValueError(f"{key} has {len(weights)} numbers for {num_classes} classes")
-    if not (all(0 <= w < float("inf") for w in weights) and sum(weights) > 0):
-        raise ValueError(f"{key}={weights}; expected numbers of at least 0, some above 0")
-
-
-def _check_stages(cfg: DictConfig) -> None:
-    """Combinations of the settings of `odkd.stages.mckd`."""
-    stage = cfg.stage
-    if "num_stages" not in stage:
-        return
-    if stage.num_stages > 1 and stage.num_parts < 2:
-        raise ValueError(
-            "stage.num_parts=1: each student would relabel the pictures that it has learned from; set 2 or more, "
-            "or stage.num_stages=1 for plain distillation"
-        )
-    if stage.num_stages < 2 and stage.run_stages != "all":
-        raise ValueError(
-            f"stage.num_stages={stage.num_stages} has no pair stages for stage={stage.name}; set 2 or more"
-        )
-    shares = stage.shares
-    is_triple = OmegaConf.is_list(shares) and len(shares) == 3 and all(type(v) in (int, float) for v in shares)
-    if not is_triple or min(shares) < 0 or abs(sum(shares) - 1) > 1e-6 or shares[0] == 0:
-        raise ValueError(f"stage.shares={shares}; expected three shares (train, val, test) whose sum is 1")
 
 
 def _check_order(dataset: DictConfig) -> None:

@@ -22,7 +22,7 @@ def recovery(miou_I: Sequence[float], segments_I: Sequence[int], *, share: float
 
     Args:
         miou_I: score of each iteration's test window; NaN where undefined.
-        segments_I: number of the segment in which each iteration's window ends.
+        segments_I: number of the segment in which each iteration's window lies; windows in two are left out before.
 
     The level before a change is the score of the last iteration of the segment before. A change takes as many
     iterations as pass, from the first one of the new segment on, before one reaches `share` of that level; 0 if

@@ -138,7 +138,8 @@ class Learner:
 
     def _count_pixels(self, bank: Bank, positions: Sequence[int]) -> Tensor:
         """int64 [K]: labelled pixels of each class; each position is counted once as long as it is learned from."""
-        self._pixels = {position: pixels_K for position, pixels_K in self._pixels.items() if position in positions}
+        wanted = set(positions)
+        self._pixels = {position: pixels_K for position, pixels_K in self._pixels.items() if position in wanted}
         for position in positions:
             if position not in self._pixels:
                 labels_P = bank.get([position]).labels[self.source].flatten()

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -65,8 +66,9 @@ class Watch:
         """Scores on the next frames, and their metrics: `test/...`."""
         scores = self.evaluator.scores(student, step.test)
         domains = torch.tensor([self._domains.index(self.stream.domain_of(position)) for position in step.test])
-        segments = torch.from_numpy(self.stream.segment_of[step.test.start : step.test.stop])
-        is_within = segments[1:] == segments[:-1]
+        here = slice(step.test.start, step.test.stop)
+        scenes = torch.from_numpy(np.stack([self.stream.segment_of[here], self.stream.video_of[here]]))
+        is_within = (scenes[:, 1:] == scenes[:, :-1]).all(0)
         metrics: dict[str, float] = {}
         for source, confusions_NKK in scores.confusions.items():
             self.totals_DKK[source].index_add_(0, domains, confusions_NKK)
@@ -112,8 +114,9 @@ class Watch:
                     known = _column(records, f"{where}/miou{suffix}")
                     summary[f"mean_{where}/miou{suffix}"] = mean_ignoring_nan(known)
             if len(self.stream.segments) > 1:
-                miou_I = [torch.nan if v is None else v for v in _column(records, f"test/miou{suffix}")]
-                found = recovery(miou_I, [record["segment"] for record in records])
+                whole = [record for record in records if record["segment"] is not None]
+                miou_I = [torch.nan if v is None else v for v in _column(whole, f"test/miou{suffix}")]
+                found = recovery(miou_I, [record["segment"] for record in whole])
                 summary[f"recovery/iterations{suffix}"] = found.num_iterations
                 summary[f"recovery/num_changes{suffix}"] = found.num_changes
                 summary[f"recovery/num_unrecovered{suffix}"] = found.num_unrecovered

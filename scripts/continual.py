@@ -88,7 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for stream, method, seed, command in jobs:
         folder = Parts(compose_config(command)).folder
         if (folder / "summary.json").is_file():
-            found.setdefault(stream, {}).setdefault(method, {})[seed] = read_run(folder)
+            found.setdefault(stream, {}).setdefault(method.name, {})[seed] = read_run(folder)
     write_page(chosen.page, found)
 
 

@@ -20,7 +20,7 @@ class Method:
     is_random: bool = True
 
 
-Results = dict[str, dict[Method, dict[int, Run]]]  # stream -> method -> seed -> run
+Results = dict[str, dict[str, dict[int, Run]]]  # stream -> name of the method -> seed -> run
 COLUMNS = {  # title -> key of the summary, factor, digits
     "mIoU": ("mean/miou", 100, 1),
     "BWT": ("mean_past/miou", 100, 1),
@@ -64,16 +64,16 @@ def write_page(page: Path, found: Results) -> None:
     print(f"wrote {page}")
 
 
-def table(rows: dict[Method, dict[int, Run]]) -> str:
+def table(rows: dict[str, dict[int, Run]]) -> str:
     """Mean and, from two seeds on, sample standard deviation of each column; time against FIFO's."""
-    plain = next((seconds(runs) for method, runs in rows.items() if method.name == "fifo"), math.nan)
+    plain = seconds(rows.get("fifo", {}))
     lines = ["| " + " | ".join(["method", *COLUMNS, "learning time / FIFO's", "runs"]) + " |"]
     lines.append("|" + "---|" * (len(COLUMNS) + 3))
-    for method, runs in rows.items():
+    for name, runs in rows.items():
         cells = [cell(values(runs, key), factor, digits) for key, factor, digits in COLUMNS.values()]
         learns = not math.isnan(seconds(runs))
         share = f"{seconds(runs) / plain:.2f}" if learns and plain == plain else ""
-        lines.append("| " + " | ".join([method.name, *cells, share, str(len(runs))]) + " |")
+        lines.append("| " + " | ".join([name, *cells, share, str(len(runs))]) + " |")
     return "\n".join(lines)
 
 
@@ -86,15 +86,14 @@ def claims_table(found: Results) -> str:
     return "\n".join(lines)
 
 
-def verdict(rows: dict[Method, dict[int, Run]], key: str, pairs: Sequence[tuple[str, str]]) -> str:
+def verdict(rows: dict[str, dict[int, Run]], key: str, pairs: Sequence[tuple[str, str]]) -> str:
     """`yes` if it holds for all pairs and seeds, `no` if all seeds refute a pair, else `unclear`; least difference."""
-    by_name = {method.name: runs for method, runs in rows.items()}
     differences: list[list[float]] = []
     for better, worse in pairs:
-        if better not in by_name or worse not in by_name:
+        if better not in rows or worse not in rows:
             return ""
-        seeds = sorted(by_name[better].keys() & by_name[worse].keys())
-        scores = [(by_name[better][seed].summary.get(key), by_name[worse][seed].summary.get(key)) for seed in seeds]
+        seeds = sorted(rows[better].keys() & rows[worse].keys())
+        scores = [(rows[better][seed].summary.get(key), rows[worse][seed].summary.get(key)) for seed in seeds]
         known = [first - second for first, second in scores if first is not None and second is not None]
         if not known:
             return ""
@@ -123,10 +122,13 @@ def values(runs: dict[int, Run], key: str) -> list[float]:
 
 
 def seconds(runs: dict[int, Run]) -> float:
-    """Median over iterations of choosing and learning, mean over runs; NaN for those that learn nothing online."""
+    """Of choosing and learning in an iteration: median over iterations, of the fastest run; NaN if none learns online.
+
+    Other work on the machine slows some runs down: the fastest was disturbed least.
+    """
     learning = [
         [line["metrics"]["time/learn_seconds"] for line in run.metrics if "learn/loss_total" in line["metrics"]]
         for run in runs.values()
     ]
-    known = [median(times) for times in learning if len(times) > len(runs)]
-    return mean(known) if known else math.nan
+    known = [median(times) for times in learning if times]
+    return min(known) if known else math.nan

@@ -18,7 +18,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from odkd.regularizers import Update
-from odkd.regularizers.arguments import check_number
+from odkd.regularizers.arguments import check_number, check_whole
 
 
 class DerPP:
@@ -26,7 +26,7 @@ class DerPP:
 
     def __init__(self, device: torch.device, *, alpha: float, pool: int) -> None:
         check_number("alpha", alpha)
-        check_number("pool", pool, low=1)
+        check_whole("pool", pool, low=1)
         self._device, self._alpha, self._pool = device, alpha, pool
         self._stored: dict[int, Tensor] = {}  # float16
 

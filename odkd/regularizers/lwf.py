@@ -8,7 +8,7 @@ cross-entropy of Li & Hoiem differs by a constant, so that 0 means "nothing forg
 
 Deviation from the released code: `reduction="sum"` is what it does, "batchmean" of a [B, K, H, W] map: a sum over the
 pixels divided by B alone, H*W times as large, which freezes the student. Its copy also keeps dropping out channels;
-ours is in evaluation mode.
+ours is in evaluation mode. The student is not: with dropout, the penalty is a little above 0 for equal weights too.
 """
 
 import copy
@@ -47,6 +47,11 @@ class Lwf:
         self._copy = copy.deepcopy(student).eval().requires_grad_(False)
         self._is_seen_K = torch.zeros(num_classes, dtype=torch.bool, device=device)
         self._is_seen_by_copy_K = self._is_seen_K
+
+    @property
+    def sets_in_after_passes(self) -> int:
+        """Before that many passes nothing is held on to."""
+        return self._schedule.first
 
     def adjust_logits(self, logits_BKHW: Tensor, update: Update) -> Tensor:  # noqa: ARG002
         return logits_BKHW

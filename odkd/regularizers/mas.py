@@ -45,6 +45,11 @@ class Mas:
         self._anchor_P = weight_vector(student).detach()
         self._omega_P = torch.zeros_like(self._anchor_P)
 
+    @property
+    def sets_in_after_passes(self) -> int:
+        """Before that many passes nothing is held on to."""
+        return self._schedule.first
+
     def adjust_logits(self, logits_BKHW: Tensor, update: Update) -> Tensor:  # noqa: ARG002
         return logits_BKHW
 

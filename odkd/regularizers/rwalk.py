@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from odkd.regularizers import Update
-from odkd.regularizers.arguments import check_number, check_positive
+from odkd.regularizers.arguments import check_number, check_positive, check_whole
 from odkd.regularizers.schedule import Schedule
 from odkd.regularizers.weights import gradient_vector, weight_vector
 
@@ -44,7 +44,7 @@ class RWalk:
     ) -> None:
         check_number("strength", strength)
         check_number("decay", decay, high=1)
-        check_number("delta_t", delta_t, low=1)
+        check_whole("delta_t", delta_t, low=1)
         check_positive("epsilon", epsilon)
         self._schedule = Schedule(warmup_passes, update_every_passes)
         self._strength, self._decay, self._delta_t, self._epsilon = strength, decay, delta_t, epsilon
@@ -59,6 +59,11 @@ class RWalk:
     @property
     def _is_penalizing(self) -> bool:
         return self._is_active and self._schedule.has_consolidated
+
+    @property
+    def sets_in_after_passes(self) -> int:
+        """Before that many passes nothing is held on to."""
+        return self._schedule.first
 
     def adjust_logits(self, logits_BKHW: Tensor, update: Update) -> Tensor:  # noqa: ARG002
         return logits_BKHW

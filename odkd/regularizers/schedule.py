@@ -4,7 +4,7 @@ This takes the place of the task boundaries of the papers, which a stream does n
 """
 
 from odkd.regularizers import Update
-from odkd.regularizers.arguments import check_number
+from odkd.regularizers.arguments import check_whole
 
 
 class Schedule:
@@ -16,17 +16,17 @@ class Schedule:
     """
 
     def __init__(self, warmup_passes: int, update_every_passes: int) -> None:
-        check_number("warmup_passes", warmup_passes)
-        check_number("update_every_passes", update_every_passes, low=1)
-        self._first, self._every = warmup_passes or update_every_passes, update_every_passes
+        check_whole("warmup_passes", warmup_passes)
+        check_whole("update_every_passes", update_every_passes, low=1)
+        self.first, self._every = warmup_passes or update_every_passes, update_every_passes
         self._num_passes = 0
 
     @property
     def has_consolidated(self) -> bool:
-        return self._num_passes >= self._first
+        return self._num_passes >= self.first
 
     def is_due_after(self, num_passes: int) -> bool:
-        return num_passes >= self._first and (num_passes - self._first) % self._every == 0
+        return num_passes >= self.first and (num_passes - self.first) % self._every == 0
 
     def count(self, update: Update) -> bool:
         """To be called once after each update. Whether it has ended a pass after which to consolidate."""

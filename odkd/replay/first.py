@@ -7,7 +7,7 @@ from odkd.replay import Scorer
 
 
 class First:
-    """Selects the newest frames gone by, oldest first, while at most `num_positions` have gone by."""
+    """Selects the newest of the first `num_positions` frames, oldest first, until all have been learned from."""
 
     def __init__(self, num_positions: int) -> None:
         if num_positions < 1:
@@ -22,8 +22,9 @@ class First:
         return self._positions[-num_positions:]
 
     def observe(self, fresh: Sequence[int], scorer: Scorer) -> None:  # noqa: ARG002
+        room = max(0, self._num_positions - self._num_seen)  # 0: all have been learned from
+        self._positions = [*self._positions, *fresh[:room]] if room else []
         self._num_seen += len(fresh)
-        self._positions = [*self._positions, *fresh] if self._num_seen <= self._num_positions else []
 
     def kept(self) -> Sequence[int]:
         return tuple(self._positions)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from odkd.files import write_atomic
 from odkd.report import REFERENCES, final_scores, known_references, mean_speeds, number
-from odkd.results import read_run
+from odkd.results import Run, read_run
 
 NOT_RECORDED = "not recorded"
 
@@ -93,6 +93,14 @@ ONLINE = {  # true of this stage alone
         "the scores tell how well it followed the stream, not how well its final weights do on all of it."
     ),
 }
+BEFOREHAND = {
+    "stage_says": "It learned from the stream's frames before it went through the stream, the future included.",
+    "stage_measures": "Frames were scored after the student had learned from them: the scores are no forecast.",
+}
+NOTHING = {
+    "stage_says": "It has learned nothing from the stream: these are the weights that it began with.",
+    "stage_measures": "It was scored on frames that it never learned from.",
+}
 OTHER = {"stage_says": "It learned from a teacher's labels.", "stage_measures": ""}
 EPOCHS = {  # of trainings over epochs
     "mckd": "Students learned from disjoint parts of a teacher's labels and relabelled each other's parts,\n"
@@ -135,7 +143,7 @@ def write_card(
         settings=_table(("setting", "value"), run.params.items()),
         scores="\n\n".join(filter(None, scores)) or "Not recorded.",
         speed=f"Frames per second on the machine of the run: {', '.join(speeds)}." if speeds else "",
-        **_stage_says(run.stage),
+        **_stage_texts(run),
         **(DEFAULTS | {name: facts[name] for name in DEFAULTS if name in facts}),
     )
     path = run_folder / "MODEL_CARD.md"
@@ -143,10 +151,13 @@ def write_card(
     return path
 
 
-def _stage_says(stage: str) -> dict[str, str]:
-    if stage == "online":
-        return ONLINE
-    return {"stage_says": EPOCHS[stage], "stage_measures": ON_TEST_SPLIT} if stage in EPOCHS else OTHER
+def _stage_texts(run: Run) -> dict[str, str]:
+    if run.stage != "online":
+        says = EPOCHS.get(run.stage)
+        return {"stage_says": says, "stage_measures": ON_TEST_SPLIT} if says else OTHER
+    if run.params.get("stage.pretrain_positions", "0") != "0":
+        return BEFOREHAND
+    return NOTHING if run.params.get("replay._target_", "").endswith(".Nothing") else ONLINE
 
 
 def _score_table(title: str, scores: Mapping[str, Sequence[float]]) -> str:

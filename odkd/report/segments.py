@@ -41,24 +41,25 @@ def segment_figure(
     if not table.size or np.isnan(table).all():
         return None
     num_times, num_segments = table.shape
+    learned = [line["segments_learned"] for line in lines if f"segment/miou{suffix}/000" in line["metrics"]]
+    learned += [num_segments] * (num_times - len(learned))
+    highest = math.ceil(10 * float(np.nanmax(table))) / 10  # in steps: the colours of most runs can be compared
     domains = _domains(lines, num_segments)
     figure = new_figure(max(2.6, 0.36 * num_times + 1.6), title, width_inches=max(7.0, 0.55 * num_segments + 3.5))
     axes = figure.subplots()
-    image = axes.imshow(
-        np.ma.masked_invalid(table), cmap="viridis", vmin=0, vmax=float(np.nanmax(table)), aspect="auto"
-    )
+    image = axes.imshow(np.ma.masked_invalid(table), cmap="viridis", vmin=0, vmax=highest, aspect="auto")
     axes.set_yticks(range(num_times), [f"after {name}" for name in times], fontsize=8)
     axes.set_xticks(range(num_segments), [f"{n}\n{shorten(d, 10)}" for n, d in enumerate(domains)], fontsize=8)
     axes.set_xlabel("segment of the stream that is scored, and its domain", fontsize=9)
     if num_segments <= MAX_NUMBERS:
         for (row, column), value in np.ndenumerate(table):
-            colour = "black" if value > 0.6 * float(np.nanmax(table)) else "white"
+            colour = "black" if value > 0.6 * highest else "white"
             axes.text(column, row, f"{100 * value:.0f}", ha="center", va="center", fontsize=8, color=colour)
-    for row in range(min(num_times, num_segments - 1)):  # the border between what has been learned and what has not
-        style: dict[str, Any] = {"color": "black", "linewidth": 2}
-        axes.plot([row + 0.5, row + 0.5], [row - 0.5, row + 0.5], **style)
+    style: dict[str, Any] = {"color": "black", "linewidth": 2}
+    for row, border in enumerate(learned):  # between what has been learned and what has not
+        axes.plot([border - 0.5, border - 0.5], [row - 0.5, row + 0.5], **style)
         if row + 1 < num_times:
-            axes.plot([row + 0.5, row + 1.5], [row + 0.5, row + 0.5], **style)
+            axes.plot([border - 0.5, learned[row + 1] - 0.5], [row + 0.5, row + 0.5], **style)
     axes.set_xlim(-0.5, num_segments - 0.5)
     axes.set_ylim(num_times - 0.5, -0.5)
     bar = figure.colorbar(image, ax=axes, pad=0.01, aspect=25)
@@ -72,6 +73,6 @@ def _domains(lines: Sequence[Line], num_segments: int) -> list[str]:
     names = [""] * num_segments
     for line in lines:
         number = line.get("segment")
-        if number is not None and not names[number]:
+        if number is not None:  # the window lies in one segment, and so in one domain
             names[number] = line.get("domain") or ""
     return names

@@ -6,6 +6,7 @@ have gone by, and is then scored on the frames that come next, which it has neve
 
 import logging
 import time
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
@@ -57,7 +58,15 @@ def online(
     scorer = StudentScorer(learner, watch.evaluator, batch_size=batch_size)
     if rest := len(stream) - (last * window.step + window.test):
         logger.info("the last %d of %d sampled frames fill no test window and are not evaluated", rest, len(stream))
-    chosen = range(len(stream))[: None if pretrain_positions == "all" else pretrain_positions]
+    chosen, first = range(len(stream)), 0
+    if pretrain_positions != "all":
+        chosen, first = range(pretrain_positions), -(-pretrain_positions // window.step)
+        if pretrain_positions and first > last:
+            raise ValueError(
+                f"stage.pretrain_positions={pretrain_positions} leaves nothing of the stream ({len(stream)} sampled "
+                f"frames) to be tested on; lower it to {last * window.step} or less"
+            )
+    warn_of_nothing(learner, (last - first) * epochs + (pretrain_epochs if chosen else 0))
     while chosen and pretrained < pretrain_epochs:
         torch.manual_seed(named_seed(seed, "pretraining", pretrained))
         batches = batches_of_pass(
@@ -68,10 +77,11 @@ def online(
         pretrained += 1
         logger.info("before the stream: epoch %d/%d  loss %.3f", pretrained, pretrain_epochs, losses["total"])
         commit()
-    for step in window.steps(len(stream), iteration + 1):
+    for step in window.steps(len(stream), max(first, iteration + 1)):
         torch.manual_seed(named_seed(seed, "iteration", step.iteration))  # dropout; a resumed run draws the same
         started = time.perf_counter()
         selected = replay.select(window.learn, scorer)
+        check_selected(selected, step, replay)
         bank.prefetch(watch.needs(step))
         losses = {}
         for epoch in range(epochs):
@@ -94,7 +104,7 @@ def online(
 
         replay.observe(step.fresh, scorer)
         bank.retain({*replay.kept(), *watch.windows(step)})
-        save_predictions(run, window, len(stream), step, scores)
+        save_predictions(run, window, len(stream), step, scores, is_first=step.iteration == first)
         losses = {f"learn/loss_{name}": loss for name, loss in losses.items()}
         record = describe(step, stream, losses | metrics)
         timing = measure(step, len(selected) * epochs, [started, learned, evaluated, watched])
@@ -108,9 +118,34 @@ def online(
     return summary
 
 
+def warn_of_nothing(learner: Learner, num_passes: int) -> None:
+    """Say so if a regularizer would never set in."""
+    needed = getattr(learner.regularizer, "sets_in_after_passes", 0)
+    if needed >= num_passes:
+        name = type(learner.regularizer).__name__
+        logger.warning(
+            "regularizer %s sets in after %d passes, and this run has %d: it will change nothing; "
+            "lower regularizer.warmup_passes",
+            *(name, needed, num_passes),
+        )
+
+
+def check_selected(selected: Sequence[int], step: Step, replay: Replay) -> None:
+    """Hold a replay memory to the one rule that every score rests on.
+
+    Raises:
+        ValueError: it selects what has not gone by yet, or a position twice.
+    """
+    if len(set(selected)) < len(selected) or not all(0 <= position < step.position for position in selected):
+        raise ValueError(
+            f"replay {type(replay).__name__} selects position {max(selected)} at position {step.position}; expected "
+            "positions that have gone by, each once"
+        )
+
+
 def describe(step: Step, stream: Stream, metrics: dict[str, float]) -> dict[str, Any]:
     """The metrics line of an iteration: nothing in it depends on the clock."""
-    video = int(stream.video_of[step.position])
+    video, segment = int(stream.video_of[step.position]), int(stream.segment_of[step.position])
     where = {
         "stream/position": step.position,
         "stream/frame": sum(v.num_frames for v in stream.videos[:video]) + int(stream.frame_of[step.position]),
@@ -120,7 +155,8 @@ def describe(step: Step, stream: Stream, metrics: dict[str, float]) -> dict[str,
         "iteration": step.iteration,
         "position": step.position,
         "domain": stream.domain_of(step.position),  # of the test window's first frame
-        "segment": int(stream.segment_of[step.test[-1]]),  # of its last one
+        "segment": segment if segment == int(stream.segment_of[step.test[-1]]) else None,  # None: it lies in two
+        "segments_learned": sum(part.stop <= step.position for part in stream.segments),
         "metrics": where | metrics,
     }
 
@@ -138,7 +174,9 @@ def measure(step: Step, num_learned: int, moments: list[float]) -> dict[str, Any
     return {"iteration": step.iteration, "time": time.time(), "metrics": metrics}
 
 
-def save_predictions(run: Run, window: Window, num_positions: int, step: Step, scores: Scores) -> None:
+def save_predictions(
+    run: Run, window: Window, num_positions: int, step: Step, scores: Scores, *, is_first: bool
+) -> None:
     """Keep each position's last prediction before it is learned from: a Zarr array, one shard an iteration.
 
     The last iteration keeps its whole test window: no later one evaluates the rest.
@@ -146,7 +184,7 @@ def save_predictions(run: Run, window: Window, num_positions: int, step: Step, s
     height, width = scores.predictions_NHW.shape[1:]
     folder = run.folder / "predictions"
     store = FrameArray(folder, num_frames=num_positions, shape=(height, width), shard_frames=window.step)
-    if step.iteration == 0:
+    if is_first:
         store.create({"what": "class ids predicted by the newest student that had not learned from the frame"})
     predictions = dict(zip(step.test, scores.predictions_NHW, strict=True))
     is_last = step.iteration == window.num_iterations(num_positions) - 1
@@ -160,7 +198,7 @@ def report(record: dict[str, Any], timing: dict[str, Any], last: int) -> None:
     metrics = record["metrics"]
     seconds = timing["metrics"]["time/learn_seconds"] + timing["metrics"]["time/evaluate_seconds"]
     references = [f"{metrics[f'test/miou{s}']:.3f} {name}" for name, s in SUFFIX.items() if f"test/miou{s}" in metrics]
-    loss = f"loss {metrics['learn/loss_total']:.3f}" if "learn/loss_total" in metrics else "nothing to learn from yet"
+    loss = f"loss {metrics['learn/loss_total']:.3f}" if "learn/loss_total" in metrics else "nothing learned"
     logger.info(
         "iteration %d/%d  position %d  %s  %s  mIoU %s  %.1f s",
         *(record["iteration"], last, record["position"], record["domain"], loss, ", ".join(references), seconds),
