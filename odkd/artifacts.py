@@ -28,7 +28,7 @@ def write_artifacts(parts: "Parts", run: "Run", summary: Mapping[str, float]) ->
     records = run.records()
     if records:
         write_csv(run, records)
-    if records or (run.folder / "confusion.npz").is_file():
+    if parts.cfg.run.plots and (records or (run.folder / "confusion.npz").is_file()):
         plot_run(run.folder, parts.classes, summary)
     # Of pairs there is not one student, and a teacher that was scored in its place has left none.
     has_student = parts.cfg.stage.get("run_stages") != "first" and parts.cfg.evaluation.predictor == "student"

@@ -37,6 +37,7 @@ BOOLEANS = (
     "deterministic",
     "run.restart",
     "run.overlay_video",
+    "run.plots",
     "tracking.enabled",
     "teacher.allow_missing",
     "evaluation.final",

@@ -25,7 +25,7 @@ def lines(folder: Path) -> str:
 
 
 def test_a_run_leaves_numbers_that_can_be_recomputed_from_what_it_stored(odkd: Odkd, cache: Path) -> None:
-    run = odkd("teacher.label_noise=0.1", "run.overlay_video=true")
+    run = odkd("teacher.label_noise=0.1", "run.overlay_video=true", "run.plots=true")
     records = [json.loads(line) for line in lines(run).splitlines()]
     assert [r["iteration"] for r in records] == list(range(len(records)))
     assert [r["position"] for r in records] == [4 * i for i in range(len(records))]

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from odkd.continual import backward_transfer, forgetting, recovery
 from odkd.metrics import IGNORE, ignore_borders, steady_pixels
+from odkd.replay.fifo import Fifo
 
 Odkd = Callable[..., Path]
 STILL = ["baseline=frozen", "seed=1"]  # nothing is learned: every window has one score, whoever asks when
@@ -186,3 +187,61 @@ def test_inverse_frequency_weights_are_those_of_the_frames_learned_from() -> Non
 def test_a_learner_counts_the_classes_of_each_pass(odkd: Odkd) -> None:
     weighted = metrics(odkd("loss.class_weights=inverse_frequency"))
     assert weighted[-1]["learn/loss_total"] != metrics(odkd())[-1]["learn/loss_total"]
+
+
+# --- what would go wrong in silence
+
+
+class Seer(Fifo):
+    """A replay that selects what has not gone by yet."""
+
+    def select(self, num_positions: int, scorer: Any) -> list[int]:
+        return [position + 4 for position in super().select(num_positions, scorer)]
+
+
+class Twice(Fifo):
+    """A replay that selects a position twice."""
+
+    def select(self, num_positions: int, scorer: Any) -> list[int]:
+        return 2 * super().select(num_positions, scorer)
+
+
+@pytest.mark.parametrize("name", ["Seer", "Twice"])
+def test_a_replay_that_selects_what_it_may_not_is_stopped(name: str, odkd: Odkd) -> None:
+    target = [f"replay._target_=test_watch.{name}", "allow_targets=[test_watch]"]
+    with pytest.raises(ValueError, match=rf"replay {name} selects position .* expected positions that have gone by"):
+        odkd(*target)
+
+
+def test_a_regularizer_that_never_sets_in_is_named(odkd: Odkd, caplog: pytest.LogCaptureFixture) -> None:
+    odkd("regularizer=rwalk")
+    assert "regularizer RWalk sets in after 10 passes, and this run has 6: it will change nothing" in caplog.text
+    caplog.clear()
+    odkd("regularizer=rwalk", "regularizer.warmup_passes=2")
+    assert "sets in after" not in caplog.text
+
+
+def test_candidates_that_leave_no_choice_are_refused(odkd: Odkd) -> None:
+    with pytest.raises(ValueError, match=r"replay.candidates=2 leaves no choice: .* = 2 of them are replayed"):
+        odkd("replay=mir", "replay.candidates=2")
+
+
+def test_the_stream_begins_after_what_was_learned_from_beforehand(odkd: Odkd) -> None:
+    run = odkd("stage.pretrain_positions=10", "stage.pretrain_epochs=1")
+    records = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert [record["position"] for record in records] == [12, 16, 20, 24]
+    assert "learn/loss_total" not in records[0]["metrics"]  # nothing has gone by since
+    assert summary(run)["num_iterations"] == 4
+    with pytest.raises(ValueError, match=r"leaves nothing of the stream .* lower it to 24"):
+        odkd("stage.pretrain_positions=29")
+
+
+def test_windows_over_a_change_do_not_count_for_recovery(odkd: Odkd) -> None:
+    run = odkd("window.test=6", "window.step=2", "optimizer.lr=1e-3")
+    records = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    whole = [(record["position"], record["segment"]) for record in records if record["segment"] is not None]
+    assert whole == [(0, 0), (2, 0), (4, 0), (10, 1), (12, 1), (14, 1), (20, 2), (22, 2), (24, 2)]
+    miou = [record["metrics"]["test/miou"] for record in records if record["segment"] is not None]
+    found = summary(run)
+    assert found["recovery/iterations"] == recovery(miou, [segment for _, segment in whole]).num_iterations
+    assert found["recovery/num_changes"] == 2

@@ -15,7 +15,6 @@ SIZE, WINDOW, NUM_POSITIONS = (176, 320), 10, 200
 METHODS = {
     "fifo": [],
     "uniform + derpp": ["replay=uniform", "replay.capacity=50", "regularizer=derpp"],
-    "uniform + rwalk": ["replay=uniform", "replay.capacity=50", "regularizer=rwalk"],
 }
 
 

@@ -7,6 +7,7 @@ file begins. Run it again with the same --to to record more.
 """
 
 import argparse
+import signal
 from pathlib import Path
 
 from odkd.video.capture import Capture, capture
@@ -39,6 +40,7 @@ def run(arguments: argparse.Namespace) -> None:
         pause_seconds=arguments.pause_seconds,
         retries=arguments.retries,
     )
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs begin with Ctrl-C ignored
     files = capture(settings)
     if not files:
         raise ValueError(f"nothing was recorded of {arguments.address}")
