@@ -152,7 +152,7 @@ def test_trainings_cut_off_after_any_epoch_go_on_to_the_same_bits(tmp_path: Path
         assert cut.summary == whole.summary
 
 
-@given(st.integers(3, 200), st.integers(0, 5), st.integers(1, 4))
+@given(st.integers(8, 200), st.integers(0, 5), st.integers(1, 4))
 def test_splits_and_parts_are_disjoint_and_cover_everything(num_positions: int, seed: int, num_parts: int) -> None:
     splits = split_positions(num_positions, seed=seed)
     assert sorted(p for positions in splits.values() for p in positions) == list(range(num_positions))
