@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
+SIDE_BY_SIDE := -n 2 --dist loadfile
 
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "odkd needs Python 3.11 or newer"'
@@ -23,12 +24,12 @@ run: $(VENV)/.installed  ## the main job: distil online on the embedded video (A
 	$(BIN)/odkd $(ARGS)
 
 .PHONY: test
-test: $(VENV)/.installed  ## the default tests: CPU, no network, a few minutes
-	$(BIN)/python -m pytest $(ARGS)
+test: $(VENV)/.installed  ## the default tests: CPU, no network, a few minutes, two files at a time
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE) $(ARGS)
 
 .PHONY: test-slow
 test-slow: $(VENV)/.installed  ## the slow tests: kills, servers, real video
-	$(BIN)/python -m pytest -m slow $(ARGS)
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE) -m slow $(ARGS)
 
 .PHONY: dashboard
 dashboard: $(VENV)/.installed  ## MLflow's pages on what has been run, at http://127.0.0.1:5000
