@@ -16,6 +16,7 @@ from odkd.bank import Bank, Normalization
 from odkd.build import Parts
 from odkd.compose import compose_config
 from odkd.labels.mapping import MappedLabels, class_table, map_top_k
+from odkd.labels.store import LabelStore, SoftSpec, find_stores
 from odkd.learn import Learner
 from odkd.losses import CrossEntropy, Loss, SoftLoss
 from odkd.losses.dice import Dice
@@ -187,6 +188,39 @@ def test_online_distillation_learns_from_probabilities(odkd: Callable[..., Path]
         assert line["learn/loss_total"] == pytest.approx(sum(parts), rel=1e-5)
     folder = odkd(*settings, "stage.learn_from=groundtruth", "loss=kl")
     assert "learn/loss_kl" in (folder / "metrics.jsonl").read_text()
+
+
+def test_students_of_mckd_hand_on_probabilities(odkd: Callable[..., Path], checkpoint: Path, cache: Path) -> None:
+    settings = [
+        "stage=mckd", "stage.num_stages=3", "stage.epochs=1", "loss=mckd", "teacher=checkpoint",
+        f"teacher.checkpoint={checkpoint}", "teacher.soft.top_k=3", "teacher.soft.size=[8,12]", "optimizer.lr=1e-3",
+        "teacher.mean=[0.5,0.5,0.5]", "teacher.std=[0.25,0.25,0.25]",
+    ]  # fmt: skip
+    folder = odkd(*settings)
+    key = json.loads((folder / "run.json").read_text())["key"]
+    spec = SoftSpec(3, (8, 12))
+    for stage, student in ((1, 0), (1, 1), (2, 0), (2, 1)):
+        stores = [
+            LabelStore(place)
+            for place in find_stores(cache / "labels" / f"mckd-{key[:8]}-stage{stage}-student{student}")
+        ]
+        assert stores
+        for store in stores:
+            assert store.all_stored(spec) == store.all_stored() != set()
+            for row in store.all_stored():
+                ids_KHW, shares_KHW = store.read_soft(row, spec)
+                assert (np.diff(shares_KHW.astype(np.float32), axis=0) <= 0).all()
+                assert (shares_KHW.astype(np.float32).sum(0) <= 1.002).all()
+                # The likeliest class of a 4x4 square is most often the one that most of its pixels have.
+                pixels_HW = store.read(row).reshape(8, 4, 12, 4).swapaxes(1, 2).reshape(8, 12, 16)
+                most_HW = np.apply_along_axis(lambda square: np.bincount(square).argmax(), 2, pixels_HW)
+                assert (most_HW == ids_KHW[0]).mean() > 0.7
+    lines = [json.loads(line)["metrics"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    kl = [value for line in lines for name, value in line.items() if name.endswith("loss_kl")]
+    assert len(kl) == len(lines) == 5
+    assert min(kl) > 0
+    with pytest.raises(ValueError, match="learns from a teacher's probabilities, and stage=supervised has no teacher"):
+        odkd("stage=supervised", "loss=kl", "teacher.soft.top_k=3")
 
 
 @pytest.mark.parametrize(
