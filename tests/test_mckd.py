@@ -48,13 +48,6 @@ def stored_names(labels: Path, run: Path, stage: int, student: int) -> list[str]
     return sorted(names)
 
 
-@pytest.fixture(autouse=True)
-def no_plots(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
-    """They take longer than these tiny trainings; one test draws them."""
-    if "files_are_there" not in request.node.name:
-        monkeypatch.setattr("odkd.report.plots.plot_run", lambda *_: [])
-
-
 @pytest.mark.parametrize(
     ("num_stages", "num_parts"),
     [(2, 2), (3, 3), pytest.param(3, 2, marks=pytest.mark.slow), pytest.param(2, 3, marks=pytest.mark.slow)],
@@ -87,7 +80,7 @@ def test_no_student_relabels_what_it_learned_from_and_each_begins_anew(
 def test_every_score_names_its_reference_and_the_files_are_there(
     odkd: Odkd, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run = odkd("stage=mckd", "stage.seed_metric=true", *FAST)
+    run = odkd("run.plots=true", "stage=mckd", "stage.seed_metric=true", *FAST)
     found = summary(run)
     for name in ("stage_1/student_0", "stage_1/student_1", "final"):
         for score in ("miou", "miou_per_frame", "accuracy", "f1_weighted", "f1_macro", "miou_128_batches"):
