@@ -85,21 +85,15 @@ class Bank:
         self._resident.clear()
         self._coming.clear()
 
-    def use(self, name: str, source: LabelSource | None, *, soft: Collection[str] | None = None) -> None:
-        """Take the label maps `name` from another source from now on (None: no such labels any more).
-
-        `soft` names the sources whose soft labels are read from now on; None = those that were.
-        """
+    def use(self, name: str, source: LabelSource, *, soft: Collection[str]) -> None:
+        """Take the label maps `name` from this source from now on, and soft labels from the sources `soft`."""
         for future in set(self._coming.values()):
             future.result()
         self._coming.clear()
         self.retain([])  # what is here has the old ones
-        if source is None:
-            self._label_sources.pop(name, None)
-        else:
-            self._label_sources[name] = source
+        self._label_sources[name] = source
         self.sources = tuple(self._label_sources)
-        self._soft = self._soft if soft is None else tuple(soft)
+        self._soft = tuple(soft)
         self._check_soft()
 
     def prefetch(self, positions: Collection[int]) -> None:

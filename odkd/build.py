@@ -70,10 +70,6 @@ class Parts:
         return Streaming(self.cfg.dataset, self.cache, self.allowed, self._check_window)
 
     @cached_property
-    def root(self) -> Path:
-        return self.streaming.root
-
-    @cached_property
     def sampled(self) -> "Stream":
         return self.streaming.sampled
 

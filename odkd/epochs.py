@@ -120,8 +120,8 @@ class Training:
         bank, student, validation = self._evaluator.bank, self._learner.student, self.task.validation
         tallies = {source: Tally(bank.num_classes) for source in bank.sources}
         for start in range(0, len(validation), CHUNK):
-            found = self._evaluator.scores(student, validation[start : start + CHUNK])
-            for source, confusions_NKK in found.confusions.items():
+            found = self._evaluator.confusions(student, validation[start : start + CHUNK])
+            for source, confusions_NKK in found.items():
                 tallies[source].add(confusions_NKK)
         metrics = {
             f"val/{name}": value for source, tally in tallies.items() for name, value in tally.scores(source).items()

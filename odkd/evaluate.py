@@ -53,11 +53,23 @@ class Evaluator:
         if self.border_pixels < 0:
             raise ValueError(f"evaluation.border_pixels={self.border_pixels}; expected 0 or more pixels")
 
-    def scores(self, student: nn.Module, positions: Sequence[int]) -> Scores:
+    def confusions(self, student: nn.Module, positions: Sequence[int]) -> dict[str, Tensor]:
         """Predict `positions` and count against every label source of the bank. Learns nothing, writes nothing.
 
-        Counting stays on the device; results are read from it once, at the end.
+        By source int64 [n, K, K] on the CPU, one matrix a frame. Counting stays on the device; results are read from
+        it once, at the end.
         """
+        counted: dict[str, list[Tensor]] = {source: [] for source in self.bank.sources}
+
+        def count(batch: Batch, predicted_BHW: Tensor) -> None:
+            for source, labels_BHW in self._scored_labels(batch).items():
+                counted[source].append(confusion_matrices(predicted_BHW, labels_BHW, self.bank.num_classes))
+
+        self._each_batch(student, positions, count)
+        return {source: torch.cat(parts).cpu() for source, parts in counted.items()}
+
+    def scores(self, student: nn.Module, positions: Sequence[int]) -> Scores:
+        """The same for positions in a row, with what is steady from each to the next, and the predictions."""
         sources, num_classes = self.bank.sources, self.bank.num_classes
         confusions: dict[str, list[Tensor]] = {source: [] for source in sources}
         steady: dict[str, list[Tensor]] = {source: [] for source in sources}
@@ -65,11 +77,7 @@ class Evaluator:
         before: dict[str, Tensor] = {}  # the last reference map of the batch before, by source
 
         def count(batch: Batch, predicted_BHW: Tensor) -> None:
-            for source in sources:
-                labels_BHW = batch.labels[source]
-                if self.predictor == "teacher":
-                    labels_BHW = labels_BHW.masked_fill(batch.labels["teacher"] == IGNORE, IGNORE)
-                labels_BHW = ignore_borders(labels_BHW, self.border_pixels)
+            for source, labels_BHW in self._scored_labels(batch).items():
                 confusions[source].append(confusion_matrices(predicted_BHW, labels_BHW, num_classes))
                 if predictions:
                     two_HW = [predictions[-1][-1:], predicted_BHW]
@@ -85,6 +93,15 @@ class Evaluator:
             {source: torch.cat(parts).cpu() for source, parts in steady.items()},
             torch.cat(predictions).cpu().numpy(),
         )
+
+    def _scored_labels(self, batch: Batch) -> dict[str, Tensor]:
+        """By source, the batch's label maps with 255 where nothing is to be scored."""
+        scored: dict[str, Tensor] = {}
+        for source, labels_BHW in batch.labels.items():
+            if self.predictor == "teacher":
+                labels_BHW = labels_BHW.masked_fill(batch.labels["teacher"] == IGNORE, IGNORE)
+            scored[source] = ignore_borders(labels_BHW, self.border_pixels)
+        return scored
 
     def losses(self, student: nn.Module, positions: Sequence[int], source: str) -> Tensor:
         """Mean cross-entropy of the student on each position: float32 [n] on the CPU (replay methods rank by it)."""

@@ -83,14 +83,14 @@ class Watch:
         """`past/...` and `future/...`, NaN where the window leaves the stream; `segment/...` when one has ended."""
         metrics: dict[str, float] = {}
         for name, window in self._shifted(step).items():
-            found = self._score(student, window) if window else {}
+            found = self.evaluator.confusions(student, window) if window else {}
             for source in self.evaluator.bank.sources:
                 value = mean_iou(found[source].sum(0)).item() if found else torch.nan
                 metrics[f"{name}/miou{SUFFIX[source]}"] = value
         if ended := self._ended(step):
             positions = [position for probe in self._probes for position in probe]
             sizes = [len(probe) for probe in self._probes]
-            for source, confusions_NKK in self._score(student, positions).items():
+            for source, confusions_NKK in self.evaluator.confusions(student, positions).items():
                 row_T = [mean_iou(part.sum(0)).item() for part in torch.split(confusions_NKK, sizes)]
                 self._learned_TT[source][ended] = torch.tensor(row_T, dtype=torch.float64)
                 metrics |= _by_segment(row_T, SUFFIX[source])
@@ -143,7 +143,7 @@ class Watch:
         for first in range(0, num_positions, size):
             chunk = range(first, min(first + size, num_positions))
             self.evaluator.bank.prefetch(range(chunk.stop, min(chunk.stop + size, num_positions)))
-            for source, confusions_NKK in self._score(student, chunk).items():
+            for source, confusions_NKK in self.evaluator.confusions(student, chunk).items():
                 for position, confusion_KK in zip(chunk, confusions_NKK, strict=True):
                     totals_KK[source] += confusion_KK
                     if position in probe_of:
@@ -169,9 +169,6 @@ class Watch:
                 summary[f"segments/forgetting{suffix}"] = forgetting(learned_TT.numpy())
                 summary |= {f"final_{k}": v for k, v in _by_segment(row_T.tolist(), suffix).items()}
         return summary
-
-    def _score(self, student: nn.Module, positions: Sequence[int]) -> dict[str, Tensor]:
-        return self.evaluator.scores(student, positions).confusions
 
     def _shifted(self, step: Step) -> dict[str, range | None]:
         """The windows of this iteration one shift ago and ahead; None where they leave the stream."""

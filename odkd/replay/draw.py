@@ -1,8 +1,14 @@
-"""Random draws that replay memories share; each names the generator that it draws from."""
+"""What replay memories share: random draws, each from a generator that it is handed, and a check."""
 
 from collections.abc import Sequence
 
 import torch
+
+
+def check_capacity(capacity: int) -> None:
+    """Raises ValueError for a memory without room."""
+    if capacity < 1:
+        raise ValueError(f"replay.capacity={capacity}; expected at least 1 position (replay=memoryless has none)")
 
 
 def draw(positions: Sequence[int], num_positions: int, generator: torch.Generator) -> list[int]:

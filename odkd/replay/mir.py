@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from odkd.replay import Scorer
-from odkd.replay.draw import draw
+from odkd.replay.draw import check_capacity, draw
 from odkd.replay.uniform import store_at_random
 from odkd.seeds import named_generator
 
@@ -25,8 +25,7 @@ class Mir:
     def __init__(
         self, capacity: int, seed: int, *, candidates: int = 150, virtual_learning_rate: float | None = None
     ) -> None:
-        if capacity < 1:
-            raise ValueError(f"replay.capacity={capacity}; expected at least 1 position (replay=memoryless has none)")
+        check_capacity(capacity)
         if candidates < 1:
             raise ValueError(f"replay.candidates={candidates}; expected at least 1 position to choose among")
         rate = virtual_learning_rate

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from odkd.replay import Scorer
-from odkd.replay.draw import draw_weighted
+from odkd.replay.draw import check_capacity, draw_weighted
 from odkd.seeds import named_generator
 
 SMALLEST_LOSS = 1e-6  # below it losses count as equal: a frame without labelled pixels has loss 0
@@ -42,8 +42,7 @@ class Prioritized:
         selection_alpha: float = 0.5,
         refresh: bool = False,
     ) -> None:
-        if capacity < 1:
-            raise ValueError(f"replay.capacity={capacity}; expected at least 1 position (replay=memoryless has none)")
+        check_capacity(capacity)
         for name, alpha in (("eviction_alpha", eviction_alpha), ("selection_alpha", selection_alpha)):
             if not math.isfinite(alpha):
                 raise ValueError(f"replay.{name}={alpha}; expected a finite number (0: all frames alike)")

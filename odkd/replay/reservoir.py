@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from odkd.replay import Scorer
-from odkd.replay.draw import draw, draw_below
+from odkd.replay.draw import check_capacity, draw, draw_below
 from odkd.seeds import named_generator
 
 
@@ -17,8 +17,7 @@ class Reservoir:
     """At most `capacity` positions, an unbiased sample of all frames that are no longer stream frames."""
 
     def __init__(self, capacity: int, seed: int) -> None:
-        if capacity < 1:
-            raise ValueError(f"replay.capacity={capacity}; expected at least 1 position (replay=memoryless has none)")
+        check_capacity(capacity)
         self._capacity = capacity
         self._generator = named_generator(seed, "replay", "reservoir")
         self._num_entered = 0

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from odkd.replay import Scorer
-from odkd.replay.draw import draw, draw_below
+from odkd.replay.draw import check_capacity, draw, draw_below
 from odkd.seeds import named_generator
 
 
@@ -18,8 +18,7 @@ class Uniform:
     """At most `capacity` positions, kept and drawn without regard to what they show."""
 
     def __init__(self, capacity: int, seed: int) -> None:
-        if capacity < 1:
-            raise ValueError(f"replay.capacity={capacity}; expected at least 1 position (replay=memoryless has none)")
+        check_capacity(capacity)
         self._capacity = capacity
         self._generator = named_generator(seed, "replay", "uniform")
         self._memory: list[int] = []

@@ -88,6 +88,10 @@ def mckd(
         bank.use(PREVIOUS, merged, soft=(PREVIOUS,) if shelf.soft else ())
         return merged
 
+    def sources() -> tuple[str, str]:
+        """Of hard and of soft labels to learn from now."""
+        return (PREVIOUS, PREVIOUS) if merged else (origin, "teacher")
+
     def labels_of(students: Sequence[StudentName]) -> list[StudentLabels]:
         return [shelf.labels(stream, relabelled[student.number], student) for student in students]
 
@@ -119,10 +123,9 @@ def mckd(
 
     finished: list[StudentName] = []  # of the newest stage
     for stage in range(1, num_stages) if run_stages != "final" else ():
-        sources = (PREVIOUS, PREVIOUS) if merged else (origin, "teacher")
         finished = []
         for number in range(num_parts):
-            task = Task(f"stage_{stage}/student_{number}", parts["train"][number], *sources, splits["val"])
+            task = Task(f"stage_{stage}/student_{number}", parts["train"][number], *sources(), splits["val"])
             if task.name not in trainings.weights:
                 digest = trainings.train(task)
                 student = StudentName(shelf.run_key, stage, number, digest)
@@ -143,8 +146,7 @@ def mckd(
         write_json(run.folder / RECORD, record.describe(splits, labels_of(finished)))
 
     if run_stages != "first":
-        sources = (PREVIOUS, PREVIOUS) if merged else (origin, "teacher")
-        task = Task("final", splits["train"], *sources, splits["val"])
+        task = Task("final", splits["train"], *sources(), splits["val"])
         if task.name not in trainings.weights:
             digest = trainings.train(task)
             found = noise("final", merged or references[origin]) | score("final")
