@@ -137,7 +137,9 @@ class Evaluator:
         student.eval()
         with torch.inference_mode():
             for start in range(0, len(positions), self.batch_size):
-                batch = self.bank.get(positions[start : start + self.batch_size])
+                end = start + self.batch_size
+                batch = self.bank.get(positions[start:end])
+                self.bank.prefetch(positions[end : end + self.batch_size])
                 with autocast(self.device, self.precision):
                     logits_BKHW = student(batch.images_BCHW)
                 use(batch, logits_BKHW)

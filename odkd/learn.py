@@ -17,6 +17,8 @@ from odkd.metrics import IGNORE
 from odkd.regularizers import Regularizer, Update
 from odkd.regularizers.none import NoRegularizer
 
+AHEAD = 2  # batches that are read in the background while one is learned from, where they are not here already
+
 
 class Learner:
     """A student with its optimizer, loss and regularizer: everything that learning changes.
@@ -110,6 +112,7 @@ class Learner:
         history: list[dict[str, Tensor]] = []
         for number, positions in enumerate(batches):
             batch = bank.get(positions)
+            bank.prefetch([position for coming in batches[number + 1 : number + 1 + AHEAD] for position in coming])
             images_BCHW, labels_BHW = batch.images_BCHW, batch.labels[self.source].long()
             soft = None if self.soft_source is None else batch.soft[self.soft_source]
             if self.augment is not None:

@@ -44,3 +44,6 @@ def _check_stages(cfg: DictConfig) -> None:
     is_triple = OmegaConf.is_list(shares) and len(shares) == 3 and all(type(v) in (int, float) for v in shares)
     if not is_triple or min(shares) < 0 or abs(sum(shares) - 1) > 1e-6 or shares[0] == 0:
         raise ValueError(f"stage.shares={shares}; expected three shares (train, val, test) whose sum is 1")
+    share = stage.labelled_share
+    if share is not None and (type(share) not in (int, float) or not 0 < share < 1):
+        raise ValueError(f"stage.labelled_share={share}; expected a share between 0 and 1 (such as 0.125), or null")

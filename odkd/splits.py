@@ -54,6 +54,24 @@ def parts_of(positions: Sequence[int], *, num_parts: int, seed: int) -> list[lis
     return [sorted(part.tolist()) for part in np.array_split(order, num_parts)]
 
 
+def labelled_and_rest(positions: Sequence[int], *, share: float, seed: int) -> tuple[list[int], list[int]]:
+    """Positions in two at random, each ascending: those taken as labelled, and the others.
+
+    The first are a `share` of all, one at least and not all; those of a smaller share are among those of a larger one.
+
+    Raises:
+        ValueError: a share that is none, or fewer than two positions.
+    """
+    if not 0 < share < 1 or len(positions) < 2:
+        raise ValueError(
+            f"stage.labelled_share={share} of {len(positions)} training pictures; expected a share between 0 and 1 "
+            "of two or more, or null for no such cut"
+        )
+    order = np.random.default_rng(named_seed(seed, "labelled")).permutation(sorted(positions))
+    size = min(max(round(share * len(order)), 1), len(order) - 1)
+    return sorted(order[:size].tolist()), sorted(order[size:].tolist())
+
+
 def write_lists(folder: Path, lists: Mapping[str, Sequence[str]]) -> None:
     """One file NAME.txt a list, a name a line; each is whole or not there.
 

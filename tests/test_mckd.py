@@ -156,6 +156,7 @@ def test_a_missing_first_half_is_one_message_with_the_command(odkd: Odkd, tmp_pa
         (["stage=mckd", "stage.num_parts=1"], "would relabel the pictures that it has learned from"),
         (["stage=mckd_first", "stage.num_stages=1"], "has no pair stages"),
         (["stage=distill", "stage.shares=[0.5,0.2]"], "three shares"),
+        (["stage=distill", "stage.labelled_share=1"], "expected a share between 0 and 1"),
         (["stage=distill", "stage.best_against=previous_stage"], "final has no such reference"),
         (["stage=distill", "evaluation.predictor=teacher"], "the teacher is always scored too"),
         (["stage=supervised", "dataset.groundtruth=null", "teacher=folder"], "needs ground truth"),
@@ -176,6 +177,15 @@ def test_distilling_a_perfect_teacher_is_learning_from_true_labels(odkd: Odkd) -
     assert one["final/labels/miou_groundtruth"] == 1
     assert not [name for name in other if "teacher" in name]
     assert "oracle" not in supervised.name
+
+
+def test_a_teacher_of_few_labels_and_its_students_learn_from_different_pictures(odkd: Odkd, cache: Path) -> None:
+    few = ["stage.labelled_share=0.25", "stage.epochs=1", "optimizer.lr=1e-3"]
+    learned = [read_lists(odkd(f"stage={stage}", *few) / "splits") for stage in ("supervised", "mckd")]
+    labelled, rest = (set(lists["train"]) for lists in learned)
+    assert learned[0]["train"] == learned[0]["train_labelled"] == learned[1]["train_labelled"]
+    assert (len(labelled), len(rest), len(labelled & rest)) == (5, 16, 0)
+    assert set(learned[1]["train_part_0"]) | set(learned[1]["train_part_1"]) == rest
 
 
 @pytest.mark.parametrize("student", ["tinynet", "smp"])

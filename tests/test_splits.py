@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from odkd.splits import SPLITS, parts_of, read_lists, split_positions, write_lists
+from odkd.splits import SPLITS, labelled_and_rest, parts_of, read_lists, split_positions, write_lists
 
 SHARES = st.lists(st.integers(0, 100), min_size=3, max_size=3).filter(any).map(lambda w: [x / sum(w) for x in w])
 
@@ -88,3 +88,25 @@ def test_lists_of_names_are_read_back(tmp_path: Path) -> None:
         write_lists(tmp_path, {"train": ["a\nb"]})
     with pytest.raises(ValueError, match=r"no lists in .*expected train.txt"):
         read_lists(tmp_path / "none")
+
+
+@given(
+    positions=st.sets(st.integers(0, 10_000), min_size=2, max_size=200).map(list),
+    shares=st.tuples(st.floats(0.01, 0.99), st.floats(0.01, 0.99)).map(sorted),
+    seed=st.integers(0, 2**31),
+)
+def test_labelled_pictures_are_disjoint_from_the_rest_and_among_those_of_a_larger_share(
+    positions: list[int], shares: list[float], seed: int
+) -> None:
+    (few, rest), (more, _) = (labelled_and_rest(positions, share=share, seed=seed) for share in shares)
+    assert sorted(few + rest) == sorted(positions)
+    assert few
+    assert rest
+    assert abs(len(few) - shares[0] * len(positions)) <= 1
+    assert set(few) <= set(more)
+
+
+@pytest.mark.parametrize(("positions", "share"), [([1, 2], 0), ([1, 2], 1), ([1], 0.5)])
+def test_a_labelled_share_that_is_none_is_one_message(positions: list[int], share: float) -> None:
+    with pytest.raises(ValueError, match=r"stage\.labelled_share=.*or null"):
+        labelled_and_rest(positions, share=share, seed=0)

@@ -27,7 +27,7 @@ from odkd.learn import Learner
 from odkd.learning import ScheduleFactory
 from odkd.pairs import RECORD, FirstStages, Shelf
 from odkd.runs import Run
-from odkd.splits import parts_of, split_positions, write_lists
+from odkd.splits import labelled_and_rest, parts_of, split_positions, write_lists
 from odkd.video.stream import Stream
 
 logger = logging.getLogger(__name__)
@@ -51,6 +51,7 @@ def mckd(
     num_stages: int,
     num_parts: int,
     shares: Sequence[float],
+    labelled_share: float | None,
     epochs: int,
     batch_size: int,
     drop_last: bool,
@@ -64,13 +65,17 @@ def mckd(
         raise ValueError("evaluation.predictor=teacher is for stage=online; here the teacher is always scored too")
     origin, bank = learner.source, evaluator.bank
     splits = split_positions(len(stream), shares=shares, seed=seed, official=official_splits)
+    lists: dict[str, list[int]] = {}
+    if labelled_share is not None:
+        lists["train_labelled"], rest = labelled_and_rest(splits["train"], share=labelled_share, seed=seed)
+        splits["train"] = lists["train_labelled"] if origin == "groundtruth" else rest
     parts = {name: _parts(positions, num_parts, seed) for name, positions in splits.items()}
     if min(map(len, parts["train"])) == 0:
         raise ValueError(
             f"{len(splits['train'])} training pictures cannot be split into stage.num_parts={num_parts}; "
             "lower it, or dataset.stride, or give stage.shares more to train"
         )
-    lists = {f"train_part_{p}": part for p, part in enumerate(parts["train"])} if num_parts > 1 else {}
+    lists |= {f"train_part_{p}": part for p, part in enumerate(parts["train"])} if num_parts > 1 else {}
     write_lists(
         run.folder / "splits", {name: [stream.name_of(p) for p in found] for name, found in (splits | lists).items()}
     )
