@@ -179,7 +179,7 @@ def test_distilling_a_perfect_teacher_is_learning_from_true_labels(odkd: Odkd) -
     assert "oracle" not in supervised.name
 
 
-def test_a_teacher_of_few_labels_and_its_students_learn_from_different_pictures(odkd: Odkd, cache: Path) -> None:
+def test_a_teacher_of_few_labels_and_its_students_learn_from_different_pictures(odkd: Odkd) -> None:
     few = ["stage.labelled_share=0.25", "stage.epochs=1", "optimizer.lr=1e-3"]
     learned = [read_lists(odkd(f"stage={stage}", *few) / "splits") for stage in ("supervised", "mckd")]
     labelled, rest = (set(lists["train"]) for lists in learned)
