@@ -7,14 +7,13 @@ Finished runs are not run again, a run that was cut off goes on, so the command 
 """
 
 import argparse
-import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 from continual_tables import Method, Results, write_page
+from study import run_all
 
 from odkd.build import Parts
 from odkd.compose import compose_config
@@ -79,11 +78,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if not chosen.tables_only:
         # One run of each stream first: it decodes, labels, and the others find it done.
         first = {stream: command for stream, _, _, command in reversed(jobs)}
-        with ThreadPoolExecutor(chosen.jobs) as pool:
-            failures = list(filter(None, pool.map(run, first.values())))
-            failures += filter(None, pool.map(run, [command for *_, command in jobs]))
-        if failures:
-            sys.exit("\n".join(failures))
+        run_all(first.values(), jobs=chosen.jobs)
+        run_all([command for *_, command in jobs], jobs=chosen.jobs)
     found: Results = {}
     for stream, method, seed, command in jobs:
         folder = Parts(compose_config(command)).folder
@@ -102,17 +98,6 @@ def all_jobs(
                 if method.is_random or number == 0:
                     settings = [f"experiment={stream.experiment}", *stream.overrides, *method.overrides, f"seed={seed}"]
                     yield name, method, seed, [*settings, f"paths.outputs={outputs}"]
-
-
-def run(command: list[str]) -> str | None:
-    """Run odkd; what to tell the user if that failed."""
-    done = subprocess.run([sys.executable, "-m", "odkd", *command], capture_output=True, text=True, check=False)
-    shown = " ".join(setting for setting in command if not setting.startswith("paths."))
-    if done.returncode:
-        return f"odkd {shown} failed:\n{done.stderr[-2000:]}"
-    score = next((line.split()[-2:] for line in done.stdout.splitlines() if line.startswith("mIoU, mean over")), ["?"])
-    print(f"{shown}  mIoU {score[0]}", flush=True)
-    return None
 
 
 if __name__ == "__main__":

@@ -1,13 +1,13 @@
 """Tables, claims and plots of docs/continual.md from finished runs."""
 
 import math
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from statistics import mean, median, stdev
+from statistics import mean, median
 
-from odkd.files import write_atomic
+from study import cell, values, write_parts
+
 from odkd.results import Run
 
 
@@ -51,17 +51,9 @@ TITLES = {key: title for title, (key, _, _) in COLUMNS.items()}
 
 
 def write_page(page: Path, found: Results) -> None:
-    """Replace what stands between the markers `<!-- NAME -->` and `<!-- end -->` of the page."""
-    text = page.read_text()
-    parts = {f"table {stream}": table(rows) for stream, rows in found.items()} | {"claims": claims_table(found)}
-    for name, content in parts.items():
-        pattern = re.compile(rf"(<!-- {name} -->\n).*?(<!-- end -->)", re.DOTALL)
-        match = pattern.search(text)
-        if match is None:
-            raise ValueError(f"{page} has no lines <!-- {name} --> and <!-- end -->; add them where the table belongs")
-        text = f"{text[: match.end(1)]}{content}\n{text[match.start(2) :]}"
-    write_atomic(page, text.encode())
-    print(f"wrote {page}")
+    """The tables of the page, and its claims."""
+    tables = {f"table {stream}": table(rows) for stream, rows in found.items()}
+    write_parts(page, tables | {"claims": claims_table(found)})
 
 
 def table(rows: dict[str, dict[int, Run]]) -> str:
@@ -105,20 +97,6 @@ def verdict(rows: dict[str, dict[int, Run]], key: str, pairs: Sequence[tuple[str
         answer = "**no**" if is_refuted else "unclear"
     smallest = min(differences, key=mean)
     return f"{answer}, {100 * mean(smallest):+.1f} ({sum(d > 0 for d in smallest)} of {len(smallest)} seeds)"
-
-
-def cell(found: Sequence[float], factor: float, digits: int) -> str:
-    """`12.3 ± 0.4`, without what is undefined."""
-    known = [factor * value for value in found if not math.isnan(value)]
-    if not known:
-        return ""
-    spread = f" ± {stdev(known):.{digits}f}" if len(known) > 1 else ""
-    return f"{mean(known):.{digits}f}{spread}"
-
-
-def values(runs: dict[int, Run], key: str) -> list[float]:
-    found = [run.summary.get(key) for run in runs.values()]
-    return [math.nan if value is None else value for value in found]
 
 
 def seconds(runs: dict[int, Run]) -> float:

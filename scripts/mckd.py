@@ -1,0 +1,140 @@
+"""MCKD against plain distillation at equal compute: run it and write the tables of docs/mckd.md.
+
+    python scripts/mckd.py --camvid ../shared/camvid          # runs what is missing, then writes
+    python scripts/mckd.py --tables-only                      # writes from the runs that are there
+
+Finished runs are not run again, a run that was cut off goes on, so the command may be given as often as needed.
+Equal compute: an epoch of the pair and one of the final student cost as much as two of plain distillation.
+Early stopping is off, so that every training has the updates that it was given.
+"""
+
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from study import cell, run_all, values, write_parts
+
+from odkd.build import Parts
+from odkd.compose import compose_config
+from odkd.results import Run, read_run
+
+ROOT = Path(__file__).resolve().parents[1]
+SHARES = (4, 8, 16)  # one of so many training pictures has a label
+TABLES = ("synthetic", "camvid", "camvid imagenet", "few labels")
+Command = list[str]
+
+
+@dataclass(frozen=True)
+class Job:
+    """A run of the page: where it stands, how it is made, and the run whose student is its teacher."""
+
+    table: str
+    row: str
+    seed: int
+    command: Command
+    teacher: Command | None = None
+
+
+Found = dict[str, dict[str, dict[int, Run]]]  # table -> row -> seed -> run
+COLUMNS = {  # title -> key of the summary
+    "the teacher": "teacher/miou_groundtruth",
+    "students of stage 1": "stage_1/student_0/miou_groundtruth",
+    "their agreement": "stage_1/agreement/miou",
+    "labels of the final student": "final/labels/miou_groundtruth",
+    "final student": "final/miou_groundtruth",
+    "against the teacher": "final/miou_teacher",
+}
+
+
+def rows(epochs: int, *, stages: Sequence[int], has_truth: bool) -> dict[str, Command]:
+    """Title -> overrides; MCKD of K stages has one K-th of the epochs in each."""
+    found = {"plain distillation": ["stage=distill", f"stage.epochs={epochs}"]}
+    for number in stages:
+        own = [] if number == 2 else [f"stage.num_stages={number}"]
+        found[f"MCKD, {number} stages"] = ["stage=mckd", *own, f"stage.epochs={epochs // number}"]
+    return found | ({"true labels": ["stage=supervised", f"stage.epochs={epochs}"]} if has_truth else {})
+
+
+def all_jobs(wanted: Sequence[str], camvid: Path, seeds: Sequence[int], outputs: Path) -> Iterator[Job]:
+    """Seed by seed, so that an unfinished study has every row."""
+    real = ["experiment=mckd/camvid", f"dataset.root={camvid}", "dataset.size=[96,128]", "threads=1"]
+    pretrained = [*real, "student=efficientnet_lite0", "precision=float32"]
+    tables = {
+        "synthetic": (["experiment=mckd/synthetic"], rows(40, stages=(2, 3), has_truth=True)),
+        "camvid": (real, rows(40, stages=(2,), has_truth=True)),
+        "camvid imagenet": (pretrained, rows(16, stages=(2,), has_truth=False)),
+    }
+    for seed in seeds:
+        shared = ["stage.patience=null", "run.plots=false", f"seed={seed}", f"paths.outputs={outputs}"]
+        for table, (common, found) in tables.items():
+            for row, own in found.items() if table in wanted else ():
+                yield Job(table, row, seed, [*common, *own, *shared])
+        for share in SHARES if "few labels" in wanted else ():
+            cut = f"stage.labelled_share={1 / share}"
+            own = ["stage=supervised", "student=efficientnet_lite2", "augmentation=flip_scale_crop"]
+            own += [f"stage.epochs={5 * share}"]  # as many updates from few labels as from many
+            teacher = [*pretrained, cut, *own, *shared]
+            given = [f"teacher.checkpoint={folder_of(teacher)}/teacher.pth", "teacher.size=[96,128]"]
+            given += [f"teacher.name=fpn-1-in-{share}", "teacher.source=few labels"]
+            for row, own in rows(12, stages=(2,), has_truth=False).items():
+                yield Job(
+                    "few labels",
+                    f"1/{share} of the labels: {row}",
+                    seed,
+                    [*pretrained, cut, *given, *own, *shared],
+                    teacher,
+                )
+
+
+def folder_of(command: Command) -> Path:
+    """Of the run that a command makes, or has made."""
+    return Parts(compose_config(command)).folder
+
+
+def read_all(jobs: Sequence[Job]) -> Found:
+    """What has finished."""
+    found: Found = {}
+    for job in jobs:
+        if job.teacher is not None and not (folder_of(job.teacher) / "teacher.pth").is_file():
+            continue
+        folder = folder_of(job.command)
+        if (folder / "summary.json").is_file():
+            found.setdefault(job.table, {}).setdefault(job.row, {})[job.seed] = read_run(folder)
+    return found
+
+
+def table(found: dict[str, dict[int, Run]]) -> str:
+    """mIoU on the test split in per cent, mean and sample standard deviation over seeds."""
+    lines = ["| | " + " | ".join([*COLUMNS, "runs"]) + " |", "|" + "---|" * (len(COLUMNS) + 2)]
+    for row, runs in found.items():
+        cells = [cell(values(runs, key), 100, 1) for key in COLUMNS.values()]
+        lines.append("| " + " | ".join([row, *cells, str(len(runs))]) + " |")
+    return "\n".join(lines)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--camvid", type=Path, default=ROOT / "../shared/camvid", help="folder of CamVid")
+    parser.add_argument("--only", nargs="+", choices=TABLES, default=TABLES, help="tables")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--jobs", type=int, default=2, help="runs at a time, a core each")
+    parser.add_argument("--outputs", type=Path, default=Path("outputs"), help="where the runs are")
+    parser.add_argument("--page", type=Path, default=ROOT / "docs" / "mckd.md")
+    parser.add_argument("--tables-only", action="store_true", help="run nothing")
+    chosen = parser.parse_args(arguments)
+    if set(chosen.only) != {"synthetic"} and not (chosen.camvid / "videos").is_dir():
+        sys.exit(f"no {chosen.camvid}/videos: give the folder of CamVid with --camvid, or --only synthetic")
+    jobs = list(all_jobs(chosen.only, chosen.camvid, chosen.seeds, chosen.outputs))
+    if not chosen.tables_only:
+        for seed in chosen.seeds:
+            of_seed = [job for job in jobs if job.seed == seed]
+            teachers = {job.row: job.teacher for job in of_seed if job.teacher is not None}
+            run_all({tuple(teacher): teacher for teacher in teachers.values()}.values(), jobs=chosen.jobs)
+            run_all([job.command for job in of_seed], jobs=chosen.jobs)
+    write_parts(chosen.page, {f"table {name}": table(found) for name, found in read_all(jobs).items()})
+
+
+if __name__ == "__main__":
+    main()
