@@ -1,6 +1,6 @@
 """`make bench`: what odkd's loop costs, measured on this machine. About 20 minutes on 2 CPU cores.
 
-    .venv/bin/python scripts/benchmark.py [loop] [plain] [memory] [precision] [labels] [pipeline] [mir] [regularizers]
+    .venv/bin/python scripts/benchmark.py [part ...]     # all by default
 
 loop       wall time of the loop over the bare network time (same calls on resident tensors)
 plain      milliseconds a frame outside the network, against scripts/plain_baseline.py
@@ -10,6 +10,7 @@ labels     the label store against an .npz file a frame: size, time to write and
 pipeline   labelling's wall time over that of its slowest step alone
 mir        MIR's choice over its virtual step and its candidates' evaluation alone
 regularizers  a learning pass with each over one without, and what it remembers
+epochs     an epoch over the bare network time, and against one that asks the teacher again
 
 Tables go to the console and, with machine, versions and date, to outputs/benchmark.json; a part that is not
 run keeps its earlier numbers there. Videos are made on first use, under outputs/cache/benchmark.
@@ -28,7 +29,7 @@ import torch
 from odkd.environment import environment
 from odkd.files import write_json
 
-PARTS = ("loop", "plain", "memory", "precision", "labels", "pipeline", "mir", "regularizers")
+PARTS = ("loop", "plain", "memory", "precision", "labels", "pipeline", "mir", "regularizers", "epochs")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

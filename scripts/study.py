@@ -29,8 +29,10 @@ def run(command: Sequence[str]) -> str | None:
     shown = " ".join(setting for setting in command if not setting.startswith("paths."))
     if done.returncode:
         return f"odkd {shown} failed:\n{done.stderr[-2000:]}"
-    score = next((line.split()[-2:] for line in done.stdout.splitlines() if line.startswith("mIoU")), ["?"])
-    print(f"{shown}  mIoU {score[0]}", flush=True)
+    score = next(
+        (f"  mIoU {line.split()[-2]}" for line in done.stdout.splitlines() if line.startswith("mIoU, mean")), ""
+    )
+    print(f"{shown}{score}", flush=True)
     return None
 
 

@@ -1,0 +1,179 @@
+"""An epoch of odkd against the bare network, and against one that asks the teacher again.
+
+A pass of `Training` (shuffle, read, learn, validate, keep the best) in turn with the same forward, loss, backward,
+optimizer and validation calls on tensors that lie ready, by a student of its own. The teacher of the last case is
+SegFormer-B5 with random weights (an answer takes as long as with
+trained ones); its probabilities are in the label store.
+"""
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+
+import torch
+from torch import Tensor
+
+from bench.dataset import CLASSES, make_dataset
+from bench.job import make_parts, overrides
+from odkd.bank import Batch
+from odkd.build import Parts
+from odkd.device import autocast
+from odkd.epochs import EpochPlan, Task, Training
+from odkd.losses import HasParts, wants_soft
+from odkd.losses.soft import resize_labels
+
+PAIRS = 5
+BATCH, STRIDE = 4, 25
+FAST = ["precision=bfloat16", "channels_last=true"]
+
+
+@dataclass(frozen=True)
+class Case:
+    """A training: on so many pictures, validated on so many others."""
+
+    name: str
+    size: tuple[int, int]
+    pictures: tuple[int, int]
+    settings: Sequence[str]
+
+
+CASES = (
+    Case("TinyNet, kept in memory", (180, 240), (48, 12), FAST),
+    Case("TinyNet, read each epoch", (180, 240), (48, 12), [*FAST, "bank.memory_gib=0.004"]),
+    Case("TinyNet, kept in memory", (360, 480), (24, 8), FAST),
+    Case("TinyNet, read each epoch", (360, 480), (24, 8), [*FAST, "bank.memory_gib=0.008"]),
+)
+SEED = Case(
+    "Swin-Tiny DeepLabV3+, loss=mckd",
+    (512, 512),
+    (8, 4),
+    [
+        "student=swin_tiny_deeplabv3plus", "student.encoder_weights=null", "loss=mckd", "teacher=checkpoint",
+        "teacher.soft={top_k: 5, size: [128, 128]}", "teacher.batch_size=1",
+    ],
+)  # fmt: skip
+
+
+def measure(folder: Path) -> list[dict[str, object]]:
+    """One row a case; the last has the teacher's time too."""
+    rows = [measure_case(folder, case, list(case.settings))[0] for case in CASES]
+    teacher = folder / "segformer_b5.pth"
+    if not teacher.is_file():
+        make_teacher(teacher)
+    row, parts, epoch = measure_case(folder, SEED, [*SEED.settings, f"teacher.checkpoint={teacher}"])
+    seconds = teacher_seconds(parts, SEED.pictures[0])
+    return [*rows, row | {"teacher_seconds": seconds, "with_teacher_over_epoch": (epoch + seconds) / epoch}]
+
+
+def measure_case(folder: Path, case: Case, settings: list[str]) -> tuple[dict[str, object], Parts, float]:
+    """Epochs in turn with bare ones; also the parts, and the seconds of an epoch."""
+    num_train, num_val = case.pictures
+    num_positions = num_train + num_val
+    height, width = case.size
+    root = make_dataset(folder, height=height, width=width, num_frames=num_positions * STRIDE, stride=STRIDE)
+    job = overrides(folder, root, size=case.size, stride=STRIDE, learn=num_train, test=num_val)
+    parts = make_parts([*job, "stage=distill", *settings])
+    plan = EpochPlan(1000, BATCH, drop_last=False, patience=None, best_by="miou", best_against=None)
+    train, val = range(num_train), range(num_train, num_positions)
+    task = Task("final", train, "teacher", "teacher", val)
+    training = Training(parts.learner, parts.evaluator, task, plan, seed=0, schedule=None)
+    bare = BareEpoch(parts, [train[i : i + BATCH] for i in range(0, num_train, BATCH)], list(val))
+    bare.run()
+    run_epoch(training)
+    ratios, bares, epochs = [], [], []
+    for _ in range(PAIRS):
+        before, epoch, after = bare.run(), run_epoch(training), bare.run()
+        ratios.append(epoch / ((before + after) / 2))
+        bares.append((before + after) / 2)
+        epochs.append(epoch)
+    parts.close()
+    row: dict[str, object] = {
+        "student": case.name,
+        "size": f"{width}x{height}",
+        "pictures": f"{num_train}+{num_val}",
+        "bare_seconds": median(bares),
+        "epoch_over_bare": median(ratios),
+        "lowest": min(ratios),
+        "highest": max(ratios),
+    }
+    return row | {"teacher_seconds": float("nan"), "with_teacher_over_epoch": float("nan")}, parts, median(epochs)
+
+
+def run_epoch(training: Training) -> float:
+    """Seconds."""
+    started = perf_counter()
+    training.learn()
+    training.validate()
+    return perf_counter() - started
+
+
+class BareEpoch:
+    """The network's calls of an epoch, on tensors that lie ready."""
+
+    def __init__(self, parts: Parts, batches: Sequence[Sequence[int]], validation: Sequence[int]) -> None:
+        self._batches: list[Batch] = [parts.bank.get(positions) for positions in batches]
+        size = parts.evaluator.batch_size
+        self._validation: list[Tensor] = [
+            parts.bank.get(validation[i : i + size]).images_BCHW for i in range(0, len(validation), size)
+        ]
+        parts.bank.retain([])
+        self._student = copy.deepcopy(parts.learner.student)
+        self._loss = parts.learner.loss
+        self._optimizer = torch.optim.Adam([p for p in self._student.parameters() if p.requires_grad], lr=1e-4)
+        self._device, self._precision = parts.device, parts.cfg.precision
+
+    def run(self) -> float:
+        """Seconds."""
+        started = perf_counter()
+        self._student.train()
+        for batch in self._batches:
+            with autocast(self._device, self._precision):
+                logits_BKHW = self._student(batch.images_BCHW)
+            total = self._total(logits_BKHW, batch)
+            self._optimizer.zero_grad(set_to_none=True)
+            total.backward()  # type: ignore[no-untyped-call]
+            self._optimizer.step()
+        self._student.eval()
+        with torch.inference_mode(), autocast(self._device, self._precision):
+            for images_BCHW in self._validation:
+                self._student(images_BCHW)
+        return perf_counter() - started
+
+    def _total(self, logits_BKHW: Tensor, batch: Batch) -> Tensor:
+        labels_BHW = resize_labels(batch.labels["teacher"].long(), logits_BKHW.shape[2:])
+        loss = self._loss
+        if isinstance(loss, HasParts):
+            return torch.stack(list(loss.parts(logits_BKHW, labels_BHW, batch.soft["teacher"]).values())).sum()
+        assert not wants_soft(loss)
+        total: Tensor = loss(logits_BKHW, labels_BHW)  # type: ignore[call-arg]
+        return total
+
+
+def make_teacher(path: Path) -> None:
+    """SegFormer-B5 with random weights, as a file that `teacher=checkpoint` reads."""
+    import segmentation_models_pytorch as smp
+
+    torch.manual_seed(0)
+    network = smp.Segformer("mit_b5", encoder_weights=None, classes=CLASSES)
+    content = {"state_dict": network.state_dict(), "arch": "Segformer", "encoder_name": "mit_b5", "classes": CLASSES}
+    torch.save(content | {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}, path)
+
+
+def teacher_seconds(parts: Parts, num_pictures: int) -> float:
+    """Of the teacher's network alone for an epoch's pictures, at the student's size: median of three."""
+    import segmentation_models_pytorch as smp
+
+    height, width = parts.cfg.dataset.size
+    network = smp.Segformer("mit_b5", encoder_weights=None, classes=CLASSES).eval()
+    images_BCHW = torch.rand(1, 3, height, width)
+    seconds = []
+    with torch.inference_mode():
+        network(images_BCHW)
+        for _ in range(3):
+            started = perf_counter()
+            network(images_BCHW)
+            seconds.append(perf_counter() - started)
+    return median(seconds) * num_pictures
