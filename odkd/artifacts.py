@@ -65,12 +65,12 @@ def write_student(parts: "Parts", run: "Run", summary: Mapping[str, float]) -> N
     """student.safetensors and MODEL_CARD.md."""
     from safetensors.torch import save
 
+    from odkd.learning import student_arguments
     from odkd.report.card import write_card
 
     cfg, student = parts.cfg, parts.learner.student
     module, _, name = cfg.student._target_.rpartition(".")
-    own = ("_target_", "name", "weights", "mean", "std", "encoder_weights", "encoder_package")
-    arguments = {"num_classes": len(parts.classes)} | {key: cfg.student[key] for key in cfg.student if key not in own}
+    arguments = {"num_classes": len(parts.classes)} | student_arguments(cfg.student)
     call = ", ".join(f"{key}={value!r}" for key, value in arguments.items())
     mean, std = [list(v) if v is not None else None for v in (cfg.student.mean, cfg.student.std)]
     scale = f"(pixel / 255 - {mean}) / {std}" if mean and std else "pixel / 255"

@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 
 from odkd.checks import check_config, check_targets, check_truth, targets
 from odkd.compose import command_with, complete
-from odkd.construct import construct, default_palette, resolve
+from odkd.construct import construct, dataset_palette, resolve
 from odkd.identity import run_key, teacher_identity
 from odkd.seeds import named_seed
 from odkd.streaming import Streaming
@@ -98,8 +98,7 @@ class Parts:
     @cached_property
     def palette(self) -> list[list[int]]:
         """RGB a class."""
-        chosen = self.cfg.dataset.palette
-        return [list(colour) for colour in chosen] if chosen else default_palette(len(self.classes))
+        return dataset_palette(self.cfg.dataset)
 
     # --- labels
 

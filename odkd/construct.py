@@ -50,6 +50,12 @@ def construct(node: DictConfig, leave_out: tuple[str, ...], offered: Mapping[str
         raise
 
 
+def dataset_palette(dataset: DictConfig) -> list[list[int]]:
+    """[R, G, B] a class: the dataset's own colours, or default ones."""
+    chosen = dataset.palette
+    return [list(colour) for colour in chosen] if chosen else default_palette(len(dataset.classes))
+
+
 def default_palette(num_classes: int) -> list[list[int]]:
     """Colours that differ: hues a golden angle apart, in three brightnesses."""
     hues = [(0.618034 * i) % 1 for i in range(num_classes)]

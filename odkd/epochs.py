@@ -10,6 +10,7 @@ import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -208,7 +209,7 @@ class Trainings:
         assert training.best is not None
         self.learner.student.load_state_dict(training.best.student)
         content = save(_plain(training.best.student))
-        write_atomic(self._run.folder / "students" / f"{_file(task.name)}.safetensors", content)
+        write_atomic(student_file(self._run.folder, task.name), content)
         found = {"best_epoch": training.best.epoch, "num_epochs": training.num_done, "val_best": training.best.score}
         self.summary |= {f"{task.name}/{name}": value for name, value in found.items()}
         return _digest(content)
@@ -222,8 +223,9 @@ class Trainings:
 
     def restore(self, name: str) -> None:
         """Give the learner the weights of a finished student."""
-        content = (self._run.folder / "students" / f"{_file(name)}.safetensors").read_bytes()
-        assert _digest(content) == self.weights[name], f"students/{_file(name)}.safetensors is not what was trained"
+        path = student_file(self._run.folder, name)
+        content = path.read_bytes()
+        assert _digest(content) == self.weights[name], f"{path} is not what was trained"
         self.learner.student.load_state_dict(load(content))
 
     def _commit(self, under_way: dict[str, Any] | None) -> None:
@@ -259,5 +261,6 @@ def _digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def _file(name: str) -> str:
-    return name.replace("/", "-")
+def student_file(run_folder: Path, name: str) -> Path:
+    """Where a run keeps a finished student, named as in the metrics: stage_1/student_0, ..., final."""
+    return run_folder / "students" / f"{name.replace('/', '-')}.safetensors"

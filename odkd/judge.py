@@ -9,7 +9,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from odkd.bank import Batch
-from odkd.evaluate import Evaluator, predict
+from odkd.evaluate import Evaluator, at_size, predict
 from odkd.labels import LabelSource, resize_nearest
 from odkd.labels.soft import top_k
 from odkd.labels.store import Labelled, SoftSpec
@@ -24,8 +24,8 @@ def judge_student(
 ) -> dict[str, Tally]:
     """Counts of a student against each reference, at the size of that reference's label map of each frame.
 
-    Logits are enlarged (bilinear, as usual in segmentation) before the class is taken; where the sizes are the
-    same this is what `Evaluator.scores` counts.
+    Logits are enlarged before the class is taken (`at_size`); where the sizes are the same this is what
+    `Evaluator.scores` counts.
     """
     num_classes = evaluator.bank.num_classes
     tallies = {name: Tally(num_classes) for name in references}
@@ -36,11 +36,10 @@ def judge_student(
             position = next(waiting)
             for name, source in references.items():
                 label_HW = torch.from_numpy(np.array(source.read(position))).to(logits_KHW.device)
-                resized_BKHW = logits_KHW[None]
-                if label_HW.shape != logits_KHW.shape[1:]:
-                    resized_BKHW = F.interpolate(resized_BKHW.float(), tuple(label_HW.shape), mode="bilinear")
+                height, width = label_HW.shape
+                predicted_BHW = predict(at_size(logits_KHW[None], (height, width)))
                 label_BHW = ignore_borders(label_HW[None], evaluator.border_pixels)
-                tallies[name].add(confusion_matrices(predict(resized_BKHW), label_BHW, num_classes))
+                tallies[name].add(confusion_matrices(predicted_BHW, label_BHW, num_classes))
 
     evaluator.each_logits(student, positions, count)
     return tallies

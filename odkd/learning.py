@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from torch.optim.lr_scheduler import LRScheduler
 
 from odkd.augment import Augmentation
@@ -20,7 +20,20 @@ from odkd.students import load_weights
 from odkd.students.freezing import freeze
 
 NOT_OF_THE_STUDENT = ("name", "weights", "freeze", "mean", "std")  # keys of a student that its class is not handed
+INITIAL_WEIGHTS = ("encoder_weights", "encoder_package")  # keys that say where a part's weights come from at first
 ScheduleFactory = Callable[[torch.optim.Optimizer, int], LRScheduler]  # of an optimizer and its number of epochs
+
+
+def student_arguments(student: DictConfig) -> dict[str, Any]:
+    """What the class of a student is handed, besides what depends on the dataset, to get the same network without
+    its initial weights: what is loaded into it then is whole.
+
+    >>> student_arguments(OmegaConf.create({"_target_": "x.Net", "name": "net", "width": 64, "encoder_weights": "web"}))
+    {'width': 64, 'encoder_weights': None}
+    """
+    settings: Any = OmegaConf.to_container(student, resolve=True)
+    kept = {key: value for key, value in settings.items() if key not in ("_target_", *NOT_OF_THE_STUDENT)}
+    return kept | {key: None for key in INITIAL_WEIGHTS if key in kept}
 
 
 @dataclass

@@ -1,5 +1,6 @@
 """What the pair stages of MCKD hand on: their students' label stores, and a record by which a later run finds them."""
 
+import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -8,8 +9,9 @@ from typing import Any
 
 from omegaconf import DictConfig
 
+from odkd.epochs import student_file
 from odkd.files import json_digest
-from odkd.labels.store import SoftSpec
+from odkd.labels.store import LabelStore, SoftSpec, find_stores
 from odkd.labels.students import StudentLabels, StudentName
 from odkd.video.stream import Stream
 
@@ -42,6 +44,29 @@ class Shelf:
         return StudentLabels(
             stream, positions, student, self.folder, size=self.size, classes=self.classes, facts=facts, soft=self.soft
         )
+
+    def find(self, stream: Stream, run_folder: Path, stage: int, number: int) -> StudentLabels:
+        """What a student of this run, finished before, has labelled.
+
+        Raises:
+            ValueError: there is no such student, or its labels are gone.
+        """
+        path = student_file(run_folder, f"stage_{stage}/student_{number}")
+        if not path.is_file():
+            raise ValueError(f"there is no {path}: expected a student of one of the run's pair stages, counted from 1")
+        student = StudentName(self.run_key, stage, number, hashlib.sha256(path.read_bytes()).hexdigest())
+        manifests = [LabelStore(folder).manifest for folder in find_stores(self.folder / student.folder)]
+        own = [manifest for manifest in manifests if manifest["identity"]["teacher"] == student.identity()]
+        labelled = {(manifest["video"], frame) for manifest in own for frame in manifest["sampled_frames"]}
+        names = [stream.videos[video].path.name for video in stream.video_of.tolist()]
+        pairs = zip(names, stream.frame_of.tolist(), strict=True)
+        stored = self.labels(stream, [position for position, pair in enumerate(pairs) if pair in labelled], student)
+        if not stored.positions or stored.missing():
+            raise ValueError(
+                f"the label maps of {path} are gone from {self.folder}; "
+                "make them again with the run's command and run.restart=true"
+            )
+        return stored
 
 
 @dataclass(frozen=True)

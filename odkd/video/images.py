@@ -155,6 +155,18 @@ def read_images(
         pool.shutdown(wait=True, cancel_futures=True)
 
 
+def read_picture(path: Path) -> Image.Image:
+    """The RGB picture in any file that Pillow reads, turned as its camera was.
+
+    Raises:
+        ValueError: it is no picture, or a damaged one.
+    """
+    try:
+        return _upright(path.read_bytes())
+    except UNREADABLE as error:
+        raise ValueError(f"{path} cannot be read as a picture: {error}") from error
+
+
 def _read(index: ImageIndex, number: int, size: tuple[int, int]) -> np.ndarray | None:
     content = index.file_of(number).read_bytes()  # a disk that fails is no damaged image
     try:
