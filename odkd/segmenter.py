@@ -77,13 +77,14 @@ class Segmenter:
         """
         picture = read_picture(path)
         place = placement((picture.height, picture.width), shape=self.size, size=self.size, fit=fit)
-        left, top, right, bottom = (round(edge) for edge in place.box)
-        seen = picture.crop((left, top, right, bottom))
+        left, top, right, bottom = place.box
+        width, height, x, y = (round(length) for length in (right - left, bottom - top, left, top))
+        seen = picture.crop((x, y, x + width, y + height))
         found: list[Tensor] = []
 
         def label(_: Batch, logits_BKHW: Tensor) -> None:
             inner_BKHW = logits_BKHW[:, :, place.rows, place.columns]
-            found.append(predict(at_size(inner_BKHW, (seen.height, seen.width))).cpu())
+            found.append(predict(at_size(inner_BKHW, (height, width))).cpu())
 
         self._each_logits(fit_picture(picture, place, self.size)[None], label)
         return np.array(seen), found[0][0].numpy()

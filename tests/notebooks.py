@@ -15,7 +15,8 @@ def run_notebook(name: str, folder: Path, parameters: dict[str, Any], results: S
     """Execute notebooks/NAME with `folder` as its working directory.
 
     A cell tagged `parameters` is followed by one that sets `parameters` (Python literals), as papermill does.
-    Returns the variables named in `results`, as JSON gives them; an error in a cell is raised with its traceback.
+    Returns what the expressions `results` give at the end, by expression, as JSON has it. An error in a cell is raised
+    with its traceback.
     """
     nbclient = pytest.importorskip("nbclient", reason="the extra odkd[dev] is not installed")
     import nbformat

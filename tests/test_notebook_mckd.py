@@ -1,0 +1,62 @@
+"""notebooks/mckd_demo.ipynb: committed clean, and what it computes is what the run says."""
+
+import json
+from pathlib import Path
+
+import pytest
+from conftest import TINY
+from notebooks import assert_is_clean, run_notebook
+from PIL import Image
+
+NAME = "mckd_demo.ipynb"
+SHAPES = "{fit: labels.shape for fit, (_, labels) in own.items()}"
+
+
+def test_the_notebook_is_committed_clean() -> None:
+    assert_is_clean(NAME)
+
+
+@pytest.mark.slow
+def test_the_notebook_makes_a_run_and_shows_its_own_numbers(tmp_path: Path, cache: Path) -> None:
+    overrides = [
+        *TINY,
+        f"paths.cache={cache}",
+        "stage=mckd",
+        "stage.num_stages=3",
+        "stage.epochs=2",
+        "stage.shares=[.6,.2,.2]",
+    ]
+    noisy = ["optimizer.lr=1e-3", "teacher.label_noise=0.1"]
+    own = tmp_path / "own.png"
+    Image.new("RGB", (90, 50), (90, 90, 90)).save(own)
+    found = run_notebook(
+        NAME,
+        tmp_path,
+        {
+            "OVERRIDES": [*overrides, *noisy],
+            "OUTPUTS": "outputs",
+            "PICTURES": [0, 3],
+            "OWN_PICTURE": str(own),
+            "FIGURES": "figures",
+        },
+        ["mious", "rows", "agreement", SHAPES],
+    )
+    (run,) = (tmp_path / "outputs" / "runs").iterdir()
+    told = json.loads((run / "summary.json").read_text())
+    students = [f"stage_{stage}/student_{number}" for stage in (1, 2) for number in (0, 1)]
+    expected = {name.replace("_", " ").replace("/", ", "): told[f"{name}/miou_groundtruth"] for name in students}
+    expected |= {"final student": told["final/miou_groundtruth"], "teacher": told["teacher/miou_groundtruth"]}
+    assert found["mious"] == pytest.approx(expected | {"ground truth": 1.0}, abs=1e-6)
+    assert len({round(miou, 6) for miou in found["mious"].values()}) == 7  # seven maps, none of them twice
+    handed_on = {"teacher": "stage_1", "students of stage 1": "stage_2", "students of stage 2": "final"}
+    for labels, stage in handed_on.items():
+        noise = found["rows"][labels]
+        assert noise["mIoU"] == pytest.approx(told[f"{stage}/labels/miou_groundtruth"], abs=1e-6)
+        assert noise["right pixels"] == pytest.approx(told[f"{stage}/labels/accuracy_groundtruth"], abs=1e-6)
+    for stage in (1, 2):
+        equal = found["agreement"][f"stage {stage}"]["same class"]
+        assert equal == pytest.approx(told[f"stage_{stage}/agreement/equal_pixels"], abs=1e-6)
+    assert found[SHAPES] == {"stretch": [50, 90], "crop": [50, 75], "pad": [50, 90]}
+    sizes = {path.stem: Image.open(path).size for path in (tmp_path / "figures").iterdir()}
+    assert sizes.keys() == {"students", "labels", "own"}
+    assert sizes["students"][0] > sizes["own"][0] > 900  # eight pictures beside each other, three
