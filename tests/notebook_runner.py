@@ -1,5 +1,6 @@
 """Notebooks executed as a reader would, in a folder and with parameters of the test's, and what they computed."""
 
+import asyncio
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,9 +28,9 @@ def run_notebook(name: str, folder: Path, parameters: dict[str, Any], results: S
     notebook.cells.insert(place + 1, nbformat.v4.new_code_cell(assignments))
     wanted = ", ".join(f"{key!r}: {key}" for key in results)
     notebook.cells.append(nbformat.v4.new_code_cell(f"import json\nprint(json.dumps({{{wanted}}}))"))
-    nbclient.NotebookClient(
-        notebook, timeout=SECONDS, kernel_name="python3", resources={"metadata": {"path": str(folder)}}
-    ).execute()
+    resources = {"metadata": {"path": str(folder)}}
+    client = nbclient.NotebookClient(notebook, timeout=SECONDS, kernel_name="python3", resources=resources)
+    asyncio.run(client.async_execute())
     found: dict[str, Any] = json.loads(notebook.cells[-1].outputs[-1]["text"])
     return found
 
