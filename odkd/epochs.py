@@ -1,4 +1,4 @@
-"""Trainings over epochs, one after another, as one resumable run: best checkpoint, early stopping, finished students.
+"""A training over epochs, resumable: early stopping, the best epoch's student.
 
 A training shuffles its positions anew each epoch, is scored on a validation set after each, and ends after
 `epochs` or when `patience` epochs in a row were no better than the best; its student is that of the best epoch.
@@ -8,25 +8,28 @@ import copy
 import hashlib
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load, save
+from filelock import FileLock
+from safetensors.torch import save
 from torch import Tensor
 
 from odkd.batches import batches_of_pass
+from odkd.checkpoint import Checkpoint
 from odkd.evaluate import Evaluator
-from odkd.files import write_atomic
 from odkd.learn import Learner, check_finite
 from odkd.learning import ScheduleFactory
-from odkd.runs import Run
+from odkd.runs import Record
 from odkd.seeds import named_seed
 from odkd.tally import Tally
 
 logger = logging.getLogger(__name__)
+EpochRecord = tuple[Record, Record]  # an epoch's numbers and its timing; `trainings.py` counts them through
+Tell = Callable[[Sequence[EpochRecord]], None]
 CHUNK = 64  # positions validated at once: memory does not grow with the split
 
 
@@ -153,112 +156,88 @@ class Training:
             self._scheduler.load_state_dict(state["schedule"])
 
 
-class Trainings:
-    """Trainings one after another, each from the same initial weights, with one learner; what is done stays done.
+class Trainer:
+    """Trains students, each from the same initial weights, with one learner.
 
-    A finished student lies in the run's folder, students/NAME.safetensors; `weights` has the sha256 of each.
-    What is worth telling of it goes into `summary`. All of this, and the training under way, resumes.
+    A training has a folder, with a checkpoint of its own that also holds the records of its epochs: whichever process
+    comes next goes on from there.
     """
 
     def __init__(
-        self, run: Run, learner: Learner, evaluator: Evaluator, plan: EpochPlan, *, seed: int,
-        schedule: ScheduleFactory | None,
+        self, learner: Learner, evaluator: Evaluator, plan: EpochPlan, *, seed: int,
+        schedule: ScheduleFactory | None, checkpoint_overhead: float,
     ) -> None:  # fmt: skip
-        self.learner, self.evaluator = learner, evaluator
-        self.weights: dict[str, str] = {}
-        self.summary: dict[str, float] = {}
-        self._run, self._plan, self._seed, self._schedule = run, plan, seed, schedule
+        self.learner, self.evaluator, self.plan = learner, evaluator, plan
+        self._seed, self._schedule, self._overhead = seed, schedule, checkpoint_overhead
         self._initial = copy.deepcopy(learner.state_dict())
-        self._iteration = -1  # epochs of all trainings, counted through
-        self._under_way: dict[str, Any] | None = None
-        if state := run.resume():
-            self.weights, self.summary, self._iteration = state["weights"], state["summary"], state["iteration"]
-            self._under_way = state["under_way"]
-            logger.info("resumed after %d epochs, %d students finished", self._iteration + 1, len(self.weights))
 
-    def train(self, task: Task) -> str:
+    def train(self, task: Task, folder: Path, tell: Tell) -> Training:
         """Train to the end, from where an earlier process left it; the learner then has the best epoch's student.
 
-        Returns the sha256 of its weights. It counts as finished only after `finish`.
+        `tell` is given the records of all epochs so far, whenever the disk has what makes them final.
         """
-        self.learner.restart(self._initial, source=task.source, soft_source=task.soft_source)
-        begun_with = _digest(save(_plain(self.learner.student.state_dict())))
-        training = Training(self.learner, self.evaluator, task, self._plan, seed=self._seed, schedule=self._schedule)
-        if self._under_way is not None and self._under_way["name"] == task.name:
-            self.learner.load_state_dict(self._under_way["learner"])
-            training.load_state_dict(self._under_way["training"])
-        while not training.is_finished:
-            started = time.perf_counter()
-            losses = training.learn()
-            learned = time.perf_counter()
-            metrics = losses | training.validate()
-            evaluated = time.perf_counter()
-            self._iteration += 1
-            record = {
-                "iteration": self._iteration,
-                "training": task.name,
-                "epoch": training.num_done - 1,
-                "begun_with": begun_with,
-                "metrics": {f"{task.name}/{name}": value for name, value in metrics.items()},
-            }
-            self._run.record(record, self._measure(task, learned - started, evaluated - learned))
-            if self._run.is_checkpoint_due() or training.is_finished:
-                states = {"learner": self.learner.state_dict(), "training": training.state_dict()}
-                self._commit({"name": task.name, **states})
-            self._report(task, training, metrics, evaluated - started)
+        learner = self.learner
+        learner.restart(self._initial, source=task.source, soft_source=task.soft_source)
+        begun_with = hashlib.sha256(weights_file(learner.student.state_dict())).hexdigest()
+        training = Training(learner, self.evaluator, task, self.plan, seed=self._seed, schedule=self._schedule)
+        checkpoint, records = Checkpoint(folder / "checkpoint.pt", overhead=self._overhead), list[EpochRecord]()
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / "lock"):  # a process whose parent was killed may take a moment to notice
+            if state := checkpoint.load():
+                learner.load_state_dict(state["learner"])
+                training.load_state_dict(state["training"])
+                records = state["records"]
+                tell(records)
+                if not training.is_finished:
+                    logger.info("%s goes on after %d epochs", task.name, training.num_done)
+            while not training.is_finished:
+                started = time.perf_counter()
+                losses = training.learn()
+                learned = time.perf_counter()
+                metrics = losses | training.validate()
+                evaluated = time.perf_counter()
+                record = {
+                    "training": task.name,
+                    "epoch": training.num_done - 1,
+                    "begun_with": begun_with,
+                    "metrics": {f"{task.name}/{name}": value for name, value in metrics.items()},
+                }
+                records.append((record, _measure(task, learned - started, evaluated - learned)))
+                if checkpoint.is_due() or training.is_finished:
+                    states = {"learner": learner.state_dict(), "training": training.state_dict()}
+                    checkpoint.save({**states, "records": records})
+                    tell(records)
+                self._report(training, metrics, evaluated - started)
         assert training.best is not None
-        self.learner.student.load_state_dict(training.best.student)
-        content = save(_plain(training.best.student))
-        write_atomic(student_file(self._run.folder, task.name), content)
-        found = {"best_epoch": training.best.epoch, "num_epochs": training.num_done, "val_best": training.best.score}
-        self.summary |= {f"{task.name}/{name}": value for name, value in found.items()}
-        return _digest(content)
+        learner.student.load_state_dict(training.best.student)
+        return training
 
-    def finish(self, task: Task, digest: str, summary: Mapping[str, float]) -> None:
-        """All that follows from this student is done and stored: it is not trained again."""
-        self.weights[task.name] = digest
-        self.summary |= summary
-        self._under_way = None
-        self._commit(None)
-
-    def restore(self, name: str) -> None:
-        """Give the learner the weights of a finished student."""
-        path = student_file(self._run.folder, name)
-        content = path.read_bytes()
-        assert _digest(content) == self.weights[name], f"{path} is not what was trained"
-        self.learner.student.load_state_dict(load(content))
-
-    def _commit(self, under_way: dict[str, Any] | None) -> None:
-        found = {"weights": self.weights, "summary": self.summary, "iteration": self._iteration}
-        self._run.commit(found | {"under_way": under_way})
-
-    def _measure(self, task: Task, learn_seconds: float, evaluate_seconds: float) -> dict[str, Any]:
-        metrics = {
-            "time/learn_seconds": learn_seconds,
-            "time/evaluate_seconds": evaluate_seconds,
-            "time/learn_frames_per_second": len(task.positions) / learn_seconds,
-            "time/evaluate_frames_per_second": len(task.validation) / evaluate_seconds,
-        }
-        return {"iteration": self._iteration, "time": time.time(), "metrics": metrics}
-
-    def _report(self, task: Task, training: Training, metrics: Mapping[str, float], seconds: float) -> None:
+    def _report(self, training: Training, metrics: Mapping[str, float], seconds: float) -> None:
         mious = [f"{value:.3f} {name.removeprefix('val/miou_')}" for name, value in metrics.items() if name in _MIOUS]
+        name, done, epochs = training.task.name, training.num_done, self.plan.epochs
         logger.info(
             "%s  epoch %d/%d  loss %.3f  validation mIoU %s  %.1f s%s",
-            *(task.name, training.num_done, self._plan.epochs, metrics["loss_total"], ", ".join(mious), seconds),
-            "  no better since, stops here" if training.is_finished and training.num_done < self._plan.epochs else "",
+            *(name, done, epochs, metrics["loss_total"], ", ".join(mious), seconds),
+            "  no better since, stops here" if training.is_finished and done < epochs else "",
         )
 
 
 _MIOUS = {f"val/miou_{source}" for source in ("teacher", "groundtruth", "previous_stage")}
 
 
-def _plain(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {key: tensor.detach().cpu().contiguous() for key, tensor in state.items()}
+def _measure(task: Task, learn_seconds: float, evaluate_seconds: float) -> dict[str, Any]:
+    metrics = {
+        "time/learn_seconds": learn_seconds,
+        "time/evaluate_seconds": evaluate_seconds,
+        "time/learn_frames_per_second": len(task.positions) / learn_seconds,
+        "time/evaluate_frames_per_second": len(task.validation) / evaluate_seconds,
+    }
+    return {"time": time.time(), "metrics": metrics}
 
 
-def _digest(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
+def weights_file(state: Mapping[str, Tensor]) -> bytes:
+    """A student's weights as a safetensors file: of the same weights, the same bytes."""
+    return save({key: tensor.detach().cpu().contiguous() for key, tensor in state.items()})
 
 
 def student_file(run_folder: Path, name: str) -> Path:

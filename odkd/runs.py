@@ -11,7 +11,7 @@ import os
 import shutil
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
@@ -42,6 +42,7 @@ class Run:
     def __init__(self, folder: Path, description: Mapping[str, Any], *, checkpoint_overhead: float) -> None:
         self.folder = folder
         self.description = dict(description)
+        self.checkpoint_overhead = checkpoint_overhead
         self._lock = FileLock(folder / "run.lock", blocking=False)
         self._checkpoint = Checkpoint(folder / "checkpoint.pt", overhead=checkpoint_overhead)
         self._pending: list[Record] = []
@@ -110,8 +111,7 @@ class Run:
 
     def record(self, record: Record, timing: Record) -> None:
         """Keep the numbers of an iteration until they are published. NaN becomes null."""
-        metrics = {name: None if value != value else value for name, value in record["metrics"].items()}
-        self._pending.append({"metrics": {**record, "metrics": metrics}, "timing": timing})
+        self._pending.append({"metrics": _without_nan(record), "timing": timing})
 
     def is_checkpoint_due(self) -> bool:
         return self._checkpoint.is_due()
@@ -121,6 +121,10 @@ class Run:
         self._checkpoint.save({"state": state, "records": self._pending})
         self._publish(self._pending)
         self._pending = []
+
+    def publish(self, records: Sequence[tuple[Record, Record]]) -> None:
+        """Publish numbers and timing of iterations that a checkpoint other than ours holds. NaN becomes null."""
+        self._publish([{"metrics": _without_nan(record), "timing": timing} for record, timing in records])
 
     def finish(self, summary: Mapping[str, float]) -> None:
         """All is computed and every artifact written: the run is finished."""
@@ -161,6 +165,11 @@ class Run:
         path = self.folder / "run.json"
         created = json.loads(path.read_text())["created"] if path.is_file() else datetime.now(UTC).isoformat()
         write_json(path, {**self.description, "status": status, "created": created, "updated": time.time()})
+
+
+def _without_nan(record: Record) -> Record:
+    metrics = {name: None if value != value else value for name, value in record["metrics"].items()}
+    return {**record, "metrics": metrics}
 
 
 def _read_lines(path: Path) -> list[Record]:

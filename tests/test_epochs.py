@@ -10,13 +10,15 @@ import torch
 from sklearn.metrics import accuracy_score, f1_score, jaccard_score
 from tiny_learner import CPU, Labels, make_bank, make_learner, make_student
 
-from odkd.epochs import EpochPlan, Task, Training, Trainings
+from odkd.checkpoint import Checkpoint
+from odkd.epochs import EpochPlan, Task, Trainer, Training
 from odkd.evaluate import Evaluator
 from odkd.judge import agreement, judge_labels, judge_student, seed_miou
 from odkd.metrics import confusion_matrices, mean_iou
 from odkd.regularizers.none import NoRegularizer
 from odkd.runs import Run
 from odkd.tally import Tally
+from odkd.trainings import Trainings
 
 PLAN = EpochPlan(epochs=6, batch_size=2, drop_last=False, patience=2, best_by="miou", best_against=None)
 TASK = Task("final", [0, 1, 3, 4, 5], "teacher", "teacher", [6, 7])
@@ -113,21 +115,22 @@ def test_trainings_cut_off_after_any_epoch_go_on_to_the_same_bits(tmp_path: Path
         pass
 
     def go(folder: Path, *, epochs_until_cut: int | None) -> Trainings:
-        with run_of(folder).open({}, restart=False) as run:
+        with run_of(folder).open({}, restart=False) as run, pytest.MonkeyPatch.context() as patch:
             learner = make_learner(make_student(torch.nn.Dropout(0.3)), NoRegularizer(), "adam")
-            trainings = Trainings(run, learner, evaluator(), PLAN, seed=3, schedule=None)
+            trainer = Trainer(learner, evaluator(), PLAN, seed=3, schedule=None, checkpoint_overhead=1e9)
+            trainings = Trainings(run, trainer)
             left = epochs_until_cut
-            original = run.commit
+            original = Checkpoint.save
 
-            def commit(state: dict[str, Any]) -> None:
+            def save(checkpoint: Checkpoint, state: dict[str, Any]) -> None:
                 nonlocal left
-                original(state)
+                original(checkpoint, state)
                 if left is not None:
                     left -= 1
                     if left == 0:
                         raise CutOffError
 
-            run.commit = commit  # type: ignore[method-assign]
+            patch.setattr(Checkpoint, "save", save)
             for task in tasks:
                 if task.name not in trainings.weights:
                     digest = trainings.train(task)

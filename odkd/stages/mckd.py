@@ -16,7 +16,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from odkd.epochs import EpochPlan, Task, Trainings
+from odkd.epochs import EpochPlan, Task, Trainer
 from odkd.evaluate import Evaluator
 from odkd.files import write_json
 from odkd.judge import agreement, judge_labels, judge_student, label_with, seed_miou
@@ -28,6 +28,7 @@ from odkd.learning import ScheduleFactory
 from odkd.pairs import RECORD, FirstStages, Shelf
 from odkd.runs import Run
 from odkd.splits import labelled_and_rest, parts_of, split_positions, write_lists
+from odkd.trainings import Trainings
 from odkd.video.stream import Stream
 
 logger = logging.getLogger(__name__)
@@ -82,7 +83,9 @@ def mckd(
     relabelled = [[p for name in splits for p in parts[name][(n + 1) % num_parts]] for n in range(num_parts)]
 
     plan = EpochPlan(epochs, batch_size, drop_last, patience, best_by, best_against)
-    trainings = Trainings(run, learner, evaluator, plan, seed=seed, schedule=schedule)
+    overhead = run.checkpoint_overhead
+    trainer = Trainer(learner, evaluator, plan, seed=seed, schedule=schedule, checkpoint_overhead=overhead)
+    trainings = Trainings(run, trainer)
 
     def label(positions: Sequence[int]) -> list[Labelled]:
         return label_with(evaluator, learner.student, positions, shelf.soft)
