@@ -34,12 +34,13 @@ if TYPE_CHECKING:  # torch and the model libraries take seconds to import: only 
     from odkd.pairs import FirstStages, Shelf
     from odkd.replay import Replay
     from odkd.runs import Run
+    from odkd.side_by_side import SideBySide
     from odkd.video.frames import FrameReader
     from odkd.video.stream import Stream
     from odkd.watch import Watch
 
 # Keys of a stage that are no arguments of it.
-NOT_OF_THE_STAGE = ("_target_", "name", "always", "is_shared", "learn_from", "uses_teacher", "first_run")
+NOT_OF_THE_STAGE = ("_target_", "name", "always", "is_shared", "learn_from", "uses_teacher", "first_run", "devices")
 PLAIN_METHODS = ("odkd.replay.fifo.Fifo", "odkd.regularizers.none.NoRegularizer")  # not named in a run's folder
 
 
@@ -230,6 +231,13 @@ class Parts:
 
         return find_first_stages(self.cfg, lambda cfg: Parts(cfg).key, command_with("stage", "mckd_first"))
 
+    @cached_property
+    def side_by_side(self) -> "SideBySide | None":
+        """Trains the students of a pair at the same time; None = in turn."""
+        from odkd.side_by_side import SideBySide
+
+        return SideBySide(Parts, self.cfg, self.device) if self.cfg.stage.get("devices") else None
+
     # --- the run
 
     @cached_property
@@ -280,7 +288,7 @@ class Parts:
         asked = [name for name in inspect.signature(self._stage).parameters if name not in own and name != "run"]
         if self._learns:
             self.learning.check_schedule(has_epochs="schedule" in asked)
-        for name in ("first_stages", "learner", "replay"):
+        for name in ("first_stages", "side_by_side", "learner", "replay"):
             if name in asked:
                 getattr(self, name)
         if self._uses_groundtruth and (truth := self.streaming.truth_of(self.streaming.planned)) is not None:

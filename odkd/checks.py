@@ -2,6 +2,7 @@
 
 import difflib
 import re
+import traceback
 from collections.abc import Iterable
 from dataclasses import fields
 from pathlib import Path
@@ -122,6 +123,13 @@ def check_targets(cfg: DictConfig, allowed: list[str]) -> None:
 def targets(cfg: DictConfig) -> list[str]:
     """Every `_target_` of a config."""
     return list(_targets(OmegaConf.to_container(cfg, resolve=True)))
+
+
+def is_mistake(error: BaseException) -> bool:
+    """Whether it is what odkd says of a user's mistake: a ValueError of ours, not of a library below."""
+    frames = traceback.extract_tb(error.__traceback__)
+    is_ours = bool(frames) and Path(frames[-1].filename).resolve().is_relative_to(Path(__file__).resolve().parent)
+    return is_ours and isinstance(error, ValueError)
 
 
 def is_allowed(target: str, allowed: list[str]) -> bool:

@@ -15,8 +15,10 @@ DEFAULT_THREADS = torch.get_num_threads()
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # malloc.h
 
 
-def choose_device(name: str, *, precision: str) -> torch.device:
+def choose_device(name: str, *, precision: str, setting: str = "device") -> torch.device:
     """`auto` takes CUDA where there is one; started by torchrun, `auto` and `cuda` take the GPU of this process.
+
+    `setting` is whose value `name` is.
 
     Raises:
         ValueError: a device that is not there, or a precision that it cannot do.
@@ -30,7 +32,7 @@ def choose_device(name: str, *, precision: str) -> torch.device:
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
         raise ValueError(
-            f"device={name} cannot be used here ({str(error).splitlines()[0]}); use device=auto or device=cpu"
+            f"{setting}={name} cannot be used here ({str(error).splitlines()[0]}); use device=auto or device=cpu"
         ) from error
     if precision == "float16" and device.type == "cpu":
         raise ValueError("precision=float16 needs a GPU; on a CPU use precision=bfloat16 or float32")

@@ -22,6 +22,7 @@ NOT_IN_KEY = ("tracking", "paths", "run", "bank", "allow_targets")  # these chan
 NOT_OF_THE_TEACHER = (  # keys of a teacher's config that its class is not handed, nor its labels depend on
     "name", "size", "batch_size", "label_set", "classes", "allow_missing", "soft", "licence", "source",
 )  # fmt: skip
+NOT_IN_STAGE = ("devices",)  # of the kind of `device`, which is in the key
 NOT_IN_DATASET = (
     "root",
     "prepare",
@@ -67,6 +68,7 @@ def run_key(cfg: DictConfig, parts: list[Any], allowed: list[str], cache: Path) 
     settings = {name: value for name, value in content.items() if name not in NOT_IN_KEY}
     settings["dataset"] = {key: value for key, value in settings["dataset"].items() if key not in NOT_IN_DATASET}
     mapping = ("size", "label_set", "classes", "soft")  # the rest of the teacher is among the parts
+    settings["stage"] = {key: value for key, value in settings["stage"].items() if key not in NOT_IN_STAGE}
     settings["teacher"] = {key: settings["teacher"][key] for key in mapping}
     if isinstance(table := settings["teacher"]["classes"], str):
         settings["teacher"]["classes"] = TABLES.get(table, table)  # known by what it says: a table may be corrected

@@ -17,8 +17,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from odkd.build import Parts
-from odkd.checks import explain
-from odkd.compose import CONF, PACKAGE
+from odkd.checks import explain, is_mistake
+from odkd.compose import CONF
 
 logger = logging.getLogger(__name__)
 
@@ -206,9 +206,7 @@ def user_message(error: BaseException) -> str | None:
         return f"the disk is full ({error}); make room and give the same command again: it goes on from here"
     if isinstance(error, OSError) and error.errno in (errno.EROFS, errno.EACCES, errno.ENOTDIR, errno.EEXIST):
         return f"cannot write there ({error}); choose another folder with paths.outputs= or paths.labels="
-    frames = traceback.extract_tb(error.__traceback__)
-    is_ours = bool(frames) and Path(frames[-1].filename).resolve().is_relative_to(PACKAGE)
-    return str(error) if is_ours and isinstance(error, ValueError) else None
+    return str(error) if is_mistake(error) else None
 
 
 if __name__ == "__main__":

@@ -1,5 +1,7 @@
 """Mistakes in the settings of losses, replay memories and stages that single values do not show."""
 
+from typing import Any
+
 from omegaconf import DictConfig, OmegaConf
 
 
@@ -44,6 +46,21 @@ def _check_stages(cfg: DictConfig) -> None:
     is_triple = OmegaConf.is_list(shares) and len(shares) == 3 and all(type(v) in (int, float) for v in shares)
     if not is_triple or min(shares) < 0 or abs(sum(shares) - 1) > 1e-6 or shares[0] == 0:
         raise ValueError(f"stage.shares={shares}; expected three shares (train, val, test) whose sum is 1")
+    _check_devices(stage.get("devices"), stage)
     share = stage.labelled_share
     if share is not None and (type(share) not in (int, float) or not 0 < share < 1):
         raise ValueError(f"stage.labelled_share={share}; expected a share between 0 and 1 (such as 0.125), or null")
+
+
+def _check_devices(devices: Any, stage: DictConfig) -> None:
+    if devices is None:
+        return
+    if not (OmegaConf.is_list(devices) and devices and all(isinstance(name, str) for name in devices)):
+        raise ValueError(f"stage.devices={devices}; expected a list such as [cuda:0,cuda:1], or null for in turn")
+    if stage.run_stages == "final":
+        raise ValueError(f"stage.devices is for pairs of students, and stage={stage.name} trains one; leave it out")
+    if len(devices) > stage.num_parts:
+        raise ValueError(
+            f"stage.devices names {len(devices)} devices for the stage.num_parts={stage.num_parts} students of a pair "
+            "stage; leave some out"
+        )

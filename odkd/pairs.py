@@ -9,12 +9,14 @@ from typing import Any
 
 from omegaconf import DictConfig
 
+from odkd.bank import Bank
 from odkd.epochs import student_file
 from odkd.files import json_digest
 from odkd.labels.store import LabelStore, SoftSpec, find_stores
-from odkd.labels.students import StudentLabels, StudentName
+from odkd.labels.students import MergedLabels, StudentLabels, StudentName
 from odkd.video.stream import Stream
 
+PREVIOUS = "previous_stage"  # name of the label source
 RECORD = "pseudo_labels.json"  # in the run's folder, once all pair stages are done
 
 
@@ -67,6 +69,11 @@ class Shelf:
                 "make them again with the run's command and run.restart=true"
             )
         return stored
+
+
+def use_previous(bank: Bank, labels: MergedLabels) -> None:
+    """Learn from these labels, of the previous stage's students, next; soft ones take the place of the teacher's."""
+    bank.use(PREVIOUS, labels, soft=(PREVIOUS,) if labels.has_soft else ())
 
 
 @dataclass(frozen=True)

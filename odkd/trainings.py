@@ -59,7 +59,8 @@ class Trainings:
         """Publish a training's epochs, given from its first on, as far as they are not yet; all before it are."""
         new, first = records[self._num_published[name] :], self._num_published.total()
         numbers = [{"iteration": first + index} for index in range(len(new))]
-        self._run.publish([(n | record, n | timing) for n, (record, timing) in zip(numbers, new, strict=True)])
+        if new:
+            self._run.publish([(n | record, n | timing) for n, (record, timing) in zip(numbers, new, strict=True)])
         self._num_published[name] += len(new)
 
     def finish(self, task: Task, digest: str, summary: Mapping[str, float]) -> None:

@@ -109,6 +109,7 @@ class MergedLabels:
     def __init__(self, parts: Sequence[StudentLabels]) -> None:
         self._source_of: dict[int, StudentLabels] = {position: part for part in parts for position in part.positions}
         assert len(self._source_of) == sum(len(part.positions) for part in parts), "two students labelled one position"
+        self.has_soft = all(part.soft is not None for part in parts)
 
     def read(self, position: int) -> np.ndarray:
         """uint8 [H, W]."""

@@ -25,14 +25,14 @@ from odkd.labels.store import Labelled
 from odkd.labels.students import MergedLabels, StudentLabels, StudentName
 from odkd.learn import Learner
 from odkd.learning import ScheduleFactory
-from odkd.pairs import RECORD, FirstStages, Shelf
+from odkd.pairs import PREVIOUS, RECORD, FirstStages, Shelf, use_previous
 from odkd.runs import Run
+from odkd.side_by_side import SideBySide
 from odkd.splits import labelled_and_rest, parts_of, split_positions, write_lists
 from odkd.trainings import Trainings
 from odkd.video.stream import Stream
 
 logger = logging.getLogger(__name__)
-PREVIOUS = "previous_stage"  # name of the label source
 
 
 def mckd(
@@ -46,6 +46,7 @@ def mckd(
     official_splits: Sequence[str] | None,
     shelf: Shelf,
     first_stages: FirstStages | None,
+    side_by_side: SideBySide | None,
     run: Run,
     seed: int,
     run_stages: Literal["all", "first", "final"],
@@ -64,7 +65,7 @@ def mckd(
     """Run the stages from where an earlier process left them. Returns the summary."""
     if evaluator.predictor != "student":
         raise ValueError("evaluation.predictor=teacher is for stage=online; here the teacher is always scored too")
-    origin, bank = learner.source, evaluator.bank
+    origin = learner.source
     splits = split_positions(len(stream), shares=shares, seed=seed, official=official_splits)
     lists: dict[str, list[int]] = {}
     if labelled_share is not None:
@@ -91,9 +92,9 @@ def mckd(
         return label_with(evaluator, learner.student, positions, shelf.soft)
 
     def hand_on(stored: Sequence[StudentLabels]) -> MergedLabels:
-        """Labels to learn from next; soft ones take the place of the teacher's."""
+        """Labels to learn from next."""
         merged = MergedLabels(stored)
-        bank.use(PREVIOUS, merged, soft=(PREVIOUS,) if shelf.soft else ())
+        use_previous(evaluator.bank, merged)
         return merged
 
     def sources() -> tuple[str, str]:
@@ -123,7 +124,7 @@ def mckd(
         return {f"{scope}/labels/{key}": value for key, value in found.items()}
 
     confusions: dict[str, Tensor] = {}
-    merged: LabelSource | None = None
+    merged: MergedLabels | None = None
     if first_stages is not None:
         stored = labels_of(first_stages.students)
         first_stages.check(splits, stored)
@@ -132,8 +133,13 @@ def mckd(
     finished: list[StudentName] = []  # of the newest stage
     for stage in range(1, num_stages) if run_stages != "final" else ():
         finished = []
-        for number in range(num_parts):
-            task = Task(f"stage_{stage}/student_{number}", parts["train"][number], *sources(), splits["val"])
+        tasks = [
+            Task(f"stage_{stage}/student_{number}", parts["train"][number], *sources(), splits["val"])
+            for number in range(num_parts)
+        ]
+        if side_by_side is not None:
+            side_by_side.train(trainings, tasks, merged)
+        for number, task in enumerate(tasks):
             if task.name not in trainings.weights:
                 digest = trainings.train(task)
                 student = StudentName(shelf.run_key, stage, number, digest)
