@@ -182,7 +182,7 @@ class Trainer:
         training = Training(learner, self.evaluator, task, self.plan, seed=self._seed, schedule=self._schedule)
         checkpoint, records = Checkpoint(folder / "checkpoint.pt", overhead=self._overhead), list[EpochRecord]()
         folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder / "lock"):  # a process whose parent was killed may take a moment to notice
+        with FileLock(folder / "lock", timeout=60):  # a process whose parent was killed may take a moment to notice
             if state := checkpoint.load():
                 learner.load_state_dict(state["learner"])
                 training.load_state_dict(state["training"])
