@@ -21,7 +21,7 @@ POSITIVE_INTEGERS = (
     "window.learn", "window.test", "window.step", "dataset.stride", "teacher.batch_size",
     "evaluation.batch_size", "stage.batch_size", "stage.epochs", "threads", "replay.capacity",
     "stage.pretrain_epochs", "evaluation.shift", "stage.num_stages", "stage.num_parts", "stage.patience",
-    "replay.candidates", "replay.num_positions",
+    "stage.plain_epochs", "replay.candidates", "replay.num_positions",
 )  # fmt: skip
 NATURAL_NUMBERS = (
     "seed", "run.repeat", "teacher.soft.top_k", "evaluation.border_pixels", "evaluation.segment_frames",
@@ -61,7 +61,14 @@ CHOICES: dict[str, tuple[Any, ...]] = {
 }
 FILES = ("teacher.checkpoint", "student.weights")
 URLS = ("teacher.checkpoint",)  # of the files, those that may lie on the web
-OPTIONAL = ("threads", "dataset.stride_seconds", "student.weights", "evaluation.shift", "stage.patience")
+OPTIONAL = (
+    "threads",
+    "dataset.stride_seconds",
+    "student.weights",
+    "evaluation.shift",
+    "stage.patience",
+    "stage.plain_epochs",
+)
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -9,7 +9,7 @@ import hashlib
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +66,7 @@ class Task:
     source: str
     soft_source: str  # of soft labels, where the loss wants them
     validation: Sequence[int]
+    epochs: int | None = None  # at most; None = as the plan says
 
 
 @dataclass
@@ -179,7 +180,8 @@ class Trainer:
         learner = self.learner
         learner.restart(self._initial, source=task.source, soft_source=task.soft_source)
         begun_with = hashlib.sha256(weights_file(learner.student.state_dict())).hexdigest()
-        training = Training(learner, self.evaluator, task, self.plan, seed=self._seed, schedule=self._schedule)
+        plan = replace(self.plan, epochs=task.epochs or self.plan.epochs)
+        training = Training(learner, self.evaluator, task, plan, seed=self._seed, schedule=self._schedule)
         checkpoint, records = Checkpoint(folder / "checkpoint.pt", overhead=self._overhead), list[EpochRecord]()
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / "lock", timeout=60):  # a process whose parent was killed may take a moment to notice
@@ -214,7 +216,7 @@ class Trainer:
 
     def _report(self, training: Training, metrics: Mapping[str, float], seconds: float) -> None:
         mious = [f"{value:.3f} {name.removeprefix('val/miou_')}" for name, value in metrics.items() if name in _MIOUS]
-        name, done, epochs = training.task.name, training.num_done, self.plan.epochs
+        name, done, epochs = training.task.name, training.num_done, training.plan.epochs
         logger.info(
             "%s  epoch %d/%d  loss %.3f  validation mIoU %s  %.1f s%s",
             *(name, done, epochs, metrics["loss_total"], ", ".join(mious), seconds),

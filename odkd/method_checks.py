@@ -42,6 +42,11 @@ def _check_stages(cfg: DictConfig) -> None:
         raise ValueError(
             f"stage.num_stages={stage.num_stages} has no pair stages for stage={stage.name}; set 2 or more"
         )
+    if stage.plain_epochs is not None and (stage.num_stages < 2 or stage.run_stages == "first"):
+        raise ValueError(
+            f"stage.plain_epochs={stage.plain_epochs} is what stage=mckd or mckd_final is compared with; "
+            f"stage={stage.name} has no final student to compare: set null"
+        )
     shares = stage.shares
     is_triple = OmegaConf.is_list(shares) and len(shares) == 3 and all(type(v) in (int, float) for v in shares)
     if not is_triple or min(shares) < 0 or abs(sum(shares) - 1) > 1e-6 or shares[0] == 0:

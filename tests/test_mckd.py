@@ -20,6 +20,7 @@ from safetensors.torch import load_file, save
 
 from odkd.label_tool import main as label_tool
 from odkd.labels.store import LabelStore, find_stores
+from odkd.report.summary import summary_table
 from odkd.seeds import named_seed
 from odkd.splits import read_lists
 
@@ -156,6 +157,7 @@ def test_a_missing_first_half_is_one_message_with_the_command(odkd: Odkd, tmp_pa
         (["stage=mckd", "stage.num_parts=1"], "would relabel the pictures that it has learned from"),
         (["stage=mckd_first", "stage.num_stages=1"], "has no pair stages"),
         (["stage=distill", "stage.shares=[0.5,0.2]"], "three shares"),
+        (["stage=distill", "stage.plain_epochs=2"], "no final student to compare"),
         (["stage=distill", "stage.labelled_share=1"], "expected a share between 0 and 1"),
         (["stage=distill", "stage.best_against=previous_stage"], "final has no such reference"),
         (["stage=distill", "evaluation.predictor=teacher"], "the teacher is always scored too"),
@@ -177,6 +179,21 @@ def test_distilling_a_perfect_teacher_is_learning_from_true_labels(odkd: Odkd) -
     assert one["final/labels/miou_groundtruth"] == 1
     assert not [name for name in other if "teacher" in name]
     assert "oracle" not in supervised.name
+
+
+def test_plain_distillation_in_the_same_run_is_scored_beside_it_and_changes_nothing_else(odkd: Odkd) -> None:
+    alone = odkd("stage=mckd", *FAST)
+    both = odkd("stage=mckd", "stage.plain_epochs=3", *FAST)
+    one, other = summary(alone), summary(both)
+    assert {name: other[name] for name in one if not name.startswith("num_")} == {
+        name: value for name, value in one.items() if not name.startswith("num_")
+    }
+    assert [record["training"] for record in records(both)][:3] == ["plain"] * 3
+    assert [record for record in records(both) if record["training"] == "plain"] == records(both)[:3]
+    assert (other["num_trainings"], other["plain/num_epochs"]) == (4, 3)
+    assert 0 < other["plain/miou_groundtruth"] < 1
+    assert other["plain/labels/miou_groundtruth"] == other["stage_1/labels/miou_groundtruth"]
+    assert "mIoU, plain distillation" in summary_table(both)
 
 
 def test_a_teacher_of_few_labels_and_its_students_learn_from_different_pictures(odkd: Odkd) -> None:

@@ -110,10 +110,11 @@ def student_names(summary: Mapping[str, float | None]) -> list[str]:
 def student_title(name: str) -> str:
     """What people read for a name among the metrics.
 
-    >>> student_title("stage_1/student_0"), student_title("final"), student_title("teacher")
-    ('stage 1, student 0', 'final student', 'teacher')
+    >>> student_title("stage_1/student_0"), student_title("final"), student_title("plain")
+    ('stage 1, student 0', 'final student', 'plain distillation')
     """
-    return "final student" if name == "final" else name.replace("_", " ").replace("/", ", ")
+    titles = {"final": "final student", "plain": "plain distillation"}
+    return titles.get(name) or name.replace("_", " ").replace("/", ", ")
 
 
 def known_references(scores: Iterable[Sequence[float]]) -> list[int]:

@@ -55,6 +55,7 @@ def mckd(
     shares: Sequence[float],
     labelled_share: float | None,
     epochs: int,
+    plain_epochs: int | None,
     batch_size: int,
     drop_last: bool,
     patience: int | None,
@@ -125,6 +126,12 @@ def mckd(
 
     confusions: dict[str, Tensor] = {}
     merged: MergedLabels | None = None
+    if plain_epochs is not None and run_stages != "first":  # before the bank's soft labels are a student's
+        task = Task("plain", splits["train"], *sources(), splits["val"], epochs=plain_epochs)
+        if task.name not in trainings.weights:
+            digest = trainings.train(task)
+            trainings.finish(task, digest, noise("plain", references[origin]) | score("plain"))
+
     if first_stages is not None:
         stored = labels_of(first_stages.students)
         first_stages.check(splits, stored)
