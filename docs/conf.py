@@ -37,6 +37,7 @@ html_static_path = ["static"]
 html_css_files = ["site.css"]
 html_show_sphinx = False
 html_copy_source = False
+highlight_language = "none"  # blocks without a language: commands and what they print
 pygments_style = "friendly"
 pygments_dark_style = "monokai"
 

@@ -1,5 +1,6 @@
 """The documentation: the site builds without a warning, needs no network, and says all that conf/ says."""
 
+import ast
 import html
 import re
 import runpy
@@ -102,6 +103,26 @@ def test_the_config_reference_has_every_choice_key_and_comment(path: Path, refer
     assert texts <= expected.keys()
     comments = re.findall(r"""^[^'"#]*\s#\s+(.+)$""", path.read_text(), re.MULTILINE)  # the sign in quotes is none
     assert all(words(comment.replace("`", "").replace("docs/", "")).strip() in reference for comment in comments)
+
+
+def test_messages_that_the_page_of_failures_explains_are_there() -> None:
+    page = (DOCS / "failures.md").read_text()
+    cells = [row.split(" | ")[0] for row in page.splitlines() if row.startswith("| ") and "odkd says" not in row]
+    messages = [message for cell in cells for message in re.findall(r"`([^`]+)`", cell)]
+    assert len(messages) > 30
+    fixed = {
+        part.strip().replace("`", "'")
+        for path in (ROOT / "odkd").rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+        for part in re.split(r"%[.\d]*[a-z]", node.value)
+    }
+    fixed = {part for part in fixed if len(part) >= 8 and " " in part}
+    ours = [message for message in messages if not message.startswith("Ambiguous value")]  # that one is Hydra's
+    for message in ours:
+        pieces = [piece.strip() for piece in message.split("...") if len(piece.strip()) >= 8]
+        is_there = any(part in message for part in fixed)
+        assert is_there or any(piece in part for piece in pieces for part in fixed), message
 
 
 @pytest.mark.parametrize("path", MARKDOWN, ids=lambda p: str(p.relative_to(ROOT)))
