@@ -44,6 +44,18 @@ lint: $(VENV)/.installed  ## ruff: rules and format
 types: $(VENV)/.installed  ## mypy, strict
 	$(BIN)/mypy
 
+SITE := build/docs
+
+.PHONY: docs
+docs: $(VENV)/.installed  ## the documentation as a site, in build/docs; broken links and warnings are errors
+	rm -rf $(SITE)
+	$(BIN)/sphinx-build --fail-on-warning --keep-going --fresh-env --quiet docs $(SITE)
+	@echo "open $(SITE)/index.html"
+
+.PHONY: docs-serve
+docs-serve: docs  ## build the site and serve it at http://127.0.0.1:8000
+	$(BIN)/python -m http.server --bind 127.0.0.1 --directory $(SITE) 8000
+
 .PHONY: bench
 bench: $(VENV)/.installed  ## speed and memory against plain baselines (ARGS="loop plain memory precision")
 	$(BIN)/python scripts/benchmark.py $(ARGS)
