@@ -1,10 +1,10 @@
-"""What a finished run leaves behind for people: the student, its card, plots, a CSV, an overlay video."""
+"""What a finished run leaves behind for people: the student, its card, plots, a CSV, an overlay video, its report."""
 
 import csv
 import io
 import json
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,6 +15,7 @@ from odkd.labels.shards import FrameArray
 
 if TYPE_CHECKING:
     from odkd.build import Parts
+    from odkd.cost import Cost
     from odkd.runs import Record, Run
 
 logger = logging.getLogger(__name__)
@@ -38,6 +39,19 @@ def write_artifacts(parts: "Parts", run: "Run", summary: Mapping[str, float]) ->
             write_teacher(parts, run)
     if (run.folder / "predictions").is_dir() and parts.cfg.run.overlay_video:
         write_overlay_video(parts, run)
+
+
+def write_report(parts: "Parts", run: "Run", summary: Mapping[str, float], cost: "Cost") -> None:
+    """cost.json and, unless run.report=false, report.html: a page about results is no reason to lose them, so
+    what goes wrong here is only told."""
+    try:
+        cost.write(run.folder, parts.teacher_labels.folders if "teacher_labels" in parts.__dict__ else [])
+        if parts.cfg.run.report:
+            from odkd.report.html_run import write_run_report
+
+            write_run_report(run.folder, summary)
+    except Exception:
+        logger.exception("no report was made; the run is not harmed, and  odkd-report %s  tries again", run.folder)
 
 
 def write_csv(run: "Run", records: "list[Record]") -> None:

@@ -39,6 +39,7 @@ BOOLEANS = (
     "run.restart",
     "run.overlay_video",
     "run.plots",
+    "run.report",
     "tracking.enabled",
     "teacher.allow_missing",
     "evaluation.final",

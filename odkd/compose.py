@@ -22,6 +22,18 @@ def compose_config(overrides: Sequence[str]) -> DictConfig:
         return compose("config", list(overrides))
 
 
+def default_config() -> DictConfig:
+    """The completed config of a plain `odkd`, without any override; also while Hydra runs a job."""
+    from hydra.core.global_hydra import GlobalHydra
+
+    running = GlobalHydra.instance().hydra
+    GlobalHydra.instance().clear()  # or it would refuse to compose a second config
+    try:
+        return complete(compose_config([]))
+    finally:
+        GlobalHydra.instance().hydra = running
+
+
 def complete(cfg: DictConfig) -> DictConfig:
     """The config with the settings that every teacher and dataset has, where its YAML leaves them out; class names.
 

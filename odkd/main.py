@@ -65,10 +65,12 @@ def run_job(cfg: DictConfig) -> float:
 
 def compute(parts: Parts, run: Any, overrides: list[str]) -> None:
     """Open the run, let MLflow follow it, call the stage, write what it leaves behind."""
-    from odkd.artifacts import write_artifacts
+    from odkd.artifacts import write_artifacts, write_report
+    from odkd.cost import Cost
+    from odkd.stills import write_run_stills
     from odkd.sync import Follower
 
-    cfg = parts.cfg
+    cfg, cost = parts.cfg, Cost(parts.device)
     files = {"config.yaml": OmegaConf.to_yaml(cfg, resolve=True), "overrides.txt": "".join(f"{o}\n" for o in overrides)}
     run.open(files, restart=cfg.run.restart)
     logger.info("run %s", run.folder)
@@ -79,8 +81,11 @@ def compute(parts: Parts, run: Any, overrides: list[str]) -> None:
     try:
         with run:
             summary = parts.call_stage(run)
+            if cfg.run.report:
+                write_run_stills(parts, run)
             parts.close()
             write_artifacts(parts, run, summary)
+            write_report(parts, run, summary, cost)
             run.finish(summary)
     finally:
         parts.close()

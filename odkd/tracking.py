@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 STATUSES = {"running": "RUNNING", "finished": "FINISHED", "failed": "FAILED", "killed": "KILLED"}
 ARTIFACTS = ["config.yaml", "metrics.jsonl", "summary.json", "results.csv", "MODEL_CARD.md", "error.txt"]
-ARTIFACTS += ["student.safetensors", "overlay.mp4", "plots/*"]
+ARTIFACTS += ["student.safetensors", "overlay.mp4", "plots/*", "report.html", "cost.json"]
 METRICS_PER_BATCH = 1000  # MLflow's limit
 PARAMS_PER_BATCH = 50  # MLflow's limits: 100, and 1 MB a request
 PARAM_CHARACTERS, TAG_CHARACTERS, KEY_CHARACTERS = 6000, 8000, 250  # MLflow's limits

@@ -16,7 +16,7 @@ SHARED = Path(__file__).resolve().parents[2] / "shared"
 TINY = [
     "debug=smoke",
     "dataset.prepare.height=32", "dataset.prepare.width=48", "dataset.size=[32,48]", "dataset.prepare.period_seconds=5",
-    "window.learn=6", "window.test=4", "window.step=4", "tracking=none", "run.plots=false",
+    "window.learn=6", "window.test=4", "window.step=4", "tracking=none", "run.plots=false", "run.report=false",
 ]  # fmt: skip
 
 

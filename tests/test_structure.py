@@ -26,6 +26,7 @@ ONLY_IN = {  # library -> modules of ours that may import it
     "mmengine": {"teachers"},
     "mmcv": {"teachers"},
     "matplotlib": {"report"},
+    "jinja2": {"report"},
 }
 
 

@@ -38,7 +38,7 @@ def new_figure(height_inches: float, title: str, width_inches: float = WIDTH_INC
     is_large = max(width_inches, height_inches) > LARGE_INCHES
     dots_per_inch = LARGE_DOTS_PER_INCH if is_large else DOTS_PER_INCH
     figure = Figure(figsize=(width_inches, height_inches), dpi=dots_per_inch, layout="constrained")
-    figure.suptitle(title, fontsize=11, fontweight="bold")
+    figure.suptitle(title.replace("$", r"\$"), fontsize=11, fontweight="bold")  # a name is no formula
     return figure
 
 

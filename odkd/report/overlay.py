@@ -64,7 +64,15 @@ def write_overlay(
 class OverlayPainter:
     """Paints frames of one size; remembers the places of classes in the legend, so that names do not jump."""
 
-    def __init__(self, height: int, width: int, *, classes: Sequence[str], palette: Sequence[Sequence[int]]) -> None:
+    def __init__(
+        self,
+        height: int,
+        width: int,
+        *,
+        classes: Sequence[str],
+        palette: Sequence[Sequence[int]],
+        titles: tuple[str, str] = ("teacher", "student"),
+    ) -> None:
         if len(palette) < len(classes):
             raise ValueError(f"dataset.palette has {len(palette)} colours for {len(classes)} classes; give one a class")
         self._classes = [shorten(name, 24) for name in classes]
@@ -97,9 +105,9 @@ class OverlayPainter:
 
         self._canvas = Image.new("RGB", (self.width, self.height), BACKGROUND)
         self._draw = ImageDraw.Draw(self._canvas)
-        for column, row, title in ((0, 0, "frame"), (1, 0, "teacher"), (0, 1, "student")):
+        for column, row, title in ((0, 0, "frame"), (1, 0, titles[0]), (0, 1, titles[1])):
             end = self._write(self.lefts[column], self.tops[row] - ROW_HEIGHT, title)
-            if title == "teacher":
+            if column == 1:
                 self._write(end, self.tops[row] - ROW_HEIGHT, "no label", swatch=BACKGROUND)
 
     def paint(self, image_HWC: Pixels, teacher_HW: Pixels, student_HW: Pixels, caption: str) -> Pixels:

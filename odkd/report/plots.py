@@ -13,7 +13,7 @@ from odkd.report import GROUNDTRUTH, Array, Line, shorten, values
 from odkd.report.canvas import add_legend, new_figure, position_edges, save, stream_figure
 from odkd.report.epochs import epoch_figures
 from odkd.report.segments import segment_figure
-from odkd.results import read_run
+from odkd.results import Run, read_run
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -42,22 +42,37 @@ def plot_run(run_folder: Path, classes: Sequence[str], summary: Mapping[str, flo
         summary: the final scores, where the run's summary.json is not written yet.
     """
     run = read_run(run_folder)
-    summary = run.summary if summary is None else summary
-    name, lines = shorten(run.name, 40), run.metrics
+    figures = run_figures(run, classes, run.summary if summary is None else summary)
+    return [save(figure, run_folder / "plots" / f"{stem}.png") for stem, figure in figures.items()]
+
+
+def run_figures(run: Run, classes: Sequence[str], summary: Mapping[str, float | None]) -> dict[str, Figure]:
+    """Every figure that a run has data for, by file name; the titles begin with `run_title(run)` and a colon."""
+    name, lines = run_title(run), run.metrics
     if lines and "training" in lines[0]:
         figures = epoch_figures(lines, summary, name)
     else:
         figures = stream_figures(lines, classes, summary, name)
-    if (run_folder / "confusion.npz").is_file():
-        with np.load(run_folder / "confusion.npz") as arrays:
-            confusions: dict[str, NDArray[np.int64]] = dict(arrays)
-        student = "teacher" if run.stage == "label" else "student"  # whose classes are the columns
-        for key, (suffix, reference) in CONFUSIONS.items():
-            if key in confusions and confusions[key].any():
-                title = f"{name}: {student} against {reference}, all scored frames"
-                figure = confusion_figure(confusions[key], classes, reference, student, title)
-                figures[f"confusion{suffix}"] = figure
-    return [save(figure, run_folder / "plots" / f"{stem}.png") for stem, figure in figures.items() if figure]
+    confusions = read_confusions(run.folder)
+    student = "teacher" if run.stage == "label" else "student"  # whose classes are the columns
+    for key, (suffix, reference) in CONFUSIONS.items():
+        if key in confusions and confusions[key].any():
+            title = f"{name}: {student} against {reference}, all scored frames"
+            figures[f"confusion{suffix}"] = confusion_figure(confusions[key], classes, reference, student, title)
+    return {stem: figure for stem, figure in figures.items() if figure}
+
+
+def run_title(run: Run) -> str:
+    """What titles call a run."""
+    return shorten(run.name, 40)
+
+
+def read_confusions(run_folder: Path) -> dict[str, NDArray[np.int64]]:
+    """int64 [K, K] by reference, rows = reference; nothing where the run has none."""
+    if not (run_folder / "confusion.npz").is_file():
+        return {}
+    with np.load(run_folder / "confusion.npz") as arrays:
+        return dict(arrays)
 
 
 def stream_figures(

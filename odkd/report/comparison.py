@@ -1,0 +1,181 @@
+"""What differs between runs, and what follows from it: factors, configurations with their seeds as one, effects."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from odkd.report import mean_speeds, values
+from odkd.report.settings import NO_DIFFERENCE, class_name, overrides_of, settings_of
+from odkd.results import Run, read_run
+
+REPETITIONS = ("seed", "run.repeat")  # runs that differ in nothing else are one configuration
+NOT_COMPARED = (*NO_DIFFERENCE, "dataset.root", "seed")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A run with its settings by dotted key, and its overrides by key without Hydra's marks."""
+
+    run: Run
+    settings: Mapping[str, str]
+    overrides: Mapping[str, str]
+
+    @classmethod
+    def read(cls, run_folder: Path) -> Entry:
+        """Raises ValueError if this is no run folder."""
+        run = read_run(run_folder)
+        parts = [line.lstrip("+~").partition("=") for line in overrides_of(run)]
+        return cls(run, settings_of(run), {key.partition("@")[0]: value for key, _, value in parts})
+
+    def value(self, factor: str) -> str:
+        """Of a setting, or the choice of a group; "" where the run has no such thing."""
+        if factor in self.settings:
+            return self.settings[factor]
+        if factor in self.overrides:
+            return self.overrides[factor]
+        name, target = self.settings.get(f"{factor}.name"), self.settings.get(f"{factor}._target_")
+        return name or (class_name(target) if target else "")
+
+    def score(self, key: str) -> float:
+        """Of the summary; NaN where it is unknown or undefined."""
+        value = self.run.summary.get(key)
+        return math.nan if value is None else value
+
+    @cached_property
+    def learn_seconds(self) -> float:
+        """Of all learning; NaN where no timing is known."""
+        found = values(self.run.metrics, "time/learn_seconds")
+        return float(np.nansum(found)) if np.isfinite(found).any() else math.nan
+
+    @cached_property
+    def evaluate_milliseconds(self) -> float:
+        """A frame, of evaluation; NaN where no timing is known."""
+        speed = mean_speeds(self.run.metrics).get("evaluation", 0.0)
+        return 1000 / speed if speed else math.nan
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """Runs that differ in nothing but their seeds; `levels` are its values of the factors, in their order."""
+
+    number: int
+    levels: tuple[str, ...]
+    entries: tuple[Entry, ...]
+
+    def statistics(self, measure: Callable[[Entry], float]) -> tuple[float, float, int]:
+        """Mean, sample standard deviation (NaN below two) and count over the runs where it is defined."""
+        return statistics([measure(entry) for entry in self.entries])
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """`factors` are what differs: swept settings first, then other settings that tell configurations apart."""
+
+    entries: Sequence[Entry]
+    factors: Sequence[str]
+    configurations: Sequence[Configuration]
+
+    def levels(self, factor: str) -> list[str]:
+        """Its values in order: numbers by size, words as they came."""
+        index = self.factors.index(factor)
+        found = list(dict.fromkeys(configuration.levels[index] for configuration in self.configurations))
+        numbers = [as_number(level) for level in found]
+        if all(number is not None for number in numbers):
+            found.sort(key=float)
+        return found
+
+    def with_levels(self, wanted: Mapping[str, str]) -> list[Configuration]:
+        """Configurations that have these values."""
+        indices = {self.factors.index(factor): level for factor, level in wanted.items()}
+        return [c for c in self.configurations if all(c.levels[i] == level for i, level in indices.items())]
+
+    def effect(self, wanted: Mapping[str, str], measure: Callable[[Entry], float]) -> tuple[float, float, int]:
+        """Mean, sample standard deviation and count over all configurations (each the mean of its seeds) that have
+        these values, whatever the other factors are."""
+        return statistics([configuration.statistics(measure)[0] for configuration in self.with_levels(wanted)])
+
+
+def compare(entries: Sequence[Entry]) -> Comparison:
+    """Finds what differs between runs and makes one configuration of those that differ in seeds alone.
+
+    Factors are all overrides whose values differ. Other settings follow from them (`replay.capacity` is
+    `window.learn`) or are what an experiment file set: those are factors as long as they tell runs apart that
+    the factors before them do not.
+    """
+    factors = [factor for factor in _asked_for(entries) if _differs(entries, factor)]
+    for candidate in _candidates(entries):
+        if candidate not in factors and not _follows(entries, factors, candidate):
+            factors.append(candidate)
+    grouped: dict[tuple[str, ...], list[Entry]] = {}
+    for entry in entries:
+        grouped.setdefault(tuple(entry.value(factor) for factor in factors), []).append(entry)
+    configurations = [Configuration(n, levels, tuple(found)) for n, (levels, found) in enumerate(grouped.items(), 1)]
+    return Comparison(entries, factors, configurations)
+
+
+def pareto(costs: Sequence[float], scores: Sequence[float]) -> list[int]:
+    """Indices of points that no other point beats in both, cheapest first: less cost, higher score.
+
+    >>> pareto([1.0, 2.0, 3.0, 2.5], [0.3, 0.5, 0.4, math.nan])
+    [0, 1]
+    """
+    known = [i for i in range(len(costs)) if not math.isnan(costs[i] + scores[i])]
+    front: list[int] = []
+    for index in sorted(known, key=lambda i: (costs[i], -scores[i])):
+        if not front or scores[index] > scores[front[-1]]:
+            front.append(index)
+    return front
+
+
+def statistics(found: Sequence[float]) -> tuple[float, float, int]:
+    """Mean, sample standard deviation (NaN below two values) and count of what is not NaN.
+
+    >>> statistics([1.0, 3.0, math.nan])
+    (2.0, 1.4142135623730951, 2)
+    """
+    known = [value for value in found if not math.isnan(value)]
+    mean = float(np.mean(known)) if known else math.nan
+    return mean, float(np.std(known, ddof=1)) if len(known) > 1 else math.nan, len(known)
+
+
+def as_number(text: str) -> float | None:
+    """The finite number that a level is, or None."""
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
+
+
+def _asked_for(entries: Sequence[Entry]) -> list[str]:
+    """Keys of all overrides, without where things lie and which seed."""
+    keys = dict.fromkeys(key for entry in entries for key in entry.overrides)
+    return [key for key in keys if not key.startswith((*NOT_COMPARED, "hydra.")) and key not in ("tracking", "sweep")]
+
+
+def _candidates(entries: Sequence[Entry]) -> list[str]:
+    """Groups whose choice differs, then single settings that differ."""
+    keys = dict.fromkeys(key for entry in entries for key in entry.settings if not key.startswith(NOT_COMPARED))
+    differing = [key for key in keys if _differs(entries, key)]
+    groups = dict.fromkeys(key.partition(".")[0] for key in differing if key.endswith(("._target_", ".name")))
+    return [*(group for group in groups if _differs(entries, group)), *differing]
+
+
+def _differs(entries: Sequence[Entry], factor: str) -> bool:
+    return len({entry.value(factor) for entry in entries}) > 1
+
+
+def _follows(entries: Sequence[Entry], factors: Sequence[str], candidate: str) -> bool:
+    """Whether the factors determine the candidate's value."""
+    known: dict[tuple[str, ...], str] = {}
+    return all(
+        known.setdefault(tuple(entry.value(factor) for factor in factors), entry.value(candidate))
+        == entry.value(candidate)
+        for entry in entries
+    )

@@ -1,0 +1,105 @@
+"""A run's settings as its folder keeps them: flat, compared with the default and with other runs."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from odkd.results import Run
+
+# These say where and how, not what: two runs that differ in nothing else have the same numbers.
+NO_DIFFERENCE = ("paths.", "tracking.", "run.", "bank.", "allow_targets", "dataset.palette", "dataset.prepare.folder")
+PLAIN = {"NoRegularizer": "none"}  # class -> what people say
+
+
+def settings_of(run: Run) -> dict[str, str]:
+    """Every setting by its dotted key, in the order of config.yaml; run.json's where that is missing."""
+    path = run.folder / "config.yaml"
+    if not path.is_file():
+        return run.params
+    try:
+        loaded: Any = OmegaConf.to_container(OmegaConf.load(path))
+    except Exception:  # YAML's own errors share no class; what is left of a run is still worth a page
+        return run.params
+    return flat(loaded) if isinstance(loaded, dict) else run.params
+
+
+@cache
+def default_settings() -> Mapping[str, str]:
+    """What a plain `odkd` would run, by dotted key."""
+    from odkd.compose import default_config
+
+    whole: Any = OmegaConf.to_container(default_config(), resolve=True)
+    return flat(whole)
+
+
+def flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """Dotted keys; an empty mapping says nothing.
+
+    >>> flat({"window": {"learn": 67}, "domains": {}, "name": None})
+    {'window.learn': '67', 'name': 'null'}
+    """
+    found: dict[str, str] = {}
+    for key, item in value.items():
+        if isinstance(item, Mapping):
+            found |= flat(item, f"{prefix}{key}.")
+        else:
+            found[f"{prefix}{key}"] = spelled(item)
+    return found
+
+
+def spelled(value: Any) -> str:
+    """A value as YAML and the command line spell it."""
+    if isinstance(value, list):
+        return f"[{', '.join(map(spelled, value))}]"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return "null" if value is None else str(value)
+
+
+def changed_settings(settings: Mapping[str, str], default: Mapping[str, str]) -> list[tuple[str, str, str]]:
+    """Key, value, default value of what differs; "" for a key that only one of them has."""
+    keys = [key for key in {**settings, **default} if not key.startswith(NO_DIFFERENCE)]
+    return [(k, settings.get(k, ""), default.get(k, "")) for k in keys if settings.get(k) != default.get(k)]
+
+
+def overrides_of(run: Run) -> list[str]:
+    """What was asked for on the command line."""
+    path = run.folder / "overrides.txt"
+    return path.read_text().splitlines() if path.is_file() else []
+
+
+def command_of(run: Run) -> str:
+    """The command that makes this run again."""
+    return shlex.join(["odkd", *overrides_of(run)])
+
+
+def classes_of(run: Run) -> list[str]:
+    """Names of the classes in the order of their ids; of a run without config.yaml, as its metrics name them."""
+    path = run.folder / "config.yaml"
+    if path.is_file():
+        dataset = OmegaConf.load(path).get("dataset") or {}
+        return [str(name) for name in dataset.get("classes") or []]
+    keys = [*run.summary, *(key for line in run.metrics for key in line["metrics"])]
+    found = [key.split("/", 2)[2] for key in keys if key.split("/")[1:2] == ["iou"] and key.count("/") > 1]
+    return list(dict.fromkeys(found))
+
+
+def read_text(path: Path) -> str:
+    """A file's text, "" where there is none; what is no UTF-8 is shown as question marks."""
+    return path.read_text(errors="replace") if path.is_file() else ""
+
+
+def class_name(target: str) -> str:
+    """What people call the class that a `_target_` names.
+
+    >>> class_name("odkd.replay.fifo.Fifo"), class_name("odkd.regularizers.none.NoRegularizer")
+    ('fifo', 'none')
+    """
+    name = target.rpartition(".")[2]
+    return PLAIN.get(name, name.lower())

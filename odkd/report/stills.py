@@ -1,0 +1,98 @@
+"""A few pictures of a run to look at: frame, labels, prediction, disagreement, kept in the run folder as WebP."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from odkd.files import write_atomic, write_json
+from odkd.report.html import Picture, data_uri
+from odkd.report.overlay import OverlayPainter, Pixels
+
+NUM_EVENLY = 6  # stills along the stream, besides those of its best and its worst iteration
+MAX_WIDTH = 1000  # pixels of a still
+SHOWN_WIDTH = 640  # CSS pixels: two in a row; printed or enlarged they have more
+QUALITY = 72  # of WebP, 0 to 100
+MAX_BYTES = 2_000_000  # of all stills of a page; more are left out, the last ones first
+
+
+def choose(scores: Sequence[float]) -> dict[int, str]:
+    """Which iterations to show and why: evenly spaced ones without the first, the best and the worst.
+
+    The first has learned nothing, so it is not shown as the worst.
+
+    >>> choose([0.0, 0.5, 0.2, 0.9])
+    {1: '', 2: 'lowest mIoU', 3: 'highest mIoU'}
+    """
+    begun = range(min(1, len(scores) - 1), len(scores))
+    chosen = dict.fromkeys((begun.start + index for index in evenly(len(begun))), "")
+    known = [index for index in begun if not np.isnan(scores[index])]
+    if len(known) > 2:
+        chosen[min(known, key=lambda index: scores[index])] = "lowest mIoU"
+        chosen[max(known, key=lambda index: scores[index])] = "highest mIoU"
+    return {index: chosen[index] for index in sorted(chosen)}
+
+
+def evenly(num_items: int) -> list[int]:
+    """Indices of up to NUM_EVENLY items, the first and the last among them."""
+    return sorted({round(index) for index in np.linspace(0, num_items - 1, NUM_EVENLY)}) if num_items else []
+
+
+def write_stills(
+    run_folder: Path,
+    frames: Iterable[tuple[str, Pixels, Pixels, Pixels]],
+    *,
+    classes: Sequence[str],
+    palette: Sequence[Sequence[int]],
+    titles: tuple[str, str] = ("teacher", "student"),
+) -> None:
+    """stills/00.webp, ..., and stills.json with their captions.
+
+    Args:
+        run_folder: of the run.
+        frames: (caption, image_HWC uint8 RGB, reference_HW uint8, predicted_HW uint8), all of one size; 255 = ignore.
+        classes, palette: names and RGB colours in the order of the class ids.
+        titles: of the panels with the reference and with the prediction.
+    """
+    painter: OverlayPainter | None = None
+    captions: list[dict[str, str]] = []
+    for caption, image_HWC, reference_HW, predicted_HW in frames:
+        if painter is None:
+            painter = OverlayPainter(*reference_HW.shape, classes=classes, palette=palette, titles=titles)
+        still = Image.fromarray(painter.paint(image_HWC, reference_HW, predicted_HW, caption))
+        if still.width > MAX_WIDTH:
+            size = (MAX_WIDTH, round(still.height * MAX_WIDTH / still.width))
+            still = still.resize(size, Image.Resampling.LANCZOS)
+        buffer = io.BytesIO()
+        still.save(buffer, "WEBP", quality=QUALITY, method=4)
+        name = f"{len(captions):02d}.webp"
+        write_atomic(run_folder / "stills" / name, buffer.getvalue(), durable=False)
+        captions.append({"file": name, "caption": caption})
+    if captions:
+        write_json(run_folder / "stills" / "stills.json", {"titles": list(titles), "stills": captions})
+
+
+def read_stills(run_folder: Path) -> list[Picture]:
+    """What `write_stills` has left, as far as it fits onto a page."""
+    path = run_folder / "stills" / "stills.json"
+    if not path.is_file():
+        return []
+    known: dict[str, Any] = json.loads(path.read_text())
+    reference, prediction = known["titles"]
+    pictures, num_bytes = [], 0
+    for still in known["stills"]:
+        content = (run_folder / "stills" / Path(still["file"]).name).read_bytes()
+        num_bytes += len(content)
+        if num_bytes > MAX_BYTES:
+            break
+        alt = f"Four panels: the frame, labels of the {reference}, of the {prediction}, and where they differ, in red. "
+        with Image.open(io.BytesIO(content)) as picture:
+            width = picture.width
+        pictures.append(Picture(data_uri(content, "webp"), alt + still["caption"], still["caption"], width=min(width, SHOWN_WIDTH)))
+    return pictures
