@@ -4,7 +4,7 @@ import csv
 import io
 import json
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -41,11 +41,12 @@ def write_artifacts(parts: "Parts", run: "Run", summary: Mapping[str, float]) ->
         write_overlay_video(parts, run)
 
 
-def write_report(parts: "Parts", run: "Run", summary: Mapping[str, float], cost: "Cost") -> None:
+def write_report(parts: "Parts", run: "Run", summary: Mapping[str, float | None], cost: "Cost | None" = None) -> None:
     """cost.json and, unless run.report=false, report.html: a page about results is no reason to lose them, so
     what goes wrong here is only told."""
     try:
-        cost.write(run.folder, parts.teacher_labels.folders if "teacher_labels" in parts.__dict__ else [])
+        if cost is not None:
+            cost.write(run.folder, parts.teacher_labels.folders if "teacher_labels" in parts.__dict__ else [])
         if parts.cfg.run.report:
             from odkd.report.html_run import write_run_report
 

@@ -29,7 +29,7 @@ SWEPT_METRICS = ("total/miou", "final/val_best")
 
 def run_job(cfg: DictConfig) -> float:
     """One run, from its config to its summary. Returns what a sweep compares (NaN for a stage that has no such)."""
-    from odkd.artifacts import write_overlay_video
+    from odkd.artifacts import write_overlay_video, write_report
     from odkd.device import set_up
     from odkd.report.summary import summary_table
     from odkd.runs import Run, RunIsBusyError
@@ -41,9 +41,11 @@ def run_job(cfg: DictConfig) -> float:
     run = Run(folder, describe(parts, overrides), checkpoint_overhead=cfg.run.checkpoint_overhead)
     if run.status == "finished" and not (cfg.run.restart or cfg.stage.always):
         logger.info("this run has finished before; run.restart=true starts over, run.repeat=1 repeats it independently")
-        catch_up(cfg, folder)
         if cfg.run.overlay_video and (folder / "predictions").is_dir() and not (folder / "overlay.mp4").is_file():
             write_overlay_video(parts, run)
+        if cfg.run.report and not (folder / "report.html").is_file():
+            write_report(parts, run, run.summary())
+        catch_up(cfg, folder)
     else:
         try:
             compute(parts, run, overrides)

@@ -79,9 +79,7 @@ def _of_labels(parts: "Parts") -> Iterator[Still]:
         yield _still(parts, caption, position, parts.groundtruth, parts.labels.read(position))
 
 
-def _still(
-    parts: "Parts", caption: str, position: int, reference: "LabelSource", predicted_HW: np.ndarray
-) -> Still:
+def _still(parts: "Parts", caption: str, position: int, reference: "LabelSource", predicted_HW: np.ndarray) -> Still:
     """All at the size of the frame."""
     image_HWC = next(iter(parts.frames.read([position])))
     size: Sequence[int] = image_HWC.shape[:2]

@@ -48,6 +48,7 @@ class FabricatedRun:
             "plots/miou.png",
             "plots/losses.png",
             "overlay.mp4",
+            "report.html",
             "student.safetensors",
             "config.yaml",
         ):

@@ -14,8 +14,9 @@ from odkd.report import mean_speeds, values
 from odkd.report.settings import NO_DIFFERENCE, class_name, overrides_of, settings_of
 from odkd.results import Run, read_run
 
-REPETITIONS = ("seed", "run.repeat")  # runs that differ in nothing else are one configuration
-NOT_COMPARED = (*NO_DIFFERENCE, "dataset.root", "seed")
+Measure = Callable[["Entry"], float]
+
+NOT_COMPARED = (*NO_DIFFERENCE, "dataset.root", "seed")  # seeds and run.repeat are repetitions
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,11 @@ class Entry:
         value = self.run.summary.get(key)
         return math.nan if value is None else value
 
+    @property
+    def is_reference(self) -> bool:
+        """Whether the teacher was scored in a student's place: that its score is high says nothing."""
+        return self.settings.get("evaluation.predictor") == "teacher"
+
     @cached_property
     def learn_seconds(self) -> float:
         """Of all learning; NaN where no timing is known."""
@@ -68,7 +74,12 @@ class Configuration:
     levels: tuple[str, ...]
     entries: tuple[Entry, ...]
 
-    def statistics(self, measure: Callable[[Entry], float]) -> tuple[float, float, int]:
+    @property
+    def name(self) -> str:
+        """Its values of the factors, as far as it has any."""
+        return ", ".join(filter(None, self.levels)) or "all runs"
+
+    def statistics(self, measure: Measure) -> tuple[float, float, int]:
         """Mean, sample standard deviation (NaN below two) and count over the runs where it is defined."""
         return statistics([measure(entry) for entry in self.entries])
 
@@ -81,10 +92,11 @@ class Comparison:
     factors: Sequence[str]
     configurations: Sequence[Configuration]
 
-    def levels(self, factor: str) -> list[str]:
-        """Its values in order: numbers by size, words as they came."""
+    def levels(self, factor: str, measure: Measure | None = None) -> list[str]:
+        """Its values in order, numbers by size, words as they came; those for which `measure` is known of any run."""
         index = self.factors.index(factor)
-        found = list(dict.fromkeys(configuration.levels[index] for configuration in self.configurations))
+        known = [c for c in self.configurations if measure is None or c.statistics(measure)[2]]
+        found = list(dict.fromkeys(configuration.levels[index] for configuration in known))
         numbers = [as_number(level) for level in found]
         if all(number is not None for number in numbers):
             found.sort(key=float)
@@ -95,7 +107,7 @@ class Comparison:
         indices = {self.factors.index(factor): level for factor, level in wanted.items()}
         return [c for c in self.configurations if all(c.levels[i] == level for i, level in indices.items())]
 
-    def effect(self, wanted: Mapping[str, str], measure: Callable[[Entry], float]) -> tuple[float, float, int]:
+    def effect(self, wanted: Mapping[str, str], measure: Measure) -> tuple[float, float, int]:
         """Mean, sample standard deviation and count over all configurations (each the mean of its seeds) that have
         these values, whatever the other factors are."""
         return statistics([configuration.statistics(measure)[0] for configuration in self.with_levels(wanted)])
@@ -104,11 +116,13 @@ class Comparison:
 def compare(entries: Sequence[Entry]) -> Comparison:
     """Finds what differs between runs and makes one configuration of those that differ in seeds alone.
 
-    Factors are all overrides whose values differ. Other settings follow from them (`replay.capacity` is
-    `window.learn`) or are what an experiment file set: those are factors as long as they tell runs apart that
-    the factors before them do not.
+    Factors are all overrides whose values differ, but for those that belong to a choice (`replay.capacity` that
+    only some replays have). Other settings follow from them (`replay.capacity` is `window.learn`) or are what an
+    experiment file set: those are factors as long as they tell runs apart that the factors before them do not.
     """
-    factors = [factor for factor in _asked_for(entries) if _differs(entries, factor)]
+    asked_for = [factor for factor in _asked_for(entries) if _differs(entries, factor)]
+    groups = [factor for factor in asked_for if "." not in factor]
+    factors = [f for f in asked_for if not (_is_part_of(f, groups) and _follows(entries, groups, f))]
     for candidate in _candidates(entries):
         if candidate not in factors and not _follows(entries, factors, candidate):
             factors.append(candidate)
@@ -169,6 +183,10 @@ def _candidates(entries: Sequence[Entry]) -> list[str]:
 
 def _differs(entries: Sequence[Entry], factor: str) -> bool:
     return len({entry.value(factor) for entry in entries}) > 1
+
+
+def _is_part_of(key: str, groups: Sequence[str]) -> bool:
+    return any(key.startswith(f"{group}.") for group in groups)
 
 
 def _follows(entries: Sequence[Entry], factors: Sequence[str], candidate: str) -> bool:

@@ -73,6 +73,9 @@ def embed(figure: Figure, *, alt: str, title: str = "", note: str = "") -> Pictu
     from matplotlib import rc_context
 
     figure.suptitle("")
+    if (engine := figure.get_layout_engine()) is not None:
+        engine.execute(figure)
+        figure.set_layout_engine("none")  # or each savefig would draw everything twice, once for the layout
     buffer = io.BytesIO()
     with rc_context({"svg.hashsalt": "odkd"}):  # the same drawing gives the same bytes
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})

@@ -14,7 +14,15 @@ from odkd.report import GROUNDTRUTH, Line, final_scores, mean_speeds, number, va
 from odkd.report.cells import plain_table, reference_table
 from odkd.report.html import MISSING, Picture, duration, embed, write_page
 from odkd.report.run_tables import class_table, cost_table, noise_table, other_scores, stage_table, time_table
-from odkd.report.settings import changed_settings, class_name, classes_of, command_of, default_settings, read_text, settings_of
+from odkd.report.settings import (
+    changed_settings,
+    class_name,
+    classes_of,
+    command_of,
+    default_settings,
+    read_text,
+    settings_of,
+)
 from odkd.report.stills import read_stills
 from odkd.results import Run, read_run
 
@@ -70,6 +78,11 @@ WHAT = {  # setting -> what the page calls it
     "precision": "precision",
     "seed": "seed",
 }
+STILLS = {  # of each stage: what its stills are
+    "online": "Predictions of the student of that moment, before it learned from the frame.",
+    "label": "The teacher's labels against true ones.",
+    "other": "Predictions of the last student on the test split.",
+}
 ONLINE_ONLY = ("replay._target_", "regularizer._target_")
 
 
@@ -107,18 +120,17 @@ def run_context(run: Run) -> dict[str, Any]:
         "command": command_of(run),
         "error": read_text(run.folder / "error.txt").strip(),
         "headlines": _headlines(run, lines),
-        "scores": reference_table("score (0 to 1)", other_scores(run.summary) if is_epochs else whole),
+        "scores": other_scores(run.summary) if is_epochs else reference_table("score (0 to 1)", whole),
         "stages": stage_table(run.summary),
         "noise": noise_table(run.summary),
         "classes": class_table(class_scores, read_confusions(run.folder), classes, student),
         "pictures": pictures,
         "is_same": is_same,
         "stills": read_stills(run.folder),
+        "stills_note": STILLS.get(run.stage, STILLS["other"]),
         "times": time_table(lines),
         "costs": cost_table(run),
-        "changed": plain_table(
-            "", ["setting", "this run", "default"], changed_settings(settings, default_settings())
-        ),
+        "changed": plain_table("", ["setting", "this run", "default"], changed_settings(settings, default_settings())),
         "settings": plain_table("", ["setting", "value"], settings.items()),
         "versions": plain_table("", ["", ""], versions.items()),
     }

@@ -91,7 +91,7 @@ def stage_table(summary: Mapping[str, float | None]) -> Table | None:
 
 
 def noise_table(summary: Mapping[str, float | None]) -> Table | None:
-    """The labels that each stage learned from, against ground truth on the training split; how alike its students are."""
+    """How wrong the labels are that each stage learned from (training split), and how alike its students are."""
     stages = list(dict.fromkeys(name.partition("/")[0] for name in student_names(summary)))
     names = [name for name in STUDENT_SCORES if any(f"{s}/labels/{name}_groundtruth" in summary for s in stages)]
     if not names:
@@ -106,18 +106,22 @@ def noise_table(summary: Mapping[str, float | None]) -> Table | None:
     return Table("", head, rows)
 
 
-def other_scores(summary: Mapping[str, float | None]) -> dict[str, list[float]]:
+def other_scores(summary: Mapping[str, float | None]) -> Table | None:
     """Of trainings over epochs, the scores besides mIoU that the table of stages has no room for."""
-    found: Scores = {}
-    for key, title in STUDENT_SCORES.items():
-        if key == "miou":
-            continue
-        for name in ("teacher", *student_names(summary)):
-            row = [summary.get(f"{name}/{key}_{reference}") for reference in EPOCH_REFERENCES]
-            if any(value is not None for value in row):
-                known = [math.nan if value is None else value for value in row]
-                found[f"{title}, {student_title(name)}"] = known
-    return found
+    names = ["teacher", *student_names(summary)]
+    keys = {  # row -> prefix of its keys
+        f"{title}, {student_title(name)}": f"{name}/{key}_"
+        for key, title in STUDENT_SCORES.items()
+        if key != "miou"
+        for name in names
+    }
+    known = [r for r in EPOCH_REFERENCES if any(f"{prefix}{r}" in summary for prefix in keys.values())]
+    rows = [
+        Row([Cell(title), *(score(summary.get(f"{prefix}{r}")) for r in known)])
+        for title, prefix in keys.items()
+        if any(f"{prefix}{r}" in summary for r in known)
+    ]
+    return Table("", ["score (0 to 1)", *(EPOCH_REFERENCES[r] for r in known)], rows) if rows else None
 
 
 def time_table(lines: Sequence[Line]) -> Table | None:
@@ -135,7 +139,9 @@ def time_table(lines: Sequence[Line]) -> Table | None:
     for name in trainings if len(trainings) > 1 else ():
         own = [line for line in lines if line["training"] == name]
         seconds = sum(_seconds(own, part) for part in PARTS)
-        rows.append(_time_row(f"of it: {student_title(name)}", seconds, total, quantity(mean_speeds(own).get("learning"))))
+        rows.append(
+            _time_row(f"of it: {student_title(name)}", seconds, total, quantity(mean_speeds(own).get("learning")))
+        )
     return Table("", ["part of the loop", "time", "seconds", "share", "frames per second"], rows)
 
 
@@ -158,7 +164,7 @@ def cost_table(run: Run) -> Table | None:
         text = duration(sum(entry["seconds"] for entry in processes))
         if len(processes) > 1:
             text += f" in {len(processes)} processes; those that were killed at once are not counted"
-        rows.append(("whole time, after imports: labels, frames, loop, checkpoints, plots", text))
+        rows.append(("whole time after imports: labels, frames, loop, checkpoints, plots", text))
         titles = {"peak_memory_bytes": "peak memory", "peak_device_memory_bytes": "peak memory of the GPU"}
         for key, title in titles.items():
             if peaks := [entry[key] for entry in processes if entry.get(key)]:
@@ -167,9 +173,9 @@ def cost_table(run: Run) -> Table | None:
         frames, seconds = teacher["frames"], teacher["seconds"]
         speed = f", {frames / seconds:.3g} frames per second" if seconds > 0 else ""
         where = f"; on {', '.join(teacher['devices'])}; last {teacher['last'][:10]}"
-        rows.append(("teacher's labels, made once for all runs", f"{frames} frames in {duration(seconds)}{speed}{where}"))
+        rows.append(
+            ("teacher's labels, made once for all runs", f"{frames} frames in {duration(seconds)}{speed}{where}")
+        )
     if device := run.tags.get("odkd.device"):
         rows.append(("device", f"{device}, host {run.tags.get('odkd.host', 'unknown')}"))
     return plain_table("", ["cost", ""], rows) if rows else None
-
-

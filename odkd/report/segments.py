@@ -41,10 +41,9 @@ def segment_figure(
     if not table.size or np.isnan(table).all():
         return None
     num_times, num_segments = table.shape
+    probed = [line for line in lines if f"segment/miou{suffix}/000" in line["metrics"]]
     # A run of an early odkd does not say what it had learned when: all there is, and so no line.
-    learned = [
-        line.get("segments_learned", num_segments) for line in lines if f"segment/miou{suffix}/000" in line["metrics"]
-    ]
+    learned = [int(line.get("segments_learned", num_segments)) for line in probed]
     learned += [num_segments] * (num_times - len(learned))
     highest = math.ceil(10 * float(np.nanmax(table))) / 10  # in steps: the colours of most runs can be compared
     domains = _domains(lines, num_segments)

@@ -63,9 +63,18 @@ def spelled(value: Any) -> str:
 
 
 def changed_settings(settings: Mapping[str, str], default: Mapping[str, str]) -> list[tuple[str, str, str]]:
-    """Key, value, default value of what differs; "" for a key that only one of them has."""
-    keys = [key for key in {**settings, **default} if not key.startswith(NO_DIFFERENCE)]
-    return [(k, settings.get(k, ""), default.get(k, "")) for k in keys if settings.get(k) != default.get(k)]
+    """Key, value, default value of what differs; "" where the default has no such key (another choice of a group).
+
+    What only the default has, and what is null and unknown to it, is no setting that anybody chose.
+
+    >>> changed_settings({"a": "1", "b": "2", "c": "null", "d": "4"}, {"a": "1", "b": "3", "e": "5"})
+    [('b', '2', '3'), ('d', '4', '')]
+    """
+    return [
+        (key, value, default.get(key, ""))
+        for key, value in settings.items()
+        if not key.startswith(NO_DIFFERENCE) and value != default.get(key, "null")
+    ]
 
 
 def overrides_of(run: Run) -> list[str]:
@@ -83,8 +92,8 @@ def classes_of(run: Run) -> list[str]:
     """Names of the classes in the order of their ids; of a run without config.yaml, as its metrics name them."""
     path = run.folder / "config.yaml"
     if path.is_file():
-        dataset = OmegaConf.load(path).get("dataset") or {}
-        return [str(name) for name in dataset.get("classes") or []]
+        known = OmegaConf.select(OmegaConf.load(path), "dataset.classes")
+        return [str(name) for name in known or []]
     keys = [*run.summary, *(key for line in run.metrics for key in line["metrics"])]
     found = [key.split("/", 2)[2] for key in keys if key.split("/")[1:2] == ["iou"] and key.count("/") > 1]
     return list(dict.fromkeys(found))

@@ -94,5 +94,7 @@ def read_stills(run_folder: Path) -> list[Picture]:
         alt = f"Four panels: the frame, labels of the {reference}, of the {prediction}, and where they differ, in red. "
         with Image.open(io.BytesIO(content)) as picture:
             width = picture.width
-        pictures.append(Picture(data_uri(content, "webp"), alt + still["caption"], still["caption"], width=min(width, SHOWN_WIDTH)))
+        pictures.append(
+            Picture(data_uri(content, "webp"), alt + still["caption"], still["caption"], width=min(width, SHOWN_WIDTH))
+        )
     return pictures

@@ -3,32 +3,33 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from odkd.report import Array, shorten, values
 from odkd.report.canvas import new_figure
-from odkd.report.comparison import Comparison, Configuration, Entry, as_number, pareto
+from odkd.report.comparison import Comparison, Configuration, Measure, as_number, pareto
 from odkd.report.epochs import COLOURS, MARKERS, STYLES
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-Measure = Callable[[Entry], float]
 MAX_LEVELS = 12  # values of a factor up to which each has its place on an axis; more are points along it
 MAX_CURVES = 8  # styles that are told apart
-MAX_NUMBERS = 12  # rows and columns up to which a heat map has its numbers written in
 MAX_RATIO = 20  # between largest and smallest value; beyond it the axis is logarithmic
 PANELS_A_ROW = 3
+POINT_OFFSET = 0.13  # of points from the bar of their mean
+MAX_LABELS = 12  # points that all have their number; of more, those on the front
+MIN_CROSSED = 0.5  # share of a heat map's cells that have a run; a map of fewer says nothing of the pair
 POINT, MEAN, FRONT = "#8A8A8A", "#0072B2", "#D55E00"
 
 
 def effects_figure(comparison: Comparison, measure: Measure, label: str) -> Figure | None:
     """Draws a panel a factor: each configuration as a point, mean and standard deviation at each of its values."""
-    factors = [factor for factor in comparison.factors if len(comparison.levels(factor)) > 1]
+    factors = [factor for factor in comparison.factors if len(comparison.levels(factor, measure)) > 1]
     if not factors:
         return None
     num_rows, num_columns = math.ceil(len(factors) / PANELS_A_ROW), min(PANELS_A_ROW, len(factors))
@@ -44,13 +45,14 @@ def effects_figure(comparison: Comparison, measure: Measure, label: str) -> Figu
 
 
 def _effect(axes: Axes, comparison: Comparison, factor: str, measure: Measure) -> None:
-    levels = comparison.levels(factor)
+    levels = comparison.levels(factor, measure)
     numbers = [as_number(level) for level in levels]
     is_continuous = len(levels) > MAX_LEVELS and None not in numbers
     places = [float(number or 0) for number in numbers] if is_continuous else [float(n) for n in range(len(levels))]
     for place, level in zip(places, levels, strict=True):
         found = [c.statistics(measure)[0] for c in comparison.with_levels({factor: level})]
-        axes.plot([place] * len(found), found, "o", color=POINT, markersize=3, alpha=0.6, linewidth=0)
+        beside = place if is_continuous else place - POINT_OFFSET
+        axes.plot([beside] * len(found), found, "o", color=POINT, markersize=4, alpha=0.7, markeredgewidth=0)
     if is_continuous:
         if min(places) > 0 and max(places) / min(places) > MAX_RATIO:
             axes.set_xscale("log")
@@ -70,11 +72,11 @@ def _effect(axes: Axes, comparison: Comparison, factor: str, measure: Measure) -
 
 def pair_figure(comparison: Comparison, rows: str, columns: str, measure: Measure, label: str) -> Figure | None:
     """Draws the mean over all other factors at each pair of values; hatched where there is no run."""
-    down, across = comparison.levels(rows), comparison.levels(columns)
-    if max(len(down), len(across)) > MAX_LEVELS:
+    down, across = comparison.levels(rows, measure), comparison.levels(columns, measure)
+    if max(len(down), len(across)) > MAX_LEVELS or min(len(down), len(across)) < 2:
         return None
     table = np.array([[comparison.effect({rows: y, columns: x}, measure)[0] for x in across] for y in down])
-    if np.isnan(table).all():
+    if np.isfinite(table).mean() < MIN_CROSSED:
         return None
     figure = new_figure(1.5 + 0.42 * len(down), "", width_inches=3.6 + 0.75 * len(across))
     axes = figure.subplots()
@@ -96,7 +98,9 @@ def pair_figure(comparison: Comparison, rows: str, columns: str, measure: Measur
     return figure
 
 
-def pareto_figure(comparison: Comparison, cost: Measure, cost_label: str, measure: Measure, label: str) -> Figure | None:
+def pareto_figure(
+    comparison: Comparison, cost: Measure, cost_label: str, measure: Measure, label: str
+) -> Figure | None:
     """Draws configurations by cost and score with deviations over seeds; the front is what none beats in both."""
     from matplotlib.ticker import FuncFormatter, NullFormatter
 
@@ -110,7 +114,9 @@ def pareto_figure(comparison: Comparison, cost: Measure, cost_label: str, measur
     axes = figure.subplots()
     errors: dict[str, Any] = {"linestyle": "", "ecolor": "#BBBBBB", "elinewidth": 1, "color": POINT}
     deviations = [np.nan_to_num([found[1] for found in points]) for points in (costs, scores)]
-    axes.errorbar(x, y, xerr=deviations[0], yerr=deviations[1], marker="o", markersize=5, label="configuration", **errors)
+    axes.errorbar(
+        x, y, xerr=deviations[0], yerr=deviations[1], marker="o", markersize=5, label="configuration", **errors
+    )
     axes.plot(x[front], y[front], drawstyle="steps-post", color=FRONT, linewidth=1.2, linestyle="--")
     axes.plot(x[front], y[front], "D", color=FRONT, markersize=6, label="on the Pareto front")
     known = np.isfinite(x) & np.isfinite(y)
@@ -118,7 +124,7 @@ def pareto_figure(comparison: Comparison, cost: Measure, cost_label: str, measur
         axes.set_xscale("log")
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axes.xaxis.set_minor_formatter(NullFormatter())
-    for index in np.flatnonzero(known).tolist():
+    for index in np.flatnonzero(known).tolist() if known.sum() <= MAX_LABELS else front:
         number = str(comparison.configurations[index].number)
         style: dict[str, Any] = {"fontweight": "bold"} if index in front else {"color": "#555555"}
         axes.annotate(number, (x[index], y[index]), xytext=(5, 4), textcoords="offset points", fontsize=8, **style)
@@ -145,8 +151,7 @@ def curves_figure(chosen: Sequence[Configuration], key: str, label: str) -> Figu
             mean = np.full(length, np.nan)
             mean[known] = np.nanmean(found[:, known], axis=0)
             positions = np.array([line["position"] for line in lines[0][:length]], np.float64)
-            name = ", ".join(configuration.levels) or "all runs"
-            curves[plain(f"{configuration.number}: {shorten(name, 60)}")] = positions, mean
+            curves[plain(f"{configuration.number}: {shorten(configuration.name, 60)}")] = positions, mean
     if not curves:
         return None
     figure = new_figure(4.4 + 0.18 * len(curves), "", width_inches=9.0)
@@ -154,7 +159,9 @@ def curves_figure(chosen: Sequence[Configuration], key: str, label: str) -> Figu
     for number, (name, (positions, mean)) in enumerate(curves.items()):
         style: dict[str, Any] = {"color": COLOURS[number], "linestyle": STYLES[number % len(STYLES)]}
         every = max(1, len(mean) // 20)
-        axes.plot(positions, mean, label=name, marker=MARKERS[number], markersize=3.5, markevery=every, linewidth=1.3, **style)
+        axes.plot(
+            positions, mean, label=name, marker=MARKERS[number], markersize=3.5, markevery=every, linewidth=1.3, **style
+        )
     axes.set_xlabel("position in the stream (sampled frames)", fontsize=9)
     axes.set_ylabel(label, fontsize=9)
     axes.set_ylim(bottom=0)
