@@ -100,10 +100,13 @@ def domain_spans(lines: Sequence[Line]) -> list[Span]:
 
 
 def save(figure: Figure, path: Path) -> Path:
-    """Writes the figure as PNG; a killed run leaves the old plot or the new one.
+    """Writes the figure as PNG; a killed run leaves the old plot or the new one."""
+    write_atomic(path, png_bytes(figure))
+    return path
 
-    `figure.savefig` would draw everything twice, once for the layout: most of the time with 150 classes.
-    """
+
+def png_bytes(figure: Figure) -> bytes:
+    """The figure as PNG. `figure.savefig` would draw everything twice: most of the time with 150 classes."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     canvas: Any = FigureCanvasAgg(figure)  # Any: its methods have no types
@@ -111,8 +114,24 @@ def save(figure: Figure, path: Path) -> Path:
     buffer = io.BytesIO()
     pixels = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
     pixels.save(buffer, format="png", dpi=(figure.dpi, figure.dpi))
-    write_atomic(path, buffer.getvalue())
-    return path
+    return buffer.getvalue()
+
+
+def svg_bytes(figure: Figure) -> bytes:
+    """The figure as SVG, letters as paths: the same on every machine, and the same bytes each time."""
+    from matplotlib import rc_context
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+
+    if (engine := figure.get_layout_engine()) is not None:
+        engine.execute(figure)
+    buffer, dots_per_inch = io.BytesIO(), figure.dpi
+    canvas: Any = FigureCanvasSVG(figure)
+    with rc_context({"svg.hashsalt": "odkd"}):
+        try:
+            canvas.print_svg(buffer, metadata={"Date": None, "Creator": None})
+        finally:
+            figure.set_dpi(dots_per_inch)  # 72 while it was drawn
+    return buffer.getvalue()
 
 
 def _name_domains(strip: Axes, panels: Sequence[Axes], spans: Sequence[Span]) -> list[Artist]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from odkd.files import write_atomic
+from odkd.report.canvas import LARGE_INCHES, png_bytes, svg_bytes
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -70,21 +70,14 @@ def _environment() -> Environment:
 
 def embed(figure: Figure, *, alt: str, title: str = "", note: str = "") -> Picture:
     """A figure without its title, which the page has in its caption, as SVG or, where that is large, PNG."""
-    from matplotlib import rc_context
 
     figure.suptitle("")
-    if (engine := figure.get_layout_engine()) is not None:
-        engine.execute(figure)
-        figure.set_layout_engine("none")  # or each savefig would draw everything twice, once for the layout
-    buffer = io.BytesIO()
-    with rc_context({"svg.hashsalt": "odkd"}):  # the same drawing gives the same bytes
-        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
-    content, kind = buffer.getvalue(), "svg+xml"
-    if len(content) > MAX_SVG_BYTES:
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format="png", dpi=130)
-        if buffer.tell() < len(content):
-            content, kind = buffer.getvalue(), "png"
+    is_large = max(figure.get_size_inches()) > LARGE_INCHES  # hundreds of names, each letter a path
+    content, kind = (b"", "") if is_large else (svg_bytes(figure), "svg+xml")
+    if is_large or len(content) > MAX_SVG_BYTES:
+        picture = png_bytes(figure)
+        if is_large or len(picture) < len(content):
+            content, kind = picture, "png"
     width = round(figure.get_figwidth() * CSS_PIXELS_PER_INCH)
     return Picture(data_uri(content, kind), alt, title, note, width)
 

@@ -79,6 +79,8 @@ def stream_figures(
     lines: Sequence[Line], classes: Sequence[str], summary: Mapping[str, float | None], name: str
 ) -> dict[str, Figure | None]:
     """Figures over a stream by file name; None where there is nothing to draw."""
+    if not lines:
+        return {}
     figures: dict[str, Figure | None] = {
         "miou": score_figure(lines, "miou", "mIoU", f"{name}: mIoU on the next frames"),
         "accuracy": score_figure(lines, "accuracy", "pixel accuracy", f"{name}: pixel accuracy on the next frames"),
@@ -96,7 +98,8 @@ def stream_figures(
 
 def class_iou_table(lines: Sequence[Line], classes: Sequence[str], suffix: str = "") -> Array:
     """Returns float64 [classes, iterations]; NaN where neither reference nor student has the class."""
-    return np.stack([values(lines, f"test/iou{suffix}/{name}") for name in classes])
+    found = [values(lines, f"test/iou{suffix}/{name}") for name in classes]
+    return np.stack(found) if found else np.zeros((0, len(lines)))
 
 
 def row_shares(confusion: NDArray[np.int64]) -> Array:
@@ -183,7 +186,8 @@ def class_figure(lines: Sequence[Line], classes: Sequence[str], suffix: str, tit
     axes.axhspan(0, len(classes), zorder=0.5, **UNDEFINED)
     rows = np.arange(len(classes) + 1)
     cells = np.ma.masked_invalid(table)
-    mesh = axes.pcolormesh(position_edges(lines), rows, cells, cmap="viridis", vmin=0, vmax=1)
+    style: dict[str, Any] = {"cmap": "viridis", "vmin": 0, "vmax": 1, "rasterized": True}  # in an SVG: one bitmap
+    mesh = axes.pcolormesh(position_edges(lines), rows, cells, **style)
     axes.set_ylim(len(classes), 0)
     axes.set_yticks(rows[:-1] + 0.5, [shorten(name, 24) for name in classes], fontsize=size)
     _add_colour_bar(figure, mesh, "IoU (0 to 1)")

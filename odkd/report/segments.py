@@ -43,7 +43,7 @@ def segment_figure(
     num_times, num_segments = table.shape
     probed = [line for line in lines if f"segment/miou{suffix}/000" in line["metrics"]]
     # A run of an early odkd does not say what it had learned when: all there is, and so no line.
-    learned = [int(line.get("segments_learned", num_segments)) for line in probed]
+    learned = [num_segments if (n := line.get("segments_learned")) is None else int(n) for line in probed]
     learned += [num_segments] * (num_times - len(learned))
     highest = math.ceil(10 * float(np.nanmax(table))) / 10  # in steps: the colours of most runs can be compared
     domains = _domains(lines, num_segments)

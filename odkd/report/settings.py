@@ -89,14 +89,13 @@ def command_of(run: Run) -> str:
 
 
 def classes_of(run: Run) -> list[str]:
-    """Names of the classes in the order of their ids; of a run without config.yaml, as its metrics name them."""
+    """Names of the classes in the order of their ids; where config.yaml does not say, as the metrics name them."""
     path = run.folder / "config.yaml"
-    if path.is_file():
-        known = OmegaConf.select(OmegaConf.load(path), "dataset.classes")
-        return [str(name) for name in known or []]
-    keys = [*run.summary, *(key for line in run.metrics for key in line["metrics"])]
-    found = [key.split("/", 2)[2] for key in keys if key.split("/")[1:2] == ["iou"] and key.count("/") > 1]
-    return list(dict.fromkeys(found))
+    known = OmegaConf.select(OmegaConf.load(path), "dataset.classes") if path.is_file() else None
+    if known:
+        return [str(name) for name in known]
+    keys = [key.split("/", 2) for key in (*run.summary, *(key for line in run.metrics for key in line["metrics"]))]
+    return list(dict.fromkeys(parts[2] for parts in keys if len(parts) == 3 and parts[1] == "iou"))
 
 
 def read_text(path: Path) -> str:

@@ -30,7 +30,7 @@ def choose(scores: Sequence[float]) -> dict[int, str]:
     >>> choose([0.0, 0.5, 0.2, 0.9])
     {1: '', 2: 'lowest mIoU', 3: 'highest mIoU'}
     """
-    begun = range(min(1, len(scores) - 1), len(scores))
+    begun = range(1 if len(scores) > 1 else 0, len(scores))
     chosen = dict.fromkeys((begun.start + index for index in evenly(len(begun))), "")
     known = [index for index in begun if not np.isnan(scores[index])]
     if len(known) > 2:

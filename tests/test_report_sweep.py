@@ -1,0 +1,200 @@
+"""Comparisons of runs: what differs is found, seeds are one, means and fronts are right, and the page says so."""
+
+import itertools
+import json
+import math
+from pathlib import Path
+
+import pytest
+import yaml
+from test_report_html import HOSTILE, Page, check_page
+from test_report_run import make_run
+
+from odkd.report.comparison import Entry, compare, pareto, statistics
+from odkd.report.html_sweep import write_runs_report, write_sweep_report
+from odkd.report.sweep_pictures import student_score
+from odkd.report_tool import main
+
+SCORE = student_score("total/miou")
+
+
+def add_run(outputs: Path, name: str, overrides: list[str], config: dict[str, object], miou: float | None) -> Path:
+    """A finished run of two classes with these settings and this score; without a score, one that has failed."""
+    folder = make_run(outputs / "runs" / name, num_iterations=4, classes=["road", "sky"], groundtruth=False)
+    (folder / "overrides.txt").write_text("".join(f"{line}\n" for line in overrides))
+    (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+    record = json.loads((folder / "run.json").read_text()) | {"name": name}
+    if miou is None:
+        (folder / "summary.json").unlink()
+        record["status"] = "failed"
+    else:
+        (folder / "summary.json").write_text(json.dumps({"total/miou": miou, "num_iterations": 4}))
+    (folder / "run.json").write_text(json.dumps(record))
+    return folder
+
+
+def settings(replay: str, learn: int, seed: int, **more: object) -> dict[str, object]:
+    capacity = {"capacity": learn} if replay == "fifo" else {"capacity": 250, "warmup": 3}
+    target = {"_target_": f"odkd.replay.{replay}.{replay.title()}"}
+    return {
+        "seed": seed,
+        "window": {"learn": learn},
+        "replay": target | capacity,
+        "paths": {"outputs": f"x{seed}"},
+    } | more
+
+
+MIOU = {("fifo", 6): (0.1, 0.3), ("fifo", 12): (0.5, 0.5), ("uniform", 6): (0.4, 0.6), ("uniform", 12): (0.6, 0.8)}
+
+
+@pytest.fixture
+def outputs(tmp_path: Path) -> Path:
+    for replay, learn, seed in itertools.product(("fifo", "uniform"), (12, 6), (0, 1)):
+        overrides = [
+            "debug=smoke",
+            f"+replay={replay}",
+            f"window.learn={learn}",
+            f"seed={seed}",
+            f"paths.outputs=x{seed}",
+        ]
+        miou = MIOU[replay, learn][seed]
+        add_run(tmp_path, f"{replay}-{learn}-{seed}", overrides, settings(replay, learn, seed), miou)
+    return tmp_path
+
+
+def entries(outputs: Path) -> list[Entry]:
+    return [Entry.read(folder) for folder in sorted((outputs / "runs").iterdir())]
+
+
+def test_what_differs_is_what_was_swept_and_seeds_are_one_configuration(outputs: Path) -> None:
+    found = compare(entries(outputs))
+    assert list(found.factors) == ["replay", "window.learn"]  # replay.capacity and warmup follow from these two
+    assert found.levels("window.learn") == ["6", "12"]  # by size, not as they came or as text
+    assert found.levels("replay") == ["fifo", "uniform"]
+    assert {c.levels: len(c.entries) for c in found.configurations} == {
+        (replay, str(learn)): 2 for replay, learn in MIOU
+    }
+    by_levels = {c.levels: c.statistics(SCORE) for c in found.configurations}
+    assert by_levels["fifo", "6"] == pytest.approx((0.2, math.sqrt(0.02), 2))
+
+
+def test_a_main_effect_is_the_mean_over_configurations_whatever_else_they_have(outputs: Path) -> None:
+    found = compare(entries(outputs))
+    # fifo: configurations 0.2 and 0.5; uniform: 0.5 and 0.7. Their deviation is that of the two, not of the seeds.
+    assert found.effect({"replay": "fifo"}, SCORE) == pytest.approx((0.35, math.sqrt(0.045), 2))
+    assert found.effect({"replay": "uniform"}, SCORE) == pytest.approx((0.6, math.sqrt(0.02), 2))
+    mean, deviation, count = found.effect({"replay": "fifo", "window.learn": "6"}, SCORE)
+    assert (mean, count) == (pytest.approx(0.2), 1)
+    assert math.isnan(deviation)
+    assert found.effect({"replay": "fifo", "window.learn": "7"}, SCORE)[2] == 0
+
+
+def test_runs_of_different_experiments_are_told_apart_by_their_settings(tmp_path: Path) -> None:
+    add_run(tmp_path, "a", ["experiment=a"], settings("fifo", 6, 0, evaluation={"predictor": "teacher"}), 1.0)
+    add_run(tmp_path, "b", ["experiment=b"], settings("fifo", 6, 0), 0.5)
+    add_run(tmp_path, "c", ["experiment=b", "stage.order=shuffled"], settings("fifo", 9, 0, optimizer={"lr": 0.1}), 0.6)
+    found = compare(entries(tmp_path))
+    assert list(found.factors) == ["experiment", "stage.order"]  # everything else follows from these
+    no_overrides = [Entry(entry.run, entry.settings, {}) for entry in entries(tmp_path)]
+    assert list(compare(no_overrides).factors) == ["window.learn", "evaluation.predictor"]
+    assert found.effect({"experiment": "a"}, SCORE)[2] == 0  # the teacher itself is no student to compare
+    assert found.levels("experiment", SCORE) == ["b"]
+
+
+def test_every_value_of_a_search_is_a_factor_though_one_alone_tells_all_trials_apart(tmp_path: Path) -> None:
+    for number in range(4):
+        lr, learn = 10.0**-number, 6 + number % 2
+        overrides = [f"optimizer.lr={lr}", f"window.learn={learn}"]
+        add_run(tmp_path, f"t{number}", overrides, settings("fifo", learn, 0, optimizer={"lr": lr}), 0.1 * number)
+    assert list(compare(entries(tmp_path)).factors) == ["optimizer.lr", "window.learn"]
+    page = Page(write_runs_report(sorted((tmp_path / "runs").iterdir()), tmp_path / "all.html"))
+    check_page(page)
+
+
+def test_pareto_front_keeps_what_nothing_beats_in_both() -> None:
+    costs, scores = [3.0, 1.0, 2.0, 1.0, 4.0, math.nan], [0.5, 0.2, 0.4, 0.3, 0.5, 0.9]
+    front = pareto(costs, scores)
+    assert front == [3, 2, 0]  # cheapest first; 4 costs more than 0 for the same score
+    for index in front:
+        assert not any(c <= costs[index] and s > scores[index] for c, s in zip(costs, scores, strict=True))
+    assert statistics([math.nan])[2] == 0
+
+
+def sweep(outputs: Path, **changes: object) -> Path:
+    """A sweep folder over the runs of `outputs`, one of them without a run and one that failed."""
+    add_run(outputs, "broken", ["replay=mir", "window.learn=6"], settings("mir", 6, 0), None)
+    jobs = [
+        {"number": n, "overrides": (folder / "overrides.txt").read_text().split(), "run": f"runs/{folder.name}",
+         "status": "failed" if folder.name == "broken" else "skipped", "seconds": 61.0, "value": 0.5, "error": None}
+        for n, folder in enumerate(sorted((outputs / "runs").iterdir()))
+    ]  # fmt: skip
+    nothing = {"number": 9, "overrides": [HOSTILE], "run": None, "status": "not_run", "seconds": None, "value": None}
+    gone = {"number": 10, "overrides": ["a=b"], "run": "runs/javascript:alert(1)", "status": "failed", "seconds": 1.0}
+    folder = outputs / "sweeps" / "mine-0123"
+    folder.mkdir(parents=True)
+    record = {"key": "0123456789", "name": f"mine {HOSTILE}", "command": "odkd -m replay=fifo,uniform", "overrides": []}
+    record |= {"status": "failed", "created": "2026-11-22T08:43:00+00:00"}
+    jobs += [nothing | {"error": HOSTILE}, gone | {"value": None, "error": None}]
+    (folder / "sweep.json").write_text(json.dumps(record | {"jobs": jobs} | changes))
+    return folder
+
+
+def test_a_sweep_is_told_on_one_page(outputs: Path) -> None:
+    page = Page(write_sweep_report(sweep(outputs)))
+    check_page(page)
+    for found in ("8 skipped", "2 failed", "1 not run", "9 min 10 s", "odkd -m replay=fifo,uniform", HOSTILE):
+        assert found in page.text
+    for found in ("0.7000 ± 0.1414", "best: 4: replay=uniform, window.learn=12", "0.3500 ± 0.2121"):
+        assert found in page.text
+    assert "0 of 1" in page.text  # the failed run counts as a run, and not in a mean
+    titles = [image["alt"] for image in page.all("img")]
+    assert [title.partition(" ")[0] for title in titles] == ["A", "Heat", "Scatter", "Chart:"]
+    links = {link["href"] for link in page.all("a")}
+    assert "./../../runs/fifo-6-0/report.html" in links
+    assert "./../../runs/javascript%3Aalert%281%29/report.html" in links
+
+
+def test_a_sweep_that_has_run_nothing_yet_gets_a_page_too(tmp_path: Path) -> None:
+    folder = tmp_path / "sweeps" / "s"
+    folder.mkdir(parents=True)
+    record = {"key": "k", "name": "s", "command": "odkd -m", "overrides": [], "status": "running", "created": ""}
+    (folder / "sweep.json").write_text(json.dumps(record | {"jobs": []}))
+    page = Page(write_sweep_report(folder))
+    check_page(page)
+    assert "No run can be compared yet." in page.text
+    (folder / "sweep.json").write_text("{")
+    with pytest.raises(ValueError, match="cannot be read"):
+        write_sweep_report(folder)
+
+
+def test_the_command_makes_pages_of_runs_sweeps_and_sets_of_runs(outputs: Path, capsys: pytest.CaptureFixture) -> None:
+    folder, run = sweep(outputs), outputs / "runs" / "fifo-6-0"
+    with pytest.raises(SystemExit) as done:
+        main([str(folder), str(run)])
+    assert done.value.code == 0
+    assert capsys.readouterr().out.split() == [str(folder / "report.html"), str(run / "report.html")]
+    page = outputs / "two.html"
+    with pytest.raises(SystemExit) as done:
+        main(["--runs", str(run), str(outputs / "runs" / "uniform-6-0"), "--output", str(page)])
+    assert done.value.code == 0
+    assert "2 runs" in Page(page).text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        ([], 2, "name run or sweep folders"),
+        (["x", "--output", "y"], 2, "the page of --runs"),
+        (["x"], 1, "expected a run folder"),
+        (["--runs", "x"], 1, "expected a run folder"),
+        (["--runs", "x", "--output", "."], 1, "name a file"),
+    ],
+)
+def test_a_mistake_is_answered_in_one_line(
+    arguments: list[str], code: int, message: str, capsys: pytest.CaptureFixture, tmp_path: Path, monkeypatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as done:
+        main(arguments)
+    assert done.value.code == code
+    assert message in capsys.readouterr().err
