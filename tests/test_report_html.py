@@ -154,22 +154,6 @@ def test_stills_that_do_not_fit_onto_a_page_are_left_out(tmp_path: Path, monkeyp
     assert [still.title for still in read_stills(tmp_path)] == ["frame 0", "frame 1"]
 
 
-def test_scores_against_a_teacher_that_never_errs_are_shown_once(tmp_path: Path) -> None:
-    folder = make_run(tmp_path / "run", num_iterations=6)
-    path = folder / "metrics.jsonl"
-    lines = [json.loads(line) for line in path.read_text().splitlines()]
-    for line in lines:
-        metrics = line["metrics"]
-        metrics |= {k: metrics[k.replace("_groundtruth", "")] for k in metrics if "_groundtruth" in k}
-    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    summary = json.loads((folder / "summary.json").read_text())
-    summary |= {k: summary[k.replace("_groundtruth", "")] for k in summary if "_groundtruth" in k}
-    (folder / "summary.json").write_text(json.dumps(summary))
-    page = Page(write_run_report(folder))
-    assert "figures are shown once" in page.text
-    assert len(page.all("img")) == 6
-
-
 EPOCHS = {
     "num_trainings": 3.0, "num_epochs": 9.0, "teacher/miou_groundtruth": 0.7, "teacher/accuracy_groundtruth": 0.9,
     "stage_1/student_0/num_epochs": 3, "stage_1/student_0/best_epoch": 1, "stage_1/student_0/miou_groundtruth": 0.4,
@@ -233,7 +217,7 @@ def test_stills_are_spread_over_the_stream_with_its_best_and_worst_moment() -> N
 def test_figures_are_drawings_unless_a_picture_is_smaller() -> None:
     from matplotlib.figure import Figure
 
-    for num_points, kind in ((10, "svg+xml"), (60_000, "png")):
+    for num_points, kind in ((10, "svg+xml"), (5_000, "png")):
         figure = Figure(figsize=(3, 2), layout="constrained")
         random = np.random.default_rng(0)
         figure.subplots().plot(random.normal(size=num_points), random.normal(size=num_points), ".")
@@ -266,6 +250,8 @@ def test_a_run_leaves_its_report_with_stills_and_cost(odkd) -> None:
     check_page(page)
     for found in ("finished", "What is remembered", "Stills", "peak memory", "teacher's labels, made once"):
         assert found in page.text
+    assert "figures are shown once" in page.text  # the oracle's labels are the true ones
+    assert not [image["alt"] for image in page.all("img") if "ground truth" in image["alt"]]
     cost = json.loads((folder / "cost.json").read_text())
     assert cost["teacher"]["frames"] == 30
     known = json.loads((folder / "stills" / "stills.json").read_text())["stills"]
