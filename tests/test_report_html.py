@@ -22,7 +22,7 @@ from odkd.report.stills import choose, evenly, read_stills, write_stills
 from odkd.report_tool import main
 from odkd.results import read_run
 
-HOSTILE = "<script>alert(1)</script>\"'&{{7*7}}"
+HOSTILE = "<script>alert(1)</script>\"'&{{7*7}} $x$ $\\frac$"
 
 
 class Page(HTMLParser):
@@ -251,7 +251,7 @@ def test_a_run_leaves_its_report_with_stills_and_cost(odkd) -> None:
     for found in ("finished", "What is remembered", "Stills", "peak memory", "teacher's labels, made once"):
         assert found in page.text
     assert "figures are shown once" in page.text  # the oracle's labels are the true ones
-    assert not [image["alt"] for image in page.all("img") if "ground truth" in image["alt"]]
+    assert not [image["alt"] for image in page.all("img") if "class against ground truth" in image["alt"]]
     cost = json.loads((folder / "cost.json").read_text())
     assert cost["teacher"]["frames"] == 30
     known = json.loads((folder / "stills" / "stills.json").read_text())["stills"]

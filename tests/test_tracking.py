@@ -193,7 +193,7 @@ def test_an_ended_run_has_summary_files_and_status(outputs):
     assert ("total/miou", 0, 1790000001123) in {row[1:4] for row in metric_rows(outputs / "mlflow.db")}
     artifacts = outputs / "mlartifacts" / found.info.run_id / "artifacts"
     names = {path.relative_to(artifacts).as_posix() for path in artifacts.rglob("*.*")}
-    few = {"config.yaml", "metrics.jsonl", "summary.json", "overlay.mp4", "student.safetensors"}
+    few = {"config.yaml", "metrics.jsonl", "summary.json", "overlay.mp4", "student.safetensors", "report.html"}
     assert names == few | {"plots/miou.png", "plots/losses.png"}
 
 

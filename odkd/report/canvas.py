@@ -38,8 +38,13 @@ def new_figure(height_inches: float, title: str, width_inches: float = WIDTH_INC
     is_large = max(width_inches, height_inches) > LARGE_INCHES
     dots_per_inch = LARGE_DOTS_PER_INCH if is_large else DOTS_PER_INCH
     figure = Figure(figsize=(width_inches, height_inches), dpi=dots_per_inch, layout="constrained")
-    figure.suptitle(title.replace("$", r"\$"), fontsize=11, fontweight="bold")  # a name is no formula
+    figure.suptitle(plain(title), fontsize=11, fontweight="bold")
     return figure
+
+
+def plain(text: str) -> str:
+    """Text that matplotlib takes for no formula, whatever a user calls things."""
+    return text.replace("$", r"\$")
 
 
 def stream_figure(
@@ -151,7 +156,7 @@ def _name_domains(strip: Axes, panels: Sequence[Axes], spans: Sequence[Span]) ->
         ranges = [(start, end - start) for start, end, other in spans if other == domain]
         colour = DOMAIN_COLOURS[index % len(DOMAIN_COLOURS)]
         hatch = "//" * (index // len(DOMAIN_COLOURS))
-        name = domain or "unknown"
+        name = plain(domain or "unknown")
         strip.broken_barh(ranges, (0, 1), facecolor=colour, edgecolor="#666666", hatch=hatch, linewidth=0.6)
         for panel in panels:
             shade: dict[str, Any] = {"facecolor": colour, "alpha": 0.6, "linewidth": 0, "zorder": 0}

@@ -12,7 +12,7 @@ import numpy as np
 
 from odkd.files import write_atomic
 from odkd.report import Array, shorten
-from odkd.report.canvas import new_figure, save
+from odkd.report.canvas import new_figure, plain, save
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -43,7 +43,7 @@ def class_histogram_figure(names: Sequence[str], shares: Array, frame_shares: Ar
     right.barh(rows, 100 * frame_shares[order], color=FRAMES)
     right.set_xlim(0, 100)
     right.set_xlabel("% of frames that show it", fontsize=9)
-    left.set_yticks(rows, [shorten(names[i], 24) for i in order])
+    left.set_yticks(rows, [plain(shorten(names[i], 24)) for i in order])
     left.invert_yaxis()
     for axes in (left, right):
         axes.tick_params(labelsize=8)

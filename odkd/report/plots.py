@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from odkd.report import GROUNDTRUTH, Array, Line, shorten, values
-from odkd.report.canvas import add_legend, new_figure, position_edges, save, stream_figure
+from odkd.report.canvas import add_legend, new_figure, plain, position_edges, save, stream_figure
 from odkd.report.epochs import epoch_figures
 from odkd.report.segments import segment_figure
 from odkd.results import Run, read_run
@@ -155,7 +155,7 @@ def loss_figure(lines: Sequence[Line], title: str) -> Figure | None:
     for axes, (name, found) in zip(panels, losses.items(), strict=True):
         _draw(axes, lines, {name: found})
         _scale(axes, {name: found})
-        axes.set_ylabel(f"{name}\n(mean of iteration)", fontsize=9)
+        axes.set_ylabel(f"{plain(name)}\n(mean of iteration)", fontsize=9)
     add_legend(figure, unnamed)
     return figure
 
@@ -189,7 +189,7 @@ def class_figure(lines: Sequence[Line], classes: Sequence[str], suffix: str, tit
     style: dict[str, Any] = {"cmap": "viridis", "vmin": 0, "vmax": 1, "rasterized": True}  # in an SVG: one bitmap
     mesh = axes.pcolormesh(position_edges(lines), rows, cells, **style)
     axes.set_ylim(len(classes), 0)
-    axes.set_yticks(rows[:-1] + 0.5, [shorten(name, 24) for name in classes], fontsize=size)
+    axes.set_yticks(rows[:-1] + 0.5, [plain(shorten(name, 24)) for name in classes], fontsize=size)
     _add_colour_bar(figure, mesh, "IoU (0 to 1)")
     if np.isnan(table).any():
         unnamed.append(Patch(label="undefined: the class is in neither map", **UNDEFINED))
@@ -212,7 +212,7 @@ def confusion_figure(
     axes.set_facecolor(UNDEFINED["facecolor"])
     cells = np.ma.masked_invalid(percent)
     image = axes.imshow(cells, cmap="Blues", vmin=0, vmax=100, interpolation="nearest")
-    names = [shorten(classes[index], 24) for index in occurs]
+    names = [plain(shorten(classes[index], 24)) for index in occurs]
     shares = 100 * confusion.sum(axis=1) / confusion.sum()
     labels = [f"{name}  {share:.1f} %" for name, share in zip(names, shares, strict=True)]
     axes.set_xticks(range(num_classes), names, rotation=90, fontsize=size)

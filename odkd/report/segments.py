@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from odkd.report import Array, Line, shorten
-from odkd.report.canvas import new_figure
+from odkd.report.canvas import new_figure, plain
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -51,7 +51,7 @@ def segment_figure(
     axes = figure.subplots()
     image = axes.imshow(np.ma.masked_invalid(table), cmap="viridis", vmin=0, vmax=highest, aspect="auto")
     axes.set_yticks(range(num_times), [f"after {name}" for name in times], fontsize=8)
-    axes.set_xticks(range(num_segments), [f"{n}\n{shorten(d, 10)}" for n, d in enumerate(domains)], fontsize=8)
+    axes.set_xticks(range(num_segments), [f"{n}\n{plain(shorten(d, 10))}" for n, d in enumerate(domains)], fontsize=8)
     axes.set_xlabel("segment of the stream that is scored, and its domain", fontsize=9)
     if num_segments <= MAX_NUMBERS:
         for (row, column), value in np.ndenumerate(table):

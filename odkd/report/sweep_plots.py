@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from odkd.report import Array, shorten, values
-from odkd.report.canvas import new_figure
+from odkd.report.canvas import new_figure, plain
 from odkd.report.comparison import Comparison, Configuration, Measure, as_number, pareto
 from odkd.report.epochs import COLOURS, MARKERS, STYLES
 
@@ -169,11 +169,6 @@ def curves_figure(chosen: Sequence[Configuration], key: str, label: str) -> Figu
     axes.grid(axis="y", color="#BBBBBB", linewidth=0.5)
     figure.legend(loc="outside lower center", ncols=2 if len(curves) > 2 else 1, fontsize=8, frameon=False)
     return figure
-
-
-def plain(text: str) -> str:
-    """Text that matplotlib takes for no formula."""
-    return text.replace("$", r"\$")
 
 
 def _name_levels(set_ticks: Any, places: Sequence[float] | range, levels: Sequence[str]) -> None:
