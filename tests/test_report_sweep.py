@@ -11,7 +11,7 @@ from test_report_html import HOSTILE, Page, check_page
 from test_report_run import make_run
 
 from odkd.report.comparison import Entry, compare, pareto, statistics
-from odkd.report.html_sweep import write_sweep_report
+from odkd.report.html_sweep import write_runs_report, write_sweep_report
 from odkd.report.sweep_pictures import student_score
 from odkd.report_tool import main
 
@@ -99,6 +99,15 @@ def test_runs_of_different_experiments_are_told_apart_by_their_settings(tmp_path
     assert list(compare(no_overrides).factors) == ["window.learn", "evaluation.predictor"]
     assert found.effect({"experiment": "a"}, SCORE)[2] == 0  # the teacher itself is no student to compare
     assert found.levels("experiment", SCORE) == ["b"]
+
+
+def test_trainings_over_epochs_are_not_compared_with_streams(tmp_path: Path) -> None:
+    add_run(tmp_path, "a", ["stage=online"], settings("fifo", 6, 0, stage={"name": "online"}), 0.5)
+    epochs = add_run(tmp_path, "b", ["stage=mckd"], settings("fifo", 6, 0, stage={"name": "mckd"}), 0.6)
+    (epochs / "summary.json").write_text(json.dumps({"num_trainings": 1, "final/miou_groundtruth": 0.77}))
+    both, one = tmp_path / "both.html", tmp_path / "one.html"
+    assert "0.7700" not in Page(write_runs_report([tmp_path / "runs" / "a", epochs], both)).text
+    assert "0.7700" in Page(write_runs_report([epochs], one)).text
 
 
 def test_every_value_of_a_search_is_a_factor_though_one_alone_tells_all_trials_apart(tmp_path: Path) -> None:

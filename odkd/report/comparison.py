@@ -35,9 +35,9 @@ class Entry:
         return cls(run, settings_of(run), {key.partition("@")[0]: value for key, _, value in parts})
 
     def value(self, factor: str) -> str:
-        """Of a setting, or the choice of a group; "" where the run has no such thing."""
+        """Of a setting, or the choice of a group; "" where the run has no such thing, or it is null."""
         if factor in self.settings:
-            return self.settings[factor]
+            return "" if self.settings[factor] == "null" else self.settings[factor]
         if factor in self.overrides:
             return self.overrides[factor]
         name, target = self.settings.get(f"{factor}.name"), self.settings.get(f"{factor}._target_")

@@ -35,13 +35,13 @@ METRICS = {  # of a stream, its labels, and of trainings over epochs; the first 
     "mean_future/miou": "one ahead (FWT), against teacher",
     "mean_final/miou": "last student (FBWT), against teacher",
     "segments/forgetting": "forgetting (Chaudhry)",
-    "teacher/miou_groundtruth": "mIoU of the teacher against ground truth",
+    "teacher/miou_groundtruth": "teacher's mIoU against ground truth",
 }
 EPOCH_METRICS = {
-    "final/miou_groundtruth": "mIoU of the final student against ground truth",
-    "final/miou_teacher": "mIoU of the final student against teacher",
-    "final/val_best": "its best score on the val split",
-    "teacher/miou_groundtruth": "mIoU of the teacher against ground truth",
+    "final/miou_groundtruth": "final mIoU against ground truth",
+    "final/miou_teacher": "final mIoU against teacher",
+    "final/val_best": "best score on the val split",
+    "teacher/miou_groundtruth": "teacher's mIoU against ground truth",
 }
 
 
@@ -110,8 +110,9 @@ def _write(path: Path, title: str, entries: Sequence[Entry], sweep: Mapping[str,
 
 
 def _metrics(entries: Sequence[Entry]) -> dict[str, str]:
-    """Names by key of the summary: what any run knows."""
-    is_epochs = any("num_trainings" in entry.run.summary for entry in entries)
+    """Names by key of the summary: what any run knows. The final student of trainings over epochs and the last one of
+    a stream share keys and are scored on other things: where there are both, only streams are compared."""
+    is_epochs = all("num_trainings" in entry.run.summary for entry in entries if entry.run.summary)
     wanted = EPOCH_METRICS if is_epochs else METRICS
     return {key: name for key, name in wanted.items() if not all(math.isnan(entry.score(key)) for entry in entries)}
 
@@ -177,7 +178,9 @@ def _best(comparison: Comparison, drawn: Sequence[str]) -> tuple[str, str] | Non
     if best is None:
         return None
     levels = ", ".join(f"{f}={v}" for f, v in zip(comparison.factors, best.levels, strict=True) if v)
-    return f"{best.number}: {levels}", _spread(best.statistics(student_score(drawn[0])), 4).text
+    return ": ".join(filter(None, (str(best.number), levels))), _spread(
+        best.statistics(student_score(drawn[0])), 4
+    ).text
 
 
 def _effect_table(comparison: Comparison, factor: str, metrics: Mapping[str, str], drawn: Sequence[str]) -> Table:
