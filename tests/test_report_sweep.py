@@ -71,9 +71,9 @@ def test_what_differs_is_what_was_swept_and_seeds_are_one_configuration(outputs:
     assert list(found.factors) == ["replay", "window.learn"]  # replay.capacity and warmup follow from these two
     assert found.levels("window.learn") == ["6", "12"]  # by size, not as they came or as text
     assert found.levels("replay") == ["fifo", "uniform"]
-    assert {c.levels: len(c.entries) for c in found.configurations} == {
-        (replay, str(learn)): 2 for replay, learn in MIOU
-    }
+    assert [(c.number, c.levels, len(c.entries)) for c in found.configurations] == [
+        (number, (replay, str(learn)), 2) for number, (replay, learn) in enumerate(MIOU, 1)
+    ]
     by_levels = {c.levels: c.statistics(SCORE) for c in found.configurations}
     assert by_levels["fifo", "6"] == pytest.approx((0.2, math.sqrt(0.02), 2))
 
@@ -151,7 +151,7 @@ def test_a_sweep_is_told_on_one_page(outputs: Path) -> None:
     check_page(page)
     for found in ("8 skipped", "2 failed", "1 not run", "9 min 10 s", "odkd -m replay=fifo,uniform", HOSTILE):
         assert found in page.text
-    for found in ("0.7000 ± 0.1414", "best: 4: replay=uniform, window.learn=12", "0.3500 ± 0.2121"):
+    for found in ("0.7000 ± 0.1414", "best: 5: replay=uniform, window.learn=12", "0.3500 ± 0.2121"):
         assert found in page.text
     assert "0 of 1" in page.text  # the failed run counts as a run, and not in a mean
     titles = [image["alt"] for image in page.all("img")]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -96,11 +96,7 @@ class Comparison:
         """Its values in order, numbers by size, words as they came; those for which `measure` is known of any run."""
         index = self.factors.index(factor)
         known = [c for c in self.configurations if measure is None or c.statistics(measure)[2]]
-        found = list(dict.fromkeys(configuration.levels[index] for configuration in known))
-        numbers = [as_number(level) for level in found]
-        if all(number is not None for number in numbers):
-            found.sort(key=float)
-        return found
+        return in_order(configuration.levels[index] for configuration in known)
 
     def with_levels(self, wanted: Mapping[str, str]) -> list[Configuration]:
         """Configurations that have these values."""
@@ -129,8 +125,21 @@ def compare(entries: Sequence[Entry]) -> Comparison:
     grouped: dict[tuple[str, ...], list[Entry]] = {}
     for entry in entries:
         grouped.setdefault(tuple(entry.value(factor) for factor in factors), []).append(entry)
-    configurations = [Configuration(n, levels, tuple(found)) for n, (levels, found) in enumerate(grouped.items(), 1)]
-    return Comparison(entries, factors, configurations)
+    ranks = [{level: rank for rank, level in enumerate(in_order(found))} for found in zip(*grouped, strict=True)]
+    ordered = sorted(grouped, key=lambda levels: [rank[level] for rank, level in zip(ranks, levels, strict=True)])
+    return Comparison(entries, factors, [Configuration(n, c, tuple(grouped[c])) for n, c in enumerate(ordered, 1)])
+
+
+def in_order(levels: Iterable[str]) -> list[str]:
+    """Each value once: numbers by size, words as they came.
+
+    >>> in_order(["12", "6", "12"]), in_order(["uniform", "fifo", "12"])
+    (['6', '12'], ['uniform', 'fifo', '12'])
+    """
+    found = list(dict.fromkeys(levels))
+    if all(as_number(level) is not None for level in found):
+        found.sort(key=float)
+    return found
 
 
 def pareto(costs: Sequence[float], scores: Sequence[float]) -> list[int]:

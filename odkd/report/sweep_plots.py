@@ -118,7 +118,7 @@ def pareto_figure(
         x, y, xerr=deviations[0], yerr=deviations[1], marker="o", markersize=5, label="configuration", **errors
     )
     axes.plot(x[front], y[front], drawstyle="steps-post", color=FRONT, linewidth=1.2, linestyle="--")
-    axes.plot(x[front], y[front], "D", color=FRONT, markersize=6, label="on the Pareto front")
+    axes.plot(x[front], y[front], "D", color=FRONT, markersize=6, zorder=4, label="on the Pareto front")
     known = np.isfinite(x) & np.isfinite(y)
     if x[known].min() > 0 and x[known].max() / x[known].min() > MAX_RATIO:
         axes.set_xscale("log")
