@@ -67,7 +67,13 @@ def all_jobs(wanted: Sequence[str], camvid: Path, seeds: Sequence[int], outputs:
         "camvid imagenet": (pretrained, rows(16, stages=(2,), has_truth=False)),
     }
     for seed in seeds:
-        shared = ["stage.patience=null", "run.plots=false", f"seed={seed}", f"paths.outputs={outputs}"]
+        shared = [
+            "stage.patience=null",
+            "run.plots=false",
+            "run.report=false",
+            f"seed={seed}",
+            f"paths.outputs={outputs}",
+        ]
         for table, (common, found) in tables.items():
             for row, own in found.items() if table in wanted else ():
                 yield Job(table, row, seed, [*common, *own, *shared])

@@ -15,7 +15,7 @@ import pytest
 
 from odkd.labels.store import LabelStore
 
-CAMVID = ["experiment=camvid_online", "device=cpu", "tracking=none", "run.overlay_video=false"]
+CAMVID = ["experiment=camvid_online", "device=cpu", "tracking=none", "run.overlay_video=false", "run.report=false"]
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ import pytest
 
 from odkd.main import main
 
-CHEAP = ["debug=smoke", "tracking=none"]
+CHEAP = ["debug=smoke", "tracking=none", "run.report=false"]
 
 
 def odkd(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -99,13 +99,15 @@ def test_help_names_every_group_and_choice(tmp_path: Path) -> None:
 
 
 def test_the_command_runs_prints_a_table_and_says_where_things_are(tmp_path: Path) -> None:
-    arguments = [*CHEAP, "dataset.prepare.period_seconds=5", "window.learn=4", "window.test=4", "window.step=4"]
+    sizes = ["dataset.prepare.period_seconds=5", "window.learn=4", "window.test=4", "window.step=4"]
+    arguments = ["debug=smoke", "tracking=none", *sizes]
     done = odkd(tmp_path, *arguments)
     assert done.returncode == 0, done.stderr
     assert "against teacher" in done.stdout
     (run,) = (tmp_path / "outputs" / "runs").iterdir()
     assert str(run.relative_to(tmp_path)) in done.stdout
     assert (run / "overrides.txt").read_text().splitlines() == arguments
+    assert f"odkd {' '.join(arguments)}" in (run / "report.html").read_text()
     assert not (tmp_path / "outputs" / "main.log").exists()
 
 

@@ -20,7 +20,7 @@ from odkd.video.fit import FITS, Fit, fit_label, fit_picture, placement
 from odkd.video.images import ImageIndex, index_images
 from odkd.video.patterns import fill, find_files
 
-TINY = ["stage=label", "teacher=oracle", "device=cpu", "tracking=none", "run.overlay_video=false"]
+TINY = ["stage=label", "teacher=oracle", "device=cpu", "tracking=none", "run.overlay_video=false", "run.report=false"]
 
 
 def save(path: Path, array: np.ndarray, **options: object) -> Path:

@@ -25,7 +25,7 @@ from odkd.seeds import named_seed
 from odkd.splits import read_lists
 
 Odkd = Callable[..., Path]
-FAST = ["optimizer.lr=1e-3", "teacher.label_noise=0.1", "stage.epochs=2"]
+FAST = ["optimizer.lr=1e-3", "teacher.label_noise=0.1", "stage.epochs=2", "run.report=false"]
 KILL_COMMAND = [sys.executable, "-m", "odkd", "debug=smoke", "stage=mckd", "tracking=none", "stage.num_stages=3", *FAST]
 
 

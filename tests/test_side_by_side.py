@@ -149,7 +149,8 @@ def test_a_student_that_fails_ends_the_run_with_its_traceback_and_the_rest_goes_
 
 
 COMMAND = [
-    sys.executable, "-m", "odkd", "debug=smoke", "stage=mckd", "tracking=none", "run.plots=false", "stage.num_stages=3",
+    sys.executable, "-m", "odkd", "debug=smoke", "stage=mckd", "tracking=none", "run.plots=false", "run.report=false",
+    "stage.num_stages=3",
     "stage.epochs=3", "optimizer.lr=1e-3", "threads=1", "loss=mckd", "teacher=checkpoint", "teacher.soft.top_k=2",
     "teacher.checkpoint=../teacher.pth", "teacher.mean=[0.5,0.5,0.5]", "teacher.std=[0.25,0.25,0.25]",
 ]  # fmt: skip

@@ -13,6 +13,7 @@ from odkd.results import Run, read_run
 
 MAX_CLASSES = 40  # rows of the table; of more classes, the best and the worst half of it
 PLACES = {
+    "report": "report.html",
     "overlay video": "overlay.mp4",
     "plots": "plots",
     "numbers": "results.csv",
