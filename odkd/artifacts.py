@@ -8,10 +8,12 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
+from omegaconf import OmegaConf
 
 from odkd.files import write_atomic
 from odkd.labels import resize_nearest
 from odkd.labels.shards import FrameArray
+from odkd.params import flatten
 
 if TYPE_CHECKING:
     from odkd.build import Parts
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 OVERLAY_FRAMES_PER_SECOND = 8.0
+NOT_SHOWN_ON_CARDS = ("paths.", "tracking.", "sweep.")
 
 
 def write_artifacts(parts: "Parts", run: "Run", summary: Mapping[str, float]) -> None:
@@ -110,7 +113,9 @@ def write_student(parts: "Parts", run: "Run", summary: Mapping[str, float]) -> N
     write_atomic(
         run.folder / "student.safetensors", save(state, metadata={"odkd": json.dumps({"run": parts.key, **facts})})
     )
-    write_card(run.folder, facts=facts, summary=summary)
+    whole = flatten(OmegaConf.to_container(cfg, resolve=True))
+    settings = {key: value for key, value in whole.items() if not key.startswith(NOT_SHOWN_ON_CARDS)}
+    write_card(run.folder, facts=facts, summary=summary, settings=settings)
 
 
 def write_teacher(parts: "Parts", run: "Run") -> None:

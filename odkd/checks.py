@@ -40,6 +40,7 @@ BOOLEANS = (
     "run.overlay_video",
     "run.plots",
     "run.report",
+    "sweep.fail_fast",
     "tracking.enabled",
     "teacher.allow_missing",
     "evaluation.final",

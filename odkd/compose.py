@@ -15,11 +15,17 @@ CONF = PACKAGE / "conf" if (PACKAGE / "conf").is_dir() else PACKAGE.parent / "co
 
 
 def compose_config(overrides: Sequence[str]) -> DictConfig:
-    """The config that `odkd OVERRIDES` would run."""
+    """The config that `odkd OVERRIDES` would run; also while Hydra is running a job."""
     from hydra import compose, initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
 
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        return compose("config", list(overrides))
+    running = GlobalHydra.instance().hydra
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            return compose("config", list(overrides))
+    finally:
+        GlobalHydra.instance().hydra = running
 
 
 def default_config() -> DictConfig:

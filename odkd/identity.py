@@ -18,7 +18,7 @@ from odkd.video.images import READER
 from odkd.video.stream import Stream
 
 NUMBERS = 1  # raised when a change of odkd changes the numbers of a run on purpose: old results stay, new runs begin
-NOT_IN_KEY = ("tracking", "paths", "run", "bank", "allow_targets")  # these change no number
+NOT_IN_KEY = ("tracking", "paths", "run", "bank", "sweep", "allow_targets")  # these change no number
 NOT_OF_THE_TEACHER = (  # keys of a teacher's config that its class is not handed, nor its labels depend on
     "name", "size", "batch_size", "label_set", "classes", "allow_missing", "soft", "licence", "source",
 )  # fmt: skip

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import traceback
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,65 +20,98 @@ from omegaconf.errors import OmegaConfBaseException
 from odkd.build import Parts
 from odkd.checks import explain, is_mistake
 from odkd.compose import CONF
+from odkd.files import json_digest
+from odkd.outcome import Outcome
+from odkd.params import curated_params, flatten
 
 logger = logging.getLogger(__name__)
 
 # What a sweep compares: dataset mIoU of the stream against the teacher; the final student's best validation score
 # (never the test split's: what is chosen by it is no longer a test).
 SWEPT_METRICS = ("total/miou", "final/val_best")
+STOP_SECONDS = 10.0  # how long the end of an interrupted run may wait for MLflow
 
 
-def run_job(cfg: DictConfig) -> float:
-    """One run, from its config to its summary. Returns what a sweep compares (NaN for a stage that has no such)."""
+def run_job(cfg: DictConfig, outcome: Outcome | None = None) -> float:
+    """One run, from its config to its summary. Returns what a sweep compares (NaN for a stage that has no such).
+
+    `outcome` says in the end how the job ended; a job of a sweep prints no table of its own.
+    """
+    outcome, is_alone = outcome or Outcome(), outcome is None
+    with outcome.log:
+        try:
+            summary = perform(cfg, outcome)
+        except BaseException as error:
+            outcome.log.write_error(error)
+            # Their frames would keep the networks of a failed job while the next ones run.
+            traceback.clear_frames(error.__traceback__)
+            raise
+    if is_alone and outcome.run is not None and summary is not None:
+        from odkd.report.summary import summary_table
+
+        print(summary_table(outcome.run))
+    found = ((name, value) for name in SWEPT_METRICS if (value := (summary or {}).get(name)) is not None)
+    outcome.metric, outcome.value = next(found, (None, None))
+    return float("nan") if outcome.value is None else outcome.value
+
+
+def perform(cfg: DictConfig, outcome: Outcome) -> dict[str, float | None] | None:
+    """Find the run, finished or not, and bring it to its end; its summary (None where another process has it)."""
     from odkd.artifacts import write_overlay_video, write_report
     from odkd.device import set_up
-    from odkd.report.summary import summary_table
     from odkd.runs import Run, RunIsBusyError
+    from odkd.sync import send
 
     parts = Parts(cfg)
     set_up(parts.device, threads=cfg.threads, deterministic=cfg.deterministic)
     folder = parts.folder
+    outcome.begin(folder)
     overrides = list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
-    run = Run(folder, describe(parts, overrides), checkpoint_overhead=cfg.run.checkpoint_overhead)
-    if run.status == "finished" and not (cfg.run.restart or cfg.stage.always):
-        logger.info("this run has finished before; run.restart=true starts over, run.repeat=1 repeats it independently")
-        if cfg.run.overlay_video and (folder / "predictions").is_dir() and not (folder / "overlay.mp4").is_file():
-            write_overlay_video(parts, run)
-        if cfg.run.report and not (folder / "report.html").is_file():
-            write_report(parts, run, run.summary())
-        catch_up(cfg, folder)
-    else:
-        try:
-            compute(parts, run, overrides)
-        except RunIsBusyError:
-            if not cfg.stage.is_shared:
-                raise
+    description = describe(parts, overrides, outcome)
+    run = Run(folder, description, checkpoint_overhead=cfg.run.checkpoint_overhead)
+    try:
+        if run.status != "finished" or cfg.run.restart or cfg.stage.always:
+            compute(parts, run, overrides, outcome)
+            return run.summary()
+    except RunIsBusyError:
+        if cfg.stage.is_shared:
             logger.info("another process has this run; helping it with the labels")
             _ = parts.teacher_labels
-            return float("nan")
-        except BaseException as error:
-            # A sweep keeps its jobs' errors to the end, and their frames would keep the networks of each.
-            traceback.clear_frames(error.__traceback__)
+            outcome.status = "finished"
+            return None
+        if outcome.sweep is None:
             raise
-    print(summary_table(folder))
-    summary = run.summary()
-    value = next((summary[name] for name in SWEPT_METRICS if summary.get(name) is not None), None)
-    return float("nan") if value is None else value
+        logger.info("another process has this run; waiting for it")
+        run.wait()
+        return perform(cfg, outcome)
+    logger.info("this run has finished before; run.restart=true starts over, run.repeat=1 repeats it independently")
+    outcome.status = "skipped"
+    if outcome.sweep is not None:
+        run.adopt(outcome.sweep)
+    if cfg.run.overlay_video and (folder / "predictions").is_dir() and not (folder / "overlay.mp4").is_file():
+        write_overlay_video(parts, run)
+    if cfg.run.report and not (folder / "report.html").is_file():
+        write_report(parts, run, run.summary())
+    send(folder, cfg)
+    return run.summary()
 
 
-def compute(parts: Parts, run: Any, overrides: list[str]) -> None:
+def compute(parts: Parts, run: Any, overrides: list[str], outcome: Outcome) -> None:
     """Open the run, let MLflow follow it, call the stage, write what it leaves behind."""
     from odkd.artifacts import write_artifacts, write_report
     from odkd.cost import Cost
     from odkd.stills import write_run_stills
-    from odkd.sync import Follower
+    from odkd.sync import Follower, place_of
 
     cfg, cost = parts.cfg, Cost(parts.device)
     files = {"config.yaml": OmegaConf.to_yaml(cfg, resolve=True), "overrides.txt": "".join(f"{o}\n" for o in overrides)}
     run.open(files, restart=cfg.run.restart)
+    outcome.log.move_to(run.folder / "run.log")
+    outcome.status = "resumed" if run.has_checkpoint else "finished"
     logger.info("run %s", run.folder)
     tracking = cfg.tracking
-    follower = Follower(run.folder, **tracking_place(cfg), seconds=tracking.seconds)
+    follower = Follower(run.folder, **place_of(cfg), seconds=tracking.seconds)
+    seconds = tracking.close_seconds
     if tracking.enabled:
         follower.start()
     try:
@@ -89,66 +123,45 @@ def compute(parts: Parts, run: Any, overrides: list[str]) -> None:
             write_artifacts(parts, run, summary)
             write_report(parts, run, summary, cost)
             run.finish(summary)
+    except BaseException as error:
+        outcome.log.write_error(error)  # before MLflow is sent the log
+        seconds = seconds if isinstance(error, Exception) else min(seconds, STOP_SECONDS)
+        raise
     finally:
         parts.close()
         if tracking.enabled:
-            follower.close(timeout_seconds=tracking.close_seconds)
+            follower.close(timeout_seconds=seconds)
 
 
-def tracking_place(cfg: DictConfig) -> dict[str, str]:
-    """Where MLflow keeps the runs: a SQLite file beside them unless the config names a place."""
-    uri = cfg.tracking.uri or f"sqlite:///{(Path(cfg.paths.outputs) / 'mlflow.db').resolve()}"
-    return {"uri": uri, "experiment": cfg.tracking.experiment}
-
-
-def catch_up(cfg: DictConfig, folder: Path) -> None:
-    """Send MLflow what it lacks of a finished run whose process was killed before it could."""
-    from odkd.sync import Follower
-    from odkd.tracking import is_complete
-
-    place = tracking_place(cfg)
-    if cfg.tracking.enabled and not is_complete(folder, **place):
-        follower = Follower(folder, **place, seconds=cfg.tracking.seconds)
-        follower.start()
-        follower.close(timeout_seconds=cfg.tracking.close_seconds)
-
-
-def describe(parts: Parts, overrides: list[str]) -> dict[str, Any]:
+def describe(parts: Parts, overrides: list[str], outcome: Outcome | None = None) -> dict[str, Any]:
     """run.json: who this run is, on what it ran, with which versions."""
     from odkd.environment import environment
 
     cfg = parts.cfg
-    shown = {
-        k: v
-        for k, v in flatten(OmegaConf.to_container(cfg, resolve=True)).items()
-        if not k.startswith(("paths.", "tracking."))
-    }
+    outcome = outcome or Outcome()
+    choices = HydraConfig.get().runtime.choices if HydraConfig.initialized() else {}
+    sweep = {"odkd.sweep_key": outcome.sweep["key"]} if outcome.sweep is not None else {}
     tags = {
+        "odkd.kind": "run",
         "odkd.run_key": parts.key,
         "odkd.stage": cfg.stage.name,
         "odkd.overrides": " ".join(overrides),
         "odkd.dataset_digest": parts.sampled.digest,
         "odkd.groundtruth_digest": parts.groundtruth_digest or "",
         "odkd.teacher": OmegaConf.to_yaml(OmegaConf.create(parts.teacher_identity)),
+        "odkd.teacher_digest": json_digest(parts.teacher_identity),
+        **sweep,
         **environment(parts.device),
     }
     return {
         "key": parts.key,
         "name": parts.folder.name,
+        "title": outcome.title or parts.folder.name,
         "stage": cfg.stage.name,
-        "params": shown,
+        "sweep": outcome.sweep,
+        "params": curated_params(cfg, choices),
         "tags": tags,
     }
-
-
-def flatten(value: Any, prefix: str = "") -> dict[str, str]:
-    """{"window": {"learn": 67}} -> {"window.learn": "67"}."""
-    if isinstance(value, dict):
-        flat: dict[str, str] = {}
-        for key, item in value.items():
-            flat |= flatten(item, f"{prefix}.{key}" if prefix else str(key))
-        return flat
-    return {prefix: str(value)}
 
 
 def known_names() -> tuple[list[str], dict[str, list[str]]]:
@@ -167,28 +180,34 @@ def known_names() -> tuple[list[str], dict[str, list[str]]]:
     return keys, groups
 
 
+@dataclass
+class Job:
+    """What Hydra and its launchers call (it can be pickled); a sweep wraps it and gives an outcome to fill in."""
+
+    failures: list[Exception] = field(default_factory=list)
+
+    def __call__(self, cfg: DictConfig, outcome: Outcome | None = None) -> float:
+        """Alone, an error is kept for `main`: Hydra would print the whole command above our message."""
+        try:
+            return run_job(cfg, outcome)
+        except Exception as error:
+            if HydraConfig.get().mode != RunMode.RUN:
+                raise
+            self.failures.append(error)
+            return float("nan")
+
+
 def main() -> None:
     """The `odkd` command. A user's mistake is one message and exit code 2; a fault is a traceback and 1."""
     sys.path.append(str(Path.cwd()))  # a user's own file, named by _target_, may lie where odkd is started
     wants_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come to us instead of being printed by Hydra
-    failures: list[Exception] = []
-
-    def job(cfg: DictConfig) -> float:
-        """A sweep needs to see a job's error; alone, it would print the whole command above our message."""
-        try:
-            return run_job(cfg)
-        except Exception as error:
-            if HydraConfig.get().mode != RunMode.RUN:
-                raise
-            failures.append(error)
-            return float("nan")
-
+    job = Job()
     previous = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that a terminated run is marked killed
     try:
         hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")(job)()
-        if failures:
-            raise failures[0]
+        if job.failures:
+            raise job.failures[0]
     except KeyboardInterrupt:
         sys.exit("\nodkd: interrupted; the same command goes on from here")
     except BrokenPipeError:  # `odkd --help | head`

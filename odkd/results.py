@@ -26,6 +26,10 @@ class Run:
     stage: str
     status: str
     created: datetime
+    title: str  # what people are shown: in a sweep, what differs; else the name
+    updated: float | None  # when the status was set last, seconds since 1970
+    sweep: str | None  # folder of the sweep that it belongs to, relative to the outputs
+    error: str  # last line of what ended it; "" if nothing did
     params: dict[str, str]
     tags: dict[str, str]
     metrics: list[dict[str, Any]]
@@ -39,6 +43,20 @@ class Run:
     @property
     def last_milliseconds(self) -> int:
         return self.milliseconds(self.metrics[-1] if self.metrics else {})
+
+    @property
+    def ended_milliseconds(self) -> int:
+        """When it ended, since 1970; of a run that still goes on, when it was last heard of."""
+        return max(self.last_milliseconds, round(1000 * (self.updated or 0)))
+
+
+def status_of(folder: Path) -> str | None:
+    """running, finished, failed or killed; None where there is no run."""
+    try:
+        status: str = json.loads((folder / "run.json").read_text())["status"]
+    except FileNotFoundError:
+        return None
+    return status
 
 
 def read_run(folder: Path) -> Run:
@@ -61,7 +79,7 @@ def read_run(folder: Path) -> Run:
         if timing is not None:
             line["time"] = timing["time"]
             line["metrics"] = line["metrics"] | timing["metrics"]
-    summary = folder / "summary.json"
+    summary, error = folder / "summary.json", folder / "error.txt"
     return Run(
         folder=folder,
         key=record["key"],
@@ -69,6 +87,10 @@ def read_run(folder: Path) -> Run:
         stage=record["stage"],
         status=record["status"],
         created=datetime.fromisoformat(record["created"]),
+        title=record.get("title") or record["name"],
+        updated=record.get("updated"),
+        sweep=(record.get("sweep") or {}).get("folder"),
+        error=error.read_text().strip().rpartition("\n")[2] if error.is_file() else "",
         params=record["params"],
         tags=record["tags"],
         metrics=lines,

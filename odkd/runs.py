@@ -22,6 +22,7 @@ from filelock import FileLock, Timeout
 
 from odkd.checkpoint import Checkpoint
 from odkd.files import write_atomic, write_json
+from odkd.results import status_of
 
 Record = dict[str, Any]
 
@@ -51,11 +52,7 @@ class Run:
     @property
     def status(self) -> str | None:
         """running, finished, failed, killed, or None where there is no such run yet."""
-        try:
-            status: str = json.loads((self.folder / "run.json").read_text())["status"]
-        except FileNotFoundError:
-            return None
-        return status
+        return status_of(self.folder)
 
     def open(self, files: Mapping[str, str], *, restart: bool) -> Self:
         """Take the lock, write run.json and `files` (name -> text), repair a line that was cut off.
@@ -99,6 +96,28 @@ class Run:
                     write_atomic(self.folder / "error.txt", "".join(traceback.format_exception(error)).encode())
         finally:
             self._lock.release()
+
+    @property
+    def has_checkpoint(self) -> bool:
+        """Whether there is a state to go on from."""
+        return (self.folder / "checkpoint.pt").is_file()
+
+    def wait(self) -> None:
+        """Until no other process works on this run, however that ended."""
+        with FileLock(self.folder / "run.lock"):
+            return
+
+    def adopt(self, sweep: Mapping[str, str]) -> None:
+        """A finished run that belongs to no sweep becomes one of this sweep; MLflow is to hear of it."""
+        path = self.folder / "run.json"
+        with contextlib.suppress(Timeout), self._lock:  # who has it now does the same
+            record = json.loads(path.read_text())
+            if record.get("sweep") is None:
+                record["tags"]["odkd.sweep_key"] = sweep["key"]
+                write_json(path, record | {"sweep": sweep})
+                note = self.folder / "mlflow.json"
+                if note.is_file():
+                    write_json(note, {**json.loads(note.read_text()), "complete": None})
 
     def resume(self) -> dict[str, Any] | None:
         """The state to go on from, or None at the start. Publishes what the last process could not."""

@@ -8,13 +8,17 @@ import json
 import logging
 import re
 import shlex
+import shutil
 import threading
 from pathlib import Path
 
 from filelock import FileLock, Timeout
+from omegaconf import DictConfig
 
 from odkd.files import write_json
-from odkd.tracking import sync, without_password
+from odkd.results import status_of
+from odkd.tracking import forget as forget_run
+from odkd.tracking import is_complete, sync, without_password
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +38,10 @@ class Follower:
         self._seconds = seconds
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._follow, name="odkd-follower", daemon=True)
+
+    def first_pass(self) -> None:
+        """Sync once, now, in this thread: what others will need is there when this returns, if MLflow is."""
+        self._pass(is_last=False)
 
     def start(self) -> None:
         """Begin to follow; returns at once."""
@@ -76,6 +84,32 @@ class Follower:
                 logger.warning("MLflow at %s: %s; the run goes on", without_password(self._uri), brief(error))
 
 
+def place_of(cfg: DictConfig) -> dict[str, str]:
+    """Where MLflow keeps the runs: a SQLite file beside them unless the config names a place."""
+    uri = cfg.tracking.uri or f"sqlite:///{(Path(cfg.paths.outputs) / 'mlflow.db').resolve()}"
+    return {"uri": uri, "experiment": cfg.tracking.experiment}
+
+
+def send(folder: Path, cfg: DictConfig) -> None:
+    """Send MLflow what it lacks of a run that has ended; if it cannot be reached, say so and go on."""
+    place = place_of(cfg)
+    if cfg.tracking.enabled and not is_complete(folder, **place):
+        follower = Follower(folder, **place, seconds=cfg.tracking.seconds)
+        follower.start()
+        follower.close(timeout_seconds=cfg.tracking.close_seconds)
+
+
+def forget(folder: Path, cfg: DictConfig) -> None:
+    """Delete a folder, and its run in MLflow: it stood for a failure that is mended."""
+    if cfg.tracking.enabled:
+        try:
+            forget_run(folder, **place_of(cfg))
+        except Exception as error:  # it stays, as failed, in MLflow
+            where = without_password(place_of(cfg)["uri"])
+            logger.warning("MLflow at %s: %s; the failed run of %s stays there", where, brief(error), folder)
+    shutil.rmtree(folder)
+
+
 def brief(error: BaseException | None) -> str:
     """The one line of an error that a user can act on; MLflow wraps it three times."""
     cause = re.search(r"\[Errno -?\d+\] ([^\"')]+)", str(error))
@@ -92,7 +126,9 @@ def main() -> None:
     parser.add_argument("--uri", help="MLflow's tracking URI (default: where the run was to be logged)")
     parser.add_argument("--experiment", help="MLflow's experiment (default: where the run was to be logged)")
     args = parser.parse_args()
-    folders = args.run_folder or sorted(path.parent for path in Path("outputs/runs").glob("*/run.json"))
+    patterns = ("sweeps/*", "runs/*", "sweeps/*/failed/*")  # parents first
+    found = [path.parent for pattern in patterns for path in sorted(Path("outputs").glob(f"{pattern}/run.json"))]
+    folders = args.run_folder or found
     if not folders:
         parser.exit(0, "no runs under outputs/runs; name run folders, or go to where odkd was run\n")
     unreached: set[str] = set()
@@ -140,13 +176,15 @@ def _destination(folder: Path, uri: str | None, experiment: str | None) -> tuple
 def mark_if_killed(run_folder: Path) -> bool:
     """Write status "killed" into run.json if it says "running" and no process holds the run's lock."""
     path = run_folder / "run.json"
-    if not path.is_file() or json.loads(path.read_text())["status"] != "running":
+    if status_of(run_folder) != "running":
         return False
     try:
         with FileLock(run_folder / "run.lock", timeout=0):
             record = json.loads(path.read_text())  # it may have ended since
             if record["status"] == "running":
                 write_json(path, record | {"status": "killed"})
+                if (sweep := run_folder / "sweep.json").is_file():
+                    write_json(sweep, json.loads(sweep.read_text()) | {"status": "killed"})
             return bool(record["status"] == "running")
     except Timeout:
         return False

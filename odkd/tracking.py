@@ -31,9 +31,11 @@ if TYPE_CHECKING:
     from mlflow.entities import Metric
     from mlflow.entities import Run as MlflowRun
 
+PARENT = "mlflow.parentRunId"
 STATUSES = {"running": "RUNNING", "finished": "FINISHED", "failed": "FAILED", "killed": "KILLED"}
 ARTIFACTS = ["config.yaml", "metrics.jsonl", "summary.json", "results.csv", "MODEL_CARD.md", "error.txt"]
-ARTIFACTS += ["student.safetensors", "overlay.mp4", "plots/*", "report.html", "cost.json"]
+ARTIFACTS += ["student.safetensors", "overlay.mp4", "plots/*", "report.html", "cost.json", "run.log"]
+OF_A_SWEEP = ["sweep.json", "jobs.json"]  # sent whenever it has ended: of the same size, they may say something else
 METRICS_PER_BATCH = 1000  # MLflow's limit
 PARAMS_PER_BATCH = 50  # MLflow's limits: 100, and 1 MB a request
 PARAM_CHARACTERS, TAG_CHARACTERS, KEY_CHARACTERS = 6000, 8000, 250  # MLflow's limits
@@ -57,7 +59,7 @@ def sync(run_folder: Path, *, uri: str, experiment: str, artifacts: bool) -> int
         known_run_id = _known_run_id(run_folder, uri, experiment)
         client = _connect(uri)
         mlflow_run = _open_run(client, run, uri, experiment, known_run_id)
-        _send_params_and_tags(client, run, mlflow_run)
+        _send_params_and_tags(client, run, mlflow_run, uri, experiment)
         num_sent = _send_iterations(client, run, mlflow_run)
         try:
             if run.status != "running":
@@ -70,6 +72,17 @@ def sync(run_folder: Path, *, uri: str, experiment: str, artifacts: bool) -> int
             note = json.loads((run_folder / "mlflow.json").read_text())
             write_json(run_folder / "mlflow.json", note | {"complete": run.status})
         return num_sent
+
+
+def forget(folder: Path, *, uri: str, experiment: str) -> None:
+    """Delete a folder's run in MLflow, as its bin keeps it; nothing if MLflow has none.
+
+    Raises:
+        Exception: whatever MLflow raises when it is not reached.
+    """
+    run_id = _known_run_id(folder, uri, experiment)
+    if run_id is not None:
+        _connect(uri).delete_run(run_id)
 
 
 def is_complete(run_folder: Path, *, uri: str, experiment: str) -> bool:
@@ -167,7 +180,7 @@ def _open_run(client: MlflowClient, run: Run, uri: str, experiment: str, known: 
     experiment_id = _open_experiment(client, run, uri, experiment)
     query = " and ".join(f"tags.`{key}` = '{value}'" for key, value in identity.items())
     matches = client.search_runs([experiment_id], filter_string=query)
-    opened = matches[0] if matches else client.create_run(experiment_id, run.milliseconds({}), identity, run.name)
+    opened = matches[0] if matches else client.create_run(experiment_id, run.milliseconds({}), identity, run.title)
     ids = {"experiment_id": experiment_id, "run_id": opened.info.run_id}
     write_json(path, {"tracking_uri": without_password(uri), "experiment": experiment} | ids)
     return opened
@@ -191,12 +204,33 @@ def _open_experiment(client: MlflowClient, run: Run, uri: str, experiment: str) 
     return str(found.experiment_id)
 
 
-def _send_params_and_tags(client: MlflowClient, run: Run, mlflow_run: MlflowRun) -> None:
+def _parent(client: MlflowClient, run: Run, uri: str, experiment: str) -> dict[str, str]:
+    """The tag that puts a run below its sweep's; nothing if the sweep is gone.
+
+    The run stays below the sweep that computed it, whichever others ask for it later.
+    """
+    folder = run.folder.resolve().parents[1] / str(run.sweep)
+    if not folder.is_dir():
+        folder = run.folder.resolve().parents[1]  # of a job that failed before it had a run
+    if not (folder / "sweep.json").is_file():
+        return {}
+    known = _known_run_id(folder, uri, experiment)
+    if known is None:  # MLflow was not there when the sweep began: of all who find that out, one makes the run
+        with FileLock(folder / "mlflow.lock", timeout=LOCK_SECONDS):
+            known = _known_run_id(folder, uri, experiment)
+            known = _open_run(client, read_run(folder), uri, experiment, known).info.run_id
+    return {PARENT: str(known)}
+
+
+def _send_params_and_tags(client: MlflowClient, run: Run, mlflow_run: MlflowRun, uri: str, experiment: str) -> None:
     from mlflow.entities import Param, RunTag
 
     known = mlflow_run.data.params
     params = {_key(key): str(value)[:PARAM_CHARACTERS] for key, value in run.params.items()}
     tags = {"odkd.stage": run.stage, "odkd.run_folder": str(run.folder.resolve())} | run.tags
+    tags["odkd.error"] = run.error
+    if run.sweep is not None and PARENT not in mlflow_run.data.tags:
+        tags |= _parent(client, run, uri, experiment)
     changed = [key for key, value in params.items() if known.get(key, value) != value]
     if changed:  # MLflow's params cannot change; a resumed run may be on another device
         tags["odkd.changed_params"] = "\n".join(f"{key}: {known[key]} -> {params[key]}" for key in changed)
@@ -233,7 +267,8 @@ def _send_rows(client: MlflowClient, mlflow_run: MlflowRun, rows: list[Metric]) 
 
 
 def _send_summary(client: MlflowClient, run: Run, mlflow_run: MlflowRun) -> None:
-    new = {key: value for key, value in run.summary.items() if _key(key) not in mlflow_run.data.metrics}
+    final = {key if key.startswith("final/") else f"final/{key}": value for key, value in run.summary.items()}
+    new = {key: value for key, value in final.items() if _key(key) not in mlflow_run.data.metrics}
     _send_rows(client, mlflow_run, _rows(new, 0, run.last_milliseconds))
 
 
@@ -242,9 +277,9 @@ def _send_artifacts(client: MlflowClient, run: Run, mlflow_run: MlflowRun) -> No
     run_id = mlflow_run.info.run_id
     files = client.list_artifacts(run_id) + client.list_artifacts(run_id, "plots")
     sizes = {file.path: file.file_size for file in files}
-    for path in sorted(path for pattern in ARTIFACTS for path in run.folder.glob(pattern)):
+    for path in sorted(path for pattern in ARTIFACTS + OF_A_SWEEP for path in run.folder.glob(pattern)):
         name = path.relative_to(run.folder)
-        if sizes.get(name.as_posix()) != path.stat().st_size:
+        if sizes.get(name.as_posix()) != path.stat().st_size or path.name in OF_A_SWEEP:
             client.log_artifact(run_id, str(path), None if name.parent == Path() else name.parent.as_posix())
 
 
@@ -255,7 +290,7 @@ def _send_status(client: MlflowClient, run: Run, mlflow_run: MlflowRun) -> None:
     if run.status == "running":
         client.update_run(mlflow_run.info.run_id, status=status)
     else:
-        client.set_terminated(mlflow_run.info.run_id, status=status, end_time=run.last_milliseconds)
+        client.set_terminated(mlflow_run.info.run_id, status=status, end_time=run.ended_milliseconds)
 
 
 def _rows(metrics: Mapping[str, float | None], step: int, timestamp: int) -> list[Metric]:

@@ -68,6 +68,6 @@ def assert_each_step_once(database: Path, runs: list[FabricatedRun], *, num_metr
     rows = metric_rows(database)
     twice = [where for where, count in Counter(row[:3] for row in rows).items() if count > 1]
     assert not twice, f"{len(twice)} steps are there twice, such as {twice[0]}"
-    num_series = Counter(row[0] for row in rows if not row[1].startswith("total/"))
+    num_series = Counter(row[0] for row in rows if not row[1].startswith("final/"))
     expected = Counter(run.num_iterations * num_metrics for run in runs)
     assert Counter(num_series.values()) == expected

@@ -21,4 +21,4 @@ def test_the_wheel_carries_the_configuration(tmp_path: Path) -> None:
     for path in [*(ROOT / "conf").rglob("*.yaml"), *carried]:
         inside = path.relative_to(ROOT).as_posix()
         assert (f"odkd/{inside}" if inside.startswith("conf/") else inside) in names
-    assert {name.split("/")[0] for name in names if ".dist-info" not in name} == {"odkd"}
+    assert {name.split("/")[0] for name in names if ".dist-info" not in name} == {"odkd", "hydra_plugins"}

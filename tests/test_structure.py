@@ -11,12 +11,13 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = sorted((ROOT / "odkd").rglob("*.py"))
+PLUGINS = sorted((ROOT / "hydra_plugins").rglob("*.py"))
 WORDS = {"metrics", "losses", "window", "seeds", "files"}
 PARTS = {"video", "labels", "teachers", "students", "replay", "regularizers"}
 ONLY_IN = {  # library -> modules of ours that may import it
     "mlflow": {"tracking", "results"},
     "av": {"video"},
-    "hydra": {"main", "build", "construct", "compose"},
+    "hydra": {"main", "build", "construct", "compose", "sweep_job"},
     "timm": {"teachers", "students"},
     "segmentation_models_pytorch": {"teachers", "students"},
     "transformers": {"teachers", "students"},
@@ -76,10 +77,14 @@ def test_imports_follow_the_plan(path: Path) -> None:
 
 
 def settings() -> list[Path]:
-    return sorted(p for p in (ROOT / "conf").rglob("*.yaml") if p.parent.name not in ("hydra", "job_logging"))
+    return sorted(p for p in (ROOT / "conf").rglob("*.yaml") if "hydra" not in p.relative_to(ROOT / "conf").parts)
 
 
-@pytest.mark.parametrize("path", settings(), ids=lambda p: str(p.relative_to(ROOT)))
+def plugin_settings() -> list[Path]:
+    return sorted(path for part in ("sweeper", "launcher") for path in (ROOT / "conf" / "hydra" / part).glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", settings() + plugin_settings(), ids=lambda p: str(p.relative_to(ROOT)))
 def test_yaml_begins_with_what_it_is_and_explains_its_keys(path: Path) -> None:
     text = path.read_text()
     assert text.startswith("#")
@@ -116,7 +121,7 @@ def test_examples_in_docstrings_hold(path: Path) -> None:
     assert doctest.testmod(importlib.import_module(name)).failed == 0
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT)))
+@pytest.mark.parametrize("path", SOURCES + PLUGINS, ids=lambda p: str(p.relative_to(ROOT)))
 def test_files_are_short_and_say_what_they_are(path: Path) -> None:
     text = path.read_text()
     assert text.startswith('"""')

@@ -116,7 +116,11 @@ ON_TEST_SPLIT = (
 
 
 def write_card(
-    run_folder: Path, *, facts: Mapping[str, str], summary: Mapping[str, float | None] | None = None
+    run_folder: Path,
+    *,
+    facts: Mapping[str, str],
+    summary: Mapping[str, float | None] | None = None,
+    settings: Mapping[str, str] | None = None,
 ) -> Path:
     """Writes MODEL_CARD.md into the run folder and returns it.
 
@@ -126,6 +130,7 @@ def write_card(
             "load" (Python that builds `student`) and "licence" have places of their own; all others, such as
             "teacher", "dataset" and "command", tell how it was made, in their order.
         summary: the final scores, where the run's summary.json is not written yet.
+        settings: all of the run's, by dotted key; without, those that run.json shows.
     """
     run = read_run(run_folder)
     whole, classes = final_scores(run.summary if summary is None else summary)
@@ -140,7 +145,7 @@ def write_card(
         created=f"{run.created:%Y-%m-%d}",
         what=_table(("", ""), what.items()),
         how=_table(("", ""), ({"teacher": NOT_RECORDED, "dataset": NOT_RECORDED} | how).items()),
-        settings=_table(("setting", "value"), run.params.items()),
+        settings=_table(("setting", "value"), (run.params if settings is None else settings).items()),
         scores="\n\n".join(filter(None, scores)) or "Not recorded.",
         speed=f"Frames per second on the machine of the run: {', '.join(speeds)}." if speeds else "",
         **_stage_texts(run),

@@ -1,0 +1,52 @@
+"""Jobs of one process: each finds the process as the first one did."""
+
+import contextlib
+import gc
+import os
+import random
+import signal
+import sys
+import threading
+import warnings
+from collections.abc import Iterator
+
+import numpy as np
+
+
+@contextlib.contextmanager
+def isolated() -> Iterator[None]:
+    """Put back what a job may leave behind in its process, and free its memory.
+
+    Environment, working folder, import path, warning filters, signal handlers, global generators (Python, numpy,
+    torch), torch's switches. What libraries keep once they are imported stays.
+    """
+    import torch
+
+    environment, folder, path = dict(os.environ), os.getcwd(), list(sys.path)  # noqa: PTH109
+    in_main = threading.current_thread() is threading.main_thread()
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    generators = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    threads, dtype = torch.get_num_threads(), torch.get_default_dtype()
+    deterministic, benchmark = torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark
+    try:
+        with warnings.catch_warnings():
+            yield
+    finally:
+        for name in set(os.environ) - set(environment):
+            del os.environ[name]
+        os.environ.update(environment)
+        os.chdir(folder)
+        sys.path[:] = path
+        if in_main:
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
+        random.setstate(generators[0])
+        np.random.set_state(generators[1])
+        torch.set_rng_state(generators[2])
+        torch.set_num_threads(threads)
+        torch.set_default_dtype(dtype)
+        torch.use_deterministic_algorithms(deterministic)
+        torch.backends.cudnn.benchmark = benchmark
+        gc.collect()
+        if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+            torch.cuda.empty_cache()

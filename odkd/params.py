@@ -1,0 +1,50 @@
+"""The params of a run in MLflow: what differs from the default configuration, and a few key fields.
+
+Three hundred flattened keys hide what a study varies. A key that a run's params lack has the default value, so
+nothing is lost; the whole configuration is the artifact config.yaml.
+"""
+
+import functools
+from collections.abc import Mapping
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from odkd.compose import complete, compose_config
+
+KEY_FIELDS = (
+    "seed", "stage.name", "dataset.name", "teacher.name", "student.name", "window.learn", "window.test", "window.step",
+)  # fmt: skip
+GROUPS = ("replay", "regularizer", "loss", "baseline")  # their chosen names are params
+NOT_SHOWN = (
+    "paths.", "tracking.", "sweep.", "run.name", "run.plots", "run.restart", "dataset.palette", "dataset.classes",
+    "dataset.download", "dataset.prepare.",
+)  # fmt: skip
+
+
+def curated_params(cfg: DictConfig, choices: Mapping[str, str | None]) -> dict[str, str]:
+    """Dotted key -> value as text. `cfg` must be complete; `choices`: group -> chosen name, as Hydra gives them."""
+    values, default = flatten(OmegaConf.to_container(cfg, resolve=True)), default_values()
+    chosen = {group: str(choices[group]) for group in GROUPS if choices.get(group) is not None}
+    shown = {
+        key: value
+        for key, value in values.items()
+        if (key in KEY_FIELDS or default.get(key) != value) and not key.startswith(NOT_SHOWN)
+    }
+    return chosen | shown
+
+
+@functools.cache
+def default_values() -> Mapping[str, str]:
+    """What `odkd` without any override would run, flattened."""
+    return flatten(OmegaConf.to_container(complete(compose_config([])), resolve=True))
+
+
+def flatten(value: Any, prefix: str = "") -> dict[str, str]:
+    """{"window": {"learn": 67}} -> {"window.learn": "67"}."""
+    if isinstance(value, dict):
+        flat: dict[str, str] = {}
+        for key, item in value.items():
+            flat |= flatten(item, f"{prefix}.{key}" if prefix else str(key))
+        return flat
+    return {prefix: str(value)}

@@ -1,0 +1,97 @@
+"""What is told of a sweep: the table printed at its end, and the same as Markdown for MLflow's page."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from odkd.report import shorten
+
+STATUSES = ("finished", "resumed", "skipped", "failed", "not_run", "running", "waiting")
+MEANINGS = {"skipped": "finished before", "resumed": "finished from a checkpoint", "not_run": "not finished"}
+MAX_ROWS = 40  # of the table in MLflow, which takes 8000 letters
+MAX_LETTERS = 300  # of an error in MLflow
+
+
+def title_of(overrides: Sequence[str], keys: Sequence[str]) -> str:
+    """Of a job's overrides, those of the keys that differ between jobs.
+
+    >>> title_of(["experiment=x", "+window.learn=20", "seed=1"], ["window.learn", "seed"])
+    'window.learn=20 seed=1'
+    """
+    plain = [override.lstrip("+~") for override in overrides]
+    return " ".join(word for word in plain if word.partition("=")[0] in keys)
+
+
+def tally(jobs: Sequence[Mapping[str, Any]]) -> str:
+    """How many jobs there are of each status.
+
+    >>> tally([{"status": "finished"}, {"status": "not_run"}, {"status": "finished"}])
+    '2 finished, 1 not run'
+    """
+    counts = Counter(job["status"] for job in jobs)
+    return ", ".join(f"{counts[name]} {name.replace('_', ' ')}" for name in STATUSES if counts[name]) or "no jobs"
+
+
+def value_name(jobs: Sequence[Mapping[str, Any]]) -> str | None:
+    """Name of the metric that the jobs were compared by, if they have one in common."""
+    names = {job["metric"] for job in jobs if job.get("metric")}
+    return names.pop() if len(names) == 1 else None
+
+
+def cells(record: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """Headings and rows of the table of jobs: number, what differs, status, time, value, run or error."""
+    keys = list(record["varying"])
+    head = ["job", *keys, "status", "time", record["metric"] or "value", "run"]
+    rows = []
+    for job in record["jobs"]:
+        given = {word.lstrip("+~").partition("=")[0]: word.partition("=")[2] for word in job["overrides"]}
+        seconds = "" if job["seconds"] is None else f"{job['seconds']:.1f} s"
+        value = "" if job["value"] is None else f"{job['value']:.4f}"
+        state = [job["status"].replace("_", " "), seconds, value, (job["run"] or "").removeprefix("runs/")]
+        rows.append([str(job["number"]), *(given.get(key, "") for key in keys), *state])
+    return head, rows
+
+
+def errors_of(record: Mapping[str, Any]) -> dict[str, str]:
+    """Each error, and whose it is; many jobs may have the same.
+
+    >>> errors_of({"jobs": [{"number": n, "error": e} for n, e in enumerate(["bad", None, "bad"])]})
+    {'bad': 'job 0, 2'}
+    """
+    errors: dict[str, list[str]] = {}
+    for job in record["jobs"]:
+        if job["error"]:
+            errors.setdefault(job["error"], []).append(str(job["number"]))
+    return {error: f"job {', '.join(numbers)}" for error, numbers in errors.items()}
+
+
+def sweep_table(record: Mapping[str, Any]) -> str:
+    """The table that the command prints: jobs, errors, how many of which, how to go on."""
+    head, rows = cells(record)
+    widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
+    numeric = {0, len(head) - 3, len(head) - 2}
+    lines = [
+        "  ".join(
+            cell.rjust(width) if column in numeric else cell.ljust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in [head, *rows]
+    ]
+    errors = [f"{who}: {error}" for error, who in errors_of(record).items()]
+    parts = [
+        "\n".join(lines),
+        *(["\n".join(errors)] if errors else []),
+        f"{record['name']}: {record['status']} after {record['seconds']:.0f} s: {tally(record['jobs'])}",
+    ]
+    return "\n\n".join(parts)
+
+
+def markdown_table(record: Mapping[str, Any]) -> str:
+    """The same for MLflow's description of the run, which shows Markdown."""
+    head, rows = cells(record)
+    lines = [f"`{record['command']}`", "", f"**{record['status']}**: {tally(record['jobs'])}", ""]
+    lines += ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    lines += ["| " + " | ".join(row) + " |" for row in rows[:MAX_ROWS]]
+    lines += [f"\nand {len(rows) - MAX_ROWS} more: jobs.json"] if len(rows) > MAX_ROWS else []
+    errors = [f"* {who}: {shorten(error, MAX_LETTERS)}" for error, who in errors_of(record).items()]
+    return "\n".join([*lines, "", *errors])

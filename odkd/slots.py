@@ -1,0 +1,61 @@
+"""Slots of one machine for jobs side by side: how many, and what each of them sees of it."""
+
+import os
+from collections.abc import Callable, Mapping
+
+CORES_PER_JOB = 4  # without a GPU, where no number of slots is given
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
+
+def check_numbers(n_jobs: int | None, slots_per_gpu: int) -> None:
+    """Raises ValueError for a number of slots that makes no sense."""
+    for name, value in (("n_jobs", n_jobs), ("slots_per_gpu", slots_per_gpu)):
+        if not (type(value) is int and value >= 1) and not (value is None and name == "n_jobs"):
+            raise ValueError(f"hydra.launcher.{name}={value}; expected a whole number of at least 1")
+
+
+def slots(
+    n_jobs: int | None,
+    slots_per_gpu: int,
+    device: str,
+    *,
+    num_gpus: Callable[[], int],
+    num_cores: int,
+    environment: Mapping[str, str],
+) -> list[dict[str, str]]:
+    """The environment variables of each slot's process.
+
+    On GPUs a slot sees one of them, in turn; with `device=cuda:N` all see what the launching process sees, and use
+    that one. Without, the cores are shared out. What the user has set in `environment` is left as it is.
+
+    >>> slots(None, 2, "cuda", num_gpus=lambda: 2, num_cores=8, environment={"OMP_NUM_THREADS": "1"})
+    ... # doctest: +NORMALIZE_WHITESPACE
+    [{'CUDA_VISIBLE_DEVICES': '0'}, {'CUDA_VISIBLE_DEVICES': '1'},
+     {'CUDA_VISIBLE_DEVICES': '0'}, {'CUDA_VISIBLE_DEVICES': '1'}]
+    >>> slots(4, 1, "cpu", num_gpus=lambda: 0, num_cores=8, environment={})[3]["OMP_NUM_THREADS"]
+    '2'
+    """
+    visible = gpus(device, num_gpus, environment)
+    number = n_jobs or (len(visible) * slots_per_gpu if visible else max(2, num_cores // CORES_PER_JOB))
+    share = str(max(1, num_cores // number))
+    threads = {} if any(name in environment for name in THREADS) else dict.fromkeys(THREADS, share)
+    if visible and not device.startswith("cuda:"):
+        return [{"CUDA_VISIBLE_DEVICES": visible[slot % len(visible)], **threads} for slot in range(number)]
+    return [dict(threads) for _ in range(number)]
+
+
+def gpus(device: str, num_gpus: Callable[[], int], environment: Mapping[str, str]) -> list[str]:
+    """Names of the GPUs that jobs with this `device` can use, as CUDA_VISIBLE_DEVICES takes them."""
+    if device.startswith("cuda:"):
+        return [device.removeprefix("cuda:")]
+    if device not in ("auto", "cuda"):
+        return []
+    chosen = environment.get("CUDA_VISIBLE_DEVICES")
+    if chosen is not None:
+        return [name for name in chosen.split(",") if name.strip() not in ("", "-1", "NoDevFiles")]
+    return [str(index) for index in range(num_gpus())]
+
+
+def num_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

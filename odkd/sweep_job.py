@@ -1,0 +1,194 @@
+"""One job of a sweep, in whatever process a launcher runs it: whatever happens is written down, and not raised."""
+
+from __future__ import annotations
+
+import _thread
+import contextlib
+import logging
+import math
+import os
+import platform
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from odkd.files import json_digest, write_json
+from odkd.isolation import isolated
+from odkd.outcome import Outcome
+from odkd.report.sweep_summary import title_of
+from odkd.results import status_of
+from odkd.sweeps import Plan, key_of
+from odkd.sync import forget, send
+
+logger = logging.getLogger(__name__)
+LOOK_SECONDS = 0.5  # between two looks whether the sweep is to stop
+
+
+@dataclass(frozen=True)
+class SweepJob:
+    """The task function that a launcher is handed; to be pickled.
+
+    Args:
+        run: runs a config and fills in the outcome; raises what goes wrong.
+        plan: the sweep.
+    """
+
+    run: Callable[..., float]  # (DictConfig, Outcome)
+    plan: Plan
+
+    def __call__(self, cfg: DictConfig) -> float:
+        """Returns what the sweep compares; NaN where there is no such number.
+
+        Raises:
+            KeyboardInterrupt: the user has interrupted it; so has SystemExit who terminated the process.
+        """
+        hydra = HydraConfig.get()
+        number, overrides = int(hydra.job.num), list(hydra.overrides.task)
+        return _Attempt(self, cfg, number, overrides).run()
+
+
+class _Attempt:
+    def __init__(self, job: SweepJob, cfg: DictConfig, number: int, overrides: Sequence[str]) -> None:
+        self.job, self.plan, self.cfg, self.number, self.overrides = job, job.plan, cfg, number, list(overrides)
+        plan = self.plan
+        title = title_of(overrides, plan.varying)
+        sweep = {"key": plan.key, "folder": plan.folder.relative_to(plan.outputs).as_posix()}
+        self.who = f"job {number} ({title})" if title else f"job {number}"
+        self.outcome = Outcome(title, sweep, lambda: self.note("running"))
+        self.started = time.monotonic()
+
+    def run(self) -> float:
+        if (reason := self.plan.stop_reason()) is not None:
+            self.note("not_run", reason)
+            return math.nan
+        self.note("running")
+        is_elsewhere = not self.plan.is_launching_process()
+        if is_elsewhere:
+            number_lines(self.number)
+        try:
+            with isolated(), watched(self.plan) if is_elsewhere else contextlib.nullcontext():
+                value = self.job.run(self.cfg, self.outcome)
+        except Exception as error:
+            self.failed(error)
+            return math.nan
+        except BaseException as error:
+            is_interrupt = isinstance(error, KeyboardInterrupt)
+            self.note("not_run", self.plan.stop_reason() or ("interrupted" if is_interrupt else "terminated"))
+            raise
+        outcome = self.outcome
+        self.forget_stub()
+        self.note(outcome.status)
+        shown = "" if outcome.value is None else f", {outcome.metric} {outcome.value:.4f}"
+        seconds = time.monotonic() - self.started
+        logger.info("%s %s%s, %.1f s", self.who, outcome.status, shown, seconds)
+        return value
+
+    def failed(self, error: Exception) -> None:
+        """Into the job's log, its folder, MLflow, and what the sweep knows."""
+        last = traceback.format_exception_only(error)[-1].strip()
+        whole = "".join(traceback.format_exception(error))
+        self.forget_stub()
+        run = self.outcome.run
+        if run is None or status_of(run) != "failed":
+            run = self.write_stub(whole)
+        self.note("failed", last)
+        logger.error("%s failed: %s  (%s)", self.who, last, run / "run.log")
+        if self.plan.fail_fast:
+            self.plan.stop(f"sweep.fail_fast=true, and job {self.number} failed")
+
+    def write_stub(self, whole: str) -> Path:
+        """A folder that stands for the run that there is none of, so that MLflow shows the failure."""
+        stub = self.plan.failed_folder(self.number)
+        stub.mkdir(parents=True)
+        (stub / "error.txt").write_text(whole)
+        self.outcome.log.move_to(stub / "run.log")
+        outcome = self.outcome
+        record = {
+            "key": json_digest([self.plan.key, self.overrides]),
+            "name": f"{self.plan.folder.name}-{self.number}",
+            "title": outcome.title or None,
+            "stage": "",
+            "sweep": outcome.sweep,
+            "params": {key_of(word): word.partition("=")[2] for word in self.overrides},
+            "tags": {"odkd.kind": "run", "odkd.sweep_key": self.plan.key, "odkd.overrides": " ".join(self.overrides)},
+            "status": "failed",
+            "created": datetime.now(UTC).isoformat(),
+            "updated": time.time(),
+        }
+        write_json(stub / "run.json", record)
+        send(stub, self.cfg)
+        return stub
+
+    def forget_stub(self) -> None:
+        """What the last attempt left, if it failed before it had a run."""
+        stub = self.plan.failed_folder(self.number)
+        if stub.is_dir():
+            forget(stub, self.cfg)
+
+    def note(self, status: str, error: str | None = None) -> None:
+        """jobs/NUMBER.json."""
+        outcome = self.outcome
+        value = outcome.value if outcome.value is not None and math.isfinite(outcome.value) else None
+        record = {
+            "number": self.number,
+            "overrides": self.overrides,
+            "status": status,
+            "run": os.path.relpath(outcome.run.absolute(), self.plan.outputs) if outcome.run is not None else None,
+            "seconds": round(time.monotonic() - self.started, 2),
+            "metric": outcome.metric,
+            "value": value,
+            "error": error,
+            "host": platform.node(),
+            "pid": os.getpid(),
+        }
+        write_json(self.plan.job_file(self.number), record)
+
+
+def number_lines(number: int) -> None:
+    """Jobs of several processes share a console: each line says whose it is."""
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, logging.StreamHandler):
+            handler.setFormatter(logging.Formatter(f"#{number}  %(message)s"))
+
+
+@contextlib.contextmanager
+def watched(plan: Plan) -> Iterator[None]:
+    """While a job runs in a process of its own: SIGTERM and the sweep's stop file end it, marked killed.
+
+    A job that runs in no main thread cannot be interrupted, and goes on to its end.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def terminate(*_: Any) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once: the ending itself is not to be interrupted
+        sys.exit(143)
+
+    over = threading.Event()
+
+    def look() -> None:
+        while not over.wait(LOOK_SECONDS):
+            if plan.stop_reason() is not None:
+                if not over.is_set():
+                    _thread.interrupt_main(signal.SIGTERM)
+                return
+
+    signal.signal(signal.SIGTERM, terminate)  # `isolated` puts the old one back
+    watcher = threading.Thread(target=look, name="odkd-stop", daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        over.set()
+        watcher.join()

@@ -1,0 +1,96 @@
+"""The launching process of a sweep: its folder, its parent run in MLflow, what is told at the end.
+
+A sweeper of any kind opens one of these, adds its jobs, and hands the task function to a launcher.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from odkd.report.sweep_summary import sweep_table
+from odkd.sweeps import DONE, Plan, Sweep, sweep_key
+from odkd.sync import Follower, mark_if_killed, place_of, send
+
+logger = logging.getLogger(__name__)
+STOP_SECONDS = 10.0  # how long a sweep that was ended may wait for MLflow
+
+
+def plan_sweep(cfg: DictConfig, name: str, overrides: Sequence[str], varying: Sequence[str], command: str) -> Plan:
+    """What identifies a sweep; `odkd.sweep_job.SweepJob` makes a task function of it.
+
+    Args:
+        cfg: of the launching process.
+        name: of the sweep's folder, a digest is added.
+        overrides: what is asked for; the same words are the same sweep.
+        varying: keys that differ between jobs.
+        command: to show.
+    """
+    key = sweep_key(overrides)
+    folder = Path(cfg.paths.outputs).absolute() / "sweeps" / f"{name}-{key[:8]}"
+    return Plan(folder, key, command, tuple(overrides), tuple(varying), bool(cfg.sweep.fail_fast))
+
+
+@contextlib.contextmanager
+def open_sweep(cfg: DictConfig, plan: Plan) -> Iterator[Sweep]:
+    """A context around all launching; in it, add the jobs to the sweep before they are launched.
+
+    Raises:
+        ValueError: the sweep is being run by another process.
+        SystemExit: 1 if a job has not finished, when everything has been told.
+    """
+    sweep = Sweep(plan)
+    follower: Follower | None = None
+    try:
+        with sweep:
+            follower = follow(plan.folder, cfg)
+            yield sweep
+    finally:
+        if sweep.status != "running":
+            tell(sweep, cfg, follower)
+    if any(job["status"] not in DONE for job in sweep.jobs):
+        sys.exit(1)
+
+
+def follow(folder: Path, cfg: DictConfig) -> Follower | None:
+    """Make the parent run before any job needs it, and with it MLflow's database and experiment; then follow."""
+    if not cfg.tracking.enabled:
+        return None
+    follower = Follower(folder, **place_of(cfg), seconds=cfg.tracking.seconds)
+    follower.first_pass()
+    follower.start()
+    return follower
+
+
+def tell(sweep: Sweep, cfg: DictConfig, follower: Follower | None) -> None:
+    """The end of a sweep, into MLflow and to the console."""
+    for run in sweep.lost_runs():
+        if mark_if_killed(run):
+            send(run, cfg)
+    record = sweep.record()
+    print(sweep_table(record))
+    print(f"\nsweep folder  {os.path.relpath(sweep.plan.folder)}")
+    if cfg.run.report and sweep.status != "killed" and any(job["run"] for job in sweep.jobs):
+        report(sweep.plan.folder)
+    if record["status"] != "finished":
+        print(f"the same command goes on from here, and computes nothing again:\n  {sweep.plan.command}")
+    sys.stdout.flush()
+    if follower is not None:
+        seconds = cfg.tracking.close_seconds
+        follower.close(timeout_seconds=min(seconds, STOP_SECONDS) if sweep.status == "killed" else seconds)
+
+
+def report(folder: Path) -> None:
+    """report.html of a sweep; a page about results is no reason to lose them, so its errors are only told."""
+    from odkd.report.html_sweep import write_sweep_report
+
+    try:
+        print(f"report        {os.path.relpath(write_sweep_report(folder))}")
+    except Exception:
+        logger.exception("no report was made; the runs are not harmed, and  odkd-report %s  tries again", folder)
