@@ -18,9 +18,11 @@ from fabricated_run import FabricatedRun, assert_each_step_once, metric_rows
 from filelock import FileLock
 
 from odkd import sync as sync_command
+from odkd.files import write_json
 from odkd.results import read_run
+from odkd.sweeps import Plan, Sweep, sweep_key
 from odkd.sync import Follower, brief, mark_if_killed
-from odkd.tracking import sync, without_password
+from odkd.tracking import forget, sync, without_password
 
 processes = multiprocessing.get_context("forkserver")
 processes.set_forkserver_preload(["odkd.tracking", "mlflow.store.tracking.sqlalchemy_store"])
@@ -189,8 +191,8 @@ def test_an_ended_run_has_summary_files_and_status(outputs):
     (found,) = runs_in(outputs)
     assert found.info.status == "FINISHED"
     assert found.info.end_time == 1790000001123
-    assert found.data.metrics["total/miou"] == 0.5
-    assert ("total/miou", 0, 1790000001123) in {row[1:4] for row in metric_rows(outputs / "mlflow.db")}
+    assert found.data.metrics["final/total/miou"] == 0.5
+    assert ("final/total/miou", 0, 1790000001123) in {row[1:4] for row in metric_rows(outputs / "mlflow.db")}
     artifacts = outputs / "mlartifacts" / found.info.run_id / "artifacts"
     names = {path.relative_to(artifacts).as_posix() for path in artifacts.rglob("*.*")}
     few = {"config.yaml", "metrics.jsonl", "summary.json", "overlay.mp4", "student.safetensors", "report.html"}
@@ -307,6 +309,49 @@ def test_what_the_user_deleted_in_mlflow_stays_deleted(outputs):
 def test_a_folder_without_a_run_is_named(tmp_path):
     with pytest.raises(ValueError, match=r"has no run\.json"):
         sync(tmp_path, uri=uri_of(tmp_path), experiment="study", artifacts=False)
+
+
+def test_jobs_are_children_of_their_sweep_whoever_comes_first(outputs):
+    asked = ("seed=0,1",)
+    plan = Plan(outputs / "sweeps" / "seed-0", sweep_key(asked), "odkd -m seed=0,1", asked, ("seed",), fail_fast=False)
+    place = {"uri": uri_of(outputs), "experiment": "study"}
+    with Sweep(plan) as sweep:
+        sweep.add([["seed=0"], ["seed=1"]])
+        for number, status in enumerate(("finished", "failed")):
+            run = FabricatedRun(outputs, key=f"{number}abc")
+            link = {"key": plan.key, "folder": "sweeps/seed-0"}
+            run.write(sweep=link, title=f"seed={number}", tags={"odkd.kind": "run"})
+            run.publish(2)
+            run.end(status)
+            (run.folder / "error.txt").write_text("Traceback\nKeyError: 'x'\n")
+            sync(run.folder, **place, artifacts=False)
+            job = {"number": number, "status": status, "run": f"runs/{run.folder.name}", "seconds": 1.0}
+            write_json(plan.job_file(number), job | {"metric": None, "value": None, "error": None})
+    for _ in range(2):
+        sync(plan.folder, **place, artifacts=True)
+    runs = {run.info.run_name: run for run in runs_in(outputs)}
+    assert set(runs) == {"seed-0", "seed=0", "seed=1"}
+    parent = runs["seed-0"]
+    assert parent.data.tags["odkd.kind"] == "sweep"
+    assert parent.data.tags["odkd.sweep_key"] == plan.key
+    assert parent.info.status == "FAILED"
+    assert parent.info.end_time > parent.info.start_time
+    assert "| 1 | 1 | failed |" in parent.data.tags["mlflow.note.content"]
+    stored = {path.name for path in outputs.glob(f"mlartifacts/{parent.info.run_id}/artifacts/*")}
+    assert stored == {"sweep.json", "jobs.json"}
+    assert {runs[name].data.tags["mlflow.parentRunId"] for name in ("seed=0", "seed=1")} == {parent.info.run_id}
+    assert [runs[f"seed={n}"].info.status for n in range(2)] == ["FINISHED", "FAILED"]
+    assert runs["seed=1"].data.tags["odkd.error"] == "KeyError: 'x'"
+
+
+def test_a_failed_attempt_that_is_mended_is_forgotten(outputs):
+    run = FabricatedRun(outputs)
+    run.end("failed")
+    sync_run(run)
+    (found,) = runs_in(outputs)
+    assert found.info.status == "FAILED"
+    forget(run.folder, uri=uri_of(outputs), experiment="study")
+    assert runs_in(outputs) == []
 
 
 def test_a_password_is_neither_stored_nor_shown():

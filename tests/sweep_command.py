@@ -1,0 +1,126 @@
+"""Sweeps as a user starts them, in processes of their own, with a teacher that counts its work; and what they left."""
+
+import contextlib
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from conftest import TINY
+
+SMALL = [word for word in TINY if word != "tracking=none"] + ["tracking.seconds=0.5", "run.checkpoint_overhead=1e9"]
+GRID = ["window.learn=4,5,6", "replay=fifo,uniform", "seed=0,1,2"]
+FOUR_AT_A_TIME = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=4"]
+TEACHER = """
+import os, pathlib
+import numpy as np
+
+class Counting:
+    num_classes, needs_images = 11, True
+
+    def __init__(self, classes):
+        self.classes = classes
+
+    def label(self, frames):
+        log = os.open(pathlib.Path(__file__).with_name("labelled.txt"), os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+        for number in frames.frame_numbers:
+            os.write(log, f"{frames.video} {number}\\n".encode())
+        os.close(log)
+        return (frames.images_BHWC[..., 1] // 24).astype(np.uint8)
+"""
+
+
+class Workplace:
+    """A folder in which sweeps are started."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        (folder / "conf" / "teacher").mkdir(parents=True)
+        (folder / "counting.py").write_text(TEACHER)
+        own = "defaults: [parts/common@_here_, _self_]\n_target_: counting.Counting\nname: counting\n"
+        (folder / "conf" / "teacher" / "counting.yaml").write_text(own)
+        self.log = folder / "log.txt"
+        self.outputs = folder / "outputs"
+
+    def start(self, *overrides: str) -> "subprocess.Popen[bytes]":
+        """In a session of its own, so that all its processes can be killed."""
+        teacher = ["teacher=counting", "allow_targets=[counting]", "dataset.groundtruth=null"]
+        command = [sys.executable, "-m", "odkd", "--config-dir", "conf", "-m", *SMALL, *teacher, *overrides]
+        environment = os.environ | {"OMP_NUM_THREADS": "1"}
+        with self.log.open("ab") as log:
+            return subprocess.Popen(
+                command, cwd=self.folder, env=environment, stdout=log, stderr=log, start_new_session=True
+            )
+
+    def run(self, *overrides: str, code: int = 0) -> dict[str, Any]:
+        """To its end; returns sweep.json."""
+        assert self.start(*overrides).wait() == code, self.log.read_text()
+        return self.sweep()
+
+    def sweep(self) -> dict[str, Any]:
+        """sweep.json."""
+        (path,) = self.outputs.glob("sweeps/*/sweep.json")
+        record: dict[str, Any] = json.loads(path.read_text())
+        return record
+
+    def statuses(self) -> Counter[str]:
+        """How many jobs ended how."""
+        return Counter(job["status"] for job in self.sweep()["jobs"])
+
+    def metrics(self) -> dict[str, tuple[str, str]]:
+        """Of each run: metrics.jsonl and summary.json."""
+        runs = sorted((self.outputs / "runs").iterdir())
+        return {run.name: ((run / "metrics.jsonl").read_text(), (run / "summary.json").read_text()) for run in runs}
+
+    def num_lines(self) -> int:
+        """Iterations that all runs have published."""
+        return sum(len(path.read_text().splitlines()) for path in self.outputs.glob("runs/*/metrics.jsonl"))
+
+    def labelled(self) -> Counter[str]:
+        """How often the teacher ran on each frame."""
+        return Counter((self.folder / "labelled.txt").read_text().splitlines())
+
+    def query(self, sql: str) -> list[tuple[Any, ...]]:
+        """Of MLflow's database."""
+        with contextlib.closing(sqlite3.connect(self.outputs / "mlflow.db")) as database:
+            return database.execute(sql).fetchall()
+
+    def wait_until(self, is_so: Any, process: "subprocess.Popen[bytes]", seconds: float = 240) -> None:
+        """Or until the process has ended."""
+        deadline = time.monotonic() + seconds
+        while not is_so() and process.poll() is None:
+            assert time.monotonic() < deadline, self.log.read_text()
+            time.sleep(0.02)
+
+
+def kill_all(process: "subprocess.Popen[bytes]") -> int:
+    """kill -9 of a sweep's launching process and of all jobs, at once. Returns the launching process's exit status."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    return process.wait()
+
+
+def check_mlflow(place: Workplace, num_runs: int, num_iterations: int, status: str = "FINISHED") -> None:
+    """One parent, one child a job, each step once, final metrics, names by what differs."""
+    alive = "SELECT run_uuid, name, status FROM runs WHERE lifecycle_stage = 'active'"
+    tags = "SELECT run_uuid, value FROM tags WHERE key = '{}'"
+    kinds = dict(place.query(tags.format("odkd.kind")))
+    runs = place.query(alive)
+    assert len(runs) == num_runs + 1
+    assert {state for _, _, state in runs} == {status}
+    (parent,) = [run for run, _, _ in runs if kinds[run] == "sweep"]
+    parents = dict(place.query(tags.format("mlflow.parentRunId")))
+    assert parents == {run: parent for run, _, _ in runs if run != parent}
+    names = sorted(name for run, name, _ in runs if run != parent)
+    assert len(set(names)) == num_runs
+    assert all("seed=" in name for name in names)
+    steps = place.query("SELECT run_uuid, step FROM metrics WHERE key = 'test/miou'")
+    assert sorted(steps) == sorted((run, step) for run in parents for step in range(num_iterations))
+    finals = place.query("SELECT run_uuid FROM metrics WHERE key = 'final/total/miou'")
+    assert sorted(run for (run,) in finals) == sorted(parents)

@@ -1,0 +1,327 @@
+"""Sweeps: what is remembered of them, jobs that fail, what one job leaves to the next, slots, what MLflow is told."""
+
+import gc
+import json
+import logging
+import os
+import random
+import signal
+import sys
+import threading
+import warnings
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import TINY
+
+from odkd.bank import Bank
+from odkd.compose import CONF, complete, compose_config
+from odkd.files import write_json
+from odkd.isolation import isolated
+from odkd.main import main
+from odkd.outcome import JobLog
+from odkd.params import GROUPS, KEY_FIELDS, curated_params
+from odkd.slots import check_numbers, slots
+from odkd.sweeps import Plan, Sweep, SweepIsBusyError, sweep_key
+
+Command = Callable[..., dict[str, Any]]
+METHODS = """
+import torch
+from odkd.replay.fifo import Fifo
+
+class Greedy(Fifo):
+    def select(self, num_positions, scorer):
+        return torch.empty(1 << 60)
+
+class Broken(Fifo):
+    def select(self, num_positions, scorer):
+        raise KeyError("deliberately")
+"""
+
+
+@pytest.fixture
+def sweep(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
+    """Run `odkd -m` in this process, with replays that fail each in its own way; returns sweep.json."""
+    (tmp_path / "conf" / "replay").mkdir(parents=True)
+    (tmp_path / "failing.py").write_text(METHODS)
+    for name, target in {"greedy": "failing.Greedy", "broken": "failing.Broken", "bad": "failing.Greedy"}.items():
+        text = f"_target_: {target}\ncapacity: {0 if name == 'bad' else 6}\n"
+        (tmp_path / "conf" / "replay" / f"{name}.yaml").write_text(text)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setattr(logging.root, "handlers", list(logging.root.handlers))
+    monkeypatch.setattr(logging.root, "level", logging.root.level)
+
+    def run(*overrides: str, code: int | None = None) -> dict[str, Any]:
+        common = [*TINY, f"paths.cache={cache}", "allow_targets=[failing]"]
+        monkeypatch.setattr(sys, "argv", ["odkd", "--config-dir", "conf", "-m", *common, *overrides])
+        with pytest.raises(SystemExit) if code is not None else warnings.catch_warnings() as ending:
+            main()
+        if ending is not None and code is not None:
+            assert ending.value.code == code
+        (path,) = Path("outputs").glob("sweeps/*/sweep.json")
+        record: dict[str, Any] = json.loads(path.read_text())
+        return record
+
+    return run
+
+
+def test_failing_jobs_are_told_of_and_the_others_finish(
+    sweep: Command, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
+    record = sweep("replay=greedy,fifo,broken,bad", code=1)
+    shown = capfd.readouterr()
+    jobs = {job["overrides"][-1].partition("=")[2]: job for job in record["jobs"]}
+    assert {name: job["status"] for name, job in jobs.items()} == {
+        "greedy": "failed", "fifo": "finished", "broken": "failed", "bad": "failed",
+    }  # fmt: skip
+    assert record["status"] == "failed"
+    assert "1 finished, 3 failed" in shown.out
+    assert "Traceback" not in shown.out + shown.err
+    assert record["command"] in shown.out
+    assert "allocate" in jobs["greedy"]["error"]
+    assert "deliberately" in jobs["broken"]["error"]
+    assert "replay.capacity=0; expected a whole number of at least 1" in jobs["bad"]["error"]
+    assert jobs["bad"]["run"] is None
+    stub = Path("outputs") / "sweeps" / record["name"] / "failed" / str(jobs["bad"]["number"])
+    for folder in (stub, *(Path("outputs") / jobs[name]["run"] for name in ("greedy", "broken"))):
+        assert json.loads((folder / "run.json").read_text())["status"] == "failed"
+        assert "Traceback" in (folder / "error.txt").read_text()
+        assert (folder / "run.log").read_text().count("Traceback (") == (folder / "error.txt").read_text().count(
+            "Traceback ("
+        )
+    log = (Path("outputs") / jobs["fifo"]["run"] / "run.log").read_text()
+    assert "iteration 0/" in log
+    assert "Traceback" not in log
+
+    Path("conf/replay/bad.yaml").write_text("_target_: odkd.replay.fifo.Fifo\ncapacity: 5\n")
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    mended = sweep("replay=greedy,fifo,broken,bad", code=1)
+    assert Counter(job["status"] for job in mended["jobs"]) == {"failed": 2, "skipped": 1, "finished": 1}
+    assert mended["created"] == record["created"]
+    assert not stub.exists()
+
+
+def test_fail_fast_stops_at_the_first_and_counts_as_the_same_sweep(sweep: Command) -> None:
+    record = sweep("replay=bad,fifo", "sweep.fail_fast=true", code=1)
+    assert [job["status"] for job in record["jobs"]] == ["failed", "not_run"]
+    assert "sweep.fail_fast=true, and job 0 failed" in record["jobs"][1]["error"]
+    record = sweep("replay=bad,fifo", code=1)  # the fixture finds one sweep folder only
+    assert [job["status"] for job in record["jobs"]] == ["failed", "finished"]
+
+
+def test_a_job_finds_the_process_as_the_first_one_did(sweep: Command, odkd: Callable[..., Path]) -> None:
+    def networks() -> int:
+        gc.collect()
+        kinds = (torch.nn.Module, torch.optim.Optimizer, Bank)
+        return sum(issubclass(type(thing), kinds) for thing in gc.get_objects())
+
+    known = networks()
+    threads, filters = set(threading.enumerate()), list(warnings.filters)
+    handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    states = torch.get_rng_state(), random.getstate(), np.random.get_state()[1]
+    record = sweep("seed=0,1", "window.learn=6")
+    assert [job["status"] for job in record["jobs"]] == ["finished"] * 2
+    assert networks() == known
+    assert set(threading.enumerate()) == threads
+    assert warnings.filters == filters
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == handlers
+    assert torch.equal(torch.get_rng_state(), states[0])
+    assert random.getstate() == states[1]
+    assert np.array_equal(np.random.get_state()[1], states[2])
+    assert not [handler for handler in logging.getLogger().handlers if isinstance(handler, JobLog)]
+    alone = odkd("seed=1", "window.learn=6", "allow_targets=[failing]", "run.name=alone")
+    second = Path("outputs") / record["jobs"][1]["run"]
+    assert (alone / "metrics.jsonl").read_text() == (second / "metrics.jsonl").read_text()
+
+
+def test_a_job_can_leave_nothing_behind() -> None:
+    before = dict(os.environ), os.getcwd(), list(sys.path), list(warnings.filters)  # noqa: PTH109
+    state, threads = torch.get_rng_state(), torch.get_num_threads()
+
+    @isolated()
+    def job() -> None:
+        os.environ["ODKD_TEST"] = "1"
+        os.environ.pop("PATH", None)
+        os.chdir("/")
+        sys.path.insert(0, "/nowhere")
+        warnings.simplefilter("ignore")
+        torch.manual_seed(7)
+        torch.rand(3)
+        torch.set_num_threads(threads + 1)
+        torch.use_deterministic_algorithms(True)
+        raise KeyError
+
+    with pytest.raises(KeyError):
+        job()
+    after = dict(os.environ), os.getcwd(), list(sys.path), list(warnings.filters)  # noqa: PTH109
+    assert after == before
+    assert torch.equal(torch.get_rng_state(), state)
+    assert torch.get_num_threads() == threads
+    assert not torch.are_deterministic_algorithms_enabled()
+
+
+# --- the folder of a sweep
+
+
+def plan(outputs: Path, *, fail_fast: bool = False) -> Plan:
+    asked = ("seed=0,1,2",)
+    return Plan(outputs / "sweeps" / "seed-0", sweep_key(asked), "odkd -m seed=0,1,2", asked, ("seed",), fail_fast)
+
+
+def write_job(plan: Plan, number: int, status: str, **values: Any) -> None:
+    record = {"number": number, "overrides": [f"seed={number}"], "status": status, "run": None, "seconds": 1.5}
+    write_json(plan.job_file(number), record | {"metric": "total/miou", "value": None, "error": None} | values)
+
+
+THREE = [["seed=0"], ["seed=1"], ["seed=2"]]
+
+
+def test_the_same_question_is_the_same_sweep_wherever_it_is_stored() -> None:
+    key = sweep_key(["window.learn=3,4", "seed=0,1"])
+    assert key == sweep_key(["window.learn=3,4", "paths.outputs=x", "seed=0,1", "sweep.fail_fast=true"])
+    assert key == sweep_key(["window.learn=3,4", "seed=0,1", "tracking.uri=http://x", "run.restart=true"])
+    assert key != sweep_key(["window.learn=3,5", "seed=0,1"])
+
+
+def test_a_job_that_left_no_last_word_has_failed(tmp_path: Path) -> None:
+    with Sweep(plan(tmp_path)) as sweep:
+        assert sweep.add(THREE) == 0
+        write_job(sweep.plan, 0, "finished", value=0.5, run="runs/a")
+        write_job(sweep.plan, 1, "running", run="runs/b")
+    record = json.loads((tmp_path / "sweeps" / "seed-0" / "sweep.json").read_text())
+    assert [job["status"] for job in record["jobs"]] == ["finished", "failed", "not_run"]
+    assert "its process died" in record["jobs"][1]["error"]
+    assert (record["status"], record["metric"]) == ("failed", "total/miou")
+    assert record["jobs"][0]["value"] == 0.5
+    table = json.loads((tmp_path / "sweeps" / "seed-0" / "jobs.json").read_text())
+    assert table["columns"][:3] == ["job", "seed", "status"]
+    assert [row[:3] for row in table["data"]] == [[0, "0", "finished"], [1, "1", "failed"], [2, "2", "not_run"]]
+
+
+def test_a_sweep_that_is_interrupted_says_so(tmp_path: Path) -> None:
+    sweep = Sweep(plan(tmp_path)).__enter__()
+    sweep.add(THREE)
+    write_job(sweep.plan, 0, "finished")
+    write_job(sweep.plan, 1, "running")
+    sweep.__exit__(KeyboardInterrupt, KeyboardInterrupt(), None)
+    assert sweep.status == "killed"
+    assert [job["status"] for job in sweep.jobs] == ["finished", "not_run", "not_run"]
+
+
+def test_only_one_process_launches_a_sweep(tmp_path: Path) -> None:
+    with Sweep(plan(tmp_path)), pytest.raises(SweepIsBusyError, match="being run by another process"):
+        Sweep(plan(tmp_path)).__enter__()
+
+
+def test_the_folder_is_up_to_date_while_jobs_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("odkd.sweeps.GATHER_SECONDS", 0.01)
+    with Sweep(plan(tmp_path)) as sweep:
+        sweep.add(THREE)
+        write_job(sweep.plan, 1, "finished", value=0.25)
+        path = tmp_path / "sweeps" / "seed-0" / "sweep.json"
+        for _ in range(500):
+            if json.loads(path.read_text())["jobs"][1]["status"] == "finished":
+                break
+            threading.Event().wait(0.01)
+        assert [job["status"] for job in json.loads(path.read_text())["jobs"]] == ["waiting", "finished", "waiting"]
+
+
+# --- logs, slots, params
+
+
+def test_a_log_is_kept_until_its_place_is_known(tmp_path: Path) -> None:
+    logger = logging.getLogger("odkd.test")
+    logger.setLevel(logging.INFO)
+    with JobLog() as log:
+        logger.info("early")
+        log.move_to(tmp_path / "run.log")
+        logger.info("late")
+    logger.info("after")
+    with JobLog() as log:
+        log.move_to(tmp_path / "run.log")
+        logger.info("resumed")
+    lines = (tmp_path / "run.log").read_text().splitlines()
+    assert [line.split()[-1] for line in lines] == ["early", "late", "resumed"]
+
+
+@pytest.mark.parametrize("num_gpus", [1, 2, 3])
+@pytest.mark.parametrize("slots_per_gpu", [1, 2])
+def test_slots_share_gpus_evenly(num_gpus: int, slots_per_gpu: int) -> None:
+    def found(device: str, **environment: str) -> list[dict[str, str]]:
+        return slots(None, slots_per_gpu, device, num_gpus=lambda: num_gpus, num_cores=12, environment=environment)
+
+    counts = Counter(slot["CUDA_VISIBLE_DEVICES"] for slot in found("auto"))
+    assert counts == {str(index): slots_per_gpu for index in range(num_gpus)}
+    assert {slot["OMP_NUM_THREADS"] for slot in found("auto")} == {str(12 // (num_gpus * slots_per_gpu))}
+    assert {slot["CUDA_VISIBLE_DEVICES"] for slot in found("cuda", CUDA_VISIBLE_DEVICES="GPU-a,5")} == {"GPU-a", "5"}
+    assert found("cuda:1", OMP_NUM_THREADS="3") == [{}] * slots_per_gpu
+    assert len(found("cpu")) == 3
+    assert "CUDA_VISIBLE_DEVICES" not in found("cpu")[0]
+
+
+@pytest.mark.parametrize("numbers", [(0, 1), (-1, 1), (True, 1), (2.0, 1), (2, 0), (2, None)])
+def test_numbers_of_slots_that_make_no_sense_are_refused(numbers: tuple[Any, Any]) -> None:
+    with pytest.raises(ValueError, match="expected a whole number of at least 1"):
+        check_numbers(*numbers)
+
+
+def test_params_are_what_differs_and_the_key_fields() -> None:
+    choices = {
+        "replay": "uniform",
+        "regularizer": "none",
+        "loss": "cross_entropy",
+        "baseline": None,
+        "teacher": "oracle",
+    }
+    default = curated_params(complete(compose_config([])), choices | {"replay": "fifo"})
+    assert set(default) == {*KEY_FIELDS, *GROUPS} - {"baseline"}
+    changed = ["replay=uniform", "optimizer.lr=0.5", "run.restart=true", "tracking.uri=x", "paths.outputs=y", "seed=3"]
+    params = curated_params(complete(compose_config(changed)), choices)
+    assert {key: value for key, value in params.items() if default.get(key) != value} == {
+        "replay": "uniform", "replay._target_": "odkd.replay.uniform.Uniform", "replay.capacity": "250",
+        "optimizer.lr": "0.5", "seed": "3",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("asked", "num_jobs", "varying"),
+    [
+        (["experiment=glob(arthus2019/*)", "dataset.root=x"], 2, ["experiment"]),
+        (["experiment=glob(houyon2023/mir_*)", "seed=1"], 4, ["experiment", "dataset.order.sequence_minutes"]),
+        (["experiment=glob(*)"], 1, ["experiment"]),
+        *((["sweep=" + path.stem], None, None) for path in sorted((CONF / "sweep").glob("*.yaml"))),
+    ],
+    ids=lambda value: str(value[0]) if isinstance(value, list) else "",
+)
+def test_sweeps_expand(asked: list[str], num_jobs: int | None, varying: list[str] | None) -> None:
+    import re
+
+    from hydra import initialize_config_dir
+    from hydra._internal.callbacks import Callbacks
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.types import HydraContext, RunMode
+
+    from hydra_plugins.odkd_plugins.sweeper import OdkdSweeper
+
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        running = GlobalHydra.instance().hydra
+        assert running is not None
+        loader = running.config_loader
+        cfg = loader.load_configuration("config", list(asked), RunMode.MULTIRUN)
+        sweeper = OdkdSweeper(cfg.hydra.sweeper.max_batch_size, cfg.hydra.sweeper.params)
+        sweeper.setup(hydra_context=HydraContext(loader, Callbacks()), task_function=len, config=cfg)
+        jobs, keys = sweeper.expand([f"{key}={value}" for key, value in sweeper.params.items()] + asked)
+    assert len({tuple(job) for job in jobs}) == len(jobs)
+    if num_jobs is None:
+        promised = re.search(r"(\d+) runs", (CONF / "sweep" / f"{asked[0].split('=')[1]}.yaml").read_text())
+        assert promised is not None
+        assert len(jobs) == int(promised[1])
+    else:
+        assert (len(jobs), keys) == (num_jobs, varying)
