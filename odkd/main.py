@@ -18,7 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from odkd.build import Parts
 from odkd.checks import explain, is_mistake
-from odkd.compose import CONF
+from odkd.compose import CONF, flatten
 
 logger = logging.getLogger(__name__)
 
@@ -139,16 +139,6 @@ def describe(parts: Parts, overrides: list[str]) -> dict[str, Any]:
         "params": shown,
         "tags": tags,
     }
-
-
-def flatten(value: Any, prefix: str = "") -> dict[str, str]:
-    """{"window": {"learn": 67}} -> {"window.learn": "67"}."""
-    if isinstance(value, dict):
-        flat: dict[str, str] = {}
-        for key, item in value.items():
-            flat |= flatten(item, f"{prefix}.{key}" if prefix else str(key))
-        return flat
-    return {prefix: str(value)}
 
 
 def known_names() -> tuple[list[str], dict[str, list[str]]]:
