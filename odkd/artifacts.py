@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from omegaconf import OmegaConf
 
+from odkd.compose import flatten
 from odkd.files import write_atomic
 from odkd.labels import resize_nearest
 from odkd.labels.shards import FrameArray
-from odkd.params import flatten
 
 if TYPE_CHECKING:
     from odkd.build import Parts

@@ -3,10 +3,14 @@
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
+from odkd.checks import explain
 from odkd.labels.sets import label_set
 
 PACKAGE = Path(__file__).resolve().parent
@@ -29,15 +33,22 @@ def compose_config(overrides: Sequence[str]) -> DictConfig:
 
 
 def default_config() -> DictConfig:
-    """The completed config of a plain `odkd`, without any override; also while Hydra runs a job."""
-    from hydra.core.global_hydra import GlobalHydra
+    """The completed config of a plain `odkd`, without any override."""
+    return complete(compose_config([]))
 
-    running = GlobalHydra.instance().hydra
-    GlobalHydra.instance().clear()  # or it would refuse to compose a second config
+
+def compose_table_config(overrides: Sequence[str]) -> DictConfig:
+    """The whole config of a run that a table asks for.
+
+    Raises:
+        ValueError: there is no such setting or choice, or the overrides cannot be understood.
+    """
     try:
-        return complete(compose_config([]))
-    finally:
-        GlobalHydra.instance().hydra = running
+        return complete(compose_config(overrides))
+    except (HydraException, OmegaConfBaseException) as error:
+        groups = {path.name: sorted(file.stem for file in path.glob("*.yaml")) for path in CONF.iterdir()}
+        keys = flatten(OmegaConf.to_container(compose_config([])))
+        raise ValueError(explain(error, keys, groups) or str(error).splitlines()[0]) from error
 
 
 def complete(cfg: DictConfig) -> DictConfig:
@@ -68,3 +79,13 @@ def command_with(group: str, choice: str) -> str:
     """The command that was given, with another choice of one group; outside Hydra only that choice."""
     given = list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
     return shlex.join(["odkd", f"{group}={choice}", *(word for word in given if not word.startswith(f"{group}="))])
+
+
+def flatten(value: Any, prefix: str = "") -> dict[str, str]:
+    """{"window": {"learn": 67}} -> {"window.learn": "67"}."""
+    if isinstance(value, dict):
+        flat: dict[str, str] = {}
+        for key, item in value.items():
+            flat |= flatten(item, f"{prefix}.{key}" if prefix else str(key))
+        return flat
+    return {prefix: str(value)}

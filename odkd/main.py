@@ -19,10 +19,10 @@ from omegaconf.errors import OmegaConfBaseException
 
 from odkd.build import Parts
 from odkd.checks import explain, is_mistake
-from odkd.compose import CONF
+from odkd.compose import CONF, flatten
 from odkd.files import json_digest
 from odkd.outcome import Outcome
-from odkd.params import curated_params, flatten
+from odkd.params import curated_params
 
 logger = logging.getLogger(__name__)
 

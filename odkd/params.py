@@ -6,19 +6,18 @@ nothing is lost; the whole configuration is the artifact config.yaml.
 
 import functools
 from collections.abc import Mapping
-from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from odkd.compose import complete, compose_config
+from odkd.compose import default_config, flatten
 
 KEY_FIELDS = (
     "seed", "stage.name", "dataset.name", "teacher.name", "student.name", "window.learn", "window.test", "window.step",
 )  # fmt: skip
 GROUPS = ("replay", "regularizer", "loss", "baseline")  # their chosen names are params
 NOT_SHOWN = (
-    "paths.", "tracking.", "sweep.", "run.name", "run.plots", "run.restart", "dataset.palette", "dataset.classes",
-    "dataset.download", "dataset.prepare.",
+    "paths.", "tracking.", "sweep.", "run.name", "run.plots", "run.report", "run.restart", "dataset.palette",
+    "dataset.classes", "dataset.download", "dataset.prepare.folder",
 )  # fmt: skip
 
 
@@ -37,14 +36,4 @@ def curated_params(cfg: DictConfig, choices: Mapping[str, str | None]) -> dict[s
 @functools.cache
 def default_values() -> Mapping[str, str]:
     """What `odkd` without any override would run, flattened."""
-    return flatten(OmegaConf.to_container(complete(compose_config([])), resolve=True))
-
-
-def flatten(value: Any, prefix: str = "") -> dict[str, str]:
-    """{"window": {"learn": 67}} -> {"window.learn": "67"}."""
-    if isinstance(value, dict):
-        flat: dict[str, str] = {}
-        for key, item in value.items():
-            flat |= flatten(item, f"{prefix}.{key}" if prefix else str(key))
-        return flat
-    return {prefix: str(value)}
+    return flatten(OmegaConf.to_container(default_config(), resolve=True))

@@ -1,13 +1,22 @@
-"""Reading results back: the only reader of finished and unfinished runs."""
+"""Reading results back: the only reader of finished and unfinished runs, from their folders and from MLflow."""
 
 from __future__ import annotations
 
+import functools
 import json
+import logging
+import os
+import sys
+import tempfile
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
 
 
 @dataclass(frozen=True)
@@ -103,3 +112,131 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     if not path.is_file():
         return []
     return [json.loads(line) for line in path.read_text().split("\n")[:-1]]
+
+
+@dataclass(frozen=True)
+class StoredRun:
+    """A run as MLflow has it: params as text, the last value of each metric, tags.
+
+    `started` is in milliseconds since 1970; `status` is MLflow's: RUNNING, FINISHED, FAILED, KILLED.
+    """
+
+    run_id: str
+    name: str
+    status: str
+    started: int
+    params: dict[str, str]
+    tags: dict[str, str]
+    metrics: dict[str, float]
+
+    @property
+    def key(self) -> str:
+        """The run key, the same wherever the run is stored; MLflow's id for a run that has none."""
+        return self.tags.get("odkd.run_key") or self.run_id
+
+    def final(self, name: str) -> float | None:
+        """The final metric that summary.json calls `name`; None if it is undefined or there is none."""
+        stored = name if name.startswith("final/") else f"final/{name}"
+        return self.metrics.get(stored, self.metrics.get(name))
+
+
+class Store:
+    """What an MLflow store holds, for reading only.
+
+    Raises:
+        ValueError: `uri` names a SQLite file that is not there.
+    """
+
+    def __init__(self, uri: str) -> None:
+        path = Path(uri.removeprefix("sqlite:///"))
+        if uri.startswith("sqlite:///") and not path.is_file():
+            raise ValueError(
+                f"there is no MLflow store {path}; it is made by the first run, or name another with --uri"
+            )
+        self.uri = uri
+        self.client = mlflow_client(uri)
+
+    def runs(self, experiment: str | None = None) -> list[StoredRun]:
+        """All runs of odkd (of one experiment, or of all), newest first; sweeps' parent runs are not among them.
+
+        Raises:
+            ValueError: there is no such experiment.
+        """
+        experiments = [e for e in self.client.search_experiments() if experiment in (None, e.name)]
+        if experiment is not None and not experiments:
+            raise ValueError(f"there is no experiment {experiment} in {self.uri}")
+        found: list[StoredRun] = []
+        token: str | None = None
+        while experiments:
+            page = self.client.search_runs(
+                [e.experiment_id for e in experiments],
+                filter_string="tags.`odkd.run_key` != ''",
+                max_results=1000,
+                order_by=["attributes.start_time DESC"],
+                page_token=token,
+            )
+            found += [
+                StoredRun(
+                    *(run.info.run_id, run.info.run_name, run.info.status, run.info.start_time),
+                    *(run.data.params, run.data.tags, run.data.metrics),
+                )
+                for run in page
+            ]
+            token = page.token
+            if not token:
+                break
+        return [run for run in found if run.tags.get("odkd.kind", "run") == "run"]
+
+    def history(self, run: StoredRun, metric: str) -> dict[int, float]:
+        """All values of a metric by step (iteration, or epoch); steps at which it is undefined are not there."""
+        rows = sorted(self.client.get_metric_history(run.run_id, metric), key=lambda row: (row.step, row.timestamp))
+        return {row.step: row.value for row in rows}
+
+    def lines(self, run: StoredRun) -> list[dict[str, Any]]:
+        """The run's metrics.jsonl, from MLflow's artifacts: one dictionary an iteration; empty if it is not there."""
+        from mlflow.exceptions import MlflowException
+
+        with tempfile.TemporaryDirectory() as folder:
+            try:
+                return read_lines(Path(self.client.download_artifacts(run.run_id, "metrics.jsonl", folder)))
+            except (MlflowException, OSError):
+                return []
+
+
+def mlflow_client(uri: str) -> MlflowClient:
+    """A client that keeps quiet and gives up soon; touches no global tracking URI."""
+    client: MlflowClient = import_mlflow().MlflowClient(tracking_uri=uri, registry_uri=uri)
+    return client
+
+
+def import_mlflow() -> Any:
+    """The library, keeping quiet."""
+    mlflow = _import_mlflow()
+    warnings.filterwarnings("ignore", module=r"(mlflow|alembic|sqlalchemy)\b")  # not the user's to mend
+    return mlflow
+
+
+@functools.cache
+def _import_mlflow() -> Any:
+    """Import mlflow with its telemetry off, its chatter silenced, and patient for a minute at most.
+
+    Only mlflow's own defaults change: what the user has set in the environment wins, and the environment
+    is left as it was.
+    """
+    silence = "mlflow" not in sys.modules and "MLFLOW_DISABLE_TELEMETRY" not in os.environ
+    if silence:
+        os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"  # looked at while it is imported
+    try:
+        import mlflow
+        from mlflow import environment_variables as settings
+    finally:
+        if silence:
+            del os.environ["MLFLOW_DISABLE_TELEMETRY"]
+    settings.MLFLOW_HTTP_REQUEST_MAX_RETRIES.default = 0  # we come again; a create_run sent twice makes two
+    settings.MLFLOW_HTTP_REQUEST_TIMEOUT.default = 60  # seconds; an upload's answer takes a while
+    settings.MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR.default = False
+    settings.MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT.default = True
+    if not settings.MLFLOW_LOGGING_LEVEL.defined:
+        logging.getLogger("mlflow").setLevel(logging.ERROR)
+        logging.getLogger("alembic").setLevel(logging.ERROR)
+    return mlflow

@@ -8,15 +8,10 @@ written after an iteration's rows, says where to go on, so that little is sent a
 
 from __future__ import annotations
 
-import functools
 import json
-import logging
 import math
-import os
 import posixpath
 import re
-import sys
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock
 
 from odkd.files import write_json
-from odkd.results import Run, read_run
+from odkd.results import Run, import_mlflow, mlflow_client, read_run
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -99,13 +94,11 @@ def without_password(uri: str) -> str:
 
 
 def _connect(uri: str) -> MlflowClient:
-    """A client for `uri` that keeps quiet and gives up soon; touches no global tracking URI."""
-    mlflow = _import_mlflow()
-    warnings.filterwarnings("ignore", module=r"(mlflow|alembic|sqlalchemy)\b")  # not the user's to mend
+    """A client for `uri`; a SQLite file is made if it is not there."""
     if uri.startswith("sqlite:///"):
+        import_mlflow()
         _make_database(Path(uri.removeprefix("sqlite:///")))
-    client: MlflowClient = mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
-    return client
+    return mlflow_client(uri)
 
 
 def _make_database(database: Path) -> None:
@@ -122,31 +115,6 @@ def _make_database(database: Path) -> None:
         make_store: Any = sqlalchemy_store.SqlAlchemyStore
         make_store(f"sqlite:///{unfinished}", (database.parent / "mlartifacts").absolute().as_uri()).engine.dispose()
         unfinished.replace(database)
-
-
-@functools.cache
-def _import_mlflow() -> Any:
-    """Import mlflow with its telemetry off, its chatter silenced, and patient for a minute at most.
-
-    Only mlflow's own defaults change: what the user has set in the environment wins, and the environment
-    is left as it was.
-    """
-    silence = "mlflow" not in sys.modules and "MLFLOW_DISABLE_TELEMETRY" not in os.environ
-    if silence:
-        os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"  # looked at while it is imported
-    try:
-        import mlflow
-        from mlflow import environment_variables as settings
-    finally:
-        if silence:
-            del os.environ["MLFLOW_DISABLE_TELEMETRY"]
-    settings.MLFLOW_HTTP_REQUEST_MAX_RETRIES.default = 0  # we come again; a create_run sent twice makes two
-    settings.MLFLOW_HTTP_REQUEST_TIMEOUT.default = 60  # seconds; an upload's answer takes a while
-    settings.MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT.default = True
-    if not settings.MLFLOW_LOGGING_LEVEL.defined:
-        logging.getLogger("mlflow").setLevel(logging.ERROR)
-        logging.getLogger("alembic").setLevel(logging.ERROR)
-    return mlflow
 
 
 def _known_run_id(run_folder: Path, uri: str, experiment: str) -> str | None:

@@ -7,10 +7,11 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from statistics import mean, stdev
 
 from odkd.files import write_atomic
 from odkd.results import Run
+from odkd.tables.cells import Cell
+from odkd.tables.render import number
 
 
 def run_all(commands: Iterable[Sequence[str]], *, jobs: int) -> None:
@@ -55,11 +56,7 @@ def write_parts(page: Path, parts: Mapping[str, str]) -> None:
 
 def cell(found: Sequence[float], factor: float, digits: int) -> str:
     """`12.3 ± 0.4`: mean and, from two values on, sample standard deviation, without what is undefined."""
-    known = [factor * value for value in found if not math.isnan(value)]
-    if not known:
-        return ""
-    spread = f" ± {stdev(known):.{digits}f}" if len(known) > 1 else ""
-    return f"{mean(known):.{digits}f}{spread}"
+    return number(Cell(tuple(factor * value for value in found if not math.isnan(value))), digits)
 
 
 def values(runs: Mapping[int, Run], key: str) -> list[float]:

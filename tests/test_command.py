@@ -88,7 +88,7 @@ def test_help_names_every_group_and_choice(tmp_path: Path) -> None:
     text = odkd(tmp_path, "--help").stdout
     for word in (
         "dataset: bdd100k, bdd100k_cityscapes, camvid, camvid_cyclic, camvid_images, cityscapes, coco, ",
-        "synthetic_cyclic, synthetic_images, synthetic_tiny, videos",
+        "synthetic_cyclic, synthetic_cyclic_short, synthetic_images, synthetic_tiny, videos",
         "student: efficientnet_lite0",
         "window: ",
         "odkd stage=label",

@@ -5,8 +5,7 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
-from odkd.compose import CONF, compose_config
-from odkd.main import flatten
+from odkd.compose import CONF, compose_config, flatten
 
 ROWS = sorted(path.stem for path in (CONF / "experiment" / "houyon2023").glob("*.yaml"))
 RELEASED = {

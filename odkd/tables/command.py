@@ -1,0 +1,203 @@
+"""Console script `odkd-tables`: rebuild a paper table from the runs in MLflow's store, or say what it lacks."""
+
+import argparse
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from odkd.files import write_atomic
+from odkd.results import Store, StoredRun
+from odkd.tables.cells import Filled, Missing, fill
+from odkd.tables.commands import grouped_arguments, grouped_commands
+from odkd.tables.latex import latex
+from odkd.tables.published import Published, published_beside
+from odkd.tables.render import markdown, to_csv
+from odkd.tables.spec import Table, known_tables, load_table
+from odkd.tables.wanted import join
+
+FORMATS: dict[str, Callable[[Filled, Published | None], str]] = {
+    "markdown": markdown,
+    "latex": latex,
+    "csv": to_csv,
+}
+MAX_LINES = 12  # rows with missing runs that an error names one by one
+UNTOLD = ("odkd.run_folder", "odkd.overrides", "odkd.synced_iteration", "odkd.run_key")  # differ between any two runs
+
+EPILOG = """\
+examples:
+  odkd-tables houyon2023/table1_synthetic                     print it, or say which commands would fill it
+  odkd-tables houyon2023/table1_synthetic --missing | bash    run what is missing
+  odkd-tables houyon2023/table1 dataset.root=my_videos device=cuda --format latex --output table1.tex
+KEY=VALUE are overrides of odkd, for all runs of the table: where your data lies, a device, another setting."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Exit code 1 if cells are missing or doubled, 2 for a user's mistake."""
+    parser = argparse.ArgumentParser(
+        "odkd-tables", description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add_choices(parser)
+    parser.add_argument("--format", choices=FORMATS, default="markdown")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="write there instead of printing")
+    parser.add_argument("--missing", action="store_true", help="print only the commands that fill the table")
+    parser.add_argument("--run", action="store_true", help="run those commands first, one after the other")
+    chosen = parser.parse_intermixed_args(arguments)
+    try:
+        if chosen.list or chosen.name is None:
+            print(listing())
+        else:
+            make(chosen)
+    except ValueError as error:
+        sys.exit(fail(f"odkd-tables: {error}", 2))
+    except BrokenPipeError:  # odkd-tables --list | head
+        sys.exit(1)
+
+
+def add_choices(parser: argparse.ArgumentParser) -> None:
+    """What tables and figures have in common: which, from where, of what."""
+    parser.add_argument("name", nargs="?", help="of the table (--list), or a YAML file of yours")
+    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="settings of all runs, as for odkd")
+    parser.add_argument("--uri", help="MLflow store (default: mlflow.db in paths.outputs, or tracking.uri)")
+    parser.add_argument("--experiment", help="look only at this MLflow experiment")
+    parser.add_argument("--seeds", type=int, nargs="+", help="instead of the table's own")
+    parser.add_argument("--newest", action="store_true", help="of several runs with the same settings take the newest")
+    parser.add_argument("--allow-missing", action="store_true", help="leave empty what is missing")
+    parser.add_argument("--list", action="store_true", help="list the tables that there are")
+
+
+def make(chosen: argparse.Namespace) -> None:
+    """Print or write a table, run what is missing, or list the commands that would."""
+    table = with_choices(load_table(chosen.name), chosen)
+    published = published_beside(table)
+    filled, _ = look_up(table, chosen)
+    if chosen.run and filled.missing:
+        run(grouped_arguments(missing.job for missing in filled.missing))
+        filled, _ = look_up(table, chosen)
+    if chosen.missing:
+        for command in grouped_commands(missing.job for missing in filled.missing):
+            print(command)
+        return
+    command = shlex.join(["odkd-tables", chosen.name, *chosen.overrides])
+    check_complete(filled, command, allow_missing=chosen.allow_missing)
+    text = FORMATS[chosen.format](filled, published)
+    if chosen.output is None:
+        print(text, end="")
+    else:
+        write_atomic(chosen.output, text.encode())
+        print(f"wrote {chosen.output}", file=sys.stderr)
+
+
+def with_choices(table: Table, chosen: argparse.Namespace) -> Table:
+    """The table with the overrides and seeds of the command line."""
+    for override in chosen.overrides:
+        if "=" not in override or override.startswith("seed="):
+            raise ValueError(f"{override}: expected KEY=VALUE, a setting of odkd (seeds are given by --seeds)")
+    seeds = tuple(chosen.seeds) if chosen.seeds else table.seeds
+    rows = tuple(replace(row, seeds=row.seeds and row.seeds[: len(seeds)]) for row in table.rows)
+    return replace(table, fixed=join(table.fixed, chosen.overrides), seeds=seeds, rows=rows)
+
+
+def look_up(table: Table, chosen: argparse.Namespace) -> tuple[Filled, Store | None]:
+    """The table from the store that was chosen, and the store; all is missing if the default one is not there yet."""
+    uri, is_default = store_uri(chosen)
+    if is_default and not Path(uri.removeprefix("sqlite:///")).is_file():
+        return fill(table, [], lambda _run, _metric: {}), None
+    store = Store(uri)
+    return fill(table, store.runs(chosen.experiment), store.history, newest=chosen.newest), store
+
+
+def store_uri(chosen: argparse.Namespace) -> tuple[str, bool]:
+    """Where the runs are, by --uri or by the overrides that say where runs go; and whether nobody named a store."""
+    given = dict(override.split("=", 1) for override in chosen.overrides)
+    if uri := chosen.uri or given.get("tracking.uri"):
+        is_file = "://" not in uri  # a path of a SQLite file will do
+        return (f"sqlite:///{Path(uri).resolve()}" if is_file else uri), False
+    return f"sqlite:///{(outputs_folder(chosen) / 'mlflow.db').resolve()}", True
+
+
+def outputs_folder(chosen: argparse.Namespace) -> Path:
+    """Where the runs write, by the overrides."""
+    given = dict(override.split("=", 1) for override in chosen.overrides)
+    return Path(given.get("paths.outputs", "outputs"))
+
+
+def check_complete(filled: Filled, command: str, *, allow_missing: bool) -> None:
+    """Leave with exit code 1 and the commands that help, if a cell is missing or doubled."""
+    lines: list[str] = []
+    if filled.missing and not allow_missing:
+        lines += missing_lines(filled, command)
+    for doubled in filled.doubled:
+        place = f"{doubled.place}, seed {doubled.job.seed}"
+        lines.append(f"odkd-tables: {place} has {len(doubled.runs)} finished runs with the same settings:")
+        for stored in doubled.runs:
+            started = time.strftime("%Y-%m-%d %H:%M", time.localtime(stored.started / 1000))
+            lines.append(f"  {stored.run_id}  {stored.name}  {started}  {differences(stored, doubled.runs)}".rstrip())
+    if filled.doubled:
+        lines.append(f"Take the newest of each ({command} --newest), or delete the others in MLflow.")
+    if lines:
+        sys.exit(fail("\n".join(lines), 1))
+
+
+def missing_lines(filled: Filled, command: str) -> list[str]:
+    """Each row that lacks runs, with the command that fills it, and the one that fills all."""
+    lines = [f"odkd-tables: {filled.table.name} lacks {len(filled.missing)} of {filled.num_jobs} runs:"]
+    places: dict[str, list[Missing]] = {}
+    for missing in filled.missing:
+        places.setdefault(missing.place, []).append(missing)
+    for place, lacking in list(places.items())[:MAX_LINES]:
+        seeds = " ".join(str(missing.job.seed) for missing in lacking)
+        there = {missing.status for missing in lacking if missing.status}
+        status = f" (there are runs, {', '.join(sorted(there))})" if there else ""
+        lines.append(f"{place}, seed {seeds}{status}:")
+        lines += [f"  {line}" for line in grouped_commands(missing.job for missing in lacking)]
+    if len(places) > MAX_LINES:
+        lines.append(f"... and {len(places) - MAX_LINES} more")
+    lines.append(
+        f"{command} --missing prints the commands that fill it all, --run runs them; --allow-missing does without."
+    )
+    return lines
+
+
+def differences(run: StoredRun, runs: Sequence[StoredRun]) -> str:
+    """What the tags of a run say that not all of the doubled ones say: commit, dataset, versions."""
+    names = [name for name in run.tags if len({other.tags.get(name) for other in runs}) > 1]
+    told = [name for name in names if name not in UNTOLD and not name.startswith("mlflow.")]
+    return ", ".join(f"{name} {run.tags[name][:12]}" for name in told)
+
+
+def run(commands: Sequence[Sequence[str]]) -> None:
+    """Run odkd with each of these arguments; a failing one is told, the others go on."""
+    failed = []
+    for arguments in commands:
+        print(shlex.join(["odkd", *arguments]), file=sys.stderr, flush=True)
+        done = subprocess.run([sys.executable, "-m", "odkd", *arguments], stdout=sys.stderr, check=False)
+        if done.returncode:
+            failed.append(shlex.join(["odkd", *arguments]))
+    if failed:
+        print("odkd-tables: these failed, see above:", *failed, sep="\n  ", file=sys.stderr)
+
+
+def listing(*, with_figures: bool = False) -> str:
+    """Names of the tables that come with odkd, what they are, how many runs they need, or which figures they have."""
+    rows = []
+    for name in known_tables():
+        table = load_table(name)
+        about = f"figures {', '.join(table.figures)}" if with_figures else f"{Filled(table).num_jobs} runs"
+        if table.figures or not with_figures:
+            rows.append((name, f"{table.title} ({about})"))
+    width = max(len(name) for name, _ in rows)
+    return "\n".join(f"{name.ljust(width)}  {title}" for name, title in rows)
+
+
+def fail(message: str, code: int) -> int:
+    """Say why, and return the exit code."""
+    print(message, file=sys.stderr)
+    return code
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,200 @@
+"""A table as its YAML says it: rows, column groups, columns, each with the settings that its runs differ by.
+
+The file names what is compared and never a run:
+
+    fixed: [experiment=continual/synthetic]            # overrides of all runs
+    seeds: [0, 1, 2]
+    rows: {FIFO: [replay=fifo], Uniform: [replay=uniform]}
+    columns: {mIoU: mean/miou, BWT: mean_past/miou}    # heading: final metric, as summary.json calls it
+
+docs/tables.md explains every key.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+FOLDER = Path(__file__).resolve().parent / "specs"
+KEYS = {
+    "extends", "title", "stub", "fixed", "seeds", "rows", "variants", "columns", "published", "notes", "figures",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row; `of` fills the place {of} in the columns' metrics."""
+
+    label: str
+    overrides: tuple[str, ...] = ()
+    of: str = ""
+    seeds: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A group of columns whose runs have settings of their own."""
+
+    label: str = ""
+    overrides: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Column:
+    """A number of each row: the final metric times `factor`, with `digits` behind the point.
+
+    `take=median`: of a metric of each iteration, the median. Without a metric there are published values only.
+    """
+
+    label: str
+    metric: str | None
+    factor: float = 100.0
+    digits: int = 1
+    unit: str = "%"
+    take: Literal["final", "median"] = "final"
+
+    @property
+    def heading(self) -> str:
+        return f"{self.label} ({self.unit})" if self.unit else self.label
+
+
+@dataclass(frozen=True)
+class PublishedChoice:
+    """Which published table is shown beside ours; `variant` of it for all columns, or each variant's own."""
+
+    table: str
+    variant: str | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A whole specification."""
+
+    name: str
+    title: str
+    stub: str
+    fixed: tuple[str, ...]
+    seeds: tuple[int, ...]
+    rows: tuple[Row, ...]
+    variants: tuple[Variant, ...]
+    columns: tuple[Column, ...]
+    published: PublishedChoice | None = None
+    notes: tuple[str, ...] = ()
+    figures: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+
+def known_tables() -> dict[str, Path]:
+    """Name of each table that comes with odkd, and its file."""
+    return {path.relative_to(FOLDER).with_suffix("").as_posix(): path for path in sorted(FOLDER.rglob("*.yaml"))}
+
+
+def load_table(name: str) -> Table:
+    """The table of that name, or of a YAML file of yours, given by its path.
+
+    Raises:
+        ValueError: there is no such table, or its file says something that we do not understand.
+    """
+    return make_table(Path(name).stem if name.endswith((".yaml", ".yml")) else name, read_spec(name))
+
+
+def read_spec(name: str, folder: Path = Path()) -> dict[str, Any]:
+    """The YAML of a table, with what it extends merged in: mappings key by key, all else replaced."""
+    path = folder / name if name.endswith((".yaml", ".yml")) else known_tables().get(name)
+    if path is None or not path.is_file():
+        near = difflib.get_close_matches(name, known_tables(), n=1, cutoff=0.4)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise ValueError(
+            f"there is no table {name}{hint} (odkd-tables --list shows all, or give the path of a YAML file)"
+        )
+    try:
+        spec = yaml.safe_load(path.read_text())
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path} is no YAML: {error}") from error
+    if not isinstance(spec, dict):
+        raise ValueError(f"{path} has no keys; expected rows, columns, ...: docs/tables.md")
+    if unknown := set(spec) - KEYS:
+        raise ValueError(f"{path}: unknown key {sorted(unknown)[0]}; known: {', '.join(sorted(KEYS))}")
+    base = spec.pop("extends", None)
+    return merge(read_spec(base, path.parent), spec) if base else spec
+
+
+def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """`base` with `changes`; null takes a key away.
+
+    >>> merge({"rows": {"a": [1], "b": [2]}}, {"rows": {"b": [3], "a": None}})
+    {'rows': {'b': [3]}}
+    """
+    merged = dict(base)
+    for key, value in changes.items():
+        known = merged.get(key)
+        if value is None:
+            merged.pop(key, None)
+        else:
+            merged[key] = merge(known, value) if isinstance(known, Mapping) and isinstance(value, Mapping) else value
+    return merged
+
+
+def make_table(name: str, spec: Mapping[str, Any]) -> Table:
+    """A table from its merged YAML.
+
+    Raises:
+        ValueError: a key is missing or of another kind than expected.
+    """
+    for key in ("rows", "columns"):
+        if not (isinstance(spec.get(key), dict) and spec[key]):
+            raise ValueError(f"table {name}: {key} is {spec.get(key)!r}; expected a mapping of labels: docs/tables.md")
+    rows = [_part(name, f"rows.{label}", Row, str(label), value, "overrides") for label, value in spec["rows"].items()]
+    variants = [
+        _part(name, f"variants.{label}", Variant, str(label), value, "overrides")
+        for label, value in (spec.get("variants") or {"": []}).items()
+    ]
+    columns = [
+        _part(name, f"columns.{label}", Column, str(label), value, "metric") for label, value in spec["columns"].items()
+    ]
+    seeds = spec.get("seeds", [0, 1, 2])
+    if not (isinstance(seeds, list) and seeds and all(type(seed) is int for seed in seeds)):
+        raise ValueError(f"table {name}: seeds is {seeds!r}; expected a list of whole numbers, such as [0, 1, 2]")
+    chosen = spec.get("published")
+    return Table(
+        name=name,
+        title=str(spec.get("title", name)),
+        stub=str(spec.get("stub", "")),
+        fixed=tuple(_texts(name, "fixed", spec.get("fixed", []))),
+        seeds=tuple(seeds),
+        rows=tuple(rows),
+        variants=tuple(variants),
+        columns=tuple(columns),
+        published=PublishedChoice(**chosen)
+        if isinstance(chosen, dict)
+        else PublishedChoice(chosen)
+        if chosen
+        else None,
+        notes=tuple(_texts(name, "notes", spec.get("notes", []))),
+        figures=spec.get("figures") or {},
+    )
+
+
+def _part(name: str, where: str, kind: Any, label: str, value: Any, short: str) -> Any:
+    """A row, variant or column; written short, its value is that one field."""
+    given = value if isinstance(value, dict) else {short: value}
+    known = set(kind.__dataclass_fields__) - {"label"}
+    if unknown := set(given) - known:
+        raise ValueError(f"table {name}: {where} has {sorted(unknown)[0]}; known: {', '.join(sorted(known))}")
+    if short == "metric" and "metric" not in given:
+        raise ValueError(f"table {name}: {where} has no metric; write null for published values only")
+    given = {k: tuple(_texts(name, where, v)) if k == "overrides" else v for k, v in given.items()}
+    if given.get("seeds") is not None:
+        given["seeds"] = tuple(given["seeds"])
+    return kind(label=label, **given)
+
+
+def _texts(name: str, where: str, value: Any) -> Sequence[str]:
+    if not (isinstance(value, list) and all(isinstance(item, str) for item in value)):
+        raise ValueError(f"table {name}: {where} is {value!r}; expected a list of texts, such as [replay=fifo, seed=1]")
+    return value

@@ -1,0 +1,93 @@
+"""Figures of tables: the drawn numbers are means and deviations over seeds, from the runs that the table names."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fabricated_store import FabricatedStore
+from PIL import Image
+
+from odkd.report.paper import MAX_CURVES, Curve, by_setting_figure, over_time_figure, save_figure
+from odkd.tables.figures import main
+
+SPEC = """
+title: Windows
+fixed: [dataset=synthetic_tiny]
+seeds: [0, 1]
+rows:
+  "6": [window.learn=6]
+  12 (usual): [window.learn=12]
+columns: {mIoU: mean/miou}
+figures:
+  miou: {kind: over_time, metric: [test/miou, past/miou], label: [mIoU, BWT]}
+  windows: {kind: by_row, columns: [mIoU], axis: frames}
+"""
+LINES = [{"position": 10 * i, "domain": "city" if i < 2 else "night", "metrics": {}} for i in range(4)]
+
+
+def curve(label: str = "FIFO", style: int = 0) -> Curve:
+    return Curve(label, [0, 10, 20, 30], np.array([[1.0, 2.0, np.nan, np.nan], [3.0, 2.0, 4.0, np.nan]]), style)
+
+
+def test_a_curve_is_mean_and_sample_deviation_of_the_seeds_that_have_a_value() -> None:
+    assert curve().mean.tolist()[:3] == [2, 2, 4]
+    assert np.isnan(curve().mean[3])
+    assert curve().std.tolist() == pytest.approx([2**0.5, 0, 0, 0])
+
+
+def test_what_is_drawn_over_time_are_the_curves() -> None:
+    figure = over_time_figure(LINES, [("mIoU (%)", [curve(), curve("MIR", 3)]), ("BWT (%)", [curve()])], "a title", "n")
+    _, first, second = figure.axes
+    assert [line.get_label() for line in first.lines] == ["FIFO", "MIR"]
+    np.testing.assert_array_equal(first.lines[0].get_ydata(), curve().mean)
+    assert first.lines[0].get_color() == second.lines[0].get_color() != first.lines[1].get_color()
+    assert (first.get_ylabel(), second.get_ylabel()) == ("mIoU (%)", "BWT (%)")
+    assert second.get_xlabel().startswith("position in the stream (sampled frames)")
+
+
+def test_curves_differ_without_colour() -> None:
+    curves = [curve(str(number), number) for number in range(MAX_CURVES)]
+    lines = over_time_figure(LINES, [("mIoU (%)", curves)], "").axes[1].lines
+    assert len({(line.get_linestyle(), line.get_marker()) for line in lines}) == MAX_CURVES
+
+
+def test_a_figure_by_setting_has_its_places_and_a_logarithmic_axis_for_wide_ranges() -> None:
+    figure = by_setting_figure([Curve("mIoU", [5, 10, 80], np.array([[1.0, 2.0, 3.0]]))], "frames", "mIoU (%)", "")
+    (axes,) = figure.axes
+    assert axes.get_xscale() == "log"
+    assert [text.get_text() for text in axes.get_xticklabels()] == ["5", "10", "80"]
+
+
+def test_equal_figures_are_equal_files_and_fonts_are_embedded_as_journals_want(tmp_path: Path) -> None:
+    files = [save_figure(over_time_figure(LINES, [("mIoU (%)", [curve()])], "x"), tmp_path / name) for name in "ab"]
+    for first, second in zip(*files, strict=True):
+        assert first.read_bytes() == second.read_bytes()
+    assert b"/Type3" not in files[0][0].read_bytes()
+    assert b"/CIDFontType2" in files[0][0].read_bytes()
+
+
+def test_odkd_figures_draws_the_runs_of_the_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    store, spec = FabricatedStore(tmp_path / "outputs"), tmp_path / "mine.yaml"
+    spec.write_text(SPEC)
+    history = {"stream/position": {i: 6 * i for i in range(4)}, "test/miou": {i: i / 10 for i in range(4)}}
+    with pytest.raises(SystemExit) as stopped:
+        main([str(spec), "--uri", store.uri])
+    assert stopped.value.code == 1
+    assert "lacks 4 of 4 runs" in capsys.readouterr().err
+    for learn in (6, 12):
+        for seed in (0, 1):
+            overrides = ["dataset=synthetic_tiny", f"window.learn={learn}", f"seed={seed}"]
+            store.add(overrides, {"mean/miou": 0.1 + seed / 10}, history=history)
+    main([str(spec), "--uri", store.uri, "--output", str(tmp_path / "figures")])
+    written = [Path(line) for line in capsys.readouterr().out.splitlines()]
+    assert [path.name for path in written] == ["mine_miou.pdf", "mine_miou.png", "mine_windows.pdf", "mine_windows.png"]
+    for path in written[1::2]:
+        with Image.open(path) as picture:
+            assert min(picture.size) > 500
+    wrong = {"pie": "figures.miou.kind is 'pie'", "over_time, rows: [7]": "figures.miou.rows: there is no 7"}
+    for kind, message in wrong.items():
+        spec.write_text(SPEC.replace("over_time", kind))
+        with pytest.raises(SystemExit) as stopped:
+            main([str(spec), "--uri", store.uri])
+        assert stopped.value.code == 2
+        assert message in capsys.readouterr().err
