@@ -42,7 +42,7 @@ class FabricatedStore:
         if is_curated:
             default = params_of([])
             kept = {key: value for key, value in params.items() if default.get(key) != value}
-            dropped = ("paths.", "tracking.", "dataset.palette", "dataset.classes", "dataset.prepare.")
+            dropped = ("paths.", "tracking.", "dataset.palette", "dataset.classes", "dataset.prepare.folder")
             params = {k: v for k, v in kept.items() if not k.startswith(dropped)} | {"seed": params["seed"]}
             params |= {"replay": "fifo", "loss": "cross_entropy", "baseline": "None"}
         self.num_runs += 1
