@@ -17,7 +17,7 @@ KEY_FIELDS = (
 )  # fmt: skip
 GROUPS = ("replay", "regularizer", "loss", "baseline")  # their chosen names are params
 NOT_SHOWN = (
-    "paths.", "tracking.", "sweep.", "run.name", "run.plots", "run.restart", "dataset.palette", "dataset.classes",
+    "paths.", "tracking.", "sweep.", "run.name", "run.plots", "run.report", "run.restart", "dataset.palette", "dataset.classes",
     "dataset.download", "dataset.prepare.",
 )  # fmt: skip
 
