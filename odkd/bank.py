@@ -19,7 +19,7 @@ from odkd.video.frames import FrameReader
 class Batch(NamedTuple):
     """Normalised images float32 [B, C, H, W] and, by source, label maps uint8 [B, H, W] and soft labels.
 
-    `soft` has the sources that the bank was asked for it; probabilities are float16, as they are stored.
+    `soft` has the sources that the bank was asked for it; probabilities are float32.
     """
 
     images_BCHW: Tensor
@@ -30,7 +30,7 @@ class Batch(NamedTuple):
 class _Resident(NamedTuple):
     image_HWC: Tensor  # uint8
     labels: dict[str, Tensor]  # uint8 HW
-    soft: dict[str, tuple[Tensor, Tensor]]  # uint8 and float16 khw
+    soft: dict[str, tuple[Tensor, Tensor]]  # uint8 and float32 khw
     num_bytes: int
 
 

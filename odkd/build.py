@@ -248,6 +248,8 @@ class Parts:
         parts: list[Any] = [self.device.type, identity, self.streaming.planned.digest, used_truth]
         if "official_splits" in inspect.signature(self._stage).parameters:
             parts.append(self.streaming.official_splits_of(self.streaming.planned))
+        if self._learns and self.learning.needs_soft_labels:
+            parts.append("logarithms")  # how probabilities are stored: float16 of these since 2026-11-22
         if self.cfg.stage.get("first_run") is not None and self.first_stages is not None:
             parts.append([asdict(student) for student in self.first_stages.students])
         return run_key(self.cfg, parts, self.allowed, self.cache)

@@ -43,7 +43,12 @@ class Checkpoint:
         """
         if not self._path.is_file():
             return None
-        state: dict[str, Any] = torch.load(self._path, map_location="cpu", weights_only=True)
+        try:
+            state: dict[str, Any] = torch.load(self._path, map_location="cpu", weights_only=True)
+        except Exception as error:
+            raise ValueError(
+                f"{self._path} is damaged ({str(error).splitlines()[0][:200]}); run.restart=true begins this run anew"
+            ) from error
         return state
 
     def delete(self) -> None:

@@ -120,8 +120,8 @@ class FirstStages:
             )
         if missing := sum(len(labels.missing()) for labels in stored):
             raise ValueError(
-                f"{missing} of the label maps of {self.folder} are gone from the label store; "
-                "make them again with its command and run.restart=true"
+                f"{missing} of the label maps of {self.folder} are not in the label store at this dataset.size "
+                "and with these soft labels; use its settings, or make them again with its command and run.restart=true"
             )
 
 
@@ -138,7 +138,7 @@ def find_first_stages(cfg: DictConfig, key_of: Callable[[DictConfig], str], comm
         return FirstStages.read(Path(cfg.stage.first_run))
     first = cfg.copy()
     stage = {key: value for key, value in cfg.stage.items() if key != "first_run"}
-    first.stage = stage | {"name": "mckd_first", "run_stages": "first"}
+    first.stage = stage | {"name": "mckd_first", "run_stages": "first", "plain_epochs": None}
     key, runs = key_of(first), Path(cfg.paths.outputs) / "runs"
     found = sorted(runs.glob(f"*-{key[:8]}/{RECORD}"))
     if not found:

@@ -101,7 +101,7 @@ def _sizes(num_positions: int, shares: Sequence[float]) -> list[int]:
         raise ValueError(f"shares {list(shares)}; expected those of {', '.join(SPLITS)}, from 0 to 1, adding up to 1")
     wanted = [split for split, share in enumerate(shares) if share > 0]
     if num_positions < len(wanted):
-        raise ValueError(f"{num_positions} positions are too few for {len(wanted)} splits")
+        raise ValueError(f"{num_positions} pictures are too few for {len(wanted)} splits; change stage.shares")
     exact = [share * num_positions for share in shares]
     sizes = [int(size + 1e-9) for size in exact]
     by_remainder = sorted(wanted, key=lambda split: (round(sizes[split] - exact[split], 6), split))

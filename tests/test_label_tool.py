@@ -233,7 +233,7 @@ def test_soft_labels_are_made_in_the_same_store_and_what_top_k_leaves_out_is_tol
     _, text = command("info", first)
     assert "soft labels: top 3 at 16x24, 10 frames" in text
     assert "top-k leaves out" in text
-    flip(first / "soft-top3-16x24" / "probabilities" / "c" / "0" / "0" / "0" / "0", 30)
+    flip(first / "logsoft-top3-16x24" / "log_probabilities" / "c" / "0" / "0" / "0" / "0", 30)
     assert command("verify", first)[0] == 1
     assert command("repair", first)[0] == 0
     for row in range(store.num_frames):  # relabelled alone, not in its batch: float rounding may differ
@@ -241,8 +241,8 @@ def test_soft_labels_are_made_in_the_same_store_and_what_top_k_leaves_out_is_tol
         np.testing.assert_allclose(values, store.read_soft(row, SoftSpec(3, (16, 24)))[1], rtol=0.01)
     mended = contents(tmp_path / "labels")
     assert {name for name in after if mended[name] != after[name]} <= {
-        f"{first.relative_to(tmp_path / 'labels')}/soft-top3-16x24/{array}/c/0/0/0/0"
-        for array in ("classes", "probabilities")
+        f"{first.relative_to(tmp_path / 'labels')}/logsoft-top3-16x24/{array}/c/0/0/0/0"
+        for array in ("classes", "log_probabilities")
     }
 
 

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -347,3 +348,30 @@ def test_a_run_killed_anywhere_goes_on_in_the_right_stage_to_the_same_bits(tmp_p
             assert path.read_bytes() == (run / "students" / path.name).read_bytes()
     print("killed after epochs", killed_at)
     assert len(killed_at) >= 6
+
+
+def test_labels_and_students_that_are_lost_under_way_are_made_again_or_named(
+    odkd: Odkd, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = ["stage=mckd", "stage.num_stages=3", "seed=77", *FAST]
+    whole = odkd(*command)
+    expected = summary(whole)
+
+    def stop_at_the_end(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("odkd.stages.mckd.agreement", stop_at_the_end)
+        with pytest.raises(KeyboardInterrupt):
+            odkd(*command, "run.restart=true")
+    for folder in (cache / "labels").glob(f"mckd-{whole.name[-8:]}-stage1-*"):
+        shutil.rmtree(folder)
+    assert summary(odkd(*command)) == expected
+
+    with monkeypatch.context() as patch:
+        patch.setattr("odkd.stages.mckd.agreement", stop_at_the_end)
+        with pytest.raises(KeyboardInterrupt):
+            odkd(*command, "run.restart=true")
+    (whole / "students" / "stage_1-student_0.safetensors").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"stage_1-student_0.safetensors is not there, or not .* run\.restart=true"):
+        odkd(*command)

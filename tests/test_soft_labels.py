@@ -16,9 +16,10 @@ from odkd.bank import Bank, Normalization
 from odkd.build import Parts
 from odkd.compose import compose_config
 from odkd.labels.mapping import MappedLabels, class_table, map_top_k
-from odkd.labels.store import LabelStore, SoftSpec, find_stores
+from odkd.labels.soft import top_k
+from odkd.labels.store import Labelled, LabelStore, SoftSpec, find_stores
 from odkd.learn import Learner
-from odkd.losses import CrossEntropy, Loss, SoftLoss
+from odkd.losses import CrossEntropy, Loss, SoftLabels, SoftLoss
 from odkd.losses.dice import Dice
 from odkd.losses.kl import KlDivergence
 from odkd.losses.weighted_sum import WeightedSum
@@ -75,6 +76,26 @@ def test_the_bank_gives_soft_labels_and_counts_their_bytes() -> None:
         assert set(bank._resident) == {3, 1}
     with make_bank(soft=()) as bank:
         assert bank.get([0]).soft == {}
+
+
+@pytest.mark.parametrize(("num_classes", "kept"), [(2, 1), (19, 3), (19, 19), (150, 150)])
+def test_what_is_stored_of_a_sure_teacher_teaches_the_same_at_a_high_temperature(
+    tmp_path: Path, num_classes: int, kept: int
+) -> None:
+    generator = torch.Generator().manual_seed(0)
+    wanted = (16 * torch.randn(1, num_classes, 6, 8, generator=generator, dtype=torch.float64)).softmax(1)
+    logits = torch.randn(1, num_classes, 6, 8, generator=generator, dtype=torch.float64)
+    spec = SoftSpec(kept, (6, 8))
+    manifest = {"shard_frames": 1, "identity": {"size": [6, 8]}, "classes": [], "sampled_frames": [0]}
+    store = LabelStore.create(tmp_path / "test" / "a-0", manifest)
+    ids, shares, _ = top_k(wanted, kept)
+    store.write(0, {0: Labelled(np.zeros((6, 8), np.uint8), (ids[0], shares[0]))}, spec)
+    read = SoftLabels(*(torch.tensor(part)[None] for part in store.read_soft(0, spec)))
+    values, exact_ids = wanted.topk(kept, 1)
+    exact = SoftLabels(exact_ids.to(torch.uint8), values)
+    labels = torch.zeros(1, 6, 8, dtype=torch.long)
+    stored, expected = (KlDivergence(10.0)(logits, labels, soft).item() for soft in (read, exact))
+    assert stored == pytest.approx(expected, rel=0.02)  # float16 of the probabilities themselves: twice as much
 
 
 def test_labels_without_probabilities_or_of_other_classes_are_refused() -> None:

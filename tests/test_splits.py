@@ -73,7 +73,7 @@ def test_shares_that_are_none_are_refused(shares: list[float]) -> None:
 
 
 def test_positions_that_do_not_suffice_are_refused() -> None:
-    with pytest.raises(ValueError, match="2 positions are too few for 3 splits"):
+    with pytest.raises(ValueError, match="2 pictures are too few for 3 splits"):
         split_positions(2, seed=0)
     with pytest.raises(ValueError, match="more than once"):
         parts_of([1, 1, 2], num_parts=2, seed=0)

@@ -19,7 +19,7 @@ class SoftSource(Protocol):
     """Soft labels by position of the stream."""
 
     def read_soft(self, position: int) -> tuple[np.ndarray, np.ndarray]:
-        """Classes uint8 [k, h, w], 255 for a place that is not used, and probabilities float16 [k, h, w] (there 0)."""
+        """Classes uint8 [k, h, w], 255 for a place that is not used, and probabilities float32 [k, h, w] (there 0)."""
 
 
 def highest_class(labels: np.ndarray) -> int:

@@ -115,7 +115,7 @@ class TeacherLabels:
         return store.read(row)
 
     def read_soft(self, position: int) -> tuple[np.ndarray, np.ndarray]:
-        """Classes uint8 [k, h, w] and probabilities float16 [k, h, w], likeliest first. Raises as `read`."""
+        """Classes uint8 [k, h, w] and probabilities float32 [k, h, w], likeliest first. Raises as `read`."""
         assert self.soft is not None, "no soft labels were asked for"
         store, row = self._place(position)
         return store.read_soft(row, self.soft)

@@ -115,7 +115,7 @@ class MappedLabels:
         return mapped_HW
 
     def read_soft(self, position: int) -> tuple[np.ndarray, np.ndarray]:
-        """Classes uint8 [k, h, w] of the dataset, likeliest first, 255 = not used, and probabilities float16 [k, h, w].
+        """Classes uint8 [k, h, w] of the dataset, likeliest first, 255 = not used, and probabilities float32 [k, h, w].
 
         A pixel sums to less than 1 by the share, among what is not ignored, of the teacher classes beyond the top k:
         whichever these were, the loss spreads it over the dataset's other classes.
@@ -134,7 +134,7 @@ def map_probabilities(class_ids_KHW: np.ndarray, probabilities_KHW: np.ndarray, 
 
     Args:
         class_ids_KHW: uint8 [k, h, w], teacher ids; 255 for a place that is not used.
-        probabilities_KHW: float16 [k, h, w].
+        probabilities_KHW: floating point [k, h, w].
 
     Returns:
         float32 [C, h, w]; a pixel sums to 1, or is all zeros where nothing is left: it teaches nothing.
@@ -172,7 +172,7 @@ def map_top_k(
     rest_HW = np.clip(1 - shares_KHW.sum(0), 0, None)
     mapped_CHW *= known_HW / np.where(known_HW > 0, known_HW + rest_HW, 1)
     new_ids_KHW = np.full_like(class_ids_KHW, IGNORE)
-    new_shares_KHW = np.zeros(class_ids_KHW.shape, np.float16)
+    new_shares_KHW = np.zeros(class_ids_KHW.shape, np.float32)
     for place in range(len(class_ids_KHW)):  # at most k classes are above 0
         best_HW = mapped_CHW.argmax(0)
         share_HW = np.take_along_axis(mapped_CHW, best_HW[None], 0)[0]

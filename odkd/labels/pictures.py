@@ -102,7 +102,12 @@ class PictureLabels:
         if found is None:
             return np.full((index.height, index.width), IGNORE, np.uint8)
         path, number, words = found
-        with Image.open(path) as image:
+        try:
+            opened = Image.open(path)
+            opened.load()
+        except OSError as error:
+            raise ValueError(f"ground truth {path} cannot be read ({error}); mend or delete it") from error
+        with opened as image:
             table_file = self._table_file(number, words)
             if table_file is None:
                 label_HW = self._translate(path, image, number)

@@ -6,12 +6,10 @@ from torch import Tensor
 
 
 def top_k(probabilities_BKHW: Tensor, k: int) -> tuple[np.ndarray, np.ndarray, list[float]]:
-    """Classes uint8 [B, k, h, w] and probabilities float16 [B, k, h, w], likeliest first; what is lost, by frame.
+    """Classes uint8 [B, k, h, w] and probabilities float32 [B, k, h, w], likeliest first; what is lost, by frame.
 
-    What is lost is the mean over a frame's pixels of 1 - the sum of the stored probabilities: what the classes
-    beyond k held, and the rounding to float16 (at most 0.05 % of each value).
+    What is lost is the mean over a frame's pixels of what the classes beyond k held.
     """
     values_BKHW, ids_BKHW = probabilities_BKHW.float().topk(k, dim=1)
-    rounded_BKHW = values_BKHW.half()
-    lost_B = 1 - rounded_BKHW.float().sum(1).mean((1, 2))
-    return ids_BKHW.to(torch.uint8).cpu().numpy(), rounded_BKHW.cpu().numpy(), lost_B.clamp(min=0).tolist()
+    lost_B = 1 - values_BKHW.sum(1).mean((1, 2))
+    return ids_BKHW.to(torch.uint8).cpu().numpy(), values_BKHW.cpu().numpy(), lost_B.clamp(min=0).tolist()

@@ -3,7 +3,7 @@
     manifest.json            what determines the labels (`identity`) and what they are, sealed with a digest
     zarr.json                the same as a Zarr v3 group's attributes: the manifest's second copy
     labels/                  uint8 [n, H, W], class ids of the teacher, 255 = ignore
-    soft-top3-90x160/        classes uint8 [n, k, h, w] and probabilities float16 [n, k, h, w], likeliest first
+    logsoft-top3-90x160/     classes uint8 [n, k, h, w] and log_probabilities float16 [n, k, h, w], likeliest first
     sessions/                who labelled when, how long, where, with which versions; sealed records
     claims/                  who is labelling now (`claims.py`)
 
@@ -36,19 +36,20 @@ class SoftSpec:
     @property
     def name(self) -> str:
         """Of its folder."""
-        return f"soft-top{self.top_k}-{self.size[0]}x{self.size[1]}"
+        return f"logsoft-top{self.top_k}-{self.size[0]}x{self.size[1]}"
 
     @classmethod
     def parse(cls, name: str) -> "SoftSpec":
         """From the folder's name."""
-        top_k, _, size = name.removeprefix("soft-top").partition("-")
+        top_k, _, size = name.removeprefix("logsoft-top").partition("-")
         height, _, width = size.partition("x")
         return cls(int(top_k), (int(height), int(width)))
 
 
 @dataclass(frozen=True)
 class Labelled:
-    """What a teacher said of a frame: uint8 [H, W]; where asked for, uint8 and float16 [k, h, w], likeliest first."""
+    """What a teacher said of a frame: uint8 [H, W]; where asked for, classes uint8 and probabilities float32 [k, h, w],
+    likeliest first."""
 
     label_HW: np.ndarray
     soft: tuple[np.ndarray, np.ndarray] | None = None
@@ -107,7 +108,7 @@ class LabelStore:
     def soft_specs(self) -> list[SoftSpec]:
         """The soft labels that are there, if only in part."""
         return sorted(
-            (SoftSpec.parse(path.name) for path in self.folder.glob("soft-top*-*x*")), key=lambda spec: spec.name
+            (SoftSpec.parse(path.name) for path in self.folder.glob("logsoft-top*-*x*")), key=lambda spec: spec.name
         )
 
     def stored(self, shard: int, soft: SoftSpec | None = None) -> set[int]:
@@ -131,18 +132,20 @@ class LabelStore:
         return self.labels.read(frame)
 
     def read_soft(self, frame: int, spec: SoftSpec) -> tuple[np.ndarray, np.ndarray]:
-        """Classes uint8 [k, h, w] and their probabilities float16 [k, h, w], likeliest first. Raises as `read`."""
-        classes, probabilities = self._soft_arrays(spec)
-        return classes.read(frame), probabilities.read(frame)
+        """Classes uint8 [k, h, w] and their probabilities float32 [k, h, w], likeliest first. Raises as `read`."""
+        classes, logs = self._soft_arrays(spec)
+        return classes.read(frame), np.exp(logs.read(frame), dtype=np.float32)
 
     def write(self, shard: int, rows: Mapping[int, Labelled], soft: SoftSpec | None = None) -> None:
         """Add frames to a shard. The label maps come last: a frame that has one is complete."""
         if soft is not None:
-            if not (self.folder / soft.name / "probabilities" / "zarr.json").is_file():  # the last that is written
+            if not (self.folder / soft.name / "log_probabilities" / "zarr.json").is_file():  # the last that is written
                 self.folder.joinpath(soft.name).mkdir(exist_ok=True)
                 self.write_metadata(only_missing=True)
-            for index, array in enumerate(self._soft_arrays(soft)):
-                array.write(shard, {frame: row.soft[index] for frame, row in rows.items() if row.soft is not None})
+            classes, logs = self._soft_arrays(soft)
+            given = {frame: row.soft for frame, row in rows.items() if row.soft is not None}
+            classes.write(shard, {frame: ids_KHW for frame, (ids_KHW, _) in given.items()})
+            logs.write(shard, {frame: _logarithm(shares_KHW) for frame, (_, shares_KHW) in given.items()})
         fresh = rows.keys() - self.labels.stored(shard)
         if fresh:
             self.labels.write(shard, {frame: rows[frame].label_HW for frame in sorted(fresh)})
@@ -245,7 +248,7 @@ class LabelStore:
         if spec not in self._soft:
             shape = (spec.top_k, *spec.size)
             classes = self._array(f"{spec.name}/classes", shape, "uint8")
-            self._soft[spec] = (classes, self._array(f"{spec.name}/probabilities", shape, "float16"))
+            self._soft[spec] = (classes, self._array(f"{spec.name}/log_probabilities", shape, "float16"))
         return self._soft[spec]
 
     def _array(self, name: str, shape: tuple[int, ...], dtype: str) -> FrameArray:
@@ -285,3 +288,10 @@ def _is_sealed(path: Path) -> bool:
     except (OSError, ValueError):
         return False
     return True
+
+
+def _logarithm(probabilities_KHW: np.ndarray) -> np.ndarray:
+    """float16: near 1 a logarithm is finer than the probability, and what is left to 1 decides at high temperatures."""
+    with np.errstate(divide="ignore"):  # of 0 it is -inf, and 0 again when it is read
+        logs_KHW: np.ndarray = np.log(probabilities_KHW.astype(np.float32)).astype(np.float16)
+    return logs_KHW

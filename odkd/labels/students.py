@@ -77,7 +77,7 @@ class StudentLabels:
         return self._stores.read(self._row_of[position])
 
     def read_soft(self, position: int) -> tuple[np.ndarray, np.ndarray]:
-        """Classes uint8 [k, h, w] and probabilities float16 [k, h, w]. Raises as `read`."""
+        """Classes uint8 [k, h, w] and probabilities float32 [k, h, w]. Raises as `read`."""
         return self._stores.read_soft(self._row_of[position])
 
     def missing(self) -> list[int]:
@@ -116,7 +116,7 @@ class MergedLabels:
         return self._source_of[position].read(position)
 
     def read_soft(self, position: int) -> tuple[np.ndarray, np.ndarray]:
-        """Classes uint8 [k, h, w] and probabilities float16 [k, h, w]."""
+        """Classes uint8 [k, h, w] and probabilities float32 [k, h, w]."""
         return self._source_of[position].read_soft(position)
 
 

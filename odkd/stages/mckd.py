@@ -105,6 +105,15 @@ def mckd(
     def labels_of(students: Sequence[StudentName]) -> list[StudentLabels]:
         return [shelf.labels(stream, relabelled[student.number], student) for student in students]
 
+    def refill(students: Sequence[StudentName]) -> list[StudentLabels]:
+        """Their labels; what was deleted or repaired away meanwhile is made again."""
+        stored = labels_of(students)
+        for student, labels in zip(students, stored, strict=True):
+            if labels.missing():
+                trainings.restore(f"stage_{student.stage}/student_{student.number}")
+                labels.fill(label, shelf.device)
+        return stored
+
     def score(name: str) -> dict[str, float]:
         """Of the learner's student, on the test split."""
         against = dict(references) | ({PREVIOUS: merged} if merged else {})
@@ -161,7 +170,7 @@ def mckd(
                 students.append(copy.deepcopy(learner.student))
             found = agreement(evaluator, students, splits["test"])
             trainings.summary |= {f"stage_{stage}/agreement/{key}": value for key, value in found.items()}
-        merged = hand_on(labels_of(finished))
+        merged = hand_on(refill(finished))
     if finished:
         record = FirstStages(shelf.run_key, finished, run.folder)
         write_json(run.folder / RECORD, record.describe(splits, labels_of(finished)))

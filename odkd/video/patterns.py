@@ -67,4 +67,4 @@ def compiled(pattern: str) -> re.Pattern[str]:
         else:
             known.add(word[1])
             parts.append(f"(?P<{word[1]}>{'.+' if word[1] == 'image' else '[^/]+'})")
-    return re.compile("".join(parts))
+    return re.compile("".join(parts), re.DOTALL)  # a name may hold a line break
