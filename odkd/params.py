@@ -17,8 +17,8 @@ KEY_FIELDS = (
 )  # fmt: skip
 GROUPS = ("replay", "regularizer", "loss", "baseline")  # their chosen names are params
 NOT_SHOWN = (
-    "paths.", "tracking.", "sweep.", "run.name", "run.plots", "run.report", "run.restart", "dataset.palette", "dataset.classes",
-    "dataset.download", "dataset.prepare.",
+    "paths.", "tracking.", "sweep.", "run.name", "run.plots", "run.report", "run.restart", "dataset.palette",
+    "dataset.classes", "dataset.download", "dataset.prepare.",
 )  # fmt: skip
 
 
