@@ -28,7 +28,9 @@ STOP_FILE = "stop"  # in the folder of a sweep
 DONE = ("finished", "skipped", "resumed")
 GATHER_SECONDS = 1.0  # between two looks at the jobs' files
 DIED = "its process died: killed, or out of memory; the same command goes on from its checkpoint"
-NOT_IN_KEY = ("paths.", "tracking", "sweep.", "hydra.", "run.restart", "run.plots", "run.overlay_video", "run.report")
+NOT_IN_KEY = (
+    "paths.", "tracking", "sweep.", "hydra.", "run.restart", "run.plots", "run.overlay_video", "run.report",
+)  # fmt: skip
 
 
 def key_of(override: str) -> str:
