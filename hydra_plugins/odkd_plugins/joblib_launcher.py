@@ -16,7 +16,7 @@ from typing import Any
 
 from hydra.core.utils import JobReturn
 
-from hydra_plugins.odkd_plugins.jobs import ENDING_SECONDS, OdkdLauncher, Parcel, died
+from .jobs import ENDING_SECONDS, OdkdLauncher, Parcel, died
 
 logger = logging.getLogger(__name__)
 ORPHAN_SECONDS = 1.0  # between two looks whether the launching process is still there

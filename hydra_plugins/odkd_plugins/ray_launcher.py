@@ -15,7 +15,7 @@ from typing import Any
 from hydra.core.utils import JobReturn
 from hydra.errors import HydraException
 
-from hydra_plugins.odkd_plugins.jobs import OdkdLauncher, Parcel, died
+from .jobs import OdkdLauncher, Parcel, died
 
 logger = logging.getLogger(__name__)
 QUIET = {
@@ -70,7 +70,7 @@ class RayLauncher(OdkdLauncher):
 
         if not ray.is_initialized():
             ray.init(address=self.address, num_cpus=self.num_cpus, include_dashboard=False, configure_logging=False)
-        has = ray.cluster_resources()
+        has: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
         gpus = self.gpus_per_job
         if gpus is None:
             gpus = 1.0 if has.get("GPU", 0) >= 1 and str(self.config.device) != "cpu" else 0.0

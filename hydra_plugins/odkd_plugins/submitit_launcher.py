@@ -22,7 +22,7 @@ from typing import Any, Literal, Protocol
 from hydra.core.utils import JobReturn
 from hydra.errors import HydraException
 
-from hydra_plugins.odkd_plugins.jobs import OdkdLauncher, Parcel, died
+from .jobs import OdkdLauncher, Parcel, died
 
 logger = logging.getLogger(__name__)
 SubmititJob = Any  # submitit.Job, which is imported only where it is used
