@@ -130,3 +130,46 @@ def test_ray_runs_three_jobs_of_which_one_fails(workplace: Workplace) -> None:
 def test_threads_are_set_unless_the_user_has() -> None:
     assert thread_settings(3, {}) == dict.fromkeys(THREADS, "3")
     assert thread_settings(3, {"MKL_NUM_THREADS": "1"}) == {}
+
+
+SLURM = {
+    "cluster": "slurm", "array_parallelism": 3, "timeout_min": 60, "signal_delay_s": 90, "max_num_timeout": 5,
+    "cpus_per_task": 4, "gpus_per_node": 1, "mem_gb": 1.5, "setup": ["module load cuda"],
+    "sbatch": {"partition": "gpu", "account": None, "gres": "lustre:1"},
+}  # fmt: skip
+
+
+def test_slurm_is_told_what_the_user_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("submitit", reason="pip install 'odkd[slurm]'")
+    from omegaconf import OmegaConf
+
+    from hydra_plugins.odkd_plugins.submitit_launcher import SubmititLauncher
+
+    for name in ("sbatch", "srun"):  # asked for, and not called
+        (tmp_path / name).touch(mode=0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    launcher = SubmititLauncher(**SLURM)
+    launcher.config = OmegaConf.create({"hydra": {"sweep": {"dir": str(tmp_path / "sweeps" / "seed-0")}}})
+    workers = launcher.workers(2)
+    text = workers.executor._make_submission_file_text("python", "0")
+    wanted = {"time=60", "partition=gpu", "gres=lustre:1", "cpus-per-task=4", "gpus-per-node=1", "mem=1536MB",
+              "requeue", "signal=USR2@90", "job-name=seed-0"}  # fmt: skip
+    assert wanted <= {line.removeprefix("#SBATCH --") for line in text.splitlines()}
+    assert "--account" not in text
+    assert "srun" in text
+    assert text.splitlines().index("module load cuda") < text.splitlines().index("export SUBMITIT_EXECUTOR=slurm")
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [({"cpus_per_task": 0}, "hydra.launcher.cpus_per_task=0; expected"), ({}, "there is no sbatch here")],
+)
+def test_what_slurm_cannot_do_is_said_at_once(
+    changed: dict[str, Any], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("submitit", reason="pip install 'odkd[slurm]'")
+    from hydra_plugins.odkd_plugins.submitit_launcher import SubmititLauncher
+
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(Exception, match=message):
+        SubmititLauncher(**(SLURM | changed))

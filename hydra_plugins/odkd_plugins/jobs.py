@@ -135,7 +135,7 @@ class OdkdLauncher(Launcher):
         configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
         waiting = [self.pack(number, words) for number, words in enumerate(job_overrides, start=initial_job_idx)]
         returns = {parcel.number: not_run() for parcel in waiting}
-        workers = self.workers(len(waiting))
+        workers, is_stopped = self.workers(len(waiting)), False
         try:
             while waiting or workers.num_running():
                 room = workers.room()
@@ -143,7 +143,8 @@ class OdkdLauncher(Launcher):
                     workers.start(waiting[:room])
                     del waiting[:room]
                 returns |= workers.done(LOOK_SECONDS)
-                if self.stop_file.exists():  # sweep.fail_fast
+                if not is_stopped and self.stop_file.exists():  # sweep.fail_fast
+                    is_stopped = True
                     waiting.clear()
                     workers.drop_waiting()
         except BaseException:

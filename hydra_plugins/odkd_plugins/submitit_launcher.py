@@ -264,7 +264,7 @@ class Submitted:
         try:
             record = json.loads((self.sweep / "jobs" / f"{number}.json").read_text())
         except FileNotFoundError:
-            record = {"status": "died", "error": "it never began"}
+            record = {"status": "never began", "error": None}
         status = "died" if record["status"] == "running" else record["status"]
         logger.info("job %d %s%s", number, status, f": {record['error']}" if record["error"] else "")
 
