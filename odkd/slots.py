@@ -7,11 +7,16 @@ CORES_PER_JOB = 4  # without a GPU, where no number of slots is given
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
-def check_numbers(n_jobs: int | None, slots_per_gpu: int) -> None:
-    """Raises ValueError for a number of slots that makes no sense."""
-    for name, value in (("n_jobs", n_jobs), ("slots_per_gpu", slots_per_gpu)):
+def check_numbers(**numbers: int | None) -> None:
+    """Raises ValueError for settings of a launcher that must be a whole number, at least 1 (n_jobs may be None)."""
+    for name, value in numbers.items():
         if not (type(value) is int and value >= 1) and not (value is None and name == "n_jobs"):
             raise ValueError(f"hydra.launcher.{name}={value}; expected a whole number of at least 1")
+
+
+def thread_settings(num_cores: int, environment: Mapping[str, str]) -> dict[str, str]:
+    """Variables that give a process so many threads; none if the user has set one of them in `environment`."""
+    return {} if any(name in environment for name in THREADS) else dict.fromkeys(THREADS, str(num_cores))
 
 
 def slots(
@@ -37,8 +42,7 @@ def slots(
     """
     visible = gpus(device, num_gpus, environment)
     number = n_jobs or (len(visible) * slots_per_gpu if visible else max(2, num_cores // CORES_PER_JOB))
-    share = str(max(1, num_cores // number))
-    threads = {} if any(name in environment for name in THREADS) else dict.fromkeys(THREADS, share)
+    threads = thread_settings(max(1, num_cores // number), environment)
     if visible and not device.startswith("cuda:"):
         return [{"CUDA_VISIBLE_DEVICES": visible[slot % len(visible)], **threads} for slot in range(number)]
     return [dict(threads) for _ in range(number)]

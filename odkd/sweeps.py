@@ -209,7 +209,8 @@ class Sweep:
 
     def _gather(self) -> None:
         for job in self.jobs:
-            if job["status"] in ("waiting", "running") and (found := read_job(self.plan, job["number"])):
+            # A job that was ended by its machine says "not_run", and may begin again by itself (Slurm's requeue).
+            if job["status"] not in (*DONE, "failed") and (found := read_job(self.plan, job["number"])):
                 job |= {key: found[key] for key in job if key in found and key != "overrides"}
 
 

@@ -269,7 +269,7 @@ def test_slots_share_gpus_evenly(num_gpus: int, slots_per_gpu: int) -> None:
 @pytest.mark.parametrize("numbers", [(0, 1), (-1, 1), (True, 1), (2.0, 1), (2, 0), (2, None)])
 def test_numbers_of_slots_that_make_no_sense_are_refused(numbers: tuple[Any, Any]) -> None:
     with pytest.raises(ValueError, match="expected a whole number of at least 1"):
-        check_numbers(*numbers)
+        check_numbers(**dict(zip(("n_jobs", "slots_per_gpu"), numbers, strict=True)))
 
 
 def test_params_are_what_differs_and_the_key_fields() -> None:

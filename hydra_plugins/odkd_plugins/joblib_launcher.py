@@ -12,69 +12,30 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
-from pathlib import Path
 from typing import Any
 
-from hydra.core.config_store import ConfigStore
-from hydra.core.hydra_config import HydraConfig
-from hydra.core.singleton import Singleton
-from hydra.core.utils import JobReturn, JobStatus, configure_log, run_job, setup_globals
-from hydra.plugins.launcher import Launcher
-from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, open_dict
+from hydra.core.utils import JobReturn
+
+from .jobs import ENDING_SECONDS, OdkdLauncher, Parcel, died
 
 logger = logging.getLogger(__name__)
-ENDING_SECONDS = 60.0  # that running jobs have to save what they need when a sweep is ended; then they are killed
 ORPHAN_SECONDS = 1.0  # between two looks whether the launching process is still there
 
-# Where hydra-joblib-launcher is installed too, Hydra would take its settings for the schema of ours, of the same name.
-ConfigStore.instance().repo.get("hydra", {}).get("launcher", {}).pop("joblib.yaml", None)
 
-
-class JoblibLauncher(Launcher):
+class JoblibLauncher(OdkdLauncher):
     """Runs jobs in `slots`; jobs that no slot is free for wait."""
 
     def __init__(self, n_jobs: int | None, slots_per_gpu: int) -> None:
         from odkd.slots import check_numbers
 
-        check_numbers(n_jobs, slots_per_gpu)
+        check_numbers(n_jobs=n_jobs, slots_per_gpu=slots_per_gpu)
         self.n_jobs, self.slots_per_gpu = n_jobs, slots_per_gpu
-        self.config: DictConfig | None = None
-        self.hydra_context: HydraContext | None = None
-        self.task_function: TaskFunction | None = None
 
-    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Called by Hydra."""
-        self.hydra_context, self.config, self.task_function = hydra_context, config, task_function
-
-    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """Returns what became of each job; one whose process died has failed."""
-        assert self.config is not None
-        setup_globals()
-        configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
+    def workers(self, num_jobs: int) -> "Slots":
+        """A process a slot."""
         environments = self.slots()
-        logger.info("%d jobs, %d at a time", len(job_overrides), min(len(environments), len(job_overrides)))
-        waiting = list(reversed(list(enumerate(job_overrides, start=initial_job_idx))))
-        slots = [Slot(environment) for environment in environments[: len(job_overrides)]]
-        returns: dict[int, JobReturn] = {}
-        try:
-            while waiting or any(slot.future for slot in slots):
-                for slot in slots:
-                    if slot.future is None and waiting:
-                        number, overrides = waiting.pop()
-                        slot.start(number, self.arguments(number, overrides))
-                wait([slot.future for slot in slots if slot.future], timeout=1.0, return_when=FIRST_COMPLETED)
-                for slot in slots:
-                    if slot.future is not None and slot.future.done():
-                        number, returned = slot.take()
-                        returns[number] = returned
-        except BaseException:
-            self.end(slots)
-            raise
-        finally:
-            for slot in slots:
-                slot.close()
-        return [returns[number] for number in sorted(returns)]
+        logger.info("%d jobs, %d at a time", num_jobs, min(len(environments), num_jobs))
+        return Slots([Slot(environment) for environment in environments[:num_jobs]])
 
     def slots(self) -> list[dict[str, str]]:
         """Environment of each slot."""
@@ -85,7 +46,6 @@ class JoblibLauncher(Launcher):
 
             return torch.cuda.device_count()
 
-        assert self.config is not None
         return slots(
             self.n_jobs,
             self.slots_per_gpu,
@@ -94,23 +54,6 @@ class JoblibLauncher(Launcher):
             num_cores=num_cores(),
             environment=os.environ,
         )
-
-    def arguments(self, number: int, overrides: Sequence[str]) -> tuple[Any, ...]:
-        """What a worker needs for a job."""
-        return number, list(overrides), self.config, self.task_function, self.hydra_context, Singleton.get_state()
-
-    def end(self, slots: "list[Slot]") -> None:
-        """Running jobs end themselves, as killed, and can be gone on with."""
-        from odkd.sweeps import STOP_FILE
-
-        assert self.config is not None
-        stop_file = Path(self.config.hydra.sweep.dir) / STOP_FILE
-        if stop_file.parent.is_dir() and not stop_file.exists():
-            stop_file.write_text("the sweep was ended")
-        running = [slot.future for slot in slots if slot.future is not None]
-        if running:
-            logger.info("ending %d running jobs", len(running))
-            wait(running, timeout=ENDING_SECONDS)
 
 
 class Slot:
@@ -122,7 +65,7 @@ class Slot:
         self.future: Future[JobReturn] | None = None
         self.number = -1
 
-    def start(self, number: int, arguments: tuple[Any, ...]) -> None:
+    def start(self, parcel: Parcel) -> None:
         """Run a job here; the slot must be free."""
         from joblib.externals.loky import ProcessPoolExecutor
 
@@ -130,8 +73,8 @@ class Slot:
             self.executor = ProcessPoolExecutor(
                 max_workers=1, env=self.environment, initializer=begin_worker, initargs=(os.getpid(),)
             )
-        self.number = number
-        self.future = self.executor.submit(run_one, *arguments)
+        self.number = parcel.number
+        self.future = self.executor.submit(parcel)
 
     def take(self) -> tuple[int, JobReturn]:
         """Number and result of the job that is done."""
@@ -143,15 +86,55 @@ class Slot:
         if isinstance(error, BrokenProcessPool):
             logger.error("the process of job %d died", self.number)
             self.close()
-        failed = JobReturn(status=JobStatus.FAILED)
-        failed.return_value = error
-        return self.number, failed
+        return self.number, died(error)
 
     def close(self) -> None:
         """End the process."""
         if self.executor is not None:
             self.executor.shutdown(wait=True, kill_workers=True)
         self.executor = self.future = None
+
+
+class Slots:
+    """`Workers` that are slots of this machine."""
+
+    def __init__(self, slots: list[Slot]) -> None:
+        self.slots = slots
+
+    def room(self) -> int:
+        """Free slots."""
+        return len(self.slots) - self.num_running()
+
+    def num_running(self) -> int:
+        """Slots that are not free."""
+        return len(self.futures())
+
+    def futures(self) -> list[Future[JobReturn]]:
+        """Of jobs that are running."""
+        return [slot.future for slot in self.slots if slot.future is not None]
+
+    def start(self, parcels: Sequence[Parcel]) -> None:
+        """A job in a free slot each."""
+        free = [slot for slot in self.slots if slot.future is None]
+        for slot, parcel in zip(free, parcels, strict=False):
+            slot.start(parcel)
+
+    def done(self, seconds: float) -> dict[int, JobReturn]:
+        """Jobs that ended."""
+        wait(self.futures(), timeout=seconds, return_when=FIRST_COMPLETED)
+        return dict(slot.take() for slot in self.slots if slot.future is not None and slot.future.done())
+
+    def drop_waiting(self) -> None:
+        """There are none: a job is started when its slot is free."""
+
+    def end(self, seconds: float) -> None:
+        """Wait until running jobs have ended themselves."""
+        wait(self.futures(), timeout=seconds)
+
+    def close(self) -> None:
+        """End the processes."""
+        for slot in self.slots:
+            slot.close()
 
 
 def begin_worker(launcher_pid: int) -> None:
@@ -167,28 +150,3 @@ def leave_with(launcher_pid: int) -> None:
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(ENDING_SECONDS)
     os._exit(143)
-
-
-def run_one(
-    number: int,
-    overrides: list[str],
-    config: DictConfig,
-    task_function: TaskFunction,
-    hydra_context: HydraContext,
-    state: Any,
-) -> JobReturn:
-    """In the worker: compose the job's config and run it."""
-    setup_globals()
-    Singleton.set_state(state)
-    sweep_config = hydra_context.config_loader.load_sweep_config(config, overrides)
-    with open_dict(sweep_config):
-        sweep_config.hydra.job.id = f"{sweep_config.hydra.job.name}_{number}"
-        sweep_config.hydra.job.num = number
-    HydraConfig.instance().set_config(sweep_config)
-    return run_job(
-        hydra_context=hydra_context,
-        task_function=task_function,
-        config=sweep_config,
-        job_dir_key="hydra.sweep.dir",
-        job_subdir_key="hydra.sweep.subdir",
-    )

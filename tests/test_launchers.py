@@ -1,0 +1,175 @@
+"""Sweeps by submitit and by Ray, each on this machine: lost jobs, failing jobs, ends, nothing left behind."""
+
+import contextlib
+import json
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sweep_command import Workplace
+
+from odkd.slots import THREADS, thread_settings
+
+SUBMITIT = ["hydra/launcher=submitit_local", "hydra.launcher.array_parallelism=2"]
+RAY = ["hydra/launcher=ray", "hydra.launcher.num_cpus=2"]
+FOUR = ["window.learn=4,6", "seed=0,1"]
+FAILING = """
+from odkd.replay.fifo import Fifo
+
+class Broken(Fifo):
+    def select(self, num_positions, scorer):
+        raise KeyError("deliberately")
+"""
+
+
+@pytest.fixture
+def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workplace:
+    """With a mark for all processes that are started in it."""
+    monkeypatch.setenv("ODKD_TEST", str(tmp_path))
+    return Workplace(tmp_path)
+
+
+def read(path: Path) -> dict[str, Any]:
+    record: dict[str, Any] = json.loads(path.read_text())
+    return record
+
+
+def running_job(workplace: Workplace) -> dict[str, Any]:
+    """What a job that runs says about itself."""
+    return next(job for job in map(read, workplace.outputs.glob("sweeps/*/jobs/*.json")) if job["status"] == "running")
+
+
+def processes(workplace: Workplace) -> list[str]:
+    """Command lines of living processes that have the workplace's mark in their environment."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if f"ODKD_TEST={workplace.folder}".encode() in (process / "environ").read_bytes().split(b"\0"):
+                found.append((process / "cmdline").read_text().replace("\0", " "))
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_submitit_loses_one_job_of_four_and_the_same_command_finishes_it(workplace: Workplace) -> None:
+    pytest.importorskip("submitit", reason="pip install 'odkd[slurm]'")
+    process = workplace.start(*FOUR, *SUBMITIT)
+    workplace.wait_until(lambda: workplace.num_lines() >= 2, process)
+    victim = running_job(workplace)
+    os.kill(victim["pid"], signal.SIGKILL)
+    assert process.wait() == 1
+    assert workplace.statuses() == {"finished": 3, "failed": 1}
+    (failed,) = [job for job in workplace.sweep()["jobs"] if job["status"] == "failed"]
+    assert failed["number"] == victim["number"]
+    assert "its process died" in failed["error"]
+    assert sorted(state for (state,) in workplace.query("SELECT status FROM runs")) == [
+        "FAILED", "FINISHED", "FINISHED", "FINISHED", "KILLED",
+    ]  # fmt: skip
+    workplace.run(*FOUR, *SUBMITIT)
+    assert workplace.statuses() == {"skipped": 3, "resumed": 1}
+    assert set(workplace.labelled().values()) == {1}
+    assert "job 0 skipped" in workplace.log.read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_job_that_runs_out_of_time_goes_on_by_itself_and_ctrl_c_ends_it(workplace: Workplace) -> None:
+    pytest.importorskip("submitit", reason="pip install 'odkd[slurm]'")
+    sweep = ["seed=0,1", "window.learn=6", *SUBMITIT, "hydra.launcher.array_parallelism=1"]
+    process = workplace.start(*sweep)
+    workplace.wait_until(lambda: workplace.num_lines() >= 2, process)
+    job = running_job(workplace)
+    os.kill(job["pid"], signal.SIGUSR2)  # what Slurm does before it takes the time away
+    workplace.wait_until(
+        lambda: read(workplace.outputs / "runs" / Path(job["run"]).name / "run.json")["status"] == "killed", process
+    )
+    workplace.wait_until(lambda: workplace.statuses()["resumed"] == 1, process)
+    workplace.wait_until(lambda: workplace.num_lines() >= 9, process)
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.wait(60) != 0
+    assert "Traceback" not in workplace.log.read_text()
+    assert workplace.sweep()["status"] == "killed"
+    assert workplace.statuses() == {"resumed": 1, "not_run": 1}
+    assert {read(run)["status"] for run in workplace.outputs.glob("runs/*/run.json")} == {"finished", "killed"}
+    assert ("RUNNING",) not in workplace.query("SELECT status FROM runs")
+    assert not processes(workplace)
+    workplace.run(*sweep)
+    assert workplace.statuses() == {"skipped": 1, "resumed": 1}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_ray_runs_three_jobs_of_which_one_fails(workplace: Workplace) -> None:
+    pytest.importorskip("ray", reason="pip install 'odkd[ray]'")
+    (workplace.folder / "failing.py").write_text(FAILING)
+    (workplace.folder / "conf" / "replay").mkdir()
+    (workplace.folder / "conf" / "replay" / "broken.yaml").write_text("_target_: failing.Broken\ncapacity: 6\n")
+    sweep = ["replay=fifo,broken,uniform", "allow_targets=[failing,counting]", *RAY]
+    workplace.run(*sweep, code=1)
+    assert [job["status"] for job in workplace.sweep()["jobs"]] == ["finished", "failed", "finished"]
+    assert "deliberately" in workplace.sweep()["jobs"][1]["error"]
+    assert set(workplace.labelled().values()) == {1}
+    process = workplace.start(*sweep, "window.learn=6", "seed=1,2")
+    workplace.wait_until(lambda: workplace.num_lines() >= 16, process)
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.wait(90) != 0
+    assert {read(run)["status"] for run in workplace.outputs.glob("runs/*/run.json")} <= {
+        "finished",
+        "killed",
+        "failed",
+    }
+    deadline = time.monotonic() + 20
+    while processes(workplace) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert not processes(workplace)
+
+
+def test_threads_are_set_unless_the_user_has() -> None:
+    assert thread_settings(3, {}) == dict.fromkeys(THREADS, "3")
+    assert thread_settings(3, {"MKL_NUM_THREADS": "1"}) == {}
+
+
+SLURM = {
+    "cluster": "slurm", "array_parallelism": 3, "timeout_min": 60, "signal_delay_s": 90, "max_num_timeout": 5,
+    "cpus_per_task": 4, "gpus_per_node": 1, "mem_gb": 1.5, "setup": ["module load cuda"],
+    "sbatch": {"partition": "gpu", "account": None, "gres": "lustre:1"},
+}  # fmt: skip
+
+
+def test_slurm_is_told_what_the_user_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("submitit", reason="pip install 'odkd[slurm]'")
+    from omegaconf import OmegaConf
+
+    from hydra_plugins.odkd_plugins.submitit_launcher import SubmititLauncher
+
+    for name in ("sbatch", "srun"):  # asked for, and not called
+        (tmp_path / name).touch(mode=0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    launcher = SubmititLauncher(**SLURM)
+    launcher.config = OmegaConf.create({"hydra": {"sweep": {"dir": str(tmp_path / "sweeps" / "seed-0")}}})
+    workers = launcher.workers(2)
+    text = workers.executor._make_submission_file_text("python", "0")
+    wanted = {"time=60", "partition=gpu", "gres=lustre:1", "cpus-per-task=4", "gpus-per-node=1", "mem=1536MB",
+              "requeue", "signal=USR2@90", "job-name=seed-0"}  # fmt: skip
+    assert wanted <= {line.removeprefix("#SBATCH --") for line in text.splitlines()}
+    assert "--account" not in text
+    assert "srun" in text
+    assert text.splitlines().index("module load cuda") < text.splitlines().index("export SUBMITIT_EXECUTOR=slurm")
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [({"cpus_per_task": 0}, "hydra.launcher.cpus_per_task=0; expected"), ({}, "there is no sbatch here")],
+)
+def test_what_slurm_cannot_do_is_said_at_once(
+    changed: dict[str, Any], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("submitit", reason="pip install 'odkd[slurm]'")
+    from hydra_plugins.odkd_plugins.submitit_launcher import SubmititLauncher
+
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(Exception, match=message):
+        SubmititLauncher(**(SLURM | changed))
