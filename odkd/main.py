@@ -69,7 +69,8 @@ def perform(cfg: DictConfig, outcome: Outcome) -> dict[str, float | None] | None
     set_up(parts.device, threads=cfg.threads, deterministic=cfg.deterministic)
     folder = parts.folder
     outcome.begin(folder)
-    overrides = list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
+    given = list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
+    overrides = [override for override in given if not override.startswith("sweep.job=")]  # a search's, not the user's
     description = describe(parts, overrides, outcome)
     run = Run(folder, description, checkpoint_overhead=cfg.run.checkpoint_overhead, judge=outcome.judge)
     try:

@@ -95,7 +95,7 @@ class Search:
             raise ValueError(f"hydra.sweeper.report_every={self.report_every}; expected at least 1")
         if len(self.seeds) > 1 and self.pruner != "none":
             raise ValueError(
-                "several hydra.sweeper.seeds make one value, so no single run can be pruned; set pruner=none"
+                "hydra.sweeper.seeds: a mean over several runs cannot be pruned; set hydra.sweeper.pruner=none"
             )
 
     @property

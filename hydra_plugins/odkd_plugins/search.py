@@ -122,8 +122,8 @@ class OptunaSweeper(Sweeper):
                 fixed[key] = f"{key}={override.get_value_element_as_str()}"
         if not space:
             raise HydraException("nothing to search; give KEY=interval(LOW,HIGH), range(...) or choice(...)")
-        if self.how["seeds"] and "seed" in space:
-            raise HydraException("hydra.sweeper.seeds and a search over seed exclude each other")
+        if self.how["seeds"] and "seed" in {**space, **fixed}:
+            raise HydraException("hydra.sweeper.seeds says with which seeds each trial is run; leave out seed=")
         return space, list(fixed.values())
 
     def dimension(self, override: Override) -> Any:
