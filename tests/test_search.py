@@ -21,7 +21,8 @@ from sweep_command import Workplace, kill_all
 
 from odkd.compose import CONF
 from odkd.main import main
-from odkd.trials import Choice, Range, Search, Study
+from odkd.search import Choice, Range, Search
+from odkd.trials import Study
 
 NO_PRUNING = {"sampler": "tpe", "sampler_options": {}, "pruner": "none", "pruner_options": {}}
 HOW = NO_PRUNING | {"seed": 0, "seeds": (), "metric": None, "report_every": 1}
@@ -175,7 +176,7 @@ def space_of(*words: str) -> tuple[dict[str, Any], list[str]]:
         ("bank.memory_gib=range(0.5,2,0.5)", Range(0.5, 1.5, step=0.5)),
         ("replay=choice(fifo,uniform)", Choice(("fifo", "uniform"))),
         ("replay=fifo,uniform", Choice(("fifo", "uniform"))),
-        ("teacher=glob(o*)", Choice(("oracle",))),
+        ("replay=glob(f*)", Choice(("fifo", "first"))),
     ],
 )
 def test_words_say_what_is_searched(word: str, dimension: Range | Choice) -> None:

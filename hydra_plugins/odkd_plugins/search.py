@@ -1,6 +1,6 @@
 """Hydra's sweeper for a search with Optuna: the words of a sweep as its space, trials through any launcher.
 
-Hydra's own plugin pins Optuna 2. What is searched is what odkd.trials says; this file turns overrides into a space and
+Hydra's own plugin pins Optuna 2. odkd.search says how is searched; this file turns overrides into a space and
 trials into jobs. Everything else (folder, parent run, table, exit code) is as for a grid.
 """
 
@@ -49,9 +49,10 @@ class OptunaSweeper(Sweeper):
             HydraException: a mistake in the space, or a choice that cannot be composed; nothing is run.
             SystemExit: 1 if a job has not finished.
         """
+        from odkd.search import Search
         from odkd.sweep_job import SweepJob
         from odkd.sweeping import open_sweep, plan_sweep
-        from odkd.trials import Search, Study
+        from odkd.trials import Study
 
         assert self.hydra_context is not None
         assert self.config is not None
@@ -132,7 +133,7 @@ class OptunaSweeper(Sweeper):
         Raises:
             HydraException: it is empty, or a tag that does not fit.
         """
-        from odkd.trials import Choice, Range
+        from odkd.search import Choice, Range
 
         value: Any = override.value()
         tags = set(getattr(value, "tags", ()))
@@ -165,7 +166,7 @@ class OptunaSweeper(Sweeper):
         Raises:
             HydraException: one of them cannot be composed.
         """
-        from odkd.trials import Choice
+        from odkd.search import Choice
 
         values = {key: item.values if isinstance(item, Choice) else (str(item.low),) for key, item in space.items()}
         given = {word.partition("=")[0].lstrip("+~") for word in [*values, *fixed]}
