@@ -18,7 +18,7 @@ from odkd.seeds import named_seed
 if TYPE_CHECKING:
     import optuna
 
-SAMPLERS = {"tpe": "TPESampler", "gp": "GPSampler", "random": "RandomSampler", "qmc": "QMCSampler"}
+SAMPLERS = {"tpe": "TPESampler", "gp": "GPSampler", "random": "RandomSampler"}
 PRUNERS = {
     "none": "NopPruner",
     "median": "MedianPruner",
@@ -26,9 +26,7 @@ PRUNERS = {
     "halving": "SuccessiveHalvingPruner",
     "hyperband": "HyperbandPruner",
     "threshold": "ThresholdPruner",
-    "wilcoxon": "WilcoxonPruner",
 }
-ONE_SEQUENCE = ("qmc",)  # samplers whose trials are points of one sequence, which one seed makes
 LOCK_SECONDS = 120.0  # that a job waits for SQLite while others write
 
 
@@ -108,7 +106,7 @@ class Search:
         Raises:
             ValueError: an option that it does not have.
         """
-        seed = self.seed if self.sampler in ONE_SEQUENCE else named_seed(self.seed, "trial", number) % 2**32
+        seed = named_seed(self.seed, "trial", number) % 2**32
         made: optuna.samplers.BaseSampler = _make("sampler", SAMPLERS, self.sampler, self.sampler_options, seed=seed)
         return made
 

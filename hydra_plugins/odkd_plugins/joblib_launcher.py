@@ -4,12 +4,13 @@ joblib's executor ends all its workers when one of them dies, so each slot has a
 is killed takes no other with it. (hydra-joblib-launcher has one for all, and knows of no GPUs.)
 """
 
+import contextlib
 import logging
 import os
 import signal
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -42,6 +43,8 @@ class JoblibLauncher(Launcher):
         self.config: DictConfig | None = None
         self.hydra_context: HydraContext | None = None
         self.task_function: TaskFunction | None = None
+        self.processes: list[Slot] = []
+        self.is_kept = False
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Called by Hydra."""
@@ -55,7 +58,8 @@ class JoblibLauncher(Launcher):
         environments = self.slots()
         logger.info("%d jobs, %d at a time", len(job_overrides), min(len(environments), len(job_overrides)))
         waiting = list(reversed(list(enumerate(job_overrides, start=initial_job_idx))))
-        slots = [Slot(environment) for environment in environments[: len(job_overrides)]]
+        self.processes += [Slot(environment) for environment in environments[len(self.processes) : len(job_overrides)]]
+        slots = self.processes
         returns: dict[int, JobReturn] = {}
         try:
             while waiting or any(slot.future for slot in slots):
@@ -72,9 +76,25 @@ class JoblibLauncher(Launcher):
             self.end(slots)
             raise
         finally:
-            for slot in slots:
-                slot.close()
+            if not self.is_kept:
+                self.close()
         return [returns[number] for number in sorted(returns)]
+
+    @contextlib.contextmanager
+    def kept(self) -> Iterator[None]:
+        """In it, processes outlive a launch: a search launches many times, and imports are paid for once."""
+        self.is_kept = True
+        try:
+            yield
+        finally:
+            self.is_kept = False
+            self.close()
+
+    def close(self) -> None:
+        """End the processes."""
+        for slot in self.processes:
+            slot.close()
+        self.processes = []
 
     def slots(self) -> list[dict[str, str]]:
         """Environment of each slot."""

@@ -4,6 +4,7 @@ Hydra's own plugin pins Optuna 2. odkd.search says how is searched; this file tu
 trials into jobs. Everything else (folder, parent run, table, exit code) is as for a grid.
 """
 
+import contextlib
 import json
 from collections.abc import Sequence
 from typing import Any
@@ -17,10 +18,12 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
+from .joblib_launcher import JoblibLauncher
 from .sweeper import OdkdSweeper, command, start_launcher, sweep_name
 
 # Where hydra-optuna-sweeper is installed too, Hydra would take its settings for the schema of ours, of the same name.
 ConfigStore.instance().repo.get("hydra", {}).get("sweeper", {}).pop("optuna.yaml", None)
+NO_VALUE = "it gave no number to compare: a stage that has none, or one that is undefined"
 
 
 class OptunaSweeper(Sweeper):
@@ -29,7 +32,7 @@ class OptunaSweeper(Sweeper):
     def __init__(self, params: dict[str, Any] | None, n_trials: int, n_jobs: int | None, **how: Any) -> None:
         for name, number in (("n_trials", n_trials), ("n_jobs", n_jobs)):
             if number is not None and (type(number) is not int or number < 1):
-                raise ValueError(f"hydra.sweeper.{name}={number}; expected a whole number of at least 1")
+                raise HydraException(f"hydra.sweeper.{name}={number}; expected a whole number of at least 1")
         self.params, self.n_trials, self.n_jobs = dict(params or {}), n_trials, n_jobs
         self.how = how
         self.grid = OdkdSweeper(None, None)
@@ -71,7 +74,7 @@ class OptunaSweeper(Sweeper):
         search.make_pruner()
         task = SweepJob(self.task_function, plan, search.judge)
         launcher = start_launcher(self.hydra_context, task, self.config, plan.folder)
-        with open_sweep(self.config, plan) as sweep:
+        with open_sweep(self.config, plan) as sweep, contextlib.ExitStack() as cleaning:
             study = Study(search, space)
 
             def jobs_of(params: dict[str, str]) -> list[list[str]]:
@@ -83,6 +86,8 @@ class OptunaSweeper(Sweeper):
                 for number, job in enumerate(done or (), start=first):
                     sweep.jobs[number] |= job | ({} if job["status"] == "pruned" else {"status": "skipped"})
             size = self.n_jobs or num_slots(launcher)
+            if isinstance(launcher, JoblibLauncher):
+                cleaning.enter_context(launcher.kept())
             while plan.stop_reason() is None and (trials := study.begin(self.n_trials, size)):
                 batch: list[list[str]] = []
                 numbers = []
@@ -92,11 +97,17 @@ class OptunaSweeper(Sweeper):
                     if first == len(sweep.jobs):
                         sweep.add(jobs)
                     numbers.append(range(first, first + len(jobs)))
+                    for number, words in zip(numbers[-1], jobs, strict=True):
+                        sweep.jobs[number]["overrides"] = words  # it may have been cut off before it had them all
                     batch += [[*job, f"sweep.job={number}"] for number, job in zip(numbers[-1], jobs, strict=True)]
                 launcher.launch(batch, initial_job_idx=numbers[0][0])
                 sweep.gather()
                 for trial, mine in zip(trials, numbers, strict=True):
-                    study.tell(trial, [sweep.jobs[number] for number in mine])
+                    ended = [sweep.jobs[number] for number in mine]
+                    for job in ended:
+                        if job["value"] is None and job["status"] in ("finished", "skipped", "resumed"):
+                            job |= {"status": "failed", "error": NO_VALUE}
+                    study.tell(trial, ended)
                 study.write_history()
                 sweep.search = study.result()
                 sweep.write()
@@ -180,8 +191,7 @@ class OptunaSweeper(Sweeper):
 
 def num_slots(launcher: Launcher) -> int:
     """Jobs that a launcher runs at a time, if it is ours."""
-    slots = getattr(launcher, "slots", None)
-    return len(slots()) if slots is not None else 1
+    return len(launcher.slots()) if isinstance(launcher, JoblibLauncher) else 1
 
 
 def need_optuna() -> None:
