@@ -9,7 +9,7 @@ import sqlite3
 import sys
 import warnings
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,8 @@ from sweep_command import Workplace, kill_all
 
 from odkd.compose import CONF
 from odkd.main import main
+from odkd.outcome import RunPruned
+from odkd.runs import Run
 from odkd.search import Choice, Range, Search
 from odkd.trials import Study
 
@@ -140,6 +142,37 @@ def test_running_scores_are_compared_at_the_same_position(tmp_path: Path) -> Non
     assert study.result()["best"]["trial"] == good.number
 
 
+def test_a_run_ends_where_its_judge_says_with_all_that_it_has_published(tmp_path: Path) -> None:
+    def lines(*scores: float) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+        return [({"iteration": n, "metrics": {"m": s}}, {"iteration": n}) for n, s in enumerate(scores)]
+
+    def judge(record: Mapping[str, Any]) -> str | None:
+        return "too low" if record["metrics"]["m"] < 0.5 else None
+
+    def is_pruned(folder: Path, work: Callable[[Run], Any]) -> None:
+        with pytest.raises(RunPruned, match="too low"), Run(folder, {}, checkpoint_overhead=1e-9, judge=judge) as run:
+            work(run.open({}, restart=False))
+        said = json.loads((folder / "run.json").read_text())
+        assert (said["status"], said["tags"]) == ("pruned", {"odkd.pruned": "too low"})
+        assert len(run.records()) == 2
+
+    def iterations(run: Run) -> None:
+        assert run.resume() is None
+        for record, timing in lines(0.9, 0.1):
+            run.record(record, timing)
+            assert run.is_checkpoint_due()
+            run.commit({"iteration": record["iteration"]})
+
+    is_pruned(tmp_path / "online", iterations)
+    is_pruned(tmp_path / "online", Run.resume)
+    is_pruned(tmp_path / "epochs", lambda run: run.publish(lines(0.9, 0.1)))
+    with Run(tmp_path / "online", {"tags": {}}, checkpoint_overhead=1e-9).open({}, restart=False) as alone:
+        assert alone.resume() == {"iteration": 1}
+        alone.finish({})
+    said = json.loads((tmp_path / "online" / "run.json").read_text())
+    assert (said["status"], said["tags"]) == ("finished", {})
+
+
 # --- the words
 
 
@@ -246,6 +279,7 @@ PRUNING = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_trial_that_lags_behind_is_pruned_and_goes_on_when_it_is_run_alone(
     odkd_m: Callable[..., Any], capfd: pytest.CaptureFixture[str]
 ) -> None:
