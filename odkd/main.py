@@ -21,7 +21,7 @@ from odkd.build import Parts
 from odkd.checks import explain, is_mistake
 from odkd.compose import CONF, flatten
 from odkd.files import json_digest
-from odkd.outcome import Outcome
+from odkd.outcome import Outcome, RunPruned
 from odkd.params import curated_params
 
 logger = logging.getLogger(__name__)
@@ -56,7 +56,10 @@ def run_job(cfg: DictConfig, outcome: Outcome | None = None) -> float:
 
 
 def perform(cfg: DictConfig, outcome: Outcome) -> dict[str, float | None] | None:
-    """Find the run, finished or not, and bring it to its end; its summary (None where another process has it)."""
+    """Find the run, finished or not, and bring it to its end; its summary.
+
+    None where another process has it, or if it was pruned.
+    """
     from odkd.artifacts import write_overlay_video, write_report
     from odkd.device import set_up
     from odkd.runs import Run, RunIsBusyError
@@ -66,13 +69,14 @@ def perform(cfg: DictConfig, outcome: Outcome) -> dict[str, float | None] | None
     set_up(parts.device, threads=cfg.threads, deterministic=cfg.deterministic)
     folder = parts.folder
     outcome.begin(folder)
-    overrides = list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
+    given = list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
+    overrides = [override for override in given if not override.startswith("sweep.job=")]  # a search's, not the user's
     description = describe(parts, overrides, outcome)
-    run = Run(folder, description, checkpoint_overhead=cfg.run.checkpoint_overhead)
+    run = Run(folder, description, checkpoint_overhead=cfg.run.checkpoint_overhead, judge=outcome.judge)
     try:
         if run.status != "finished" or cfg.run.restart or cfg.stage.always:
             compute(parts, run, overrides, outcome)
-            return run.summary()
+            return run.summary() if outcome.status != "pruned" else None
     except RunIsBusyError:
         if cfg.stage.is_shared:
             logger.info("another process has this run; helping it with the labels")
@@ -123,6 +127,9 @@ def compute(parts: Parts, run: Any, overrides: list[str], outcome: Outcome) -> N
             write_artifacts(parts, run, summary)
             write_report(parts, run, summary, cost)
             run.finish(summary)
+    except RunPruned as ending:
+        outcome.status = "pruned"
+        logger.info("%s; the same settings alone go on from its checkpoint", ending)
     except BaseException as error:
         outcome.log.write_error(error)  # before MLflow is sent the log
         seconds = seconds if isinstance(error, Exception) else min(seconds, STOP_SECONDS)

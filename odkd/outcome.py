@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import logging
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+
+class RunPruned(Exception):  # noqa: N818 - an ending, no fault
+    """A search has ended a run that promises little; it can be gone on with from its checkpoint."""
 
 
 @dataclass
@@ -18,12 +22,14 @@ class Outcome:
         title: what differs between the jobs of the sweep, such as "window.learn=20 seed=1"; "" for a single run.
         sweep: key and folder (relative to the outputs) of the sweep, as run.json holds them; None for a single run.
         has_begun: called when the folder of the run is known.
+        judge: of a search: is shown each metrics line, and gives a reason to end the run there, or None.
     """
 
     title: str = ""
     sweep: dict[str, str] | None = None
     has_begun: Callable[[], None] = lambda: None
-    status: str = "running"  # running, finished, skipped, resumed
+    judge: Callable[[Mapping[str, Any]], str | None] | None = None
+    status: str = "running"  # running, finished, skipped, resumed, pruned
     run: Path | None = None  # folder
     metric: str | None = None  # name of the value
     value: float | None = None  # what a sweep compares

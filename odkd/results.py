@@ -60,7 +60,7 @@ class Run:
 
 
 def status_of(folder: Path) -> str | None:
-    """running, finished, failed or killed; None where there is no run."""
+    """running, finished, failed, killed or pruned; None where there is no run."""
     try:
         status: str = json.loads((folder / "run.json").read_text())["status"]
     except FileNotFoundError:

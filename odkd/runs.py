@@ -11,7 +11,7 @@ import os
 import shutil
 import time
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
@@ -22,6 +22,7 @@ from filelock import FileLock, Timeout
 
 from odkd.checkpoint import Checkpoint
 from odkd.files import write_atomic, write_json
+from odkd.outcome import RunPruned
 from odkd.results import status_of
 
 Record = dict[str, Any]
@@ -32,26 +33,36 @@ class RunIsBusyError(ValueError):
 
 
 class Run:
-    """A context: opened, it holds the run's lock; left by an exception, it marks the run failed or killed.
+    """A context: opened, it holds the run's lock; left by an exception, it marks the run failed, killed or pruned.
 
     Args:
         folder: of the run.
         description: run.json without status and time: key, name, stage, params, tags.
         checkpoint_overhead: share of the wall time that checkpoints may take.
+        judge: is shown each metrics line; a reason that it gives ends the run, once the line is published.
     """
 
-    def __init__(self, folder: Path, description: Mapping[str, Any], *, checkpoint_overhead: float) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        description: Mapping[str, Any],
+        *,
+        checkpoint_overhead: float,
+        judge: Callable[[Mapping[str, Any]], str | None] | None = None,
+    ) -> None:
         self.folder = folder
         self.description = dict(description)
         self.checkpoint_overhead = checkpoint_overhead
         self._lock = FileLock(folder / "run.lock", blocking=False)
         self._checkpoint = Checkpoint(folder / "checkpoint.pt", overhead=checkpoint_overhead)
         self._pending: list[Record] = []
+        self._judge = judge or (lambda _: None)
+        self._verdict: str | None = None  # reason to end
         self._published = {"timing": -1, "metrics": -1}  # last iteration in each file
 
     @property
     def status(self) -> str | None:
-        """running, finished, failed, killed, or None where there is no such run yet."""
+        """running, finished, failed, killed, pruned, or None where there is no such run yet."""
         return status_of(self.folder)
 
     def open(self, files: Mapping[str, str], *, restart: bool) -> Self:
@@ -89,7 +100,9 @@ class Run:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         try:
-            if error is not None:
+            if isinstance(error, RunPruned):
+                self._set_status("pruned", {"odkd.pruned": str(error)})
+            elif error is not None:
                 is_killed = isinstance(error, KeyboardInterrupt | SystemExit)
                 with contextlib.suppress(OSError):  # on a full disk the error itself is what the user must see
                     self._set_status("killed" if is_killed else "failed")
@@ -120,30 +133,50 @@ class Run:
                     write_json(note, {**json.loads(note.read_text()), "complete": None})
 
     def resume(self) -> dict[str, Any] | None:
-        """The state to go on from, or None at the start. Publishes what the last process could not."""
+        """The state to go on from, or None at the start. Publishes what the last process could not.
+
+        Raises:
+            RunPruned: what has been published so far is reason enough.
+        """
         state = self._checkpoint.load()
+        if state is not None:
+            self._publish(state["records"])
+        self._judge_all(self.records())
         if state is None:
             return None
-        self._publish(state["records"])
         resumed: dict[str, Any] = state["state"]
         return resumed
 
     def record(self, record: Record, timing: Record) -> None:
         """Keep the numbers of an iteration until they are published. NaN becomes null."""
-        self._pending.append({"metrics": _without_nan(record), "timing": timing})
+        line = _without_nan(record)
+        self._pending.append({"metrics": line, "timing": timing})
+        self._verdict = self._judge(line)
 
     def is_checkpoint_due(self) -> bool:
-        return self._checkpoint.is_due()
+        return self._verdict is not None or self._checkpoint.is_due()
 
     def commit(self, state: dict[str, Any]) -> None:
-        """Make the state after the newest record durable, then publish all records."""
+        """Make the state after the newest record durable, then publish all records.
+
+        Raises:
+            RunPruned: the newest record is reason enough.
+        """
         self._checkpoint.save({"state": state, "records": self._pending})
         self._publish(self._pending)
         self._pending = []
+        if self._verdict is not None:
+            raise RunPruned(self._verdict)
 
     def publish(self, records: Sequence[tuple[Record, Record]]) -> None:
-        """Publish numbers and timing of iterations that a checkpoint other than ours holds. NaN becomes null."""
-        self._publish([{"metrics": _without_nan(record), "timing": timing} for record, timing in records])
+        """Publish numbers and timing of iterations that a checkpoint other than ours holds. NaN becomes null.
+
+        Raises:
+            RunPruned: one of them is reason enough.
+        """
+        lines = [{"metrics": _without_nan(record), "timing": timing} for record, timing in records]
+        self._publish(lines)
+        self._judge_all([line["metrics"] for line in lines])
 
     def finish(self, summary: Mapping[str, float]) -> None:
         """All is computed and every artifact written: the run is finished."""
@@ -170,6 +203,11 @@ class Run:
         summary: dict[str, float | None] = json.loads((self.folder / "summary.json").read_text())
         return summary
 
+    def _judge_all(self, lines: Sequence[Record]) -> None:
+        for line in lines:
+            if (reason := self._judge(line)) is not None:
+                raise RunPruned(reason)
+
     def _publish(self, records: list[Record]) -> None:
         for name in self._published:  # timing first: a metrics line says that both are there
             lines = [record[name] for record in records if record[name]["iteration"] > self._published[name]]
@@ -180,10 +218,11 @@ class Run:
             if lines:
                 self._published[name] = lines[-1]["iteration"]
 
-    def _set_status(self, status: str) -> None:
+    def _set_status(self, status: str, tags: Mapping[str, str] | None = None) -> None:
         path = self.folder / "run.json"
         created = json.loads(path.read_text())["created"] if path.is_file() else datetime.now(UTC).isoformat()
-        write_json(path, {**self.description, "status": status, "created": created, "updated": time.time()})
+        record = {**self.description, "status": status, "created": created, "updated": time.time()}
+        write_json(path, record | {"tags": {**self.description.get("tags", {}), **(tags or {})}})
 
 
 def _without_nan(record: Record) -> Record:

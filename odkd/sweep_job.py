@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -41,10 +41,12 @@ class SweepJob:
     Args:
         run: runs a config and fills in the outcome; raises what goes wrong.
         plan: the sweep.
+        judge: of a search: gives what judges the run of a job, by its number.
     """
 
     run: Callable[..., float]  # (DictConfig, Outcome)
     plan: Plan
+    judge: Callable[[int], Callable[[Mapping[str, Any]], str | None] | None] | None = None
 
     def __call__(self, cfg: DictConfig) -> float:
         """Returns what the sweep compares; NaN where there is no such number.
@@ -53,7 +55,8 @@ class SweepJob:
             KeyboardInterrupt: the user has interrupted it; so has SystemExit who terminated the process.
         """
         hydra = HydraConfig.get()
-        number, overrides = int(hydra.job.num), list(hydra.overrides.task)
+        number = int(hydra.job.num if cfg.sweep.job is None else cfg.sweep.job)
+        overrides = [override for override in hydra.overrides.task if key_of(override) != "sweep.job"]
         return _Attempt(self, cfg, number, overrides).run()
 
 
@@ -64,7 +67,8 @@ class _Attempt:
         title = title_of(overrides, plan.varying)
         sweep = {"key": plan.key, "folder": plan.folder.relative_to(plan.outputs).as_posix()}
         self.who = f"job {number} ({title})" if title else f"job {number}"
-        self.outcome = Outcome(title, sweep, lambda: self.note("running"))
+        judge = job.judge(number) if job.judge is not None else None
+        self.outcome = Outcome(title, sweep, lambda: self.note("running"), judge)
         self.started = time.monotonic()
 
     def run(self) -> float:

@@ -22,7 +22,9 @@ logger = logging.getLogger(__name__)
 STOP_SECONDS = 10.0  # how long a sweep that was ended may wait for MLflow
 
 
-def plan_sweep(cfg: DictConfig, name: str, overrides: Sequence[str], varying: Sequence[str], command: str) -> Plan:
+def plan_sweep(
+    cfg: DictConfig, name: str, overrides: Sequence[str], varying: Sequence[str], command: str, how: Sequence[str] = ()
+) -> Plan:
     """What identifies a sweep; `odkd.sweep_job.SweepJob` makes a task function of it.
 
     Args:
@@ -31,8 +33,9 @@ def plan_sweep(cfg: DictConfig, name: str, overrides: Sequence[str], varying: Se
         overrides: what is asked for; the same words are the same sweep.
         varying: keys that differ between jobs.
         command: to show.
+        how: what else makes it another sweep.
     """
-    key = sweep_key(overrides)
+    key = sweep_key([*overrides, *how])
     folder = Path(cfg.paths.outputs).absolute() / "sweeps" / f"{name}-{key[:8]}"
     return Plan(folder, key, command, tuple(overrides), tuple(varying), bool(cfg.sweep.fail_fast))
 

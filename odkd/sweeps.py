@@ -25,7 +25,7 @@ from odkd.report.sweep_summary import markdown_table, tally, value_name
 
 JobRecord = dict[str, Any]
 STOP_FILE = "stop"  # in the folder of a sweep
-DONE = ("finished", "skipped", "resumed")
+DONE = ("finished", "skipped", "resumed", "pruned")
 GATHER_SECONDS = 1.0  # between two looks at the jobs' files
 DIED = "its process died: killed, or out of memory; the same command goes on from its checkpoint"
 NOT_IN_KEY = (
@@ -112,6 +112,7 @@ class Sweep:
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self.jobs: list[JobRecord] = []
+        self.search: dict[str, Any] | None = None  # of a search: its best trial, and what matters
         self.status = "running"
         self.seconds = 0.0
         self._created = datetime.now(UTC).isoformat()
@@ -149,7 +150,7 @@ class Sweep:
         self._closing.set()
         self._gatherer.join()
         is_killed = error is not None and not isinstance(error, Exception)
-        self._gather()
+        self.gather()
         for job in self.jobs:
             if job["status"] == "running" and not is_killed:
                 job |= {"status": "failed", "error": DIED}
@@ -187,12 +188,13 @@ class Sweep:
             "seconds": round(self.seconds, 1),
             "metric": value_name(self.jobs),
             "jobs": self.jobs,
+            **({} if self.search is None else {"search": self.search}),
         }
 
     def write(self) -> None:
         """sweep.json, and for MLflow run.json and the table of jobs; nothing if nothing has changed."""
         with self._writing:
-            state = [self.status, [dict(job) for job in self.jobs]]
+            state = [self.status, self.search, [dict(job) for job in self.jobs]]
             if state == self._written:
                 return
             self._written = state
@@ -204,10 +206,11 @@ class Sweep:
 
     def _gather_again(self) -> None:
         while not self._closing.wait(GATHER_SECONDS):
-            self._gather()
+            self.gather()
             self.write()
 
-    def _gather(self) -> None:
+    def gather(self) -> None:
+        """Read what the jobs have written down."""
         for job in self.jobs:
             # A job that was ended by its machine says "not_run", and may begin again by itself (Slurm's requeue).
             if job["status"] not in (*DONE, "failed") and (found := read_job(self.plan, job["number"])):
@@ -245,7 +248,19 @@ def parent_run(record: Mapping[str, Any]) -> dict[str, Any]:
         "odkd.jobs": tally(record["jobs"]),
         "mlflow.note.content": markdown_table(record),
         "mlflow.loggedArtifacts": json.dumps([{"path": "jobs.json", "type": "table"}]),
+        **search_tags(record),
     }
     state = {"status": record["status"], "created": record["created"], "updated": time.time()}
     name = {"key": record["key"], "name": record["name"], "title": record["name"]}
     return {**name, "stage": "sweep", "params": {}, "tags": tags, **state}
+
+
+def search_tags(record: Mapping[str, Any]) -> dict[str, str]:
+    """Best value, run and parameters of a search, and how much each parameter matters; nothing for a grid."""
+    search = record.get("search") or {}
+    best, importance = search.get("best"), search.get("importance", {})
+    tags = {f"odkd.importance.{key}": str(share) for key, share in importance.items()}
+    if best is not None:
+        tags |= {"odkd.best_value": str(best["value"]), "odkd.best_run": " ".join(best["runs"])}
+        tags |= {f"odkd.best.{key}": value for key, value in best["params"].items()}
+    return tags

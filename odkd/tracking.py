@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from mlflow.entities import Run as MlflowRun
 
 PARENT = "mlflow.parentRunId"
-STATUSES = {"running": "RUNNING", "finished": "FINISHED", "failed": "FAILED", "killed": "KILLED"}
+STATUSES = {"running": "RUNNING", "finished": "FINISHED", "failed": "FAILED", "killed": "KILLED", "pruned": "KILLED"}
 ARTIFACTS = ["config.yaml", "metrics.jsonl", "summary.json", "results.csv", "MODEL_CARD.md", "error.txt"]
 ARTIFACTS += ["student.safetensors", "overlay.mp4", "plots/*", "report.html", "cost.json", "run.log"]
 OF_A_SWEEP = ["sweep.json", "jobs.json"]  # sent whenever it has ended: of the same size, they may say something else
@@ -197,6 +197,8 @@ def _send_params_and_tags(client: MlflowClient, run: Run, mlflow_run: MlflowRun,
     params = {_key(key): str(value)[:PARAM_CHARACTERS] for key, value in run.params.items()}
     tags = {"odkd.stage": run.stage, "odkd.run_folder": str(run.folder.resolve())} | run.tags
     tags["odkd.error"] = run.error
+    if "odkd.pruned" in mlflow_run.data.tags:  # it may have gone on since
+        tags = {"odkd.pruned": ""} | tags
     if run.sweep is not None and PARENT not in mlflow_run.data.tags:
         tags |= _parent(client, run, uri, experiment)
     changed = [key for key, value in params.items() if known.get(key, value) != value]

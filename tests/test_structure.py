@@ -28,6 +28,7 @@ ONLY_IN = {  # library -> modules of ours that may import it
     "mmcv": {"teachers"},
     "matplotlib": {"report"},
     "jinja2": {"report"},
+    "optuna": {"search", "trials"},
 }
 
 

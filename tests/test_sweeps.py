@@ -296,7 +296,7 @@ def test_params_are_what_differs_and_the_key_fields() -> None:
         (["experiment=glob(arthus2019/*)", "dataset.root=x"], 2, ["experiment"]),
         (["experiment=glob(houyon2023/mir_*)", "seed=1"], 4, ["experiment", "dataset.order.sequence_minutes"]),
         (["experiment=glob(*)"], 1, ["experiment"]),
-        *((["sweep=" + path.stem], None, None) for path in sorted((CONF / "sweep").glob("*.yaml"))),
+        *((["sweep=" + path.stem], None, None) for path in sorted((CONF / "sweep").glob("[!o]*.yaml"))),  # not optuna_*
     ],
     ids=lambda value: str(value[0]) if isinstance(value, list) else "",
 )

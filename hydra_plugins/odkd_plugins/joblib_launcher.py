@@ -4,12 +4,13 @@ joblib's executor ends all its workers when one of them dies, so each slot has a
 is killed takes no other with it. (hydra-joblib-launcher has one for all, and knows of no GPUs.)
 """
 
+import contextlib
 import logging
 import os
 import signal
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
@@ -30,12 +31,29 @@ class JoblibLauncher(OdkdLauncher):
 
         check_numbers(n_jobs=n_jobs, slots_per_gpu=slots_per_gpu)
         self.n_jobs, self.slots_per_gpu = n_jobs, slots_per_gpu
+        self.processes: list[Slot] = []
+        self.is_kept = False
 
     def workers(self, num_jobs: int) -> "Slots":
         """A process a slot."""
         environments = self.slots()
         logger.info("%d jobs, %d at a time", num_jobs, min(len(environments), num_jobs))
-        return Slots([Slot(environment) for environment in environments[:num_jobs]])
+        self.processes += [Slot(environment) for environment in environments[len(self.processes) : num_jobs]]
+        slots = Slots(self.processes[:num_jobs], is_kept=self.is_kept)
+        if not self.is_kept:
+            self.processes = []
+        return slots
+
+    @contextlib.contextmanager
+    def kept(self) -> Iterator[None]:
+        """In it, processes outlive a launch: a search launches many times, and imports are paid for once."""
+        self.is_kept = True
+        try:
+            yield
+        finally:
+            self.is_kept = False
+            Slots(self.processes, is_kept=False).close()
+            self.processes = []
 
     def slots(self) -> list[dict[str, str]]:
         """Environment of each slot."""
@@ -98,8 +116,8 @@ class Slot:
 class Slots:
     """`Workers` that are slots of this machine."""
 
-    def __init__(self, slots: list[Slot]) -> None:
-        self.slots = slots
+    def __init__(self, slots: list[Slot], *, is_kept: bool) -> None:
+        self.slots, self.is_kept = slots, is_kept
 
     def room(self) -> int:
         """Free slots."""
@@ -132,8 +150,8 @@ class Slots:
         wait(self.futures(), timeout=seconds)
 
     def close(self) -> None:
-        """End the processes."""
-        for slot in self.slots:
+        """End the processes, unless they are kept for another launch."""
+        for slot in () if self.is_kept else self.slots:
             slot.close()
 
 

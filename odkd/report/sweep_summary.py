@@ -1,12 +1,13 @@
 """What is told of a sweep: the table printed at its end, and the same as Markdown for MLflow's page."""
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from odkd.report import shorten
 
-STATUSES = ("finished", "resumed", "skipped", "failed", "not_run", "running", "waiting")
+STATUSES = ("finished", "resumed", "skipped", "pruned", "failed", "not_run", "running", "waiting")
 MEANINGS = {"skipped": "finished before", "resumed": "finished from a checkpoint", "not_run": "not finished"}
 MAX_ROWS = 40  # of the table in MLflow, which takes 8000 letters
 MAX_LETTERS = 300  # of an error in MLflow
@@ -17,9 +18,20 @@ def title_of(overrides: Sequence[str], keys: Sequence[str]) -> str:
 
     >>> title_of(["experiment=x", "+window.learn=20", "seed=1"], ["window.learn", "seed"])
     'window.learn=20 seed=1'
+    >>> title_of(["optimizer.lr=0.0012345678901234"], ["optimizer.lr"])
+    'optimizer.lr=0.001235'
     """
-    plain = [override.lstrip("+~") for override in overrides]
-    return " ".join(word for word in plain if word.partition("=")[0] in keys)
+    pairs = [override.lstrip("+~").partition("=") for override in overrides]
+    return " ".join(f"{key}={in_brief(value)}" for key, _, value in pairs if key in keys)
+
+
+def in_brief(value: str) -> str:
+    """A number that nobody has typed, to four digits; everything else as it is.
+
+    >>> [in_brief(value) for value in ("0.0012345678901234", "1e-4", "0.25", "fifo", "1234567890")]
+    ['0.001235', '1e-4', '0.25', 'fifo', '1234567890']
+    """
+    return f"{float(value):.4g}" if re.fullmatch(r"-?\d+\.\d{5,}(e-?\d+)?|-?0\.0*\d{5,}", value) else value
 
 
 def tally(jobs: Sequence[Mapping[str, Any]]) -> str:
@@ -48,7 +60,7 @@ def cells(record: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
         seconds = "" if job["seconds"] is None else f"{job['seconds']:.1f} s"
         value = "" if job["value"] is None else f"{job['value']:.4f}"
         state = [job["status"].replace("_", " "), seconds, value, (job["run"] or "").removeprefix("runs/")]
-        rows.append([str(job["number"]), *(given.get(key, "") for key in keys), *state])
+        rows.append([str(job["number"]), *(in_brief(given.get(key, "")) for key in keys), *state])
     return head, rows
 
 
@@ -63,6 +75,19 @@ def errors_of(record: Mapping[str, Any]) -> dict[str, str]:
         if job["error"]:
             errors.setdefault(job["error"], []).append(str(job["number"]))
     return {error: f"job {', '.join(numbers)}" for error, numbers in errors.items()}
+
+
+def search_lines(record: Mapping[str, Any]) -> list[str]:
+    """Of a search: its best trial, and how much each parameter matters; nothing for a grid."""
+    search = record.get("search") or {}
+    best, importance = search.get("best"), search.get("importance")
+    lines = []
+    if best is not None:
+        params = " ".join(f"{key}={in_brief(value)}" for key, value in best["params"].items())
+        lines.append(f"best: trial {best['trial']}, {record['metric'] or 'value'} {best['value']:.4f}: {params}")
+    if importance:
+        lines.append("importance: " + ", ".join(f"{key} {share:.2f}" for key, share in importance.items()))
+    return lines
 
 
 def sweep_table(record: Mapping[str, Any]) -> str:
@@ -81,6 +106,7 @@ def sweep_table(record: Mapping[str, Any]) -> str:
     parts = [
         "\n".join(lines),
         *(["\n".join(errors)] if errors else []),
+        *(["\n".join(found)] if (found := search_lines(record)) else []),
         f"{record['name']}: {record['status']} after {record['seconds']:.0f} s: {tally(record['jobs'])}",
     ]
     return "\n\n".join(parts)
@@ -90,6 +116,7 @@ def markdown_table(record: Mapping[str, Any]) -> str:
     """The same for MLflow's description of the run, which shows Markdown."""
     head, rows = cells(record)
     lines = [f"`{record['command']}`", "", f"**{record['status']}**: {tally(record['jobs'])}", ""]
+    lines += [f"{line}\n" for line in search_lines(record)]
     lines += ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     lines += ["| " + " | ".join(row) + " |" for row in rows[:MAX_ROWS]]
     lines += [f"\nand {len(rows) - MAX_ROWS} more: jobs.json"] if len(rows) > MAX_ROWS else []
