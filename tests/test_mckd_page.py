@@ -11,7 +11,8 @@ from odkd.results import Run
 
 def made_up(**summary: float | None) -> Run:
     named = {name.replace("__", "/"): value for name, value in summary.items()}
-    return Run(Path(), "key", "name", "mckd", "finished", datetime(2026, 1, 1, tzinfo=UTC), {}, {}, [], named)
+    now, ending = datetime(2026, 1, 1, tzinfo=UTC), {"title": "name", "updated": None, "sweep": None, "error": ""}
+    return Run(Path(), "key", "name", "mckd", "finished", now, **ending, params={}, tags={}, metrics=[], summary=named)
 
 
 def test_a_table_has_a_row_a_method_and_leaves_out_what_a_method_has_not() -> None:
