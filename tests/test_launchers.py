@@ -69,7 +69,8 @@ def test_submitit_loses_one_job_of_four_and_the_same_command_finishes_it(workpla
         "FAILED", "FINISHED", "FINISHED", "FINISHED", "KILLED",
     ]  # fmt: skip
     workplace.run(*FOUR, *SUBMITIT)
-    assert workplace.statuses() == {"skipped": 3, "resumed": 1}
+    # It may have been killed before its first checkpoint.
+    assert workplace.statuses() in ({"skipped": 3, "resumed": 1}, {"skipped": 3, "finished": 1})
     assert set(workplace.labelled().values()) == {1}
     assert "job 0 skipped" in workplace.log.read_text()
 
