@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from omegaconf import OmegaConf
 
-from odkd.compose import flatten
+from odkd.dotted import flatten
 from odkd.files import write_atomic
 from odkd.labels import resize_nearest
 from odkd.labels.shards import FrameArray

@@ -3,7 +3,6 @@
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
@@ -11,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from odkd.checks import explain
+from odkd.dotted import flatten
 from odkd.labels.sets import label_set
 
 PACKAGE = Path(__file__).resolve().parent
@@ -79,13 +79,3 @@ def command_with(group: str, choice: str) -> str:
     """The command that was given, with another choice of one group; outside Hydra only that choice."""
     given = list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
     return shlex.join(["odkd", f"{group}={choice}", *(word for word in given if not word.startswith(f"{group}="))])
-
-
-def flatten(value: Any, prefix: str = "") -> dict[str, str]:
-    """{"window": {"learn": 67}} -> {"window.learn": "67"}."""
-    if isinstance(value, dict):
-        flat: dict[str, str] = {}
-        for key, item in value.items():
-            flat |= flatten(item, f"{prefix}.{key}" if prefix else str(key))
-        return flat
-    return {prefix: str(value)}

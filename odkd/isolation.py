@@ -1,4 +1,4 @@
-"""Jobs of one process: each finds the process as the first one did."""
+"""Jobs of one process: each finds the process as the first one did. Processes of one job: Ctrl-C is the first one's."""
 
 import contextlib
 import gc
@@ -11,6 +11,16 @@ import warnings
 from collections.abc import Iterator
 
 import numpy as np
+
+
+@contextlib.contextmanager
+def deaf_to_interrupts() -> Iterator[None]:
+    """Processes that are started in it leave Ctrl-C to this one: a process inherits what is blocked as it starts."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextlib.contextmanager

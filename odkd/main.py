@@ -19,7 +19,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from odkd.build import Parts
 from odkd.checks import explain, is_mistake
-from odkd.compose import CONF, flatten
+from odkd.compose import CONF
+from odkd.dotted import flatten
 from odkd.files import json_digest
 from odkd.outcome import Outcome, RunPruned
 from odkd.params import curated_params

@@ -9,7 +9,8 @@ from collections.abc import Mapping
 
 from omegaconf import DictConfig, OmegaConf
 
-from odkd.compose import default_config, flatten
+from odkd.compose import default_config
+from odkd.dotted import flatten
 
 KEY_FIELDS = (
     "seed", "stage.name", "dataset.name", "teacher.name", "student.name", "window.learn", "window.test", "window.step",

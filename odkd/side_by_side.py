@@ -13,7 +13,7 @@ import os
 import signal
 import threading
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
@@ -27,6 +27,7 @@ from odkd.checks import is_mistake
 from odkd.device import DEFAULT_THREADS, choose_device, set_up
 from odkd.epochs import EpochPlan, EpochRecord, Task, Trainer
 from odkd.evaluate import Evaluator
+from odkd.isolation import deaf_to_interrupts
 from odkd.labels.students import MergedLabels
 from odkd.learn import Learner
 from odkd.learning import ScheduleFactory
@@ -130,7 +131,7 @@ class _Child:
         self._where = f"{self.name} on {job.cfg.device}"
         self.pipe, told = multiprocessing.Pipe(duplex=False)
         self._process: SpawnProcess = multiprocessing.get_context("spawn").Process(target=_work, args=(job, told))
-        with _deaf_to_interrupts():
+        with deaf_to_interrupts():
             self._process.start()
         told.close()  # it is the child's alone: so its death ends the pipe
 
@@ -172,16 +173,6 @@ class _ChildError(Exception):
 
     def __str__(self) -> str:
         return f"\n{self.args[0]}"
-
-
-@contextlib.contextmanager
-def _deaf_to_interrupts() -> Iterator[None]:
-    """Ctrl-C reaches children too: they leave it to their parent. A process inherits what is blocked as it starts."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 # --- in the child

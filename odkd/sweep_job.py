@@ -22,12 +22,13 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
+from odkd.dotted import split_override
 from odkd.files import json_digest, write_json
 from odkd.isolation import isolated
 from odkd.outcome import Outcome
 from odkd.report.sweep_summary import title_of
 from odkd.results import status_of
-from odkd.sweeps import Plan, key_of
+from odkd.sweeps import Plan
 from odkd.sync import forget, send
 
 logger = logging.getLogger(__name__)
@@ -56,7 +57,7 @@ class SweepJob:
         """
         hydra = HydraConfig.get()
         number = int(hydra.job.num if cfg.sweep.job is None else cfg.sweep.job)
-        overrides = [override for override in hydra.overrides.task if key_of(override) != "sweep.job"]
+        overrides = [override for override in hydra.overrides.task if split_override(override)[0] != "sweep.job"]
         return _Attempt(self, cfg, number, overrides).run()
 
 
@@ -123,7 +124,7 @@ class _Attempt:
             "title": outcome.title or None,
             "stage": "",
             "sweep": outcome.sweep,
-            "params": {key_of(word): word.partition("=")[2] for word in self.overrides},
+            "params": dict(map(split_override, self.overrides)),
             "tags": {"odkd.kind": "run", "odkd.sweep_key": self.plan.key, "odkd.overrides": " ".join(self.overrides)},
             "status": "failed",
             "created": datetime.now(UTC).isoformat(),

@@ -20,6 +20,7 @@ from typing import Any, Self
 
 from filelock import FileLock, Timeout
 
+from odkd.dotted import split_override
 from odkd.files import json_digest, write_atomic, write_json
 from odkd.report.sweep_summary import markdown_table, tally, value_name
 
@@ -33,14 +34,9 @@ NOT_IN_KEY = (
 )  # fmt: skip
 
 
-def key_of(override: str) -> str:
-    """The key that an override sets: key_of("+window.learn=20") is "window.learn"."""
-    return override.partition("=")[0].lstrip("+~")
-
-
 def sweep_key(overrides: Sequence[str]) -> str:
     """Digest of what a sweep asks for, in the order of its jobs; where it is stored and shown does not count."""
-    return json_digest([override for override in overrides if not key_of(override).startswith(NOT_IN_KEY)])
+    return json_digest([override for override in overrides if not split_override(override)[0].startswith(NOT_IN_KEY)])
 
 
 @dataclass(frozen=True)
@@ -232,7 +228,7 @@ def table_of_jobs(record: Mapping[str, Any]) -> dict[str, Any]:
     columns = ["job", *keys, "status", "seconds", record["metric"] or "value", "run", "error"]
     rows = []
     for job in record["jobs"]:
-        given = {key_of(override): override.partition("=")[2] for override in job["overrides"]}
+        given = dict(map(split_override, job["overrides"]))
         what = [job[key] for key in ("status", "seconds", "value", "run", "error")]
         rows.append([job["number"], *(given.get(key, "") for key in keys), *what])
     return {"columns": columns, "data": rows}

@@ -6,20 +6,12 @@
 Finished runs are not run again, a run that was cut off goes on, so the command may be given as often as needed.
 """
 
-import argparse
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from continual_tables import Method, Results, write_page
-from study import run_all
-
-from odkd.build import Parts
-from odkd.compose import compose_config
-from odkd.results import read_run
-
-ROOT = Path(__file__).resolve().parents[1]
+from study import finished_run, need_camvid, options, run_all
 
 
 @dataclass(frozen=True)
@@ -59,21 +51,14 @@ def methods(stream: StreamSettings) -> list[Method]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--camvid", type=Path, default=ROOT / "../shared/camvid", help="folder of CamVid")
-    parser.add_argument("--streams", nargs="+", choices=("synthetic", "camvid"), default=["synthetic", "camvid"])
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    parser.add_argument("--jobs", type=int, default=2, help="runs at a time, a core each")
-    parser.add_argument("--outputs", type=Path, default=Path("outputs"), help="where the runs are")
-    parser.add_argument("--page", type=Path, default=ROOT / "docs" / "continual.md")
-    parser.add_argument("--tables-only", action="store_true", help="run nothing")
+    parser = options(__doc__, "continual.md", "streams", ("synthetic", "camvid"))
     chosen = parser.parse_args(arguments)
     streams = {
         "synthetic": StreamSettings("continual/synthetic", capacity=60),
         "camvid": StreamSettings("continual/camvid", capacity=40, overrides=(f"dataset.root={chosen.camvid}",)),
     }
-    if "camvid" in chosen.streams and not (chosen.camvid / "videos").is_dir():
-        sys.exit(f"no {chosen.camvid}/videos: give the folder of CamVid with --camvid, or --streams synthetic")
+    if "camvid" in chosen.streams:
+        need_camvid(chosen.camvid, "--streams synthetic")
     jobs = list(all_jobs({name: streams[name] for name in chosen.streams}, chosen.seeds, chosen.outputs))
     if not chosen.tables_only:
         # One run of each stream first: it decodes, labels, and the others find it done.
@@ -82,9 +67,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         run_all([command for *_, command in jobs], jobs=chosen.jobs)
     found: Results = {}
     for stream, method, seed, command in jobs:
-        folder = Parts(compose_config(command)).folder
-        if (folder / "summary.json").is_file():
-            found.setdefault(stream, {}).setdefault(method.name, {})[seed] = read_run(folder)
+        if (run := finished_run(command)) is not None:
+            found.setdefault(stream, {}).setdefault(method.name, {})[seed] = run
     write_page(chosen.page, found)
 
 

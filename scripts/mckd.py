@@ -8,19 +8,14 @@ Equal compute: an epoch of the pair and one of the final student cost as much as
 Early stopping is off, so that every training has the updates that it was given.
 """
 
-import argparse
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from study import cell, run_all, values, write_parts
+from study import cell, finished_run, folder_of, need_camvid, options, run_all, values, write_parts
 
-from odkd.build import Parts
-from odkd.compose import compose_config
-from odkd.results import Run, read_run
+from odkd.results import Run
 
-ROOT = Path(__file__).resolve().parents[1]
 SHARES = (4, 8, 16)  # one of so many training pictures has a label
 TABLES = ("synthetic", "camvid", "camvid imagenet", "few labels")
 Command = list[str]
@@ -94,20 +89,14 @@ def all_jobs(wanted: Sequence[str], camvid: Path, seeds: Sequence[int], outputs:
                 )
 
 
-def folder_of(command: Command) -> Path:
-    """Of the run that a command makes, or has made."""
-    return Parts(compose_config(command)).folder
-
-
 def read_all(jobs: Sequence[Job]) -> Found:
     """What has finished."""
     found: Found = {}
     for job in jobs:
         if job.teacher is not None and not (folder_of(job.teacher) / "teacher.pth").is_file():
             continue
-        folder = folder_of(job.command)
-        if (folder / "summary.json").is_file():
-            found.setdefault(job.table, {}).setdefault(job.row, {})[job.seed] = read_run(folder)
+        if (run := finished_run(job.command)) is not None:
+            found.setdefault(job.table, {}).setdefault(job.row, {})[job.seed] = run
     return found
 
 
@@ -121,17 +110,10 @@ def table(found: dict[str, dict[int, Run]]) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--camvid", type=Path, default=ROOT / "../shared/camvid", help="folder of CamVid")
-    parser.add_argument("--only", nargs="+", choices=TABLES, default=TABLES, help="tables")
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    parser.add_argument("--jobs", type=int, default=2, help="runs at a time, a core each")
-    parser.add_argument("--outputs", type=Path, default=Path("outputs"), help="where the runs are")
-    parser.add_argument("--page", type=Path, default=ROOT / "docs" / "mckd.md")
-    parser.add_argument("--tables-only", action="store_true", help="run nothing")
+    parser = options(__doc__, "mckd.md", "only", TABLES)
     chosen = parser.parse_args(arguments)
-    if set(chosen.only) != {"synthetic"} and not (chosen.camvid / "videos").is_dir():
-        sys.exit(f"no {chosen.camvid}/videos: give the folder of CamVid with --camvid, or --only synthetic")
+    if set(chosen.only) != {"synthetic"}:
+        need_camvid(chosen.camvid, "--only synthetic")
     jobs = list(all_jobs(chosen.only, chosen.camvid, chosen.seeds, chosen.outputs))
     if not chosen.tables_only:
         for seed in chosen.seeds:

@@ -1,5 +1,6 @@
 """What the results pages have in common: run odkd's commands a few at a time, write tables into a page."""
 
+import argparse
 import math
 import re
 import subprocess
@@ -8,10 +9,44 @@ from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from odkd.build import Parts
+from odkd.compose import compose_config
 from odkd.files import write_atomic
-from odkd.results import Run
+from odkd.results import Run, read_run
 from odkd.tables.cells import Cell
 from odkd.tables.render import number
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def options(description: str | None, page: str, chosen: str, tables: Sequence[str]) -> argparse.ArgumentParser:
+    """The options of a page's script; `chosen` is the one that picks `tables`, all by default."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--camvid", type=Path, default=ROOT / "../shared/camvid", help="folder of CamVid")
+    parser.add_argument(f"--{chosen}", nargs="+", choices=tables, default=list(tables))
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--jobs", type=int, default=2, help="runs at a time, a core each")
+    parser.add_argument("--outputs", type=Path, default=Path("outputs"), help="where the runs are")
+    parser.add_argument("--page", type=Path, default=ROOT / "docs" / page)
+    parser.add_argument("--tables-only", action="store_true", help="run nothing")
+    return parser
+
+
+def need_camvid(camvid: Path, otherwise: str) -> None:
+    """Exits with a message if CamVid is not there; `otherwise` is the option that does without it."""
+    if not (camvid / "videos").is_dir():
+        sys.exit(f"no {camvid}/videos: give the folder of CamVid with --camvid, or {otherwise}")
+
+
+def folder_of(command: Sequence[str]) -> Path:
+    """Of the run that a list of overrides makes, or has made."""
+    return Parts(compose_config(command)).folder
+
+
+def finished_run(command: Sequence[str]) -> Run | None:
+    """The run that a list of overrides has made, if it has finished."""
+    folder = folder_of(command)
+    return read_run(folder) if (folder / "summary.json").is_file() else None
 
 
 def run_all(commands: Iterable[Sequence[str]], *, jobs: int) -> None:

@@ -10,7 +10,8 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from odkd.compose import complete, compose_config, flatten
+from odkd.compose import complete, compose_config
+from odkd.dotted import flatten
 from odkd.results import mlflow_client
 
 

@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
-from odkd.compose import CONF, compose_config, flatten
+from odkd.compose import CONF, compose_config
+from odkd.dotted import flatten
 
 ROWS = sorted(path.stem for path in (CONF / "experiment" / "houyon2023").glob("*.yaml"))
 RELEASED = {

@@ -18,6 +18,8 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
+from odkd.dotted import split_override
+
 from .joblib_launcher import JoblibLauncher
 from .sweeper import OdkdSweeper, command, start_launcher, sweep_name
 
@@ -180,7 +182,7 @@ class OptunaSweeper(Sweeper):
         from odkd.search import Choice
 
         values = {key: item.values if isinstance(item, Choice) else (str(item.low),) for key, item in space.items()}
-        given = {word.partition("=")[0].lstrip("+~") for word in [*values, *fixed]}
+        given = {split_override(word)[0] for word in [*values, *fixed]}
         for key, choices in values.items():
             for choice in choices:
                 chosen = {other: found[0] for other, found in values.items()} | {key: choice}

@@ -5,7 +5,6 @@ which not every cluster has; this one asks squeue. A job that Slurm is about to 
 run killed, keeps its checkpoint, puts itself back into the queue, and goes on from there.
 """
 
-import contextlib
 import importlib.util
 import json
 import logging
@@ -15,12 +14,14 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from hydra.core.utils import JobReturn
 from hydra.errors import HydraException
+
+from odkd.isolation import deaf_to_interrupts
 
 from .jobs import OdkdLauncher, Parcel, died
 
@@ -284,13 +285,3 @@ class Submitted:
     def close(self) -> None:
         """Cancel what is left."""
         self.queue.cancel(list(self.jobs.values()))
-
-
-@contextlib.contextmanager
-def deaf_to_interrupts() -> Iterator[None]:
-    """Processes that are started here do not hear Ctrl-C, which is the launching process's."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)

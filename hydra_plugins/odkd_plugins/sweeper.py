@@ -24,6 +24,8 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from odkd.dotted import split_override
+
 logger = logging.getLogger(__name__)
 MAX_NAME = 60  # letters of a sweep's name
 GLOBAL_GROUPS = ("experiment", "sweep", "baseline", "debug")  # their files change other groups
@@ -31,7 +33,7 @@ GLOBAL_GROUPS = ("experiment", "sweep", "baseline", "debug")  # their files chan
 
 def key_of(override: str) -> str:
     """The group or key that an override sets: "window.learn" of "+window.learn=20", "replay" of "replay@x=fifo"."""
-    return override.partition("=")[0].lstrip("+~").partition("@")[0]
+    return split_override(override)[0].partition("@")[0]
 
 
 class OdkdSweeper(Sweeper):

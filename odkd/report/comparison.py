@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from odkd.dotted import split_override
 from odkd.report import mean_speeds, values
 from odkd.report.settings import NO_DIFFERENCE, class_name, overrides_of, settings_of
 from odkd.results import Run, read_run
@@ -31,8 +32,8 @@ class Entry:
     def read(cls, run_folder: Path) -> Entry:
         """Raises ValueError if this is no run folder."""
         run = read_run(run_folder)
-        parts = [line.lstrip("+~").partition("=") for line in overrides_of(run)]
-        return cls(run, settings_of(run), {key.partition("@")[0]: value for key, _, value in parts})
+        given = map(split_override, overrides_of(run))
+        return cls(run, settings_of(run), {key.partition("@")[0]: value for key, value in given})
 
     def value(self, factor: str) -> str:
         """Of a setting, or the choice of a group; "" where the run has no such thing, or it is null."""

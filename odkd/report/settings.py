@@ -10,6 +10,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
+from odkd.dotted import flatten
 from odkd.results import Run
 
 # These say where and how, not what: two runs that differ in nothing else have the same numbers.
@@ -26,7 +27,7 @@ def settings_of(run: Run) -> dict[str, str]:
         loaded: Any = OmegaConf.to_container(OmegaConf.load(path))
     except Exception:  # YAML's own errors share no class; what is left of a run is still worth a page
         return run.params
-    return flat(loaded) if isinstance(loaded, dict) else run.params
+    return flatten(loaded, spell=spelled) if isinstance(loaded, dict) else run.params
 
 
 @cache
@@ -35,22 +36,7 @@ def default_settings() -> Mapping[str, str]:
     from odkd.compose import default_config
 
     whole: Any = OmegaConf.to_container(default_config(), resolve=True)
-    return flat(whole)
-
-
-def flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    """Dotted keys; an empty mapping says nothing.
-
-    >>> flat({"window": {"learn": 67}, "domains": {}, "name": None})
-    {'window.learn': '67', 'name': 'null'}
-    """
-    found: dict[str, str] = {}
-    for key, item in value.items():
-        if isinstance(item, Mapping):
-            found |= flat(item, f"{prefix}{key}.")
-        else:
-            found[f"{prefix}{key}"] = spelled(item)
-    return found
+    return flatten(whole, spell=spelled)
 
 
 def spelled(value: Any) -> str:

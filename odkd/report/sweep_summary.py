@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from odkd.dotted import split_override
 from odkd.report import shorten
 
 STATUSES = ("finished", "resumed", "skipped", "pruned", "failed", "not_run", "running", "waiting")
@@ -21,8 +22,8 @@ def title_of(overrides: Sequence[str], keys: Sequence[str]) -> str:
     >>> title_of(["optimizer.lr=0.0012345678901234"], ["optimizer.lr"])
     'optimizer.lr=0.001235'
     """
-    pairs = [override.lstrip("+~").partition("=") for override in overrides]
-    return " ".join(f"{key}={in_brief(value)}" for key, _, value in pairs if key in keys)
+    pairs = map(split_override, overrides)
+    return " ".join(f"{key}={in_brief(value)}" for key, value in pairs if key in keys)
 
 
 def in_brief(value: str) -> str:
@@ -56,7 +57,7 @@ def cells(record: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
     head = ["job", *keys, "status", "time", record["metric"] or "value", "run"]
     rows = []
     for job in record["jobs"]:
-        given = {word.lstrip("+~").partition("=")[0]: word.partition("=")[2] for word in job["overrides"]}
+        given = dict(map(split_override, job["overrides"]))
         seconds = "" if job["seconds"] is None else f"{job['seconds']:.1f} s"
         value = "" if job["value"] is None else f"{job['value']:.4f}"
         state = [job["status"].replace("_", " "), seconds, value, (job["run"] or "").removeprefix("runs/")]

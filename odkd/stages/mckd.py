@@ -170,10 +170,11 @@ def mckd(
                 students.append(copy.deepcopy(learner.student))
             found = agreement(evaluator, students, splits["test"])
             trainings.summary |= {f"stage_{stage}/agreement/{key}": value for key, value in found.items()}
-        merged = hand_on(refill(finished))
+        stored = refill(finished)
+        merged = hand_on(stored)
     if finished:
         record = FirstStages(shelf.run_key, finished, run.folder)
-        write_json(run.folder / RECORD, record.describe(splits, labels_of(finished)))
+        write_json(run.folder / RECORD, record.describe(splits, stored))
 
     if run_stages != "first":
         task = Task("final", splits["train"], *sources(), splits["val"])

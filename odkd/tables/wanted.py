@@ -14,7 +14,8 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from odkd.compose import CONF, compose_table_config, flatten
+from odkd.compose import CONF, compose_table_config
+from odkd.dotted import flatten
 from odkd.results import StoredRun
 
 # These change no number of a run, or no more than its last bits.

@@ -6,7 +6,6 @@ SegFormer-B5 with random weights (an answer takes as long as with
 trained ones); its probabilities are in the label store.
 """
 
-import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,9 +17,9 @@ from torch import Tensor
 
 from bench.dataset import CLASSES, make_dataset
 from bench.job import make_parts, overrides
+from bench.network import BareNetwork, Example
 from odkd.bank import Batch
 from odkd.build import Parts
-from odkd.device import autocast
 from odkd.epochs import EpochPlan, Task, Training
 from odkd.losses import HasParts, wants_soft
 from odkd.losses.soft import resize_labels
@@ -121,33 +120,18 @@ class BareEpoch:
     """The network's calls of an epoch, on tensors that lie ready."""
 
     def __init__(self, parts: Parts, batches: Sequence[Sequence[int]], validation: Sequence[int]) -> None:
-        self._batches: list[Batch] = [parts.bank.get(positions) for positions in batches]
+        taken = [parts.bank.get(positions) for positions in batches]
         size = parts.evaluator.batch_size
-        self._validation: list[Tensor] = [
-            parts.bank.get(validation[i : i + size]).images_BCHW for i in range(0, len(validation), size)
-        ]
+        ahead = [parts.bank.get(validation[i : i + size]) for i in range(0, len(validation), size)]
         parts.bank.retain([])
-        self._student = copy.deepcopy(parts.learner.student)
+        self._batches: list[Example] = [(batch.images_BCHW, batch) for batch in taken]
+        self._validation: list[Example] = [(batch.images_BCHW, None) for batch in ahead]
         self._loss = parts.learner.loss
-        self._optimizer = torch.optim.Adam([p for p in self._student.parameters() if p.requires_grad], lr=1e-4)
-        self._device, self._precision = parts.device, parts.cfg.precision
+        self._network = BareNetwork(parts.learner.student, precision=parts.cfg.precision, loss=self._total)
 
     def run(self) -> float:
         """Seconds."""
-        started = perf_counter()
-        self._student.train()
-        for batch in self._batches:
-            with autocast(self._device, self._precision):
-                logits_BKHW = self._student(batch.images_BCHW)
-            total = self._total(logits_BKHW, batch)
-            self._optimizer.zero_grad(set_to_none=True)
-            total.backward()  # type: ignore[no-untyped-call]
-            self._optimizer.step()
-        self._student.eval()
-        with torch.inference_mode(), autocast(self._device, self._precision):
-            for images_BCHW in self._validation:
-                self._student(images_BCHW)
-        return perf_counter() - started
+        return self._network.learn(self._batches) + self._network.evaluate(self._validation)
 
     def _total(self, logits_BKHW: Tensor, batch: Batch) -> Tensor:
         labels_BHW = resize_labels(batch.labels["teacher"].long(), logits_BKHW.shape[2:])

@@ -14,26 +14,33 @@ from torch import Tensor, nn
 from odkd.device import autocast
 from odkd.metrics import IGNORE
 
-Example = tuple[Tensor, Tensor]  # normalised images [1, 3, H, W] in the run's layout; labels int64 [1, H, W]
+Example = tuple[Tensor, Any]  # normalised images [B, 3, H, W] in the run's layout; what the loss wants
+
+
+def cross_entropy(logits_BKHW: Tensor, labels_BHW: Tensor) -> Tensor:
+    """Of labels int64 [B, H, W]."""
+    return F.cross_entropy(logits_BKHW.float(), labels_BHW, ignore_index=IGNORE)
 
 
 class BareNetwork:
     """Forward, loss, backward, Adam; and the forward of an evaluation. A student of its own, nothing else."""
 
-    def __init__(self, student: nn.Module, *, precision: str) -> None:
+    def __init__(
+        self, student: nn.Module, *, precision: str, loss: Callable[[Tensor, Any], Tensor] = cross_entropy
+    ) -> None:
         self.student = copy.deepcopy(student)
-        self.optimizer = torch.optim.Adam(self.student.parameters(), lr=1e-4)
+        self.optimizer = torch.optim.Adam([p for p in self.student.parameters() if p.requires_grad], lr=1e-4)
         self.device = next(self.student.parameters()).device
-        self.precision = precision
+        self.precision, self.loss = precision, loss
 
     def learn(self, examples: Sequence[Example]) -> float:
         """Seconds."""
         started = time.perf_counter()
         self.student.train()
-        for images_BCHW, labels_BHW in examples:
+        for images_BCHW, wanted in examples:
             with autocast(self.device, self.precision):
                 logits_BKHW = self.student(images_BCHW)
-            loss = F.cross_entropy(logits_BKHW.float(), labels_BHW, ignore_index=IGNORE)
+            loss = self.loss(logits_BKHW, wanted)
             self.optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
             self.optimizer.step()
