@@ -29,8 +29,8 @@ NATURAL_NUMBERS = (
 )  # fmt: skip
 WORDS = {"evaluation.shift": "auto", "stage.pretrain_positions": "all"}  # taken in a number's place
 POSITIVE_NUMBERS = (
-    "optimizer.lr", "bank.memory_gib", "tracking.seconds", "tracking.close_seconds", "run.checkpoint_overhead",
-    "dataset.stride_seconds",
+    "optimizer.lr", "bank.memory_gib", "tracking.seconds", "tracking.close_seconds", "tracking.system_seconds",
+    "run.checkpoint_overhead", "dataset.stride_seconds",
 )  # fmt: skip
 BOOLEANS = (
     "channels_last",
@@ -70,6 +70,7 @@ OPTIONAL = (
     "evaluation.shift",
     "stage.patience",
     "stage.plain_epochs",
+    "tracking.system_seconds",
 )
 
 

@@ -38,6 +38,12 @@ def write_json(path: Path, value: Any) -> None:
     write_atomic(path, (json.dumps(value, indent=1) + "\n").encode())
 
 
+def cut_torn_line(path: Path) -> None:
+    """Drop the last line of a text file if it was cut off, without its newline."""
+    if path.is_file() and not (content := path.read_bytes()).endswith(b"\n") and content:
+        write_atomic(path, content[: content.rfind(b"\n") + 1])
+
+
 def json_digest(value: Any) -> str:
     """sha256 (hex) of a value's canonical JSON: the same for equal values, whatever their key order."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

@@ -1,5 +1,6 @@
 """The Hydra entry point: check the config, open the run, call the stage, return the swept metric."""
 
+import contextlib
 import errno
 import logging
 import os
@@ -120,7 +121,7 @@ def compute(parts: Parts, run: Any, overrides: list[str], outcome: Outcome) -> N
     if tracking.enabled:
         follower.start()
     try:
-        with run:
+        with run, _sampler(run.folder, tracking.system_seconds):
             summary = parts.call_stage(run)
             if cfg.run.report:
                 write_run_stills(parts, run)
@@ -139,6 +140,13 @@ def compute(parts: Parts, run: Any, overrides: list[str], outcome: Outcome) -> N
         parts.close()
         if tracking.enabled:
             follower.close(timeout_seconds=seconds)
+
+
+def _sampler(run_folder: Path, seconds: float | None) -> contextlib.AbstractContextManager[Any]:
+    """Of the machine's state, if it is asked for."""
+    from odkd.usage import Sampler
+
+    return Sampler(run_folder, seconds) if seconds is not None else contextlib.nullcontext()
 
 
 def describe(parts: Parts, overrides: list[str], outcome: Outcome | None = None) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import logging
 import os
 import sys
 import tempfile
+import threading
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -42,10 +43,11 @@ class Run:
     params: dict[str, str]
     tags: dict[str, str]
     metrics: list[dict[str, Any]]
+    system: list[dict[str, Any]]  # samples of the machine, if they were asked for
     summary: dict[str, float | None]
 
     def milliseconds(self, line: Mapping[str, Any]) -> int:
-        """When a line of `metrics` was published, since 1970; the run's beginning if that is not known."""
+        """When a line of `metrics` or `system` was published, since 1970; the run's beginning if that is not known."""
         seconds: float = line.get("time", self.created.timestamp())
         return round(seconds * 1000)
 
@@ -103,6 +105,7 @@ def read_run(folder: Path) -> Run:
         params=record["params"],
         tags=record["tags"],
         metrics=lines,
+        system=read_lines(folder / "system.jsonl"),
         summary=json.loads(summary.read_text()) if summary.is_file() else {},
     )
 
@@ -209,9 +212,13 @@ def mlflow_client(uri: str) -> MlflowClient:
     return client
 
 
+_importing = threading.Lock()
+
+
 def import_mlflow() -> Any:
     """The library, keeping quiet."""
-    mlflow = _import_mlflow()
+    with _importing:  # of the threads that ask at once, one imports
+        mlflow = _import_mlflow()
     warnings.filterwarnings("ignore", module=r"(mlflow|alembic|sqlalchemy)\b")  # not the user's to mend
     return mlflow
 

@@ -21,7 +21,7 @@ import torch
 from filelock import FileLock, Timeout
 
 from odkd.checkpoint import Checkpoint
-from odkd.files import write_atomic, write_json
+from odkd.files import cut_torn_line, write_atomic, write_json
 from odkd.outcome import RunPruned
 from odkd.results import status_of
 
@@ -88,7 +88,7 @@ class Run:
         for name, text in files.items():
             write_atomic(self.folder / name, text.encode())
         for name in self._published:
-            _cut_torn_line(self.folder / f"{name}.jsonl")
+            cut_torn_line(self.folder / f"{name}.jsonl")  # its record is still in the checkpoint
             lines = _read_lines(self.folder / f"{name}.jsonl")
             self._published[name] = lines[-1]["iteration"] if lines else -1
         (self.folder / "error.txt").unlink(missing_ok=True)
@@ -232,9 +232,3 @@ def _without_nan(record: Record) -> Record:
 
 def _read_lines(path: Path) -> list[Record]:
     return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
-
-
-def _cut_torn_line(path: Path) -> None:
-    """Drop an unfinished last line: its record is still in the checkpoint."""
-    if path.is_file() and not (content := path.read_bytes()).endswith(b"\n") and content:
-        write_atomic(path, content[: content.rfind(b"\n") + 1])

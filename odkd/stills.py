@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from odkd.runs import Run
 
 logger = logging.getLogger(__name__)
-Still = tuple[str, np.ndarray, np.ndarray, np.ndarray]  # caption, image_HWC, reference_HW, predicted_HW
+Still = tuple[int, str, np.ndarray, np.ndarray, np.ndarray]  # step, caption, image_HWC, reference_HW, predicted_HW
 
 
 def write_run_stills(parts: "Parts", run: "Run") -> None:
@@ -53,7 +53,8 @@ def _of_stream(parts: "Parts", run: "Run") -> Iterator[Still]:
         stored = sorted(predictions.stored(records[index]["iteration"]))
         position = stored[len(stored) // 2]
         said = [f"position {position}", records[index]["domain"], f"mIoU of its window {scores[index]:.2f}", why]
-        yield _still(parts, "  ".join(filter(None, said)), position, parts.labels, predictions.read(position))
+        step, caption = records[index]["iteration"], "  ".join(filter(None, said))
+        yield step, *_still(parts, caption, position, parts.labels, predictions.read(position))
 
 
 def _of_test_split(parts: "Parts", run: "Run", reference: "LabelSource") -> Iterator[Still]:
@@ -66,7 +67,7 @@ def _of_test_split(parts: "Parts", run: "Run", reference: "LabelSource") -> Iter
     for index in evenly(len(test)):
         position = test[index]
         predicted_HW = parts.evaluator.predictions(parts.learner.student, [position])[0].cpu().numpy()
-        yield _still(parts, parts.stream.name_of(position), position, reference, predicted_HW)
+        yield index, *_still(parts, parts.stream.name_of(position), position, reference, predicted_HW)
 
 
 def _of_labels(parts: "Parts") -> Iterator[Still]:
@@ -76,11 +77,13 @@ def _of_labels(parts: "Parts") -> Iterator[Still]:
     for position in evenly(len(parts.stream)) if parts.groundtruth is not None else ():
         assert parts.groundtruth is not None
         caption = f"position {position}  {parts.stream.domain_of(position)}"
-        yield _still(parts, caption, position, parts.groundtruth, parts.labels.read(position))
+        yield position, *_still(parts, caption, position, parts.groundtruth, parts.labels.read(position))
 
 
-def _still(parts: "Parts", caption: str, position: int, reference: "LabelSource", predicted_HW: np.ndarray) -> Still:
-    """All at the size of the frame."""
+def _still(
+    parts: "Parts", caption: str, position: int, reference: "LabelSource", predicted_HW: np.ndarray
+) -> tuple[str, np.ndarray, np.ndarray, np.ndarray]:
+    """A still without its step, all at the size of the frame."""
     image_HWC = next(iter(parts.frames.read([position])))
     size: Sequence[int] = image_HWC.shape[:2]
     height, width = int(size[0]), int(size[1])

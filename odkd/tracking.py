@@ -12,7 +12,7 @@ import json
 import math
 import posixpath
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ from filelock import FileLock
 
 from odkd.files import write_json
 from odkd.results import Run, import_mlflow, mlflow_client, read_run
+from odkd.uploads import send_artifacts, send_stills
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -28,9 +29,6 @@ if TYPE_CHECKING:
 
 PARENT = "mlflow.parentRunId"
 STATUSES = {"running": "RUNNING", "finished": "FINISHED", "failed": "FAILED", "killed": "KILLED", "pruned": "KILLED"}
-ARTIFACTS = ["config.yaml", "metrics.jsonl", "summary.json", "results.csv", "MODEL_CARD.md", "error.txt"]
-ARTIFACTS += ["student.safetensors", "overlay.mp4", "plots/*", "report.html", "cost.json", "run.log"]
-OF_A_SWEEP = ["sweep.json", "jobs.json"]  # sent whenever it has ended: of the same size, they may say something else
 METRICS_PER_BATCH = 1000  # MLflow's limit
 PARAMS_PER_BATCH = 50  # MLflow's limits: 100, and 1 MB a request
 PARAM_CHARACTERS, TAG_CHARACTERS, KEY_CHARACTERS = 6000, 8000, 250  # MLflow's limits
@@ -55,12 +53,14 @@ def sync(run_folder: Path, *, uri: str, experiment: str, artifacts: bool) -> int
         client = _connect(uri)
         mlflow_run = _open_run(client, run, uri, experiment, known_run_id)
         _send_params_and_tags(client, run, mlflow_run, uri, experiment)
-        num_sent = _send_iterations(client, run, mlflow_run)
+        num_sent = _send_lines(client, run, mlflow_run, run.metrics, "iteration")
+        _send_lines(client, run, mlflow_run, run.system, "sample")
         try:
             if run.status != "running":
                 _send_summary(client, run, mlflow_run)
             if run.status != "running" and artifacts:
-                _send_artifacts(client, run, mlflow_run)
+                send_artifacts(client, run, mlflow_run)
+                send_stills(client, run, mlflow_run)
         finally:  # a full or forbidden artifact store is no reason to leave the run "RUNNING"
             _send_status(client, run, mlflow_run)
         if run.status != "running" and artifacts:
@@ -212,21 +212,25 @@ def _send_params_and_tags(client: MlflowClient, run: Run, mlflow_run: MlflowRun,
         client.log_batch(mlflow_run.info.run_id, params=new_params[part], tags=new_tags[part])
 
 
-def _send_iterations(client: MlflowClient, run: Run, mlflow_run: MlflowRun) -> int:
-    """Whole iterations in order, as many in a batch as fit; the tag says how far we are.
+def _send_lines(
+    client: MlflowClient, run: Run, mlflow_run: MlflowRun, lines: Sequence[dict[str, Any]], number: str
+) -> int:
+    """Whole iterations (or samples of the machine) in order, as many in a batch as fit; the tag
+    `odkd.synced_iteration` (or `_sample`) says how far we are. Returns how many were sent.
 
     The tag is a request of its own, made when the rows are known to be there: MLflow's client cuts a batch of
     1000 rows and a tag in two, and sends the tag with the first.
     """
-    last_known = int(mlflow_run.data.tags.get("odkd.synced_iteration", -1))
-    missing = [line for line in run.metrics if line["iteration"] > last_known]
+    tag = f"odkd.synced_{number}"
+    last_known = int(mlflow_run.data.tags.get(tag, -1))
+    missing = [line for line in lines if line[number] > last_known]
     batch: list[Metric] = []
     for index, line in enumerate(missing):
-        batch += _rows(line["metrics"], line["iteration"], run.milliseconds(line))
+        batch += _rows(line["metrics"], line[number], run.milliseconds(line))
         num_next = len(missing[index + 1]["metrics"]) if index + 1 < len(missing) else math.inf
         if len(batch) + num_next > METRICS_PER_BATCH:
             _send_rows(client, mlflow_run, batch)
-            client.set_tag(mlflow_run.info.run_id, "odkd.synced_iteration", line["iteration"])
+            client.set_tag(mlflow_run.info.run_id, tag, line[number])
             batch = []
     return len(missing)
 
@@ -240,17 +244,6 @@ def _send_summary(client: MlflowClient, run: Run, mlflow_run: MlflowRun) -> None
     final = {key if key.startswith("final/") else f"final/{key}": value for key, value in run.summary.items()}
     new = {key: value for key, value in final.items() if _key(key) not in mlflow_run.data.metrics}
     _send_rows(client, mlflow_run, _rows(new, 0, run.last_milliseconds))
-
-
-def _send_artifacts(client: MlflowClient, run: Run, mlflow_run: MlflowRun) -> None:
-    """Upload what is not there yet; a file of another size was cut off, or has grown since."""
-    run_id = mlflow_run.info.run_id
-    files = client.list_artifacts(run_id) + client.list_artifacts(run_id, "plots")
-    sizes = {file.path: file.file_size for file in files}
-    for path in sorted(path for pattern in ARTIFACTS + OF_A_SWEEP for path in run.folder.glob(pattern)):
-        name = path.relative_to(run.folder)
-        if sizes.get(name.as_posix()) != path.stat().st_size or path.name in OF_A_SWEEP:
-            client.log_artifact(run_id, str(path), None if name.parent == Path() else name.parent.as_posix())
 
 
 def _send_status(client: MlflowClient, run: Run, mlflow_run: MlflowRun) -> None:

@@ -7,6 +7,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
 
 class FabricatedRun:
     """A run folder that grows like a real one: timing line, then metrics line; run.json replaced whole."""
@@ -41,6 +43,14 @@ class FabricatedRun:
         with (self.folder / file).open("a") as stream:
             stream.write(json.dumps(values) + "\n")
 
+    def paint(self, *steps: int) -> None:
+        """Stills of some iterations, each of its own grey."""
+        (self.folder / "stills").mkdir(exist_ok=True)
+        for step in steps:
+            Image.new("RGB", (640, 24), (step, step, step)).save(self.folder / "stills" / f"{step}.webp")
+        stills = [{"file": f"{step}.webp", "caption": "", "step": step} for step in steps]
+        (self.folder / "stills" / "stills.json").write_text(json.dumps({"titles": ["a", "b"], "stills": stills}))
+
     def end(self, status: str = "finished") -> None:
         """Everything that a run leaves behind when it ends."""
         (self.folder / "plots").mkdir(exist_ok=True)
@@ -53,6 +63,7 @@ class FabricatedRun:
             "config.yaml",
         ):
             (self.folder / name).write_bytes(name.encode() * 1000)
+        self.paint(3, 40)
         (self.folder / "summary.json").write_text(json.dumps({"total/miou": 0.5, "segments/forgetting": None}))
         self.write(status=status)
 

@@ -82,7 +82,8 @@ def pictures(num_frames: int, size: tuple[int, int] = (24, 40)):
     random = np.random.default_rng(0)
     for number in range(num_frames):
         label_HW = random.integers(0, 3, size, dtype=np.uint8)
-        yield f"frame {number}", random.integers(0, 256, (*size, 3), dtype=np.uint8), label_HW, label_HW.T.reshape(size)
+        image_HWC = random.integers(0, 256, (*size, 3), dtype=np.uint8)
+        yield number, f"frame {number}", image_HWC, label_HW, label_HW.T.reshape(size)
 
 
 def test_a_finished_run_is_told_on_one_page(tmp_path: Path) -> None:
@@ -125,7 +126,7 @@ def test_names_with_markup_are_shown_and_not_run(tmp_path: Path) -> None:
     (folder / "run.json").write_text(json.dumps(record | hostile | {"params": {f"a.{HOSTILE}": HOSTILE}}))
     write_stills(
         folder,
-        [(HOSTILE, *frame[1:]) for frame in pictures(1)],
+        [(step, HOSTILE, *rest) for step, _, *rest in pictures(1)],
         classes=["a", HOSTILE, "c"],
         palette=[[0, 0, 0]] * 3,
     )

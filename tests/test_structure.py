@@ -15,7 +15,7 @@ PLUGINS = sorted((ROOT / "hydra_plugins").rglob("*.py"))
 WORDS = {"metrics", "losses", "window", "seeds", "files"}
 PARTS = {"video", "labels", "teachers", "students", "replay", "regularizers"}
 ONLY_IN = {  # library -> modules of ours that may import it
-    "mlflow": {"tracking", "results"},
+    "mlflow": {"tracking", "results", "usage"},
     "av": {"video"},
     "hydra": {"main", "build", "construct", "compose", "sweep_job"},
     "timm": {"teachers", "students"},

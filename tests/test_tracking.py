@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from fabricated_run import FabricatedRun, assert_each_step_once, metric_rows
 from filelock import FileLock
+from PIL import Image
 
 from odkd import sync as sync_command
 from odkd.files import write_json
@@ -195,6 +196,7 @@ def test_an_ended_run_has_summary_files_and_status(outputs):
     assert ("final/total/miou", 0, 1790000001123) in {row[1:4] for row in metric_rows(outputs / "mlflow.db")}
     artifacts = outputs / "mlartifacts" / found.info.run_id / "artifacts"
     names = {path.relative_to(artifacts).as_posix() for path in artifacts.rglob("*.*")}
+    names = {name for name in names if not name.startswith("images/")}
     few = {"config.yaml", "metrics.jsonl", "summary.json", "overlay.mp4", "student.safetensors", "report.html"}
     assert names == few | {"plots/miou.png", "plots/losses.png"}
 
@@ -210,6 +212,41 @@ def test_files_are_uploaded_once_but_cut_off_ones_again(outputs):
     sync_run(run)
     assert plot.read_bytes().startswith(b"X")
     assert overlay.read_bytes() == (run.folder / "overlay.mp4").read_bytes()
+
+
+def images_in(outputs, ending):
+    """Step and pixel of the images that MLflow shows, of one of the two sizes that it keeps."""
+    paths = outputs.glob(f"mlartifacts/*/artifacts/images/overlay+step+*{ending}")
+    return sorted((int(path.name.split("+")[2]), Image.open(path).convert("RGB").getpixel((5, 5))) for path in paths)
+
+
+def test_stills_are_images_of_their_iterations(outputs):
+    run = FabricatedRun(outputs)
+    run.end()
+    sync_run(run)
+    expected = [(3, (3, 3, 3)), (40, (40, 40, 40))]
+    assert images_in(outputs, ".png") == expected
+    assert [step for step, _ in images_in(outputs, ".webp")] == [3, 40]
+    assert runs_in(outputs)[0].data.tags["mlflow.loggedImages"] == "True"
+    run.paint(3, 40, 41)
+    for half in outputs.glob("mlartifacts/*/artifacts/images/overlay+step+40+*compressed.webp"):
+        half.unlink()  # as a kill between the two files leaves it
+    sync_run(run)
+    assert images_in(outputs, ".png") == [*expected, expected[1], (41, (41, 41, 41))]
+    assert [step for step, _ in images_in(outputs, ".webp")] == [3, 40, 41]
+    sync_run(run)
+    assert len(images_in(outputs, ".png")) == 4
+
+
+def test_the_state_of_the_machine_follows_once_each(outputs):
+    run = FabricatedRun(outputs)
+    for sample in range(1100):  # more than one batch
+        run.line("system.jsonl", sample=sample, time=1790000000.5 + sample, metrics={"system/cpu": 1.5 * sample})
+        if sample in (3, 1099):
+            sync_run(run)
+    sync_run(run)
+    rows = [row[1:] for row in metric_rows(outputs / "mlflow.db")]
+    assert sorted(rows) == sorted(("system/cpu", n, 1790000000500 + 1000 * n, 1.5 * n) for n in range(1100))
 
 
 def test_the_status_arrives_even_if_files_cannot_be_stored(outputs):
@@ -412,6 +449,7 @@ def kill_sync_often(run: FabricatedRun, *, num_kills: int) -> None:
     assert_each_step_once(run.outputs / "mlflow.db", [run])
     (overlay,) = run.outputs.glob("mlartifacts/*/artifacts/overlay.mp4")
     assert overlay.read_bytes() == (run.folder / "overlay.mp4").read_bytes()
+    assert [step for step, _ in images_in(run.outputs, ".webp")] == [3, 40]
 
 
 def test_nothing_is_there_twice_after_kills_in_the_middle_of_a_sync(outputs):

@@ -46,7 +46,7 @@ def evenly(num_items: int) -> list[int]:
 
 def write_stills(
     run_folder: Path,
-    frames: Iterable[tuple[str, Pixels, Pixels, Pixels]],
+    frames: Iterable[tuple[int, str, Pixels, Pixels, Pixels]],
     *,
     classes: Sequence[str],
     palette: Sequence[Sequence[int]],
@@ -56,13 +56,14 @@ def write_stills(
 
     Args:
         run_folder: of the run.
-        frames: (caption, image_HWC uint8 RGB, reference_HW uint8, predicted_HW uint8), all of one size; 255 = ignore.
+        frames: (step, caption, image_HWC uint8 RGB, reference_HW uint8, predicted_HW uint8), all of one size;
+            255 = ignore. The step orders them: the iteration, or the number of the picture.
         classes, palette: names and RGB colours in the order of the class ids.
         titles: of the panels with the reference and with the prediction.
     """
     painter: OverlayPainter | None = None
-    captions: list[dict[str, str]] = []
-    for caption, image_HWC, reference_HW, predicted_HW in frames:
+    captions: list[dict[str, str | int]] = []
+    for step, caption, image_HWC, reference_HW, predicted_HW in frames:
         if painter is None:
             painter = OverlayPainter(*reference_HW.shape, classes=classes, palette=palette, titles=titles)
         still = Image.fromarray(painter.paint(image_HWC, reference_HW, predicted_HW, caption))
@@ -73,7 +74,7 @@ def write_stills(
         still.save(buffer, "WEBP", quality=QUALITY, method=4)
         name = f"{len(captions):02d}.webp"
         write_atomic(run_folder / "stills" / name, buffer.getvalue(), durable=False)
-        captions.append({"file": name, "caption": caption})
+        captions.append({"file": name, "caption": caption, "step": step})
     if captions:
         write_json(run_folder / "stills" / "stills.json", {"titles": list(titles), "stills": captions})
 

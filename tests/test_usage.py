@@ -1,0 +1,72 @@
+"""CPU, memory and GPU of a run, as MLflow's system metrics: asked for, numbered on, never in the way."""
+
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from odkd.results import read_lines, read_run
+from odkd.usage import Sampler
+
+
+def wait_for(path: Path, num_lines: int) -> list[dict]:
+    deadline = time.monotonic() + 60
+    while len(lines := read_lines(path)) < num_lines:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    return lines
+
+
+def test_samples_are_what_this_process_takes(tmp_path: Path) -> None:
+    path = tmp_path / "system.jsonl"
+    with Sampler(tmp_path, seconds=0.02):
+        before = wait_for(path, 1)[-1]
+        held = np.ones(50_000_000)  # 400 MB
+        begun = time.monotonic()
+        while time.monotonic() < begun + 0.3:
+            held[:1000].sum()
+        lines = wait_for(path, len(read_lines(path)) + 2)
+    assert [line["sample"] for line in lines] == list(range(len(lines)))
+    after = lines[-1]["metrics"]
+    assert after["system/process_memory_megabytes"] - before["metrics"]["system/process_memory_megabytes"] > 350
+    assert max(line["metrics"]["system/process_cpu_percentage"] for line in lines) > 50
+    assert 0 <= after["system/cpu_utilization_percentage"] <= 100
+    assert after["system/system_memory_usage_megabytes"] > after["system/process_memory_megabytes"]
+    assert abs(lines[-1]["time"] - time.time()) < 60
+
+
+def test_a_run_that_goes_on_numbers_on_and_drops_a_torn_line(tmp_path: Path) -> None:
+    path = tmp_path / "system.jsonl"
+    path.write_text('{"sample": 0, "time": 1.0, "metrics": {}}\n{"sample": 1, "ti')
+    with Sampler(tmp_path, seconds=0.01):
+        wait_for(path, 3)
+    assert [line["sample"] for line in read_lines(path)][:3] == [0, 1, 2]
+
+
+def test_what_cannot_be_written_ends_no_run(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "system.jsonl").mkdir()
+    with Sampler(tmp_path, seconds=0.01) as sampler:
+        sampler._thread.join(60)
+    assert "no more system metrics" in caplog.text
+
+
+def test_asked_for_they_are_in_the_run_folder_and_in_mlflow_and_change_no_number(odkd, tmp_path: Path) -> None:
+    folder = odkd("tracking.system_seconds=0.05", "tracking.enabled=true")
+    run = read_run(folder)
+    assert len(run.system) >= 2
+    from mlflow import MlflowClient
+
+    note = json.loads((folder / "mlflow.json").read_text())
+    client = MlflowClient(tracking_uri=note["tracking_uri"])
+    history = client.get_metric_history(note["run_id"], "system/process_memory_megabytes")
+    assert [row.value for row in sorted(history, key=lambda row: row.step)] == [
+        line["metrics"]["system/process_memory_megabytes"] for line in run.system
+    ]
+    assert odkd() == folder  # the same key: finished before
+
+
+def test_a_length_of_time_that_is_none_is_refused(odkd) -> None:
+    with pytest.raises(ValueError, match=r"tracking.system_seconds=0; expected a number above 0"):
+        odkd("tracking.system_seconds=0")
