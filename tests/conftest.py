@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from fabricated_run import FabricatedRun
 
 os.environ.setdefault("MPLBACKEND", "agg")
 if "PYTEST_XDIST_WORKER" in os.environ:  # threads of two workers on two cores would wait for each other
@@ -32,6 +33,17 @@ def camvid() -> Path:
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Frames, labels and synthetic videos shared by all tests of a session."""
     return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database with MLflow's tables, to be copied: making them takes seconds."""
+    from odkd.tracking import sync
+
+    run = FabricatedRun(tmp_path_factory.mktemp("template") / "outputs")
+    database = run.outputs / "mlflow.db"
+    sync(run.folder, uri=f"sqlite:///{database}", experiment="template", artifacts=False)
+    return database
 
 
 @pytest.fixture

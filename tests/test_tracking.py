@@ -29,15 +29,6 @@ processes = multiprocessing.get_context("forkserver")
 processes.set_forkserver_preload(["odkd.tracking", "mlflow.store.tracking.sqlalchemy_store"])
 
 
-@pytest.fixture(scope="session")
-def empty_database(tmp_path_factory):
-    """A database with MLflow's tables, to be copied: making them takes seconds."""
-    run = FabricatedRun(tmp_path_factory.mktemp("template") / "outputs")
-    database = run.outputs / "mlflow.db"
-    sync(run.folder, uri=f"sqlite:///{database}", experiment="template", artifacts=False)
-    return database
-
-
 @pytest.fixture
 def outputs(tmp_path, empty_database):
     outputs = tmp_path / "out puts"  # people have blanks in their paths

@@ -1,6 +1,7 @@
 """CPU, memory and GPU of a run, as MLflow's system metrics: asked for, numbered on, never in the way."""
 
 import json
+import shutil
 import time
 from pathlib import Path
 
@@ -52,7 +53,8 @@ def test_what_cannot_be_written_ends_no_run(tmp_path: Path, caplog: pytest.LogCa
     assert "no more system metrics" in caplog.text
 
 
-def test_asked_for_they_are_in_the_run_folder_and_in_mlflow_and_change_no_number(odkd, tmp_path: Path) -> None:
+def test_asked_for_they_are_in_the_run_folder_and_in_mlflow_and_change_no_number(odkd, tmp_path, empty_database):
+    shutil.copy(empty_database, tmp_path / "mlflow.db")
     folder = odkd("tracking.system_seconds=0.05", "tracking.enabled=true")
     run = read_run(folder)
     assert len(run.system) >= 2
