@@ -216,10 +216,11 @@ class Trainer:
 
     def _report(self, training: Training, metrics: Mapping[str, float], seconds: float) -> None:
         mious = [f"{value:.3f} {name.removeprefix('val/miou_')}" for name, value in metrics.items() if name in _MIOUS]
+        validation = f"validation mIoU {', '.join(mious)}" if training.task.validation else "no validation pictures"
         name, done, epochs = training.task.name, training.num_done, training.plan.epochs
         logger.info(
-            "%s  epoch %d/%d  loss %.3f  validation mIoU %s  %.1f s%s",
-            *(name, done, epochs, metrics["loss_total"], ", ".join(mious), seconds),
+            "%s  epoch %d/%d  loss %.3f  %s  %.1f s%s",
+            *(name, done, epochs, metrics["loss_total"], validation, seconds),
             "  no better since, stops here" if training.is_finished and done < epochs else "",
         )
 

@@ -103,7 +103,8 @@ class Learning:
         if wants_soft(loss) and not self.cfg.teacher.soft.top_k:
             raise ValueError(
                 f"the loss {loss.name} learns from the teacher's probabilities, of which none are kept; set "
-                "teacher.soft.top_k=3 (classes to keep of each pixel), or choose a loss that needs none"
+                f"teacher.soft.top_k=3 (classes to keep of each pixel) if the teacher {self.cfg.teacher.name} gives "
+                "any, or choose a loss that needs none"
             )
         return loss
 
@@ -114,10 +115,15 @@ class Learning:
         return None if augmentation.is_off else augmentation
 
     def schedule(self, optimizer: torch.optim.Optimizer, num_epochs: int) -> LRScheduler:
-        """The schedule of an optimizer's learning rate; its owner calls `step()` after each epoch."""
-        schedule: LRScheduler = self.make(
-            self.cfg.schedule, leave_out=("name",), optimizer=optimizer, num_epochs=num_epochs
-        )
+        """The schedule of an optimizer's learning rate; its owner calls `step()` after each epoch.
+
+        Milestones are meant for a training of stage.epochs: of a longer or shorter one they are at the same shares.
+        """
+        schedule_cfg = self.cfg.schedule.copy()
+        if schedule_cfg.get("milestones"):
+            factor = num_epochs / self.cfg.stage.get("epochs", num_epochs)
+            schedule_cfg.milestones = [round(factor * epoch) for epoch in schedule_cfg.milestones]
+        schedule: LRScheduler = self.make(schedule_cfg, leave_out=("name",), optimizer=optimizer, num_epochs=num_epochs)
         return schedule
 
     def check_schedule(self, *, has_epochs: bool) -> None:
@@ -127,7 +133,8 @@ class Learning:
             ValueError: it is wrong, or it would change nothing in a stage that knows no epochs.
         """
         schedule = self.cfg.schedule
-        self.schedule(torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1), 1)
+        optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
+        self.schedule(optimizer, self.cfg.stage.get("epochs", 1))
         is_constant = schedule._target_.endswith(".MultiStepLR") and not schedule.milestones
         if not (has_epochs or is_constant):
             raise ValueError(

@@ -225,7 +225,8 @@ def main() -> None:
         if job.failures:
             raise job.failures[0]
     except KeyboardInterrupt:
-        sys.exit("\nodkd: interrupted; the same command goes on from here")
+        print("\nodkd: interrupted; the same command goes on from here", file=sys.stderr)
+        sys.exit(130)  # what shells say of a command that Ctrl-C has ended
     except BrokenPipeError:  # `odkd --help | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except Exception as error:

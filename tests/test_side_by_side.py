@@ -221,7 +221,7 @@ def test_killed_children_parents_and_all_of_them_go_on_to_the_same_bits_and_nobo
         else:
             process.kill()
         code = process.wait()
-        assert code == {"child": 1, "interrupt": 1}.get(victim, -signal.SIGKILL), (folder / "log.txt").read_text()
+        assert code == {"child": 1, "interrupt": 130}.get(victim, -signal.SIGKILL), (folder / "log.txt").read_text()
         wait_until(lambda process=process: not members(process.pid), seconds=10)
         (run,) = (folder / "outputs" / "runs").iterdir()
         status = json.loads((run / "run.json").read_text())["status"]

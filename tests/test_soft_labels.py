@@ -275,7 +275,8 @@ def test_mistakes_are_found_before_a_frame_is_decoded(
 
 def test_schedules_are_made_of_any_of_torchs(cache: Path, tmp_path: Path) -> None:
     def rates(*overrides: str) -> list[float]:
-        parts = Parts(compose_config(["debug=smoke", f"paths.outputs={tmp_path}", f"paths.cache={cache}", *overrides]))
+        shared = ["debug=smoke", "stage=distill", "stage.epochs=4", f"paths.outputs={tmp_path}", f"paths.cache={cache}"]
+        parts = Parts(compose_config([*shared, *overrides]))
         optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
         schedule = parts.schedule(optimizer, 4)
         found = []
@@ -287,6 +288,8 @@ def test_schedules_are_made_of_any_of_torchs(cache: Path, tmp_path: Path) -> Non
 
     assert rates() == [1, 1, 1, 1]
     assert rates("schedule=multistep", "schedule.milestones=[1,3]") == pytest.approx([1, 0.1, 0.1, 0.01])
+    longer = ["stage.epochs=2", "schedule=multistep", "schedule.milestones=[1]"]
+    assert rates(*longer) == pytest.approx([1, 1, 0.1, 0.1])  # of a training of 4 epochs where 2 are usual
     target = "schedule._target_=torch.optim.lr_scheduler.ExponentialLR"
     assert rates("schedule=multistep", target, "~schedule.milestones", "schedule.gamma=0.5") == [1, 0.5, 0.25, 0.125]
     with pytest.raises(ValueError, match="takes no milestones"):

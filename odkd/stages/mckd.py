@@ -75,8 +75,9 @@ def mckd(
     parts = {name: _parts(positions, num_parts, seed) for name, positions in splits.items()}
     if min(map(len, parts["train"])) == 0:
         raise ValueError(
-            f"{len(splits['train'])} training pictures cannot be split into stage.num_parts={num_parts}; "
-            "lower it, or dataset.stride, or give stage.shares more to train"
+            f"{len(splits['train'])} training pictures{'' if labelled_share is None else ' without a label'} cannot be "
+            f"split into stage.num_parts={num_parts}; lower it, or dataset.stride, or give stage.shares more to train"
+            f"{'' if labelled_share is None else f', or lower stage.labelled_share={labelled_share}'}"
         )
     lists |= {f"train_part_{p}": part for p, part in enumerate(parts["train"])} if num_parts > 1 else {}
     write_lists(
