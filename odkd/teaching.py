@@ -149,8 +149,11 @@ class Teaching:
         """Find what is wrong before a frame is decoded; builds the teacher only where labels are missing.
 
         Raises:
-            ValueError: the teacher cannot be built, or its classes do not fit the dataset's.
+            ValueError: the teacher cannot be built, or its classes do not fit the dataset's, or it gives no
+                probabilities and they are to be kept.
         """
+        from odkd.labels.labeller import check_soft
+
         if (classes := self._configured_classes()) is not None:
             self.table(classes, labels.num_classes)
             if (stored := labels.classes) not in (None, classes):
@@ -161,7 +164,7 @@ class Teaching:
                     ", ".join(map(str, stored)),
                 )
         if labels.missing():
-            _ = self.teacher
+            check_soft(labels, self.teacher)
         elif classes is None and (known := labels.classes) is not None:
             self.table(known, None)
 

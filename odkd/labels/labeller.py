@@ -63,6 +63,24 @@ class Batch:
     dropped: list[float] = field(default_factory=list)
 
 
+def check_soft(labels: TeacherLabels, teacher: Teacher) -> None:
+    """Whether a teacher can make the soft labels that are asked for, if any are.
+
+    Raises:
+        ValueError: it gives no probabilities, or knows fewer classes.
+    """
+    if labels.soft is not None and not isinstance(teacher, SoftTeacher):
+        raise ValueError(
+            f"teacher {labels.teacher.name} gives no probabilities; choose another, "
+            "or set teacher.soft.top_k=0 (and a loss that needs none)"
+        )
+    if labels.soft is not None and labels.soft.top_k > (teacher.num_classes or IGNORE):
+        raise ValueError(
+            f"teacher.soft.top_k={labels.soft.top_k} is too many: "
+            f"teacher {labels.teacher.name} has {teacher.num_classes} classes"
+        )
+
+
 class Labeller:
     """Fills what is missing of a teacher's labels.
 
@@ -93,16 +111,7 @@ class Labeller:
         only: Path | None = None,
         decoder_threads: int = 2,
     ) -> None:
-        if labels.soft is not None and not isinstance(teacher, SoftTeacher):
-            raise ValueError(
-                f"teacher {labels.teacher.name} gives no probabilities; choose another, "
-                "or set teacher.soft.top_k=0 (and a loss that needs none)"
-            )
-        if labels.soft is not None and labels.soft.top_k > (teacher.num_classes or IGNORE):
-            raise ValueError(
-                f"teacher.soft.top_k={labels.soft.top_k} is too many: "
-                f"teacher {labels.teacher.name} has {teacher.num_classes} classes"
-            )
+        check_soft(labels, teacher)
         self._labels, self._teacher, self._batch_size = labels, teacher, batch_size
         self._groundtruth, self._progress, self._span = groundtruth, progress, span
         self._decoder_threads = decoder_threads
