@@ -6,6 +6,7 @@ A sweeper of any kind opens one of these, adds its jobs, and hands the task func
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
 import os
 import sys
@@ -15,8 +16,10 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from odkd.report.sweep_summary import sweep_table
+from odkd.results import status_of
 from odkd.sweeps import DONE, Plan, Sweep, sweep_key
 from odkd.sync import Follower, mark_if_killed, place_of, send
+from odkd.tracking import is_complete
 
 logger = logging.getLogger(__name__)
 STOP_SECONDS = 10.0  # how long a sweep that was ended may wait for MLflow
@@ -73,8 +76,8 @@ def follow(folder: Path, cfg: DictConfig) -> Follower | None:
 
 def tell(sweep: Sweep, cfg: DictConfig, follower: Follower | None) -> None:
     """The end of a sweep, into MLflow and to the console."""
-    for run in sweep.lost_runs():
-        if mark_if_killed(run):
+    for run in sweep.runs():
+        if mark_if_killed(run):  # its process died
             send(run, cfg)
     record = sweep.record()
     print(sweep_table(record))
@@ -86,7 +89,19 @@ def tell(sweep: Sweep, cfg: DictConfig, follower: Follower | None) -> None:
     sys.stdout.flush()
     if follower is not None:
         seconds = cfg.tracking.close_seconds
-        follower.close(timeout_seconds=min(seconds, STOP_SECONDS) if sweep.status == "killed" else seconds)
+        is_reached = follower.close(timeout_seconds=min(seconds, STOP_SECONDS) if sweep.status == "killed" else seconds)
+        if is_reached and sweep.status != "killed":
+            send_rest(sweep, cfg)
+
+
+def send_rest(sweep: Sweep, cfg: DictConfig) -> None:
+    """What jobs could not send when they ended, while MLflow's server was away; stops where it is away again."""
+    place = place_of(cfg)
+    ended = [run for run in sweep.runs() if status_of(run) != "running"]  # else another process has it
+    late = [run for run in ended if not is_complete(run, **place)]
+    num_sent = sum(1 for _ in itertools.takewhile(lambda run: send(run, cfg), late))
+    if num_sent:
+        print(f"sent to MLflow, which was away when they ended: {num_sent} runs")
 
 
 def report(folder: Path) -> None:

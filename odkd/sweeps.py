@@ -166,9 +166,9 @@ class Sweep:
         self.write()
         return first
 
-    def lost_runs(self) -> list[Path]:
-        """Folders of runs whose process died, which therefore still say that they run."""
-        runs = [self.plan.outputs / job["run"] for job in self.jobs if job["run"] and job["status"] not in DONE]
+    def runs(self) -> list[Path]:
+        """Folders of the jobs' runs, as far as they have any."""
+        runs = [self.plan.outputs / job["run"] for job in self.jobs if job["run"]]
         return [run for run in runs if (run / "run.json").is_file()]
 
     def record(self) -> dict[str, Any]:

@@ -90,13 +90,14 @@ def place_of(cfg: DictConfig) -> dict[str, str]:
     return {"uri": uri, "experiment": cfg.tracking.experiment}
 
 
-def send(folder: Path, cfg: DictConfig) -> None:
-    """Send MLflow what it lacks of a run that has ended; if it cannot be reached, say so and go on."""
+def send(folder: Path, cfg: DictConfig) -> bool:
+    """Send MLflow what it lacks of a run that has ended; if it cannot be reached, say so, go on, return False."""
     place = place_of(cfg)
-    if cfg.tracking.enabled and not is_complete(folder, **place):
-        follower = Follower(folder, **place, seconds=cfg.tracking.seconds)
-        follower.start()
-        follower.close(timeout_seconds=cfg.tracking.close_seconds)
+    if not cfg.tracking.enabled or is_complete(folder, **place):
+        return True
+    follower = Follower(folder, **place, seconds=cfg.tracking.seconds)
+    follower.start()
+    return follower.close(timeout_seconds=cfg.tracking.close_seconds)
 
 
 def forget(folder: Path, cfg: DictConfig) -> None:

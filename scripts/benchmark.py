@@ -11,6 +11,7 @@ pipeline   labelling's wall time over that of its slowest step alone
 mir        MIR's choice over its virtual step and its candidates' evaluation alone
 regularizers  a learning pass with each over one without, and what it remembers
 epochs     an epoch over the bare network time, and against one that asks the teacher again
+outage     a sweep whose MLflow server is killed for two minutes over one whose server lives
 
 Tables go to the console and, with machine, versions and date, to outputs/benchmark.json; a part that is not
 run keeps its earlier numbers there. Videos are made on first use, under outputs/cache/benchmark.
@@ -29,7 +30,7 @@ import torch
 from odkd.environment import environment
 from odkd.files import write_json
 
-PARTS = ("loop", "plain", "memory", "precision", "labels", "pipeline", "mir", "regularizers", "epochs")
+PARTS = ("loop", "plain", "memory", "precision", "labels", "pipeline", "mir", "regularizers", "epochs", "outage")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -47,6 +47,7 @@ class Workplace:
         (folder / "conf" / "teacher" / "counting.yaml").write_text(own)
         self.log = folder / "log.txt"
         self.outputs = folder / "outputs"
+        self.database = self.outputs / "mlflow.db"
 
     def start(self, *overrides: str) -> "subprocess.Popen[bytes]":
         """In a session of its own, so that all its processes can be killed."""
@@ -88,7 +89,7 @@ class Workplace:
 
     def query(self, sql: str) -> list[tuple[Any, ...]]:
         """Of MLflow's database."""
-        with contextlib.closing(sqlite3.connect(self.outputs / "mlflow.db")) as database:
+        with contextlib.closing(sqlite3.connect(self.database)) as database:
             return database.execute(sql).fetchall()
 
     def wait_until(self, is_so: Any, process: "subprocess.Popen[bytes]", seconds: float = 240) -> None:

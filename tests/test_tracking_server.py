@@ -13,6 +13,7 @@ import urllib.request
 
 import pytest
 from fabricated_run import FabricatedRun, assert_each_step_once
+from sweep_command import Workplace, check_mlflow
 
 from odkd import sync as sync_command
 from odkd.sync import Follower
@@ -191,6 +192,25 @@ def test_a_server_killed_while_runs_are_followed_has_everything_once_in_the_end(
     assert_complete(server, run, "killed")
     server.kill()
     assert_each_step_once(server.folder / "mlflow.db", [run])
+
+
+@pytest.mark.timeout(900)
+def test_a_sweep_during_which_the_server_is_killed_has_everything_once_in_the_end(tmp_path):
+    server = Server(tmp_path / "store")
+    server.start()
+    (tmp_path / "work").mkdir()
+    place = Workplace(tmp_path / "work")
+    process = place.start("seed=range(12)", f"tracking.uri={server.uri}")
+    place.wait_until(lambda: place.num_lines() >= 3, process)
+    server.kill()
+    place.wait_until(lambda: place.statuses()["finished"] >= 2, process)
+    server.start()
+    assert process.wait() == 0, place.log.read_text()
+    assert place.statuses() == {"finished": 12}
+    assert "sent to MLflow, which was away when they ended:" in place.log.read_text()
+    server.kill()
+    place.database = server.folder / "mlflow.db"
+    check_mlflow(place, 12, place.num_lines() // 12)
 
 
 def test_command_sends_the_rest_once_the_server_is_back(tmp_path, monkeypatch, capsys):
