@@ -33,6 +33,7 @@ test-slow: $(VENV)/.installed  ## the slow tests: kills, servers, real video
 
 .PHONY: dashboard
 dashboard: $(VENV)/.installed  ## MLflow's pages on what has been run, at http://127.0.0.1:5000
+	@echo "open  http://127.0.0.1:5000/#/experiments?workflowType=machine_learning"
 	$(BIN)/mlflow ui --backend-store-uri sqlite:///$(CURDIR)/outputs/mlflow.db --host 127.0.0.1 $(ARGS)
 
 .PHONY: lint

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import shutil
+import tempfile
+import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-from PIL import Image
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -22,34 +23,36 @@ STILLS = "overlay"  # MLflow's name of the series of images
 
 def send_artifacts(client: MlflowClient, run: Run, mlflow_run: MlflowRun) -> None:
     """Upload what is not there yet; a file of another size was cut off, or has grown since."""
-    run_id = mlflow_run.info.run_id
-    files = client.list_artifacts(run_id) + client.list_artifacts(run_id, "plots")
-    sizes = {file.path: file.file_size for file in files}
+    sizes = _sizes(client, mlflow_run, "", "plots")
     for path in sorted(path for pattern in ARTIFACTS + OF_A_SWEEP for path in run.folder.glob(pattern)):
         name = path.relative_to(run.folder)
         if sizes.get(name.as_posix()) != path.stat().st_size or path.name in OF_A_SWEEP:
-            client.log_artifact(run_id, str(path), None if name.parent == Path() else name.parent.as_posix())
+            folder = None if name.parent == Path() else name.parent.as_posix()
+            client.log_artifact(mlflow_run.info.run_id, str(path), folder)
 
 
 def send_stills(client: MlflowClient, run: Run, mlflow_run: MlflowRun) -> None:
     """The report's stills, each at its step: the iteration; of pictures without an order, their number.
 
-    MLflow stores an image as two files of a random name each. The smaller one is the last, so where it is there
-    nothing is sent; a kill between the two leaves a picture that is sent again, and shown once.
+    MLflow's own log_image gives its two files (the picture, and a thumbnail too small to read) random names, so
+    that sent again after a kill they are there twice. Ours have names of the same form that the run gives.
     """
     note = run.folder / "stills" / "stills.json"
     stills = json.loads(note.read_text())["stills"] if note.is_file() else []
-    stored = [file.path for file in client.list_artifacts(mlflow_run.info.run_id, "images")] if stills else []
+    sizes = _sizes(client, mlflow_run, "images") if stills else {}
+    run_id, unique = mlflow_run.info.run_id, uuid.uuid5(uuid.NAMESPACE_OID, run.key)
     for number, still in enumerate(stills):
-        step, path = still.get("step", number), run.folder / "stills" / still["file"]
-        begin = f"images/{STILLS}+step+{step}+"
-        if path.is_file() and not any(name.startswith(begin) and name.endswith(".webp") for name in stored):
-            with Image.open(path) as image:
-                client.log_image(
-                    mlflow_run.info.run_id,
-                    image.convert("RGB"),
-                    key=STILLS,
-                    step=step,
-                    timestamp=run.milliseconds({}),
-                    synchronous=True,
-                )
+        path = run.folder / "stills" / still["file"]
+        name = f"{STILLS}+step+{still.get('step', number)}+timestamp+{run.milliseconds({})}+{unique}"
+        for whole in (f"{name}{path.suffix}", f"{name}+compressed{path.suffix}"):
+            if sizes.get(f"images/{whole}") != path.stat().st_size:
+                with tempfile.TemporaryDirectory() as folder:
+                    client.log_artifact(run_id, str(shutil.copy(path, Path(folder) / whole)), "images")
+    if stills and "mlflow.loggedImages" not in mlflow_run.data.tags:
+        client.set_tag(run_id, "mlflow.loggedImages", "True")
+
+
+def _sizes(client: MlflowClient, mlflow_run: MlflowRun, *folders: str) -> dict[str, int | None]:
+    """Bytes of each file that MLflow has."""
+    files = [file for folder in folders for file in client.list_artifacts(mlflow_run.info.run_id, folder or None)]
+    return {file.path: file.file_size for file in files}

@@ -209,7 +209,7 @@ def test_stills_are_spread_over_the_stream_with_its_best_and_worst_moment() -> N
     scores[7], scores[11], scores[20] = 0.1, 0.9, math.nan
     chosen = choose(scores)
     assert (chosen[7], chosen[11]) == ("lowest mIoU", "highest mIoU")
-    assert sorted(set(chosen) - {7, 11}) == [1 + index for index in evenly(40)] == [1, 9, 17, 24, 32, 40]
+    assert sorted(set(chosen) - {7, 11}) == evenly(41) == [0, 8, 16, 24, 32, 40]
     assert choose([0.5]) == {0: ""}
     assert choose([]) == {}
     assert evenly(3) == [0, 1, 2]

@@ -23,16 +23,15 @@ MAX_BYTES = 2_000_000  # of all stills of a page; more are left out, the last on
 
 
 def choose(scores: Sequence[float]) -> dict[int, str]:
-    """Which iterations to show and why: evenly spaced ones without the first, the best and the worst.
+    """Which iterations to show and why: evenly spaced ones, the best and the worst.
 
-    The first has learned nothing, so it is not shown as the worst.
+    The first has learned nothing, so it is shown, but not as the worst.
 
     >>> choose([0.0, 0.5, 0.2, 0.9])
-    {1: '', 2: 'lowest mIoU', 3: 'highest mIoU'}
+    {0: '', 1: '', 2: 'lowest mIoU', 3: 'highest mIoU'}
     """
-    begun = range(1 if len(scores) > 1 else 0, len(scores))
-    chosen = dict.fromkeys((begun.start + index for index in evenly(len(begun))), "")
-    known = [index for index in begun if not np.isnan(scores[index])]
+    chosen = dict.fromkeys(evenly(len(scores)), "")
+    known = [index for index in range(1, len(scores)) if not np.isnan(scores[index])]
     if len(known) > 2:
         chosen[min(known, key=lambda index: scores[index])] = "lowest mIoU"
         chosen[max(known, key=lambda index: scores[index])] = "highest mIoU"
