@@ -1,5 +1,7 @@
 """What a run ran on: versions, machine and git state, as tags."""
 
+import contextlib
+import getpass
 import importlib.metadata
 import os
 import platform
@@ -12,9 +14,11 @@ PACKAGES = ("odkd", "torch", "numpy", "av", "hydra-core", "omegaconf", "segmenta
 
 
 def environment(device: torch.device) -> dict[str, str]:
-    """Tags: odkd.device, odkd.version.*, odkd.git.*, odkd.host."""
+    """Tags: odkd.device, odkd.version.*, odkd.git.*, odkd.host, mlflow.user."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else processor()
     tags = {"odkd.device": f"{device.type}: {name}, {torch.get_num_threads()} threads", "odkd.host": platform.node()}
+    with contextlib.suppress(KeyError, OSError, ImportError):  # a container may have nobody
+        tags["mlflow.user"] = getpass.getuser()
     tags["odkd.version.python"] = platform.python_version()
     for package in PACKAGES:
         try:

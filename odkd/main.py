@@ -23,7 +23,7 @@ from odkd.checks import explain, is_mistake
 from odkd.compose import CONF
 from odkd.dotted import flatten
 from odkd.files import json_digest
-from odkd.outcome import Outcome, RunPruned
+from odkd.outcome import Outcome, RunPruned, Terminated
 from odkd.params import curated_params
 
 logger = logging.getLogger(__name__)
@@ -47,6 +47,8 @@ def run_job(cfg: DictConfig, outcome: Outcome | None = None) -> float:
             outcome.log.write_error(error)
             # Their frames would keep the networks of a failed job while the next ones run.
             traceback.clear_frames(error.__traceback__)
+            if isinstance(error, SystemExit) and not isinstance(error, Terminated):
+                raise RuntimeError(f"a part of the job called sys.exit({error.code!r})") from error
             raise
     if is_alone and outcome.run is not None and summary is not None:
         from odkd.report.summary import summary_table
@@ -205,6 +207,7 @@ class Job:
     def __call__(self, cfg: DictConfig, outcome: Outcome | None = None) -> float:
         """Alone, an error is kept for `main`: Hydra would print the whole command above our message."""
         try:
+            check_mode(HydraConfig.get())
             return run_job(cfg, outcome)
         except Exception as error:
             if HydraConfig.get().mode != RunMode.RUN:
@@ -213,13 +216,32 @@ class Job:
             return float("nan")
 
 
+def check_mode(hydra_cfg: Any) -> None:
+    """
+    Raises:
+        ValueError: a study of many jobs is asked for, and one would be run.
+    """
+    study = hydra_cfg.runtime.choices.get("sweep")
+    if study is not None and hydra_cfg.mode == RunMode.RUN:
+        raise ValueError(f"sweep={study} is a study of several jobs; run it by  odkd -m  (--multirun)")
+
+
+def terminate(*_: object) -> None:
+    """SIGTERM's handler, so that a terminated run is marked killed.
+
+    Raises:
+        Terminated: always.
+    """
+    raise Terminated
+
+
 def main() -> None:
     """The `odkd` command. A user's mistake is one message and exit code 2; a fault is a traceback and 1."""
     sys.path.append(str(Path.cwd()))  # a user's own file, named by _target_, may lie where odkd is started
     wants_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come to us instead of being printed by Hydra
     job = Job()
-    previous = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that a terminated run is marked killed
+    previous = signal.signal(signal.SIGTERM, terminate)
     try:
         hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")(job)()
         if job.failures:

@@ -14,6 +14,17 @@ class RunPruned(Exception):  # noqa: N818 - an ending, no fault
     """A search has ended a run that promises little; it can be gone on with from its checkpoint."""
 
 
+class Terminated(SystemExit):
+    """This process was told to end: what it runs is marked killed. Any other SystemExit is a component's failure."""
+
+    def __init__(self, reason: str = "terminated") -> None:
+        super().__init__(143)
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return self.reason
+
+
 @dataclass
 class Outcome:
     """The notes of a job. A single run has them too, and nobody reads them.

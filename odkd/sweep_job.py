@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import _thread
 import contextlib
+import json
 import logging
 import math
 import os
 import platform
 import signal
-import sys
 import threading
 import time
 import traceback
@@ -25,7 +25,7 @@ from omegaconf import DictConfig
 from odkd.dotted import split_override
 from odkd.files import json_digest, write_json
 from odkd.isolation import isolated
-from odkd.outcome import Outcome
+from odkd.outcome import Outcome, Terminated
 from odkd.report.sweep_summary import title_of
 from odkd.results import status_of
 from odkd.sweeps import Plan
@@ -53,7 +53,7 @@ class SweepJob:
         """Returns what the sweep compares; NaN where there is no such number.
 
         Raises:
-            KeyboardInterrupt: the user has interrupted it; so has SystemExit who terminated the process.
+            KeyboardInterrupt: the user has interrupted it; so has Terminated who ended the process.
         """
         hydra = HydraConfig.get()
         number = int(hydra.job.num if cfg.sweep.job is None else cfg.sweep.job)
@@ -144,12 +144,13 @@ class _Attempt:
         """jobs/NUMBER.json."""
         outcome = self.outcome
         value = outcome.value if outcome.value is not None and math.isfinite(outcome.value) else None
+        seconds = seconds_spent(outcome.run) if status == "skipped" and outcome.run is not None else None
         record = {
             "number": self.number,
             "overrides": self.overrides,
             "status": status,
             "run": os.path.relpath(outcome.run.absolute(), self.plan.outputs) if outcome.run is not None else None,
-            "seconds": round(time.monotonic() - self.started, 2),
+            "seconds": round(time.monotonic() - self.started if seconds is None else seconds, 2),
             "metric": outcome.metric,
             "value": value,
             "error": error,
@@ -157,6 +158,14 @@ class _Attempt:
             "pid": os.getpid(),
         }
         write_json(self.plan.job_file(self.number), record)
+
+
+def seconds_spent(run: Path) -> float | None:
+    """What the processes of a run took that finished before, as far as it is known."""
+    path = run / "cost.json"
+    if not path.is_file():
+        return None
+    return sum(float(process["seconds"]) for process in json.loads(path.read_text())["processes"])
 
 
 def number_lines(number: int) -> None:
@@ -178,7 +187,7 @@ def watched(plan: Plan) -> Iterator[None]:
 
     def terminate(*_: Any) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once: the ending itself is not to be interrupted
-        sys.exit(143)
+        raise Terminated(plan.stop_reason() or "terminated")
 
     over = threading.Event()
 

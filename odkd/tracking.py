@@ -32,6 +32,7 @@ STATUSES = {"running": "RUNNING", "finished": "FINISHED", "failed": "FAILED", "k
 METRICS_PER_BATCH = 1000  # MLflow's limit
 PARAMS_PER_BATCH = 50  # MLflow's limits: 100, and 1 MB a request
 PARAM_CHARACTERS, TAG_CHARACTERS, KEY_CHARACTERS = 6000, 8000, 250  # MLflow's limits
+DIGEST_CHARACTERS = 36  # MLflow's limit
 LOCK_SECONDS = 60.0
 
 
@@ -53,6 +54,7 @@ def sync(run_folder: Path, *, uri: str, experiment: str, artifacts: bool) -> int
         client = _connect(uri)
         mlflow_run = _open_run(client, run, uri, experiment, known_run_id)
         _send_params_and_tags(client, run, mlflow_run, uri, experiment)
+        _send_dataset(client, run, mlflow_run)
         num_sent = _send_lines(client, run, mlflow_run, run.metrics, "iteration")
         _send_lines(client, run, mlflow_run, run.system, "sample")
         try:
@@ -196,7 +198,9 @@ def _send_params_and_tags(client: MlflowClient, run: Run, mlflow_run: MlflowRun,
     known = mlflow_run.data.params
     params = {_key(key): str(value)[:PARAM_CHARACTERS] for key, value in run.params.items()}
     tags = {"odkd.stage": run.stage, "odkd.run_folder": str(run.folder.resolve())} | run.tags
-    tags["odkd.error"] = run.error
+    tags |= _source(run)
+    if run.error or "odkd.error" in mlflow_run.data.tags:  # it may have been mended since
+        tags["odkd.error"] = run.error
     if "odkd.pruned" in mlflow_run.data.tags:  # it may have gone on since
         tags = {"odkd.pruned": ""} | tags
     if run.sweep is not None and PARENT not in mlflow_run.data.tags:
@@ -210,6 +214,30 @@ def _send_params_and_tags(client: MlflowClient, run: Run, mlflow_run: MlflowRun,
     for first in range(0, max(len(new_params), len(new_tags)), PARAMS_PER_BATCH):
         part = slice(first, first + PARAMS_PER_BATCH)
         client.log_batch(mlflow_run.info.run_id, params=new_params[part], tags=new_tags[part])
+
+
+def _source(run: Run) -> dict[str, str]:
+    """Tags for MLflow's column Source: with the commit of the folder where odkd was started, else of odkd itself."""
+    commits = [run.tags[key].partition(" ")[0] for key in ("odkd.git.folder", "odkd.git.source") if key in run.tags]
+    tags = {"mlflow.source.name": "odkd", "mlflow.source.type": "LOCAL"}
+    return tags | ({"mlflow.source.git.commit": commits[0]} if commits else {})
+
+
+def _send_dataset(client: MlflowClient, run: Run, mlflow_run: MlflowRun) -> None:
+    """For MLflow's column Dataset, and to filter by it: the name, and the digest of what is in it."""
+    from mlflow.entities import Dataset, DatasetInput
+    from mlflow.exceptions import MlflowException
+
+    digest = run.tags.get("odkd.dataset_digest", "")[:DIGEST_CHARACTERS]
+    is_there = mlflow_run.inputs is not None and bool(mlflow_run.inputs.dataset_inputs)
+    if digest and not is_there:
+        dataset = Dataset(run.params.get("dataset.name", "dataset"), digest, "local", json.dumps({"uri": ""}))
+        try:
+            client.log_inputs(mlflow_run.info.run_id, [DatasetInput(dataset)])
+        except MlflowException as error:
+            if error.error_code != "BAD_REQUEST":
+                raise
+            client.log_inputs(mlflow_run.info.run_id, [DatasetInput(dataset)])  # another run was first to make it
 
 
 def _send_lines(

@@ -20,7 +20,8 @@ class FabricatedRun:
         self.num_iterations = 0
         self.record: dict[str, Any] = {
             "key": key, "name": "camvid", "stage": "online", "status": "running", "created": created,
-            "params": {"seed": "1", "student": "tinynet"}, "tags": {"git.commit": "abc"},
+            "params": {"seed": "1", "student": "tinynet", "dataset.name": "camvid"},
+            "tags": {"odkd.git.folder": "abc with uncommitted changes", "odkd.dataset_digest": "0123456789abcdef" * 4},
         }  # fmt: skip
         self.write()
 

@@ -42,6 +42,7 @@ def odkd(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
         (["precision=float16", "device=cpu"], "precision=float16 needs a GPU"),
         (["window.learn=500"], "window.learn=500 and window.test=6 do not fit the stream (60 sampled frames)"),
         (["+optimizer.momentun=0.9"], "takes no momentun"),
+        (["sweep=window_size"], "sweep=window_size is a study of several jobs; run it by  odkd -m"),
         (["dataset.classes=road"], "dataset.classes=road: there is no label set road"),
         (["dataset.classes=[a,b,a]"], "dataset.classes names a more than once"),
         (["student.mean=[0,0,0]", "student.std=[0,1,1]"], "student.std=[0, 1, 1]; expected three numbers"),

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 
+from odkd.outcome import Terminated
 from odkd.runs import Run, RunIsBusyError
 
 DESCRIPTION = {"key": "k", "name": "n", "stage": "online", "params": {}, "tags": {}}
@@ -61,7 +62,13 @@ def test_two_processes_cannot_run_the_same_run(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "status"), [(ValueError("bad"), "failed"), (KeyboardInterrupt(), "killed"), (SystemExit(143), "killed")]
+    ("error", "status"),
+    [
+        (ValueError("bad"), "failed"),
+        (KeyboardInterrupt(), "killed"),
+        (Terminated(), "killed"),
+        (SystemExit(0), "failed"),
+    ],
 )
 def test_a_run_that_ends_by_an_error_says_so(tmp_path: Path, error: BaseException, status: str) -> None:
     with pytest.raises(type(error)), make(tmp_path).open({}, restart=False) as run:

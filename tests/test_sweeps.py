@@ -41,7 +41,14 @@ class Greedy(Fifo):
 class Broken(Fifo):
     def select(self, num_positions, scorer):
         raise KeyError("deliberately")
+
+class Leaving(Fifo):
+    def select(self, num_positions, scorer):
+        raise SystemExit(0)
 """
+METHOD_NAMES = {
+    "greedy": "failing.Greedy", "broken": "failing.Broken", "bad": "failing.Greedy", "leaving": "failing.Leaving",
+}  # fmt: skip
 
 
 @pytest.fixture
@@ -49,7 +56,7 @@ def sweep(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Comma
     """Run `odkd -m` in this process, with replays that fail each in its own way; returns sweep.json."""
     (tmp_path / "conf" / "replay").mkdir(parents=True)
     (tmp_path / "failing.py").write_text(METHODS)
-    for name, target in {"greedy": "failing.Greedy", "broken": "failing.Broken", "bad": "failing.Greedy"}.items():
+    for name, target in METHOD_NAMES.items():
         text = f"_target_: {target}\ncapacity: {0 if name == 'bad' else 6}\n"
         (tmp_path / "conf" / "replay" / f"{name}.yaml").write_text(text)
     monkeypatch.chdir(tmp_path)
@@ -75,22 +82,23 @@ def test_failing_jobs_are_told_of_and_the_others_finish(
     sweep: Command, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
-    record = sweep("replay=greedy,fifo,broken,bad", code=1)
+    record = sweep("replay=greedy,leaving,fifo,broken,bad", code=1)
     shown = capfd.readouterr()
     jobs = {job["overrides"][-1].partition("=")[2]: job for job in record["jobs"]}
     assert {name: job["status"] for name, job in jobs.items()} == {
-        "greedy": "failed", "fifo": "finished", "broken": "failed", "bad": "failed",
+        "greedy": "failed", "leaving": "failed", "fifo": "finished", "broken": "failed", "bad": "failed",
     }  # fmt: skip
     assert record["status"] == "failed"
-    assert "1 finished, 3 failed" in shown.out
+    assert "1 finished, 4 failed" in shown.out
     assert "Traceback" not in shown.out + shown.err
     assert record["command"] in shown.out
     assert "allocate" in jobs["greedy"]["error"]
     assert "deliberately" in jobs["broken"]["error"]
+    assert "called sys.exit(0)" in jobs["leaving"]["error"]
     assert "replay.capacity=0; expected a whole number of at least 1" in jobs["bad"]["error"]
     assert jobs["bad"]["run"] is None
     stub = Path("outputs") / "sweeps" / record["name"] / "failed" / str(jobs["bad"]["number"])
-    for folder in (stub, *(Path("outputs") / jobs[name]["run"] for name in ("greedy", "broken"))):
+    for folder in (stub, *(Path("outputs") / jobs[name]["run"] for name in ("greedy", "leaving", "broken"))):
         assert json.loads((folder / "run.json").read_text())["status"] == "failed"
         assert "Traceback" in (folder / "error.txt").read_text()
         assert (folder / "run.log").read_text().count("Traceback (") == (folder / "error.txt").read_text().count(
@@ -102,8 +110,11 @@ def test_failing_jobs_are_told_of_and_the_others_finish(
 
     Path("conf/replay/bad.yaml").write_text("_target_: odkd.replay.fifo.Fifo\ncapacity: 5\n")
     monkeypatch.setattr(sys, "path", list(sys.path))
-    mended = sweep("replay=greedy,fifo,broken,bad", code=1)
-    assert Counter(job["status"] for job in mended["jobs"]) == {"failed": 2, "skipped": 1, "finished": 1}
+    mended = sweep("replay=greedy,leaving,fifo,broken,bad", code=1)
+    assert Counter(job["status"] for job in mended["jobs"]) == {"failed": 3, "skipped": 1, "finished": 1}
+    (skipped,) = [job for job in mended["jobs"] if job["status"] == "skipped"]
+    (process,) = json.loads((Path("outputs") / skipped["run"] / "cost.json").read_text())["processes"]
+    assert skipped["seconds"] == round(process["seconds"], 2), "what it took when it was computed"
     assert mended["created"] == record["created"]
     assert not stub.exists()
 

@@ -60,8 +60,12 @@ def test_a_run_appears_with_name_params_tags_and_every_iteration(outputs):
     (found,) = runs_in(outputs)
     assert found.info.run_name == "camvid"
     assert found.info.status == "RUNNING"
-    assert found.data.params == {"seed": "1", "student": "tinynet"}
-    assert found.data.tags["git.commit"] == "abc"
+    assert found.data.params == {"seed": "1", "student": "tinynet", "dataset.name": "camvid"}
+    assert found.data.tags["odkd.git.folder"] == "abc with uncommitted changes"
+    assert found.data.tags["mlflow.source.git.commit"] == "abc"
+    assert "odkd.error" not in found.data.tags
+    (dataset,) = found.inputs.dataset_inputs
+    assert (dataset.dataset.name, dataset.dataset.digest) == ("camvid", "0123456789abcdef0123456789abcdef0123")
     assert found.data.tags["odkd.run_folder"] == str(run.folder)
     assert found.data.metrics["test/iou/class 4"] == 2 / 3 + 4
     assert found.data.metrics["time/learn_seconds"] == 2.1
@@ -170,7 +174,7 @@ def test_a_changed_param_is_noted_in_a_tag(outputs):
     run.write(params={"seed": "1", "student": "smp", "new": "2"})
     sync_run(run)
     (found,) = runs_in(outputs)
-    assert found.data.params == {"seed": "1", "student": "tinynet", "new": "2"}
+    assert found.data.params == {"seed": "1", "student": "tinynet", "dataset.name": "camvid", "new": "2"}
     assert found.data.tags["odkd.changed_params"] == "student: tinynet -> smp"
 
 
