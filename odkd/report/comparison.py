@@ -13,11 +13,17 @@ import numpy as np
 from odkd.dotted import split_override
 from odkd.report import mean_speeds, values
 from odkd.report.settings import NO_DIFFERENCE, class_name, overrides_of, settings_of
+from odkd.report.sweep_summary import in_brief
 from odkd.results import Run, read_run
 
 Measure = Callable[["Entry"], float]
 
 NOT_COMPARED = (*NO_DIFFERENCE, "dataset.root", "seed")  # seeds and run.repeat are repetitions
+MAX_LEVELS = 12  # values of a factor up to which each has its place on an axis; more numbers are points along it
+MIN_DIFFERENT = (
+    0.75  # share of configurations with a value of their own, from which on the values were drawn, not chosen
+)
+MIN_DRAWN, MIN_TYPED = 3, 6  # such values, with more than four digits or with fewer
 
 
 @dataclass(frozen=True)
@@ -78,7 +84,7 @@ class Configuration:
     @property
     def name(self) -> str:
         """Its values of the factors, as far as it has any."""
-        return ", ".join(filter(None, self.levels)) or "all runs"
+        return ", ".join(map(in_brief, filter(None, self.levels))) or "all runs"
 
     def statistics(self, measure: Measure) -> tuple[float, float, int]:
         """Mean, sample standard deviation (NaN below two) and count over the runs where it is defined."""
@@ -108,6 +114,35 @@ class Comparison:
         """Mean, sample standard deviation and count over all configurations (each the mean of its seeds) that have
         these values, whatever the other factors are."""
         return statistics([configuration.statistics(measure)[0] for configuration in self.with_levels(wanted)])
+
+    def is_over_runs(self, factor: str, measure: Measure) -> bool:
+        """Whether each value of the factor has one configuration: what varies there are its runs."""
+        found = [c.levels[self.factors.index(factor)] for c in self.configurations if c.statistics(measure)[2]]
+        return len(found) == len(set(found))
+
+    def at_level(self, factor: str, level: str, measure: Measure) -> tuple[float, float, int]:
+        """Mean, sample standard deviation and count over the configurations with this value of the factor, or over
+        the runs of the one configuration where no value has more."""
+        if not self.is_over_runs(factor, measure):
+            return self.effect({factor: level}, measure)
+        return statistics([measure(entry) for c in self.with_levels({factor: level}) for entry in c.entries])
+
+    def is_continuous(self, factor: str, measure: Measure | None = None) -> bool:
+        """Whether its values are points along an axis, as a search draws them, and not a few that were chosen.
+
+        They are numbers; more than `MAX_LEVELS`, or nearly all different. In a grid no factor's values are, unless it
+        has this one factor: then the numbers must have more digits than people type.
+        """
+        levels = self.levels(factor, measure)
+        if any(as_number(level) is None for level in levels):
+            return False
+        count = sum(measure is None or c.statistics(measure)[2] > 0 for c in self.configurations)
+        is_typed = 2 * sum(in_brief(level) != level for level in levels) < len(levels)
+        if len(levels) > MAX_LEVELS:
+            return True
+        if len(levels) < MIN_DIFFERENT * count or (is_typed and len(self.factors) == 1):
+            return False
+        return len(levels) >= (MIN_TYPED if is_typed else MIN_DRAWN)
 
 
 def compare(entries: Sequence[Entry]) -> Comparison:

@@ -26,6 +26,7 @@ from odkd.report.sweep_pictures import (
     pair_pictures,
     student_score,
 )
+from odkd.report.sweep_summary import in_brief
 
 METRICS = {  # of a stream, its labels, and of trainings over epochs; the first two known ones are drawn
     "total/miou": "mIoU against teacher",
@@ -95,7 +96,7 @@ def _write(path: Path, title: str, entries: Sequence[Entry], sweep: Mapping[str,
         "table": _configuration_table(comparison, metrics, drawn, path) if entries else None,
         "best": _best(comparison, drawn),
         "effects": effect_pictures(comparison, metrics, drawn),
-        "effect_tables": [_effect_table(comparison, factor, metrics, drawn) for factor in comparison.factors],
+        "effect_tables": _effect_tables(comparison, metrics, drawn),
         "pairs": pair_pictures(comparison, metrics, drawn),
         "costs": cost_pictures(comparison, metrics, drawn),
         "curves": curve_pictures(comparison, drawn),
@@ -131,19 +132,27 @@ def _summary(key: str) -> Measure:
 
 
 def _configuration_table(comparison: Comparison, metrics: Mapping[str, str], drawn: Sequence[str], path: Path) -> Table:
-    """One row a configuration, its seeds as mean ± sample standard deviation."""
+    """One row a configuration, its seeds as mean ± sample standard deviation; what is drawn comes first, in sight."""
     best = _best_configuration(comparison, drawn)
-    head = ["", *comparison.factors, "runs", *metrics.values(), "learning, s", "evaluation, ms a frame"]
+    others = [key for key in metrics if key not in drawn]
+    head = ["", *(metrics[key] for key in drawn), *comparison.factors, "runs"]
+    head += [*(metrics[key] for key in others), "learning, s", "evaluation, ms a frame"]
     rows = []
     for configuration in comparison.configurations:
         cells = [Cell(str(configuration.number), configuration.number)]
-        cells += [Cell(level or MISSING) for level in configuration.levels]
+        cells += [_spread(configuration.statistics(_summary(key)), 4) for key in drawn]
+        cells += [_level_cell(level) for level in configuration.levels]
         cells.append(_runs_cell(configuration, path))
-        cells += [_spread(configuration.statistics(_summary(key)), 4) for key in metrics]
+        cells += [_spread(configuration.statistics(_summary(key)), 4) for key in others]
         cells += [_spread(configuration.statistics(measure), 2) for measure in (learn_seconds, evaluate_milliseconds)]
         rows.append(Row(cells, is_best=configuration is best))
-    text = {index for index, factor in enumerate(comparison.factors, 1) if not _is_numeric(comparison, factor)}
+    first = 1 + len(drawn)
+    text = {index for index, factor in enumerate(comparison.factors, first) if not _is_numeric(comparison, factor)}
     return Table("", head, rows, frozenset(text), is_sortable=True)
+
+
+def _level_cell(level: str) -> Cell:
+    return Cell(in_brief(level) or MISSING, as_number(level))
 
 
 def _runs_cell(configuration: Configuration, path: Path) -> Cell:
@@ -177,19 +186,28 @@ def _best(comparison: Comparison, drawn: Sequence[str]) -> tuple[str, str] | Non
     best = _best_configuration(comparison, drawn)
     if best is None:
         return None
-    levels = ", ".join(f"{f}={v}" for f, v in zip(comparison.factors, best.levels, strict=True) if v)
+    levels = ", ".join(f"{f}={in_brief(v)}" for f, v in zip(comparison.factors, best.levels, strict=True) if v)
     return ": ".join(filter(None, (str(best.number), levels))), _spread(
         best.statistics(student_score(drawn[0])), 4
     ).text
 
 
-def _effect_table(comparison: Comparison, factor: str, metrics: Mapping[str, str], drawn: Sequence[str]) -> Table:
-    rows = []
-    for level in comparison.levels(factor):
-        found = [comparison.effect({factor: level}, student_score(key)) for key in drawn]
-        count = len(comparison.with_levels({factor: level}))
-        rows.append(Row([Cell(level or MISSING), quantity(count, "d"), *(_spread(one, 4) for one in found)]))
-    return Table("", [factor, "configurations", *(metrics[key] for key in drawn)], rows)
+def _effect_tables(comparison: Comparison, metrics: Mapping[str, str], drawn: Sequence[str]) -> list[Table]:
+    """The means and deviations that are drawn; of a continuous factor they are those of the configurations."""
+    tables = []
+    for factor in comparison.factors if drawn else ():
+        first = student_score(drawn[0])
+        if comparison.is_continuous(factor, first):
+            continue
+        rows = []
+        for level in comparison.levels(factor):
+            found = [comparison.at_level(factor, level, student_score(key)) for key in drawn]
+            count = quantity(len(comparison.with_levels({factor: level})), "d")
+            rows.append(Row([_level_cell(level), count, *(_spread(one, 4) for one in found)]))
+        over = "its runs" if comparison.is_over_runs(factor, first) else "the configurations"
+        caption = f"mean ± sample standard deviation over {over}"
+        tables.append(Table(caption, [factor, "configurations", *(metrics[key] for key in drawn)], rows))
+    return tables
 
 
 def _shared(entries: Sequence[Entry]) -> dict[str, str]:
@@ -211,12 +229,17 @@ def _job_table(jobs: Sequence[Mapping[str, Any]], path: Path) -> Table:
         link = _link(outputs / run / NAME, path) if run else None
         seconds, value = job.get("seconds"), job.get("value")
         cells = [Cell(str(job["number"]), job["number"]), Cell(str(job["status"]).replace("_", " "))]
-        cells += [Cell(" ".join(job["overrides"])), score(value)]
+        cells += [Cell(" ".join(map(_override, job["overrides"]))), score(value)]
         cells.append(Cell(MISSING) if seconds is None else Cell(duration(seconds), seconds))
         cells += [Cell(Path(run).name if run else MISSING, link=link), Cell(job.get("error") or "")]
         rows.append(Row(cells))
     head = ["job", "status", "overrides", "value", "time", "run", "error"]
     return Table("", head, rows, frozenset({1, 2, 5, 6}), is_sortable=True)
+
+
+def _override(text: str) -> str:
+    name, mark, value = text.partition("=")
+    return f"{name}{mark}{in_brief(value)}"
 
 
 def _link(target: Path, page: Path) -> str:

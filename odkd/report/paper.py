@@ -61,7 +61,7 @@ def over_time_figure(
     )
     drawn: list[Any] = []
     for axis, (label, curves) in zip(axes, panels, strict=True):
-        drawn = [_draw(axis, curve) for curve in curves]
+        drawn = [draw_curve(axis, curve) for curve in curves]
         highest = max((float(np.nanmax(c.mean + c.std)) for c in curves if np.isfinite(c.mean).any()), default=1.0)
         axis.set_ylim(0, 1.05 * highest or 1.0)
         axis.set_ylabel(label, fontsize=9)
@@ -104,7 +104,8 @@ def save_figure(figure: Figure, stem: Path) -> list[Path]:
     return [pdf, save(figure, stem.with_name(f"{stem.name}.png"))]
 
 
-def _draw(axes: Any, curve: Curve) -> Any:
+def draw_curve(axes: Any, curve: Curve) -> Any:
+    """Draws the mean over seeds with a band of one sample standard deviation and returns the line."""
     mean, std, style = curve.mean, curve.std, _style(curve.style)
     # Markers of different curves on different points, or they would hide each other.
     step = max(1, len(mean) // MARKERS_A_CURVE)

@@ -9,7 +9,8 @@ from operator import attrgetter
 
 from odkd.report.comparison import Comparison, Measure
 from odkd.report.html import Picture, embed
-from odkd.report.sweep_plots import MAX_CURVES, curves_figure, effects_figure, pair_figure, pareto_figure
+from odkd.report.paper import MAX_CURVES
+from odkd.report.sweep_plots import curves_figure, effects_figure, pair_figure, pareto_figure, seed_curves
 
 MAX_PAIRS = 6  # heat maps, of the factors with the largest effects
 EVALUATION_MATTERS = ("student", "precision", "channels_last", "compile", "device", "dataset.size")
@@ -28,13 +29,37 @@ def effect_pictures(comparison: Comparison, metrics: Mapping[str, str], drawn: S
     for key in drawn:
         figure = effects_figure(comparison, student_score(key), f"{metrics[key]}\n(0 to 1)")
         if figure is not None:
-            alt = f"A panel a setting with {metrics[key]} at each of its values; the tables below have the numbers."
-            pictures.append(embed(figure, alt=alt, title=metrics[key]))
+            alt = f"A panel a setting with {metrics[key]} at each of its values; the tables have the numbers."
+            note = effects_note(comparison, student_score(key))
+            pictures.append(embed(figure, alt=alt, title=metrics[key], note=note))
     return pictures
 
 
+def effects_note(comparison: Comparison, measure: Measure) -> str:
+    """What points and bars are in the panels of the factors, which need not be the same in all of them."""
+    kinds: dict[str, list[str]] = {}
+    for factor in comparison.factors:
+        if len(comparison.levels(factor, measure)) > 1:
+            is_scatter = comparison.is_continuous(factor, measure)
+            kind = "scatter" if is_scatter else "runs" if comparison.is_over_runs(factor, measure) else "configurations"
+            kinds.setdefault(kind, []).append(factor)
+    has_seeds = any(c.statistics(measure)[2] > 1 for c in comparison.configurations)
+    said = {
+        "configurations": "grey points are configurations (mean over their runs), squares with bars mean ± sample "
+        "standard deviation over all configurations with that value, whatever their other settings.",
+        "runs": "each value has one configuration: grey points are its runs, squares with bars mean ± sample standard "
+        "deviation over them."
+        if has_seeds
+        else "each value has one configuration of one run, so there are no bars.",
+        "scatter": "a point is a configuration"
+        + (", its bar ± sample standard deviation over its runs." if has_seeds else "."),
+    }
+    notes = [(f"{', '.join(kinds[kind])}: " if len(kinds) > 1 else "") + said[kind] for kind in said if kind in kinds]
+    return " ".join(note[0].upper() + note[1:] if len(kinds) == 1 else note for note in notes)
+
+
 def pair_pictures(comparison: Comparison, metrics: Mapping[str, str], drawn: Sequence[str]) -> list[Picture]:
-    """Heat maps of pairs of factors, those with the largest effects first."""
+    """Pairs of factors, those with the largest effects first: heat maps, or points where both are continuous."""
 
     def span(factor: str) -> float:
         by = student_score(drawn[0])
@@ -50,8 +75,11 @@ def pair_pictures(comparison: Comparison, metrics: Mapping[str, str], drawn: Seq
             rows, columns = columns, rows  # wide rather than high
         figure = pair_figure(comparison, rows, columns, student_score(drawn[0]), metrics[drawn[0]])
         if figure is not None:
-            title = f"{rows} and {columns}"
-            pictures.append(embed(figure, alt=f"Heat map: {metrics[drawn[0]]} by {title}", title=title))
+            title, by = f"{rows} and {columns}", student_score(drawn[0])
+            is_scatter = all(comparison.is_continuous(factor, by) for factor in (rows, columns))
+            note = "A point is a configuration, its colour the mean over its runs." if is_scatter else ""
+            alt = f"{'Scatter plot' if is_scatter else 'Heat map'}: {metrics[drawn[0]]} by {title}"
+            pictures.append(embed(figure, alt=alt, title=title, note=note))
     return pictures
 
 
@@ -79,9 +107,13 @@ def curve_pictures(comparison: Comparison, drawn: Sequence[str]) -> list[Picture
     ranked = sorted(known, key=lambda c: -c.statistics(student_score(drawn[0]))[0])
     is_cut = len(ranked) > MAX_CURVES
     chosen = [*ranked[: MAX_CURVES - 2], *ranked[-2:]] if is_cut else ranked
-    figure = curves_figure(chosen, drawn[0].replace("total/", "test/"), "mIoU on the next frames (0 to 1)")
-    if figure is None:
+    curves = seed_curves(chosen, drawn[0].replace("total/", "test/"))
+    if not curves:
         return []
+    figure = curves_figure(curves, "mIoU on the next frames (0 to 1)")
     note = f"The best {MAX_CURVES - 2} and the worst 2 of {len(ranked)} configurations." if is_cut else ""
-    title = "mIoU over the stream, mean over seeds"
+    has_seeds = any(len(curve.values_SN) > 1 for curve in curves)
+    if has_seeds:
+        note = f"{note} Bands are ± one sample standard deviation over seeds.".strip()
+    title = "mIoU over the stream" + (", mean over seeds" if has_seeds else "")
     return [embed(figure, alt=f"Chart: {title}. {note}", title=title, note=note)]

@@ -4,31 +4,34 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from odkd.report import Array, shorten, values
 from odkd.report.canvas import new_figure, plain
-from odkd.report.comparison import Comparison, Configuration, Measure, as_number, pareto
-from odkd.report.epochs import COLOURS, MARKERS, STYLES
+from odkd.report.comparison import MAX_LEVELS, Comparison, Configuration, Measure, as_number, pareto
+from odkd.report.paper import MAX_CURVES, Curve, draw_curve
+from odkd.report.sweep_summary import in_brief
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-MAX_LEVELS = 12  # values of a factor up to which each has its place on an axis; more are points along it
-MAX_CURVES = 8  # styles that are told apart
-MAX_RATIO = 20  # between largest and smallest value; beyond it the axis is logarithmic
+MAX_RATIO = 10  # between largest and smallest value; beyond it the axis is logarithmic
 PANELS_A_ROW = 3
 POINT_OFFSET = 0.13  # of points from the bar of their mean
 MAX_LABELS = 12  # points that all have their number; of more, those on the front
 MIN_CROSSED = 0.5  # share of a heat map's cells that have a run; a map of fewer says nothing of the pair
+MAX_DECADES = 2  # of a logarithmic axis, up to which 2 and 5 have ticks too
 POINT, MEAN, FRONT = "#8A8A8A", "#0072B2", "#D55E00"
 
 
 def effects_figure(comparison: Comparison, measure: Measure, label: str) -> Figure | None:
-    """Draws a panel a factor: each configuration as a point, mean and standard deviation at each of its values."""
+    """Draws a panel a factor: means and standard deviations at its values, or a scatter along a continuous one.
+
+    Points are the configurations, bars are over them; where each value has one configuration, over its runs.
+    """
     factors = [factor for factor in comparison.factors if len(comparison.levels(factor, measure)) > 1]
     if not factors:
         return None
@@ -45,38 +48,79 @@ def effects_figure(comparison: Comparison, measure: Measure, label: str) -> Figu
 
 
 def _effect(axes: Axes, comparison: Comparison, factor: str, measure: Measure) -> None:
-    levels = comparison.levels(factor, measure)
-    numbers = [as_number(level) for level in levels]
-    is_continuous = len(levels) > MAX_LEVELS and None not in numbers
-    places = [float(number or 0) for number in numbers] if is_continuous else [float(n) for n in range(len(levels))]
-    for place, level in zip(places, levels, strict=True):
-        found = [c.statistics(measure)[0] for c in comparison.with_levels({factor: level})]
-        beside = place if is_continuous else place - POINT_OFFSET
-        axes.plot([beside] * len(found), found, "o", color=POINT, markersize=4, alpha=0.7, markeredgewidth=0)
-    if is_continuous:
-        if min(places) > 0 and max(places) / min(places) > MAX_RATIO:
-            axes.set_xscale("log")
+    if comparison.is_continuous(factor, measure):
+        places, found = _points(comparison, factor, measure)
+        bars = np.nan_to_num([deviation for _, deviation, _ in found])
+        style: dict[str, Any] = {"linestyle": "", "marker": "o", "markersize": 4, "color": MEAN, "ecolor": "#BBBBBB"}
+        axes.errorbar(places, [mean for mean, _, _ in found], bars, elinewidth=1, **style)
+        _scale(axes, "x", places)
     else:
-        means, deviations, _ = zip(*(comparison.effect({factor: level}, measure) for level in levels), strict=True)
-        style: dict[str, Any] = {"color": MEAN, "marker": "s", "markersize": 5, "linewidth": 1.5, "capsize": 3}
-        is_ordered = None not in numbers
-        bars = np.nan_to_num(deviations)
-        axes.errorbar(places, means, bars, **(style if is_ordered else style | {"linestyle": ""}))
-        _name_levels(axes.set_xticks, places, levels)
-        axes.set_xlim(-0.5, len(levels) - 0.5)
+        _effect_of_levels(axes, comparison, factor, measure)
     axes.set_xlabel(plain(shorten(factor, 34)), fontsize=9)
     axes.tick_params(labelsize=8)
     axes.grid(axis="y", color="#BBBBBB", linewidth=0.5)
     axes.set_axisbelow(True)
 
 
+def _effect_of_levels(axes: Axes, comparison: Comparison, factor: str, measure: Measure) -> None:
+    levels = comparison.levels(factor, measure)
+    is_over_runs = comparison.is_over_runs(factor, measure)
+    for place, level in enumerate(levels):
+        configurations = comparison.with_levels({factor: level})
+        points = [c.statistics(measure)[0] for c in configurations]
+        if is_over_runs:
+            points = [measure(entry) for c in configurations for entry in c.entries]
+        beside = [place - POINT_OFFSET] * len(points)
+        axes.plot(beside, points, "o", color=POINT, markersize=4, alpha=0.7, markeredgewidth=0)
+    means, deviations, _ = zip(*(comparison.at_level(factor, level, measure) for level in levels), strict=True)
+    is_ordered = all(as_number(level) is not None for level in levels)
+    is_mixed = is_over_runs and len(comparison.factors) > 1  # from value to value something else differs too: no line
+    style: dict[str, Any] = {"color": MEAN, "marker": "s", "markersize": 5, "linewidth": 1.5, "capsize": 3}
+    style |= {} if is_ordered and not is_mixed else {"linestyle": ""}
+    axes.errorbar(range(len(levels)), means, np.nan_to_num(deviations), **style)
+    _name_levels(axes.set_xticks, range(len(levels)), levels)
+    axes.set_xlim(-0.5, len(levels) - 0.5)
+
+
+def _points(
+    comparison: Comparison, factor: str, measure: Measure
+) -> tuple[list[float], list[tuple[float, float, int]]]:
+    """Of each configuration with a score, the factor's value and the score's statistics over runs."""
+    index = comparison.factors.index(factor)
+    known = [c for c in comparison.configurations if c.statistics(measure)[2]]
+    return [float(c.levels[index]) for c in known], [c.statistics(measure) for c in known]
+
+
+def _scale(axes: Axes, which: Literal["x", "y"], found: Sequence[float] | Array) -> None:
+    """Makes an axis logarithmic where its values span much, with ticks as plain numbers."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+
+    axis = axes.xaxis if which == "x" else axes.yaxis
+    lowest, highest = min(found), max(found)
+    if lowest > 0 and highest / lowest > MAX_RATIO:
+        axes.set(**{f"{which}scale": "log"})
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5) if highest / lowest < 10**MAX_DECADES else (1,)))
+        axis.set_minor_formatter(NullFormatter())
+    else:
+        is_whole = all(float(value).is_integer() for value in found)
+        axis.set_major_locator(MaxNLocator(5, integer=is_whole))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: in_brief(f"{value:.6g}")))
+
+
 def pair_figure(comparison: Comparison, rows: str, columns: str, measure: Measure, label: str) -> Figure | None:
-    """Draws the mean over all other factors at each pair of values; hatched where there is no run."""
+    """Draws the mean over all other factors at each pair of values; hatched where there is no run.
+
+    Two continuous factors are a scatter of the configurations. None for pairs of which too little was run: most
+    cells empty, or no more cells than one a value, which says nothing of the pair.
+    """
+    if comparison.is_continuous(rows, measure) and comparison.is_continuous(columns, measure):
+        return _pair_points(comparison, rows, columns, measure, label)
     down, across = comparison.levels(rows, measure), comparison.levels(columns, measure)
     if max(len(down), len(across)) > MAX_LEVELS or min(len(down), len(across)) < 2:
         return None
     table = np.array([[comparison.effect({rows: y, columns: x}, measure)[0] for x in across] for y in down])
-    if np.isfinite(table).mean() < MIN_CROSSED:
+    known = np.isfinite(table)
+    if known.mean() < MIN_CROSSED or known.sum() <= max(known.shape):
         return None
     figure = new_figure(1.5 + 0.42 * len(down), "", width_inches=3.6 + 0.75 * len(across))
     axes = figure.subplots()
@@ -90,20 +134,39 @@ def pair_figure(comparison: Comparison, rows: str, columns: str, measure: Measur
             axes.text(column, row, f"{value:.3f}", ha="center", va="center", fontsize=8, color=colour)
     _name_levels(axes.set_xticks, range(len(across)), across)
     _name_levels(axes.set_yticks, range(len(down)), down)
+    _finish_pair(figure, axes, image, (rows, columns, label))
+    return figure
+
+
+def _pair_points(comparison: Comparison, rows: str, columns: str, measure: Measure, label: str) -> Figure:
+    (y, found), (x, _) = (_points(comparison, factor, measure) for factor in (rows, columns))
+    figure = new_figure(3.4, "", width_inches=5.2)
+    axes = figure.subplots()
+    style: dict[str, Any] = {"cmap": "viridis", "s": 42, "edgecolors": "#444444", "linewidths": 0.6}
+    points = axes.scatter(x, y, c=[mean for mean, _, _ in found], **style)
+    _scale(axes, "x", x)
+    _scale(axes, "y", y)
+    axes.tick_params(labelsize=8)
+    axes.grid(color="#DDDDDD", linewidth=0.5)
+    axes.set_axisbelow(True)
+    _finish_pair(figure, axes, points, (rows, columns, label))
+    return figure
+
+
+def _finish_pair(figure: Figure, axes: Axes, coloured: Any, names: tuple[str, str, str]) -> None:
+    """Names of rows, columns and colours."""
+    rows, columns, label = names
     axes.set_xlabel(plain(shorten(columns, 40)), fontsize=9)
     axes.set_ylabel(plain(shorten(rows, 26)), fontsize=9)
-    bar = figure.colorbar(image, ax=axes, pad=0.02, aspect=20)
+    bar = figure.colorbar(coloured, ax=axes, pad=0.02, aspect=20)
     bar.set_label(label, fontsize=8)
     bar.ax.tick_params(labelsize=8)
-    return figure
 
 
 def pareto_figure(
     comparison: Comparison, cost: Measure, cost_label: str, measure: Measure, label: str
 ) -> Figure | None:
     """Draws configurations by cost and score with deviations over seeds; the front is what none beats in both."""
-    from matplotlib.ticker import FuncFormatter, NullFormatter
-
     costs = [c.statistics(cost) for c in comparison.configurations]
     scores = [c.statistics(measure) for c in comparison.configurations]
     x, y = np.array([c[0] for c in costs]), np.array([s[0] for s in scores])
@@ -120,10 +183,7 @@ def pareto_figure(
     axes.plot(x[front], y[front], drawstyle="steps-post", color=FRONT, linewidth=1.2, linestyle="--")
     axes.plot(x[front], y[front], "D", color=FRONT, markersize=6, zorder=4, label="on the Pareto front")
     known = np.isfinite(x) & np.isfinite(y)
-    if x[known].min() > 0 and x[known].max() / x[known].min() > MAX_RATIO:
-        axes.set_xscale("log")
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        axes.xaxis.set_minor_formatter(NullFormatter())
+    _scale(axes, "x", x[known])
     for index in np.flatnonzero(known).tolist() if known.sum() <= MAX_LABELS else front:
         number = str(comparison.configurations[index].number)
         style: dict[str, Any] = {"fontweight": "bold"} if index in front else {"color": "#555555"}
@@ -137,31 +197,27 @@ def pareto_figure(
     return figure
 
 
-def curves_figure(chosen: Sequence[Configuration], key: str, label: str) -> Figure | None:
-    """Draws a metric over the stream, a curve a configuration: the mean of its runs, as far as all of them got."""
-    curves: dict[str, tuple[Array, Array]] = {}
+def seed_curves(chosen: Sequence[Configuration], key: str) -> list[Curve]:
+    """A metric over the stream, a curve a configuration with its runs as seeds, as far as all of them got."""
+    curves: list[Curve] = []
     for configuration in chosen[:MAX_CURVES]:
         lines = [entry.run.metrics for entry in configuration.entries if entry.run.metrics]
         length = min(map(len, lines), default=0)
         if length < 2 or any("training" in line for line in lines[0][:1]):
             continue
         found = np.stack([values(line[:length], key) for line in lines])
-        known = np.isfinite(found).any(0)
-        if known.any():
-            mean = np.full(length, np.nan)
-            mean[known] = np.nanmean(found[:, known], axis=0)
-            positions = np.array([line["position"] for line in lines[0][:length]], np.float64)
-            curves[plain(f"{configuration.number}: {shorten(configuration.name, 60)}")] = positions, mean
-    if not curves:
-        return None
+        if np.isfinite(found).any():
+            name = plain(f"{configuration.number}: {shorten(configuration.name, 60)}")
+            curves.append(Curve(name, [line["position"] for line in lines[0][:length]], found, style=len(curves)))
+    return curves
+
+
+def curves_figure(curves: Sequence[Curve], label: str) -> Figure:
+    """Draws the mean over seeds of each configuration, with a band of one sample standard deviation."""
     figure = new_figure(4.4 + 0.18 * len(curves), "", width_inches=9.0)
     axes = figure.subplots()
-    for number, (name, (positions, mean)) in enumerate(curves.items()):
-        style: dict[str, Any] = {"color": COLOURS[number], "linestyle": STYLES[number % len(STYLES)]}
-        every = max(1, len(mean) // 20)
-        axes.plot(
-            positions, mean, label=name, marker=MARKERS[number], markersize=3.5, markevery=every, linewidth=1.3, **style
-        )
+    for curve in curves:
+        draw_curve(axes, curve)
     axes.set_xlabel("position in the stream (sampled frames)", fontsize=9)
     axes.set_ylabel(label, fontsize=9)
     axes.set_ylim(bottom=0)
@@ -173,6 +229,6 @@ def curves_figure(chosen: Sequence[Configuration], key: str, label: str) -> Figu
 
 def _name_levels(set_ticks: Any, places: Sequence[float] | range, levels: Sequence[str]) -> None:
     """Levels along an axis, turned where they would not fit side by side."""
-    names = [plain(shorten(level, 24)) or "–" for level in levels]
+    names = [plain(shorten(in_brief(level), 24)) or "–" for level in levels]
     is_long = set_ticks.__name__ == "set_xticks" and sum(map(len, names)) > 34
     set_ticks(places, names, fontsize=8, **({"rotation": 30, "ha": "right"} if is_long else {}))

@@ -27,12 +27,18 @@ def title_of(overrides: Sequence[str], keys: Sequence[str]) -> str:
 
 
 def in_brief(value: str) -> str:
-    """A number that nobody has typed, to four digits; everything else as it is.
+    """A number of more than four significant digits to four; whole numbers and everything else as they are.
 
-    >>> [in_brief(value) for value in ("0.0012345678901234", "1e-4", "0.25", "fifo", "1234567890")]
-    ['0.001235', '1e-4', '0.25', 'fifo', '1234567890']
+    >>> [in_brief(value) for value in ("0.0012345678901234", "1.16671e-05", "12.3456", "123456.5")]
+    ['0.001235', '1.167e-05', '12.35', '123456']
+    >>> [in_brief(value) for value in ("1e-4", "0.25", "fifo", "1234567890", "0.10000")]
+    ['1e-4', '0.25', 'fifo', '1234567890', '0.10000']
     """
-    return f"{float(value):.4g}" if re.fullmatch(r"-?\d+\.\d{5,}(e-?\d+)?|-?0\.0*\d{5,}", value) else value
+    if not re.fullmatch(r"-?\d*\.\d+(e[+-]?\d+)?", value):
+        return value
+    number = float(value)
+    brief = f"{number:.4g}" if abs(number) < 1e4 else f"{number:.0f}"
+    return value if float(brief) == number else brief
 
 
 def tally(jobs: Sequence[Mapping[str, Any]]) -> str:
