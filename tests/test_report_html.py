@@ -251,8 +251,13 @@ def test_a_run_leaves_its_report_with_stills_and_cost(odkd) -> None:
     check_page(page)
     for found in ("finished", "What is remembered", "Stills", "peak memory", "teacher's labels, made once"):
         assert found in page.text
-    assert "figures are shown once" in page.text  # the oracle's labels are the true ones
-    assert not [image["alt"] for image in page.all("img") if "class against ground truth" in image["alt"]]
+    assert "figures and classes are shown once" in page.text  # the oracle's labels are the true ones
+    alts = [image["alt"] for image in page.all("img")]
+    assert [alt for alt in alts if "ground truth" in alt] == [alt for alt in alts if "teacher = ground truth" in alt]
+    assert len([alt for alt in alts if "teacher = ground truth: first" in alt]) == 2  # mIoU and accuracy: one curve
+    assert page.text.count("The teacher is the ground truth.") == 6
+    assert "IoU against teacher = ground truth" in page.text
+    assert "IoU against ground truth" not in page.text.replace("mIoU against ground truth", "")
     cost = json.loads((folder / "cost.json").read_text())
     assert cost["teacher"]["frames"] == 30
     known = json.loads((folder / "stills" / "stills.json").read_text())["stills"]

@@ -78,6 +78,8 @@ WHAT = {  # setting -> what the page calls it
     "precision": "precision",
     "seed": "seed",
 }
+SAME = " The teacher is the ground truth."  # ends the caption of a figure that would look the same against both
+BOTH = ("miou", "accuracy")  # figures with a curve against each reference
 STILLS = {  # of each stage: what its stills are
     "online": "Predictions of the student of that moment, before it learned from the frame.",
     "label": "The teacher's labels against true ones.",
@@ -123,7 +125,7 @@ def run_context(run: Run) -> dict[str, Any]:
         "scores": other_scores(run.summary) if is_epochs else reference_table("score (0 to 1)", whole),
         "stages": stage_table(run.summary),
         "noise": noise_table(run.summary),
-        "classes": class_table(class_scores, read_confusions(run.folder), classes, student),
+        "classes": class_table(class_scores, read_confusions(run.folder), classes, student, is_same),
         "pictures": pictures,
         "is_same": is_same,
         "stills": read_stills(run.folder),
@@ -174,38 +176,50 @@ def _pictures(run: Run, classes: Sequence[str]) -> tuple[dict[str, list[Picture]
 
     figures = run_figures(run, classes, run.summary)
     is_same = _is_same(run)
+    twins = _twins(figures) if is_same else {}
     prefix = f"{run_title(run)}: "
     found: dict[str, list[Picture]] = {}
     for section, stems in SECTIONS.items():
         for stem in stems:
-            if stem in figures and not (is_same and stem.endswith(GROUNDTRUTH)):
+            if stem in figures and stem not in twins:
                 title = figures[stem].get_suptitle().replace(r"\$", "$").removeprefix(prefix)
                 note = NOTES.get(stem) or next((NOTES[key] for key in NOTES if stem.startswith(key)), "")
-                picture = _embed(figures[stem], run, stem, title, note)
+                note += SAME if is_same and stem in (*twins.values(), *BOTH) else ""
+                picture = _embed(figures[stem], run, stem, title, note.strip())
                 found.setdefault(section, []).append(picture)
     return found, is_same
 
 
+def _twins(figures: Mapping[str, Figure]) -> dict[str, str]:
+    """Of each figure against ground truth, the one that shows the same against the teacher."""
+    found = {}
+    for stem in figures:
+        if stem.endswith(GROUNDTRUTH):
+            bare = stem.removesuffix(GROUNDTRUTH)
+            found |= {stem: twin for twin in (bare, f"{bare}_teacher") if twin in figures}
+    return found
+
+
 def _embed(figure: Figure, run: Run, stem: str, title: str, note: str) -> Picture:
+    from odkd.report.plots import reference_scores
+
     said = ""
     if stem in ("miou", "accuracy"):
-        keys = {"against teacher": f"test/{stem}", "against ground truth": f"test/{stem}{GROUNDTRUTH}"}
-        for name, key in keys.items():
-            known = values(run.metrics, key)
-            known = known[np.isfinite(known)]
-            if len(known):
-                said += f" {name}: first {known[0]:.3f}, last {known[-1]:.3f}, mean {known.mean():.3f}."
+        for name, found in reference_scores(run.metrics, stem).items():
+            known = found[np.isfinite(found)]
+            said += f" {name}: first {known[0]:.3f}, last {known[-1]:.3f}, mean {known.mean():.3f}."
     kind = "Heat map" if stem.startswith(("segments", "class_iou", "confusion")) else "Chart"
     return embed(figure, alt=f"{kind}: {title}.{said}", title=title, note=note)
 
 
 def _is_same(run: Run) -> bool:
     """Whether every score against ground truth is the score against the teacher: an oracle that never errs."""
-    metrics = run.metrics[-1]["metrics"] if run.metrics else {}
     pairs = [
-        (source[key.replace(GROUNDTRUTH, "")], value)
-        for source in (run.summary, metrics)
+        (source[twin], value)
+        for source in (run.summary, *(line["metrics"] for line in run.metrics))
         for key, value in source.items()
-        if GROUNDTRUTH in key and key.replace(GROUNDTRUTH, "") in source
+        if GROUNDTRUTH in key
+        for twin in (key.replace(GROUNDTRUTH, ""), key.replace(GROUNDTRUTH, "_teacher"))  # of a stream, of epochs
+        if twin in source
     ]
     return bool(pairs) and all(ours == theirs for ours, theirs in pairs)

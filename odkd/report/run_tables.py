@@ -34,15 +34,26 @@ PARTS = {  # of an iteration's time
 
 
 def class_table(
-    scores: Scores, confusions: Mapping[str, NDArray[np.int64]], classes: Sequence[str], student: str
+    scores: Scores,
+    confusions: Mapping[str, NDArray[np.int64]],
+    classes: Sequence[str],
+    student: str,
+    is_same: bool = False,
 ) -> Table | None:
-    """IoU of each class, how much of the reference it is, and what it is most often taken for."""
+    """IoU of each class, how much of the reference it is, and what it is most often taken for.
+
+    `is_same`: scores against ground truth are those against the teacher, and are left out.
+    """
     if not scores:
         return None
     columns = known_references(scores.values())
+    names = dict(enumerate(REFERENCES))
+    if is_same:
+        columns = [column for column in columns if column != 1]
+        names[0] = "against teacher = ground truth"
     reference = next((name for name in ("groundtruth", "teacher") if name in confusions), None)
     confusion = confusions[reference] if reference else None
-    head = ["class", *(f"IoU {REFERENCES[column]}" for column in columns)]
+    head = ["class", *(f"IoU {names[column]}" for column in columns)]
     if confusion is not None:
         spoken = "ground truth" if reference == "groundtruth" else "the teacher"
         head += [f"% of pixels of {spoken}", f"most often taken by the {student} for"]
