@@ -192,12 +192,13 @@ def _pictures(run: Run, classes: Sequence[str]) -> tuple[dict[str, list[Picture]
 
 def _twins(figures: Mapping[str, Figure]) -> dict[str, str]:
     """Of each figure against ground truth, the one that shows the same against the teacher."""
-    found = {}
-    for stem in figures:
-        if stem.endswith(GROUNDTRUTH):
-            bare = stem.removesuffix(GROUNDTRUTH)
-            found |= {stem: twin for twin in (bare, f"{bare}_teacher") if twin in figures}
-    return found
+    return {
+        stem: twin
+        for stem in figures
+        if stem.endswith(GROUNDTRUTH)
+        for twin in (stem.removesuffix(GROUNDTRUTH), stem.replace(GROUNDTRUTH, "_teacher"))
+        if twin in figures
+    }
 
 
 def _embed(figure: Figure, run: Run, stem: str, title: str, note: str) -> Picture:
