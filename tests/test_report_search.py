@@ -74,6 +74,9 @@ def test_a_drawn_parameter_is_a_scatter_on_a_logarithmic_axis_without_a_line(tmp
         "uniform",
         "fifo",
     ]  # as they came, cheapest rate first
+    few = effects_figure(search(tmp_path / "few", 3), SCORE, "mIoU")
+    assert few is not None
+    assert {line.get_linestyle() for line in few.axes[1].get_lines() if line.get_marker() == "s"} == {"None"}
 
 
 def test_pairs_that_were_hardly_crossed_are_no_heat_maps(tmp_path: Path) -> None:
