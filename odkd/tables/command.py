@@ -156,14 +156,14 @@ def again(program: str, chosen: argparse.Namespace) -> str:
 
 
 def store_words(chosen: argparse.Namespace) -> str:
-    """Which store was read, or that there is none yet where one would be."""
+    """What follows "lacks 3 of 4 runs": in which store, or that there is none yet where one would be."""
     uri, is_default = store_uri(chosen)
     path = outputs_folder(chosen) / "mlflow.db"
     if is_default and not path.is_file():
-        here = "" if path.is_absolute() else f" in {Path.cwd()}"
-        return f"there is no store {path}{here} yet: it comes with the first run, or name another with --uri"
+        here = "" if path.is_absolute() else " here"
+        return f"; there is no store {path}{here} yet (if runs are elsewhere: go there, or name their store with --uri)"
     of = f"experiment {chosen.experiment} of " if chosen.experiment else ""
-    return f"looked for in {of}{path if is_default else without_password(uri)}"
+    return f" in {of}{path if is_default else without_password(uri)}"
 
 
 def run(commands: Sequence[Sequence[str]]) -> None:

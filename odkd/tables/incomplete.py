@@ -24,7 +24,7 @@ NOTHING = "nothing that MLflow has of them differs"
 
 @dataclass(frozen=True)
 class Advice:
-    """Words for the errors: who speaks, of which store, and the commands that fill a table or make this one again."""
+    """Words for the errors: who speaks, which store was read, the commands that fill a table or make it again."""
 
     program: str
     store: str
@@ -47,7 +47,7 @@ def complaints(filled: Filled, advice: Advice, *, allow_missing: bool) -> list[s
 def missing_lines(filled: Filled, advice: Advice) -> list[str]:
     """Each row that lacks runs, with the command that fills it, and the one that fills all."""
     number = f"{len(filled.missing)} of {filled.num_jobs} runs"
-    lines = [f"{advice.program}: {filled.table.name} lacks {number}; {advice.store}:"]
+    lines = [f"{advice.program}: {filled.table.name} lacks {number}{advice.store}:"]
     places: dict[str, list[Missing]] = {}
     for missing in filled.missing:
         places.setdefault(missing.place, []).append(missing)
@@ -83,7 +83,10 @@ def doubled_lines(doubled: Doubled, advice: Advice) -> list[str]:
 def differences(run: StoredRun, runs: Sequence[StoredRun]) -> str:
     """What the tags and params of a run say that not all of the doubled ones say: commit, dataset, own code, device."""
     known = _known(run)
-    return ", ".join(f"{name} {_short(known.get(name, 'not known'))}" for name in differing_names(runs))
+    settings = {name for other in runs for name in other.params}
+    absent = {True: "default", False: "not known"}
+    names = differing_names(runs)
+    return ", ".join(f"{name} {_short(known.get(name, absent[name in settings]))}" for name in names)
 
 
 def differing_names(runs: Sequence[StoredRun]) -> list[str]:
