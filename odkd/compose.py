@@ -18,8 +18,8 @@ PACKAGE = Path(__file__).resolve().parent
 CONF = PACKAGE / "conf" if (PACKAGE / "conf").is_dir() else PACKAGE.parent / "conf"
 
 
-def compose_config(overrides: Sequence[str]) -> DictConfig:
-    """The config that `odkd OVERRIDES` would run; also while Hydra is running a job."""
+def compose_config(overrides: Sequence[str], config_dir: str | None = None) -> DictConfig:
+    """The config that `odkd --config-dir CONFIG_DIR OVERRIDES` would run; also while Hydra is running a job."""
     from hydra import compose, initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
 
@@ -27,9 +27,17 @@ def compose_config(overrides: Sequence[str]) -> DictConfig:
     GlobalHydra.instance().clear()
     try:
         with initialize_config_dir(str(CONF), version_base="1.3"):
-            return compose("config", list(overrides))
+            return compose("config", [*_search_path(config_dir), *overrides])
     finally:
         GlobalHydra.instance().hydra = running
+
+
+def _search_path(config_dir: str | None) -> list[str]:
+    """As an override, what --config-dir is to the command: a folder of groups beside odkd's own."""
+    if config_dir is None:
+        return []
+    place = f"file://{Path(config_dir).resolve()}".replace("'", r"\'")
+    return [f"hydra.searchpath=['{place}']"]
 
 
 def default_config() -> DictConfig:
@@ -37,18 +45,29 @@ def default_config() -> DictConfig:
     return complete(compose_config([]))
 
 
-def compose_table_config(overrides: Sequence[str]) -> DictConfig:
+def compose_table_config(overrides: Sequence[str], config_dir: str | None = None) -> DictConfig:
     """The whole config of a run that a table asks for.
 
     Raises:
-        ValueError: there is no such setting or choice, or the overrides cannot be understood.
+        ValueError: there is no such setting, choice or folder, or the overrides cannot be understood.
     """
+    if config_dir is not None and not Path(config_dir).is_dir():
+        raise ValueError(f"--config-dir {config_dir}: no such folder; expected one of your own YAML, as my_conf/replay")
     try:
-        return complete(compose_config(overrides))
+        return complete(compose_config(overrides, config_dir))
     except (HydraException, OmegaConfBaseException) as error:
-        groups = {path.name: sorted(file.stem for file in path.glob("*.yaml")) for path in CONF.iterdir()}
+        groups: dict[str, list[str]] = {}
+        for conf in [CONF] if config_dir is None else [CONF, Path(config_dir)]:
+            for folder in conf.iterdir():
+                groups.setdefault(folder.name, []).extend(sorted(file.stem for file in folder.glob("*.yaml")))
         keys = flatten(OmegaConf.to_container(compose_config([])))
-        raise ValueError(explain(error, keys, groups) or str(error).splitlines()[0]) from error
+        hint = "; is it yours? Name the folder of your YAML with --config-dir" if _is_unknown_choice(error) else ""
+        message = explain(error, keys, groups) or str(error).splitlines()[0]
+        raise ValueError(message + (hint if config_dir is None else "")) from error
+
+
+def _is_unknown_choice(error: Exception) -> bool:
+    return "Could not find '" in str(error)
 
 
 def complete(cfg: DictConfig) -> DictConfig:

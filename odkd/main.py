@@ -19,10 +19,11 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from odkd.build import Parts
-from odkd.checks import explain, is_mistake
+from odkd.checks import explain, is_mistake, targets
 from odkd.compose import CONF
 from odkd.dotted import flatten
 from odkd.files import json_digest
+from odkd.identity import source_digests
 from odkd.outcome import Outcome, RunPruned, Terminated
 from odkd.params import curated_params
 
@@ -159,6 +160,7 @@ def describe(parts: Parts, overrides: list[str], outcome: Outcome | None = None)
     outcome = outcome or Outcome()
     choices = HydraConfig.get().runtime.choices if HydraConfig.initialized() else {}
     sweep = {"odkd.sweep_key": outcome.sweep["key"]} if outcome.sweep is not None else {}
+    own_code = source_digests(targets(cfg), parts.allowed, parts.cache)
     tags = {
         "odkd.kind": "run",
         "odkd.run_key": parts.key,
@@ -168,6 +170,7 @@ def describe(parts: Parts, overrides: list[str], outcome: Outcome | None = None)
         "odkd.groundtruth_digest": parts.groundtruth_digest or "",
         "odkd.teacher": OmegaConf.to_yaml(OmegaConf.create(parts.teacher_identity)),
         "odkd.teacher_digest": json_digest(parts.teacher_identity),
+        **({"odkd.code_digest": json_digest(own_code)} if own_code else {}),
         **sweep,
         **environment(parts.device),
     }

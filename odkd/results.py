@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import logging
@@ -10,7 +11,7 @@ import sys
 import tempfile
 import threading
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -143,11 +144,16 @@ class StoredRun:
         return self.metrics.get(stored, self.metrics.get(name))
 
 
+class StoreError(Exception):
+    """MLflow does not answer, or not as a store does; its cause is what MLflow's client raised."""
+
+
 class Store:
     """What an MLflow store holds, for reading only.
 
     Raises:
         ValueError: `uri` names a SQLite file that is not there.
+        StoreError: the store cannot be read; so say `runs` and `history` too.
     """
 
     def __init__(self, uri: str) -> None:
@@ -157,7 +163,8 @@ class Store:
                 f"there is no MLflow store {path}; it is made by the first run, or name another with --uri"
             )
         self.uri = uri
-        self.client = mlflow_client(uri)
+        with _store_errors():
+            self.client = mlflow_client(uri)
 
     def runs(self, experiment: str | None = None) -> list[StoredRun]:
         """All runs of odkd (of one experiment, or of all), newest first; sweeps' parent runs are not among them.
@@ -165,19 +172,21 @@ class Store:
         Raises:
             ValueError: there is no such experiment.
         """
-        experiments = [e for e in self.client.search_experiments() if experiment in (None, e.name)]
+        with _store_errors():
+            experiments = [e for e in self.client.search_experiments() if experiment in (None, e.name)]
         if experiment is not None and not experiments:
             raise ValueError(f"there is no experiment {experiment} in {self.uri}")
         found: list[StoredRun] = []
         token: str | None = None
         while experiments:
-            page = self.client.search_runs(
-                [e.experiment_id for e in experiments],
-                filter_string="tags.`odkd.run_key` != ''",
-                max_results=1000,
-                order_by=["attributes.start_time DESC"],
-                page_token=token,
-            )
+            with _store_errors():
+                page = self.client.search_runs(
+                    [e.experiment_id for e in experiments],
+                    filter_string="tags.`odkd.run_key` != ''",
+                    max_results=1000,
+                    order_by=["attributes.start_time DESC"],
+                    page_token=token,
+                )
             found += [
                 StoredRun(
                     *(run.info.run_id, run.info.run_name, run.info.status, run.info.start_time),
@@ -192,8 +201,9 @@ class Store:
 
     def history(self, run: StoredRun, metric: str) -> dict[int, float]:
         """All values of a metric by step (iteration, or epoch); steps at which it is undefined are not there."""
-        rows = sorted(self.client.get_metric_history(run.run_id, metric), key=lambda row: (row.step, row.timestamp))
-        return {row.step: row.value for row in rows}
+        with _store_errors():
+            found = self.client.get_metric_history(run.run_id, metric)
+        return {row.step: row.value for row in sorted(found, key=lambda row: (row.step, row.timestamp))}
 
     def lines(self, run: StoredRun) -> list[dict[str, Any]]:
         """The run's metrics.jsonl, from MLflow's artifacts: one dictionary an iteration; empty if it is not there."""
@@ -204,6 +214,15 @@ class Store:
                 return read_lines(Path(self.client.download_artifacts(run.run_id, "metrics.jsonl", folder)))
             except (MlflowException, OSError):
                 return []
+
+
+@contextlib.contextmanager
+def _store_errors() -> Iterator[None]:
+    """Whatever a client raises (its own errors, a database's, a connection's) as one that callers can tell."""
+    try:
+        yield
+    except Exception as error:
+        raise StoreError(str(error)) from error
 
 
 def mlflow_client(uri: str) -> MlflowClient:

@@ -35,11 +35,12 @@ class FabricatedStore:
         tags: Mapping[str, str] | None = None,
         is_curated: bool = False,
         history: Mapping[str, Mapping[int, float]] | None = None,
+        config_dir: str | None = None,
     ) -> str:
         """Returns MLflow's id; `is_curated`: only the params that differ from the defaults, and key fields."""
         from mlflow.entities import Metric, Param, RunTag
 
-        params = params_of(overrides)
+        params = params_of(overrides, config_dir)
         if is_curated:
             default = params_of([])
             kept = {key: value for key, value in params.items() if default.get(key) != value}
@@ -69,12 +70,13 @@ def _empty_database() -> Path:
 
 
 @functools.cache
-def _composed(overrides: tuple[str, ...]) -> dict[str, str]:
-    container: Any = OmegaConf.to_container(complete(compose_config(list(overrides))), resolve=True)
+def _composed(overrides: tuple[str, ...], config_dir: str | None = None) -> dict[str, str]:
+    container: Any = OmegaConf.to_container(complete(compose_config(list(overrides), config_dir)), resolve=True)
     return flatten(container)
 
 
-def params_of(overrides: Sequence[str]) -> dict[str, str]:
+def params_of(overrides: Sequence[str], config_dir: str | None = None) -> dict[str, str]:
     settings = tuple(override for override in overrides if not override.startswith("seed="))
-    found = _composed(settings) | {o.partition("=")[0]: o.partition("=")[2] for o in overrides if o not in settings}
+    given = {o.partition("=")[0]: o.partition("=")[2] for o in overrides if o not in settings}
+    found = _composed(settings, config_dir) | given
     return {key: value for key, value in found.items() if not key.startswith(("paths.", "tracking."))}

@@ -1,5 +1,6 @@
 """The command as a user meets it: messages, help, and what is found before anything is computed."""
 
+import json
 import logging
 import os
 import subprocess
@@ -127,6 +128,8 @@ def test_users_own_method_is_one_file_outside_the_package(tmp_path: Path) -> Non
     common = [*CHEAP, "dataset.prepare.period_seconds=5", "window.learn=4", "window.test=4", "window.step=4"]
     done = odkd(tmp_path, "--config-dir", "conf", *common, "replay=newest", "allow_targets=[my_replay]")
     assert done.returncode == 0, done.stderr
+    (record,) = (tmp_path / "outputs" / "runs").glob("*/run.json")
+    assert "odkd.code_digest" in json.loads(record.read_text())["tags"]
 
 
 def test_users_own_teacher_needs_a_class_and_three_lines_of_yaml(tmp_path: Path) -> None:

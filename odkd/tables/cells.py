@@ -75,7 +75,7 @@ class Filled:
 def jobs_of(table: Table, row: Row, variant: Variant) -> list[Job]:
     """The runs that a row needs in a variant, one a seed."""
     overrides = join(table.fixed, row.overrides, variant.overrides)
-    return [Job(overrides, seed) for seed in row.seeds or table.seeds]
+    return [Job(overrides, seed, table.config_dir) for seed in row.seeds or table.seeds]
 
 
 def needs(table: Table) -> Iterator[tuple[Row, Variant, list[Job]]]:

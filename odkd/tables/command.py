@@ -4,33 +4,34 @@ import argparse
 import shlex
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from odkd.files import write_atomic
-from odkd.results import Store, StoredRun
-from odkd.tables.cells import Filled, Missing, fill
+from odkd.results import Store, StoreError
+from odkd.sync import advice, brief
+from odkd.tables.cells import Filled, fill
 from odkd.tables.commands import grouped_arguments, grouped_commands
+from odkd.tables.incomplete import Advice, complaints
 from odkd.tables.latex import latex
 from odkd.tables.published import Published, published_beside
 from odkd.tables.render import markdown, to_csv
 from odkd.tables.spec import Table, known_tables, load_table
 from odkd.tables.wanted import join
+from odkd.tracking import without_password
 
 FORMATS: dict[str, Callable[[Filled, Published | None], str]] = {
     "markdown": markdown,
     "latex": latex,
     "csv": to_csv,
 }
-MAX_LINES = 12  # rows with missing runs that an error names one by one
-UNTOLD = ("odkd.run_folder", "odkd.overrides", "odkd.synced_iteration", "odkd.run_key")  # differ between any two runs
 
 EPILOG = """\
 examples:
   odkd-tables houyon2023/table1_synthetic                     print it, or say which commands would fill it
   odkd-tables houyon2023/table1_synthetic --missing | bash    run what is missing
+  odkd-tables my_table.yaml --config-dir my_conf 'allow_targets=[my_replay]' --run      with a method of your own
   odkd-tables houyon2023/table1 dataset.root=my_videos device=cuda --format latex --output table1.tex
 KEY=VALUE are overrides of odkd, for all runs of the table: where your data lies, a device, another setting."""
 
@@ -46,22 +47,35 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--missing", action="store_true", help="print only the commands that fill the table")
     parser.add_argument("--run", action="store_true", help="run those commands first, one after the other")
     chosen = parser.parse_intermixed_args(arguments)
+    obey(chosen, make, lambda: print(listing()))
+
+
+def obey(
+    chosen: argparse.Namespace, make_it: Callable[[argparse.Namespace], None], list_all: Callable[[], None]
+) -> None:
+    """List what there is or make what was chosen; a user's mistake, or a store that cannot be read, is one line."""
     try:
         if chosen.list or chosen.name is None:
-            print(listing())
+            list_all()
         else:
-            make(chosen)
+            make_it(chosen)
     except ValueError as error:
-        sys.exit(fail(f"odkd-tables: {error}", 2))
+        sys.exit(fail(f"{chosen.program}: {error}", 2))
+    except StoreError as error:
+        uri, _ = store_uri(chosen)
+        where = without_password(uri)
+        sys.exit(fail(f"{chosen.program}: MLflow at {where}: {brief(error).rstrip('.')}. {advice(uri)}", 2))
     except BrokenPipeError:  # odkd-tables --list | head
         sys.exit(1)
 
 
 def add_choices(parser: argparse.ArgumentParser) -> None:
-    """What tables and figures have in common: which, from where, of what."""
+    """What tables and figures have in common: which, from where, of what, and who says what is wrong."""
+    parser.set_defaults(program=parser.prog)
     parser.add_argument("name", nargs="?", help="of the table (--list), or a YAML file of yours")
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="settings of all runs, as for odkd")
     parser.add_argument("--uri", help="MLflow store (default: mlflow.db in paths.outputs, or tracking.uri)")
+    parser.add_argument("--config-dir", metavar="FOLDER", help="of your own YAML groups, as for odkd")
     parser.add_argument("--experiment", help="look only at this MLflow experiment")
     parser.add_argument("--seeds", type=int, nargs="+", help="instead of the table's own")
     parser.add_argument("--newest", action="store_true", help="of several runs with the same settings take the newest")
@@ -81,8 +95,7 @@ def make(chosen: argparse.Namespace) -> None:
         for command in grouped_commands(missing.job for missing in filled.missing):
             print(command)
         return
-    command = shlex.join(["odkd-tables", chosen.name, *chosen.overrides])
-    check_complete(filled, command, allow_missing=chosen.allow_missing)
+    check_complete(filled, chosen)
     text = FORMATS[chosen.format](filled, published)
     if chosen.output is None:
         print(text, end="")
@@ -92,13 +105,14 @@ def make(chosen: argparse.Namespace) -> None:
 
 
 def with_choices(table: Table, chosen: argparse.Namespace) -> Table:
-    """The table with the overrides and seeds of the command line."""
+    """The table with the overrides, the seeds and the folder of YAML of the command line."""
     for override in chosen.overrides:
         if "=" not in override or override.startswith("seed="):
             raise ValueError(f"{override}: expected KEY=VALUE, a setting of odkd (seeds are given by --seeds)")
     seeds = tuple(chosen.seeds) if chosen.seeds else table.seeds
     rows = tuple(replace(row, seeds=row.seeds and row.seeds[: len(seeds)]) for row in table.rows)
-    return replace(table, fixed=join(table.fixed, chosen.overrides), seeds=seeds, rows=rows)
+    fixed = join(table.fixed, chosen.overrides)
+    return replace(table, fixed=fixed, seeds=seeds, rows=rows, config_dir=chosen.config_dir)
 
 
 def look_up(table: Table, chosen: argparse.Namespace) -> tuple[Filled, Store | None]:
@@ -125,48 +139,31 @@ def outputs_folder(chosen: argparse.Namespace) -> Path:
     return Path(given.get("paths.outputs", "outputs"))
 
 
-def check_complete(filled: Filled, command: str, *, allow_missing: bool) -> None:
+def check_complete(filled: Filled, chosen: argparse.Namespace) -> None:
     """Leave with exit code 1 and the commands that help, if a cell is missing or doubled."""
-    lines: list[str] = []
-    if filled.missing and not allow_missing:
-        lines += missing_lines(filled, command)
-    for doubled in filled.doubled:
-        place = f"{doubled.place}, seed {doubled.job.seed}"
-        lines.append(f"odkd-tables: {place} has {len(doubled.runs)} finished runs with the same settings:")
-        for stored in doubled.runs:
-            started = time.strftime("%Y-%m-%d %H:%M", time.localtime(stored.started / 1000))
-            lines.append(f"  {stored.run_id}  {stored.name}  {started}  {differences(stored, doubled.runs)}".rstrip())
-    if filled.doubled:
-        lines.append(f"Take the newest of each ({command} --newest), or delete the others in MLflow.")
-    if lines:
+    words = Advice(chosen.program, store_words(chosen), again("odkd-tables", chosen), again(chosen.program, chosen))
+    if lines := complaints(filled, words, allow_missing=chosen.allow_missing):
         sys.exit(fail("\n".join(lines), 1))
 
 
-def missing_lines(filled: Filled, command: str) -> list[str]:
-    """Each row that lacks runs, with the command that fills it, and the one that fills all."""
-    lines = [f"odkd-tables: {filled.table.name} lacks {len(filled.missing)} of {filled.num_jobs} runs:"]
-    places: dict[str, list[Missing]] = {}
-    for missing in filled.missing:
-        places.setdefault(missing.place, []).append(missing)
-    for place, lacking in list(places.items())[:MAX_LINES]:
-        seeds = " ".join(str(missing.job.seed) for missing in lacking)
-        there = {missing.status for missing in lacking if missing.status}
-        status = f" (there are runs, {', '.join(sorted(there))})" if there else ""
-        lines.append(f"{place}, seed {seeds}{status}:")
-        lines += [f"  {line}" for line in grouped_commands(missing.job for missing in lacking)]
-    if len(places) > MAX_LINES:
-        lines.append(f"... and {len(places) - MAX_LINES} more")
-    lines.append(
-        f"{command} --missing prints the commands that fill it all, --run runs them; --allow-missing does without."
-    )
-    return lines
+def again(program: str, chosen: argparse.Namespace) -> str:
+    """A command of tables or figures for what was chosen: the same table, from the same store."""
+    words = [program, chosen.name, *chosen.overrides]
+    for option in ("config_dir", "uri", "experiment"):
+        if (value := getattr(chosen, option)) is not None:
+            words += [f"--{option.replace('_', '-')}", value]
+    return shlex.join([*words, *(["--seeds", *map(str, chosen.seeds)] if chosen.seeds else [])])
 
 
-def differences(run: StoredRun, runs: Sequence[StoredRun]) -> str:
-    """What the tags of a run say that not all of the doubled ones say: commit, dataset, versions."""
-    names = [name for name in run.tags if len({other.tags.get(name) for other in runs}) > 1]
-    told = [name for name in names if name not in UNTOLD and not name.startswith("mlflow.")]
-    return ", ".join(f"{name} {run.tags[name][:12]}" for name in told)
+def store_words(chosen: argparse.Namespace) -> str:
+    """What follows "lacks 3 of 4 runs": in which store, or that there is none yet where one would be."""
+    uri, is_default = store_uri(chosen)
+    path = outputs_folder(chosen) / "mlflow.db"
+    if is_default and not path.is_file():
+        here = "" if path.is_absolute() else " here"
+        return f"; there is no store {path}{here} yet (if runs are elsewhere: go there, or name their store with --uri)"
+    of = f"experiment {chosen.experiment} of " if chosen.experiment else ""
+    return f" in {of}{path if is_default else without_password(uri)}"
 
 
 def run(commands: Sequence[Sequence[str]]) -> None:

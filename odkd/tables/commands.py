@@ -21,13 +21,26 @@ def grouped_commands(jobs: Iterable[Job]) -> list[str]:
 
 def grouped_arguments(jobs: Iterable[Job]) -> list[list[str]]:
     """What follows `odkd` in each of the commands."""
-    groups: list[Choices] = [{key: (value,) for key, value in map(_split, job.command)} for job in dict.fromkeys(jobs)]
+    by_folder: dict[str | None, list[Choices]] = {}
+    for job in dict.fromkeys(jobs):
+        choices: Choices = {key: (value,) for key, value in map(_split, job.command)}
+        by_folder.setdefault(job.config_dir, []).append(choices)
+    return [
+        [*(["--config-dir", config_dir] if config_dir else []), *_arguments(group)]
+        for config_dir, groups in by_folder.items()
+        for group in _merged(groups)
+    ]
+
+
+def _arguments(group: Choices) -> list[str]:
+    is_sweep = any(len(values) > 1 for values in group.values())
+    return [*(["-m"] if is_sweep else []), *map(_override, group.items())]
+
+
+def _merged(groups: list[Choices]) -> list[Choices]:
     while (merged := _merge_once(groups)) is not None:
         groups = merged
-    return [
-        [*(["-m"] if any(len(values) > 1 for values in group.values()) else []), *map(_override, group.items())]
-        for group in groups
-    ]
+    return groups
 
 
 def _split(override: str) -> tuple[str, str]:

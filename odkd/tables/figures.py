@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import argparse
 import re
-import shlex
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +13,7 @@ import numpy as np
 from odkd.report.paper import MAX_CURVES, Curve, by_setting_figure, over_time_figure, save_figure
 from odkd.results import Store, StoredRun
 from odkd.tables.cells import Filled
-from odkd.tables.command import add_choices, check_complete, fail, listing, look_up, outputs_folder, with_choices
+from odkd.tables.command import add_choices, check_complete, listing, look_up, obey, outputs_folder, with_choices
 from odkd.tables.spec import Column, Row, Table, Variant, load_table
 
 if TYPE_CHECKING:
@@ -31,13 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--only", nargs="+", metavar="FIGURE", help="of the table's figures, these")
     parser.add_argument("--output", type=Path, metavar="FOLDER", help="default: figures/ in paths.outputs")
     chosen = parser.parse_intermixed_args(arguments)
-    try:
-        if chosen.list or chosen.name is None:
-            print(listing(with_figures=True))
-        else:
-            make(chosen)
-    except ValueError as error:
-        sys.exit(fail(f"odkd-figures: {error}", 2))
+    obey(chosen, make, lambda: print(listing(with_figures=True)))
 
 
 def make(chosen: argparse.Namespace) -> None:
@@ -49,8 +41,7 @@ def make(chosen: argparse.Namespace) -> None:
             raise ValueError(f"table {table.name} has no figure {name}; it has {', '.join(table.figures) or 'none'}")
         check_figure(table, name, table.figures[name])
     filled, store = look_up(table, chosen)
-    command = shlex.join(["odkd-tables", chosen.name, *chosen.overrides])
-    check_complete(filled, command, allow_missing=chosen.allow_missing)
+    check_complete(filled, chosen)
     folder = chosen.output or outputs_folder(chosen) / "figures"
     for name in names:
         for variant, figure in draw(filled, store, table.figures[name]):

@@ -66,6 +66,9 @@ def remarks(filled: Filled, published: Published | None) -> list[str]:
     """What must be known to read the table."""
     table = filled.table
     found = [f"Mean ± sample standard deviation over n seeds ({', '.join(map(str, table.seeds))})."]
+    if max((cell.count for cell in filled.cells.values()), default=0) == 1:
+        seeds = sorted({job.seed for job in filled.runs})
+        found = [f"Single runs (n = 1, seed {', '.join(map(str, seeds))}): no deviation can be given."]
     if filled.missing or filled.doubled:
         without = len(filled.missing) + len(filled.doubled)
         found.append(f"NOT COMPLETE: {without} of {filled.num_jobs} runs are missing.")

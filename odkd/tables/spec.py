@@ -13,6 +13,7 @@ docs/tables.md explains every key.
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -74,7 +75,7 @@ class PublishedChoice:
 
 @dataclass(frozen=True)
 class Table:
-    """A whole specification."""
+    """A whole specification; `config_dir` is the folder of one's own YAML that its runs are composed with."""
 
     name: str
     title: str
@@ -87,6 +88,7 @@ class Table:
     published: PublishedChoice | None = None
     notes: tuple[str, ...] = ()
     figures: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    config_dir: str | None = None
 
 
 def known_tables() -> dict[str, Path]:
@@ -115,13 +117,24 @@ def read_spec(name: str, folder: Path = Path()) -> dict[str, Any]:
     try:
         spec = yaml.safe_load(path.read_text())
     except yaml.YAMLError as error:
-        raise ValueError(f"{path} is no YAML: {error}") from error
+        raise ValueError(f"{path} is no YAML: {_yaml_mistake(error)}") from error
     if not isinstance(spec, dict):
         raise ValueError(f"{path} has no keys; expected rows, columns, ...: docs/tables.md")
     if unknown := set(spec) - KEYS:
         raise ValueError(f"{path}: unknown key {sorted(unknown)[0]}; known: {', '.join(sorted(KEYS))}")
     base = spec.pop("extends", None)
     return merge(read_spec(base, path.parent), spec) if base else spec
+
+
+def _yaml_mistake(error: yaml.YAMLError) -> str:
+    """PyYAML's complaint in one line, with what is most often behind it in a list of overrides."""
+    if not isinstance(error, yaml.MarkedYAMLError) or error.problem_mark is None:
+        return str(error).splitlines()[0]
+    mark = error.problem_mark
+    line = mark.buffer.splitlines()[mark.line].strip() if mark.buffer else ""
+    hint = "; put an override that holds brackets or braces in quotes: ['dataset.size=[32,64]']"
+    is_override = re.search(r"=\s*[\[{]", line) is not None
+    return f"line {mark.line + 1}, column {mark.column + 1}: {error.problem}{hint if is_override else ''}"
 
 
 def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

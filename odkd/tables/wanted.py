@@ -34,10 +34,11 @@ Settings = frozenset[tuple[str, str]]
 
 @dataclass(frozen=True)
 class Job:
-    """One run that a table needs: `odkd OVERRIDES seed=SEED`."""
+    """One run that a table needs: `odkd OVERRIDES seed=SEED`, with a folder of one's own YAML or without."""
 
     overrides: tuple[str, ...]
     seed: int
+    config_dir: str | None = None
 
     @property
     def command(self) -> list[str]:
@@ -73,7 +74,7 @@ class Matcher:
 
 def wanted_params(job: Job) -> dict[str, str]:
     """All settings of the run that a job would make, as a store would have them."""
-    return _composed(job.overrides) | {"seed": str(job.seed)}
+    return _composed(job.overrides, job.config_dir) | {"seed": str(job.seed)}
 
 
 def differing(params: Mapping[str, str]) -> Settings:
@@ -108,6 +109,6 @@ def _groups() -> frozenset[str]:
 
 
 @cache
-def _composed(overrides: tuple[str, ...]) -> dict[str, str]:
-    container: Any = OmegaConf.to_container(compose_table_config(overrides), resolve=True)
+def _composed(overrides: tuple[str, ...], config_dir: str | None = None) -> dict[str, str]:
+    container: Any = OmegaConf.to_container(compose_table_config(overrides, config_dir), resolve=True)
     return clean(flatten(container))
