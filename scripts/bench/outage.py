@@ -1,7 +1,7 @@
 """A sweep whose MLflow server is killed for two minutes, against the same sweep with a server that lives.
 
-Real commands, a real `mlflow server`, kill -9. The two kinds of sweep take turns, so that a machine that gets slower
-or faster does so for both. In the end the server's database is read: each step of each run must be there once.
+Real commands, real `mlflow server`s, kill -9. The two sweeps run side by side, a core each, so that a machine that gets
+slower or faster does so for both. In the end the database is read: each step of each run must be there once.
 """
 
 import json
@@ -25,38 +25,83 @@ OUTAGE_SECONDS = 120.0
 PAIRS = 2
 SEEDS = (0, 1, 2, 3)  # a job each, in turn
 SIZE, STRIDE, NUM_POSITIONS = (180, 240), 25, 67 + 20 * 9
-PASSES = 1  # over the window an iteration: as many as make a job last a minute
 FAST = ["precision=bfloat16", "channels_last=true"]
 
 
 def measure(folder: Path) -> list[dict[str, object]]:
-    """One row a job: the medians of its seconds, and of the ratios of each pair; and what the database holds."""
+    """One row a job: the medians of its seconds and of the ratios; and what the doomed server's database holds."""
     root = make_dataset(folder, height=SIZE[0], width=SIZE[1], num_frames=NUM_POSITIONS * STRIDE, stride=STRIDE)
     job = overrides(folder, root, size=SIZE, stride=STRIDE, learn=67, test=20)
-    outputs = folder / "outage"
-    shutil.rmtree(outputs, ignore_errors=True)
-    server = Server(outputs / "server")
-    server.start()
+    base = folder / "outage"
+    shutil.rmtree(base, ignore_errors=True)
     job = [word for word in job if not word.startswith(("tracking=", "paths.outputs="))]
-    job += [*FAST, f"stage.epochs={PASSES}", "threads=1", "run.overlay_video=false", f"tracking.uri={server.uri}"]
-    job += [f"paths.outputs={outputs}", f"paths.cache={folder / 'outputs' / 'cache'}"]
-    seeds = ",".join(map(str, SEEDS))
-    seconds: dict[bool, list[list[float]]] = {False: [], True: []}
+    job += [*FAST, "threads=1", "run.overlay_video=false", f"paths.cache={folder / 'outputs' / 'cache'}"]
+    sweeps = {kind: Sweep(base / kind, job) for kind in ("live", "outage")}
+    seconds: dict[str, list[list[float]]] = {"live": [], "outage": []}
     try:
-        sweep([*job, "window.step=80", "stage.epochs=1", "seed=0"])  # frames and labels are there from now on
+        sweeps["live"].start(["window.step=80", "seed=0"])  # frames and labels are there from now on
+        sweeps["live"].wait()
         for pair in range(PAIRS):
-            for has_outage in (False, True) if pair % 2 == 0 else (True, False):
-                command = [*job, f"run.repeat={1 + 2 * pair + has_outage}", f"seed={seeds}"]
-                seconds[has_outage].append(sweep(command, server if has_outage else None))
+            for kind in ("live", "outage") if pair % 2 == 0 else ("outage", "live"):
+                sweeps[kind].start([f"run.repeat={pair}", f"seed={','.join(map(str, SEEDS))}"])
+            sweeps["outage"].kill_the_server_for(OUTAGE_SECONDS)
+            for kind, found in seconds.items():
+                found.append(sweeps[kind].wait())
     finally:
-        server.kill()
+        for each in sweeps.values():
+            each.server.kill()
     rows: list[dict[str, object]] = []
     for number, seed in enumerate(SEEDS):
-        live, outage = ([found[number] for found in seconds[kind]] for kind in (False, True))
+        live, outage = ([found[number] for found in seconds[kind]] for kind in ("live", "outage"))
         ratios = [b / a for a, b in zip(live, outage, strict=True)]
         row = {"job": f"seed={seed}", "live_seconds": median(live), "outage_seconds": median(outage)}
         rows.append(row | {"ratio": median(ratios), "ratios": " ".join(f"{ratio:.3f}" for ratio in ratios)})
-    return [row | stored(server.database, outputs) for row in rows]
+    whole = [sum(map(sum, seconds[kind])) for kind in ("live", "outage")]
+    rows.append({**rows[0], "job": "all", "live_seconds": whole[0], "outage_seconds": whole[1]})
+    rows[-1] |= {"ratio": whole[1] / whole[0], "ratios": ""}
+    return [row | stored(sweeps["outage"]) for row in rows]
+
+
+class Sweep:
+    """Sweeps of one kind: an outputs folder, a server of its own, one command at a time."""
+
+    def __init__(self, folder: Path, job: list[str]) -> None:
+        self.server = Server(folder / "server")
+        self.server.start()
+        self.outputs = folder
+        self._job = [*job, f"tracking.uri={self.server.uri}", f"paths.outputs={folder}"]
+        self._process: subprocess.Popen[bytes] | None = None
+        self._known: set[Path] = set()
+
+    def start(self, overrides: list[str]) -> None:
+        """Returns at once."""
+        self._known, self._before = set(self.outputs.glob("sweeps/*")), self.num_lines()
+        with (self.outputs / "log.txt").open("ab") as log:
+            command = [sys.executable, "-m", "odkd", "-m", *self._job, *overrides]
+            self._process = subprocess.Popen(command, stdout=log, stderr=log)
+
+    def kill_the_server_for(self, seconds: float) -> None:
+        """From the first iteration on; the server is back before the sweep ends, or this is an error."""
+        assert self._process is not None
+        while self.num_lines() == self._before and self._process.poll() is None:
+            time.sleep(0.1)
+        self.server.kill()
+        time.sleep(seconds)
+        if self._process.poll() is not None:
+            raise RuntimeError(f"the sweep ended within {seconds:g} s: the outage must end before it")
+        self.server.start()
+
+    def wait(self) -> list[float]:
+        """Until the sweep has ended; seconds of each job."""
+        assert self._process is not None
+        if self._process.wait() != 0:
+            raise RuntimeError(f"a sweep failed, see {self.outputs / 'log.txt'}")
+        (folder,) = set(self.outputs.glob("sweeps/*")) - self._known
+        return [float(job["seconds"]) for job in json.loads((folder / "sweep.json").read_text())["jobs"]]
+
+    def num_lines(self) -> int:
+        """Iterations that all runs have published."""
+        return sum(len(path.read_text().splitlines()) for path in self.outputs.glob("runs/*/metrics.jsonl"))
 
 
 class Server:
@@ -97,39 +142,13 @@ class Server:
             self._process = None
 
 
-def sweep(command: list[str], server: Server | None = None) -> list[float]:
-    """Run a sweep; with a server, kill that after the first iteration, for two minutes. Seconds of each job."""
-    outputs = Path(next(word for word in command if word.startswith("paths.outputs=")).partition("=")[2])
-    known = set(outputs.glob("sweeps/*"))
-    before = num_lines(outputs)
-    with (outputs / "log.txt").open("ab") as log:
-        process = subprocess.Popen([sys.executable, "-m", "odkd", "-m", *command], stdout=log, stderr=log)
-        if server is not None:
-            while num_lines(outputs) == before and process.poll() is None:
-                time.sleep(0.1)
-            server.kill()
-            time.sleep(OUTAGE_SECONDS)
-            if process.poll() is not None:
-                raise RuntimeError(f"the sweep ended within {OUTAGE_SECONDS:g} s: the outage must end before it")
-            server.start()
-        if process.wait() != 0:
-            raise RuntimeError(f"a sweep failed, see {outputs / 'log.txt'}")
-    (folder,) = set(outputs.glob("sweeps/*")) - known
-    return [float(job["seconds"]) for job in json.loads((folder / "sweep.json").read_text())["jobs"]]
-
-
-def num_lines(outputs: Path) -> int:
-    """Iterations that all runs have published."""
-    return sum(len(path.read_text().splitlines()) for path in outputs.glob("runs/*/metrics.jsonl"))
-
-
-def stored(database: Path, outputs: Path) -> dict[str, object]:
+def stored(sweeps: Sweep) -> dict[str, object]:
     """What the server's database says of all these sweeps: steps missing, steps that are there twice, open runs."""
-    with closing(sqlite3.connect(database)) as connection:
+    with closing(sqlite3.connect(sweeps.server.database)) as connection:
         steps = connection.execute("SELECT run_uuid, step FROM metrics WHERE key = 'test/miou'").fetchall()
         (num_open,) = connection.execute("SELECT COUNT(*) FROM runs WHERE status != 'FINISHED'").fetchone()
     return {
-        "missing": num_lines(outputs) - len(set(steps)),
+        "missing": sweeps.num_lines() - len(set(steps)),
         "twice": len(steps) - len(set(steps)),
         "not_finished": num_open,
     }
