@@ -12,7 +12,7 @@ import tempfile
 import threading
 import warnings
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -44,8 +44,8 @@ class Run:
     params: dict[str, str]
     tags: dict[str, str]
     metrics: list[dict[str, Any]]
-    system: list[dict[str, Any]]  # samples of the machine, if they were asked for
     summary: dict[str, float | None]
+    system: list[dict[str, Any]] = field(default_factory=list)  # samples of the machine, if they were asked for
 
     def milliseconds(self, line: Mapping[str, Any]) -> int:
         """When a line of `metrics` or `system` was published, since 1970; the run's beginning if that is not known."""

@@ -132,6 +132,7 @@ def test_users_own_method_is_one_file_outside_the_package(tmp_path: Path) -> Non
     assert "odkd.code_digest" in json.loads(record.read_text())["tags"]
 
 
+@pytest.mark.slow
 def test_users_own_teacher_needs_a_class_and_three_lines_of_yaml(tmp_path: Path) -> None:
     (tmp_path / "my_teacher.py").write_text(
         "import numpy as np\n"

@@ -84,6 +84,7 @@ def test_frames_without_soft_labels_are_known(store: LabelStore) -> None:
     assert store.all_stored(other) == set()
 
 
+@pytest.mark.slow
 def test_each_of_a_thousand_flipped_bytes_is_found_and_mended(store: LabelStore) -> None:
     whole = {path.relative_to(store.folder): path.read_bytes() for path in store.folder.rglob("*") if path.is_file()}
     assert len(whole) == 3 + 4 + 9  # manifest, group, session; metadata of the soft group and three arrays; shards

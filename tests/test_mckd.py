@@ -350,6 +350,7 @@ def test_a_run_killed_anywhere_goes_on_in_the_right_stage_to_the_same_bits(tmp_p
     assert len(killed_at) >= 6
 
 
+@pytest.mark.slow
 def test_labels_and_students_that_are_lost_under_way_are_made_again_or_named(
     odkd: Odkd, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

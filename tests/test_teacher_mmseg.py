@@ -431,7 +431,13 @@ def test_a_checkpoint_at_a_url_is_taken_from_the_weights_folder(pspnet: tuple[Pa
 def test_a_url_passes_the_checks_and_offline_is_one_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("time.sleep", lambda _: None)
     url = "http://127.0.0.1:9/net-00112233.pth"
-    overrides = ["teacher=pspnet", f"teacher.checkpoint={url}", f"paths.weights={tmp_path}", f"paths.cache={tmp_path}"]
+    overrides = [
+        "debug=smoke",
+        "teacher=pspnet",
+        f"teacher.checkpoint={url}",
+        f"paths.weights={tmp_path}",
+        f"paths.cache={tmp_path}",
+    ]
     parts = Parts(compose_config(overrides))
     with pytest.raises(ValueError, match=f"could not download {url}.* put it at {tmp_path}/net-00112233.pth"):
         _ = parts.teaching.teacher
