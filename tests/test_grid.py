@@ -14,8 +14,9 @@ from odkd.runs import Run
 
 REPLAYS, REGULARIZERS = (sorted(p.stem for p in (CONF / group).glob("*.yaml")) for group in ("replay", "regularizer"))
 # Every method once in the default suite; the whole grid with the slow tests.
+QUICK = {("uniform", name) for name in REGULARIZERS} | {("mir", "ace"), ("prioritized", "ace"), ("memoryless", "ace")}
 GRID = [
-    pytest.param(replay, regularizer, marks=() if "uniform" in replay or regularizer == "ace" else pytest.mark.slow)
+    pytest.param(replay, regularizer, marks=() if (replay, regularizer) in QUICK else pytest.mark.slow)
     for replay in REPLAYS
     for regularizer in REGULARIZERS
 ]

@@ -43,14 +43,14 @@ def test_the_methods_of_a_table_cost_the_same() -> None:
 
 
 def test_students_of_a_teacher_of_few_labels_never_see_those(camvid: Path) -> None:
-    jobs = list(mckd.all_jobs(("few labels",), camvid, [0, 1], Path("outputs")))
+    jobs = list(mckd.all_jobs(("few labels",), camvid, [1], Path("outputs")))
     for job in jobs:
         assert job.teacher is not None
         taught, made = (complete(compose_config(command)) for command in (job.command, job.teacher))
         assert (taught.stage.labelled_share, taught.seed) == (made.stage.labelled_share, made.seed)
         assert (taught.stage.learn_from, made.stage.learn_from) == ("teacher", "groundtruth")
         assert taught.teacher.checkpoint == f"{mckd.folder_of(job.teacher)}/teacher.pth"
-    assert len({tuple(job.teacher or ()) for job in jobs}) == 6  # two seeds, three shares
+    assert len({tuple(job.teacher or ()) for job in jobs}) == 3  # shares
 
 
 def test_only_what_has_finished_is_in_the_page(tmp_path: Path) -> None:
