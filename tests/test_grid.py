@@ -13,7 +13,7 @@ from odkd.main import describe
 from odkd.runs import Run
 
 REPLAYS, REGULARIZERS = (sorted(p.stem for p in (CONF / group).glob("*.yaml")) for group in ("replay", "regularizer"))
-# Every method once in the default suite; the whole grid with the slow tests.
+# Each regularizer, and the memories that keep scores, in the default suite; the whole grid with the slow tests.
 QUICK = {("uniform", name) for name in REGULARIZERS} | {("mir", "ace"), ("prioritized", "ace"), ("memoryless", "ace")}
 GRID = [
     pytest.param(replay, regularizer, marks=() if (replay, regularizer) in QUICK else pytest.mark.slow)
