@@ -158,6 +158,7 @@ def test_stage_label_scores_the_teacher_against_ground_truth(odkd: Odkd) -> None
     assert perfect["num_labelled"] == 30
 
 
+@pytest.mark.slow
 def test_a_fifo_student_falls_after_a_change_of_domain_and_recovers(odkd: Odkd) -> None:
     run = odkd(
         "dataset.prepare.period_seconds=50", "dataset.prepare.num_periods=2", "window.learn=20", "window.test=10",
