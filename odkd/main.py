@@ -24,7 +24,7 @@ from odkd.compose import CONF
 from odkd.dotted import flatten
 from odkd.files import json_digest
 from odkd.identity import source_digests
-from odkd.outcome import Outcome, RunPruned, Terminated
+from odkd.outcome import Outcome, RunPruned, Terminated, is_ending
 from odkd.params import curated_params
 
 logger = logging.getLogger(__name__)
@@ -48,7 +48,7 @@ def run_job(cfg: DictConfig, outcome: Outcome | None = None) -> float:
             outcome.log.write_error(error)
             # Their frames would keep the networks of a failed job while the next ones run.
             traceback.clear_frames(error.__traceback__)
-            if isinstance(error, SystemExit) and not isinstance(error, Terminated):
+            if isinstance(error, SystemExit) and not is_ending(error):
                 raise RuntimeError(f"a part of the job called sys.exit({error.code!r})") from error
             raise
     if is_alone and outcome.run is not None and summary is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -23,6 +24,20 @@ class Terminated(SystemExit):
 
     def __str__(self) -> str:
         return self.reason
+
+
+_exit_is_announced = threading.Event()
+
+
+def announce_exit() -> None:
+    """Whoever manages this process (Slurm, through submitit) is about to end it by a SystemExit of its own."""
+    _exit_is_announced.set()
+
+
+def is_ending(error: BaseException | None) -> bool:
+    """Whether this is somebody ending the process or the run, and no failure: Ctrl-C, SIGTERM, an announced exit."""
+    is_announced = isinstance(error, SystemExit) and _exit_is_announced.is_set()
+    return is_announced or isinstance(error, KeyboardInterrupt | Terminated)
 
 
 @dataclass

@@ -22,7 +22,7 @@ from filelock import FileLock, Timeout
 
 from odkd.checkpoint import Checkpoint
 from odkd.files import cut_torn_line, write_atomic, write_json
-from odkd.outcome import RunPruned, Terminated
+from odkd.outcome import RunPruned, is_ending
 from odkd.results import status_of
 
 Record = dict[str, Any]
@@ -103,7 +103,7 @@ class Run:
             if isinstance(error, RunPruned):
                 self._set_status("pruned", {"odkd.pruned": str(error)})
             elif error is not None:
-                is_killed = isinstance(error, KeyboardInterrupt | Terminated)
+                is_killed = is_ending(error)
                 with contextlib.suppress(OSError):  # on a full disk the error itself is what the user must see
                     self._set_status("killed" if is_killed else "failed")
                     write_atomic(self.folder / "error.txt", "".join(traceback.format_exception(error)).encode())

@@ -22,6 +22,7 @@ from hydra.core.utils import JobReturn
 from hydra.errors import HydraException
 
 from odkd.isolation import deaf_to_interrupts
+from odkd.outcome import announce_exit
 
 from .jobs import OdkdLauncher, Parcel, died
 
@@ -122,6 +123,7 @@ class Errand(Parcel):
         from submitit.helpers import DelayedSubmission
 
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the ending is not to be interrupted by its announcement
+        announce_exit()
         return DelayedSubmission(self)
 
 
