@@ -23,7 +23,7 @@ from filelock import FileLock, Timeout
 from odkd.checkpoint import Checkpoint
 from odkd.files import cut_torn_line, write_atomic, write_json
 from odkd.outcome import RunPruned, is_ending
-from odkd.results import status_of
+from odkd.results import read_lines, status_of
 
 Record = dict[str, Any]
 
@@ -89,7 +89,7 @@ class Run:
             write_atomic(self.folder / name, text.encode())
         for name in self._published:
             cut_torn_line(self.folder / f"{name}.jsonl")  # its record is still in the checkpoint
-            lines = _read_lines(self.folder / f"{name}.jsonl")
+            lines = read_lines(self.folder / f"{name}.jsonl")
             self._published[name] = lines[-1]["iteration"] if lines else -1
         (self.folder / "error.txt").unlink(missing_ok=True)
         self._set_status("running")
@@ -196,7 +196,7 @@ class Run:
 
     def records(self) -> list[Record]:
         """Published metrics, by iteration."""
-        return _read_lines(self.folder / "metrics.jsonl")
+        return read_lines(self.folder / "metrics.jsonl")
 
     def summary(self) -> dict[str, float | None]:
         """Final numbers of a finished run."""
@@ -228,7 +228,3 @@ class Run:
 def _without_nan(record: Record) -> Record:
     metrics = {name: None if value != value else value for name, value in record["metrics"].items()}
     return {**record, "metrics": metrics}
-
-
-def _read_lines(path: Path) -> list[Record]:
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock
 
 from odkd.files import write_json
-from odkd.results import Run, import_mlflow, mlflow_client, read_run
+from odkd.results import Run, import_mlflow, mlflow_client, read_run, status_of
 from odkd.uploads import send_artifacts, send_stills
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def is_complete(run_folder: Path, *, uri: str, experiment: str) -> bool:
     path = run_folder / "mlflow.json"
     note = json.loads(path.read_text()) if path.is_file() else {}
     place = {"tracking_uri": without_password(uri), "experiment": experiment}
-    return note.get("complete") == read_run(run_folder).status and place.items() <= note.items()
+    return note.get("complete") == status_of(run_folder) and place.items() <= note.items()
 
 
 def without_password(uri: str) -> str:

@@ -1,17 +1,14 @@
 """A real `mlflow server`, killed with signal 9 and back again, and answers that get lost on the way."""
 
-import os
 import random
 import shutil
-import signal
 import socket
-import subprocess
 import sys
 import threading
 import time
-import urllib.request
 
 import pytest
+from bench.server import Server
 from fabricated_run import FabricatedRun, assert_each_step_once
 from sweep_command import Workplace, check_mlflow
 
@@ -20,41 +17,6 @@ from odkd.sync import Follower
 from odkd.tracking import sync
 
 pytestmark = pytest.mark.slow
-
-
-class Server:
-    """`mlflow server` on a port of its own; it can be killed and started again on the same store."""
-
-    def __init__(self, folder):
-        self.folder = folder
-        folder.mkdir()
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
-        self.uri = f"http://127.0.0.1:{self.port}"
-        self.process = None
-
-    def start(self):
-        command = f"-m mlflow server --host 127.0.0.1 --port {self.port} --workers 1".split()
-        command += ["--backend-store-uri", f"sqlite:///{self.folder / 'mlflow.db'}"]
-        command += ["--artifacts-destination", str(self.folder / "artifacts")]
-        with (self.folder / "log.txt").open("a") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, *command], stdout=log, stderr=log, cwd=self.folder, start_new_session=True,
-                env=os.environ | {"MLFLOW_DISABLE_TELEMETRY": "true"},
-            )  # fmt: skip
-        deadline = time.monotonic() + 90
-        while time.monotonic() < deadline:
-            try:
-                with urllib.request.urlopen(f"{self.uri}/health", timeout=2):
-                    return
-            except OSError:
-                time.sleep(0.1)
-        raise AssertionError((self.folder / "log.txt").read_text()[-2000:])
-
-    def kill(self):
-        os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
 
 
 class Cutter:

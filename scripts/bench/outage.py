@@ -5,21 +5,18 @@ slower or faster does so for both. In the end the database is read: each step of
 """
 
 import json
-import os
 import shutil
-import signal
-import socket
 import sqlite3
 import subprocess
 import sys
 import time
-import urllib.request
 from contextlib import closing
 from pathlib import Path
 from statistics import median
 
 from bench.dataset import make_dataset
 from bench.job import overrides
+from bench.server import Server
 
 OUTAGE_SECONDS = 120.0
 PAIRS = 2
@@ -102,44 +99,6 @@ class Sweep:
     def num_lines(self) -> int:
         """Iterations that all runs have published."""
         return sum(len(path.read_text().splitlines()) for path in self.outputs.glob("runs/*/metrics.jsonl"))
-
-
-class Server:
-    """`mlflow server` on SQLite, on a port of its own."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.database = folder, folder / "mlflow.db"
-        folder.mkdir(parents=True)
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
-        self.uri = f"http://127.0.0.1:{self.port}"
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        """Returns when it answers."""
-        command = f"-m mlflow server --host 127.0.0.1 --port {self.port} --workers 1".split()
-        command += ["--backend-store-uri", f"sqlite:///{self.database}"]
-        command += ["--artifacts-destination", str(self.folder / "artifacts")]
-        environment = os.environ | {"MLFLOW_DISABLE_TELEMETRY": "true"}
-        with (self.folder / "log.txt").open("a") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, *command], stdout=log, stderr=log, env=environment, start_new_session=True
-            )
-        for _ in range(900):
-            try:
-                with urllib.request.urlopen(f"{self.uri}/health", timeout=2):
-                    return
-            except OSError:
-                time.sleep(0.1)
-        raise RuntimeError(f"mlflow server does not start: {self.folder / 'log.txt'}")
-
-    def kill(self) -> None:
-        """With signal 9, all its processes."""
-        if self._process is not None:
-            os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.wait()
-            self._process = None
 
 
 def stored(sweeps: Sweep) -> dict[str, object]:
