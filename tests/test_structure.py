@@ -3,6 +3,7 @@
 import ast
 import doctest
 import importlib
+import itertools
 import re
 from pathlib import Path
 
@@ -102,16 +103,25 @@ def test_yaml_begins_with_what_it_is_and_explains_its_keys(path: Path) -> None:
 
 
 def test_every_choice_of_every_group_composes() -> None:
+    """The first choices of all groups together, then the second ones, ...: an experiment, which sets groups, alone."""
     from hydra import compose, initialize_config_dir
     from omegaconf import OmegaConf
 
+    choices: dict[str, list[str]] = {}
+    for path in settings():
+        if path.parent == ROOT / "conf" or path.parent.name == "parts":  # parts are included, never chosen
+            continue
+        group, *folders = path.relative_to(ROOT / "conf").with_suffix("").parts
+        if group == "hydra" and len(folders) > 1:  # groups of its own lie in it
+            group = f"hydra/{folders.pop(0)}"
+        choices.setdefault(group, []).append(f"{group}={'/'.join(folders)}")
+    assert {"replay", "teacher", "experiment"} < choices.keys()
+    alone = [[experiment] for experiment in choices.pop("experiment")]
+    together = [[choice for choice in row if choice] for row in itertools.zip_longest(*choices.values())]
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        for path in settings():
-            if path.parent == ROOT / "conf" or path.parent.name == "parts":  # parts are included, never chosen
-                continue
-            group, *folders = path.relative_to(ROOT / "conf").with_suffix("").parts
-            cfg = compose("config", [f"{group}={'/'.join(folders)}", "dataset.root=x", "++teacher.checkpoint=x"])
-            assert OmegaConf.to_container(cfg, resolve=True)
+        for overrides in alone + together:
+            cfg = compose("config", [*overrides, "dataset.root=x", "++teacher.checkpoint=x"])
+            assert OmegaConf.to_container(cfg, resolve=True), overrides
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT)))
