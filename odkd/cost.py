@@ -4,7 +4,6 @@ cost.json is no part of a run's numbers: it differs from machine to machine, and
 """
 
 import contextlib
-import json
 import sys
 import time
 from collections.abc import Sequence
@@ -16,6 +15,7 @@ import torch
 
 from odkd.files import write_json
 from odkd.labels.store import LabelStore
+from odkd.results import cost_of
 
 
 class Cost:
@@ -39,15 +39,14 @@ class Cost:
         Raises:
             OSError: as the system gives it (a full disk, say).
         """
-        path = run_folder / "cost.json"
-        known: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
+        known = cost_of(run_folder)
         earlier = [entry for entry in known.get("processes", []) if entry["started"] != self._since]
         peaks = {"peak_memory_bytes": peak_memory_bytes()}
         if self._device.type == "cuda":
             peaks["peak_device_memory_bytes"] = torch.cuda.max_memory_allocated(self._device)
         now = {"started": self._since, "seconds": time.perf_counter() - self._started, **peaks}
         teacher = labelling_cost(stores) if stores else known.get("teacher")
-        write_json(path, {"processes": [*earlier, now], "teacher": teacher})
+        write_json(run_folder / "cost.json", {"processes": [*earlier, now], "teacher": teacher})
 
 
 def peak_memory_bytes() -> int | None:

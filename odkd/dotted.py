@@ -1,7 +1,13 @@
 """Settings as text: dotted keys with their values, and the words of a command that set them."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
+
+# Settings that say where and how, not what: they change no number of a run. Of `run`, only run.repeat does.
+WHERE_AND_HOW = (
+    "tracking", "paths", "bank", "sweep", "allow_targets", "run.name", "run.restart", "run.checkpoint_overhead",
+    "run.plots", "run.overlay_video", "run.report",
+)  # fmt: skip
 
 
 def flatten(value: Any, prefix: str = "", spell: Callable[[Any], str] = str) -> dict[str, str]:
@@ -16,6 +22,15 @@ def flatten(value: Any, prefix: str = "", spell: Callable[[Any], str] = str) -> 
             flat |= flatten(item, f"{prefix}.{key}" if prefix else str(key), spell)
         return flat
     return {prefix: spell(value)}
+
+
+def is_in(key: str, places: Iterable[str]) -> bool:
+    """Whether a dotted key is one of `places`, or lies below one.
+
+    >>> is_in("run.repeat", ["run"]), is_in("runs", ["run"])
+    (True, False)
+    """
+    return any(key == place or key.startswith(f"{place}.") for place in places)
 
 
 def split_override(override: str) -> tuple[str, str]:

@@ -10,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from odkd.checks import is_allowed, targets
 from odkd.construct import resolve
+from odkd.dotted import WHERE_AND_HOW
 from odkd.files import file_digest, folder_digest, json_digest
 from odkd.imagesets import has_images
 from odkd.labels.tables import TABLES
@@ -18,7 +19,6 @@ from odkd.video.images import READER
 from odkd.video.stream import Stream
 
 NUMBERS = 1  # raised when a change of odkd changes the numbers of a run on purpose: old results stay, new runs begin
-NOT_IN_KEY = ("tracking", "paths", "run", "bank", "sweep", "allow_targets")  # these change no number
 NOT_OF_THE_TEACHER = (  # keys of a teacher's config that its class is not handed, nor its labels depend on
     "name", "size", "batch_size", "label_set", "classes", "allow_missing", "soft", "licence", "source",
 )  # fmt: skip
@@ -65,7 +65,7 @@ def groundtruth_digest(root: Path, folder: str | None, stream: Stream, cache: Pa
 def run_key(cfg: DictConfig, parts: list[Any], allowed: list[str], cache: Path) -> str:
     """Digest of settings, files by content, the user's own code, library versions, and `parts` of the caller's."""
     content = named_by_content(OmegaConf.to_container(cfg, resolve=True), cache)
-    settings = {name: value for name, value in content.items() if name not in NOT_IN_KEY}
+    settings = {name: value for name, value in content.items() if name not in (*WHERE_AND_HOW, "run")}
     settings["dataset"] = {key: value for key, value in settings["dataset"].items() if key not in NOT_IN_DATASET}
     mapping = ("size", "label_set", "classes", "soft")  # the rest of the teacher is among the parts
     settings["stage"] = {key: value for key, value in settings["stage"].items() if key not in NOT_IN_STAGE}

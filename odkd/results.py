@@ -111,6 +111,13 @@ def read_run(folder: Path) -> Run:
     )
 
 
+def cost_of(folder: Path) -> dict[str, Any]:
+    """cost.json, see `odkd.cost`; empty where there is none yet."""
+    path = folder / "cost.json"
+    cost: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
+    return cost
+
+
 def read_lines(path: Path) -> list[dict[str, Any]]:
     """Whole lines of a JSON-lines file, in order; a last line without its newline is still being written."""
     if not path.is_file():

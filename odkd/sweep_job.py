@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import _thread
 import contextlib
-import json
 import logging
 import math
 import os
@@ -27,7 +26,7 @@ from odkd.files import json_digest, write_json
 from odkd.isolation import isolated
 from odkd.outcome import Outcome, Terminated
 from odkd.report.sweep_summary import title_of
-from odkd.results import status_of
+from odkd.results import cost_of, status_of
 from odkd.sweeps import Plan
 from odkd.sync import forget, send
 
@@ -162,10 +161,8 @@ class _Attempt:
 
 def seconds_spent(run: Path) -> float | None:
     """What the processes of a run took that finished before, as far as it is known."""
-    path = run / "cost.json"
-    if not path.is_file():
-        return None
-    return sum(float(process["seconds"]) for process in json.loads(path.read_text())["processes"])
+    processes = cost_of(run).get("processes")
+    return None if processes is None else sum(float(process["seconds"]) for process in processes)
 
 
 def number_lines(number: int) -> None:

@@ -20,7 +20,7 @@ from typing import Any, Self
 
 from filelock import FileLock, Timeout
 
-from odkd.dotted import split_override
+from odkd.dotted import WHERE_AND_HOW, is_in, split_override
 from odkd.files import json_digest, write_atomic, write_json
 from odkd.report.sweep_summary import markdown_table, tally, value_name
 
@@ -29,14 +29,12 @@ STOP_FILE = "stop"  # in the folder of a sweep
 DONE = ("finished", "skipped", "resumed", "pruned")
 GATHER_SECONDS = 1.0  # between two looks at the jobs' files
 DIED = "its process died: killed, or out of memory; the same command goes on from its checkpoint"
-NOT_IN_KEY = (
-    "paths.", "tracking", "sweep.", "hydra.", "run.restart", "run.plots", "run.overlay_video", "run.report",
-)  # fmt: skip
+NOT_IN_KEY = (*WHERE_AND_HOW, "hydra")
 
 
 def sweep_key(overrides: Sequence[str]) -> str:
     """Digest of what a sweep asks for, in the order of its jobs; where it is stored and shown does not count."""
-    return json_digest([override for override in overrides if not split_override(override)[0].startswith(NOT_IN_KEY)])
+    return json_digest([override for override in overrides if not is_in(split_override(override)[0], NOT_IN_KEY)])
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,8 @@ from conftest import TINY
 from hydra import compose, initialize_config_dir
 
 from odkd.build import Parts
+from odkd.compose import default_config
+from odkd.dotted import WHERE_AND_HOW
 from odkd.main import CONF
 
 
@@ -44,6 +46,11 @@ def test_what_may_change_a_number_changes_the_key(cache: Path, override: str) ->
 )  # fmt: skip
 def test_what_changes_no_number_leaves_the_key(cache: Path, override: str) -> None:
     assert key(cache, override) == key(cache)
+
+
+def test_of_the_settings_of_a_run_only_its_repetition_changes_numbers() -> None:
+    listed = {name.removeprefix("run.") for name in WHERE_AND_HOW if name.startswith("run.")}
+    assert listed | {"repeat"} == default_config().run.keys()
 
 
 def test_weights_count_by_content_not_by_name(cache: Path, tmp_path: Path) -> None:

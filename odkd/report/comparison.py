@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from odkd.dotted import split_override
+from odkd.dotted import is_in, split_override
 from odkd.report import mean_speeds, values
 from odkd.report.settings import NO_DIFFERENCE, class_name, overrides_of, settings_of
 from odkd.report.sweep_summary import in_brief
@@ -18,7 +18,7 @@ from odkd.results import Run, read_run
 
 Measure = Callable[["Entry"], float]
 
-NOT_COMPARED = (*NO_DIFFERENCE, "dataset.root", "seed")  # seeds and run.repeat are repetitions
+NOT_COMPARED = (*NO_DIFFERENCE, "dataset.root", "seed", "run.repeat")  # the last two are repetitions
 MAX_LEVELS = 12  # values of a factor up to which each has its place on an axis; more numbers are points along it
 MIN_DIFFERENT = (
     0.75  # share of configurations with a value of their own, from which on the values were drawn, not chosen
@@ -215,12 +215,12 @@ def as_number(text: str) -> float | None:
 def _asked_for(entries: Sequence[Entry]) -> list[str]:
     """Keys of all overrides, without where things lie and which seed."""
     keys = dict.fromkeys(key for entry in entries for key in entry.overrides)
-    return [key for key in keys if not key.startswith((*NOT_COMPARED, "hydra.")) and key not in ("tracking", "sweep")]
+    return [key for key in keys if not is_in(key, (*NOT_COMPARED, "hydra"))]
 
 
 def _candidates(entries: Sequence[Entry]) -> list[str]:
     """Groups whose choice differs, then single settings that differ."""
-    keys = dict.fromkeys(key for entry in entries for key in entry.settings if not key.startswith(NOT_COMPARED))
+    keys = dict.fromkeys(key for entry in entries for key in entry.settings if not is_in(key, NOT_COMPARED))
     differing = [key for key in keys if _differs(entries, key)]
     groups = dict.fromkeys(key.partition(".")[0] for key in differing if key.endswith(("._target_", ".name")))
     return [*(group for group in groups if _differs(entries, group)), *differing]

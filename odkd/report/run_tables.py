@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +22,7 @@ from odkd.report import (
 )
 from odkd.report.cells import Cell, Row, Table, plain_table, quantity, score, words
 from odkd.report.html import MISSING, duration, gibibytes
-from odkd.results import Run
+from odkd.results import Run, cost_of
 
 PARTS = {  # of an iteration's time
     "learn": "learning, with the choice of what to learn from",
@@ -168,9 +166,8 @@ def _time_row(title: str, seconds: float, total: float, speed: Cell) -> Row:
 
 def cost_table(run: Run) -> Table | None:
     """Whole time, peak memory, and what the teacher's labels have cost whoever made them."""
-    path = run.folder / "cost.json"
     rows: list[tuple[str, str]] = []
-    known: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
+    known = cost_of(run.folder)
     if processes := known.get("processes"):
         text = duration(sum(entry["seconds"] for entry in processes))
         if len(processes) > 1:

@@ -10,11 +10,11 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from odkd.dotted import flatten
+from odkd.dotted import WHERE_AND_HOW, flatten, is_in
 from odkd.results import Run
 
-# These say where and how, not what: two runs that differ in nothing else have the same numbers.
-NO_DIFFERENCE = ("paths.", "tracking.", "run.", "bank.", "allow_targets", "dataset.palette", "dataset.prepare.folder")
+# Two runs that differ in nothing else have the same numbers.
+NO_DIFFERENCE = (*WHERE_AND_HOW, "dataset.palette", "dataset.prepare.folder")
 PLAIN = {"NoRegularizer": "none"}  # class -> what people say
 
 
@@ -59,7 +59,7 @@ def changed_settings(settings: Mapping[str, str], default: Mapping[str, str]) ->
     return [
         (key, value, default.get(key, ""))
         for key, value in settings.items()
-        if not key.startswith(NO_DIFFERENCE) and value != default.get(key, "null")
+        if not is_in(key, NO_DIFFERENCE) and value != default.get(key, "null")
     ]
 
 

@@ -7,11 +7,10 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from odkd.identity import NOT_IN_KEY
+from odkd.dotted import WHERE_AND_HOW, is_in
 from odkd.results import StoredRun
 from odkd.tables.cells import Doubled, Filled, Missing
 from odkd.tables.commands import grouped_commands
-from odkd.tables.wanted import is_in
 
 MAX_LINES = 12  # rows with missing runs that an error names one by one
 MAX_CHARACTERS = 60  # of a value that differs
@@ -102,7 +101,7 @@ def _known(run: StoredRun) -> Mapping[str, str]:
         for name, value in run.tags.items()
         if value and name not in UNTOLD and not name.startswith(("mlflow.", "odkd.synced_"))
     }
-    return tags | {name: value for name, value in run.params.items() if not is_in(name, NOT_IN_KEY)}
+    return tags | {name: value for name, value in run.params.items() if not is_in(name, WHERE_AND_HOW)}
 
 
 def _short(value: str) -> str:

@@ -15,14 +15,13 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from odkd.compose import CONF, compose_table_config
-from odkd.dotted import flatten
+from odkd.dotted import WHERE_AND_HOW, flatten, is_in
 from odkd.results import StoredRun
 
 # These change no number of a run, or no more than its last bits.
 NO_MATTER = (
-    "paths", "tracking", "sweep", "bank", "device", "threads", "compile", "deterministic", "allow_targets", "run.name",
-    "run.restart", "run.checkpoint_overhead", "run.plots", "run.report", "run.overlay_video", "dataset.root",
-    "dataset.palette", "dataset.download", "dataset.frame_store", "dataset.prepare._target_", "dataset.prepare.folder",
+    *WHERE_AND_HOW, "device", "threads", "compile", "deterministic", "dataset.root", "dataset.palette",
+    "dataset.download", "dataset.frame_store", "dataset.prepare._target_", "dataset.prepare.folder",
     "teacher.batch_size", "teacher.licence", "teacher.source", "stage.always", "stage.is_shared", "hydra",
 )  # fmt: skip
 # A store may leave these out of a run's params; they count where it has them.
@@ -96,11 +95,6 @@ def clean(params: Mapping[str, str]) -> dict[str, str]:
         for key, value in params.items()
         if key not in groups and not is_in(key, NO_MATTER)
     }
-
-
-def is_in(key: str, places: Sequence[str]) -> bool:
-    """Whether a dotted key is one of `places`, or lies below one."""
-    return any(key == place or key.startswith(f"{place}.") for place in places)
 
 
 @cache
