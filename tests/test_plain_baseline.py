@@ -21,13 +21,16 @@ PROTOCOL = [
     "tracking=none",
     "evaluation.groundtruth=false",
 ]
-STUDENTS = {
-    "tinynet": ["student=tinynet", "student.dropout=0"],
-    "batch norm with running statistics": ["student=smp", "student.arch=Unet", "student.encoder=resnet18"],
-}
+WITH_BATCH_NORM = ["student=smp", "student.arch=Unet", "student.encoder=resnet18"]  # and running statistics
 
 
-@pytest.mark.parametrize("student", STUDENTS.values(), ids=STUDENTS)
+@pytest.mark.parametrize(
+    "student",
+    [
+        pytest.param(["student=tinynet", "student.dropout=0"], id="tinynet"),
+        pytest.param(WITH_BATCH_NORM, id="batch norm", marks=pytest.mark.slow),
+    ],
+)
 def test_every_score_equals_that_of_the_plain_loop(student: list[str], tmp_path: Path) -> None:
     cfg = compose_config([*PROTOCOL, *student, f"paths.outputs={tmp_path}"])
     parts = Parts(cfg)

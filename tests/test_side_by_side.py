@@ -37,6 +37,7 @@ def contents(folder: Path, *patterns: str) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in found}
 
 
+@pytest.mark.slow
 def test_students_side_by_side_have_the_bits_of_students_in_turn(odkd: Odkd, tmp_path: Path) -> None:
     settings = ["stage=mckd_first", "stage.epochs=2", "teacher.label_noise=0.1", "threads=1"]
     found = []
