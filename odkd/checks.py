@@ -110,6 +110,11 @@ def check_config(cfg: DictConfig) -> None:
     for key in ("outputs", "cache", "labels", "weights"):
         if not (isinstance(cfg.paths[key], str) and cfg.paths[key]):
             raise ValueError(f"paths.{key}={cfg.paths[key]}; expected a folder")
+    outputs = Path(cfg.paths.outputs).absolute()
+    if cfg.tracking.enabled and not cfg.tracking.uri and {"?", "%"} & set(str(outputs)):
+        raise ValueError(
+            f"paths.outputs={outputs}: MLflow's SQLite file cannot lie below a name with ? or %; choose another"
+        )
     _check_teacher(cfg.teacher)
     for key in FILES:
         value = OmegaConf.select(cfg, key)

@@ -32,7 +32,6 @@ logger = logging.getLogger(__name__)
 # What a sweep compares: dataset mIoU of the stream against the teacher; the final student's best validation score
 # (never the test split's: what is chosen by it is no longer a test).
 SWEPT_METRICS = ("total/miou", "final/val_best")
-STOP_SECONDS = 10.0  # how long the end of an interrupted run may wait for MLflow
 
 
 def run_job(cfg: DictConfig, outcome: Outcome | None = None) -> float:
@@ -67,7 +66,7 @@ def perform(cfg: DictConfig, outcome: Outcome) -> dict[str, float | None] | None
     """
     from odkd.artifacts import write_overlay_video, write_report
     from odkd.device import set_up
-    from odkd.runs import Run, RunIsBusyError
+    from odkd.runs import Run, RunIsBusyError, RunIsFinishedError
     from odkd.sync import send
 
     parts = Parts(cfg)
@@ -82,6 +81,8 @@ def perform(cfg: DictConfig, outcome: Outcome) -> dict[str, float | None] | None
         if run.status != "finished" or cfg.run.restart or cfg.stage.always:
             compute(parts, run, overrides, outcome)
             return run.summary() if outcome.status != "pruned" else None
+    except RunIsFinishedError:
+        pass  # since we looked
     except RunIsBusyError:
         if cfg.stage.is_shared:
             logger.info("another process has this run; helping it with the labels")
@@ -101,7 +102,8 @@ def perform(cfg: DictConfig, outcome: Outcome) -> dict[str, float | None] | None
         write_overlay_video(parts, run)
     if cfg.run.report and not (folder / "report.html").is_file():
         write_report(parts, run, run.summary())
-    send(folder, cfg)
+    if outcome.sweep is None:  # else the sweep sends what is missing, in the end
+        send(folder, cfg)
     return run.summary()
 
 
@@ -110,17 +112,17 @@ def compute(parts: Parts, run: Any, overrides: list[str], outcome: Outcome) -> N
     from odkd.artifacts import write_artifacts, write_report
     from odkd.cost import Cost
     from odkd.stills import write_run_stills
-    from odkd.sync import Follower, place_of
+    from odkd.sync import Follower, close_seconds, place_of
 
     cfg, cost = parts.cfg, Cost(parts.device)
     files = {"config.yaml": OmegaConf.to_yaml(cfg, resolve=True), "overrides.txt": "".join(f"{o}\n" for o in overrides)}
-    run.open(files, restart=cfg.run.restart)
+    run.open(files, restart=cfg.run.restart, again=cfg.stage.always)
     outcome.log.move_to(run.folder / "run.log")
     outcome.status = "resumed" if run.has_checkpoint else "finished"
     logger.info("run %s", run.folder)
     tracking = cfg.tracking
     follower = Follower(run.folder, **place_of(cfg), seconds=tracking.seconds)
-    seconds = tracking.close_seconds
+    is_brief = outcome.sweep is not None  # which sends in the end what its jobs could not
     if tracking.enabled:
         follower.start()
     try:
@@ -137,12 +139,12 @@ def compute(parts: Parts, run: Any, overrides: list[str], outcome: Outcome) -> N
         logger.info("%s; the same settings alone go on from its checkpoint", ending)
     except BaseException as error:
         outcome.log.write_error(error)  # before MLflow is sent the log
-        seconds = seconds if isinstance(error, Exception) else min(seconds, STOP_SECONDS)
+        is_brief |= not isinstance(error, Exception)
         raise
     finally:
         parts.close()
         if tracking.enabled:
-            follower.close(timeout_seconds=seconds)
+            follower.close(timeout_seconds=close_seconds(cfg, briefly=is_brief))
 
 
 def _sampler(run_folder: Path, seconds: float | None) -> contextlib.AbstractContextManager[Any]:

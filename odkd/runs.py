@@ -23,13 +23,20 @@ from filelock import FileLock, Timeout
 from odkd.checkpoint import Checkpoint
 from odkd.files import cut_torn_line, write_atomic, write_json
 from odkd.outcome import RunPruned, is_ending
-from odkd.results import read_lines, status_of
+from odkd.results import read_lines
 
 Record = dict[str, Any]
 
 
+BUSY_SECONDS = 1.0  # those who look whether a run's process is gone hold its lock for an instant
+
+
 class RunIsBusyError(ValueError):
     """Another process is working on this run."""
+
+
+class RunIsFinishedError(ValueError):
+    """Another process has finished this run in the meantime."""
 
 
 class Run:
@@ -53,7 +60,7 @@ class Run:
         self.folder = folder
         self.description = dict(description)
         self.checkpoint_overhead = checkpoint_overhead
-        self._lock = FileLock(folder / "run.lock", blocking=False)
+        self._lock = FileLock(folder / "run.lock", timeout=BUSY_SECONDS)
         self._checkpoint = Checkpoint(folder / "checkpoint.pt", overhead=checkpoint_overhead)
         self._pending: list[Record] = []
         self._judge = judge or (lambda _: None)
@@ -62,14 +69,32 @@ class Run:
 
     @property
     def status(self) -> str | None:
-        """running, finished, failed, killed, pruned, or None where there is no such run yet."""
-        return status_of(self.folder)
+        """running, finished, failed, killed, pruned, or None where there is no such run yet.
 
-    def open(self, files: Mapping[str, str], *, restart: bool) -> Self:
+        Raises:
+            ValueError: the folder is another run's; its name has only the first digits of a key.
+        """
+        path = self.folder / "run.json"
+        if not path.is_file():
+            return None
+        record = json.loads(path.read_text())
+        if record.get("key") != self.description.get("key"):
+            raise ValueError(f"{self.folder} is another run, whose key begins with the same digits; set run.name=...")
+        status: str = record["status"]
+        return status
+
+    def open(self, files: Mapping[str, str], *, restart: bool, again: bool = True) -> Self:
         """Take the lock, write run.json and `files` (name -> text), repair a line that was cut off.
+
+        Args:
+            files: name -> text.
+            restart: empty the folder first.
+            again: open it even if it has finished.
 
         Raises:
             RunIsBusyError: another process has it.
+            RunIsFinishedError: it has finished, and neither `restart` nor `again` is asked for.
+            ValueError: the folder is another run's.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         try:
@@ -79,12 +104,23 @@ class Run:
                 f"{self.folder} is being run by another process; wait for it, "
                 "or use run.repeat=1 for an independent repetition"
             ) from error
+        try:
+            is_finished = self.status == "finished"
+        except ValueError:
+            self._lock.release()
+            raise
+        if is_finished and not (restart or again):
+            self._lock.release()
+            raise RunIsFinishedError(f"{self.folder} has finished")
         if restart:
             (self.folder / "run.json").unlink(missing_ok=True)  # first: without it the rest counts for nothing
         if self.status is None:
             for path in self.folder.iterdir():
                 if path.name != "run.lock":
                     shutil.rmtree(path) if path.is_dir() else path.unlink()
+        for path in self.folder.rglob(".*.tmp"):  # of a process that was killed while it wrote
+            if not path.name.startswith(".mlflow.json."):  # which `odkd-sync` may be writing now
+                path.unlink(missing_ok=True)
         for name, text in files.items():
             write_atomic(self.folder / name, text.encode())
         for name in self._published:
@@ -121,16 +157,13 @@ class Run:
             return
 
     def adopt(self, sweep: Mapping[str, str]) -> None:
-        """A finished run that belongs to no sweep becomes one of this sweep; MLflow is to hear of it."""
+        """A finished run that belongs to no sweep becomes one of this sweep."""
         path = self.folder / "run.json"
         with contextlib.suppress(Timeout), self._lock:  # who has it now does the same
             record = json.loads(path.read_text())
             if record.get("sweep") is None:
                 record["tags"]["odkd.sweep_key"] = sweep["key"]
                 write_json(path, record | {"sweep": sweep})
-                note = self.folder / "mlflow.json"
-                if note.is_file():
-                    write_json(note, {**json.loads(note.read_text()), "complete": None})
 
     def resume(self) -> dict[str, Any] | None:
         """The state to go on from, or None at the start. Publishes what the last process could not.

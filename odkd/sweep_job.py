@@ -130,7 +130,7 @@ class _Attempt:
             "updated": time.time(),
         }
         write_json(stub / "run.json", record)
-        send(stub, self.cfg)
+        send(stub, self.cfg, briefly=True)
         return stub
 
     def forget_stub(self) -> None:

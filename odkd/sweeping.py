@@ -18,11 +18,10 @@ from omegaconf import DictConfig
 from odkd.report.sweep_summary import sweep_table
 from odkd.results import status_of
 from odkd.sweeps import DONE, Plan, Sweep, sweep_key
-from odkd.sync import Follower, mark_if_killed, place_of, send
+from odkd.sync import Follower, close_seconds, mark_if_killed, place_of, send
 from odkd.tracking import is_complete
 
 logger = logging.getLogger(__name__)
-STOP_SECONDS = 10.0  # how long a sweep that was ended may wait for MLflow
 
 
 def plan_sweep(
@@ -65,20 +64,18 @@ def open_sweep(cfg: DictConfig, plan: Plan) -> Iterator[Sweep]:
 
 
 def follow(folder: Path, cfg: DictConfig) -> Follower | None:
-    """Make the parent run before any job needs it, and with it MLflow's database and experiment; then follow."""
+    """Follow; make the parent run before any job needs it, and with it MLflow's database and experiment."""
     if not cfg.tracking.enabled:
         return None
     follower = Follower(folder, **place_of(cfg), seconds=cfg.tracking.seconds)
-    follower.first_pass()
     follower.start()
+    follower.wait(close_seconds(cfg, briefly=True))
     return follower
 
 
 def tell(sweep: Sweep, cfg: DictConfig, follower: Follower | None) -> None:
     """The end of a sweep, into MLflow and to the console."""
-    for run in sweep.runs():
-        if mark_if_killed(run):  # its process died
-            send(run, cfg)
+    died = [run for run in sweep.runs() if mark_if_killed(run)]
     record = sweep.record()
     print(sweep_table(record))
     print(f"\nsweep folder  {os.path.relpath(sweep.plan.folder)}")
@@ -88,20 +85,19 @@ def tell(sweep: Sweep, cfg: DictConfig, follower: Follower | None) -> None:
         print(f"the same command goes on from here, and computes nothing again:\n  {sweep.plan.command}")
     sys.stdout.flush()
     if follower is not None:
-        seconds = cfg.tracking.close_seconds
-        is_reached = follower.close(timeout_seconds=min(seconds, STOP_SECONDS) if sweep.status == "killed" else seconds)
-        if is_reached and sweep.status != "killed":
-            send_rest(sweep, cfg)
+        was_ended = sweep.status == "killed"
+        if follower.close(timeout_seconds=close_seconds(cfg, briefly=was_ended)):
+            send_rest(died if was_ended else sweep.runs(), cfg, briefly=was_ended)
 
 
-def send_rest(sweep: Sweep, cfg: DictConfig) -> None:
-    """What jobs could not send when they ended, while MLflow's server was away; stops where it is away again."""
+def send_rest(runs: Sequence[Path], cfg: DictConfig, *, briefly: bool) -> None:
+    """What MLflow lacks of runs that have ended, as when it was away then; stops where it is away again."""
     place = place_of(cfg)
-    ended = [run for run in sweep.runs() if status_of(run) != "running"]  # else another process has it
+    ended = [run for run in runs if status_of(run) != "running"]  # else another process has it
     late = [run for run in ended if not is_complete(run, **place)]
-    num_sent = sum(1 for _ in itertools.takewhile(lambda run: send(run, cfg), late))
+    num_sent = sum(1 for _ in itertools.takewhile(lambda run: send(run, cfg, briefly=briefly), late))
     if num_sent:
-        print(f"sent to MLflow, which was away when they ended: {num_sent} runs")
+        print(f"sent to MLflow, which lacked something of them: {num_sent} runs")
 
 
 def report(folder: Path) -> None:

@@ -21,6 +21,7 @@ from odkd.tracking import forget as forget_run
 from odkd.tracking import is_complete, sync, without_password
 
 logger = logging.getLogger(__name__)
+BRIEFLY = 10.0  # seconds that MLflow may take where others wait: in a sweep, and when a run is ended
 
 
 class Follower:
@@ -36,16 +37,16 @@ class Follower:
         self._uri = uri
         self._sync = functools.partial(sync, run_folder, uri=uri, experiment=experiment)
         self._seconds = seconds
-        self._closing = threading.Event()
+        self._closing, self._has_passed = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._follow, name="odkd-follower", daemon=True)
-
-    def first_pass(self) -> None:
-        """Sync once, now, in this thread: what others will need is there when this returns, if MLflow is."""
-        self._pass(is_last=False)
 
     def start(self) -> None:
         """Begin to follow; returns at once."""
         self._thread.start()
+
+    def wait(self, timeout_seconds: float) -> None:
+        """Until the first pass is over, however it went: what others will need is there then, if MLflow is."""
+        self._has_passed.wait(timeout_seconds)
 
     def close(self, timeout_seconds: float) -> bool:
         """Sync a last time, with files and status: run.json must say by now how the run ended.
@@ -69,6 +70,7 @@ class Follower:
 
     def _follow(self) -> None:
         self._pass(is_last=False)
+        self._has_passed.set()
         while not self._closing.wait(self._seconds):
             self._pass(is_last=False)
         self._pass(is_last=True)
@@ -90,22 +92,38 @@ def place_of(cfg: DictConfig) -> dict[str, str]:
     return {"uri": uri, "experiment": cfg.tracking.experiment}
 
 
-def send(folder: Path, cfg: DictConfig) -> bool:
+def send(folder: Path, cfg: DictConfig, *, briefly: bool = False) -> bool:
     """Send MLflow what it lacks of a run that has ended; if it cannot be reached, say so, go on, return False."""
     place = place_of(cfg)
     if not cfg.tracking.enabled or is_complete(folder, **place):
         return True
     follower = Follower(folder, **place, seconds=cfg.tracking.seconds)
     follower.start()
-    return follower.close(timeout_seconds=cfg.tracking.close_seconds)
+    return follower.close(timeout_seconds=close_seconds(cfg, briefly=briefly))
+
+
+def close_seconds(cfg: DictConfig, *, briefly: bool) -> float:
+    """How long to wait for MLflow in the end."""
+    seconds = float(cfg.tracking.close_seconds)
+    return min(seconds, BRIEFLY) if briefly else seconds
 
 
 def forget(folder: Path, cfg: DictConfig) -> None:
     """Delete a folder, and its run in MLflow: it stood for a failure that is mended."""
-    if cfg.tracking.enabled:
+    errors: list[Exception | None] = [TimeoutError(f"no answer in {BRIEFLY:g} s")]
+
+    def try_it() -> None:
         try:
             forget_run(folder, **place_of(cfg))
+            errors.append(None)
         except Exception as error:  # it stays, as failed, in MLflow
+            errors.append(error)
+
+    if cfg.tracking.enabled:
+        thread = threading.Thread(target=try_it, name="odkd-forget", daemon=True)
+        thread.start()
+        thread.join(BRIEFLY)
+        if (error := errors[-1]) is not None:
             where = without_password(place_of(cfg)["uri"])
             logger.warning("MLflow at %s: %s; the failed run of %s stays there", where, brief(error), folder)
     shutil.rmtree(folder)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import posixpath
 import re
 from collections.abc import Mapping, Sequence
@@ -19,8 +20,8 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock
 
 from odkd.files import write_json
-from odkd.results import Run, import_mlflow, mlflow_client, read_run, status_of
-from odkd.uploads import send_artifacts, send_stills
+from odkd.results import Run, import_mlflow, mlflow_client, read_run
+from odkd.uploads import send_artifacts, send_stills, state_of
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -49,6 +50,7 @@ def sync(run_folder: Path, *, uri: str, experiment: str, artifacts: bool) -> int
         Exception: whatever MLflow raises when it is not reached; nothing is lost, call again.
     """
     with FileLock(run_folder / "mlflow.lock", timeout=LOCK_SECONDS):
+        state = state_of(run_folder) if (run_folder / "run.json").is_file() else None
         run = read_run(run_folder)
         known_run_id = _known_run_id(run_folder, uri, experiment)
         client = _connect(uri)
@@ -57,9 +59,9 @@ def sync(run_folder: Path, *, uri: str, experiment: str, artifacts: bool) -> int
         _send_dataset(client, run, mlflow_run)
         num_sent = _send_lines(client, run, mlflow_run, run.metrics, "iteration")
         _send_lines(client, run, mlflow_run, run.system, "sample")
+        if run.status != "running":
+            _send_summary(client, run, mlflow_run)
         try:
-            if run.status != "running":
-                _send_summary(client, run, mlflow_run)
             if run.status != "running" and artifacts:
                 send_artifacts(client, run, mlflow_run)
                 send_stills(client, run, mlflow_run)
@@ -67,7 +69,7 @@ def sync(run_folder: Path, *, uri: str, experiment: str, artifacts: bool) -> int
             _send_status(client, run, mlflow_run)
         if run.status != "running" and artifacts:
             note = json.loads((run_folder / "mlflow.json").read_text())
-            write_json(run_folder / "mlflow.json", note | {"complete": run.status})
+            write_json(run_folder / "mlflow.json", note | {"complete": state})
         return num_sent
 
 
@@ -87,7 +89,7 @@ def is_complete(run_folder: Path, *, uri: str, experiment: str) -> bool:
     path = run_folder / "mlflow.json"
     note = json.loads(path.read_text()) if path.is_file() else {}
     place = {"tracking_uri": without_password(uri), "experiment": experiment}
-    return note.get("complete") == status_of(run_folder) and place.items() <= note.items()
+    return place.items() <= note.items() and note.get("complete") == state_of(run_folder)
 
 
 def without_password(uri: str) -> str:
@@ -162,7 +164,7 @@ def _open_experiment(client: MlflowClient, run: Run, uri: str, experiment: str) 
     found = client.get_experiment_by_name(experiment)
     if found is None:
         # A server knows where its artifacts go; a database would put them below the current folder.
-        folder = run.folder.resolve().parents[1] / "mlartifacts"
+        folder = _outputs(run.folder) / "mlartifacts"
         try:
             return client.create_experiment(experiment, None if uri.startswith("http") else folder.as_uri())
         except MlflowException as error:
@@ -174,14 +176,19 @@ def _open_experiment(client: MlflowClient, run: Run, uri: str, experiment: str) 
     return str(found.experiment_id)
 
 
+def _outputs(run_folder: Path) -> Path:
+    """Two folders up as it is written: runs may be a link to another disk."""
+    return Path(os.path.abspath(run_folder)).parents[1]  # noqa: PTH100 - resolve() follows links
+
+
 def _parent(client: MlflowClient, run: Run, uri: str, experiment: str) -> dict[str, str]:
     """The tag that puts a run below its sweep's; nothing if the sweep is gone.
 
     The run stays below the sweep that computed it, whichever others ask for it later.
     """
-    folder = run.folder.resolve().parents[1] / str(run.sweep)
+    folder = _outputs(run.folder) / str(run.sweep)
     if not folder.is_dir():
-        folder = run.folder.resolve().parents[1]  # of a job that failed before it had a run
+        folder = _outputs(run.folder)  # of a job that failed before it had a run
     if not (folder / "sweep.json").is_file():
         return {}
     known = _known_run_id(folder, uri, experiment)

@@ -9,6 +9,8 @@ import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from odkd.files import json_digest
+
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run as MlflowRun
@@ -17,8 +19,16 @@ if TYPE_CHECKING:
 
 ARTIFACTS = ["config.yaml", "metrics.jsonl", "summary.json", "results.csv", "MODEL_CARD.md", "error.txt"]
 ARTIFACTS += ["student.safetensors", "overlay.mp4", "plots/*", "report.html", "cost.json", "run.log", "system.jsonl"]
+NOT_RESULTS = ["run.log"]  # it is written to after a run's end, too
 OF_A_SWEEP = ["sweep.json", "jobs.json"]  # sent whenever it has ended: of the same size, they may say something else
 STILLS = "overlay"  # MLflow's name of the series of images
+
+
+def state_of(folder: Path) -> str:
+    """Digest of what there is to tell of a run that ended: run.json, and which files of which sizes there are."""
+    found = [path for pattern in ARTIFACTS if pattern not in NOT_RESULTS for path in folder.glob(pattern)]
+    sizes = sorted([path.relative_to(folder).as_posix(), path.stat().st_size] for path in found)
+    return json_digest([(folder / "run.json").read_text(), sizes])
 
 
 def send_artifacts(client: MlflowClient, run: Run, mlflow_run: MlflowRun) -> None:

@@ -1,14 +1,17 @@
 """A run on disk: published lines, locks, statuses."""
 
 import json
+import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from filelock import FileLock
 
 from odkd.outcome import Terminated
-from odkd.runs import Run, RunIsBusyError
+from odkd.runs import Run, RunIsBusyError, RunIsFinishedError
 
 DESCRIPTION = {"key": "k", "name": "n", "stage": "online", "params": {}, "tags": {}}
 
@@ -59,6 +62,62 @@ def test_two_processes_cannot_run_the_same_run(tmp_path: Path) -> None:
     with make(tmp_path).open({}, restart=False), pytest.raises(RunIsBusyError, match="another process"):
         make(tmp_path).open({}, restart=False)
     make(tmp_path).open({}, restart=False)._lock.release()
+
+
+def test_whoever_looks_at_a_run_for_an_instant_does_not_keep_it_from_starting(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    with FileLock(tmp_path / "run" / "run.lock", thread_local=False) as lock:
+        timer = threading.Timer(0.3, lock.release)
+        timer.start()
+        make(tmp_path).open({}, restart=False)._lock.release()
+        timer.join()
+
+
+def test_a_folder_is_known_by_the_whole_key(tmp_path: Path) -> None:
+    with make(tmp_path).open({}, restart=False) as run:
+        run.finish({})
+    other = Run(run.folder, DESCRIPTION | {"key": "kk"}, checkpoint_overhead=0.01)
+    for _ in range(2):  # and the lock is free
+        with pytest.raises(ValueError, match=r"another run.*set run.name="):
+            other.open({}, restart=True)
+    assert make(tmp_path).status == "finished"
+
+
+def test_what_another_process_finished_in_the_meantime_is_left_as_it_is(tmp_path: Path) -> None:
+    with make(tmp_path).open({}, restart=False) as run:
+        run.finish({})
+    before = (run.folder / "run.json").read_text()
+    for _ in range(2):  # and the lock is free
+        with pytest.raises(RunIsFinishedError):
+            make(tmp_path).open({}, restart=False, again=False)
+    assert (run.folder / "run.json").read_text() == before
+
+
+def test_a_run_that_finishes_between_the_look_and_the_lock_is_not_done_again(
+    odkd: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = odkd()
+    before = {name: (run / name).stat().st_mtime_ns for name in ("run.json", "metrics.jsonl", "summary.json")}
+    answers, status = iter(["killed"]), Run.status.fget  # type: ignore[attr-defined]
+    monkeypatch.setattr(Run, "status", property(lambda self: next(answers, None) or status(self)))
+    assert odkd() == run
+    assert {name: (run / name).stat().st_mtime_ns for name in before} == before
+    assert next(answers, None) is None
+
+
+def test_what_a_kill_left_half_written_is_cleared_away(tmp_path: Path) -> None:
+    with make(tmp_path).open({}, restart=False) as run:
+        record(run, 0)
+        run.commit(state(0))
+    (run.folder / "students").mkdir()
+    left = [run.folder / ".checkpoint.pt.0123.tmp", run.folder / "students" / ".x.pt.0123.tmp"]
+    foreign = run.folder / ".mlflow.json.0123.tmp"  # odkd-sync's, which may be at work
+    for path in (*left, foreign):
+        path.write_bytes(b"half")
+    make(tmp_path).open({}, restart=False)._lock.release()
+    assert not any(path.exists() for path in left)
+    assert foreign.exists()
+    assert run.has_checkpoint
 
 
 @pytest.mark.parametrize(

@@ -19,11 +19,14 @@ from filelock import FileLock
 from PIL import Image
 
 from odkd import sync as sync_command
+from odkd.checks import check_config
+from odkd.compose import complete, compose_config
 from odkd.files import write_json
 from odkd.results import read_run
+from odkd.sweeping import follow
 from odkd.sweeps import Plan, Sweep, sweep_key
 from odkd.sync import Follower, brief, mark_if_killed
-from odkd.tracking import forget, sync, without_password
+from odkd.tracking import forget, is_complete, sync, without_password
 
 processes = multiprocessing.get_context("forkserver")
 processes.set_forkserver_preload(["odkd.tracking", "mlflow.store.tracking.sqlalchemy_store"])
@@ -253,6 +256,71 @@ def test_the_status_arrives_even_if_files_cannot_be_stored(outputs):
     (outputs / "mlartifacts").unlink()
     assert sync_run(run) == 0
     assert len(list(outputs.glob("mlartifacts/*/artifacts/overlay.mp4"))) == 1
+
+
+def test_a_run_is_finished_in_mlflow_only_with_its_final_numbers(outputs):
+    run = FabricatedRun(outputs)
+    run.publish(1)
+    run.end()
+    refuse = "create trigger refuse before insert on metrics when new.key like 'final/%'"
+    refuse += " begin select raise(abort, 'x'); end"
+    with closing(sqlite3.connect(outputs / "mlflow.db")) as connection:
+        connection.execute(refuse)
+        with pytest.raises(Exception, match="x"):
+            sync_run(run)
+        assert runs_in(outputs)[0].info.status == "RUNNING"
+        connection.execute("drop trigger refuse")
+    sync_run(run)
+    (found,) = runs_in(outputs)
+    assert found.info.status == "FINISHED"
+    assert found.data.metrics["final/total/miou"] == 0.5
+
+
+def test_what_mlflow_lacks_is_known_without_asking_it(outputs):
+    run = FabricatedRun(outputs)
+    place = {"uri": uri_of(outputs), "experiment": "study"}
+    assert not is_complete(run.folder, **place)
+    run.publish(1)
+    run.write(status="killed", updated=1.0)
+    sync_run(run)
+    assert is_complete(run.folder, **place)
+    assert not is_complete(run.folder, **place | {"experiment": "other"})
+    run.write(status="running", updated=2.0)
+    run.publish(1)
+    run.write(status="killed", updated=3.0)  # while MLflow was away
+    assert not is_complete(run.folder, **place)
+    run.end()
+    sync_run(run)
+    assert is_complete(run.folder, **place)
+    (run.folder / "plots" / "late.png").write_bytes(b"made after its end")
+    assert not is_complete(run.folder, **place)
+    sync_run(run)
+    assert is_complete(run.folder, **place)
+    assert len(list(outputs.glob("mlartifacts/*/artifacts/plots/late.png"))) == 1
+
+
+def test_runs_on_another_disk_belong_to_these_outputs(outputs, tmp_path):
+    (tmp_path / "scratch" / "all" / "runs").mkdir(parents=True)
+    (outputs / "runs").symlink_to(tmp_path / "scratch" / "all" / "runs")
+    asked = ("seed=0",)
+    plan = Plan(outputs / "sweeps" / "seed-0", sweep_key(asked), "odkd -m seed=0", asked, ("seed",), fail_fast=False)
+    run = FabricatedRun(outputs)
+    with Sweep(plan) as sweep:
+        sweep.add([["seed=0"]])
+        run.write(sweep={"key": plan.key, "folder": "sweeps/seed-0"}, title="seed=0")
+        run.end()
+        sync_run(run)
+    runs = {found.info.run_name: found for found in runs_in(outputs)}
+    assert runs["seed=0"].data.tags["mlflow.parentRunId"] == runs["seed-0"].info.run_id
+    assert len(list(outputs.glob("mlartifacts/*/artifacts/overlay.mp4"))) == 1
+
+
+@pytest.mark.parametrize("name", ["a%20b", "what?"])
+def test_a_folder_that_no_sqlite_address_can_name_is_refused(tmp_path, name):
+    at = f"paths.outputs='{tmp_path}/{name}'"
+    with pytest.raises(ValueError, match="cannot lie below a name with"):
+        check_config(complete(compose_config(["debug=smoke", "tracking=mlflow", at])))
+    check_config(complete(compose_config(["debug=smoke", "tracking=none", at])))
 
 
 def test_a_killed_run_that_is_resumed_runs_again_and_finishes(outputs):
@@ -550,6 +618,26 @@ def test_a_server_that_hangs_does_not_hold_up_the_end(outputs, caplog):
         assert not follower.close(0.5)
         assert time.perf_counter() - start < 1.0
         assert "no answer in 0.5 s" in caplog.text
+
+
+def test_a_server_that_hangs_holds_up_a_sweep_for_a_moment_only(outputs, caplog, monkeypatch):
+    monkeypatch.setattr(sync_command, "BRIEFLY", 0.3)
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        uri = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        cfg = compose_config(["debug=smoke", f"paths.outputs={outputs}", "tracking=mlflow", f"tracking.uri={uri}"])
+        begun, ended, mended = (FabricatedRun(outputs, key=key) for key in ("0", "1", "2"))
+        ended.end()
+        write_json(mended.folder / "mlflow.json", {"tracking_uri": uri, "experiment": "odkd", "run_id": "1"})
+        start = time.perf_counter()
+        follower = follow(begun.folder, cfg)
+        assert not sync_command.send(ended.folder, cfg, briefly=True)
+        sync_command.forget(mended.folder, cfg)
+        assert not follower.close(0.3)
+        assert time.perf_counter() - start < 4
+        assert "the failed run of" in caplog.text
+        assert not mended.folder.exists()
 
 
 def test_follower_goes_on_trying_until_it_succeeds(outputs):
