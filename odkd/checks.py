@@ -10,6 +10,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from odkd.dotted import flatten
 from odkd.imagesets import check_images, check_splits, has_images, pictures_of
 from odkd.labels.sets import label_set
 from odkd.method_checks import check_methods
@@ -86,7 +87,7 @@ def check_config(cfg: DictConfig) -> None:
     Raises:
         ValueError: the first thing that is wrong: what we got, what we expected, what to change.
     """
-    missing = sorted(str(key) for key in OmegaConf.missing_keys(cfg))
+    missing = sorted(key for key, value in flatten(OmegaConf.to_container(cfg)).items() if value == "???")
     if missing:
         layout = f": {_layout(cfg.dataset, 'FOLDER')}" if missing[0] == "dataset.root" else ""
         raise ValueError(f"{missing[0]} is not set; add {missing[0]}=... to the command{layout}")

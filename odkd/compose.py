@@ -94,7 +94,21 @@ def complete(cfg: DictConfig) -> DictConfig:
     return cfg
 
 
+def config_dir() -> str | None:
+    """The folder that was given with --config-dir, as it can be given from here; None if there was none."""
+    if not HydraConfig.initialized():
+        return None
+    sources = HydraConfig.get().runtime.config_sources
+    found = next((Path(source.path) for source in sources if source.provider == "command-line"), None)
+    if found is None:
+        return None
+    return str(found.relative_to(Path.cwd())) if found.is_relative_to(Path.cwd()) else str(found)
+
+
 def command_with(group: str, choice: str) -> str:
     """The command that was given, with another choice of one group; outside Hydra only that choice."""
     given = list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
-    return shlex.join(["odkd", f"{group}={choice}", *(word for word in given if not word.startswith(f"{group}="))])
+    own = ["--config-dir", folder] if (folder := config_dir()) is not None else []
+    return shlex.join(
+        ["odkd", *own, f"{group}={choice}", *(word for word in given if not word.startswith(f"{group}="))]
+    )

@@ -14,6 +14,7 @@ from odkd.dotted import WHERE_AND_HOW
 from odkd.files import file_digest, folder_digest, json_digest
 from odkd.imagesets import has_images
 from odkd.labels.tables import TABLES
+from odkd.own_code import own_digest
 from odkd.video.decode import DECODER
 from odkd.video.images import READER
 from odkd.video.stream import Stream
@@ -78,9 +79,9 @@ def run_key(cfg: DictConfig, parts: list[Any], allowed: list[str], cache: Path) 
 
 
 def source_digests(targets: list[str], allowed: list[str], cache: Path) -> dict[str, str]:
-    """Digest of the source file of each target that is not odkd's or its libraries': the user's own code."""
+    """Digest of the source of each target that is not odkd's or its libraries': the user's own code."""
     own = [target for target in targets if not is_allowed(target, [])]
-    return {target: file_digest(Path(inspect.getfile(resolve(target, allowed))), cache) for target in own}
+    return {target: own_digest(resolve(target, allowed), allowed, cache) for target in own}
 
 
 def named_by_content(value: Any, cache: Path) -> Any:

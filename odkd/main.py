@@ -20,7 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from odkd.build import Parts
 from odkd.checks import explain, is_mistake, targets
-from odkd.compose import CONF
+from odkd.compose import CONF, config_dir
 from odkd.dotted import flatten
 from odkd.files import json_digest
 from odkd.identity import source_digests
@@ -168,6 +168,7 @@ def describe(parts: Parts, overrides: list[str], outcome: Outcome | None = None)
         "odkd.run_key": parts.key,
         "odkd.stage": cfg.stage.name,
         "odkd.overrides": " ".join(overrides),
+        **({"odkd.config_dir": own_yaml} if (own_yaml := config_dir()) is not None else {}),
         "odkd.dataset_digest": parts.sampled.digest,
         "odkd.groundtruth_digest": parts.groundtruth_digest or "",
         "odkd.teacher": OmegaConf.to_yaml(OmegaConf.create(parts.teacher_identity)),

@@ -129,7 +129,9 @@ def test_users_own_method_is_one_file_outside_the_package(tmp_path: Path) -> Non
     done = odkd(tmp_path, "--config-dir", "conf", *common, "replay=newest", "allow_targets=[my_replay]")
     assert done.returncode == 0, done.stderr
     (record,) = (tmp_path / "outputs" / "runs").glob("*/run.json")
-    assert "odkd.code_digest" in json.loads(record.read_text())["tags"]
+    tags = json.loads(record.read_text())["tags"]
+    assert "odkd.code_digest" in tags
+    assert tags["odkd.config_dir"] == "conf"
 
 
 @pytest.mark.slow

@@ -11,6 +11,7 @@ from odkd.build import Parts
 from odkd.compose import default_config
 from odkd.dotted import WHERE_AND_HOW
 from odkd.main import CONF
+from odkd.own_code import own_files
 
 
 def key(cache: Path, *overrides: str) -> str:
@@ -72,6 +73,44 @@ def test_the_users_own_code_is_part_of_the_key(cache: Path, tmp_path: Path, monk
     source.write_text(source.read_text() + "    # now different\n")
     assert key(cache, *overrides) != before
     sys.modules.pop("lab_replay")
+
+
+def test_the_users_own_modules_that_it_imports_are_part_of_the_key(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "lab_tools").mkdir()
+    files = {
+        "lab_memory.py": "import numpy\nfrom lab_base import Base\nclass Mine(Base): pass\n",
+        "lab_base.py": "class Base:\n    def __init__(self, capacity):\n        from lab_tools import half\n",
+        "lab_tools/__init__.py": "",
+        "lab_tools/half.py": "from .third import THIRD\nimport json.decoder, no_such_package.part\n",
+        "lab_tools/third.py": "THIRD = 3\n",
+    }
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    overrides = ["replay._target_=lab_memory.Mine", "allow_targets=[lab_memory]"]
+    found = own_files("lab_memory", tmp_path / "lab_memory.py", [])
+    assert set(found) == {"lab_memory", "lab_base", "lab_tools", "lab_tools.half", "lab_tools.third"}
+    known = {key(cache, *overrides)}
+    for name, text in files.items():
+        (tmp_path / name).write_text(text + "# now different\n")
+        known.add(key(cache, *overrides))
+    assert len(known) == 1 + len(files)
+    (tmp_path / "lab_unrelated.py").write_text("")
+    assert key(cache, *overrides) in known
+    for name in found:
+        sys.modules.pop(name, None)
+
+
+def test_other_peoples_code_is_not_looked_through(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    elsewhere = tmp_path / "lib" / "site-packages"
+    elsewhere.mkdir(parents=True)
+    (elsewhere / "big_library.py").write_text("raise AssertionError('imported')")
+    (tmp_path / "lab_plain.py").write_text("import big_library.part, torch.nn\nfrom odkd.files import write_json\n")
+    for folder in (tmp_path, elsewhere):
+        monkeypatch.syspath_prepend(folder)
+    assert list(own_files("lab_plain", tmp_path / "lab_plain.py", [])) == ["lab_plain"]
 
 
 def test_yaml_cannot_name_what_an_allowed_module_merely_imported(cache: Path) -> None:

@@ -202,6 +202,9 @@ def test_settings_are_compared_with_the_default(tmp_path: Path) -> None:
         ("window.test", "5", "20"),
     ]
     assert command_of(read_run(folder)) == "odkd"
+    record = json.loads((folder / "run.json").read_text())
+    (folder / "run.json").write_text(json.dumps(record | {"tags": {"odkd.config_dir": "my conf"}}))
+    assert command_of(read_run(folder)) == "odkd --config-dir 'my conf'"
 
 
 def test_stills_are_spread_over_the_stream_with_its_best_and_worst_moment() -> None:

@@ -4,6 +4,7 @@ import json
 import math
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -179,6 +180,20 @@ def test_domains_are_shaded_where_they_hold_and_named(tmp_path: Path) -> None:
     assert [text.get_text() for text in figure.axes[0].texts] == ["day", "day", "night"]
     minutes = {label.get_text(): label.get_position()[0] for label in figure.axes[0].get_xticklabels()}
     assert minutes["10"] == 200  # an iteration a minute, 20 frames each
+
+
+def test_a_change_of_domain_is_drawn_where_it_was_and_few_minutes_as_seconds() -> None:
+    lines: list[dict[str, Any]] = [
+        {"position": 6 * i, "domain": "day" if i < 4 else "night", "domain_began": 0 if i < 4 else 20, "iteration": i}
+        | {"metrics": {"stream/seconds": 1.5 * i, "test/miou": 0.5}}
+        for i in range(8)
+    ]
+    assert domain_spans(lines) == [(-3, 20, "day"), (20, 45, "night")]
+    figure = score_figure(lines, "miou", "mIoU", "title")
+    assert figure is not None
+    assert figure.axes[0].get_xlabel() == "time in the stream (seconds)"
+    labels = [label.get_text() for label in figure.axes[0].get_xticklabels()]
+    assert len(set(labels)) == len(labels) > 3
 
 
 def test_names_of_domains_too_short_to_write_go_into_the_legend(tmp_path: Path) -> None:

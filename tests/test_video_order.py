@@ -255,6 +255,7 @@ def test_a_run_goes_through_an_ordered_stream(odkd: Callable[..., Path]) -> None
     run = odkd(*TURNS)
     records = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert [record["domain"] for record in records] == ["city", "night", "city"]  # positions 0, 4, 8 of 3 + 3 + 3 + 3
+    assert [record["domain_began"] for record in records] == [0, 3, 6]
     assert [record["metrics"]["stream/seconds"] for record in records] == [0, 2, 4]
 
 

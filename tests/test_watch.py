@@ -206,6 +206,27 @@ class Twice(Fifo):
         return 2 * super().select(num_positions, scorer)
 
 
+class Greedy(Fifo):
+    """A replay that learns from more than the others: from all that has gone by."""
+
+    def __init__(self, capacity: int) -> None:
+        super().__init__(capacity)
+        self.seen: list[int] = []
+
+    def observe(self, fresh: Any, scorer: Any) -> None:
+        super().observe(fresh, scorer)
+        self.seen += fresh
+
+    def select(self, num_positions: int, scorer: Any) -> list[int]:
+        return self.seen if num_positions and scorer else []
+
+
+def test_a_replay_that_selects_more_than_the_others_is_stopped(odkd: Odkd) -> None:
+    target = ["replay._target_=test_watch.Greedy", "allow_targets=[test_watch]"]
+    with pytest.raises(ValueError, match=r"Greedy selects 8 positions at position 8; expected at most window.learn=6"):
+        odkd(*target)
+
+
 @pytest.mark.parametrize("name", ["Seer", "Twice"])
 def test_a_replay_that_selects_what_it_may_not_is_stopped(name: str, odkd: Odkd) -> None:
     target = [f"replay._target_=test_watch.{name}", "allow_targets=[test_watch]"]

@@ -1,4 +1,4 @@
-"""What the plots of a run share: size, fonts, the strip that names the domains, the axis in minutes, saving.
+"""What the plots of a run share: size, fonts, the strip that names the domains, the axis of time, saving.
 
 Figures are drawn without pyplot: it keeps global state, and many runs may share one process.
 """
@@ -6,6 +6,7 @@ Figures are drawn without pyplot: it keeps global state, and many runs may share
 from __future__ import annotations
 
 import io
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,7 @@ Span = tuple[float, float, str]  # start, end (positions), domain
 # Light enough to print lines on, told apart in grey; hatched from the seventh domain on
 DOMAIN_COLOURS = ("#FFFFFF", "#D3DAE3", "#F6E7C4", "#BFD8CB", "#EAD5DF", "#C4C4C4")
 WIDTH_INCHES = 8.0
+FEW_MINUTES = 2  # below that the axis is in seconds
 DOTS_PER_INCH = 150
 LARGE_INCHES, LARGE_DOTS_PER_INCH = 12.0, 100  # figures of very many classes are larger than any page
 LETTER_INCHES = 0.068  # width of one letter of a domain's name, generously
@@ -50,7 +52,7 @@ def plain(text: str) -> str:
 def stream_figure(
     lines: Sequence[Line], title: str, panels_inches: Sequence[float]
 ) -> tuple[Figure, list[Axes], list[Artist]]:
-    """Returns a figure over the stream: on top a strip of domains with time in minutes, below it its panels.
+    """Returns a figure over the stream: on top a strip of domains with the time, below it its panels.
 
     The third result belongs into the figure's legend: domains whose names do not fit into the strip.
     """
@@ -70,7 +72,7 @@ def stream_figure(
         panel.tick_params(labelbottom=False)
     panels[-1].set_xlabel("position in the stream (sampled frames)", fontsize=9)
     unnamed = _name_domains(strip, panels, domain_spans(lines))
-    _add_minutes(strip, lines)
+    _add_times(strip, lines)
     return figure, panels, unnamed
 
 
@@ -93,9 +95,13 @@ def position_edges(lines: Sequence[Line]) -> Array:
 def domain_spans(lines: Sequence[Line]) -> list[Span]:
     """Returns (start, end, domain) in sampled frames, neighbours of one domain merged.
 
-    A change of domain lies somewhere between two iterations; it is drawn halfway.
+    A change of domain lies where the run says, or else somewhere between two iterations: it is drawn halfway.
     """
     edges = position_edges(lines).tolist()
+    for index, (before, line) in enumerate(itertools.pairwise(lines), 1):
+        began = line.get("domain_began")
+        if began is not None and before["position"] < began <= line["position"]:
+            edges[index] = float(began)
     spans: list[Span] = []
     for start, end, line in zip(edges[:-1], edges[1:], lines, strict=True):
         domain = line.get("domain") or ""
@@ -169,23 +175,25 @@ def _name_domains(strip: Axes, panels: Sequence[Axes], spans: Sequence[Span]) ->
     return [] if named == set(domains) else list(handles)
 
 
-def _add_minutes(strip: Axes, lines: Sequence[Line]) -> None:
+def _add_times(strip: Axes, lines: Sequence[Line]) -> None:
     """Puts the time in the stream on top of the strip where the run knows it and it advances."""
     from matplotlib.ticker import MaxNLocator
 
-    minutes = values(lines, "stream/seconds") / 60
-    known = np.isfinite(minutes)
+    times = values(lines, "stream/seconds")
+    known = np.isfinite(times)
     positions = np.array([line["position"] for line in lines], dtype=np.float64)[known]
-    minutes = minutes[known]
-    if not len(minutes) or np.any(np.diff(minutes) <= 0):
+    times = times[known]
+    if not len(times) or np.any(np.diff(times) <= 0):
         return
-    ticks = minutes
-    if len(minutes) > 1:
-        ticks = np.asarray(MaxNLocator(8).tick_values(minutes[0], minutes[-1]))
-        ticks = ticks[(ticks >= minutes[0]) & (ticks <= minutes[-1])]
+    unit, seconds = ("minutes", 60.0) if times[-1] >= FEW_MINUTES * 60 else ("seconds", 1.0)
+    times = times / seconds
+    ticks = times
+    if len(times) > 1:
+        ticks = np.asarray(MaxNLocator(8).tick_values(times[0], times[-1]))
+        ticks = ticks[(ticks >= times[0]) & (ticks <= times[-1])]
     strip.set_axis_on()
     labels = [f"{round(tick, 2):g}" for tick in ticks]
-    strip.set_xticks(np.interp(ticks, minutes, positions), labels, fontsize=8)
+    strip.set_xticks(np.interp(ticks, times, positions), labels, fontsize=8)
     strip.xaxis.tick_top()
     strip.xaxis.set_label_position("top")
-    strip.set_xlabel("time in the stream (minutes)", fontsize=9)
+    strip.set_xlabel(f"time in the stream ({unit})", fontsize=9)

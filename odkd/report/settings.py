@@ -71,7 +71,8 @@ def overrides_of(run: Run) -> list[str]:
 
 def command_of(run: Run) -> str:
     """The command that makes this run again."""
-    return shlex.join(["odkd", *overrides_of(run)])
+    own = ["--config-dir", folder] if (folder := run.tags.get("odkd.config_dir")) else []
+    return shlex.join(["odkd", *own, *overrides_of(run)])
 
 
 def classes_of(run: Run) -> list[str]:

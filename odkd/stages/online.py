@@ -81,7 +81,7 @@ def online(
         torch.manual_seed(named_seed(seed, "iteration", step.iteration))  # dropout; a resumed run draws the same
         started = time.perf_counter()
         selected = replay.select(window.learn, scorer)
-        check_selected(selected, step, replay)
+        check_selected(selected, window.learn, step, replay)
         bank.prefetch(watch.needs(step))
         losses = {}
         for epoch in range(epochs):
@@ -130,16 +130,21 @@ def warn_of_nothing(learner: Learner, num_passes: int) -> None:
         )
 
 
-def check_selected(selected: Sequence[int], step: Step, replay: Replay) -> None:
-    """Hold a replay memory to the one rule that every score rests on.
+def check_selected(selected: Sequence[int], num_positions: int, step: Step, replay: Replay) -> None:
+    """Hold a replay memory to the rules that every score and every comparison rests on.
 
     Raises:
-        ValueError: it selects what has not gone by yet, or a position twice.
+        ValueError: it selects what has not gone by yet, a position twice, or more than `num_positions`.
     """
     if len(set(selected)) < len(selected) or not all(0 <= position < step.position for position in selected):
         raise ValueError(
             f"replay {type(replay).__name__} selects position {max(selected)} at position {step.position}; expected "
             "positions that have gone by, each once"
+        )
+    if len(selected) > num_positions:
+        raise ValueError(
+            f"replay {type(replay).__name__} selects {len(selected)} positions at position {step.position}; expected "
+            f"at most window.learn={num_positions}, which is what every method learns from"
         )
 
 
@@ -155,6 +160,7 @@ def describe(step: Step, stream: Stream, metrics: dict[str, float]) -> dict[str,
         "iteration": step.iteration,
         "position": step.position,
         "domain": stream.domain_of(step.position),  # of the test window's first frame
+        "domain_began": stream.domain_began(step.position),
         "segment": segment if segment == int(stream.segment_of[step.test[-1]]) else None,  # None: it lies in two
         "segments_learned": sum(part.stop <= step.position for part in stream.segments),
         "metrics": where | metrics,

@@ -45,6 +45,12 @@ class Stream:
         """Name of the domain at a position; "" when unknown."""
         return self.domains[int(self.video_of[position])]
 
+    def domain_began(self, position: int) -> int:
+        """The first of the positions up to this one that are all of its domain."""
+        domains_N = np.array(self.domains)[self.video_of[: position + 1]]
+        others = np.flatnonzero(domains_N != domains_N[-1])
+        return int(others[-1]) + 1 if len(others) else 0
+
     def name_of(self, position: int) -> str:
         """A name that no other position has: VIDEO/000000, or the image's file below the dataset's folder."""
         return self.videos[int(self.video_of[position])].name_of(int(self.frame_of[position]))
