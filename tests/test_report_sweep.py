@@ -10,10 +10,12 @@ import yaml
 from test_report_html import HOSTILE, Page, check_page
 from test_report_run import make_run
 
-from odkd.report.comparison import Entry, compare, pareto, statistics
+from odkd.report import values
+from odkd.report.comparison import KEPT, Entry, compare, pareto, statistics
 from odkd.report.html_sweep import write_runs_report, write_sweep_report
 from odkd.report.sweep_pictures import student_score
 from odkd.report_tool import main
+from odkd.results import read_run
 
 SCORE = student_score("total/miou")
 
@@ -76,6 +78,16 @@ def test_what_differs_is_what_was_swept_and_seeds_are_one_configuration(outputs:
     ]
     by_levels = {c.levels: c.statistics(SCORE) for c in found.configurations}
     assert by_levels["fifo", "6"] == pytest.approx((0.2, math.sqrt(0.02), 2))
+
+
+def test_of_a_run_with_very_many_metrics_those_are_kept_that_the_page_shows(outputs: Path) -> None:
+    folder = outputs / "runs" / "fifo-6-0"
+    entry, whole = Entry.read(folder), read_run(folder)
+    assert [line["position"] for line in entry.run.metrics] == [0, 20, 40, 60]
+    assert {key for line in entry.run.metrics for key in line["metrics"]} <= KEPT
+    assert any("test/iou/road" in line["metrics"] for line in whole.metrics)
+    assert entry.learn_seconds == pytest.approx(16.0)
+    assert values(entry.run.metrics, "test/miou").tolist() == values(whole.metrics, "test/miou").tolist()
 
 
 def test_a_main_effect_is_the_mean_over_configurations_whatever_else_they_have(outputs: Path) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from statistics import mean, stdev
 
 import numpy as np
 
@@ -18,6 +19,10 @@ from odkd.results import Run, read_run
 
 Measure = Callable[["Entry"], float]
 
+KEPT = {  # metrics of an iteration that a page shows; all others of a thousand runs would not fit into memory
+    *("test/miou", "test/miou_groundtruth"),
+    *(f"time/{part}_{what}" for part in ("learn", "evaluate") for what in ("seconds", "frames_per_second")),
+}
 NOT_COMPARED = (*NO_DIFFERENCE, "dataset.root", "seed", "run.repeat")  # the last two are repetitions
 MAX_LEVELS = 12  # values of a factor up to which each has its place on an axis; more numbers are points along it
 MIN_DIFFERENT = (
@@ -36,8 +41,13 @@ class Entry:
 
     @classmethod
     def read(cls, run_folder: Path) -> Entry:
-        """Raises ValueError if this is no run folder."""
+        """With the `KEPT` metrics alone. Raises ValueError if this is no run folder."""
         run = read_run(run_folder)
+        lines = [
+            line | {"metrics": {key: value for key, value in line["metrics"].items() if key in KEPT}}
+            for line in run.metrics
+        ]
+        run = replace(run, metrics=lines, system=[])
         given = map(split_override, overrides_of(run))
         return cls(run, settings_of(run), {key.partition("@")[0]: value for key, value in given})
 
@@ -199,8 +209,7 @@ def statistics(found: Sequence[float]) -> tuple[float, float, int]:
     (2.0, 1.4142135623730951, 2)
     """
     known = [value for value in found if not math.isnan(value)]
-    mean = float(np.mean(known)) if known else math.nan
-    return mean, float(np.std(known, ddof=1)) if len(known) > 1 else math.nan, len(known)
+    return mean(known) if known else math.nan, stdev(known) if len(known) > 1 else math.nan, len(known)
 
 
 def as_number(text: str) -> float | None:
