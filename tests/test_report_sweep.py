@@ -113,6 +113,55 @@ def test_runs_of_different_experiments_are_told_apart_by_their_settings(tmp_path
     assert found.levels("experiment", SCORE) == ["b"]
 
 
+def test_a_dataset_that_was_asked_for_is_no_seed(tmp_path: Path) -> None:
+    for name, miou in (("cityA", 0.2), ("cityB", 0.8)):
+        config = settings("fifo", 6, 0, dataset={"root": f"data/{name}"})
+        add_run(tmp_path, name, [f"dataset.root=data/{name}"], config, miou)
+    found = compare(entries(tmp_path))
+    assert list(found.factors) == ["dataset.root"]
+    assert [(c.levels, c.statistics(SCORE)[0]) for c in found.configurations] == [
+        (("data/cityA",), 0.2),
+        (("data/cityB",), 0.8),
+    ]
+    not_asked = compare([Entry(entry.run, entry.settings, {}) for entry in entries(tmp_path)])  # a copy elsewhere
+    assert len(not_asked.configurations) == 1
+
+
+def tag(folder: Path, **tags: str) -> None:
+    record = json.loads((folder / "run.json").read_text())
+    record["tags"] |= {f"odkd.{name}_digest": digest * 8 for name, digest in tags.items()}
+    (folder / "run.json").write_text(json.dumps(record))
+
+
+@pytest.mark.parametrize(
+    ("name", "word"),
+    [("dataset", "data"), ("groundtruth", "true labels"), ("teacher", "teacher's identity"), ("code", "own code")],
+)
+def test_content_that_no_setting_says_tells_configurations_apart(tmp_path: Path, name: str, word: str) -> None:
+    for seed, digest in itertools.product((0, 1), ("11112222", "4d5e6f70")):
+        folder = add_run(tmp_path, f"{digest}-{seed}", [f"seed={seed}"], settings("fifo", 6, seed), seed / 4)
+        tag(folder, **{"dataset": "a", "teacher": "b"} | {name: digest})
+    found = compare(entries(tmp_path))
+    assert list(found.factors) == [word]
+    assert [(c.levels, len(c.entries)) for c in found.configurations] == [
+        ((f"{word} 111122",), 2),
+        ((f"{word} 4d5e6f",), 2),
+    ]
+    page = Page(write_runs_report(sorted((tmp_path / "runs").iterdir()), tmp_path / "all.html"))
+    check_page(page)
+    assert f"best: 1: {word} 111122" in page.text
+    assert not found.is_continuous(word)
+
+
+def test_content_that_follows_from_a_setting_is_not_told_twice(tmp_path: Path) -> None:
+    for seed, stride in itertools.product((0, 1), (1, 2)):
+        config = settings("fifo", 6, seed, dataset={"stride": stride})
+        tag(add_run(tmp_path, f"{stride}-{seed}", [f"dataset.stride={stride}"], config, 0.5), dataset=f"{stride}")
+    found = compare(entries(tmp_path))
+    assert list(found.factors) == ["dataset.stride"]
+    assert [len(c.entries) for c in found.configurations] == [2, 2]
+
+
 def test_trainings_over_epochs_are_not_compared_with_streams(tmp_path: Path) -> None:
     add_run(tmp_path, "a", ["stage=online"], settings("fifo", 6, 0, stage={"name": "online"}), 0.5)
     epochs = add_run(tmp_path, "b", ["stage=mckd"], settings("fifo", 6, 0, stage={"name": "mckd"}), 0.6)

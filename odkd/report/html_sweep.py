@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import quote
 
 from odkd.report.cells import Cell, Row, Table, plain_table, quantity, score
-from odkd.report.comparison import Comparison, Configuration, Entry, Measure, as_number, compare
+from odkd.report.comparison import CONTENT, Comparison, Configuration, Entry, Measure, as_number, compare
 from odkd.report.html import MISSING, duration, write_page
 from odkd.report.html_run import NAME
 from odkd.report.settings import changed_settings, default_settings
@@ -186,7 +186,8 @@ def _best(comparison: Comparison, drawn: Sequence[str]) -> tuple[str, str] | Non
     best = _best_configuration(comparison, drawn)
     if best is None:
         return None
-    levels = ", ".join(f"{f}={in_brief(v)}" for f, v in zip(comparison.factors, best.levels, strict=True) if v)
+    named = [(f, in_brief(v)) for f, v in zip(comparison.factors, best.levels, strict=True) if v]
+    levels = ", ".join(level if factor in CONTENT else f"{factor}={level}" for factor, level in named)
     return ": ".join(filter(None, (str(best.number), levels))), _spread(
         best.statistics(student_score(drawn[0])), 4
     ).text
