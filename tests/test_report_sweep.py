@@ -3,6 +3,7 @@
 import itertools
 import json
 import math
+import shutil
 from pathlib import Path
 
 import pytest
@@ -220,6 +221,26 @@ def test_a_sweep_is_told_on_one_page(outputs: Path) -> None:
     links = {link["href"] for link in page.all("a")}
     assert "./../../runs/fifo-6-0/report.html" in links
     assert "./../../runs/javascript%3Aalert%281%29/report.html" in links
+
+
+@pytest.mark.parametrize("moved", ["runs", "sweeps"])
+def test_links_hold_where_runs_or_sweeps_lie_on_another_disk(
+    outputs: Path, moved: str, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = sweep(outputs)
+    scratch = tmp_path_factory.mktemp("scratch") / "deep" / moved
+    shutil.move(outputs / moved, scratch)
+    (outputs / moved).symlink_to(scratch, target_is_directory=True)
+    monkeypatch.chdir(outputs.parent)
+    for path in (folder, folder.relative_to(outputs.parent)):
+        page = Page(write_sweep_report(path))
+        assert "0.7000 ± 0.1414" in page.text  # the runs were found
+        assert "./../../runs/fifo-6-0/report.html" in {link["href"] for link in page.all("a")}
+    two = write_runs_report([outputs / "runs" / "fifo-6-0", outputs / "runs" / "uniform-6-0"], outputs / "two.html")
+    assert {link["href"] for link in Page(two).all("a")} == {
+        "./runs/fifo-6-0/report.html",
+        "./runs/uniform-6-0/report.html",
+    }
 
 
 def test_a_sweep_that_has_run_nothing_yet_gets_a_page_too(tmp_path: Path) -> None:

@@ -57,7 +57,7 @@ def write_sweep_report(sweep_folder: Path) -> Path:
         sweep: dict[str, Any] = json.loads(path.read_text())
     except (OSError, ValueError) as error:
         raise ValueError(f"{path} cannot be read ({error}); expected the folder of a sweep") from error
-    outputs = sweep_folder.resolve().parents[1]  # outputs/sweeps/NAME-KEY
+    outputs = _absolute(sweep_folder).parents[1]  # outputs/sweeps/NAME-KEY
     folders = [outputs / job["run"] for job in sweep["jobs"] if job.get("run")]
     entries = []
     for folder in dict.fromkeys(folders):
@@ -74,7 +74,7 @@ def write_runs_report(run_folders: Sequence[Path], output: Path) -> Path:
     """
     if output.is_dir():
         raise ValueError(f"{output} is a folder; name a file, such as {output / NAME}")
-    entries = [Entry.read(folder) for folder in dict.fromkeys(path.resolve() for path in run_folders)]
+    entries = [Entry.read(folder) for folder in {path.resolve(): path for path in run_folders}.values()]
     return _write(output, f"{len(entries)} runs", entries, None)
 
 
@@ -223,7 +223,7 @@ def _default_of(shared: Mapping[str, str]) -> dict[str, str]:
 
 
 def _job_table(jobs: Sequence[Mapping[str, Any]], path: Path) -> Table:
-    outputs = path.resolve().parents[2]
+    outputs = _absolute(path).parents[2]
     rows = []
     for job in jobs:
         run = job.get("run")
@@ -245,4 +245,9 @@ def _override(text: str) -> str:
 
 def _link(target: Path, page: Path) -> str:
     """From the page to another, as long as both lie where they lie now; never a scheme of its own."""
-    return "./" + quote(os.path.relpath(target.resolve(), page.resolve().parent))
+    return "./" + quote(os.path.relpath(_absolute(target), _absolute(page).parent))
+
+
+def _absolute(path: Path) -> Path:
+    """As a browser sees it: without "..", and with its links, for runs/ may be one to another disk."""
+    return Path(os.path.abspath(path))  # noqa: PTH100  # resolve() would follow the links
