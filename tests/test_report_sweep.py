@@ -150,7 +150,7 @@ def test_content_that_no_setting_says_tells_configurations_apart(tmp_path: Path,
     ]
     page = Page(write_runs_report(sorted((tmp_path / "runs").iterdir()), tmp_path / "all.html"))
     check_page(page)
-    assert f"best: 1: {word} 111122" in page.text
+    assert f"best mIoU against teacher: 1: {word} 111122" in page.text
     assert not found.is_continuous(word)
 
 
@@ -194,7 +194,8 @@ def sweep(outputs: Path, **changes: object) -> Path:
     add_run(outputs, "broken", ["replay=mir", "window.learn=6"], settings("mir", 6, 0), None)
     jobs = [
         {"number": n, "overrides": (folder / "overrides.txt").read_text().split(), "run": f"runs/{folder.name}",
-         "status": "failed" if folder.name == "broken" else "skipped", "seconds": 61.0, "value": 0.5, "error": None}
+         "status": "failed" if folder.name == "broken" else "skipped", "seconds": 61.0, "value": 0.5,
+         "metric": "total/miou", "error": None}
         for n, folder in enumerate(sorted((outputs / "runs").iterdir()))
     ]  # fmt: skip
     nothing = {"number": 9, "overrides": [HOSTILE], "run": None, "status": "not_run", "seconds": None, "value": None}
@@ -213,8 +214,14 @@ def test_a_sweep_is_told_on_one_page(outputs: Path) -> None:
     check_page(page)
     for found in ("8 skipped", "2 failed", "1 not run", "9 min 10 s", "odkd -m replay=fifo,uniform", HOSTILE):
         assert found in page.text
-    for found in ("0.7000 ± 0.1414", "best: 5: replay=uniform, window.learn=12", "0.3500 ± 0.2121"):
+    for found in (
+        "0.7000 ± 0.1414",
+        "best mIoU against teacher: 5: replay=uniform, window.learn=12",
+        "0.3500 ± 0.2121",
+    ):
         assert found in page.text
+    assert "Names are a configuration's number, then its replay, window.learn, debug." in page.text
+    assert "total/miou" in page.text  # what the jobs' values are
     assert "0 of 1" in page.text  # the failed run counts as a run, and not in a mean
     titles = [image["alt"] for image in page.all("img")]
     assert [title.partition(" ")[0] for title in titles] == ["A", "Heat", "Scatter", "Chart:"]

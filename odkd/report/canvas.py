@@ -1,4 +1,4 @@
-"""What the plots of a run share: size, fonts, the strip that names the domains, the axis in minutes, saving.
+"""What the plots of a run share: size, fonts, the strip that names the domains, the axis of time, saving.
 
 Figures are drawn without pyplot: it keeps global state, and many runs may share one process.
 """
@@ -28,6 +28,7 @@ DOMAIN_COLOURS = ("#FFFFFF", "#D3DAE3", "#F6E7C4", "#BFD8CB", "#EAD5DF", "#C4C4C
 WIDTH_INCHES = 8.0
 DOTS_PER_INCH = 150
 LARGE_INCHES, LARGE_DOTS_PER_INCH = 12.0, 100  # figures of very many classes are larger than any page
+MIN_MINUTES = 3  # length of a stream from which on its time is in minutes
 LETTER_INCHES = 0.068  # width of one letter of a domain's name, generously
 
 
@@ -50,7 +51,7 @@ def plain(text: str) -> str:
 def stream_figure(
     lines: Sequence[Line], title: str, panels_inches: Sequence[float]
 ) -> tuple[Figure, list[Axes], list[Artist]]:
-    """Returns a figure over the stream: on top a strip of domains with time in minutes, below it its panels.
+    """Returns a figure over the stream: on top a strip of domains with the time, below it its panels.
 
     The third result belongs into the figure's legend: domains whose names do not fit into the strip.
     """
@@ -70,7 +71,7 @@ def stream_figure(
         panel.tick_params(labelbottom=False)
     panels[-1].set_xlabel("position in the stream (sampled frames)", fontsize=9)
     unnamed = _name_domains(strip, panels, domain_spans(lines))
-    _add_minutes(strip, lines)
+    _add_time(strip, lines)
     return figure, panels, unnamed
 
 
@@ -169,23 +170,26 @@ def _name_domains(strip: Axes, panels: Sequence[Axes], spans: Sequence[Span]) ->
     return [] if named == set(domains) else list(handles)
 
 
-def _add_minutes(strip: Axes, lines: Sequence[Line]) -> None:
-    """Puts the time in the stream on top of the strip where the run knows it and it advances."""
+def _add_time(strip: Axes, lines: Sequence[Line]) -> None:
+    """Puts the time in the stream, in minutes or in seconds of a short one, on top of the strip where the run knows
+    it and it advances."""
     from matplotlib.ticker import MaxNLocator
 
-    minutes = values(lines, "stream/seconds") / 60
-    known = np.isfinite(minutes)
+    time = values(lines, "stream/seconds")
+    known = np.isfinite(time)
     positions = np.array([line["position"] for line in lines], dtype=np.float64)[known]
-    minutes = minutes[known]
-    if not len(minutes) or np.any(np.diff(minutes) <= 0):
+    time = time[known]
+    if not len(time) or np.any(np.diff(time) <= 0):
         return
-    ticks = minutes
-    if len(minutes) > 1:
-        ticks = np.asarray(MaxNLocator(8).tick_values(minutes[0], minutes[-1]))
-        ticks = ticks[(ticks >= minutes[0]) & (ticks <= minutes[-1])]
+    is_short = time[-1] < MIN_MINUTES * 60
+    time = time if is_short else time / 60
+    ticks = time
+    if len(time) > 1:
+        ticks = np.asarray(MaxNLocator(8).tick_values(time[0], time[-1]))
+        ticks = ticks[(ticks >= time[0]) & (ticks <= time[-1])]
     strip.set_axis_on()
     labels = [f"{round(tick, 2):g}" for tick in ticks]
-    strip.set_xticks(np.interp(ticks, minutes, positions), labels, fontsize=8)
+    strip.set_xticks(np.interp(ticks, time, positions), labels, fontsize=8)
     strip.xaxis.tick_top()
     strip.xaxis.set_label_position("top")
-    strip.set_xlabel("time in the stream (minutes)", fontsize=9)
+    strip.set_xlabel(f"time in the stream ({'seconds' if is_short else 'minutes'})", fontsize=9)

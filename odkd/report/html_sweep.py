@@ -26,16 +26,16 @@ from odkd.report.sweep_pictures import (
     pair_pictures,
     student_score,
 )
-from odkd.report.sweep_summary import in_brief
+from odkd.report.sweep_summary import in_brief, value_name
 
 METRICS = {  # of a stream, its labels, and of trainings over epochs; the first two known ones are drawn
     "total/miou": "mIoU against teacher",
     "total/miou_groundtruth": "mIoU against ground truth",
-    "mean/miou": "mean of iterations, against teacher",
-    "mean_past/miou": "one sequence ago (BWT), against teacher",
-    "mean_future/miou": "one ahead (FWT), against teacher",
-    "mean_final/miou": "last student (FBWT), against teacher",
-    "segments/forgetting": "forgetting (Chaudhry)",
+    "mean/miou": "mIoU, mean over iterations, against teacher",
+    "mean_past/miou": "mIoU one sequence ago (BWT), against teacher",
+    "mean_future/miou": "mIoU one ahead (FWT), against teacher",
+    "mean_final/miou": "mIoU of the last student (FBWT), against teacher",
+    "segments/forgetting": "forgetting (Chaudhry), against teacher",
     "teacher/miou_groundtruth": "teacher's mIoU against ground truth",
 }
 EPOCH_METRICS = {
@@ -95,6 +95,7 @@ def _write(path: Path, title: str, entries: Sequence[Entry], sweep: Mapping[str,
         "repetitions": max((len(c.entries) for c in comparison.configurations), default=0),
         "table": _configuration_table(comparison, metrics, drawn, path) if entries else None,
         "best": _best(comparison, drawn),
+        "compared_by": metrics[drawn[0]] if drawn else "",
         "effects": effect_pictures(comparison, metrics, drawn),
         "effect_tables": _effect_tables(comparison, metrics, drawn),
         "pairs": pair_pictures(comparison, metrics, drawn),
@@ -234,7 +235,7 @@ def _job_table(jobs: Sequence[Mapping[str, Any]], path: Path) -> Table:
         cells.append(Cell(MISSING) if seconds is None else Cell(duration(seconds), seconds))
         cells += [Cell(Path(run).name if run else MISSING, link=link), Cell(job.get("error") or "")]
         rows.append(Row(cells))
-    head = ["job", "status", "overrides", "value", "time", "run", "error"]
+    head = ["job", "status", "overrides", value_name(jobs) or "value", "time", "run", "error"]
     return Table("", head, rows, frozenset({1, 2, 5, 6}), is_sortable=True)
 
 
