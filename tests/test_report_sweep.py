@@ -220,6 +220,7 @@ def test_a_sweep_is_told_on_one_page(outputs: Path) -> None:
         "0.3500 ± 0.2121",
     ):
         assert found in page.text
+    assert "mIoU over the stream, against teacher, mean over seeds" in page.text
     assert "Names are a configuration's number, then its replay, window.learn, debug." in page.text
     assert "total/miou" in page.text  # what the jobs' values are
     assert "0 of 1" in page.text  # the failed run counts as a run, and not in a mean

@@ -251,4 +251,4 @@ def _link(target: Path, page: Path) -> str:
 
 def _absolute(path: Path) -> Path:
     """As a browser sees it: without "..", and with its links, for runs/ may be one to another disk."""
-    return Path(os.path.abspath(path))  # noqa: PTH100  # resolve() would follow the links
+    return Path(os.path.abspath(path))  # noqa: PTH100 - resolve() follows links

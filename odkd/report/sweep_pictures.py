@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from operator import attrgetter
 
+from odkd.report import GROUNDTRUTH, REFERENCES
 from odkd.report.comparison import Comparison, Measure
 from odkd.report.html import Picture, embed
 from odkd.report.paper import MAX_CURVES
@@ -120,5 +121,6 @@ def curve_pictures(comparison: Comparison, drawn: Sequence[str]) -> list[Picture
     if has_seeds:
         note += " Bands are ± one sample standard deviation over seeds."
     note = note.strip()
-    title = "mIoU over the stream" + (", mean over seeds" if has_seeds else "")
+    title = f"mIoU over the stream, {REFERENCES[drawn[0].endswith(GROUNDTRUTH)]}"
+    title += ", mean over seeds" if has_seeds else ""
     return [embed(figure, alt=f"Chart: {title}. {note}", title=title, note=note)]
