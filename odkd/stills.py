@@ -53,7 +53,7 @@ def _of_stream(parts: "Parts", run: "Run") -> Iterator[Still]:
         stored = sorted(predictions.stored(records[index]["iteration"]))
         position = stored[len(stored) // 2]
         said = [f"position {position}", records[index]["domain"], f"mIoU of its window {scores[index]:.2f}", why]
-        step, caption = records[index]["iteration"], "  ".join(filter(None, said))
+        step, caption = records[index]["iteration"], ", ".join(filter(None, said))
         yield step, *_still(parts, caption, position, parts.labels, predictions.read(position))
 
 
@@ -76,7 +76,7 @@ def _of_labels(parts: "Parts") -> Iterator[Still]:
 
     for position in evenly(len(parts.stream)) if parts.groundtruth is not None else ():
         assert parts.groundtruth is not None
-        caption = f"position {position}  {parts.stream.domain_of(position)}"
+        caption = ", ".join(filter(None, (f"position {position}", parts.stream.domain_of(position))))
         yield position, *_still(parts, caption, position, parts.groundtruth, parts.labels.read(position))
 
 

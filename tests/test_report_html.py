@@ -264,6 +264,7 @@ def test_a_run_leaves_its_report_with_stills_and_cost(odkd) -> None:
     cost = json.loads((folder / "cost.json").read_text())
     assert cost["teacher"]["frames"] == 30
     known = json.loads((folder / "stills" / "stills.json").read_text())["stills"]
+    assert re.match(r"position \d+, (city|night), mIoU of its window 0\.\d\d", known[0]["caption"])
     assert len(known) == len(list((folder / "stills").glob("*.webp"))) >= 5
     (folder / "report.html").unlink()
     assert odkd("run.report=true", "evaluation.segment_frames=2") == folder  # finished before

@@ -180,6 +180,13 @@ def test_domains_are_shaded_where_they_hold_and_named(tmp_path: Path) -> None:
     assert [text.get_text() for text in figure.axes[0].texts] == ["day", "day", "night"]
     minutes = {label.get_text(): label.get_position()[0] for label in figure.axes[0].get_xticklabels()}
     assert minutes["10"] == 200  # an iteration a minute, 20 frames each
+    assert figure.axes[0].get_xlabel() == "time in the stream (minutes)"
+    for line in lines:
+        line["metrics"]["stream/seconds"] /= 60
+    short = score_figure(lines, "miou", "mIoU", "title")
+    assert short is not None
+    assert "10" in {label.get_text() for label in short.axes[0].get_xticklabels()}
+    assert short.axes[0].get_xlabel() == "time in the stream (seconds)"
 
 
 def test_a_change_of_domain_is_drawn_where_it_was_and_few_minutes_as_seconds() -> None:

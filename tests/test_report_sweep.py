@@ -3,6 +3,7 @@
 import itertools
 import json
 import math
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,10 +11,12 @@ import yaml
 from test_report_html import HOSTILE, Page, check_page
 from test_report_run import make_run
 
-from odkd.report.comparison import Entry, compare, pareto, statistics
+from odkd.report import values
+from odkd.report.comparison import KEPT, Entry, compare, pareto, statistics
 from odkd.report.html_sweep import write_runs_report, write_sweep_report
 from odkd.report.sweep_pictures import student_score
 from odkd.report_tool import main
+from odkd.results import read_run
 
 SCORE = student_score("total/miou")
 
@@ -78,6 +81,16 @@ def test_what_differs_is_what_was_swept_and_seeds_are_one_configuration(outputs:
     assert by_levels["fifo", "6"] == pytest.approx((0.2, math.sqrt(0.02), 2))
 
 
+def test_of_a_run_with_very_many_metrics_those_are_kept_that_the_page_shows(outputs: Path) -> None:
+    folder = outputs / "runs" / "fifo-6-0"
+    entry, whole = Entry.read(folder), read_run(folder)
+    assert [line["position"] for line in entry.run.metrics] == [0, 20, 40, 60]
+    assert {key for line in entry.run.metrics for key in line["metrics"]} <= KEPT
+    assert any("test/iou/road" in line["metrics"] for line in whole.metrics)
+    assert entry.learn_seconds == pytest.approx(16.0)
+    assert values(entry.run.metrics, "test/miou").tolist() == values(whole.metrics, "test/miou").tolist()
+
+
 def test_a_main_effect_is_the_mean_over_configurations_whatever_else_they_have(outputs: Path) -> None:
     found = compare(entries(outputs))
     # fifo: configurations 0.2 and 0.5; uniform: 0.5 and 0.7. Their deviation is that of the two, not of the seeds.
@@ -99,6 +112,55 @@ def test_runs_of_different_experiments_are_told_apart_by_their_settings(tmp_path
     assert list(compare(no_overrides).factors) == ["window.learn", "evaluation.predictor"]
     assert found.effect({"experiment": "a"}, SCORE)[2] == 0  # the teacher itself is no student to compare
     assert found.levels("experiment", SCORE) == ["b"]
+
+
+def test_a_dataset_that_was_asked_for_is_no_seed(tmp_path: Path) -> None:
+    for name, miou in (("cityA", 0.2), ("cityB", 0.8)):
+        config = settings("fifo", 6, 0, dataset={"root": f"data/{name}"})
+        add_run(tmp_path, name, [f"dataset.root=data/{name}"], config, miou)
+    found = compare(entries(tmp_path))
+    assert list(found.factors) == ["dataset.root"]
+    assert [(c.levels, c.statistics(SCORE)[0]) for c in found.configurations] == [
+        (("data/cityA",), 0.2),
+        (("data/cityB",), 0.8),
+    ]
+    not_asked = compare([Entry(entry.run, entry.settings, {}) for entry in entries(tmp_path)])  # a copy elsewhere
+    assert len(not_asked.configurations) == 1
+
+
+def tag(folder: Path, **tags: str) -> None:
+    record = json.loads((folder / "run.json").read_text())
+    record["tags"] |= {f"odkd.{name}_digest": digest * 8 for name, digest in tags.items()}
+    (folder / "run.json").write_text(json.dumps(record))
+
+
+@pytest.mark.parametrize(
+    ("name", "word"),
+    [("dataset", "data"), ("groundtruth", "true labels"), ("teacher", "teacher's identity"), ("code", "own code")],
+)
+def test_content_that_no_setting_says_tells_configurations_apart(tmp_path: Path, name: str, word: str) -> None:
+    for seed, digest in itertools.product((0, 1), ("11112222", "4d5e6f70")):
+        folder = add_run(tmp_path, f"{digest}-{seed}", [f"seed={seed}"], settings("fifo", 6, seed), seed / 4)
+        tag(folder, **{"dataset": "a", "teacher": "b"} | {name: digest})
+    found = compare(entries(tmp_path))
+    assert list(found.factors) == [word]
+    assert [(c.levels, len(c.entries)) for c in found.configurations] == [
+        ((f"{word} 111122",), 2),
+        ((f"{word} 4d5e6f",), 2),
+    ]
+    page = Page(write_runs_report(sorted((tmp_path / "runs").iterdir()), tmp_path / "all.html"))
+    check_page(page)
+    assert f"best mIoU against teacher: 1: {word} 111122" in page.text
+    assert not found.is_continuous(word)
+
+
+def test_content_that_follows_from_a_setting_is_not_told_twice(tmp_path: Path) -> None:
+    for seed, stride in itertools.product((0, 1), (1, 2)):
+        config = settings("fifo", 6, seed, dataset={"stride": stride})
+        tag(add_run(tmp_path, f"{stride}-{seed}", [f"dataset.stride={stride}"], config, 0.5), dataset=f"{stride}")
+    found = compare(entries(tmp_path))
+    assert list(found.factors) == ["dataset.stride"]
+    assert [len(c.entries) for c in found.configurations] == [2, 2]
 
 
 def test_trainings_over_epochs_are_not_compared_with_streams(tmp_path: Path) -> None:
@@ -132,7 +194,8 @@ def sweep(outputs: Path, **changes: object) -> Path:
     add_run(outputs, "broken", ["replay=mir", "window.learn=6"], settings("mir", 6, 0), None)
     jobs = [
         {"number": n, "overrides": (folder / "overrides.txt").read_text().split(), "run": f"runs/{folder.name}",
-         "status": "failed" if folder.name == "broken" else "skipped", "seconds": 61.0, "value": 0.5, "error": None}
+         "status": "failed" if folder.name == "broken" else "skipped", "seconds": 61.0, "value": 0.5,
+         "metric": "total/miou", "error": None}
         for n, folder in enumerate(sorted((outputs / "runs").iterdir()))
     ]  # fmt: skip
     nothing = {"number": 9, "overrides": [HOSTILE], "run": None, "status": "not_run", "seconds": None, "value": None}
@@ -151,14 +214,41 @@ def test_a_sweep_is_told_on_one_page(outputs: Path) -> None:
     check_page(page)
     for found in ("8 skipped", "2 failed", "1 not run", "9 min 10 s", "odkd -m replay=fifo,uniform", HOSTILE):
         assert found in page.text
-    for found in ("0.7000 ± 0.1414", "best: 5: replay=uniform, window.learn=12", "0.3500 ± 0.2121"):
+    for found in (
+        "0.7000 ± 0.1414",
+        "best mIoU against teacher: 5: replay=uniform, window.learn=12",
+        "0.3500 ± 0.2121",
+    ):
         assert found in page.text
+    assert "mIoU over the stream, against teacher, mean over seeds" in page.text
+    assert "Names are a configuration's number, then its replay, window.learn, debug." in page.text
+    assert "total/miou" in page.text  # what the jobs' values are
     assert "0 of 1" in page.text  # the failed run counts as a run, and not in a mean
     titles = [image["alt"] for image in page.all("img")]
     assert [title.partition(" ")[0] for title in titles] == ["A", "Heat", "Scatter", "Chart:"]
     links = {link["href"] for link in page.all("a")}
     assert "./../../runs/fifo-6-0/report.html" in links
     assert "./../../runs/javascript%3Aalert%281%29/report.html" in links
+
+
+@pytest.mark.parametrize("moved", ["runs", "sweeps"])
+def test_links_hold_where_runs_or_sweeps_lie_on_another_disk(
+    outputs: Path, moved: str, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = sweep(outputs)
+    scratch = tmp_path_factory.mktemp("scratch") / "deep" / moved
+    shutil.move(outputs / moved, scratch)
+    (outputs / moved).symlink_to(scratch, target_is_directory=True)
+    monkeypatch.chdir(outputs.parent)
+    for path in (folder, folder.relative_to(outputs.parent)):
+        page = Page(write_sweep_report(path))
+        assert "0.7000 ± 0.1414" in page.text  # the runs were found
+        assert "./../../runs/fifo-6-0/report.html" in {link["href"] for link in page.all("a")}
+    two = write_runs_report([outputs / "runs" / "fifo-6-0", outputs / "runs" / "uniform-6-0"], outputs / "two.html")
+    assert {link["href"] for link in Page(two).all("a")} == {
+        "./runs/fifo-6-0/report.html",
+        "./runs/uniform-6-0/report.html",
+    }
 
 
 def test_a_sweep_that_has_run_nothing_yet_gets_a_page_too(tmp_path: Path) -> None:

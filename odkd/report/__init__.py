@@ -20,9 +20,9 @@ SCORES = {
     "miou_per_frame": "mIoU of a frame",
     "ignored_share": "share of pixels ignored",
     "consistency": "temporal consistency",
-    "forgetting": "forgetting of segments (Chaudhry)",
-    "backward_transfer": "backward transfer (Lopez-Paz)",
-    "iterations": "iterations to recover from a change",
+    "forgetting": "forgetting of segments (Chaudhry, -1 to 1)",
+    "backward_transfer": "backward transfer (Lopez-Paz, -1 to 1)",
+    "iterations": "iterations to recover from a change (a count)",
 }
 SCOPES = {
     "total": "{}, all test windows as one",

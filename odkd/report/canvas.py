@@ -27,9 +27,9 @@ Span = tuple[float, float, str]  # start, end (positions), domain
 # Light enough to print lines on, told apart in grey; hatched from the seventh domain on
 DOMAIN_COLOURS = ("#FFFFFF", "#D3DAE3", "#F6E7C4", "#BFD8CB", "#EAD5DF", "#C4C4C4")
 WIDTH_INCHES = 8.0
-FEW_MINUTES = 2  # below that the axis is in seconds
 DOTS_PER_INCH = 150
 LARGE_INCHES, LARGE_DOTS_PER_INCH = 12.0, 100  # figures of very many classes are larger than any page
+MIN_MINUTES = 3  # length of a stream from which on its time is in minutes
 LETTER_INCHES = 0.068  # width of one letter of a domain's name, generously
 
 
@@ -72,7 +72,7 @@ def stream_figure(
         panel.tick_params(labelbottom=False)
     panels[-1].set_xlabel("position in the stream (sampled frames)", fontsize=9)
     unnamed = _name_domains(strip, panels, domain_spans(lines))
-    _add_times(strip, lines)
+    _add_time(strip, lines)
     return figure, panels, unnamed
 
 
@@ -175,25 +175,26 @@ def _name_domains(strip: Axes, panels: Sequence[Axes], spans: Sequence[Span]) ->
     return [] if named == set(domains) else list(handles)
 
 
-def _add_times(strip: Axes, lines: Sequence[Line]) -> None:
-    """Puts the time in the stream on top of the strip where the run knows it and it advances."""
+def _add_time(strip: Axes, lines: Sequence[Line]) -> None:
+    """Puts the time in the stream, in minutes or in seconds of a short one, on top of the strip where the run knows
+    it and it advances."""
     from matplotlib.ticker import MaxNLocator
 
-    times = values(lines, "stream/seconds")
-    known = np.isfinite(times)
+    time = values(lines, "stream/seconds")
+    known = np.isfinite(time)
     positions = np.array([line["position"] for line in lines], dtype=np.float64)[known]
-    times = times[known]
-    if not len(times) or np.any(np.diff(times) <= 0):
+    time = time[known]
+    if not len(time) or np.any(np.diff(time) <= 0):
         return
-    unit, seconds = ("minutes", 60.0) if times[-1] >= FEW_MINUTES * 60 else ("seconds", 1.0)
-    times = times / seconds
-    ticks = times
-    if len(times) > 1:
-        ticks = np.asarray(MaxNLocator(8).tick_values(times[0], times[-1]))
-        ticks = ticks[(ticks >= times[0]) & (ticks <= times[-1])]
+    is_short = time[-1] < MIN_MINUTES * 60
+    time = time if is_short else time / 60
+    ticks = time
+    if len(time) > 1:
+        ticks = np.asarray(MaxNLocator(8).tick_values(time[0], time[-1]))
+        ticks = ticks[(ticks >= time[0]) & (ticks <= time[-1])]
     strip.set_axis_on()
     labels = [f"{round(tick, 2):g}" for tick in ticks]
-    strip.set_xticks(np.interp(ticks, times, positions), labels, fontsize=8)
+    strip.set_xticks(np.interp(ticks, time, positions), labels, fontsize=8)
     strip.xaxis.tick_top()
     strip.xaxis.set_label_position("top")
-    strip.set_xlabel(f"time in the stream ({unit})", fontsize=9)
+    strip.set_xlabel(f"time in the stream ({'seconds' if is_short else 'minutes'})", fontsize=9)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from statistics import mean, stdev
 
 import numpy as np
 
@@ -18,7 +19,18 @@ from odkd.results import Run, read_run
 
 Measure = Callable[["Entry"], float]
 
-NOT_COMPARED = (*NO_DIFFERENCE, "dataset.root", "seed", "run.repeat")  # the last two are repetitions
+KEPT = {  # metrics of an iteration that a page shows; all others of a thousand runs would not fit into memory
+    *("test/miou", "test/miou_groundtruth"),
+    *(f"time/{part}_{what}" for part in ("learn", "evaluate") for what in ("seconds", "frames_per_second")),
+}
+NOT_COMPARED = (*NO_DIFFERENCE, "seed", "run.repeat")  # the last two are repetitions
+CONTENT = {  # what no setting says -> the tag with its digest; none depends on the run's seed
+    "data": "odkd.dataset_digest",
+    "true labels": "odkd.groundtruth_digest",
+    "teacher's identity": "odkd.teacher_digest",
+    "own code": "odkd.code_digest",
+}
+MAX_DIGITS = 6  # of a digest
 MAX_LEVELS = 12  # values of a factor up to which each has its place on an axis; more numbers are points along it
 MIN_DIFFERENT = (
     0.75  # share of configurations with a value of their own, from which on the values were drawn, not chosen
@@ -36,13 +48,22 @@ class Entry:
 
     @classmethod
     def read(cls, run_folder: Path) -> Entry:
-        """Raises ValueError if this is no run folder."""
+        """With the `KEPT` metrics alone. Raises ValueError if this is no run folder."""
         run = read_run(run_folder)
+        lines = [
+            line | {"metrics": {key: value for key, value in line["metrics"].items() if key in KEPT}}
+            for line in run.metrics
+        ]
+        run = replace(run, metrics=lines, system=[])
         given = map(split_override, overrides_of(run))
         return cls(run, settings_of(run), {key.partition("@")[0]: value for key, value in given})
 
     def value(self, factor: str) -> str:
-        """Of a setting, or the choice of a group; "" where the run has no such thing, or it is null."""
+        """Of a setting, the choice of a group, a digest of `CONTENT` with its name, which makes it a word and no
+        number; "" where the run has no such thing, or it is null."""
+        if factor in CONTENT:
+            digest = self.run.tags.get(CONTENT[factor], "")
+            return f"{factor} {digest[:MAX_DIGITS]}" if digest else ""
         if factor in self.settings:
             return "" if self.settings[factor] == "null" else self.settings[factor]
         if factor in self.overrides:
@@ -155,7 +176,7 @@ def compare(entries: Sequence[Entry]) -> Comparison:
     asked_for = [factor for factor in _asked_for(entries) if _differs(entries, factor)]
     groups = [factor for factor in asked_for if "." not in factor]
     factors = [f for f in asked_for if not (_is_part_of(f, groups) and _follows(entries, groups, f))]
-    for candidate in _candidates(entries):
+    for candidate in (*_candidates(entries), *CONTENT):
         if candidate not in factors and not _follows(entries, factors, candidate):
             factors.append(candidate)
     grouped: dict[tuple[str, ...], list[Entry]] = {}
@@ -199,8 +220,7 @@ def statistics(found: Sequence[float]) -> tuple[float, float, int]:
     (2.0, 1.4142135623730951, 2)
     """
     known = [value for value in found if not math.isnan(value)]
-    mean = float(np.mean(known)) if known else math.nan
-    return mean, float(np.std(known, ddof=1)) if len(known) > 1 else math.nan, len(known)
+    return mean(known) if known else math.nan, stdev(known) if len(known) > 1 else math.nan, len(known)
 
 
 def as_number(text: str) -> float | None:
@@ -213,14 +233,15 @@ def as_number(text: str) -> float | None:
 
 
 def _asked_for(entries: Sequence[Entry]) -> list[str]:
-    """Keys of all overrides, without where things lie and which seed."""
+    """Keys of all overrides, without where results lie and which seed."""
     keys = dict.fromkeys(key for entry in entries for key in entry.overrides)
     return [key for key in keys if not is_in(key, (*NOT_COMPARED, "hydra"))]
 
 
 def _candidates(entries: Sequence[Entry]) -> list[str]:
-    """Groups whose choice differs, then single settings that differ."""
-    keys = dict.fromkeys(key for entry in entries for key in entry.settings if not is_in(key, NOT_COMPARED))
+    """Groups whose choice differs, then single settings that differ; where the data lie says nothing by itself."""
+    places = (*NOT_COMPARED, "dataset.root")
+    keys = dict.fromkeys(key for entry in entries for key in entry.settings if not is_in(key, places))
     differing = [key for key in keys if _differs(entries, key)]
     groups = dict.fromkeys(key.partition(".")[0] for key in differing if key.endswith(("._target_", ".name")))
     return [*(group for group in groups if _differs(entries, group)), *differing]

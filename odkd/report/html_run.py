@@ -64,7 +64,7 @@ HEADLINES = {  # keys of a summary, the first two known ones of each group becom
         "final/accuracy_groundtruth",
         "teacher/accuracy_groundtruth",
     ),
-    "forgetting of segments": ("segments/forgetting",),
+    "forgetting of segments, against teacher": ("segments/forgetting",),
 }
 WHAT = {  # setting -> what the page calls it
     "dataset.name": "dataset",

@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import quote
 
 from odkd.report.cells import Cell, Row, Table, plain_table, quantity, score
-from odkd.report.comparison import Comparison, Configuration, Entry, Measure, as_number, compare
+from odkd.report.comparison import CONTENT, Comparison, Configuration, Entry, Measure, as_number, compare
 from odkd.report.html import MISSING, duration, write_page
 from odkd.report.html_run import NAME
 from odkd.report.settings import changed_settings, default_settings
@@ -26,16 +26,16 @@ from odkd.report.sweep_pictures import (
     pair_pictures,
     student_score,
 )
-from odkd.report.sweep_summary import in_brief
+from odkd.report.sweep_summary import in_brief, value_name
 
 METRICS = {  # of a stream, its labels, and of trainings over epochs; the first two known ones are drawn
     "total/miou": "mIoU against teacher",
     "total/miou_groundtruth": "mIoU against ground truth",
-    "mean/miou": "mean of iterations, against teacher",
-    "mean_past/miou": "one sequence ago (BWT), against teacher",
-    "mean_future/miou": "one ahead (FWT), against teacher",
-    "mean_final/miou": "last student (FBWT), against teacher",
-    "segments/forgetting": "forgetting (Chaudhry)",
+    "mean/miou": "mIoU, mean over iterations, against teacher",
+    "mean_past/miou": "mIoU one sequence ago (BWT), against teacher",
+    "mean_future/miou": "mIoU one ahead (FWT), against teacher",
+    "mean_final/miou": "mIoU of the last student (FBWT), against teacher",
+    "segments/forgetting": "forgetting (Chaudhry), against teacher",
     "teacher/miou_groundtruth": "teacher's mIoU against ground truth",
 }
 EPOCH_METRICS = {
@@ -57,7 +57,7 @@ def write_sweep_report(sweep_folder: Path) -> Path:
         sweep: dict[str, Any] = json.loads(path.read_text())
     except (OSError, ValueError) as error:
         raise ValueError(f"{path} cannot be read ({error}); expected the folder of a sweep") from error
-    outputs = sweep_folder.resolve().parents[1]  # outputs/sweeps/NAME-KEY
+    outputs = _absolute(sweep_folder).parents[1]  # outputs/sweeps/NAME-KEY
     folders = [outputs / job["run"] for job in sweep["jobs"] if job.get("run")]
     entries = []
     for folder in dict.fromkeys(folders):
@@ -74,7 +74,7 @@ def write_runs_report(run_folders: Sequence[Path], output: Path) -> Path:
     """
     if output.is_dir():
         raise ValueError(f"{output} is a folder; name a file, such as {output / NAME}")
-    entries = [Entry.read(folder) for folder in dict.fromkeys(path.resolve() for path in run_folders)]
+    entries = [Entry.read(folder) for folder in {path.resolve(): path for path in run_folders}.values()]
     return _write(output, f"{len(entries)} runs", entries, None)
 
 
@@ -95,6 +95,7 @@ def _write(path: Path, title: str, entries: Sequence[Entry], sweep: Mapping[str,
         "repetitions": max((len(c.entries) for c in comparison.configurations), default=0),
         "table": _configuration_table(comparison, metrics, drawn, path) if entries else None,
         "best": _best(comparison, drawn),
+        "compared_by": metrics[drawn[0]] if drawn else "",
         "effects": effect_pictures(comparison, metrics, drawn),
         "effect_tables": _effect_tables(comparison, metrics, drawn),
         "pairs": pair_pictures(comparison, metrics, drawn),
@@ -186,7 +187,8 @@ def _best(comparison: Comparison, drawn: Sequence[str]) -> tuple[str, str] | Non
     best = _best_configuration(comparison, drawn)
     if best is None:
         return None
-    levels = ", ".join(f"{f}={in_brief(v)}" for f, v in zip(comparison.factors, best.levels, strict=True) if v)
+    named = [(f, in_brief(v)) for f, v in zip(comparison.factors, best.levels, strict=True) if v]
+    levels = ", ".join(level if factor in CONTENT else f"{factor}={level}" for factor, level in named)
     return ": ".join(filter(None, (str(best.number), levels))), _spread(
         best.statistics(student_score(drawn[0])), 4
     ).text
@@ -222,7 +224,7 @@ def _default_of(shared: Mapping[str, str]) -> dict[str, str]:
 
 
 def _job_table(jobs: Sequence[Mapping[str, Any]], path: Path) -> Table:
-    outputs = path.resolve().parents[2]
+    outputs = _absolute(path).parents[2]
     rows = []
     for job in jobs:
         run = job.get("run")
@@ -233,7 +235,7 @@ def _job_table(jobs: Sequence[Mapping[str, Any]], path: Path) -> Table:
         cells.append(Cell(MISSING) if seconds is None else Cell(duration(seconds), seconds))
         cells += [Cell(Path(run).name if run else MISSING, link=link), Cell(job.get("error") or "")]
         rows.append(Row(cells))
-    head = ["job", "status", "overrides", "value", "time", "run", "error"]
+    head = ["job", "status", "overrides", value_name(jobs) or "value", "time", "run", "error"]
     return Table("", head, rows, frozenset({1, 2, 5, 6}), is_sortable=True)
 
 
@@ -244,4 +246,9 @@ def _override(text: str) -> str:
 
 def _link(target: Path, page: Path) -> str:
     """From the page to another, as long as both lie where they lie now; never a scheme of its own."""
-    return "./" + quote(os.path.relpath(target.resolve(), page.resolve().parent))
+    return "./" + quote(os.path.relpath(_absolute(target), _absolute(page).parent))
+
+
+def _absolute(path: Path) -> Path:
+    """As a browser sees it: without "..", and with its links, for runs/ may be one to another disk."""
+    return Path(os.path.abspath(path))  # noqa: PTH100 - resolve() follows links

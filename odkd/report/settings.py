@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import yaml
 from omegaconf import OmegaConf
 
 from odkd.dotted import WHERE_AND_HOW, flatten, is_in
@@ -18,16 +20,33 @@ NO_DIFFERENCE = (*WHERE_AND_HOW, "dataset.palette", "dataset.prepare.folder")
 PLAIN = {"NoRegularizer": "none"}  # class -> what people say
 
 
+class Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]  # chosen when it is imported
+    """YAML as OmegaConf reads it, which has no loader in C: ten times as fast on the thousand runs of a sweep."""
+
+
+# OmegaConf's two differences from YAML 1.1: 1e-4 is a number, a date is text.
+Loader.yaml_implicit_resolvers = {
+    letter: [(tag, pattern) for tag, pattern in found if not tag.endswith(":timestamp")]
+    for letter, found in Loader.yaml_implicit_resolvers.items()
+}
+Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?\d+(_\d+)*(\.[\d_]*)?[eE][-+]?\d+$", re.ASCII), list("-+0123456789")
+)
+
+
+def read_config(path: Path) -> dict[Any, Any] | None:
+    """A run's config.yaml, as OmegaConf would give it; None where there is none, or none that can be read."""
+    try:
+        loaded = yaml.load(path.read_bytes(), Loader=Loader)
+    except Exception:  # YAML's own errors share no class; what is left of a run is still worth a page
+        return None
+    return loaded if isinstance(loaded, dict) else None
+
+
 def settings_of(run: Run) -> dict[str, str]:
     """Every setting by its dotted key, in the order of config.yaml; run.json's where that is missing."""
-    path = run.folder / "config.yaml"
-    if not path.is_file():
-        return run.params
-    try:
-        loaded: Any = OmegaConf.to_container(OmegaConf.load(path))
-    except Exception:  # YAML's own errors share no class; what is left of a run is still worth a page
-        return run.params
-    return flatten(loaded, spell=spelled) if isinstance(loaded, dict) else run.params
+    config = read_config(run.folder / "config.yaml")
+    return run.params if config is None else flatten(config, spell=spelled)
 
 
 @cache
@@ -77,8 +96,8 @@ def command_of(run: Run) -> str:
 
 def classes_of(run: Run) -> list[str]:
     """Names of the classes in the order of their ids; where config.yaml does not say, as the metrics name them."""
-    path = run.folder / "config.yaml"
-    known = OmegaConf.select(OmegaConf.load(path), "dataset.classes") if path.is_file() else None
+    dataset = (read_config(run.folder / "config.yaml") or {}).get("dataset")
+    known = dataset.get("classes") if isinstance(dataset, dict) else None
     if known:
         return [str(name) for name in known]
     keys = [key.split("/", 2) for key in (*run.summary, *(key for line in run.metrics for key in line["metrics"]))]

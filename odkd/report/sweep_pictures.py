@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from operator import attrgetter
 
+from odkd.report import GROUNDTRUTH, REFERENCES
 from odkd.report.comparison import Comparison, Measure
 from odkd.report.html import Picture, embed
 from odkd.report.paper import MAX_CURVES
@@ -112,8 +113,14 @@ def curve_pictures(comparison: Comparison, drawn: Sequence[str]) -> list[Picture
         return []
     figure = curves_figure(curves, "mIoU on the next frames (0 to 1)")
     note = f"The best {MAX_CURVES - 2} and the worst 2 of {len(ranked)} configurations." if is_cut else ""
+    if comparison.factors:
+        note += f" Names are a configuration's number, then its {', '.join(comparison.factors)}."
+    if any(factor.startswith("dataset.stride") for factor in comparison.factors):
+        note += " Positions count sampled frames: with another stride, the same position is another moment."
     has_seeds = any(len(curve.values_SN) > 1 for curve in curves)
     if has_seeds:
-        note = f"{note} Bands are ± one sample standard deviation over seeds.".strip()
-    title = "mIoU over the stream" + (", mean over seeds" if has_seeds else "")
+        note += " Bands are ± one sample standard deviation over seeds."
+    note = note.strip()
+    title = f"mIoU over the stream, {REFERENCES[drawn[0].endswith(GROUNDTRUTH)]}"
+    title += ", mean over seeds" if has_seeds else ""
     return [embed(figure, alt=f"Chart: {title}. {note}", title=title, note=note)]
