@@ -99,7 +99,7 @@ def test_the_page_of_a_search_shows_four_digits_and_its_scores_first(tmp_path: P
     check_page(page)
     assert "0.0002219" in page.text
     assert "0.00022194" not in page.text
-    assert "best mIoU against teacher: 5: optimizer.lr=0.001376, window.learn=25, replay=uniform" in page.text
+    assert "best mIoU against teacher: row 5: optimizer.lr=0.001376, window.learn=25, replay=uniform" in page.text
     assert page.text.index("mIoU against teacher") < page.text.index("learning, s")
     heads = page.source.partition("<thead>")[2].partition("</thead>")[0]
     assert heads.index("mIoU against teacher") < heads.index("optimizer.<wbr>lr") < heads.index("learning, s")

@@ -150,7 +150,7 @@ def test_content_that_no_setting_says_tells_configurations_apart(tmp_path: Path,
     ]
     page = Page(write_runs_report(sorted((tmp_path / "runs").iterdir()), tmp_path / "all.html"))
     check_page(page)
-    assert f"best mIoU against teacher: 1: {word} 111122" in page.text
+    assert f"best mIoU against teacher: row 1: {word} 111122" in page.text
     assert not found.is_continuous(word)
 
 
@@ -216,7 +216,7 @@ def test_a_sweep_is_told_on_one_page(outputs: Path) -> None:
         assert found in page.text
     for found in (
         "0.7000 ± 0.1414",
-        "best mIoU against teacher: 5: replay=uniform, window.learn=12",
+        "best mIoU against teacher: row 5: replay=uniform, window.learn=12",
         "0.3500 ± 0.2121",
     ):
         assert found in page.text

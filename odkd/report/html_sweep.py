@@ -95,6 +95,8 @@ def _write(path: Path, title: str, entries: Sequence[Entry], sweep: Mapping[str,
         "repetitions": max((len(c.entries) for c in comparison.configurations), default=0),
         "table": _configuration_table(comparison, metrics, drawn, path) if entries else None,
         "best": _best(comparison, drawn),
+        # A factor whose other values all failed before they had a run is one that was asked for, too.
+        "varying": list(dict.fromkeys([*(sweep or {}).get("varying", []), *comparison.factors])),
         "compared_by": metrics[drawn[0]] if drawn else "",
         "effects": effect_pictures(comparison, metrics, drawn),
         "effect_tables": _effect_tables(comparison, metrics, drawn),
@@ -189,7 +191,7 @@ def _best(comparison: Comparison, drawn: Sequence[str]) -> tuple[str, str] | Non
         return None
     named = [(f, in_brief(v)) for f, v in zip(comparison.factors, best.levels, strict=True) if v]
     levels = ", ".join(level if factor in CONTENT else f"{factor}={level}" for factor, level in named)
-    return ": ".join(filter(None, (str(best.number), levels))), _spread(
+    return ": ".join(filter(None, (f"row {best.number}", levels))), _spread(
         best.statistics(student_score(drawn[0])), 4
     ).text
 

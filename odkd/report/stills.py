@@ -28,12 +28,12 @@ def choose(scores: Sequence[float]) -> dict[int, str]:
     The first has learned nothing, so it is shown, but not as the worst.
 
     >>> choose([0.0, 0.5, 0.2, 0.9])
-    {0: '', 1: '', 2: 'lowest mIoU', 3: 'highest mIoU'}
+    {0: '', 1: '', 2: 'lowest mIoU after the first', 3: 'highest mIoU'}
     """
     chosen = dict.fromkeys(evenly(len(scores)), "")
     known = [index for index in range(1, len(scores)) if not np.isnan(scores[index])]
     if len(known) > 2:
-        chosen[min(known, key=lambda index: scores[index])] = "lowest mIoU"
+        chosen[min(known, key=lambda index: scores[index])] = "lowest mIoU after the first"
         chosen[max(known, key=lambda index: scores[index])] = "highest mIoU"
     return {index: chosen[index] for index in sorted(chosen)}
 
