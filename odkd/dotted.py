@@ -8,6 +8,13 @@ WHERE_AND_HOW = (
     "tracking", "paths", "bank", "sweep", "allow_targets", "run.name", "run.restart", "run.checkpoint_overhead",
     "run.plots", "run.overlay_video", "run.report",
 )  # fmt: skip
+# Of the other groups, what is not in a run's key. What is in a dataset's files, the stream's digest says.
+NOT_IN_DATASET = ("root", "prepare", "frame_store", "palette", "download")
+NOT_IN_STAGE = ("devices",)  # of the kind of `device`, which is in the key
+NOT_OF_THE_TEACHER = (  # keys of a teacher's config that its class is not handed, nor its labels depend on
+    "name", "size", "batch_size", "label_set", "classes", "allow_missing", "soft", "licence", "source",
+)  # fmt: skip
+OF_THE_MAPPING = ("size", "label_set", "classes", "soft")  # of those, the ones that are in the key nevertheless
 
 
 def flatten(value: Any, prefix: str = "", spell: Callable[[Any], str] = str) -> dict[str, str]:

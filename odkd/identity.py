@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from odkd.checks import is_allowed, targets
 from odkd.construct import resolve
-from odkd.dotted import WHERE_AND_HOW
+from odkd.dotted import NOT_IN_DATASET, NOT_IN_STAGE, NOT_OF_THE_TEACHER, OF_THE_MAPPING, WHERE_AND_HOW, flatten
 from odkd.files import file_digest, folder_digest, json_digest
 from odkd.imagesets import has_images
 from odkd.labels.tables import TABLES
@@ -20,17 +20,6 @@ from odkd.video.images import READER
 from odkd.video.stream import Stream
 
 NUMBERS = 1  # raised when a change of odkd changes the numbers of a run on purpose: old results stay, new runs begin
-NOT_OF_THE_TEACHER = (  # keys of a teacher's config that its class is not handed, nor its labels depend on
-    "name", "size", "batch_size", "label_set", "classes", "allow_missing", "soft", "licence", "source",
-)  # fmt: skip
-NOT_IN_STAGE = ("devices",)  # of the kind of `device`, which is in the key
-NOT_IN_DATASET = (
-    "root",
-    "prepare",
-    "frame_store",
-    "palette",
-    "download",
-)  # what is in the files, the stream's digest says
 
 
 def teacher_identity(
@@ -68,9 +57,8 @@ def run_key(cfg: DictConfig, parts: list[Any], allowed: list[str], cache: Path) 
     content = named_by_content(OmegaConf.to_container(cfg, resolve=True), cache)
     settings = {name: value for name, value in content.items() if name not in (*WHERE_AND_HOW, "run")}
     settings["dataset"] = {key: value for key, value in settings["dataset"].items() if key not in NOT_IN_DATASET}
-    mapping = ("size", "label_set", "classes", "soft")  # the rest of the teacher is among the parts
     settings["stage"] = {key: value for key, value in settings["stage"].items() if key not in NOT_IN_STAGE}
-    settings["teacher"] = {key: settings["teacher"][key] for key in mapping}
+    settings["teacher"] = {key: settings["teacher"][key] for key in OF_THE_MAPPING}  # the rest is among the parts
     if isinstance(table := settings["teacher"]["classes"], str):
         settings["teacher"]["classes"] = TABLES.get(table, table)  # known by what it says: a table may be corrected
     code = source_digests(targets(cfg), allowed, cache)
@@ -93,3 +81,11 @@ def named_by_content(value: Any, cache: Path) -> Any:
     if isinstance(value, str) and Path(value).suffix and Path(value).is_file():
         return f"sha256:{file_digest(Path(value), cache)}"
     return value
+
+
+def digests_of_files(cfg: DictConfig, cache: Path) -> dict[str, str]:
+    """Dotted key -> what stands for the files that a setting names, by their content; of settings that name files."""
+    whole: Any = OmegaConf.to_container(cfg, resolve=True)
+    settings = {name: value for name, value in whole.items() if name not in WHERE_AND_HOW}
+    named, known = flatten(settings), flatten(named_by_content(settings, cache))
+    return {key: value for key, value in known.items() if value != named[key]}

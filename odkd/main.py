@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import json
 import logging
 import os
 import signal
@@ -23,7 +24,7 @@ from odkd.checks import explain, is_mistake, targets
 from odkd.compose import CONF, config_dir
 from odkd.dotted import flatten
 from odkd.files import json_digest
-from odkd.identity import source_digests
+from odkd.identity import digests_of_files, source_digests
 from odkd.outcome import Outcome, RunPruned, Terminated, is_ending
 from odkd.params import curated_params
 
@@ -163,6 +164,7 @@ def describe(parts: Parts, overrides: list[str], outcome: Outcome | None = None)
     choices = HydraConfig.get().runtime.choices if HydraConfig.initialized() else {}
     sweep = {"odkd.sweep_key": outcome.sweep["key"]} if outcome.sweep is not None else {}
     own_code = source_digests(targets(cfg), parts.allowed, parts.cache)
+    named_files = digests_of_files(cfg, parts.cache)
     tags = {
         "odkd.kind": "run",
         "odkd.run_key": parts.key,
@@ -174,6 +176,7 @@ def describe(parts: Parts, overrides: list[str], outcome: Outcome | None = None)
         "odkd.teacher": OmegaConf.to_yaml(OmegaConf.create(parts.teacher_identity)),
         "odkd.teacher_digest": json_digest(parts.teacher_identity),
         **({"odkd.code_digest": json_digest(own_code)} if own_code else {}),
+        **({"odkd.file_digests": json.dumps(named_files)} if named_files else {}),
         **sweep,
         **environment(parts.device),
     }

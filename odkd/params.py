@@ -11,14 +11,17 @@ from omegaconf import DictConfig, OmegaConf
 
 from odkd.compose import default_config
 from odkd.dotted import flatten
+from odkd.files import json_digest
 
 KEY_FIELDS = (
     "seed", "stage.name", "dataset.name", "teacher.name", "student.name", "window.learn", "window.test", "window.step",
+    "dataset.classes",
 )  # fmt: skip
+LONGEST_CLASSES = 250  # characters of a list of classes that is shown as it is
 GROUPS = ("replay", "regularizer", "loss", "baseline")  # their chosen names are params
 NOT_SHOWN = (
     "paths.", "tracking.", "sweep.", "run.name", "run.plots", "run.report", "run.restart", "dataset.palette",
-    "dataset.classes", "dataset.download", "dataset.prepare.folder",
+    "dataset.download", "dataset.prepare.folder",
 )  # fmt: skip
 
 
@@ -31,7 +34,16 @@ def curated_params(cfg: DictConfig, choices: Mapping[str, str | None]) -> dict[s
         for key, value in values.items()
         if (key in KEY_FIELDS or default.get(key) != value) and not key.startswith(NOT_SHOWN)
     }
-    return chosen | shown
+    return chosen | shown | {"dataset.classes": short_classes(values["dataset.classes"])}
+
+
+def short_classes(text: str) -> str:
+    """A list of classes as a param has it: of a long one, a digest; runs with other classes are told apart by it.
+
+    >>> short_classes("['road', 'car']")
+    "['road', 'car']"
+    """
+    return text if len(text) <= LONGEST_CLASSES else f"sha256:{json_digest(text)}"
 
 
 @functools.cache

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig, OmegaConf
 
 from odkd.construct import construct
-from odkd.identity import NOT_OF_THE_TEACHER
+from odkd.dotted import NOT_OF_THE_TEACHER
 from odkd.labels import IGNORE
 from odkd.labels.mapping import ClassTable, MappedLabels, class_table, unmapped_warning
 from odkd.labels.sets import label_set

@@ -2,16 +2,18 @@
 
 import atexit
 import functools
+import json
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from odkd.compose import complete, compose_config
 from odkd.dotted import flatten
+from odkd.identity import digests_of_files
+from odkd.params import GROUPS, curated_params
 from odkd.results import mlflow_client
 
 
@@ -19,6 +21,7 @@ class FabricatedStore:
     """A SQLite store below `outputs`; `add` writes one run of the settings that a command would have."""
 
     def __init__(self, outputs: Path) -> None:
+        self.outputs = outputs
         outputs.mkdir(parents=True, exist_ok=True)
         self.uri = f"sqlite:///{(outputs / 'mlflow.db').resolve()}"
         shutil.copy(_empty_database(), outputs / "mlflow.db")
@@ -37,20 +40,21 @@ class FabricatedStore:
         history: Mapping[str, Mapping[int, float]] | None = None,
         config_dir: str | None = None,
     ) -> str:
-        """Returns MLflow's id; `is_curated`: only the params that differ from the defaults, and key fields."""
+        """Returns MLflow's id; `metrics` are final ones. `is_curated`: params and files as runs write them today, else
+        all params, as they once did."""
         from mlflow.entities import Metric, Param, RunTag
 
-        params = params_of(overrides, config_dir)
+        cfg = config_of(overrides, config_dir)
+        params = full_params(cfg)
         if is_curated:
-            default = params_of([])
-            kept = {key: value for key, value in params.items() if default.get(key) != value}
-            dropped = ("paths.", "tracking.", "dataset.palette", "dataset.classes", "dataset.prepare.folder")
-            params = {k: v for k, v in kept.items() if not k.startswith(dropped)} | {"seed": params["seed"]}
-            params |= {"replay": "fifo", "loss": "cross_entropy", "baseline": "None"}
+            given = dict(override.split("=", 1) for override in overrides)
+            params = curated_params(cfg, {group: given.get(group, "none") for group in GROUPS})
+            files = digests_of_files(cfg, self.outputs / "cache")
+            tags = {"odkd.file_digests": json.dumps(files), **(tags or {})} if files else tags
         self.num_runs += 1
         own = {"odkd.run_key": f"key{self.num_runs}", "mlflow.runName": f"run {self.num_runs}"} | dict(tags or {})
         run = self.client.create_run(self.experiment_id, self.num_runs, own, own["mlflow.runName"])
-        rows = [Metric(key, value, self.num_runs, 0) for key, value in metrics.items()]
+        rows = [Metric(f"final/{key}", value, self.num_runs, 0) for key, value in metrics.items()]
         rows += [Metric(k, v, step, step) for k, values in (history or {}).items() for step, v in values.items()]
         items = [Param(key.replace("*", "_"), value[:6000]) for key, value in params.items()]
         for first in range(0, max(len(items), 1), 100):
@@ -70,13 +74,18 @@ def _empty_database() -> Path:
 
 
 @functools.cache
-def _composed(overrides: tuple[str, ...], config_dir: str | None = None) -> dict[str, str]:
-    container: Any = OmegaConf.to_container(complete(compose_config(list(overrides), config_dir)), resolve=True)
-    return flatten(container)
+def _composed(overrides: tuple[str, ...], config_dir: str | None) -> DictConfig:
+    return complete(compose_config(list(overrides), config_dir))
 
 
-def params_of(overrides: Sequence[str], config_dir: str | None = None) -> dict[str, str]:
+def config_of(overrides: Sequence[str], config_dir: str | None = None) -> DictConfig:
+    """The config of a run; composed once for all seeds."""
     settings = tuple(override for override in overrides if not override.startswith("seed="))
-    given = {o.partition("=")[0]: o.partition("=")[2] for o in overrides if o not in settings}
-    found = _composed(settings, config_dir) | given
-    return {key: value for key, value in found.items() if not key.startswith(("paths.", "tracking."))}
+    cfg = _composed(settings, config_dir).copy()
+    cfg.seed = int(next((o.partition("=")[2] for o in overrides if o not in settings), 0))
+    return cfg
+
+
+def full_params(cfg: DictConfig) -> dict[str, str]:
+    values = flatten(OmegaConf.to_container(cfg, resolve=True))
+    return {key: value for key, value in values.items() if not key.startswith(("paths.", "tracking."))}

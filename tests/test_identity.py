@@ -1,5 +1,7 @@
 """Run keys: what changes a run's numbers changes its key, what does not does not."""
 
+import hashlib
+import json
 import sys
 from pathlib import Path
 
@@ -8,10 +10,11 @@ from conftest import TINY
 from hydra import compose, initialize_config_dir
 
 from odkd.build import Parts
-from odkd.compose import default_config
+from odkd.compose import compose_config, default_config
 from odkd.dotted import WHERE_AND_HOW
-from odkd.main import CONF
 from odkd.own_code import own_files
+from odkd.main import CONF, describe
+from odkd.tables.wanted import Job, wanted_settings
 
 
 def key(cache: Path, *overrides: str) -> str:
@@ -19,34 +22,51 @@ def key(cache: Path, *overrides: str) -> str:
         return Parts(compose("config", [*TINY, f"paths.outputs={cache}", f"paths.cache={cache}", *overrides])).key
 
 
-@pytest.mark.parametrize(
-    "override",
-    [
-        "seed=1", "run.repeat=1", "precision=bfloat16", "channels_last=true", "compile=true", "threads=1",
-        "dataset.stride=3", "dataset.size=[64,96]", "dataset.start=1", "dataset.stride_seconds=2",
-        "dataset.prepare.seed=1",
-        "teacher.label_noise=0.1", "teacher.seed=1", "teacher.size=[64,96]", "evaluation.batch_size=2",
-        "evaluation.groundtruth=false", "student.dropout=0", "student.mean=[0,0,0]", "window.learn=5", "window.test=3",
-        "window.step=3", "stage.epochs=2", "stage.batch_size=2", "stage.order=shuffled", "stage.learn_from=groundtruth",
-        "optimizer.lr=1e-3", "optimizer=sgd", "stage=label", "replay.capacity=3",
-        "loss.class_weights=[1,1,1,1,1,1,1,1,1,1,2]",
-    ],
-)  # fmt: skip
+CHANGES = [
+    "seed=1", "run.repeat=1", "precision=bfloat16", "channels_last=true", "compile=true", "threads=1",
+    "dataset.stride=3", "dataset.size=[64,96]", "dataset.start=1", "dataset.stride_seconds=2",
+    "dataset.prepare.seed=1",
+    "teacher.label_noise=0.1", "teacher.seed=1", "teacher.size=[64,96]", "evaluation.batch_size=2",
+    "evaluation.groundtruth=false", "student.dropout=0", "student.mean=[0,0,0]", "window.learn=5", "window.test=3",
+    "window.step=3", "stage.epochs=2", "stage.batch_size=2", "stage.order=shuffled", "stage.learn_from=groundtruth",
+    "optimizer.lr=1e-3", "optimizer=sgd", "stage=label", "replay.capacity=3",
+    "loss.class_weights=[1,1,1,1,1,1,1,1,1,1,2]", "teacher.classes={car: car}", "deterministic=false",
+]  # fmt: skip
+NO_CHANGES = [
+    "tracking=mlflow", "tracking.experiment=other", "bank.memory_gib=0.5", "run.name=x", "run.restart=true",
+    "run.overlay_video=true", "run.checkpoint_overhead=0.5", "dataset.frame_store=none", "teacher.batch_size=2",
+    "allow_targets=[my_lab]", "dataset.palette=null", "teacher.name=mine", "teacher.allow_missing=true",
+    "teacher.licence=MIT", "teacher.source=here", "+stage.devices=[cpu]",
+]  # fmt: skip
+LAST_BITS = ("compile", "threads", "deterministic", "device")  # in the key, and of no matter to a table
+
+
+@pytest.mark.parametrize("override", CHANGES)
 def test_what_may_change_a_number_changes_the_key(cache: Path, override: str) -> None:
     mean = ["student.std=[1,1,1]"] if "student.mean" in override else []
     assert key(cache, override, *mean) != key(cache)
 
 
-@pytest.mark.parametrize(
-    "override",
-    [
-        "tracking=mlflow", "tracking.experiment=other", "bank.memory_gib=0.5", "run.name=x", "run.restart=true",
-        "run.overlay_video=true", "run.checkpoint_overhead=0.5", "dataset.frame_store=none", "teacher.batch_size=2",
-        "allow_targets=[my_lab]", "dataset.palette=null",
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize("override", NO_CHANGES)
 def test_what_changes_no_number_leaves_the_key(cache: Path, override: str) -> None:
     assert key(cache, override) == key(cache)
+
+
+@pytest.mark.parametrize("override", [*CHANGES, *NO_CHANGES])
+def test_a_table_takes_two_commands_for_one_run_where_their_keys_are_equal(override: str) -> None:
+    """Else it would ask for a run that has finished, or show one run in the place of another."""
+    wanted, plain = (wanted_settings(Job((*TINY, *more), 0)) for more in ([override], []))
+    if override.startswith("seed="):
+        wanted = wanted_settings(Job((*TINY,), 1))
+    assert wanted.is_as(plain) is (override in NO_CHANGES or override.split("=")[0] in LAST_BITS)
+
+
+def test_of_a_teacher_that_is_not_asked_only_its_classes_are_in_the_key_and_matter_to_a_table(cache: Path) -> None:
+    for override, is_same in (("teacher.label_noise=0.1", True), ("teacher.classes={car: car}", False)):
+        commands = [["stage=supervised", "evaluation.groundtruth=true", *more] for more in ([override], [])]
+        assert (key(cache, *commands[0]) == key(cache, *commands[1])) is is_same
+        wanted, plain = (wanted_settings(Job((*TINY, *words), 0)) for words in commands)
+        assert wanted.is_as(plain) is is_same
 
 
 def test_of_the_settings_of_a_run_only_its_repetition_changes_numbers() -> None:
@@ -61,6 +81,15 @@ def test_weights_count_by_content_not_by_name(cache: Path, tmp_path: Path) -> No
     c.write_bytes(b"2")
     keys = [key(cache, f"student.weights={path}") for path in (a, b, c)]
     assert keys[0] == keys[1] != keys[2]
+
+
+def test_a_run_says_what_is_in_the_files_that_its_settings_name(cache: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.pth").write_bytes(b"1")
+    settings = [f"paths.outputs={cache}", f"paths.cache={cache}", f"student.weights={tmp_path / 'a.pth'}"]
+    record = describe(Parts(compose_config([*TINY, *settings])), [])
+    known = {"student.weights": f"sha256:{hashlib.sha256(b'1').hexdigest()}"}
+    assert json.loads(record["tags"]["odkd.file_digests"]) == known
+    assert record["params"]["dataset.classes"].startswith("['road', ")
 
 
 def test_the_users_own_code_is_part_of_the_key(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

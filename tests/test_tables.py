@@ -15,7 +15,7 @@ from odkd.tables.command import main
 from odkd.tables.commands import grouped_arguments
 from odkd.tables.published import load_published
 from odkd.tables.spec import known_tables, load_table, make_table
-from odkd.tables.wanted import Job, wanted_params
+from odkd.tables.wanted import Job, wanted_settings
 
 ROOT = Path(__file__).resolve().parents[1]
 SPEC = """
@@ -46,8 +46,6 @@ def filled_store(outputs: Path, *, is_curated: bool = False) -> FabricatedStore:
     for number, row in enumerate(ROWS, start=1):
         for seed in (0, 1):
             metrics = {"mean/miou": number / 10 + seed / 50} | ({"mean_past/miou": 0.5} if number == 2 else {})
-            if is_curated:
-                metrics = {f"final/{key}": value for key, value in metrics.items()}
             store.add(["dataset=synthetic_tiny", *row, f"seed={seed}"], metrics, is_curated=is_curated)
     return store
 
@@ -219,7 +217,7 @@ def test_every_table_is_runs_that_can_be_asked_for(name: str) -> None:
     found = [(row, variant) for row, variant, _ in needs(table)]
     distinct = {job.overrides for _, _, jobs in needs(table) for job in jobs}
     assert len(distinct) == len({(row.overrides, variant.overrides) for row, variant in found})
-    assert "seed" in wanted_params(jobs_of(table, *found[-1])[0])  # composes
+    assert wanted_settings(jobs_of(table, *found[-1])[0]).values  # composes
     for figure in table.figures.values():
         assert set(figure.get("rows", [])) <= {row.label for row in table.rows}
         assert set(figure.get("columns", [])) <= {column.label for column in table.columns}
@@ -229,7 +227,7 @@ def test_every_table_is_runs_that_can_be_asked_for(name: str) -> None:
 @pytest.mark.parametrize("name", list(known_tables()))
 def test_all_cells_of_every_table_are_different_runs(name: str) -> None:
     jobs = {jobs[0] for _, _, jobs in needs(load_table(name))}
-    assert len({frozenset(wanted_params(job).items()) for job in jobs}) == len(jobs)
+    assert len({frozenset(wanted_settings(job).values.items()) for job in jobs}) == len(jobs)
 
 
 def test_published_values_are_those_of_the_papers_and_have_their_places() -> None:
