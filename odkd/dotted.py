@@ -1,5 +1,6 @@
 """Settings as text: dotted keys with their values, and the words of a command that set them."""
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -38,6 +39,16 @@ def is_in(key: str, places: Iterable[str]) -> bool:
     (True, False)
     """
     return any(key == place or key.startswith(f"{place}.") for place in places)
+
+
+def quoted(value: str) -> str:
+    """A text as the value of an override: in quotes if Hydra would read something else in it.
+
+    >>> quoted("sqlite:////data/mlflow.db"), quoted("it's mine")
+    ('sqlite:////data/mlflow.db', "'it\\\\'s mine'")
+    """
+    is_plain = re.fullmatch(r"[\w/.+%@:-]+", value) is not None
+    return value if is_plain else "'" + value.replace("'", r"\'") + "'"
 
 
 def split_override(override: str) -> tuple[str, str]:

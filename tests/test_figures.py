@@ -8,7 +8,10 @@ from fabricated_store import FabricatedStore
 from PIL import Image
 
 from odkd.report.paper import MAX_CURVES, Curve, by_setting_figure, over_time_figure, save_figure
-from odkd.tables.figures import main
+from odkd.results import Store
+from odkd.tables.cells import fill
+from odkd.tables.figures import draw, main
+from odkd.tables.spec import load_table
 
 SPEC = """
 title: Windows
@@ -91,3 +94,24 @@ def test_odkd_figures_draws_the_runs_of_the_table(tmp_path: Path, capsys: pytest
             main([str(spec), "--uri", store.uri])
         assert stopped.value.code == 2
         assert message in capsys.readouterr().err
+
+
+def test_only_scores_are_in_per_cent(tmp_path: Path) -> None:
+    store, spec = FabricatedStore(tmp_path / "outputs"), tmp_path / "mine.yaml"
+    spec.write_text(
+        SPEC.replace("[test/miou, past/miou], label: [mIoU, BWT]", "[test/miou, learn/loss_total], label: [mIoU, loss]")
+        .replace("columns: {mIoU: mean/miou}", 'columns: {mIoU: {metric: mean/miou, factor: 1, unit: ""}}')
+        .replace("seeds: [0, 1]", "seeds: [0]")
+    )
+    history = {name: {i: i / 10 for i in range(4)} for name in ("stream/position", "test/miou", "learn/loss_total")}
+    for learn in (6, 12):
+        overrides = ["dataset=synthetic_tiny", f"window.learn={learn}"]
+        store.add(overrides, {"mean/miou": 0.1}, history=history)
+    table, read = load_table(str(spec)), Store(store.uri)
+    filled = fill(table, read.runs(), read.history)
+    ((_, over_time),) = draw(filled, read, table.figures["miou"])
+    _, score, loss = over_time.axes
+    assert (score.get_ylabel(), loss.get_ylabel()) == ("mIoU (%)", "loss")
+    assert (score.lines[0].get_ydata()[1], loss.lines[0].get_ydata()[1]) == (10, 0.1)
+    ((_, by_row),) = draw(filled, read, table.figures["windows"])
+    assert by_row.axes[0].get_ylabel() == "mIoU"

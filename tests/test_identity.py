@@ -12,8 +12,8 @@ from hydra import compose, initialize_config_dir
 from odkd.build import Parts
 from odkd.compose import compose_config, default_config
 from odkd.dotted import WHERE_AND_HOW
-from odkd.own_code import own_files
 from odkd.main import CONF, describe
+from odkd.own_code import own_files
 from odkd.tables.wanted import Job, wanted_settings
 
 

@@ -107,13 +107,14 @@ def test_a_missing_cell_names_the_command_that_fills_it(
     code, printed, complaint = tables(capsys, str(spec), "--uri", store.uri)
     assert (code, printed) == (1, "")
     assert f"lacks 3 of 4 runs in {store.uri}:" in complaint
-    assert "FIFO, seed 1 (there are runs, FAILED):\n  odkd dataset=synthetic_tiny replay=fifo seed=1\n" in complaint
-    assert "odkd -m dataset=synthetic_tiny replay=uniform replay.capacity=60 seed=0,1" in complaint
+    common = f"dataset=synthetic_tiny tracking.uri={store.uri}"  # where it is looked for again
+    assert f"FIFO, seed 1 (there are runs, FAILED):\n  odkd {common} replay=fifo seed=1\n" in complaint
+    assert f"odkd -m {common} replay=uniform replay.capacity=60 seed=0,1" in complaint
     code, printed, complaint = tables(capsys, str(spec), "--uri", store.uri, "--missing")
     assert (code, complaint) == (0, "")
     assert printed.splitlines() == [
-        "odkd dataset=synthetic_tiny replay=fifo seed=1",
-        "odkd -m dataset=synthetic_tiny replay=uniform replay.capacity=60 seed=0,1",
+        f"odkd {common} replay=fifo seed=1",
+        f"odkd -m {common} replay=uniform replay.capacity=60 seed=0,1",
     ]
     code, printed, _ = tables(capsys, str(spec), "--uri", store.uri, "--allow-missing")
     assert code == 0

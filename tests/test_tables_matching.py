@@ -1,14 +1,16 @@
 """Which runs a table counts: by what their classes, files, data, teachers and own code say."""
 
 import json
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 from fabricated_store import FabricatedStore
 
+from odkd.compose import compose_config
 from odkd.tables.command import main
-from odkd.tables.wanted import wanted_settings
+from odkd.tables.wanted import Settings, wanted_settings
 
 FIXED = ["dataset=synthetic_tiny"]
 
@@ -55,6 +57,14 @@ def test_runs_of_other_classes_are_told_apart(
     assert "| A | 10.0 | 1 |\n| B | 20.0 | 1 |" in printed
 
 
+def test_a_run_that_does_not_say_its_classes_counts_for_any_but_not_for_two() -> None:
+    old, one, two = (Settings({"seed": "1"}, {}, classes) for classes in (None, "['a']", "['b']"))
+    assert old.is_as(one)
+    assert old.is_as(two)
+    assert not one.is_as(two)
+    assert one.untold(two) == ["dataset.classes"]
+
+
 def test_a_file_is_known_by_its_content_where_both_sides_know_it_else_by_its_path(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -85,3 +95,117 @@ def test_a_setting_that_follows_the_seed_does_so_in_a_table(tmp_path: Path, caps
     for seed in (0, 1):
         store.add([*FIXED, f"teacher.seed={seed}", f"seed={seed}"], {"mean/miou": 0.1}, is_curated=True)
     assert "| A | 10.0 ± 0.0 | 2 |" in tables(capsys, spec, "--uri", store.uri)[1]
+
+
+@pytest.mark.parametrize("tag", ["odkd.dataset_digest", "odkd.teacher_digest", "odkd.code_digest"])
+def test_seeds_of_a_row_on_other_data_teachers_or_code_are_not_averaged(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], tag: str
+) -> None:
+    spec = spec_of(tmp_path, {"A": []}, [0, 1, 2])
+    for digests in (["a" * 64, "a" * 64, None], ["a" * 64, "b" * 64, None]):
+        store = FabricatedStore(tmp_path / f"outputs{digests[1]}")
+        for seed, digest in enumerate(digests):  # a run that does not say is of neither kind
+            store.add([*FIXED, f"seed={seed}"], {"mean/miou": seed / 10}, tags={tag: digest} if digest else {})
+        code, printed, complaint = tables(capsys, spec, "--uri", store.uri)
+        if digests[1] != digests[0]:
+            break
+        assert (code, complaint) == (0, "")
+    assert (code, printed) == (1, "")
+    assert f"runs that are compared differ in {tag}:" in complaint
+    assert "A, seed 0: aaaaaaaaaaaa\n" in complaint
+    assert "A, seed 1: bbbbbbbbbbbb\n" in complaint
+    command = f"odkd dataset=synthetic_tiny tracking.uri={store.uri} seed=0"
+    assert f"To make those again that are not as the newest:\n  {command}\n" in complaint
+    assert "seed 2" not in complaint
+    code, printed, _ = tables(capsys, spec, "--uri", store.uri, "--newest")
+    assert code == 0
+    assert "| A | 10.0 ± 10.0 | 3 |" in printed
+    assert f"NOT COMPARABLE: the runs of A are of 2 different {tag}." in printed
+
+
+def test_rows_on_other_data_are_not_compared_unless_their_settings_of_the_data_differ(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for override, is_fine in (("dataset.stride=3", True), ("window.learn=7", False)):
+        rows, store = {"A": [], "B": [override]}, FabricatedStore(tmp_path / override)
+        for row, digest in zip(rows.values(), "ab", strict=True):
+            tags = {"odkd.dataset_digest": digest, "odkd.code_digest": digest}  # rows may well have code of their own
+            store.add([*FIXED, *row], {"mean/miou": 0.1}, tags=tags)
+        code, _, complaint = tables(capsys, spec_of(tmp_path, rows), "--uri", store.uri)
+        assert (code == 0) is is_fine
+        assert ("differ in odkd.dataset_digest:" in complaint) is not is_fine
+        assert "odkd.code_digest" not in complaint
+
+
+def test_rows_that_no_run_can_be_told_apart_by_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = {"A": ["dataset.root=a"], "B": ["dataset.root=b"]}
+    store = FabricatedStore(tmp_path / "outputs")
+    store.add([*FIXED, *rows["A"]], {"mean/miou": 0.1})
+    code, _, complaint = tables(capsys, spec_of(tmp_path, rows), "--uri", store.uri)
+    assert code == 2
+    assert "A and B differ in dataset.root, but the run" in complaint
+    rows = {"A": rows["A"], "B": [*rows["B"], "dataset.name=b"]}
+    assert "lacks 1 of 2 runs" in tables(capsys, spec_of(tmp_path, rows), "--uri", store.uri)[2]
+
+
+def test_a_run_whose_summary_was_not_sent_is_missing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    store, spec = FabricatedStore(tmp_path / "outputs"), spec_of(tmp_path, {"A": []}, [0, 1, 2])
+    store.add([*FIXED, "seed=0"], {}, history={"test/miou": {0: 0.1}})
+    for seed in (1, 2):
+        store.add([*FIXED, f"seed={seed}"], {"mean/miou": 0.1})
+    code, _, complaint = tables(capsys, spec, "--uri", store.uri)
+    assert code == 1
+    assert "A, seed 0 (there are runs, FINISHED without its summary, which odkd-sync sends):" in complaint
+    _, printed, _ = tables(capsys, spec, "--uri", store.uri, "--allow-missing")
+    assert "over n seeds (1, 2)." in printed
+
+
+def test_a_seed_counts_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    spec = spec_of(tmp_path, {"A": []}, [0, 0])
+    code, _, complaint = tables(capsys, spec)
+    assert (code, complaint) == (
+        2,
+        "odkd-tables: table mine: seeds is [0, 0]; expected each seed once: it is one run\n",
+    )
+    spec = spec_of(tmp_path, {"A": []})
+    code, _, complaint = tables(capsys, spec, "--seeds", "0", "0")
+    assert (code, complaint) == (2, "odkd-tables: --seeds is [0, 0]; expected each seed once: it is one run\n")
+    Path(spec).write_text("rows: {A: {overrides: [], seeds: [3, 3]}}\ncolumns: {mIoU: mean/miou}\n")
+    assert "rows.A.seeds is [3, 3]; expected each seed once" in tables(capsys, spec)[2]
+
+
+def test_seeds_of_the_command_line_are_those_of_all_rows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    spec = spec_of(tmp_path, {"A": []})
+    Path(spec).write_text(
+        "rows: {A: {overrides: [], seeds: [3, 4]}, B: [window.learn=7]}\ncolumns: {mIoU: mean/miou}\n"
+    )
+    assert tables(capsys, spec, "--missing")[1] == "odkd -m seed=3,4\nodkd -m window.learn=7 seed=0,1,2\n"
+    assert tables(capsys, spec, "--missing", "--seeds", "5")[1] == "odkd seed=5\nodkd window.learn=7 seed=5\n"
+
+
+def test_the_command_line_wins_unless_it_makes_rows_the_same(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = {"A": ["replay=uniform", "replay.capacity=5"], "B": ["replay=mir", "replay.capacity=6"]}
+    spec = spec_of(tmp_path, rows)
+    _, printed, _ = tables(capsys, spec, "--missing", "replay.capacity=10", "device=cpu")
+    assert printed == "odkd -m dataset=synthetic_tiny replay.capacity=10 device=cpu replay=uniform,mir seed=0\n"
+    spec = spec_of(tmp_path, {"A": rows["A"], "B": ["replay=uniform", "replay.capacity=6"]})
+    code, _, complaint = tables(capsys, spec, "replay.capacity=10")
+    assert code == 2
+    assert (
+        complaint == "odkd-tables: replay.capacity=10: with it, A and B of mine would be the same runs; leave it out\n"
+    )
+    same = spec_of(tmp_path, {"A": ["replay=fifo"], "B": []})  # one run in other words: so the table says
+    assert tables(capsys, same, "--missing", "device=cpu")[0] == 0
+
+
+def test_what_is_missing_goes_to_the_store_and_experiment_that_are_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store, spec = FabricatedStore(tmp_path / "it's mine"), spec_of(tmp_path, {"A": []})
+    _, printed, _ = tables(capsys, spec, "--missing", "--uri", "it's mine/mlflow.db", "--experiment", "odkd")
+    words = shlex.split(printed)
+    assert words[0] == "odkd"
+    tracking = compose_config(words[1:]).tracking
+    assert (tracking.uri, tracking.experiment) == (store.uri, "odkd")

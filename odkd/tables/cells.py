@@ -1,4 +1,4 @@
-"""The numbers of a table from stored runs: mean, sample standard deviation, count, what is missing or doubled."""
+"""The numbers of a table from stored runs: mean, sample standard deviation, count; what is missing, doubled, mixed."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from statistics import mean, median, stdev
 
 from odkd.results import StoredRun
 from odkd.tables.spec import Column, Row, Table, Variant
-from odkd.tables.wanted import Job, Matcher, join
+from odkd.tables.wanted import Job, Matcher, join, wanted_settings
 
+UNSENT = "FINISHED without its summary, which odkd-sync sends"
 History = Callable[[StoredRun, str], Mapping[int, float]]  # of a run and a metric: its values by step
 
 
@@ -53,6 +54,20 @@ class Doubled:
     runs: list[StoredRun]
 
 
+@dataclass(frozen=True)
+class Mixed:
+    """Runs that are compared and should be of the same data, teacher or own code; a tag says that they are not."""
+
+    tag: str
+    runs: list[tuple[str, Job, StoredRun]]  # with the place of each, newest first
+
+    @property
+    def of_others(self) -> list[Job]:
+        """The runs that are not as the newest."""
+        newest = self.runs[0][2].tags[self.tag]
+        return [job for _, job, run in self.runs if run.tags[self.tag] != newest]
+
+
 @dataclass
 class Filled:
     """A table with what the store knows: cells by (row, variant, column), runs by job."""
@@ -61,6 +76,7 @@ class Filled:
     cells: dict[tuple[str, str, str], Cell] = field(default_factory=dict)
     missing: list[Missing] = field(default_factory=list)
     doubled: list[Doubled] = field(default_factory=list)
+    mixed: list[Mixed] = field(default_factory=list)
     runs: dict[Job, StoredRun] = field(default_factory=dict)
 
     @property
@@ -74,7 +90,8 @@ class Filled:
 
 def jobs_of(table: Table, row: Row, variant: Variant) -> list[Job]:
     """The runs that a row needs in a variant, one a seed."""
-    overrides = join(table.fixed, row.overrides, variant.overrides)
+    # The command line's win; they are named first, too, so that they stand with those of all runs in a command.
+    overrides = join(table.fixed, table.chosen, row.overrides, variant.overrides, table.chosen)
     return [Job(overrides, seed, table.config_dir) for seed in row.seeds or table.seeds]
 
 
@@ -92,20 +109,24 @@ def fill(table: Table, runs: Sequence[StoredRun], history: History, *, newest: b
     of them counts.
 
     Raises:
-        ValueError: a column's metric is in none of the runs.
+        ValueError: a column's metric is in none of the runs; one run would be in two places that are not the same.
     """
     matcher, filled = Matcher(runs), Filled(table)
     looked_up: set[Job] = set()
+    users: dict[str, tuple[str, Job]] = {}
     for row, variant, jobs in needs(table):
         for job in jobs:
             if job in looked_up:
                 continue
             looked_up.add(job)
-            place = ", ".join(part for part in (row.label, variant.label) if part)
+            place = place_of(row, variant)
             found = matcher.find(job)
-            finished = [run for run in found if run.status == "FINISHED"]
+            for run in found:
+                _check_shared(table, run, users.setdefault(run.run_id, (place, job)), (place, job))
+            finished = [run for run in found if run.status == "FINISHED" and _has_summary(run)]
             if not finished:
-                filled.missing.append(Missing(place, job, found[0].status if found else None))
+                status = found[0].status if found else None
+                filled.missing.append(Missing(place, job, UNSENT if status == "FINISHED" else status))
             elif len(finished) > 1 and not newest:
                 filled.doubled.append(Doubled(place, job, finished))
             else:
@@ -116,7 +137,59 @@ def fill(table: Table, runs: Sequence[StoredRun], history: History, *, newest: b
                 known = tuple(column.factor * value for value in values if value is not None and not math.isnan(value))
                 filled.cells[row.label, variant.label, column.label] = Cell(known)
     _check_metrics(filled)
+    filled.mixed = mixed_runs(filled)
     return filled
+
+
+def place_of(row: Row, variant: Variant) -> str:
+    """Row and variant, as errors name them."""
+    return ", ".join(part for part in (row.label, variant.label) if part)
+
+
+def _has_summary(run: StoredRun) -> bool:
+    return any(name.startswith("final/") for name in run.metrics)
+
+
+def _check_shared(table: Table, run: StoredRun, one: tuple[str, Job], other: tuple[str, Job]) -> None:
+    """One run may stand in two places if their commands are the same one in other words.
+
+    Raises:
+        ValueError: they are not, but by what they differ the run cannot be told.
+    """
+    first, second = wanted_settings(one[1]), wanted_settings(other[1])
+    if differ := first.untold(second):
+        raise ValueError(
+            f"table {table.name}: {one[0]} and {other[0]} differ in {' and '.join(differ)}, but the run {run.run_id} "
+            "may be of either; give each a dataset.name of its own, by which runs are told apart"
+        )
+
+
+def mixed_runs(filled: Filled) -> list[Mixed]:
+    """Runs of a variant whose data differ though their settings of the data do not; seeds of a row whose teachers do,
+    or one's own code. A run that lacks a tag says nothing.
+    """
+    groups: dict[tuple[object, ...], dict[str, tuple[str, Job, StoredRun]]] = {}
+    for row, variant, jobs in needs(filled.table):
+        for job in jobs:
+            run, values = filled.runs.get(job), wanted_settings(job).values
+            if run is None:
+                continue
+            data, teacher = (
+                frozenset((key, value) for key, value in values.items() if key.startswith(prefixes))
+                for prefixes in (("dataset.",), ("dataset.", "teacher."))
+            )
+            scopes: dict[str, tuple[object, ...]] = {"odkd.dataset_digest": (variant.label, data)}
+            if values.get("stage.uses_teacher") != "False":
+                scopes["odkd.teacher_digest"] = (variant.label, row.label, teacher)
+            scopes["odkd.code_digest"] = (variant.label, row.label)
+            for tag, scope in scopes.items():
+                if run.tags.get(tag):
+                    groups.setdefault((tag, *scope), {})[run.run_id] = (place_of(row, variant), job, run)
+    return [
+        Mixed(str(tag), sorted(found.values(), key=lambda known: -known[2].started))
+        for (tag, *_), found in groups.items()
+        if len({run.tags[str(tag)] for _, _, run in found.values()}) > 1
+    ]
 
 
 def value_of(column: Column, row: Row, run: StoredRun, history: History) -> float | None:

@@ -8,17 +8,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from odkd.dotted import quoted
 from odkd.files import write_atomic
 from odkd.results import Store, StoreError
 from odkd.sync import advice, brief
-from odkd.tables.cells import Filled, fill
+from odkd.tables.cells import Filled, fill, needs, place_of
 from odkd.tables.commands import grouped_arguments, grouped_commands
 from odkd.tables.incomplete import Advice, complaints
 from odkd.tables.latex import latex
 from odkd.tables.published import Published, published_beside
 from odkd.tables.render import markdown, to_csv
-from odkd.tables.spec import Table, known_tables, load_table
-from odkd.tables.wanted import join
+from odkd.tables.spec import Row, Table, Variant, check_seeds, known_tables, load_table
+from odkd.tables.wanted import Settings, join, wanted_settings
 from odkd.tracking import without_password
 
 FORMATS: dict[str, Callable[[Filled, Published | None], str]] = {
@@ -77,8 +78,10 @@ def add_choices(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--uri", help="MLflow store (default: mlflow.db in paths.outputs, or tracking.uri)")
     parser.add_argument("--config-dir", metavar="FOLDER", help="of your own YAML groups, as for odkd")
     parser.add_argument("--experiment", help="look only at this MLflow experiment")
-    parser.add_argument("--seeds", type=int, nargs="+", help="instead of the table's own")
-    parser.add_argument("--newest", action="store_true", help="of several runs with the same settings take the newest")
+    parser.add_argument("--seeds", type=int, nargs="+", help="instead of the table's own, and of its rows'")
+    parser.add_argument(
+        "--newest", action="store_true", help="of runs with the same settings the newest, though data or code differ"
+    )
     parser.add_argument("--allow-missing", action="store_true", help="leave empty what is missing")
     parser.add_argument("--list", action="store_true", help="list the tables that there are")
 
@@ -109,10 +112,40 @@ def with_choices(table: Table, chosen: argparse.Namespace) -> Table:
     for override in chosen.overrides:
         if "=" not in override or override.startswith("seed="):
             raise ValueError(f"{override}: expected KEY=VALUE, a setting of odkd (seeds are given by --seeds)")
-    seeds = tuple(chosen.seeds) if chosen.seeds else table.seeds
-    rows = tuple(replace(row, seeds=row.seeds and row.seeds[: len(seeds)]) for row in table.rows)
-    fixed = join(table.fixed, chosen.overrides)
-    return replace(table, fixed=fixed, seeds=seeds, rows=rows, config_dir=chosen.config_dir)
+    if chosen.seeds:
+        rows = tuple(replace(row, seeds=None) for row in table.rows)
+        table = replace(table, seeds=check_seeds("--seeds", chosen.seeds), rows=rows)
+    words = join(chosen.overrides, store_overrides(chosen))
+    table = replace(table, chosen=words, config_dir=chosen.config_dir)
+    check_rows_differ(table)
+    return table
+
+
+def store_overrides(chosen: argparse.Namespace) -> list[str]:
+    """What sends runs to the store and experiment that is read."""
+    uri = [f"tracking.uri={quoted(store_uri(chosen)[0])}"] if chosen.uri else []
+    return uri + ([f"tracking.experiment={quoted(chosen.experiment)}"] if chosen.experiment else [])
+
+
+def check_rows_differ(table: Table) -> None:
+    """
+    Raises:
+        ValueError: the overrides of the command line make runs of two places the same that the table says are not.
+    """
+    before = replace(table, chosen=())
+    own = {(row, variant): jobs[0] for row, variant, jobs in needs(before)} if table.chosen else {}
+    known: list[tuple[Row, Variant, Settings]] = []
+    for row, variant, jobs in needs(table) if table.chosen else []:
+        here = wanted_settings(replace(jobs[0], seed=0))
+        for other_row, other_variant, there in known:
+            if here.is_as(there) and not here.untold(there):
+                one, two = own[row, variant], own[other_row, other_variant]
+                if not wanted_settings(replace(one, seed=0)).is_as(wanted_settings(replace(two, seed=0))):
+                    raise ValueError(
+                        f"{' '.join(table.chosen)}: with it, {place_of(other_row, other_variant)} and "
+                        f"{place_of(row, variant)} of {table.name} would be the same runs; leave it out"
+                    )
+        known.append((row, variant, here))
 
 
 def look_up(table: Table, chosen: argparse.Namespace) -> tuple[Filled, Store | None]:
@@ -142,8 +175,9 @@ def outputs_folder(chosen: argparse.Namespace) -> Path:
 def check_complete(filled: Filled, chosen: argparse.Namespace) -> None:
     """Leave with exit code 1 and the commands that help, if a cell is missing or doubled."""
     words = Advice(chosen.program, store_words(chosen), again("odkd-tables", chosen), again(chosen.program, chosen))
-    if lines := complaints(filled, words, allow_missing=chosen.allow_missing):
-        sys.exit(fail("\n".join(lines), 1))
+    if lines := complaints(filled, words, allow_missing=chosen.allow_missing, newest=chosen.newest):
+        uri, _ = store_uri(chosen)
+        sys.exit(fail("\n".join(lines).replace(uri, without_password(uri)), 1))
 
 
 def again(program: str, chosen: argparse.Namespace) -> str:

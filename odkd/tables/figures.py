@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 KEYS = {"over_time": {"kind", "metric", "label", "rows"}, "by_row": {"kind", "columns", "axis"}}
+SHARES = ("miou", "iou", "accuracy", "consistency")  # parts of the names of scores between 0 and 1
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -92,7 +93,7 @@ def over_time(filled: Filled, store: Store, variant: Variant, asked: Mapping[str
     styles = styles_of(filled.table)
     panels = [
         (
-            f"{label} (%)",
+            label_of(label, unit_of(metric)),
             [curve(store, name_of(filled.table, row), runs, metric, styles[row.label]) for row, runs in rows],
         )
         for metric, label in zip(metrics, labels, strict=True)
@@ -114,11 +115,32 @@ def name_of(table: Table, row: Row) -> str:
     return f"{row.label} {table.stub}".rstrip() if row.label[0].isdigit() else row.label
 
 
+def unit_of(metric: str) -> str:
+    """% of a score, which is shown in per cent; s of what counts seconds; else, of a loss say, none.
+
+    >>> unit_of("test/miou"), unit_of("test/iou/car"), unit_of("time/learn_seconds"), unit_of("learn/loss_total")
+    ('%', '%', 's', '')
+    """
+    if any(re.match(rf"({'|'.join(SHARES)})(_|$)", part) for part in metric.split("/")):
+        return "%"
+    return "s" if "seconds" in metric else ""
+
+
+def label_of(name: str, unit: str) -> str:
+    """Of an axis: the unit in brackets, where there is one.
+
+    >>> label_of("mIoU", "%"), label_of("loss", "")
+    ('mIoU (%)', 'loss')
+    """
+    return f"{name} ({unit})" if unit else name
+
+
 def curve(store: Store, label: str, runs: Sequence[StoredRun], metric: str, style: int) -> Curve:
-    """A metric of a row's runs over positions in the stream, in per cent."""
+    """A metric of a row's runs over positions in the stream; scores in per cent."""
+    factor = 100 if unit_of(metric) == "%" else 1
     positions = store.history(runs[0], "stream/position")
     found = [store.history(run, metric) for run in runs]
-    values = [[100 * values.get(step, np.nan) for step in positions] for values in found]
+    values = [[factor * values.get(step, np.nan) for step in positions] for values in found]
     return Curve(label, list(positions.values()), np.array(values, dtype=np.float64), style)
 
 
@@ -143,8 +165,8 @@ def by_row(filled: Filled, asked: Mapping[str, Any], note: str) -> Figure:
         for style, (variant, column) in enumerate(parts)
     ]
     names = " / ".join(dict.fromkeys(column.label for column in columns))
-    units = {column.unit for column in columns if column.unit}
-    return by_setting_figure(curves, asked["axis"], f"{names} ({', '.join(sorted(units))})", table.title, note)
+    label = label_of(names, ", ".join(sorted({column.unit for column in columns if column.unit})))
+    return by_setting_figure(curves, asked["axis"], label, table.title, note)
 
 
 def number_of(table: Table, row: Row) -> float:

@@ -1,4 +1,4 @@
-"""What is said of a table whose cells are missing or doubled: which, in which store, and what helps."""
+"""What is said of a table whose cells are missing, doubled or mixed: which, in which store, and what helps."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from odkd.dotted import WHERE_AND_HOW, is_in
 from odkd.results import StoredRun
-from odkd.tables.cells import Doubled, Filled, Missing
+from odkd.tables.cells import Doubled, Filled, Missing, Mixed
 from odkd.tables.commands import grouped_commands
 
 MAX_LINES = 12  # rows with missing runs that an error names one by one
@@ -31,8 +31,8 @@ class Advice:
     again: str
 
 
-def complaints(filled: Filled, advice: Advice, *, allow_missing: bool) -> list[str]:
-    """Lines that name each missing or doubled cell and the commands that help; none if there is nothing to say."""
+def complaints(filled: Filled, advice: Advice, *, allow_missing: bool, newest: bool) -> list[str]:
+    """Lines that name each missing, doubled or mixed cell and the commands that help; none if nothing is to be said."""
     lines: list[str] = []
     if filled.missing and not allow_missing:
         lines += missing_lines(filled, advice)
@@ -40,6 +40,13 @@ def complaints(filled: Filled, advice: Advice, *, allow_missing: bool) -> list[s
         lines += doubled_lines(doubled, advice)
     if filled.doubled:
         lines.append(f"Take the newest of each ({advice.again} --newest), or delete the others in MLflow.")
+    if filled.mixed and not newest:
+        for mixed in filled.mixed:
+            lines += mixed_lines(mixed, advice)
+        lines.append(
+            f"Then take the newest of each, or now these, with a remark below the table ({advice.again} --newest); "
+            "or delete the others in MLflow."
+        )
     return lines
 
 
@@ -68,15 +75,36 @@ def doubled_lines(doubled: Doubled, advice: Advice) -> list[str]:
     """The runs of one cell, each with what differs between them; where nothing known does, where to look."""
     place = f"{doubled.place}, seed {doubled.job.seed}"
     lines = [f"{advice.program}: {place} has {len(doubled.runs)} finished runs with the same settings:"]
-    for run in doubled.runs:
-        started = time.strftime("%Y-%m-%d %H:%M", time.localtime(run.started / 1000))
-        lines.append(f"  {run.run_id}  {run.name}  {started}  {differences(run, doubled.runs)}".rstrip())
+    lines += [f"{_run_words(run)}  {differences(run, doubled.runs)}".rstrip() for run in doubled.runs]
     if not differing_names(doubled.runs):
         keys = ", ".join(run.key[:12] for run in doubled.runs)
         folders = [run.tags["odkd.run_folder"] for run in doubled.runs if "odkd.run_folder" in run.tags]
         where = f" in {' and '.join(folders)}" if folders else " in their run folders"
         lines.append(f"  {NOTHING} but their run keys ({keys}): compare config.yaml{where}, and the files it names.")
     return lines
+
+
+def mixed_lines(mixed: Mixed, advice: Advice) -> list[str]:
+    """Some runs of each content, newest first, and what makes those again that are not as the newest."""
+    contents: dict[str, list[str]] = {}
+    for place, job, run in mixed.runs:
+        said = run.tags[mixed.tag]
+        contents.setdefault(said, []).append(f"{_run_words(run)}  {place}, seed {job.seed}: {_short(said)}")
+    lines = [f"{advice.program}: runs that are compared differ in {mixed.tag}:"]
+    for found in contents.values():
+        lines += found[: MAX_LINES // 2] + (
+            [f"  ... and {more} more"] if (more := len(found) - MAX_LINES // 2) > 0 else []
+        )
+    return [
+        *lines,
+        "To make those again that are not as the newest:",
+        *(f"  {c}" for c in grouped_commands(mixed.of_others)),
+    ]
+
+
+def _run_words(run: StoredRun) -> str:
+    started = time.strftime("%Y-%m-%d %H:%M", time.localtime(run.started / 1000))
+    return f"  {run.run_id}  {run.name}  {started}"
 
 
 def differences(run: StoredRun, runs: Sequence[StoredRun]) -> str:

@@ -12,7 +12,7 @@ from odkd.tables.cells import Cell, Filled
 from odkd.tables.published import Published
 from odkd.tables.spec import Column, Row, Variant
 
-CSV_COLUMNS = ("variant", "column", "unit", "mean", "std", "n", "published", "trust")
+CSV_COLUMNS = ("variant", "column", "unit", "mean", "std", "n", "published", "trust")  # after the row
 
 
 @dataclass(frozen=True)
@@ -65,13 +65,18 @@ def count_of(filled: Filled, row: Row) -> int:
 def remarks(filled: Filled, published: Published | None) -> list[str]:
     """What must be known to read the table."""
     table = filled.table
-    found = [f"Mean ± sample standard deviation over n seeds ({', '.join(map(str, table.seeds))})."]
-    if max((cell.count for cell in filled.cells.values()), default=0) == 1:
-        seeds = sorted({job.seed for job in filled.runs})
-        found = [f"Single runs (n = 1, seed {', '.join(map(str, seeds))}): no deviation can be given."]
+    counted = ", ".join(map(str, sorted({job.seed for job in filled.runs})))
+    most = max((cell.count for cell in filled.cells.values()), default=0)
+    found = [f"Mean ± sample standard deviation over n seeds ({counted})."] if most > 1 else []
+    if most == 1:
+        found = [f"Single runs (n = 1, seed {counted}): no deviation can be given."]
     if filled.missing or filled.doubled:
         without = len(filled.missing) + len(filled.doubled)
         found.append(f"NOT COMPLETE: {without} of {filled.num_jobs} runs are missing.")
+    for mixed in filled.mixed:
+        places = dict.fromkeys(place or "all" for place, _, _ in mixed.runs)
+        number = len({run.tags[mixed.tag] for _, _, run in mixed.runs})
+        found.append(f"NOT COMPARABLE: the runs of {'; '.join(places)} are of {number} different {mixed.tag}.")
     if published is not None:
         note = f" {table.published.note}" if table.published and table.published.note else ""
         found.append(f"{published.heading.capitalize()}: {published.source}.{note}")
@@ -94,9 +99,7 @@ def to_csv(filled: Filled, published: Published | None) -> str:
     """One line a cell, unrounded: row, variant, column, unit, mean, std, n, published, trust."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(
-        [filled.table.stub or "row", *["variant", "column", "unit", "mean", "std", "n", "published", "trust"]]
-    )
+    writer.writerow([filled.table.stub or "row", *CSV_COLUMNS])
     for row, variant, column in _cells(filled):
         cell = filled.cells.get((row.label, variant.label, column.label), Cell())
         value = published.value(row.label, variant.label, column.label) if published else None

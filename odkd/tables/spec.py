@@ -75,7 +75,11 @@ class PublishedChoice:
 
 @dataclass(frozen=True)
 class Table:
-    """A whole specification; `config_dir` is the folder of one's own YAML that its runs are composed with."""
+    """A whole specification.
+
+    Of the command line: `config_dir`, the folder of one's own YAML that its runs are composed with, and `chosen`,
+    overrides that win over all others.
+    """
 
     name: str
     title: str
@@ -89,6 +93,7 @@ class Table:
     notes: tuple[str, ...] = ()
     figures: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     config_dir: str | None = None
+    chosen: tuple[str, ...] = ()
 
 
 def known_tables() -> dict[str, Path]:
@@ -170,16 +175,13 @@ def make_table(name: str, spec: Mapping[str, Any]) -> Table:
     columns = [
         _part(name, f"columns.{label}", Column, str(label), value, "metric") for label, value in spec["columns"].items()
     ]
-    seeds = spec.get("seeds", [0, 1, 2])
-    if not (isinstance(seeds, list) and seeds and all(type(seed) is int for seed in seeds)):
-        raise ValueError(f"table {name}: seeds is {seeds!r}; expected a list of whole numbers, such as [0, 1, 2]")
     chosen = spec.get("published")
     return Table(
         name=name,
         title=str(spec.get("title", name)),
         stub=str(spec.get("stub", "")),
         fixed=tuple(_texts(name, "fixed", spec.get("fixed", []))),
-        seeds=tuple(seeds),
+        seeds=check_seeds(f"table {name}: seeds", spec.get("seeds", [0, 1, 2])),
         rows=tuple(rows),
         variants=tuple(variants),
         columns=tuple(columns),
@@ -203,8 +205,21 @@ def _part(name: str, where: str, kind: Any, label: str, value: Any, short: str) 
         raise ValueError(f"table {name}: {where} has no metric; write null for published values only")
     given = {k: tuple(_texts(name, where, v)) if k == "overrides" else v for k, v in given.items()}
     if given.get("seeds") is not None:
-        given["seeds"] = tuple(given["seeds"])
+        given["seeds"] = check_seeds(f"table {name}: {where}.seeds", given["seeds"])
     return kind(label=label, **given)
+
+
+def check_seeds(where: str, seeds: Any) -> tuple[int, ...]:
+    """Seeds as they were given.
+
+    Raises:
+        ValueError: they are no whole numbers, or one of them is there twice and would count twice.
+    """
+    if not (isinstance(seeds, list) and seeds and all(type(seed) is int and seed >= 0 for seed in seeds)):
+        raise ValueError(f"{where} is {seeds!r}; expected a list of whole numbers, such as [0, 1, 2]")
+    if len(set(seeds)) < len(seeds):
+        raise ValueError(f"{where} is {seeds!r}; expected each seed once: it is one run")
+    return tuple(seeds)
 
 
 def _texts(name: str, where: str, value: Any) -> Sequence[str]:

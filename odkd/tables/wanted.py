@@ -75,6 +75,11 @@ class Settings:
             return False
         return all(self._value(key, other) == other._value(key, self) for key in {**self.values, **other.values})
 
+    def untold(self, other: Settings) -> list[str]:
+        """What differs between two that one run may be as."""
+        is_other = {"dataset.root": self.root != other.root, CLASSES: self.classes != other.classes}
+        return [key for key, differs in is_other.items() if differs]
+
     def _value(self, key: str, other: Settings) -> str | None:
         is_known = key in self.files and key in other.files
         return self.files[key] if is_known else self.values.get(key)
