@@ -165,6 +165,18 @@ class Run:
                 record["tags"]["odkd.sweep_key"] = sweep["key"]
                 write_json(path, record | {"sweep": sweep})
 
+    def add_known(self, tags: Sequence[str], params: Sequence[str]) -> None:
+        """A finished run of an older odkd says now what its key implies and it did not say: these tags and params."""
+        path = self.folder / "run.json"
+        with contextlib.suppress(Timeout), self._lock:
+            record = json.loads(path.read_text())
+            added = record | {
+                "tags": _only(self.description["tags"], tags) | record["tags"],
+                "params": _only(self.description["params"], params) | record["params"],
+            }
+            if added != record:
+                write_json(path, added)
+
     def resume(self) -> dict[str, Any] | None:
         """The state to go on from, or None at the start. Publishes what the last process could not.
 
@@ -261,3 +273,7 @@ class Run:
 def _without_nan(record: Record) -> Record:
     metrics = {name: None if value != value else value for name, value in record["metrics"].items()}
     return {**record, "metrics": metrics}
+
+
+def _only(known: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    return {name: known[name] for name in names if name in known}

@@ -1,16 +1,19 @@
 """Which runs a table counts: by what their classes, files, data, teachers and own code say."""
 
+import argparse
 import json
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 from fabricated_store import FabricatedStore
 
 from odkd.compose import compose_config
-from odkd.tables.command import main
-from odkd.tables.wanted import Settings, wanted_settings
+from odkd.tables.cells import fill
+from odkd.tables.command import add_choices, check_complete, main, with_choices
+from odkd.tables.spec import load_table
+from odkd.tables.wanted import Job, Settings, wanted_settings
 
 FIXED = ["dataset=synthetic_tiny"]
 
@@ -209,3 +212,39 @@ def test_what_is_missing_goes_to_the_store_and_experiment_that_are_read(
     assert words[0] == "odkd"
     tracking = compose_config(words[1:]).tracking
     assert (tracking.uri, tracking.experiment) == (store.uri, "odkd")
+
+
+def test_who_makes_the_data_matters() -> None:
+    wanted, plain = (wanted_settings(Job(words, 0)) for words in (("dataset.prepare._target_=my_lab.make",), ()))
+    assert not wanted.is_as(plain)
+
+
+def test_no_password_is_shown_in_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table = load_table(spec_of(tmp_path, {"A": []}))
+    parser = argparse.ArgumentParser("odkd-tables")
+    add_choices(parser)
+    chosen = parser.parse_intermixed_args(["mine.yaml", "--uri", "http://me:secret@host:5000"])
+    with pytest.raises(SystemExit):
+        check_complete(fill(with_choices(table, chosen), [], lambda _run, _metric: {}), chosen)
+    complaint = capsys.readouterr().err
+    assert "odkd dataset=synthetic_tiny tracking.uri=http://host:5000 seed=0" in complaint
+    assert "secret" not in complaint
+
+
+@pytest.mark.slow
+def test_a_finished_run_of_an_older_odkd_is_found_once_its_command_was_given_again(
+    tmp_path: Path, odkd: Callable[..., Path]
+) -> None:
+    """The key of its weights elsewhere is the same, so it is not run again: a table must come to know it."""
+    start = odkd("run.overlay_video=false") / "student.safetensors"
+    (tmp_path / "elsewhere").mkdir()
+    paths = [tmp_path / "start.safetensors", tmp_path / "elsewhere" / "start.safetensors"]
+    for path in paths:
+        path.write_bytes(start.read_bytes())
+    said = odkd("run.overlay_video=false", f"student.weights={paths[0]}") / "run.json"
+    whole = said.read_text()
+    record = json.loads(whole)
+    del record["tags"]["odkd.file_digests"], record["params"]["dataset.classes"]
+    said.write_text(json.dumps(record))
+    assert odkd("run.overlay_video=false", f"student.weights={paths[1]}") == said.parent
+    assert json.loads(said.read_text()) == json.loads(whole)

@@ -36,7 +36,7 @@ from odkd.results import StoredRun
 NO_MATTER = (
     *WHERE_AND_HOW, "device", "threads", "compile", "deterministic", "stage.always", "stage.is_shared", "hydra",
     *(f"dataset.{key}" for key in NOT_IN_DATASET if key != "prepare"),
-    "dataset.prepare._target_", "dataset.prepare.folder",
+    "dataset.prepare.folder",
     *(f"stage.{key}" for key in NOT_IN_STAGE),
     *(f"teacher.{key}" for key in NOT_OF_THE_TEACHER if key not in OF_THE_MAPPING),
 )  # fmt: skip
