@@ -277,15 +277,10 @@ def _check_order(dataset: DictConfig) -> None:
 
 
 def _nearest_file(path: Path) -> str:
-    """What may have been meant: of the files beside it one of the same kind, else a name that is all but the same."""
-    parent = path.parent
-    if not parent.is_dir():
-        return f" (nor a folder {parent})"
-    names = [entry.name for entry in parent.iterdir()]
-    same_kind = [name for name in names if path.suffix and Path(name).suffix == path.suffix]
-    found = difflib.get_close_matches(path.stem, [Path(name).stem for name in same_kind], n=1, cutoff=0.5)
-    if found:
-        return f"; did you mean {found[0]}{path.suffix}?"
+    """A name beside it that is all but the same: of files, strangers are alike by chance (nope.pth, opt)."""
+    if not path.parent.is_dir():
+        return f" (nor a folder {path.parent})"
+    names = [entry.name for entry in path.parent.iterdir()]
     return nearest(path.name, difflib.get_close_matches(path.name, names, n=1, cutoff=0.75))
 
 

@@ -103,7 +103,7 @@ def test_a_module_that_cannot_be_imported_is_told_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("given", "expected"),
     [
-        ("nope.pth", ""),  # like "opt", and another kind of thing
+        ("nope.pth", ""),  # like "opt" and "best.pth", somewhat
         ("studnet.pth", "; did you mean student.pth?"),
         ("weigths", "; did you mean weights?"),
         ("student.safetensor", "; did you mean student.safetensors?"),
@@ -111,10 +111,10 @@ def test_a_module_that_cannot_be_imported_is_told_once(tmp_path: Path) -> None:
         ("gone/student.pth", " (nor a folder {folder}/gone)"),
     ],
 )
-def test_of_files_only_a_near_one_of_the_same_kind_is_suggested(tmp_path: Path, given: str, expected: str) -> None:
+def test_of_files_only_a_near_one_is_suggested(tmp_path: Path, given: str, expected: str) -> None:
     for name in ("opt", "weights"):
         (tmp_path / name).mkdir()
-    for name in ("student.pth", "student.safetensors", "labels.json"):
+    for name in ("best.pth", "student.pth", "student.safetensors", "labels.json"):
         (tmp_path / name).touch()
     cfg = compose_config([*CHEAP, f"student.weights={tmp_path / given}"])
     with pytest.raises(ValueError, match="no such file") as mistake:
