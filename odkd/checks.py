@@ -277,12 +277,11 @@ def _check_order(dataset: DictConfig) -> None:
 
 
 def _nearest_file(path: Path) -> str:
-    parent = path.parent
-    return (
-        nearest(path.name, (entry.name for entry in parent.iterdir()))
-        if parent.is_dir()
-        else f" (nor a folder {parent})"
-    )
+    """A name beside it that is all but the same: of files, strangers are alike by chance (nope.pth, opt)."""
+    if not path.parent.is_dir():
+        return f" (nor a folder {path.parent})"
+    names = [entry.name for entry in path.parent.iterdir()]
+    return nearest(path.name, difflib.get_close_matches(path.name, names, n=1, cutoff=0.75))
 
 
 def _targets(value: Any) -> Iterable[str]:

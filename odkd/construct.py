@@ -1,12 +1,14 @@
 """From a config node to the object that it names."""
 
 import colorsys
+import importlib.util
 import inspect
+import traceback
 from collections.abc import Mapping
 from typing import Any
 
 from hydra.errors import InstantiationException
-from hydra.utils import get_object, instantiate
+from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from odkd.checks import is_allowed
@@ -19,11 +21,28 @@ def resolve(target: str, allowed: list[str]) -> Any:
         ValueError: it is not there, or it is something that an allowed module merely imported.
     """
     try:
-        found = get_object(target)
-    except Exception as error:
+        found = _find(target)
+    except (ModuleNotFoundError, AttributeError) as error:
         raise ValueError(f"_target_: {target} is not there: {error}") from error
+    except Exception as error:  # in the user's own file
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        where = "" if isinstance(error, SyntaxError) else f" ({place.filename}, line {place.lineno})"
+        raise ValueError(f"_target_: {target} cannot be imported: {type(error).__name__}: {error}{where}") from error
     if not is_allowed(f"{getattr(found, '__module__', '')}.", allowed):
         raise ValueError(f"_target_: {target} is {found!r}, which YAML may not name")
+    return found
+
+
+def _find(target: str) -> Any:
+    """What a dotted name stands for: a module, a class, something in a class. Hydra's own helper logs what fails."""
+    name, *rest = target.split(".")
+    found: Any = importlib.import_module(name)
+    for part in rest:
+        name = f"{name}.{part}"
+        is_package = hasattr(found, "__path__")
+        if is_package and not hasattr(found, part) and importlib.util.find_spec(name) is not None:
+            importlib.import_module(name)
+        found = getattr(found, part)
     return found
 
 

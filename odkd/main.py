@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import hydra
+from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, InstantiationException
 from hydra.types import RunMode
@@ -236,6 +237,21 @@ def check_mode(hydra_cfg: Any) -> None:
         raise ValueError(f"sweep={study} is a study of several jobs; run it by  odkd -m  (--multirun)")
 
 
+def check_words(words: list[str]) -> None:
+    """
+    Raises:
+        ValueError: Hydra's parser would not know what to do with one of the command's words.
+    """
+    _, unknown = get_args_parser().parse_known_args(words)
+    if unknown and unknown[0].startswith("-"):
+        raise ValueError(f"there is no option {unknown[0]}; odkd --help and --hydra-help name those that there are")
+    if unknown:
+        raise ValueError(
+            f"{unknown[0]} is cut off from the settings before it; "
+            "put options such as --config-dir and -m before all settings"
+        )
+
+
 def terminate(*_: object) -> None:
     """SIGTERM's handler, so that a terminated run is marked killed.
 
@@ -253,6 +269,7 @@ def main() -> None:
     job = Job()
     previous = signal.signal(signal.SIGTERM, terminate)
     try:
+        check_words(sys.argv[1:])
         hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")(job)()
         if job.failures:
             raise job.failures[0]

@@ -9,6 +9,7 @@ import logging
 import re
 import shlex
 import shutil
+import textwrap
 import threading
 from pathlib import Path
 
@@ -22,6 +23,13 @@ from odkd.tracking import is_complete, sync, without_password
 
 logger = logging.getLogger(__name__)
 BRIEFLY = 10.0  # seconds that MLflow may take where others wait: in a sweep, and when a run is ended
+
+# What lies at the bottom of a failed request: errors of the system, a silent server, the last that urllib3 quotes.
+CAUSES = (
+    r"\[Errno -?\d+\] ([^\"')]+)",
+    r"(Read timed out)",
+    r"(?:Caused by |Connection aborted).*['\"]([^'\"]+)['\"]\)",
+)
 
 
 class Follower:
@@ -131,8 +139,10 @@ def forget(folder: Path, cfg: DictConfig) -> None:
 
 def brief(error: BaseException | None) -> str:
     """The one line of an error that a user can act on; MLflow wraps it three times."""
-    cause = re.search(r"\[Errno -?\d+\] ([^\"')]+)", str(error))
-    return cause.group(1) if cause else (str(error).strip() or repr(error)).splitlines()[0][:300]
+    text = str(error).strip() or repr(error)
+    causes = (re.search(pattern, text) for pattern in CAUSES)
+    found = next((cause.group(1) for cause in causes if cause), text.splitlines()[0])
+    return textwrap.shorten(found, 300, placeholder=" ...")
 
 
 def main() -> None:
@@ -141,19 +151,21 @@ def main() -> None:
         prog="odkd-sync",
         description="Send to MLflow what it does not have yet of each run folder.",
     )
-    parser.add_argument("run_folder", type=Path, nargs="*", help="default: all under outputs/runs")
+    parser.add_argument(
+        "folder", type=Path, nargs="*", help="of a run, a sweep, or all outputs (default: outputs, with all in it)"
+    )
     parser.add_argument("--uri", help="MLflow's tracking URI (default: where the run was to be logged)")
     parser.add_argument("--experiment", help="MLflow's experiment (default: where the run was to be logged)")
     args = parser.parse_args()
-    patterns = ("sweeps/*", "runs/*", "sweeps/*/failed/*")  # parents first
-    found = [path.parent for pattern in patterns for path in sorted(Path("outputs").glob(f"{pattern}/run.json"))]
-    folders = args.run_folder or found
+    given = args.folder or [Path("outputs")]
+    folders = [place for folder in given for place in _runs_of(folder)]
     if not folders:
-        parser.exit(0, "no runs under outputs/runs; name run folders, or go to where odkd was run\n")
+        where = ", ".join(map(str, given))
+        parser.exit(0, f"no runs or sweeps under {where}; name run folders, or go to where odkd was run\n")
     unreached: set[str] = set()
     num_failed = 0
-    for folder in folders:
-        uri, experiment = _destination(folder, args.uri, args.experiment)
+    for folder, outputs in folders:
+        uri, experiment = _destination(folder, outputs, args.uri, args.experiment)
         where = without_password(uri)
         try:
             if uri in unreached:
@@ -184,11 +196,20 @@ def advice(uri: str) -> str:
     return f"Start the MLflow server at {without_password(uri)} or name another with --uri, then come again."
 
 
-def _destination(folder: Path, uri: str | None, experiment: str | None) -> tuple[str, str]:
+def _runs_of(folder: Path) -> list[tuple[Path, Path]]:
+    """(run folder, outputs) of all runs and sweeps in an outputs folder, parents first; any other is a run's own."""
+    is_outputs = (folder / "runs").is_dir() or (folder / "sweeps").is_dir() or folder == Path("outputs")
+    if (folder / "run.json").is_file() or not is_outputs:
+        return [(folder, Path("outputs"))]
+    patterns = ("sweeps/*", "runs/*", "sweeps/*/failed/*")
+    return [(path.parent, folder) for pattern in patterns for path in sorted(folder.glob(f"{pattern}/run.json"))]
+
+
+def _destination(folder: Path, outputs: Path, uri: str | None, experiment: str | None) -> tuple[str, str]:
     """What is asked for, else what the run has noted, else the default of conf/tracking."""
     path = folder / "mlflow.json"
     noted = json.loads(path.read_text()) if path.is_file() else {}
-    default = f"sqlite:///{Path('outputs/mlflow.db').absolute()}"
+    default = f"sqlite:///{(outputs / 'mlflow.db').absolute()}"
     return uri or noted.get("tracking_uri", default), experiment or noted.get("experiment", "odkd")
 
 

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from odkd.checks import check_config
+from odkd.compose import complete, compose_config
 from odkd.main import main
 
 CHEAP = ["debug=smoke", "tracking=none", "run.report=false"]
@@ -49,6 +51,10 @@ def odkd(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
         (["student.mean=[0,0,0]", "student.std=[0,1,1]"], "student.std=[0, 1, 1]; expected three numbers"),
         (["loss.class_weights=[-1,1,1,1,1,1,1,1,1,1,1]"], "expected numbers of at least 0"),
         (["run.name=../../evil"], "expected a plain folder name"),
+        (["--config-dir", "conf", "replay=fifo"], "odkd: replay=fifo is cut off from the settings"),
+        (["replay._target_=mine.X", "allow_targets=[mine]"], "mine.X is not there: No module named 'mine'"),
+        (["--overlay"], "odkd: there is no option --overlay"),
+        (["replay._target_=json.decoder.Nothing", "allow_targets=[json]"], "module 'json.decoder' has no attribute"),
         (["student.dropout=2"], "odkd.students.tinynet.TinyNet: dropout probability has to be between 0 and 1"),
     ],
 )  # fmt: skip
@@ -84,6 +90,36 @@ def test_the_command_says_it_as_one_message_too(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert "did you mean window.learn?" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_module_that_cannot_be_imported_is_told_once(tmp_path: Path) -> None:
+    (tmp_path / "half_done.py").write_text("class Newest:\n    keep = how_many\n")
+    done = odkd(tmp_path, *CHEAP, "replay._target_=half_done.Newest", "allow_targets=[half_done]")
+    assert done.returncode == 2
+    mistake = f"NameError: name 'how_many' is not defined ({tmp_path}/half_done.py, line 2)"
+    assert done.stdout + done.stderr == f"odkd: _target_: half_done.Newest cannot be imported: {mistake}\n"
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("nope.pth", ""),  # like "opt" and "best.pth", somewhat
+        ("studnet.pth", "; did you mean student.pth?"),
+        ("weigths", "; did you mean weights?"),
+        ("student.safetensor", "; did you mean student.safetensors?"),
+        ("student.onnx", ""),
+        ("gone/student.pth", " (nor a folder {folder}/gone)"),
+    ],
+)
+def test_of_files_only_a_near_one_is_suggested(tmp_path: Path, given: str, expected: str) -> None:
+    for name in ("opt", "weights"):
+        (tmp_path / name).mkdir()
+    for name in ("best.pth", "student.pth", "student.safetensors", "labels.json"):
+        (tmp_path / name).touch()
+    cfg = compose_config([*CHEAP, f"student.weights={tmp_path / given}"])
+    with pytest.raises(ValueError, match="no such file") as mistake:
+        check_config(complete(cfg))
+    assert str(mistake.value) == f"student.weights={tmp_path / given}: no such file{expected.format(folder=tmp_path)}"
 
 
 def test_help_names_every_group_and_choice(tmp_path: Path) -> None:

@@ -7,8 +7,10 @@ import random
 import shutil
 import socket
 import sqlite3
+import struct
 import subprocess
 import sys
+import threading
 import time
 from contextlib import closing
 from pathlib import Path
@@ -702,7 +704,23 @@ def test_command_names_a_folder_that_is_no_run_and_goes_on(outputs, tmp_path, mo
 def test_command_without_runs_says_where_it_looked(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert command(monkeypatch) == 0
-    assert "no runs under outputs/runs" in capsys.readouterr().err
+    assert "no runs or sweeps under outputs;" in capsys.readouterr().err
+
+
+def test_command_sends_all_of_an_outputs_folder_to_its_own_store_parents_first(outputs, monkeypatch, capsys):
+    monkeypatch.chdir(outputs.parent)
+    run, sweep, failed = (FabricatedRun(outputs, key=key) for key in "abc")
+    (outputs / "sweeps").mkdir()
+    sweep.folder.rename(outputs / "sweeps" / "study")
+    (outputs / "sweeps" / "study" / "failed").mkdir()
+    failed.folder.rename(outputs / "sweeps" / "study" / "failed" / "3")
+    run.publish(2)
+    assert command(monkeypatch, outputs.name) == 0
+    store = uri_of(outputs)
+    assert capsys.readouterr().out.splitlines() == [
+        f"{outputs.name}/{place}: {count} iterations sent to {store}"
+        for place, count in (("sweeps/study", 0), ("runs/camvid-a", 2), ("sweeps/study/failed/3", 0))
+    ]
 
 
 def test_only_a_run_whose_process_is_gone_is_marked_killed(outputs):
@@ -729,4 +747,55 @@ def hold_lock(folder: Path) -> None:
 def test_an_error_is_one_line_that_a_user_can_act_on():
     assert brief(OSError(28, "No space left on device")) == "No space left on device"
     assert brief(RuntimeError("first\nsecond")) == "first"
+    assert brief(RuntimeError("word " * 100)).endswith("word word ...")
     assert brief(KeyError()) == "KeyError()"
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        (None, "Remote end closed connection without response"),
+        (b"", "Connection reset by peer"),
+        (b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 3\r\n\r\noh!", "too many 502 error responses"),
+    ],
+    ids=["closed", "reset", "502"],
+)
+def test_a_lost_connection_is_told_in_a_phrase(outputs, caplog, answer, expected):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=answer_all, args=(server, answer), daemon=True)
+        thread.start()
+        uri = f"http://127.0.0.1:{server.getsockname()[1]}"
+        follower = Follower(FabricatedRun(outputs).folder, uri=uri, experiment="study", seconds=60)
+        follower.start()
+        follower.wait(30)
+        follower.close(30)
+    (message, *_) = [record.getMessage() for record in caplog.records if "the run goes on" in record.getMessage()]
+    assert message == f"MLflow at {uri}: {expected}; the run goes on"
+
+
+def answer_all(server: socket.socket, answer: bytes | None) -> None:
+    """Each connection is answered, closed without an answer (None), or reset (b"")."""
+    while True:
+        try:
+            connection, _ = server.accept()
+        except OSError:
+            return
+        with connection:
+            connection.recv(65536)
+            if answer:
+                connection.sendall(answer)
+            elif answer is not None:
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+def test_a_silent_or_absent_server_is_told_in_a_phrase():
+    import requests
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        uri = f"http://127.0.0.1:{server.getsockname()[1]}"
+        with pytest.raises(requests.Timeout) as silent:
+            requests.get(uri, timeout=0.1)
+    assert brief(silent.value) == "Read timed out"
+    with pytest.raises(requests.ConnectionError) as refused:
+        requests.get("http://127.0.0.1:9", timeout=1)
+    assert brief(refused.value) == "Connection refused"
