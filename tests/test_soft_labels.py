@@ -195,6 +195,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_online_distillation_learns_from_probabilities(odkd: Callable[..., Path], checkpoint: Path) -> None:
     settings = [
         "loss=mckd", "teacher=checkpoint", f"teacher.checkpoint={checkpoint}", "teacher.soft.top_k=3",

@@ -541,6 +541,7 @@ def test_processes_that_sync_one_run_at_once_do_not_duplicate(outputs):
     assert_each_step_once(outputs / "mlflow.db", [run])
 
 
+@pytest.mark.slow
 def test_a_database_whose_making_was_killed_at_any_instant_is_made_anew(tmp_path):
     run = FabricatedRun(tmp_path / "outputs")
     run.publish(2)
@@ -563,6 +564,7 @@ def test_a_database_whose_making_was_killed_at_any_instant_is_made_anew(tmp_path
     assert_each_step_once(database, [run])
 
 
+@pytest.mark.slow
 def test_processes_that_first_use_one_database_at_once_all_succeed(tmp_path):
     runs = [FabricatedRun(tmp_path / "outputs", key=str(index)) for index in range(4)]
     for run in runs:
