@@ -7,6 +7,7 @@ is killed takes no other with it. (hydra-joblib-launcher has one for all, and kn
 import contextlib
 import logging
 import os
+import re
 import signal
 import threading
 import time
@@ -104,6 +105,12 @@ class Slot:
         if isinstance(error, BrokenProcessPool):
             logger.error("the process of job %d died", self.number)
             self.close()
+            how = re.search(
+                r"\{(.+)\}", str(error)
+            )  # "... exit codes of the workers are {SIGKILL(-9)}", and much advice
+            short = RuntimeError(f"the job's process died{f' by {how[1]}' if how else ''}")
+            short.__cause__ = error
+            error = short
         return self.number, died(error)
 
     def close(self) -> None:
