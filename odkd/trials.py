@@ -39,7 +39,9 @@ class Study:
         self._open: dict[int, optuna.Trial] = {}  # by number; each is tried once by a process
 
     def begin(self, num_trials: int, most: int) -> list[Trial]:
-        """At most `most` trials to run next: those that were cut off, then new ones, `num_trials` in all."""
+        """At most `most` trials to run next: those that were cut off, and when there are none, new ones, `num_trials` in
+        all. A new one is suggested only when all that was asked for before it has ended, as in an undisturbed search.
+        """
         import optuna
 
         begun = []
@@ -48,7 +50,7 @@ class Study:
         for frozen in cut_off[:most]:
             self._study.sampler = self.search.make_sampler(frozen.number)
             begun.append(optuna.Trial(self._study, frozen._trial_id))
-        for number in range(len(known), min(num_trials, len(known) + most - len(begun))):
+        for number in range(len(known), min(num_trials, len(known) + most)) if not cut_off else ():
             self._study.sampler = self.search.make_sampler(number)
             begun.append(self._study.ask())
             self._suggest(begun[-1])  # before the next one is asked for

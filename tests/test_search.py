@@ -20,6 +20,7 @@ from hydra.errors import HydraException
 from sweep_command import Workplace, kill_all
 
 from odkd.compose import CONF
+from odkd.files import write_json
 from odkd.main import main
 from odkd.outcome import RunPruned
 from odkd.runs import Run
@@ -80,6 +81,21 @@ def test_a_search_that_was_cut_off_suggests_what_an_undisturbed_one_would(tmp_pa
     assert go("killed", is_disturbed=True) == go("whole", is_disturbed=False)
 
 
+def test_a_search_killed_between_two_results_of_a_batch_suggests_what_an_undisturbed_one_would(tmp_path: Path) -> None:
+    def go(folder: str, is_killed: bool) -> list[dict[str, str]]:
+        study, suggested = Study(search(tmp_path / folder, sampler_options={"n_startup_trials": 3}), SPACE), {}
+        while begun := study.begin(10, 2):
+            suggested |= {trial.number: trial.params for trial in begun}
+            for trial in begun:
+                study.tell(trial, finished(value_of(trial.params)))
+                if is_killed and trial.number == 4:  # and 5 was not told
+                    study = Study(study.search, SPACE)
+                    break
+        return [suggested[number] for number in range(10)]
+
+    assert go("killed", is_killed=True) == go("whole", is_killed=False)
+
+
 def test_more_trials_may_be_asked_for_later_and_failed_ones_are_tried_again(tmp_path: Path) -> None:
     study = Study(search(tmp_path), SPACE)
     first, second = study.begin(2, 5)
@@ -87,8 +103,12 @@ def test_more_trials_may_be_asked_for_later_and_failed_ones_are_tried_again(tmp_
     study.tell(second, finished(0.5, "failed"))
     assert study.begin(2, 5) == []
     study = Study(search(tmp_path), SPACE)
-    assert study.begin(3, 5)[0] == second
+    assert study.begin(3, 5) == [second]
+    study.tell(second, finished(0.5, "failed"))
+    assert [trial.number for trial in study.begin(3, 5)] == [2], "once by each command"
+    study = Study(search(tmp_path), SPACE)
     assert [done is not None for _, done in study.earlier()] == [True, False, False]
+    assert [trial.number for trial in study.begin(3, 5)] == [1, 2]
 
 
 def test_a_value_is_the_mean_over_seeds(tmp_path: Path) -> None:
@@ -271,6 +291,25 @@ def odkd_m(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Call
 def query(outputs: Path, sql: str) -> list[tuple[Any, ...]]:
     with contextlib.closing(sqlite3.connect(outputs / "mlflow.db")) as database:
         return database.execute(sql).fetchall()
+
+
+def test_a_search_that_goes_on_writes_its_earlier_trials_once(
+    odkd_m: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[int] = []
+
+    def count(path: Path, value: Any) -> None:
+        written.extend([len(value["jobs"])] if path.name == "sweep.json" else [])
+        write_json(path, value)
+
+    monkeypatch.setattr("odkd.sweeps.write_json", count)
+    monkeypatch.setattr("odkd.sweeps.GATHER_SECONDS", 60.0)
+    asked = ["window.learn=range(-99,0)", "tracking=none"]  # each trial fails at once
+    for num_trials in (3, 4):
+        written.clear()
+        with pytest.raises(SystemExit):
+            odkd_m(*asked, f"hydra.sweeper.n_trials={num_trials}")
+    assert written[0] == 3, "all of them before one is tried again"
 
 
 PRUNING = [

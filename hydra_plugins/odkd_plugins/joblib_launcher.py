@@ -105,9 +105,7 @@ class Slot:
         if isinstance(error, BrokenProcessPool):
             logger.error("the process of job %d died", self.number)
             self.close()
-            how = re.search(
-                r"\{(.+)\}", str(error)
-            )  # "... exit codes of the workers are {SIGKILL(-9)}", and much advice
+            how = re.search(r"\{(.+)\}", str(error))  # amid much advice: "exit codes of the workers are {SIGKILL(-9)}"
             short = RuntimeError(f"the job's process died{f' by {how[1]}' if how else ''}")
             short.__cause__ = error
             error = short
