@@ -39,8 +39,9 @@ class Study:
         self._open: dict[int, optuna.Trial] = {}  # by number; each is tried once by a process
 
     def begin(self, num_trials: int, most: int) -> list[Trial]:
-        """At most `most` trials to run next: those that were cut off, and when there are none, new ones, `num_trials` in
-        all. A new one is suggested only when all that was asked for before it has ended, as in an undisturbed search.
+        """At most `most` trials to run next: those that were cut off, else new ones, `num_trials` in all.
+
+        Not both: an undisturbed search would have known what became of the first when it asked for the second.
         """
         import optuna
 
