@@ -9,6 +9,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
@@ -40,7 +41,8 @@ def isolated() -> Iterator[None]:
     precision, has_gradients = torch.get_float32_matmul_precision(), torch.is_grad_enabled()
     deterministic, benchmark = torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark
     warns_only = torch.is_deterministic_algorithms_warn_only_enabled()
-    fills = torch.utils.deterministic.fill_uninitialized_memory
+    memory: Any = torch.utils.deterministic  # a module whose one switch type checkers do not know
+    fills = memory.fill_uninitialized_memory
     numpy_errors = np.geterr()
     try:
         with warnings.catch_warnings():
@@ -63,7 +65,7 @@ def isolated() -> Iterator[None]:
         torch.set_float32_matmul_precision(precision)
         torch.set_grad_enabled(has_gradients)
         torch.use_deterministic_algorithms(deterministic, warn_only=warns_only)
-        torch.utils.deterministic.fill_uninitialized_memory = fills
+        memory.fill_uninitialized_memory = fills
         np.seterr(**numpy_errors)
         torch.backends.cudnn.benchmark = benchmark
         gc.collect()
