@@ -1,5 +1,6 @@
 """Sweeps as processes: four at a time on one store, kills, Ctrl-C; the same command again finishes what is missing."""
 
+import contextlib
 import json
 import os
 import random
@@ -120,6 +121,18 @@ def test_jobs_end_when_only_the_launching_process_is_killed(tmp_path: Path) -> N
             break
         time.sleep(0.1)
     assert {read(run)["status"] for run in runs} == {"killed"}
+    workers = [read(path)["pid"] for path in place.outputs.glob("sweeps/*/jobs/*.json")]
+    deadline = time.monotonic() + 20
+    while any(map(is_alive, workers)) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not any(map(is_alive, workers))
+
+
+def is_alive(pid: int) -> bool:
+    """Whether there is such a process, and it is no zombie."""
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_bytes() != b""
+    return False
 
 
 def read(path: Path) -> dict[str, Any]:

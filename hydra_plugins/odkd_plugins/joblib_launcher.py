@@ -167,9 +167,10 @@ def begin_worker(launcher_pid: int) -> None:
 
 
 def leave_with(launcher_pid: int) -> None:
-    """When the launching process is gone, end the job as killed, or at least the process."""
+    """When the launching process is gone, end the job as killed, and the process."""
     while os.getppid() == launcher_pid:
         time.sleep(ORPHAN_SECONDS)
-    os.kill(os.getpid(), signal.SIGTERM)
-    time.sleep(ENDING_SECONDS)
+    for _ in range(round(ENDING_SECONDS / ORPHAN_SECONDS)):
+        os.kill(os.getpid(), signal.SIGTERM)  # ends a job, which then ignores it until it has ended; then the process
+        time.sleep(ORPHAN_SECONDS)
     os._exit(143)
