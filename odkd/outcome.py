@@ -88,6 +88,11 @@ class JobLog(logging.Handler):
         logging.getLogger().removeHandler(self)
         self._error = None
 
+    @property
+    def has_place(self) -> bool:
+        """Whether this is a file by now."""
+        return self._path is not None
+
     def emit(self, record: logging.LogRecord) -> None:
         try:
             self.write(self.format(record) + "\n")

@@ -144,6 +144,9 @@ class Judge:
 
     The score is the mean so far of `test/miou` (online), or the final student's validation score; Optuna's step is the
     position in the stream, or the epoch, so that runs with other windows are compared where they stand.
+
+    A run that goes on shows its lines again. The pruner knows a trial by its newest step alone, so it is not asked
+    about earlier ones, which it has let pass; a verdict that an earlier process has had stays.
     """
 
     def __init__(self, search: Search, number: int) -> None:
@@ -163,12 +166,19 @@ class Judge:
         running = value if is_epoch else statistics.fmean(self._values)
         step = record["epoch"] if is_epoch else record["position"]
         trial = self._trial
-        if step not in self._reported:
+        newest = max(self._reported, default=-1)
+        if step < newest:
+            return None
+        if step == newest and (verdict := trial.user_attrs.get("verdict")) is not None:
+            return str(verdict)
+        if step != newest:
             trial.report(running, step)
         if not trial.should_prune():
             return None
         where = f"{'epoch' if is_epoch else 'position'} {step}"
-        return f"pruned at {where} by the {self.search.pruner} pruner: {metric} {running:.4f} so far"
+        reason = f"pruned at {where} by the {self.search.pruner} pruner: {metric} {running:.4f} so far"
+        trial.set_user_attr("verdict", reason)
+        return reason
 
     @functools.cached_property
     def _trial(self) -> optuna.Trial:

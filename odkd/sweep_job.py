@@ -27,7 +27,7 @@ from odkd.isolation import isolated
 from odkd.outcome import Outcome, Terminated
 from odkd.report.sweep_summary import title_of
 from odkd.results import cost_of, status_of
-from odkd.sweeps import Plan
+from odkd.sweeps import DIED, Plan, read_job
 from odkd.sync import forget, send
 
 logger = logging.getLogger(__name__)
@@ -56,13 +56,24 @@ class SweepJob:
         """
         hydra = HydraConfig.get()
         number = int(hydra.job.num if cfg.sweep.job is None else cfg.sweep.job)
-        overrides = [override for override in hydra.overrides.task if split_override(override)[0] != "sweep.job"]
-        return _Attempt(self, cfg, number, overrides).run()
+        return _Attempt(self, cfg, number, hydra.overrides.task).run()
+
+    def lost(self, cfg: DictConfig, number: int, overrides: Sequence[str], error: BaseException) -> None:
+        """For the launching process: the process of a job is gone, or never came. If the job did not say how it ended,
+        it has failed.
+
+        Args:
+            cfg: of the launching process.
+            number, overrides: of the job.
+            error: what the launcher knows of it.
+        """
+        _Attempt(self, cfg, number, overrides).lost(error)
 
 
 class _Attempt:
     def __init__(self, job: SweepJob, cfg: DictConfig, number: int, overrides: Sequence[str]) -> None:
-        self.job, self.plan, self.cfg, self.number, self.overrides = job, job.plan, cfg, number, list(overrides)
+        self.job, self.plan, self.cfg, self.number = job, job.plan, cfg, number
+        self.overrides = [override for override in overrides if split_override(override)[0] != "sweep.job"]
         plan = self.plan
         title = title_of(overrides, plan.varying)
         sweep = {"key": plan.key, "folder": plan.folder.relative_to(plan.outputs).as_posix()}
@@ -99,12 +110,29 @@ class _Attempt:
 
     def failed(self, error: Exception) -> None:
         """Into the job's log, its folder, MLflow, and what the sweep knows."""
-        last = traceback.format_exception_only(error)[-1].strip()
-        whole = "".join(traceback.format_exception(error))
+        run, log = self.outcome.run, self.outcome.log
+        # What an earlier attempt has left says nothing of this one, unless this one has opened the run.
+        is_told = log.has_place and run is not None and status_of(run) == "failed"
+        self.write_failure(error, last_line(error), run if is_told else None)
+
+    def lost(self, error: BaseException) -> None:
+        """In the launching process, of a job that is gone."""
+        said = read_job(self.plan, self.number)
+        if said is not None and said["status"] != "running":
+            return
+        run = None
+        if said is not None:
+            self.started -= said["seconds"]
+            run = self.outcome.run = self.plan.outputs / said["run"] if said["run"] else None
+        self.outcome.log.write_error(error)
+        is_told = run is not None and status_of(run) == "running"  # it will be marked killed
+        self.write_failure(error, DIED if said else f"it could not begin: {last_line(error)}", run if is_told else None)
+
+    def write_failure(self, error: BaseException, last: str, run: Path | None) -> None:
+        """`run` is the folder that shows it, None if there is none yet."""
         self.forget_stub()
-        run = self.outcome.run
-        if run is None or status_of(run) != "failed":
-            run = self.write_stub(whole)
+        if run is None:
+            run = self.write_stub("".join(traceback.format_exception(error)))
         self.note("failed", last)
         logger.error("%s failed: %s  (%s)", self.who, last, run / "run.log")
         if self.plan.fail_fast:
@@ -157,6 +185,11 @@ class _Attempt:
             "pid": os.getpid(),
         }
         write_json(self.plan.job_file(self.number), record)
+
+
+def last_line(error: BaseException) -> str:
+    """Kind and message of an error."""
+    return traceback.format_exception_only(error)[-1].strip()
 
 
 def seconds_spent(run: Path) -> float | None:

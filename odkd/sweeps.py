@@ -114,7 +114,7 @@ class Sweep:
         self._started = time.monotonic()
         self._closing = threading.Event()
         self._gatherer = threading.Thread(target=self._gather_again, name="odkd-sweep", daemon=True)
-        self._writing = threading.Lock()
+        self._changing = threading.Lock()  # a search gathers, too: an old look at a job must not undo a newer one
         self._written: Any = None
 
     def __enter__(self) -> Self:
@@ -155,14 +155,12 @@ class Sweep:
         self.write()
         self._lock.release()
 
-    def add(self, jobs: Sequence[Sequence[str]]) -> int:
-        """Jobs that are to run, each with its overrides. Returns the number of the first."""
-        first = len(self.jobs)
-        for number, overrides in enumerate(jobs, start=first):
+    def add(self, jobs: Sequence[Sequence[str]]) -> None:
+        """Jobs that are to run, each with its overrides, numbered on from those that there are; writes all files."""
+        for number, overrides in enumerate(jobs, start=len(self.jobs)):
             nothing = {"run": None, "seconds": None, "value": None, "metric": None, "error": None}
             self.jobs.append({"number": number, "overrides": list(overrides), "status": "waiting", **nothing})
         self.write()
-        return first
 
     def runs(self) -> list[Path]:
         """Folders of the jobs' runs, as far as they have any."""
@@ -187,7 +185,7 @@ class Sweep:
 
     def write(self) -> None:
         """sweep.json, and for MLflow run.json and the table of jobs; nothing if nothing has changed."""
-        with self._writing:
+        with self._changing:
             state = [self.status, self.search, [dict(job) for job in self.jobs]]
             if state == self._written:
                 return
@@ -205,10 +203,11 @@ class Sweep:
 
     def gather(self) -> None:
         """Read what the jobs have written down."""
-        for job in self.jobs:
-            # A job that was ended by its machine says "not_run", and may begin again by itself (Slurm's requeue).
-            if job["status"] not in (*DONE, "failed") and (found := read_job(self.plan, job["number"])):
-                job |= {key: found[key] for key in job if key in found and key != "overrides"}
+        with self._changing:
+            for job in self.jobs:
+                # A job that was ended by its machine says "not_run", and may begin again by itself (Slurm's requeue).
+                if job["status"] not in (*DONE, "failed") and (found := read_job(self.plan, job["number"])):
+                    job |= {key: found[key] for key in job if key in found and key != "overrides"}
 
 
 def read_job(plan: Plan, number: int) -> JobRecord | None:

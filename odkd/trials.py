@@ -39,7 +39,10 @@ class Study:
         self._open: dict[int, optuna.Trial] = {}  # by number; each is tried once by a process
 
     def begin(self, num_trials: int, most: int) -> list[Trial]:
-        """At most `most` trials to run next: those that were cut off, then new ones, `num_trials` in all."""
+        """At most `most` trials to run next: those that were cut off, else new ones, `num_trials` in all.
+
+        Not both: an undisturbed search would have known what became of the first when it asked for the second.
+        """
         import optuna
 
         begun = []
@@ -48,7 +51,7 @@ class Study:
         for frozen in cut_off[:most]:
             self._study.sampler = self.search.make_sampler(frozen.number)
             begun.append(optuna.Trial(self._study, frozen._trial_id))
-        for number in range(len(known), min(num_trials, len(known) + most - len(begun))):
+        for number in range(len(known), min(num_trials, len(known) + most)) if not cut_off else ():
             self._study.sampler = self.search.make_sampler(number)
             begun.append(self._study.ask())
             self._suggest(begun[-1])  # before the next one is asked for

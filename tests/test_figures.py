@@ -96,6 +96,24 @@ def test_odkd_figures_draws_the_runs_of_the_table(tmp_path: Path, capsys: pytest
         assert message in capsys.readouterr().err
 
 
+def test_a_row_without_a_number_has_no_place_on_an_axis_of_numbers(tmp_path: Path) -> None:
+    store, spec = FabricatedStore(tmp_path / "outputs"), tmp_path / "mine.yaml"
+    spec.write_text(SPEC.replace("\ncolumns:", "\n  Mine: [window.learn=7]\ncolumns:"))
+    for learn in (6, 7, 12):
+        for seed in (0, 1):
+            store.add(["dataset=synthetic_tiny", f"window.learn={learn}", f"seed={seed}"], {"mean/miou": learn / 100})
+    table, read = load_table(str(spec)), Store(store.uri)
+    filled = fill(table, read.runs(), read.history)
+    ((_, figure),) = draw(filled, read, table.figures["windows"])
+    (axes,) = figure.axes
+    assert axes.lines[0].get_xdata().tolist() == [6, 12]
+    assert axes.lines[0].get_ydata().tolist() == pytest.approx([6, 12])
+    assert "not drawn, for they have no number: Mine" in axes.get_xlabel()
+    spec.write_text(SPEC.replace('"6"', "Six").replace("12 (usual)", "Twelve"))
+    with pytest.raises(ValueError, match="no row begins with a number"):
+        list(draw(fill(load_table(str(spec)), read.runs(), read.history), read, table.figures["windows"]))
+
+
 def test_only_scores_are_in_per_cent(tmp_path: Path) -> None:
     store, spec = FabricatedStore(tmp_path / "outputs"), tmp_path / "mine.yaml"
     spec.write_text(

@@ -5,13 +5,19 @@ import json
 import os
 import signal
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sweep_command import Workplace
+from conftest import TINY
+from sweep_command import FOUR_AT_A_TIME, Workplace
 
+from odkd.compose import CONF
 from odkd.slots import THREADS, thread_settings
+from odkd.sweep_job import SweepJob
+from odkd.sweeping import plan_sweep
+from odkd.sweeps import Plan, Sweep
 
 SUBMITIT = ["hydra/launcher=submitit_local", "hydra.launcher.array_parallelism=2"]
 RAY = ["hydra/launcher=ray", "hydra.launcher.num_cpus=2"]
@@ -22,6 +28,22 @@ from odkd.replay.fifo import Fifo
 class Broken(Fifo):
     def select(self, num_positions, scorer):
         raise KeyError("deliberately")
+"""
+DYING = """
+import os
+
+from odkd.replay.fifo import Fifo
+
+class Dying(Fifo):
+    def select(self, num_positions, scorer):
+        os.kill(os.getpid(), 9)
+"""
+NO_WORKERS = """
+import os
+import sys
+
+if any("popen_loky" in word for word in sys.orig_argv):
+    os._exit(3)
 """
 
 
@@ -126,6 +148,107 @@ def test_ray_runs_three_jobs_of_which_one_fails(workplace: Workplace) -> None:
     while processes(workplace) and time.monotonic() < deadline:
         time.sleep(0.2)
     assert not processes(workplace)
+
+
+# --- jobs that die before they have said anything
+
+
+@pytest.fixture
+def no_workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """As on a broken machine: each of joblib's processes ends as it starts. Returns the file that does it."""
+    folder = tmp_path / "broken"
+    folder.mkdir()
+    (folder / "sitecustomize.py").write_text(NO_WORKERS)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [str(folder), os.environ.get("PYTHONPATH")])))
+    return folder / "sitecustomize.py"
+
+
+@contextlib.contextmanager
+def launching(outputs: Path, *overrides: str) -> Iterator[tuple[Any, Plan]]:
+    """A launcher as a sweeper has it, and its plan."""
+    from hydra import initialize_config_dir
+    from hydra._internal.callbacks import Callbacks
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.types import HydraContext, RunMode
+
+    from hydra_plugins.odkd_plugins.sweeper import start_launcher
+
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        running = GlobalHydra.instance().hydra
+        assert running is not None
+        words = [*TINY, "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", f"paths.outputs={outputs}", *overrides]
+        cfg = running.config_loader.load_configuration("config", words, RunMode.MULTIRUN)
+        plan = plan_sweep(cfg, "seed", ["seed=0,1"], ["seed"], "odkd -m seed=0,1")
+        context = HydraContext(running.config_loader, Callbacks())
+        yield start_launcher(context, SweepJob(len, plan), cfg, plan.folder), plan
+
+
+@pytest.mark.usefixtures("no_workers")
+def test_a_job_whose_process_ends_at_start_has_failed_under_its_own_number(tmp_path: Path) -> None:
+    with launching(tmp_path / "outputs") as (launcher, plan):
+        returns = launcher.launch([["seed=5", "sweep.job=7"], ["seed=6", "sweep.job=3"]], initial_job_idx=3)
+    assert [returned.status.name for returned in returns] == ["FAILED"] * 2
+    said = {path.stem: read(path) for path in (plan.folder / "jobs").iterdir()}
+    assert {name: (job["status"], job["overrides"]) for name, job in said.items()} == {
+        "7": ("failed", ["seed=5"]), "3": ("failed", ["seed=6"]),
+    }  # fmt: skip
+    assert said["7"]["error"] == "it could not begin: RuntimeError: the job's process died by EXIT(3)"
+    stub = plan.failed_folder(7)
+    assert read(stub / "run.json")["status"] == "failed"
+    assert "TerminatedWorkerError" in (stub / "error.txt").read_text()
+    assert "TerminatedWorkerError" in (stub / "run.log").read_text()
+
+
+@pytest.mark.usefixtures("no_workers")
+def test_fail_fast_hears_of_a_job_whose_process_ends_at_start(tmp_path: Path) -> None:
+    with (
+        launching(tmp_path / "outputs", "sweep.fail_fast=true", "hydra.launcher.n_jobs=1") as (launcher, plan),
+        Sweep(plan) as sweep,
+    ):
+        sweep.add([["seed=0"], ["seed=1"]])
+        launcher.launch([["seed=0"], ["seed=1"]], initial_job_idx=0)
+    assert [job["status"] for job in sweep.jobs] == ["failed", "not_run"]
+    assert "sweep.fail_fast=true, and job 0 failed" in sweep.jobs[1]["error"]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_mlflow_shows_a_job_that_could_not_begin_until_it_can(workplace: Workplace, no_workers: Path) -> None:
+    sweep = ["seed=0", *FOUR_AT_A_TIME]
+    workplace.run(*sweep, code=1)
+    assert "it could not begin" in workplace.sweep()["jobs"][0]["error"]
+    alive = "SELECT name, status FROM runs WHERE lifecycle_stage = 'active'"
+    assert {status for _, status in workplace.query(alive)} == {"FAILED"}
+    assert len(workplace.query(alive)) == 2
+    no_workers.unlink()
+    workplace.run(*sweep)
+    assert [status for _, status in workplace.query(alive)] == ["FINISHED"] * 2
+    assert not list(workplace.outputs.glob("sweeps/*/failed/*"))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_fail_fast_hears_of_a_job_that_is_killed(workplace: Workplace) -> None:
+    (workplace.folder / "dying.py").write_text(DYING)
+    (workplace.folder / "conf" / "replay").mkdir()
+    (workplace.folder / "conf" / "replay" / "dying.yaml").write_text("_target_: dying.Dying\ncapacity: 6\n")
+    sweep = ["replay=dying,fifo", "allow_targets=[dying,counting]", "sweep.fail_fast=true"]
+    workplace.run(*sweep, "hydra/launcher=joblib", "hydra.launcher.n_jobs=1", code=1)
+    jobs = workplace.sweep()["jobs"]
+    assert [job["status"] for job in jobs] == ["failed", "not_run"]
+    assert "its process died" in jobs[0]["error"]
+    assert "sweep.fail_fast=true, and job 0 failed" in jobs[1]["error"]
+    assert read(workplace.outputs / jobs[0]["run"] / "run.json")["status"] == "killed"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_setup_line_that_fails_is_told_of_each_job(workplace: Workplace) -> None:
+    pytest.importorskip("submitit", reason="pip install 'odkd[slurm]'")
+    workplace.run("seed=0,1", *SUBMITIT, "+hydra.launcher.setup=['exit 3']", "tracking=none", code=1)
+    assert workplace.statuses() == {"failed": 2}
+    assert all("it could not begin: RuntimeError: the job's process died; its log" in job["error"]
+               for job in workplace.sweep()["jobs"])  # fmt: skip
 
 
 def test_threads_are_set_unless_the_user_has() -> None:

@@ -20,6 +20,7 @@ from hydra.errors import HydraException
 from sweep_command import Workplace, kill_all
 
 from odkd.compose import CONF
+from odkd.files import write_json
 from odkd.main import main
 from odkd.outcome import RunPruned
 from odkd.runs import Run
@@ -42,6 +43,18 @@ def finished(value: float, status: str = "finished") -> list[dict[str, Any]]:
 
 def value_of(params: dict[str, str]) -> float:
     return (params["replay"] == "fifo") - abs(float(params["lr"]) - 1e-3)
+
+
+def judge(plan: Search, number: int, scores: list[float | None]) -> list[str | None]:
+    """What a process says of a run's lines, one each 10 positions, until it says that the run is to end."""
+    found = plan.judge(number)
+    assert found is not None
+    verdicts: list[str | None] = []
+    for position, score in enumerate(scores):
+        verdicts.append(found({"position": 10 * position, "metrics": {"test/miou": score}}))
+        if verdicts[-1] is not None:
+            break
+    return verdicts
 
 
 # --- the study
@@ -80,6 +93,21 @@ def test_a_search_that_was_cut_off_suggests_what_an_undisturbed_one_would(tmp_pa
     assert go("killed", is_disturbed=True) == go("whole", is_disturbed=False)
 
 
+def test_a_search_killed_between_two_results_of_a_batch_suggests_what_an_undisturbed_one_would(tmp_path: Path) -> None:
+    def go(folder: str, is_killed: bool) -> list[dict[str, str]]:
+        study, suggested = Study(search(tmp_path / folder, sampler_options={"n_startup_trials": 3}), SPACE), {}
+        while begun := study.begin(10, 2):
+            suggested |= {trial.number: trial.params for trial in begun}
+            for trial in begun:
+                study.tell(trial, finished(value_of(trial.params)))
+                if is_killed and trial.number == 4:  # and 5 was not told
+                    study = Study(study.search, SPACE)
+                    break
+        return [suggested[number] for number in range(10)]
+
+    assert go("killed", is_killed=True) == go("whole", is_killed=False)
+
+
 def test_more_trials_may_be_asked_for_later_and_failed_ones_are_tried_again(tmp_path: Path) -> None:
     study = Study(search(tmp_path), SPACE)
     first, second = study.begin(2, 5)
@@ -87,8 +115,12 @@ def test_more_trials_may_be_asked_for_later_and_failed_ones_are_tried_again(tmp_
     study.tell(second, finished(0.5, "failed"))
     assert study.begin(2, 5) == []
     study = Study(search(tmp_path), SPACE)
-    assert study.begin(3, 5)[0] == second
+    assert study.begin(3, 5) == [second]
+    study.tell(second, finished(0.5, "failed"))
+    assert [trial.number for trial in study.begin(3, 5)] == [2], "once by each command"
+    study = Study(search(tmp_path), SPACE)
     assert [done is not None for _, done in study.earlier()] == [True, False, False]
+    assert [trial.number for trial in study.begin(3, 5)] == [1, 2]
 
 
 def test_a_value_is_the_mean_over_seeds(tmp_path: Path) -> None:
@@ -121,25 +153,48 @@ def test_running_scores_are_compared_at_the_same_position(tmp_path: Path) -> Non
     study = Study(plan, SPACE)
     good, bad = study.begin(2, 2)
 
-    def run(number: int, scores: list[float | None]) -> list[str | None]:
-        judge = plan.judge(number)
-        assert judge is not None
-        return [judge({"position": 10 * n, "metrics": {"test/miou": s}}) for n, s in enumerate(scores)]
-
-    assert run(good.number, [0.5, None, 0.7]) == [None, None, None]
+    assert judge(plan, good.number, [0.5, None, 0.7]) == [None, None, None]
     study.tell(good, finished(0.6))
-    assert run(bad.number, [0.9, 0.1, 0.1]) == [None, None, None]  # its best so far was good
+    assert judge(plan, bad.number, [0.9, 0.1, 0.1]) == [None, None, None]  # its best so far was good
     (worse,) = study.begin(3, 1)
-    verdicts = run(worse.number, [0.6, 0.1])
-    verdicts += run(worse.number, [0.6, 0.1, 0.2, 0.0])[2:]  # another process goes on
-    assert verdicts[:2] == [None, None]
+    assert judge(plan, worse.number, [0.6, 0.1]) == [None, None]
+    assert judge(plan, worse.number, [0.6, 0.1, 0.2, 0.0]) == [None] * 4  # another process goes on
     stored = optuna.load_study(study_name=tmp_path.name, storage=f"sqlite:///{tmp_path}/study.db").trials
     assert stored[0].intermediate_values == {0: 0.5, 20: 0.6}
     assert stored[2].intermediate_values == {0: 0.6, 10: 0.35, 20: 0.3, 30: pytest.approx(0.225)}
     (last,) = study.begin(4, 1)
-    assert run(last.number, [0.1]) == ["pruned at position 0 by the median pruner: test/miou 0.1000 so far"]
+    assert judge(plan, last.number, [0.1]) == ["pruned at position 0 by the median pruner: test/miou 0.1000 so far"]
     study.tell(last, finished(0.0, "pruned"))
     assert study.result()["best"]["trial"] == good.number
+
+
+@pytest.mark.parametrize(
+    ("pruner", "options"),
+    [
+        ("median", {"n_startup_trials": 1, "n_warmup_steps": 15}),
+        ("halving", {"min_resource": 10, "reduction_factor": 2}),
+        ("threshold", {"lower": 0.4}),
+    ],
+)
+def test_a_run_that_goes_on_is_pruned_where_an_undisturbed_one_is(
+    tmp_path: Path, pruner: str, options: dict[str, Any]
+) -> None:
+    scores: list[float | None] = [0.9, 0.2, 0.1, 0.1] if pruner == "threshold" else [0.3, 0.2, 0.1, 0.1]
+
+    def go(folder: str, shown: list[int]) -> list[str | None]:
+        plan = search(tmp_path / folder, pruner=pruner, pruner_options=options)
+        study = Study(plan, SPACE)
+        good, second = study.begin(2, 2)
+        judge(plan, good.number, [0.5, 0.6, 0.7, 0.8])
+        study.tell(good, finished(0.7))
+        return [judge(plan, second.number, scores[:number]) for number in shown][-1]
+
+    whole = go("whole", [4])
+    end = next(number for number, reason in enumerate(whole) if reason is not None)
+    assert f"pruned at position {10 * end} by the {pruner} pruner" in str(whole[end])
+    assert end > 0
+    for shown in ([1, 4], [end + 1, 4], [1, end, end + 1, 4]):  # by each process; the last one has the verdict
+        assert go(f"disturbed{shown}", shown) == whole
 
 
 def test_a_run_ends_where_its_judge_says_with_all_that_it_has_published(tmp_path: Path) -> None:
@@ -271,6 +326,25 @@ def odkd_m(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Call
 def query(outputs: Path, sql: str) -> list[tuple[Any, ...]]:
     with contextlib.closing(sqlite3.connect(outputs / "mlflow.db")) as database:
         return database.execute(sql).fetchall()
+
+
+def test_a_search_that_goes_on_writes_its_earlier_trials_once(
+    odkd_m: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[int] = []
+
+    def count(path: Path, value: Any) -> None:
+        written.extend([len(value["jobs"])] if path.name == "sweep.json" else [])
+        write_json(path, value)
+
+    monkeypatch.setattr("odkd.sweeps.write_json", count)
+    monkeypatch.setattr("odkd.sweeps.GATHER_SECONDS", 60.0)
+    asked = ["window.learn=range(-99,0)", "tracking=none"]  # each trial fails at once
+    for num_trials in (2, 3):
+        written.clear()
+        with pytest.raises(SystemExit):
+            odkd_m(*asked, f"hydra.sweeper.n_trials={num_trials}")
+    assert written[0] == 2, "both before one is tried again"
 
 
 PRUNING = [

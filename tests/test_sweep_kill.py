@@ -1,11 +1,13 @@
 """Sweeps as processes: four at a time on one store, kills, Ctrl-C; the same command again finishes what is missing."""
 
+import contextlib
 import json
 import os
 import random
 import signal
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sweep_command import FOUR_AT_A_TIME, GRID, Workplace, check_mlflow, kill_all
@@ -87,8 +89,14 @@ def test_a_job_whose_process_dies_takes_no_other_with_it(tmp_path: Path) -> None
     process = place.start(*THREE, *TWO_AT_A_TIME)
     place.wait_until(lambda: place.num_lines() >= 2, process)
     (sweep,) = place.outputs.glob("sweeps/*")
-    victim = next(job for job in map(read, sweep.glob("jobs/*.json")) if job["status"] == "running")
-    os.kill(victim["pid"], signal.SIGKILL)
+
+    def victims() -> list[dict[str, Any]]:
+        """Jobs that have a checkpoint to go on from."""
+        running = [job for job in map(read, sweep.glob("jobs/*.json")) if job["status"] == "running" and job["run"]]
+        return [job for job in running if (place.outputs / job["run"] / "checkpoint.pt").is_file()]
+
+    place.wait_until(victims, process)
+    os.kill(victims()[0]["pid"], signal.SIGKILL)
     assert process.wait() == 1
     assert place.statuses() == {"finished": 2, "failed": 1}
     (failed,) = [job for job in place.sweep()["jobs"] if job["status"] == "failed"]
@@ -113,8 +121,20 @@ def test_jobs_end_when_only_the_launching_process_is_killed(tmp_path: Path) -> N
             break
         time.sleep(0.1)
     assert {read(run)["status"] for run in runs} == {"killed"}
+    workers = [read(path)["pid"] for path in place.outputs.glob("sweeps/*/jobs/*.json")]
+    deadline = time.monotonic() + 20
+    while any(map(is_alive, workers)) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not any(map(is_alive, workers))
 
 
-def read(path: Path) -> dict[str, object]:
-    record: dict[str, object] = json.loads(path.read_text())
+def is_alive(pid: int) -> bool:
+    """Whether there is such a process, and it is no zombie."""
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_bytes() != b""
+    return False
+
+
+def read(path: Path) -> dict[str, Any]:
+    record: dict[str, Any] = json.loads(path.read_text())
     return record

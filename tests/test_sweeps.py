@@ -3,6 +3,7 @@
 import gc
 import json
 import logging
+import operator
 import os
 import random
 import signal
@@ -27,7 +28,7 @@ from odkd.main import main
 from odkd.outcome import JobLog
 from odkd.params import GROUPS, KEY_FIELDS, curated_params
 from odkd.slots import check_numbers, slots
-from odkd.sweeps import Plan, Sweep, SweepIsBusyError, sweep_key
+from odkd.sweeps import Plan, Sweep, SweepIsBusyError, read_job, sweep_key
 
 Command = Callable[..., dict[str, Any]]
 METHODS = """
@@ -119,6 +120,18 @@ def test_failing_jobs_are_told_of_and_the_others_finish(
     assert not stub.exists()
 
 
+def test_a_job_that_fails_again_before_it_has_its_run_keeps_its_own_traceback(sweep: Command) -> None:
+    (job,) = sweep("replay=broken", code=1)["jobs"]
+    lock = Path("outputs") / job["run"] / "run.lock"
+    lock.unlink()
+    lock.mkdir()  # so the run cannot be opened
+    record = sweep("replay=broken", code=1)
+    assert "deliberately" not in record["jobs"][0]["error"]
+    stub = Path("outputs") / "sweeps" / record["name"] / "failed" / "0"
+    assert (stub / "error.txt").read_text().splitlines()[-1] == record["jobs"][0]["error"]
+    assert record["jobs"][0]["error"] in (stub / "run.log").read_text()
+
+
 def test_fail_fast_stops_at_the_first_and_counts_as_the_same_sweep(sweep: Command) -> None:
     record = sweep("replay=bad,fifo", "sweep.fail_fast=true", code=1)
     assert [job["status"] for job in record["jobs"]] == ["failed", "not_run"]
@@ -152,9 +165,19 @@ def test_a_job_finds_the_process_as_the_first_one_did(sweep: Command, odkd: Call
     assert (alone / "metrics.jsonl").read_text() == (second / "metrics.jsonl").read_text()
 
 
+def switches() -> list[Any]:
+    """Of torch and numpy, that change numbers."""
+    return [
+        torch.get_num_threads(), torch.get_default_dtype(), torch.get_default_device(), torch.is_grad_enabled(),
+        torch.get_float32_matmul_precision(), torch.are_deterministic_algorithms_enabled(),
+        torch.is_deterministic_algorithms_warn_only_enabled(), torch.utils.deterministic.fill_uninitialized_memory,
+        np.geterr(),
+    ]  # fmt: skip
+
+
 def test_a_job_can_leave_nothing_behind() -> None:
     before = dict(os.environ), os.getcwd(), list(sys.path), list(warnings.filters)  # noqa: PTH109
-    state, threads = torch.get_rng_state(), torch.get_num_threads()
+    state, before_switches = torch.get_rng_state(), switches()
 
     @isolated()
     def job() -> None:
@@ -165,8 +188,15 @@ def test_a_job_can_leave_nothing_behind() -> None:
         warnings.simplefilter("ignore")
         torch.manual_seed(7)
         torch.rand(3)
-        torch.set_num_threads(threads + 1)
-        torch.use_deterministic_algorithms(True)
+        torch.set_num_threads(torch.get_num_threads() + 1)
+        torch.set_default_dtype(torch.float64)
+        torch.set_default_device("meta")
+        torch.set_grad_enabled(False)
+        torch.set_float32_matmul_precision("medium")
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        torch.utils.deterministic.fill_uninitialized_memory = False
+        np.seterr(all="ignore")
+        assert not any(map(operator.eq, switches(), before_switches))
         raise KeyError
 
     with pytest.raises(KeyError):
@@ -174,8 +204,7 @@ def test_a_job_can_leave_nothing_behind() -> None:
     after = dict(os.environ), os.getcwd(), list(sys.path), list(warnings.filters)  # noqa: PTH109
     assert after == before
     assert torch.equal(torch.get_rng_state(), state)
-    assert torch.get_num_threads() == threads
-    assert not torch.are_deterministic_algorithms_enabled()
+    assert switches() == before_switches
 
 
 # --- the folder of a sweep
@@ -203,7 +232,7 @@ def test_the_same_question_is_the_same_sweep_wherever_it_is_stored() -> None:
 
 def test_a_job_that_left_no_last_word_has_failed(tmp_path: Path) -> None:
     with Sweep(plan(tmp_path)) as sweep:
-        assert sweep.add(THREE) == 0
+        sweep.add(THREE)
         write_job(sweep.plan, 0, "finished", value=0.5, run="runs/a")
         write_job(sweep.plan, 1, "running", run="runs/b")
     record = json.loads((tmp_path / "sweeps" / "seed-0" / "sweep.json").read_text())
@@ -242,6 +271,33 @@ def test_the_folder_is_up_to_date_while_jobs_run(tmp_path: Path, monkeypatch: py
                 break
             threading.Event().wait(0.01)
         assert [job["status"] for job in json.loads(path.read_text())["jobs"]] == ["waiting", "finished", "waiting"]
+
+
+def test_an_old_look_at_a_job_undoes_no_newer_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    has_looked, may_go_on = threading.Event(), threading.Event()
+
+    def read_slowly(plan: Plan, number: int) -> dict[str, Any] | None:
+        found = read_job(plan, number)
+        if not has_looked.is_set():  # the first one is held up, as by a slow disk
+            has_looked.set()
+            may_go_on.wait()
+        return found
+
+    monkeypatch.setattr("odkd.sweeps.read_job", read_slowly)
+    sweep = Sweep(plan(tmp_path))
+    sweep.add([["seed=0"]])
+    write_job(sweep.plan, 0, "running")
+    first = threading.Thread(target=sweep.gather)
+    first.start()
+    has_looked.wait()
+    write_job(sweep.plan, 0, "finished", value=0.5)
+    second = threading.Thread(target=sweep.gather)
+    second.start()
+    second.join(0.5)
+    may_go_on.set()
+    first.join()
+    second.join()
+    assert sweep.jobs[0]["status"] == "finished"
 
 
 # --- logs, slots, params

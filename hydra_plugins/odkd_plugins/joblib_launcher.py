@@ -7,6 +7,7 @@ is killed takes no other with it. (hydra-joblib-launcher has one for all, and kn
 import contextlib
 import logging
 import os
+import re
 import signal
 import threading
 import time
@@ -104,6 +105,10 @@ class Slot:
         if isinstance(error, BrokenProcessPool):
             logger.error("the process of job %d died", self.number)
             self.close()
+            how = re.search(r"\{(.+)\}", str(error))  # amid much advice: "exit codes of the workers are {SIGKILL(-9)}"
+            short = RuntimeError(f"the job's process died{f' by {how[1]}' if how else ''}")
+            short.__cause__ = error
+            error = short
         return self.number, died(error)
 
     def close(self) -> None:
@@ -162,9 +167,10 @@ def begin_worker(launcher_pid: int) -> None:
 
 
 def leave_with(launcher_pid: int) -> None:
-    """When the launching process is gone, end the job as killed, or at least the process."""
+    """When the launching process is gone, end the job as killed, and the process."""
     while os.getppid() == launcher_pid:
         time.sleep(ORPHAN_SECONDS)
-    os.kill(os.getpid(), signal.SIGTERM)
-    time.sleep(ENDING_SECONDS)
+    for _ in range(round(ENDING_SECONDS / ORPHAN_SECONDS)):
+        os.kill(os.getpid(), signal.SIGTERM)  # ends a job, which then ignores it until it has ended; then the process
+        time.sleep(ORPHAN_SECONDS)
     os._exit(143)

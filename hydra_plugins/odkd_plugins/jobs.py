@@ -12,15 +12,21 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.singleton import Singleton
 from hydra.core.utils import JobReturn, JobStatus, configure_log, run_job, setup_globals
+from hydra.errors import HydraException
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
+
+from odkd.dotted import split_override
+
+if TYPE_CHECKING:
+    from odkd.sweep_job import SweepJob
 
 logger = logging.getLogger(__name__)
 ENDING_SECONDS = 60.0  # that running jobs have to save what they need when a sweep is ended; then they are killed
@@ -111,14 +117,16 @@ class Workers(Protocol):
 
 
 class OdkdLauncher(Launcher):
-    """Hands jobs to workers until all are done; what becomes of them the jobs write down themselves."""
+    """Hands jobs to workers until all are done; what becomes of them the jobs write down themselves, if they live."""
 
     config: DictConfig
     hydra_context: HydraContext
-    task_function: TaskFunction
+    task_function: "SweepJob"
 
-    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Called by Hydra."""
+    def setup(self, *, hydra_context: HydraContext, task_function: Any, config: DictConfig) -> None:
+        """Called by Hydra; what is to be run is a job of one of our sweepers."""
+        if not hasattr(task_function, "plan"):
+            raise HydraException("this launcher needs hydra/sweeper=odkd (the default) or hydra/sweeper=optuna")
         self.hydra_context, self.config, self.task_function = hydra_context, config, task_function
 
     @abstractmethod
@@ -133,8 +141,9 @@ class OdkdLauncher(Launcher):
         """Returns what became of each job; one whose process died has failed."""
         setup_globals()
         configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
-        waiting = [self.pack(number, words) for number, words in enumerate(job_overrides, start=initial_job_idx)]
-        returns = {parcel.number: not_run() for parcel in waiting}
+        jobs = {number_of(words, number): words for number, words in enumerate(job_overrides, start=initial_job_idx)}
+        waiting = [self.pack(number, words) for number, words in jobs.items()]
+        returns = {number: not_run() for number in jobs}
         workers, is_stopped = self.workers(len(waiting)), False
         try:
             while waiting or workers.num_running():
@@ -142,8 +151,13 @@ class OdkdLauncher(Launcher):
                 if waiting and room:
                     workers.start(waiting[:room])
                     del waiting[:room]
-                returns |= workers.done(LOOK_SECONDS)
-                if not is_stopped and self.stop_file.exists():  # sweep.fail_fast
+                ended = workers.done(LOOK_SECONDS)
+                returns |= ended
+                for number, returned in ended.items():
+                    if returned.status == JobStatus.FAILED and not is_stopped:  # then waiting ones were taken back
+                        error = returned._return_value  # the public one prints and raises it
+                        self.task_function.lost(self.config, number, jobs[number], error)
+                if not is_stopped and self.task_function.plan.stop_reason() is not None:  # sweep.fail_fast
                     is_stopped = True
                     waiting.clear()
                     workers.drop_waiting()
@@ -152,14 +166,7 @@ class OdkdLauncher(Launcher):
             raise
         finally:
             workers.close()
-        return [returns[number] for number in sorted(returns)]
-
-    @property
-    def stop_file(self) -> Path:
-        """Of the sweep."""
-        from odkd.sweeps import STOP_FILE
-
-        return Path(self.config.hydra.sweep.dir) / STOP_FILE
+        return list(returns.values())
 
     def pack(self, number: int, overrides: Sequence[str]) -> Parcel:
         """What a worker needs for a job."""
@@ -171,12 +178,19 @@ class OdkdLauncher(Launcher):
 
     def end(self, workers: Workers) -> None:
         """Running jobs end themselves, as killed, and can be gone on with."""
-        if self.stop_file.parent.is_dir() and not self.stop_file.exists():
-            self.stop_file.write_text("the sweep was ended")
+        plan = self.task_function.plan
+        if plan.stop_reason() is None:
+            plan.stop("the sweep was ended")
         workers.drop_waiting()
         if number := workers.num_running():
             logger.info("ending %d running jobs", number)
             workers.end(ENDING_SECONDS)
+
+
+def number_of(overrides: Sequence[str], otherwise: int) -> int:
+    """The number that a job writes its notes under: a search names it, in a grid it is the place in the list."""
+    named = [int(value) for key, value in map(split_override, overrides) if key == "sweep.job"]
+    return named[-1] if named else otherwise
 
 
 def not_run() -> JobReturn:

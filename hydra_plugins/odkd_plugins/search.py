@@ -83,29 +83,30 @@ class OptunaSweeper(Sweeper):
                 words = fixed + [f"{key}={value}" for key, value in params.items()]
                 return [[*words, f"seed={seed}"] for seed in search.seeds] or [words]
 
-            for trial, done in study.earlier():
-                first = sweep.add(jobs_of(trial.params))
-                for number, job in enumerate(done or (), start=first):
+            earlier = study.earlier()
+            sweep.add([words for trial, _ in earlier for words in jobs_of(trial.params)])
+            for trial, done in earlier:
+                for number, job in enumerate(done or (), start=trial.number * search.num_jobs):
                     sweep.jobs[number] |= job | ({} if job["status"] == "pruned" else {"status": "skipped"})
             size = self.n_jobs or num_slots(launcher)
             if isinstance(launcher, JoblibLauncher):
                 cleaning.enter_context(launcher.kept())
             while plan.stop_reason() is None and (trials := study.begin(self.n_trials, size)):
-                batch: list[list[str]] = []
-                numbers = []
+                batch = {
+                    number: words
+                    for trial in trials
+                    for number, words in enumerate(jobs_of(trial.params), start=trial.number * search.num_jobs)
+                }
+                sweep.add([words for number, words in batch.items() if number >= len(sweep.jobs)])
+                for number, words in batch.items():
+                    sweep.jobs[number]["overrides"] = words  # it may have been cut off before it had them all
+                launcher.launch(
+                    [[*words, f"sweep.job={number}"] for number, words in batch.items()], initial_job_idx=min(batch)
+                )
+                sweep.gather()
                 for trial in trials:
                     first = trial.number * search.num_jobs
-                    jobs = jobs_of(trial.params)
-                    if first == len(sweep.jobs):
-                        sweep.add(jobs)
-                    numbers.append(range(first, first + len(jobs)))
-                    for number, words in zip(numbers[-1], jobs, strict=True):
-                        sweep.jobs[number]["overrides"] = words  # it may have been cut off before it had them all
-                    batch += [[*job, f"sweep.job={number}"] for number, job in zip(numbers[-1], jobs, strict=True)]
-                launcher.launch(batch, initial_job_idx=numbers[0][0])
-                sweep.gather()
-                for trial, mine in zip(trials, numbers, strict=True):
-                    ended = [sweep.jobs[number] for number in mine]
+                    ended = sweep.jobs[first : first + search.num_jobs]
                     for job in ended:
                         if job["value"] is None and job["status"] in ("finished", "skipped", "resumed"):
                             job |= {"status": "failed", "error": NO_VALUE}

@@ -155,13 +155,26 @@ def stream_lines(store: Store, run: StoredRun) -> list[dict[str, Any]]:
 
 
 def by_row(filled: Filled, asked: Mapping[str, Any], note: str) -> Figure:
-    """Columns of the table over the numbers that its rows begin with, a curve a column and variant."""
+    """Columns of the table over the numbers that its rows begin with, a curve a column and variant.
+
+    Raises:
+        ValueError: no row begins with a number.
+    """
     table = filled.table
-    places = [number_of(table, row) for row in table.rows]
+    places = {row.label: place for row in table.rows if (place := number_of(row)) is not None}
+    if not places:
+        raise ValueError(f"table {table.name}: no row begins with a number, so none has a place on an axis")
+    if others := [row.label for row in table.rows if row.label not in places]:
+        note = "; ".join(filter(None, (note, f"not drawn, for they have no number: {', '.join(others)}")))
     columns = [column for column in table.columns if column.label in asked["columns"]]
     parts = [(variant, column) for variant in table.variants for column in columns]
     curves = [
-        Curve(_label(column, variant, len(columns)), places, seeds_by_row(filled, variant, column), style)
+        Curve(
+            _label(column, variant, len(columns)),
+            list(places.values()),
+            seeds_by_row(filled, list(places), variant, column),
+            style,
+        )
         for style, (variant, column) in enumerate(parts)
     ]
     names = " / ".join(dict.fromkeys(column.label for column in columns))
@@ -169,17 +182,17 @@ def by_row(filled: Filled, asked: Mapping[str, Any], note: str) -> Figure:
     return by_setting_figure(curves, asked["axis"], label, table.title, note)
 
 
-def number_of(table: Table, row: Row) -> float:
-    """The number that a row's label begins with, such as 67 of "67 (as published)"."""
+def number_of(row: Row) -> float | None:
+    """The number that a row's label begins with, such as 67 of "67 (as published)"; None if there is none."""
     found = re.match(r"\d+(\.\d+)?", row.label)
-    if found is None:
-        raise ValueError(f"table {table.name}: row {row.label} begins with no number, so it has no place on an axis")
-    return float(found[0])
+    return None if found is None else float(found[0])
 
 
-def seeds_by_row(filled: Filled, variant: Variant, column: Column) -> np.ndarray[Any, np.dtype[np.float64]]:
+def seeds_by_row(
+    filled: Filled, rows: Sequence[str], variant: Variant, column: Column
+) -> np.ndarray[Any, np.dtype[np.float64]]:
     """Returns float64 [seeds, rows], NaN where a cell has fewer values than others."""
-    cells = [filled.cells[row.label, variant.label, column.label].values for row in filled.table.rows]
+    cells = [filled.cells[row, variant.label, column.label].values for row in rows]
     values = np.full((max(map(len, cells), default=0) or 1, len(cells)), np.nan)
     for number, found in enumerate(cells):
         values[: len(found), number] = found

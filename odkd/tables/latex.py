@@ -21,8 +21,11 @@ def escape(text: str) -> str:
 
     >>> escape("50 % of a_b")
     '50 \\% of a\\_b'
+    >>> escape("-2.3, 1e-4, a-5")
+    '$-$2.3, 1e-4, a-5'
     """
-    return "".join(ESCAPES.get(character, character) for character in text)
+    escaped = "".join(ESCAPES.get(character, character) for character in text)
+    return re.sub(r"(?<![\w$-])-(?=\d)", "$-$", escaped)
 
 
 def latex(filled: Filled, published: Published | None) -> str:
