@@ -151,6 +151,10 @@ class StoredRun:
         return self.metrics.get(stored, self.metrics.get(name))
 
 
+class NothingStoredError(ValueError):
+    """There is no such store or experiment: nothing has been logged there yet."""
+
+
 class StoreError(Exception):
     """MLflow does not answer, or not as a store does; its cause is what MLflow's client raised."""
 
@@ -159,14 +163,14 @@ class Store:
     """What an MLflow store holds, for reading only.
 
     Raises:
-        ValueError: `uri` names a SQLite file that is not there.
+        NothingStoredError: `uri` names a SQLite file that is not there.
         StoreError: the store cannot be read; so say `runs` and `history` too.
     """
 
     def __init__(self, uri: str) -> None:
         path = Path(uri.removeprefix("sqlite:///"))
         if uri.startswith("sqlite:///") and not path.is_file():
-            raise ValueError(
+            raise NothingStoredError(
                 f"there is no MLflow store {path}; it is made by the first run, or name another with --uri"
             )
         self.uri = uri
@@ -177,12 +181,12 @@ class Store:
         """All runs of odkd (of one experiment, or of all), newest first; sweeps' parent runs are not among them.
 
         Raises:
-            ValueError: there is no such experiment.
+            NothingStoredError: there is no such experiment.
         """
         with _store_errors():
             experiments = [e for e in self.client.search_experiments() if experiment in (None, e.name)]
         if experiment is not None and not experiments:
-            raise ValueError(f"there is no experiment {experiment} in {self.uri}")
+            raise NothingStoredError(f"there is no experiment {experiment} in {self.uri}")
         found: list[StoredRun] = []
         token: str | None = None
         while experiments:

@@ -212,6 +212,10 @@ def test_what_is_missing_goes_to_the_store_and_experiment_that_are_read(
     assert words[0] == "odkd"
     tracking = compose_config(words[1:]).tracking
     assert (tracking.uri, tracking.experiment) == (store.uri, "odkd")
+    for place in (["--uri", f"{tmp_path}/new.db"], ["--uri", store.uri, "--experiment", "new"]):
+        assert tables(capsys, spec, *place)[0] == 2, "nothing was logged there: a mistake"
+        code, printed, _ = tables(capsys, spec, *place, "--missing")
+        assert (code, len(printed.splitlines())) == (0, 1), "or the place that is about to be begun"
 
 
 def test_who_makes_the_data_matters() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from odkd.dotted import quoted
 from odkd.files import write_atomic
-from odkd.results import Store, StoreError
+from odkd.results import NothingStoredError, Store, StoreError
 from odkd.sync import advice, brief
 from odkd.tables.cells import Filled, fill, needs, place_of
 from odkd.tables.commands import grouped_arguments, grouped_commands
@@ -149,12 +149,21 @@ def check_rows_differ(table: Table) -> None:
 
 
 def look_up(table: Table, chosen: argparse.Namespace) -> tuple[Filled, Store | None]:
-    """The table from the store that was chosen, and the store; all is missing if the default one is not there yet."""
+    """The table from the store that was chosen, and the store.
+
+    All is missing if the default one is not there yet, or if one that was named is about to be begun.
+    """
     uri, is_default = store_uri(chosen)
+    nothing = fill(table, [], lambda _run, _metric: {}), None
     if is_default and not Path(uri.removeprefix("sqlite:///")).is_file():
-        return fill(table, [], lambda _run, _metric: {}), None
-    store = Store(uri)
-    return fill(table, store.runs(chosen.experiment), store.history, newest=chosen.newest), store
+        return nothing
+    try:
+        store = Store(uri)
+        return fill(table, store.runs(chosen.experiment), store.history, newest=chosen.newest), store
+    except NothingStoredError:
+        if getattr(chosen, "run", False) or getattr(chosen, "missing", False):
+            return nothing
+        raise
 
 
 def store_uri(chosen: argparse.Namespace) -> tuple[str, bool]:
