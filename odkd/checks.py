@@ -75,9 +75,9 @@ OPTIONAL = (
 )
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
+def nearest(name: str, known: Iterable[str], cutoff: float = 0.5) -> str:
     """ "; did you mean X?" for the known name most like `name`, or nothing."""
-    found = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    found = difflib.get_close_matches(name, list(known), n=1, cutoff=cutoff)
     return f"; did you mean {found[0]}?" if found else ""
 
 
@@ -280,8 +280,7 @@ def _nearest_file(path: Path) -> str:
     """A name beside it that is all but the same: of files, strangers are alike by chance (nope.pth, opt)."""
     if not path.parent.is_dir():
         return f" (nor a folder {path.parent})"
-    names = [entry.name for entry in path.parent.iterdir()]
-    return nearest(path.name, difflib.get_close_matches(path.name, names, n=1, cutoff=0.75))
+    return nearest(path.name, (entry.name for entry in path.parent.iterdir()), cutoff=0.75)
 
 
 def _targets(value: Any) -> Iterable[str]:

@@ -44,6 +44,11 @@ def cut_torn_line(path: Path) -> None:
         write_atomic(path, content[: content.rfind(b"\n") + 1])
 
 
+def as_written(path: Path) -> Path:
+    """Absolute and without "..", but with its links: a folder of runs may be one to another disk."""
+    return Path(os.path.abspath(path))  # noqa: PTH100 - resolve() follows links
+
+
 def json_digest(value: Any) -> str:
     """sha256 (hex) of a value's canonical JSON: the same for equal values, whatever their key order."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

@@ -83,9 +83,11 @@ def named_by_content(value: Any, cache: Path) -> Any:
     return value
 
 
-def digests_of_files(cfg: DictConfig, cache: Path) -> dict[str, str]:
-    """Dotted key -> what stands for the files that a setting names, by their content; of settings that name files."""
-    whole: Any = OmegaConf.to_container(cfg, resolve=True)
+def digests_of_files(whole: Mapping[str, Any], cache: Path) -> dict[str, str]:
+    """Dotted key -> what stands for the files that a setting names, by their content; of settings that name files.
+
+    `whole` is a resolved config.
+    """
     settings = {name: value for name, value in whole.items() if name not in WHERE_AND_HOW}
     named, known = flatten(settings), flatten(named_by_content(settings, cache))
     return {key: value for key, value in known.items() if value != named[key]}

@@ -166,7 +166,8 @@ def describe(parts: Parts, overrides: list[str], outcome: Outcome | None = None)
     choices = HydraConfig.get().runtime.choices if HydraConfig.initialized() else {}
     sweep = {"odkd.sweep_key": outcome.sweep["key"]} if outcome.sweep is not None else {}
     own_code = source_digests(targets(cfg), parts.allowed, parts.cache)
-    named_files = digests_of_files(cfg, parts.cache)
+    whole: Any = OmegaConf.to_container(cfg, resolve=True)
+    named_files = digests_of_files(whole, parts.cache)
     tags = {
         "odkd.kind": "run",
         "odkd.run_key": parts.key,

@@ -26,8 +26,6 @@ from odkd.outcome import RunPruned, is_ending
 from odkd.results import read_lines
 
 Record = dict[str, Any]
-
-
 BUSY_SECONDS = 1.0  # those who look whether a run's process is gone hold its lock for an instant
 
 
@@ -84,7 +82,7 @@ class Run:
         return status
 
     def open(self, files: Mapping[str, str], *, restart: bool, again: bool = True) -> Self:
-        """Take the lock, write run.json and `files` (name -> text), repair a line that was cut off.
+        """Take the lock, write run.json and `files`, repair what was cut off.
 
         Args:
             files: name -> text.
@@ -105,13 +103,11 @@ class Run:
                 "or use run.repeat=1 for an independent repetition"
             ) from error
         try:
-            is_finished = self.status == "finished"
-        except ValueError:
+            if self.status == "finished" and not (restart or again):
+                raise RunIsFinishedError(f"{self.folder} has finished")
+        except ValueError:  # this one, or that the folder is another run's
             self._lock.release()
             raise
-        if is_finished and not (restart or again):
-            self._lock.release()
-            raise RunIsFinishedError(f"{self.folder} has finished")
         if restart:
             (self.folder / "run.json").unlink(missing_ok=True)  # first: without it the rest counts for nothing
         if self.status is None:

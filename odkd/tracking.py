@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import posixpath
 import re
 from collections.abc import Mapping, Sequence
@@ -19,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
-from odkd.files import write_json
+from odkd.files import as_written, write_json
 from odkd.results import Run, import_mlflow, mlflow_client, read_run
 from odkd.uploads import send_artifacts, send_stills, state_of
 
@@ -50,7 +49,7 @@ def sync(run_folder: Path, *, uri: str, experiment: str, artifacts: bool) -> int
         Exception: whatever MLflow raises when it is not reached; nothing is lost, call again.
     """
     with FileLock(run_folder / "mlflow.lock", timeout=LOCK_SECONDS):
-        state = state_of(run_folder) if (run_folder / "run.json").is_file() else None
+        state = state_of(run_folder) if artifacts and (run_folder / "run.json").is_file() else None
         run = read_run(run_folder)
         known_run_id = _known_run_id(run_folder, uri, experiment)
         client = _connect(uri)
@@ -164,7 +163,7 @@ def _open_experiment(client: MlflowClient, run: Run, uri: str, experiment: str) 
     found = client.get_experiment_by_name(experiment)
     if found is None:
         # A server knows where its artifacts go; a database would put them below the current folder.
-        folder = _outputs(run.folder) / "mlartifacts"
+        folder = as_written(run.folder).parents[1] / "mlartifacts"
         try:
             return client.create_experiment(experiment, None if uri.startswith("http") else folder.as_uri())
         except MlflowException as error:
@@ -176,19 +175,14 @@ def _open_experiment(client: MlflowClient, run: Run, uri: str, experiment: str) 
     return str(found.experiment_id)
 
 
-def _outputs(run_folder: Path) -> Path:
-    """Two folders up as it is written: runs may be a link to another disk."""
-    return Path(os.path.abspath(run_folder)).parents[1]  # noqa: PTH100 - resolve() follows links
-
-
 def _parent(client: MlflowClient, run: Run, uri: str, experiment: str) -> dict[str, str]:
     """The tag that puts a run below its sweep's; nothing if the sweep is gone.
 
     The run stays below the sweep that computed it, whichever others ask for it later.
     """
-    folder = _outputs(run.folder) / str(run.sweep)
+    folder = as_written(run.folder).parents[1] / str(run.sweep)
     if not folder.is_dir():
-        folder = _outputs(run.folder)  # of a job that failed before it had a run
+        folder = as_written(run.folder).parents[1]  # of a job that failed before it had a run
     if not (folder / "sweep.json").is_file():
         return {}
     known = _known_run_id(folder, uri, experiment)

@@ -49,7 +49,7 @@ class FabricatedStore:
         if is_curated:
             given = dict(override.split("=", 1) for override in overrides)
             params = curated_params(cfg, {group: given.get(group, "none") for group in GROUPS})
-            files = digests_of_files(cfg, self.outputs / "cache")
+            files = digests_of_files(OmegaConf.to_container(cfg, resolve=True), self.outputs / "cache")
             tags = {"odkd.file_digests": json.dumps(files), **(tags or {})} if files else tags
         self.num_runs += 1
         own = {"odkd.run_key": f"key{self.num_runs}", "mlflow.runName": f"run {self.num_runs}"} | dict(tags or {})

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from odkd.files import as_written
 from odkd.report.cells import Cell, Row, Table, plain_table, quantity, score
 from odkd.report.comparison import CONTENT, Comparison, Configuration, Entry, Measure, as_number, compare
 from odkd.report.html import MISSING, duration, write_page
@@ -57,7 +58,7 @@ def write_sweep_report(sweep_folder: Path) -> Path:
         sweep: dict[str, Any] = json.loads(path.read_text())
     except (OSError, ValueError) as error:
         raise ValueError(f"{path} cannot be read ({error}); expected the folder of a sweep") from error
-    outputs = _absolute(sweep_folder).parents[1]  # outputs/sweeps/NAME-KEY
+    outputs = as_written(sweep_folder).parents[1]  # outputs/sweeps/NAME-KEY
     folders = [outputs / job["run"] for job in sweep["jobs"] if job.get("run")]
     entries = []
     for folder in dict.fromkeys(folders):
@@ -226,7 +227,7 @@ def _default_of(shared: Mapping[str, str]) -> dict[str, str]:
 
 
 def _job_table(jobs: Sequence[Mapping[str, Any]], path: Path) -> Table:
-    outputs = _absolute(path).parents[2]
+    outputs = as_written(path).parents[2]
     rows = []
     for job in jobs:
         run = job.get("run")
@@ -248,9 +249,4 @@ def _override(text: str) -> str:
 
 def _link(target: Path, page: Path) -> str:
     """From the page to another, as long as both lie where they lie now; never a scheme of its own."""
-    return "./" + quote(os.path.relpath(_absolute(target), _absolute(page).parent))
-
-
-def _absolute(path: Path) -> Path:
-    """As a browser sees it: without "..", and with its links, for runs/ may be one to another disk."""
-    return Path(os.path.abspath(path))  # noqa: PTH100 - resolve() follows links
+    return "./" + quote(os.path.relpath(as_written(target), as_written(page).parent))

@@ -154,16 +154,15 @@ def look_up(table: Table, chosen: argparse.Namespace) -> tuple[Filled, Store | N
     All is missing if the default one is not there yet, or if one that was named is about to be begun.
     """
     uri, is_default = store_uri(chosen)
-    nothing = fill(table, [], lambda _run, _metric: {}), None
-    if is_default and not Path(uri.removeprefix("sqlite:///")).is_file():
-        return nothing
+    is_begun_now = getattr(chosen, "run", False) or getattr(chosen, "missing", False)  # figures have no such options
     try:
         store = Store(uri)
-        return fill(table, store.runs(chosen.experiment), store.history, newest=chosen.newest), store
+        runs = store.runs(chosen.experiment)
     except NothingStoredError:
-        if getattr(chosen, "run", False) or getattr(chosen, "missing", False):
-            return nothing
-        raise
+        if not (is_begun_now or (is_default and not Path(uri.removeprefix("sqlite:///")).is_file())):
+            raise
+        return fill(table, [], lambda _run, _metric: {}), None
+    return fill(table, runs, store.history, newest=chosen.newest), store
 
 
 def store_uri(chosen: argparse.Namespace) -> tuple[str, bool]:

@@ -128,7 +128,7 @@ def wanted_settings(job: Job) -> Settings:
     cfg = _composed(job.overrides, job.config_dir).copy()
     cfg.seed = job.seed
     container: Any = OmegaConf.to_container(cfg, resolve=True)
-    return _settings(flatten(container), digests_of_files(cfg, Path(cfg.paths.cache)))
+    return _settings(flatten(container), digests_of_files(container, Path(cfg.paths.cache)))
 
 
 def _settings(params: Mapping[str, str], files: Mapping[str, str]) -> Settings:

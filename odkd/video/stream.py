@@ -47,8 +47,8 @@ class Stream:
 
     def domain_began(self, position: int) -> int:
         """The first of the positions up to this one that are all of its domain."""
-        domains_N = np.array(self.domains)[self.video_of[: position + 1]]
-        others = np.flatnonzero(domains_N != domains_N[-1])
+        is_other_V = np.array([domain != self.domain_of(position) for domain in self.domains])
+        others = np.flatnonzero(is_other_V[self.video_of[: position + 1]])
         return int(others[-1]) + 1 if len(others) else 0
 
     def name_of(self, position: int) -> str:
