@@ -1,6 +1,89 @@
-"""`python -m odkd` is the `odkd` command."""
+"""The Hydra entry point: check the config, open the run, call the stage, return the swept metric."""
 
-from odkd.main import main
+import errno
+import logging
+import os
+import signal
+import sys
+from pathlib import Path
+
+import hydra
+from hydra._internal.utils import get_args_parser
+from hydra.errors import HydraException, InstantiationException
+from omegaconf.errors import OmegaConfBaseException
+
+from odkd.commands.job import Job
+from odkd.common.errors import is_mistake
+from odkd.config.compose import CONF, known_names
+from odkd.config.messages import explain
+from odkd.runs.outcome import Terminated
+
+logger = logging.getLogger(__name__)
+
+
+def check_words(words: list[str]) -> None:
+    """
+    Raises:
+        ValueError: Hydra's parser would not know what to do with one of the command's words.
+    """
+    _, unknown = get_args_parser().parse_known_args(words)
+    if unknown and unknown[0].startswith("-"):
+        raise ValueError(f"there is no option {unknown[0]}; odkd --help and --hydra-help name those that there are")
+    if unknown:
+        raise ValueError(
+            f"{unknown[0]} is cut off from the settings before it; "
+            "put options such as --config-dir and -m before all settings"
+        )
+
+
+def terminate(*_: object) -> None:
+    """SIGTERM's handler, so that a terminated run is marked killed.
+
+    Raises:
+        Terminated: always.
+    """
+    raise Terminated
+
+
+def main() -> None:
+    """The `odkd` command. A user's mistake is one message and exit code 2; a fault is a traceback and 1."""
+    sys.path.append(str(Path.cwd()))  # a user's own file, named by _target_, may lie where odkd is started
+    wants_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come to us instead of being printed by Hydra
+    job = Job()
+    previous = signal.signal(signal.SIGTERM, terminate)
+    try:
+        check_words(sys.argv[1:])
+        hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")(job)()
+        if job.failures:
+            raise job.failures[0]
+    except KeyboardInterrupt:
+        print("\nodkd: interrupted; the same command goes on from here", file=sys.stderr)
+        sys.exit(130)  # what shells say of a command that Ctrl-C has ended
+    except BrokenPipeError:  # `odkd --help | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except Exception as error:
+        message = None if wants_traceback else user_message(error)
+        if message is None:
+            raise
+        print(f"odkd: {message}", file=sys.stderr)
+        sys.exit(2)
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def user_message(error: BaseException) -> str | None:
+    """What to tell a user whose mistake this is; None for a fault, which needs its traceback."""
+    while isinstance(error, InstantiationException) and error.__cause__ is not None:
+        error = error.__cause__  # Hydra's wrapping of what a constructor raised
+    if isinstance(error, HydraException | OmegaConfBaseException):
+        return explain(error, *known_names()) or str(error)
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return f"the disk is full ({error}); make room and give the same command again: it goes on from here"
+    if isinstance(error, OSError) and error.errno in (errno.EROFS, errno.EACCES, errno.ENOTDIR, errno.EEXIST):
+        return f"cannot write there ({error}); choose another folder with paths.outputs= or paths.labels="
+    return str(error) if is_mistake(error) else None
+
 
 if __name__ == "__main__":
     main()

@@ -27,8 +27,8 @@ from pathlib import Path
 
 import torch
 
-from odkd.environment import environment
-from odkd.files import write_json
+from odkd.common.files import write_json
+from odkd.runs.environment import environment
 
 PARTS = ("loop", "plain", "memory", "precision", "labels", "pipeline", "mir", "regularizers", "epochs", "outage")
 

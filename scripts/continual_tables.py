@@ -8,7 +8,7 @@ from statistics import mean, median
 
 from study import cell, values, write_parts
 
-from odkd.results import Run
+from odkd.runs.results import Run
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,7 +3,7 @@
 python scripts/make_tables.py houyon2023/table1_synthetic
 """
 
-from odkd.tables.command import main
+from odkd.report.tables.command import main
 
 if __name__ == "__main__":
     main()

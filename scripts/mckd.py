@@ -14,7 +14,7 @@ from pathlib import Path
 
 from study import cell, finished_run, folder_of, need_camvid, options, run_all, values, write_parts
 
-from odkd.results import Run
+from odkd.runs.results import Run
 
 SHARES = (4, 8, 16)  # one of so many training pictures has a label
 TABLES = ("synthetic", "camvid", "camvid imagenet", "few labels")

@@ -9,12 +9,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from odkd.build import Parts
-from odkd.compose import compose_config
-from odkd.files import write_atomic
-from odkd.results import Run, read_run
-from odkd.tables.cells import Cell
-from odkd.tables.render import number
+from odkd.common.files import write_atomic
+from odkd.config.compose import compose_config
+from odkd.config.parts import Parts
+from odkd.report.tables.cells import Cell
+from odkd.report.tables.render import number
+from odkd.runs.results import Run, read_run
 
 ROOT = Path(__file__).resolve().parents[1]
 

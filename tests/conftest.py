@@ -38,7 +38,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A database with MLflow's tables, to be copied: making them takes seconds."""
-    from odkd.tracking import sync
+    from odkd.runs.tracking import sync
 
     run = FabricatedRun(tmp_path_factory.mktemp("template") / "outputs")
     database = run.outputs / "mlflow.db"
@@ -50,9 +50,9 @@ def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def odkd(tmp_path: Path, cache: Path) -> Callable[..., Path]:
     """Run odkd with overrides in this process; returns the run's folder."""
 
-    from odkd.build import Parts
-    from odkd.compose import compose_config
-    from odkd.main import run_job
+    from odkd.commands.job import run_job
+    from odkd.config.compose import compose_config
+    from odkd.config.parts import Parts
 
     def run(*overrides: str, base: list[str] = TINY) -> Path:
         cfg = compose_config([*base, f"paths.outputs={tmp_path}", f"paths.cache={cache}", *overrides])

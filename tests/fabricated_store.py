@@ -10,11 +10,11 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
-from odkd.compose import complete, compose_config
-from odkd.dotted import flatten
-from odkd.identity import digests_of_files
-from odkd.params import GROUPS, curated_params
-from odkd.results import mlflow_client
+from odkd.common.dotted import flatten
+from odkd.config.compose import complete, compose_config
+from odkd.config.identity import digests_of_files
+from odkd.config.params import GROUPS, curated_params
+from odkd.runs.results import mlflow_client
 
 
 class FabricatedStore:

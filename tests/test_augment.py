@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from odkd.augment import Augmentation, Geometry, show
-from odkd.losses import SoftLabels
+from odkd.training.augment import Augmentation, Geometry, show
+from odkd.training.losses import SoftLabels
 
 OFF: dict[str, Any] = {"flip": 0.0, "scale": [1.0, 1.0], "crop": None, "brightness": 0.0, "contrast": 0.0}
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from odkd.bank import Bank, Normalization
-from odkd.learn import Learner
+from odkd.data.bank import Bank, Normalization
+from odkd.training.learn import Learner
 
 
 class Frames:
@@ -115,8 +115,8 @@ def test_a_label_that_is_no_class_is_an_error_not_a_wrong_loss(frames: Frames) -
 
 
 def test_a_learner_reads_its_named_source_and_reports_mean_losses(frames: Frames) -> None:
-    from odkd.losses import CrossEntropy
-    from odkd.regularizers.none import NoRegularizer
+    from odkd.training.losses import CrossEntropy
+    from odkd.training.regularizers.none import NoRegularizer
 
     torch.manual_seed(0)
     student = torch.nn.Conv2d(3, 3, 1)

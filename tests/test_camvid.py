@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from odkd.labels.store import LabelStore
+from odkd.data.labels.store import LabelStore
 
 CAMVID = ["experiment=camvid_online", "device=cpu", "tracking=none", "run.overlay_video=false", "run.report=false"]
 

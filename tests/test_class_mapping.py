@@ -10,8 +10,9 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import odkd.metrics
-from odkd.labels.mapping import (
+import odkd.evaluation.metrics
+from odkd.data.labels.class_tables import TABLES
+from odkd.data.labels.mapping import (
     IGNORE,
     ClassTable,
     MappedLabels,
@@ -20,8 +21,7 @@ from odkd.labels.mapping import (
     map_probabilities,
     unmapped_warning,
 )
-from odkd.labels.sets import label_set
-from odkd.labels.tables import TABLES
+from odkd.data.labels.sets import label_set
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
 SYNTHETIC = yaml.safe_load((CONF / "dataset" / "synthetic.yaml").read_text())["classes"]
@@ -250,6 +250,6 @@ def test_the_description_names_sources_gaps_and_what_is_ignored() -> None:
 
 
 def test_mapping_is_imported_without_torch() -> None:
-    assert IGNORE == odkd.metrics.IGNORE
-    code = "import sys, odkd.labels.mapping, odkd.labels.sets; sys.exit('torch' in sys.modules)"
+    assert IGNORE == odkd.evaluation.metrics.IGNORE
+    code = "import sys, odkd.data.labels.mapping, odkd.data.labels.sets; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

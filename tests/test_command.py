@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from odkd.checks import check_config
-from odkd.compose import complete, compose_config
-from odkd.main import main
+from odkd.__main__ import main
+from odkd.config.check import check_config
+from odkd.config.compose import complete, compose_config
 
 CHEAP = ["debug=smoke", "tracking=none", "run.report=false"]
 

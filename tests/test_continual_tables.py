@@ -9,10 +9,10 @@ import continual_tables
 import pytest
 from continual_tables import claims_table, table, verdict, write_page
 
-from odkd.build import complete
-from odkd.checks import check_config
-from odkd.compose import compose_config
-from odkd.results import Run
+from odkd.config.check import check_config
+from odkd.config.compose import compose_config
+from odkd.config.parts import complete
+from odkd.runs.results import Run
 
 
 def made_up(miou: float | None, learn_seconds: float = 1.0) -> Run:

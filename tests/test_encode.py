@@ -9,7 +9,7 @@ import av
 import numpy as np
 import pytest
 
-from odkd.video.encode import VideoWriter
+from odkd.data.video.encode import VideoWriter
 
 
 def moving_pictures(num_frames: int, height: int, width: int) -> np.ndarray:
@@ -90,7 +90,7 @@ def test_a_killed_writer_leaves_no_file_under_the_final_name(tmp_path: Path) -> 
     path = tmp_path / "video.mp4"
     script = f"""
 import numpy as np, pathlib
-from odkd.video.encode import VideoWriter
+from odkd.data.video.encode import VideoWriter
 with VideoWriter(pathlib.Path({str(path)!r}), width=64, height=64, frame_rate=10) as writer:
     for number in range(10**9):
         writer.write(np.full((64, 64, 3), number % 256, np.uint8))

@@ -10,15 +10,15 @@ import torch
 from sklearn.metrics import accuracy_score, f1_score, jaccard_score
 from tiny_learner import CPU, Labels, make_bank, make_learner, make_student
 
-from odkd.checkpoint import Checkpoint
-from odkd.epochs import EpochPlan, Task, Trainer, Training
-from odkd.evaluate import Evaluator
-from odkd.judge import agreement, judge_labels, judge_student, seed_miou
-from odkd.metrics import confusion_matrices, mean_iou
-from odkd.regularizers.none import NoRegularizer
-from odkd.runs import Run
-from odkd.tally import Tally
-from odkd.trainings import Trainings
+from odkd.evaluation.evaluate import Evaluator
+from odkd.evaluation.metrics import confusion_matrices, mean_iou
+from odkd.evaluation.split_scores import agreement, judge_labels, judge_student, seed_miou
+from odkd.evaluation.tally import Tally
+from odkd.runs.checkpoint import Checkpoint
+from odkd.runs.run import Run
+from odkd.training.epochs import EpochPlan, Task, Trainer, Training
+from odkd.training.regularizers.none import NoRegularizer
+from odkd.training.trainings import Trainings
 
 PLAN = EpochPlan(epochs=6, batch_size=2, drop_last=False, patience=2, best_by="miou", best_against=None)
 TASK = Task("final", [0, 1, 3, 4, 5], "teacher", "teacher", [6, 7])

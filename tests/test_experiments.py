@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
-from odkd.compose import CONF, compose_config
-from odkd.dotted import flatten
+from odkd.common.dotted import flatten
+from odkd.config.compose import CONF, compose_config
 
 ROWS = sorted(path.stem for path in (CONF / "experiment" / "houyon2023").glob("*.yaml"))
 RELEASED = {

@@ -9,8 +9,8 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from odkd.build import Parts
-from odkd.compose import compose_config
+from odkd.config.compose import compose_config
+from odkd.config.parts import Parts
 from odkd.students.freezing import freeze
 from odkd.students.smp import SmpStudent
 from odkd.students.swin_deeplab import PooledNorm, SwinTinyDeepLabV3Plus

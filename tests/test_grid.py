@@ -7,10 +7,10 @@ import torch
 from conftest import TINY
 
 import odkd.stages.online as stage
-from odkd.build import Parts
-from odkd.compose import CONF, compose_config
-from odkd.main import describe
-from odkd.runs import Run
+from odkd.commands.job import describe
+from odkd.config.compose import CONF, compose_config
+from odkd.config.parts import Parts
+from odkd.runs.run import Run
 
 REPLAYS, REGULARIZERS = (sorted(p.stem for p in (CONF / group).glob("*.yaml")) for group in ("replay", "regularizer"))
 # Each regularizer, and the memories that keep scores, in the default suite; the whole grid with the slow tests.

@@ -9,12 +9,12 @@ import pytest
 from conftest import TINY
 from hydra import compose, initialize_config_dir
 
-from odkd.build import Parts
-from odkd.compose import compose_config, default_config
-from odkd.dotted import WHERE_AND_HOW
-from odkd.main import CONF, describe
-from odkd.own_code import own_files
-from odkd.tables.wanted import Job, wanted_settings
+from odkd.commands.job import describe
+from odkd.common.dotted import WHERE_AND_HOW
+from odkd.config.compose import CONF, compose_config, default_config
+from odkd.config.own_code import own_files
+from odkd.config.parts import Parts
+from odkd.report.tables.wanted import Job, wanted_settings
 
 
 def key(cache: Path, *overrides: str) -> str:
@@ -136,7 +136,9 @@ def test_other_peoples_code_is_not_looked_through(tmp_path: Path, monkeypatch: p
     elsewhere = tmp_path / "lib" / "site-packages"
     elsewhere.mkdir(parents=True)
     (elsewhere / "big_library.py").write_text("raise AssertionError('imported')")
-    (tmp_path / "lab_plain.py").write_text("import big_library.part, torch.nn\nfrom odkd.files import write_json\n")
+    (tmp_path / "lab_plain.py").write_text(
+        "import big_library.part, torch.nn\nfrom odkd.common.files import write_json\n"
+    )
     for folder in (tmp_path, elsewhere):
         monkeypatch.syspath_prepend(folder)
     assert list(own_files("lab_plain", tmp_path / "lab_plain.py", [])) == ["lab_plain"]
@@ -144,4 +146,4 @@ def test_other_peoples_code_is_not_looked_through(tmp_path: Path, monkeypatch: p
 
 def test_yaml_cannot_name_what_an_allowed_module_merely_imported(cache: Path) -> None:
     with pytest.raises(ValueError, match="may not name"):
-        key(cache, "replay._target_=odkd.files.os.system")
+        key(cache, "replay._target_=odkd.common.files.os.system")

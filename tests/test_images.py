@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from odkd.build import Parts
-from odkd.compose import compose_config
-from odkd.labels.ids import id_table
-from odkd.labels.sets import label_set
-from odkd.labels.tables import TABLES
-from odkd.splits import write_lists
-from odkd.video.decode import decode_frames
-from odkd.video.fit import FITS, Fit, fit_label, fit_picture, placement
-from odkd.video.images import ImageIndex, index_images
-from odkd.video.patterns import fill, find_files
+from odkd.config.compose import compose_config
+from odkd.config.parts import Parts
+from odkd.data.labels.class_tables import TABLES
+from odkd.data.labels.ids import id_table
+from odkd.data.labels.sets import label_set
+from odkd.data.splits import write_lists
+from odkd.data.video.decode import decode_frames
+from odkd.data.video.fit import FITS, Fit, fit_label, fit_picture, placement
+from odkd.data.video.image_index import ImageIndex, index_images
+from odkd.data.video.patterns import fill, find_files
 
 TINY = ["stage=label", "teacher=oracle", "device=cpu", "tracking=none", "run.overlay_video=false", "run.report=false"]
 
@@ -176,7 +176,7 @@ def test_the_digest_follows_names_contents_and_what_is_seen_and_nothing_else(tmp
 def test_a_collection_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save(tmp_path / "0.png", colours(32, 32))
     first = indexed(tmp_path, ["0.png"])
-    monkeypatch.setattr("odkd.video.images._facts", None)
+    monkeypatch.setattr("odkd.data.video.image_index._facts", None)
     assert indexed(tmp_path, ["0.png"]) == first
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from odkd.labels.sets import label_set
+from odkd.data.labels.sets import label_set
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
 SIZES = {

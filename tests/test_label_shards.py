@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import zarr
 
-from odkd.labels.shards import DamagedLabelsError, FrameArray
+from odkd.data.labels.shards import DamagedLabelsError, FrameArray
 
 
 def make(folder: Path, num_frames: int = 10, shard_frames: int = 4) -> tuple[FrameArray, np.ndarray]:

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import zarr
 
-from odkd.labels.shards import DamagedLabelsError
-from odkd.labels.store import Labelled, LabelStore, SoftSpec, find_stores, store_key
+from odkd.data.labels.shards import DamagedLabelsError
+from odkd.data.labels.store import Labelled, LabelStore, SoftSpec, find_stores, store_key
 
 NUM_FRAMES, SIZE = 10, (6, 9)
 SPEC = SoftSpec(2, (3, 4))

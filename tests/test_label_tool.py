@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from odkd.label_tool import main
-from odkd.labels.store import LabelStore, SoftSpec, find_stores
+from odkd.commands.labels import main
+from odkd.data.labels.store import LabelStore, SoftSpec, find_stores
 
 Command = Callable[..., tuple[int, str]]
 

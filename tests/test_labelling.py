@@ -19,17 +19,17 @@ import numpy as np
 import pytest
 from video_files import write_video
 
-from odkd.labels import claims, labeller
-from odkd.labels.cache import TeacherLabels, TeacherName
-from odkd.labels.claims import Claims, owner_of
-from odkd.labels.labeller import Labeller, Span
-from odkd.labels.pipeline import DEPTH, overlap
-from odkd.labels.store import LabelStore, SoftSpec
-from odkd.teachers import SampledFrames
-from odkd.video.stream import Stream, open_stream
+from odkd.data.labels import claims
+from odkd.data.labels.claims import Claims, owner_of
+from odkd.data.labels.store import LabelStore, SoftSpec
+from odkd.data.labels.teacher_labels import TeacherLabels, TeacherName
+from odkd.data.video.stream import Stream, open_stream
+from odkd.teachers import SampledFrames, labeller
+from odkd.teachers.labeller import Labeller, Span
+from odkd.teachers.pipeline import DEPTH, overlap
 
 processes = multiprocessing.get_context("forkserver")
-processes.set_forkserver_preload(["odkd.labels.labeller", "odkd.video.stream"])
+processes.set_forkserver_preload(["odkd.teachers.labeller", "odkd.data.video.stream"])
 BATCH = 4
 MOST_LOST = labeller.FLUSH_FRAMES + (2 * DEPTH + 1) * BATCH  # not written yet, and in the pipeline
 
@@ -102,7 +102,7 @@ def check(videos: Path, folder: Path, expected: list[np.ndarray]) -> None:
 def test_labels_are_those_of_the_teacher_and_made_once(
     videos: Path, undisturbed: list[np.ndarray], tmp_path: Path
 ) -> None:
-    from odkd.video.decode import decode_frames
+    from odkd.data.video.decode import decode_frames
 
     for _ in range(2):
         label(videos, tmp_path / "labels", tmp_path / "log")
@@ -359,7 +359,7 @@ def test_a_full_disk_is_one_message_and_the_store_goes_on_when_there_is_room(tmp
     command = (
         f"{python} odkd debug=smoke stage=label tracking=none paths.labels=disk/labels dataset.prepare.num_periods=6"
     )
-    script = FULL_DISK.format(odkd=command, tool=f"{python} odkd.label_tool")
+    script = FULL_DISK.format(odkd=command, tool=f"{python} odkd.commands.labels")
     result = subprocess.run([*inside, "sh", "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=250)
     output = result.stdout + result.stderr
     assert result.returncode == 0, output

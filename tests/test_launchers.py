@@ -13,17 +13,17 @@ import pytest
 from conftest import TINY
 from sweep_command import FOUR_AT_A_TIME, Workplace
 
-from odkd.compose import CONF
-from odkd.slots import THREADS, thread_settings
-from odkd.sweep_job import SweepJob
-from odkd.sweeping import plan_sweep
-from odkd.sweeps import Plan, Sweep
+from hydra_plugins.odkd_plugins.slots import THREADS, thread_settings
+from odkd.config.compose import CONF
+from odkd.runs.sweeps.job import SweepJob
+from odkd.runs.sweeps.launch import plan_sweep
+from odkd.runs.sweeps.sweep import Plan, Sweep
 
 SUBMITIT = ["hydra/launcher=submitit_local", "hydra.launcher.array_parallelism=2"]
 RAY = ["hydra/launcher=ray", "hydra.launcher.num_cpus=2"]
 FOUR = ["window.learn=4,6", "seed=0,1"]
 FAILING = """
-from odkd.replay.fifo import Fifo
+from odkd.training.replay.fifo import Fifo
 
 class Broken(Fifo):
     def select(self, num_positions, scorer):
@@ -32,7 +32,7 @@ class Broken(Fifo):
 DYING = """
 import os
 
-from odkd.replay.fifo import Fifo
+from odkd.training.replay.fifo import Fifo
 
 class Dying(Fifo):
     def select(self, num_positions, scorer):
@@ -171,7 +171,7 @@ def launching(outputs: Path, *overrides: str) -> Iterator[tuple[Any, Plan]]:
     from hydra.core.global_hydra import GlobalHydra
     from hydra.types import HydraContext, RunMode
 
-    from hydra_plugins.odkd_plugins.sweeper import start_launcher
+    from hydra_plugins.odkd_plugins.grid_sweeper import start_launcher
 
     with initialize_config_dir(str(CONF), version_base="1.3"):
         running = GlobalHydra.instance().hydra

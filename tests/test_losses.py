@@ -7,12 +7,12 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from odkd.losses import CrossEntropy, SoftLabels, wants_soft
-from odkd.losses.dice import Dice
-from odkd.losses.focal import Focal
-from odkd.losses.kl import KlDivergence
-from odkd.losses.soft import resize_labels, spread
-from odkd.losses.weighted_sum import WeightedSum
+from odkd.training.losses import CrossEntropy, SoftLabels, wants_soft
+from odkd.training.losses.dice import Dice
+from odkd.training.losses.focal import Focal
+from odkd.training.losses.kl import KlDivergence
+from odkd.training.losses.soft import resize_labels, spread
+from odkd.training.losses.weighted_sum import WeightedSum
 
 Size = tuple[int, int]
 CLASSES = pytest.mark.parametrize("num_classes", [2, 11, 19, 133, 150])

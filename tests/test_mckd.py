@@ -19,11 +19,11 @@ import torch
 from omegaconf import OmegaConf
 from safetensors.torch import load_file, save
 
-from odkd.label_tool import main as label_tool
-from odkd.labels.store import LabelStore, find_stores
+from odkd.commands.labels import main as label_tool
+from odkd.common.seeds import named_seed
+from odkd.data.labels.store import LabelStore, find_stores
+from odkd.data.splits import read_lists
 from odkd.report.summary import summary_table
-from odkd.seeds import named_seed
-from odkd.splits import read_lists
 
 Odkd = Callable[..., Path]
 FAST = ["optimizer.lr=1e-3", "teacher.label_noise=0.1", "stage.epochs=2", "run.report=false"]
@@ -239,7 +239,7 @@ def test_the_report_of_an_epoch_is_what_was_computed(odkd: Odkd) -> None:
 
 def test_one_pass_is_that_of_a_plain_twin_to_the_bit(odkd: Odkd, cache: Path) -> None:
     """Train A, train B, relabel, train the last student: by hand, from the frames and labels that the run had."""
-    from odkd.build import Parts
+    from odkd.config.parts import Parts
     from odkd.students.tinynet import TinyNet
 
     run = odkd("stage=mckd", "stage.epochs=2", "stage.patience=null", "optimizer.lr=1e-3", "teacher.label_noise=0.1")

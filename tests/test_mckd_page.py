@@ -5,8 +5,8 @@ from pathlib import Path
 
 import mckd
 
-from odkd.compose import complete, compose_config
-from odkd.results import Run
+from odkd.config.compose import complete, compose_config
+from odkd.runs.results import Run
 
 
 def made_up(**summary: float | None) -> Run:

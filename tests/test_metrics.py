@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, confusion_matrix, jaccard_score
 
-from odkd.metrics import (
+from odkd.evaluation.metrics import (
     class_iou,
     confusion_matrices,
     count_bins,

@@ -12,10 +12,10 @@ import zarr
 from PIL import Image
 from safetensors.torch import load_file
 
-from odkd.batches import batches_of_pass
-from odkd.metrics import confusion_matrices, mean_iou, pixel_accuracy
+from odkd.data.video.synthetic import render_dataset
+from odkd.evaluation.metrics import confusion_matrices, mean_iou, pixel_accuracy
 from odkd.students.tinynet import TinyNet
-from odkd.video.synthetic import render_dataset
+from odkd.training.batches import batches_of_pass
 
 Odkd = Callable[..., Path]
 

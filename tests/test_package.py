@@ -20,5 +20,5 @@ def test_the_wheel_carries_the_configuration(tmp_path: Path) -> None:
     carried = [path for ending in ("py", "json") for path in (ROOT / "odkd").rglob(f"*.{ending}")]
     for path in [*(ROOT / "conf").rglob("*.yaml"), *carried]:
         inside = path.relative_to(ROOT).as_posix()
-        assert (f"odkd/{inside}" if inside.startswith("conf/") else inside) in names
+        assert (f"odkd/config/{inside}" if inside.startswith("conf/") else inside) in names
     assert {name.split("/")[0] for name in names if ".dist-info" not in name} == {"odkd", "hydra_plugins"}

@@ -8,9 +8,9 @@ import pytest
 from bench.plain import write_samples
 from plain_baseline import distil
 
-from odkd.build import Parts
-from odkd.compose import compose_config
-from odkd.runs import Run
+from odkd.config.compose import compose_config
+from odkd.config.parts import Parts
+from odkd.runs.run import Run
 
 PROTOCOL = [
     "debug=smoke",  # small H.264 videos at 48x80

@@ -18,9 +18,9 @@ from PIL import Image
 from prepare.bdd100k_cityscapes import train_ids
 from video_files import write_video
 
-from odkd.build import Parts
-from odkd.compose import compose_config
-from odkd.video.capture import Capture, capture
+from odkd.config.compose import compose_config
+from odkd.config.parts import Parts
+from odkd.data.video.capture import Capture, capture
 
 SCRIPT = Path(prepare_dataset.__file__)
 
@@ -399,6 +399,6 @@ def test_ctrl_c_ends_the_file_that_is_being_written(tmp_path: Path, server: Call
             if len(written) == 3:
                 raise KeyboardInterrupt
 
-        patch.setattr("odkd.video.capture.VideoWriter.write", write_three)
+        patch.setattr("odkd.data.video.capture.VideoWriter.write", write_three)
         (file,) = capture(Capture(str(source), tmp_path / "third", "camera"))
     assert count_frames(file) == 3

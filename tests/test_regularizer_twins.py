@@ -24,14 +24,14 @@ from tiny_learner import (
 )  # fmt: skip
 from torch import Tensor, nn
 
-from odkd.regularizers import Regularizer
-from odkd.regularizers.ace import Ace
-from odkd.regularizers.derpp import DerPP
-from odkd.regularizers.ewc import Ewc
-from odkd.regularizers.lwf import Lwf
-from odkd.regularizers.mas import Mas
-from odkd.regularizers.none import NoRegularizer
-from odkd.regularizers.rwalk import RWalk
+from odkd.training.regularizers import Regularizer
+from odkd.training.regularizers.ace import Ace
+from odkd.training.regularizers.derpp import DerPP
+from odkd.training.regularizers.ewc import Ewc
+from odkd.training.regularizers.lwf import Lwf
+from odkd.training.regularizers.mas import Mas
+from odkd.training.regularizers.none import NoRegularizer
+from odkd.training.regularizers.rwalk import RWalk
 
 SOON = {"warmup_passes": 1, "update_every_passes": 1}
 

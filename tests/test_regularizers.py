@@ -21,18 +21,18 @@ from tiny_learner import (
 )  # fmt: skip
 from torch import Tensor, nn
 
-from odkd.compose import CONF, compose_config
-from odkd.construct import construct
-from odkd.losses import CrossEntropy
-from odkd.regularizers import Regularizer, Update
-from odkd.regularizers.ace import Ace
-from odkd.regularizers.derpp import DerPP
-from odkd.regularizers.ewc import Ewc
-from odkd.regularizers.lwf import Lwf
-from odkd.regularizers.mas import Mas
-from odkd.regularizers.none import NoRegularizer
-from odkd.regularizers.rwalk import RWalk
-from odkd.regularizers.schedule import Schedule
+from odkd.config.compose import CONF, compose_config
+from odkd.config.construct import construct
+from odkd.training.losses import CrossEntropy
+from odkd.training.regularizers import Regularizer, Update
+from odkd.training.regularizers.ace import Ace
+from odkd.training.regularizers.derpp import DerPP
+from odkd.training.regularizers.ewc import Ewc
+from odkd.training.regularizers.lwf import Lwf
+from odkd.training.regularizers.mas import Mas
+from odkd.training.regularizers.none import NoRegularizer
+from odkd.training.regularizers.rwalk import RWalk
+from odkd.training.regularizers.schedule import Schedule
 
 Odkd = Callable[..., Path]
 NAMES = sorted(path.stem for path in (CONF / "regularizer").glob("*.yaml"))

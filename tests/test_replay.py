@@ -18,15 +18,15 @@ from omegaconf import OmegaConf
 from scipy.stats import chi2_contingency, chisquare
 from torch import Tensor
 
-from odkd.construct import construct, resolve
-from odkd.replay import Replay
-from odkd.replay.draw import draw_weighted
-from odkd.replay.first import First
-from odkd.replay.mir import Mir
-from odkd.replay.prioritized import SMALLEST_LOSS, Prioritized, importance
-from odkd.replay.reservoir import Reservoir
-from odkd.replay.uniform import Uniform
-from odkd.seeds import named_generator
+from odkd.common.seeds import named_generator
+from odkd.config.construct import construct, resolve
+from odkd.training.replay import Replay
+from odkd.training.replay.draw import draw_weighted
+from odkd.training.replay.first import First
+from odkd.training.replay.mir import Mir
+from odkd.training.replay.prioritized import SMALLEST_LOSS, Prioritized, importance
+from odkd.training.replay.reservoir import Reservoir
+from odkd.training.replay.uniform import Uniform
 
 CHOICES = {
     p.stem: yaml.safe_load(p.read_text()) for p in (Path(__file__).parents[1] / "conf" / "replay").glob("*.yaml")

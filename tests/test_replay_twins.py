@@ -13,22 +13,22 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from odkd.bank import Bank, Normalization
-from odkd.evaluate import Evaluator
-from odkd.learn import Learner
-from odkd.losses import CrossEntropy
-from odkd.regularizers.none import NoRegularizer
-from odkd.replay import Replay
-from odkd.replay.fifo import Fifo
-from odkd.replay.first import First
-from odkd.replay.memoryless import Memoryless
-from odkd.replay.mir import Mir
-from odkd.replay.nothing import Nothing
-from odkd.replay.prioritized import Prioritized
-from odkd.replay.reservoir import Reservoir
-from odkd.replay.uniform import Uniform
-from odkd.scorer import StudentScorer
-from odkd.seeds import named_generator
+from odkd.common.seeds import named_generator
+from odkd.data.bank import Bank, Normalization
+from odkd.evaluation.evaluate import Evaluator
+from odkd.training.learn import Learner
+from odkd.training.losses import CrossEntropy
+from odkd.training.regularizers.none import NoRegularizer
+from odkd.training.replay import Replay
+from odkd.training.replay.fifo import Fifo
+from odkd.training.replay.first import First
+from odkd.training.replay.memoryless import Memoryless
+from odkd.training.replay.mir import Mir
+from odkd.training.replay.nothing import Nothing
+from odkd.training.replay.prioritized import Prioritized
+from odkd.training.replay.reservoir import Reservoir
+from odkd.training.replay.uniform import Uniform
+from odkd.training.scorer import StudentScorer
 
 CPU = torch.device("cpu")
 BATCH, STEP, LEARN, ITERATIONS = 2, 3, 7, 12  # STEP is no multiple of BATCH: the last batch of a pass is smaller

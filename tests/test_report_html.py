@@ -13,14 +13,14 @@ import numpy as np
 import pytest
 from test_report_run import CLASSES, make_run
 
-from odkd.cost import Cost, labelling_cost, peak_memory_bytes
+from odkd.commands.report import main
 from odkd.report import html, stills
 from odkd.report.html_run import write_run_report
 from odkd.report.run_tables import noise_table, other_scores, stage_table
 from odkd.report.settings import changed_settings, command_of, default_settings, settings_of
 from odkd.report.stills import choose, evenly, read_stills, write_stills
-from odkd.report_tool import main
-from odkd.results import read_run
+from odkd.runs.cost import Cost, labelling_cost, peak_memory_bytes
+from odkd.runs.results import read_run
 
 HOSTILE = "<script>alert(1)</script>\"'&{{7*7}} $x$ $\\frac$"
 

@@ -21,7 +21,7 @@ from odkd.report.plots import (
     score_figure,
 )
 from odkd.report.summary import summary_table
-from odkd.results import read_run
+from odkd.runs.results import read_run
 
 CLASSES = [
     "sky",

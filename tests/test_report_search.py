@@ -17,7 +17,7 @@ from odkd.report.html_sweep import write_runs_report
 from odkd.report.plots import score_figure
 from odkd.report.sweep_pictures import effects_note
 from odkd.report.sweep_plots import curves_figure, effects_figure, pair_figure, seed_curves
-from odkd.results import read_run
+from odkd.runs.results import read_run
 
 RATES = [0.00022194375634864964, 1.1667191683359933e-05, 0.005842055619987789, 0.0013761234, 7.151e-05, 0.000917171]
 WINDOWS = [51, 16, 64, 25, 49, 29]

@@ -8,10 +8,10 @@ import yaml
 from omegaconf import OmegaConf
 from test_report_run import CLASSES, make_run
 
-from odkd.compose import CONF, default_config
-from odkd.dotted import flatten
+from odkd.common.dotted import flatten
+from odkd.config.compose import CONF, default_config
 from odkd.report.settings import Loader, classes_of, settings_of, spelled
-from odkd.results import Run, read_run
+from odkd.runs.results import Run, read_run
 
 NASTY = """
 numbers: [1e-4, 1e-05, 1E5, 1.e3, .5, -2.5e+3, +1e3, 1_0e2, 1e, 0x1f, 0012, 0o12, 08, 1_000, 1:30, 1:30.5, .inf, .nan]

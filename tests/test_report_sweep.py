@@ -11,12 +11,12 @@ import yaml
 from test_report_html import HOSTILE, Page, check_page
 from test_report_run import make_run
 
+from odkd.commands.report import main
 from odkd.report import values
 from odkd.report.comparison import KEPT, Entry, compare, pareto, statistics
 from odkd.report.html_sweep import write_runs_report, write_sweep_report
 from odkd.report.sweep_pictures import student_score
-from odkd.report_tool import main
-from odkd.results import read_run
+from odkd.runs.results import read_run
 
 SCORE = student_score("total/miou")
 
@@ -38,7 +38,7 @@ def add_run(outputs: Path, name: str, overrides: list[str], config: dict[str, ob
 
 def settings(replay: str, learn: int, seed: int, **more: object) -> dict[str, object]:
     capacity = {"capacity": learn} if replay == "fifo" else {"capacity": 250, "warmup": 3}
-    target = {"_target_": f"odkd.replay.{replay}.{replay.title()}"}
+    target = {"_target_": f"odkd.training.replay.{replay}.{replay.title()}"}
     return {
         "seed": seed,
         "window": {"learn": learn},

@@ -10,8 +10,8 @@ import pytest
 import torch
 from filelock import FileLock
 
-from odkd.outcome import Terminated
-from odkd.runs import Run, RunIsBusyError, RunIsFinishedError
+from odkd.runs.outcome import Terminated
+from odkd.runs.run import Run, RunIsBusyError, RunIsFinishedError
 
 DESCRIPTION = {"key": "k", "name": "n", "stage": "online", "params": {}, "tags": {}}
 

@@ -19,13 +19,13 @@ from conftest import TINY
 from hydra.errors import HydraException
 from sweep_command import Workplace, kill_all
 
-from odkd.compose import CONF
-from odkd.files import write_json
-from odkd.main import main
-from odkd.outcome import RunPruned
-from odkd.runs import Run
-from odkd.search import Choice, Range, Search
-from odkd.trials import Study
+from odkd.__main__ import main
+from odkd.common.files import write_json
+from odkd.config.compose import CONF
+from odkd.runs.outcome import RunPruned
+from odkd.runs.run import Run
+from odkd.runs.sweeps.search import Choice, Range, Search
+from odkd.runs.sweeps.trials import Study
 
 NO_PRUNING = {"sampler": "tpe", "sampler_options": {}, "pruner": "none", "pruner_options": {}}
 HOW = NO_PRUNING | {"seed": 0, "seeds": (), "metric": None, "report_every": 1}
@@ -237,7 +237,7 @@ def space_of(*words: str) -> tuple[dict[str, Any], list[str]]:
     from hydra.core.global_hydra import GlobalHydra
     from hydra.types import HydraContext, RunMode
 
-    from hydra_plugins.odkd_plugins.search import OptunaSweeper
+    from hydra_plugins.odkd_plugins.optuna_sweeper import OptunaSweeper
 
     named = [word for word in words if re.fullmatch(r"(sweep|experiment|stage)=[\w/]+", word)]
     with initialize_config_dir(str(CONF), version_base="1.3"):
@@ -337,8 +337,8 @@ def test_a_search_that_goes_on_writes_its_earlier_trials_once(
         written.extend([len(value["jobs"])] if path.name == "sweep.json" else [])
         write_json(path, value)
 
-    monkeypatch.setattr("odkd.sweeps.write_json", count)
-    monkeypatch.setattr("odkd.sweeps.GATHER_SECONDS", 60.0)
+    monkeypatch.setattr("odkd.runs.sweeps.sweep.write_json", count)
+    monkeypatch.setattr("odkd.runs.sweeps.sweep.GATHER_SECONDS", 60.0)
     asked = ["window.learn=range(-99,0)", "tracking=none"]  # each trial fails at once
     for num_trials in (2, 3):
         written.clear()

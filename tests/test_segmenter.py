@@ -13,14 +13,15 @@ from conftest import TINY
 from PIL import Image
 from safetensors.torch import load_file
 
-from odkd.build import Parts
-from odkd.compose import compose_config
-from odkd.evaluate import at_size
-from odkd.judge import judge_labels
-from odkd.labels.students import MergedLabels
-from odkd.metrics import IGNORE, confusion_matrices, mean_iou
-from odkd.segmenter import Segmenter, load_student
-from odkd.splits import read_lists
+from odkd.common.ignore import IGNORE
+from odkd.config.compose import compose_config
+from odkd.config.parts import Parts
+from odkd.config.segmenter import Segmenter, load_student
+from odkd.data.labels.student_labels import MergedLabels
+from odkd.data.splits import read_lists
+from odkd.evaluation.evaluate import at_size
+from odkd.evaluation.metrics import confusion_matrices, mean_iou
+from odkd.evaluation.split_scores import judge_labels
 
 Odkd = Callable[..., Path]
 MCKD = [*TINY, "stage=mckd", "stage.epochs=1", "optimizer.lr=1e-3", "teacher.label_noise=0.1"]
@@ -29,7 +30,7 @@ MCKD = [*TINY, "stage=mckd", "stage.epochs=1", "optimizer.lr=1e-3", "teacher.lab
 @pytest.fixture(scope="module")
 def parts(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Parts:
     """Of one finished MCKD run."""
-    from odkd.main import run_job
+    from odkd.commands.job import run_job
 
     folder = tmp_path_factory.mktemp("outputs")
     cfg = compose_config([*MCKD, f"paths.outputs={folder}", f"paths.cache={cache}"])
@@ -125,7 +126,10 @@ def test_what_cannot_be_loaded_is_one_message(parts: Parts, tmp_path: Path) -> N
     with pytest.raises(ValueError, match="has final, stage_1/student_0, stage_1/student_1"):
         load_student(parts.folder, "stage_1/student_2")
     config = yaml.safe_load((parts.folder / "config.yaml").read_text())
-    for target, message in (("os.system", "not allowed"), ("odkd.files.folder_digest", r"is no torch\.nn\.Module")):
+    for target, message in (
+        ("os.system", "not allowed"),
+        ("odkd.common.files.folder_digest", r"is no torch\.nn\.Module"),
+    ):
         config["student"]["_target_"] = target
         config["allow_targets"] = ["os", "posix"]  # what a folder from elsewhere says counts for nothing
         (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))

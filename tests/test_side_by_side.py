@@ -17,12 +17,12 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from tiny_learner import CPU, NUM_CLASSES, Frames, Labels, make_bank, make_learner, make_student
 
-from odkd.epochs import EpochPlan, Task, Trainer
-from odkd.evaluate import Evaluator
-from odkd.regularizers.none import NoRegularizer
-from odkd.runs import Run
-from odkd.side_by_side import SideBySide
-from odkd.trainings import Trainings
+from odkd.evaluation.evaluate import Evaluator
+from odkd.runs.run import Run
+from odkd.training.epochs import EpochPlan, Task, Trainer
+from odkd.training.regularizers.none import NoRegularizer
+from odkd.training.side_by_side import SideBySide
+from odkd.training.trainings import Trainings
 
 Odkd = Callable[..., Path]
 PLAN = EpochPlan(epochs=5, batch_size=2, drop_last=False, patience=2, best_by="miou", best_against=None)

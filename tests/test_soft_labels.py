@@ -11,19 +11,19 @@ import torch
 from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor, nn
 
-from odkd.augment import Augmentation
-from odkd.bank import Bank, Normalization
-from odkd.build import Parts
-from odkd.compose import compose_config
-from odkd.labels.mapping import MappedLabels, class_table, map_top_k
-from odkd.labels.soft import top_k
-from odkd.labels.store import Labelled, LabelStore, SoftSpec, find_stores
-from odkd.learn import Learner
-from odkd.losses import CrossEntropy, Loss, SoftLabels, SoftLoss
-from odkd.losses.dice import Dice
-from odkd.losses.kl import KlDivergence
-from odkd.losses.weighted_sum import WeightedSum
-from odkd.regularizers.none import NoRegularizer
+from odkd.config.compose import compose_config
+from odkd.config.parts import Parts
+from odkd.data.bank import Bank, Normalization
+from odkd.data.labels.mapping import MappedLabels, class_table, map_top_k
+from odkd.data.labels.soft import top_k
+from odkd.data.labels.store import Labelled, LabelStore, SoftSpec, find_stores
+from odkd.training.augment import Augmentation
+from odkd.training.learn import Learner
+from odkd.training.losses import CrossEntropy, Loss, SoftLabels, SoftLoss
+from odkd.training.losses.dice import Dice
+from odkd.training.losses.kl import KlDivergence
+from odkd.training.losses.weighted_sum import WeightedSum
+from odkd.training.regularizers.none import NoRegularizer
 
 CPU = torch.device("cpu")
 
@@ -268,8 +268,8 @@ def test_mistakes_are_found_before_a_frame_is_decoded(
     def decode(*_: object, **__: object) -> None:
         raise AssertionError("decoded a frame")
 
-    monkeypatch.setattr("odkd.labels.labeller.decode_frames", decode)
-    monkeypatch.setattr("odkd.video.frames.decode_frames", decode, raising=False)
+    monkeypatch.setattr("odkd.teachers.labeller.decode_frames", decode)
+    monkeypatch.setattr("odkd.data.video.frames.decode_frames", decode, raising=False)
     with pytest.raises(ValueError, match=message):
         odkd(*overrides, f"paths.labels={tmp_path / 'labels'}")
 

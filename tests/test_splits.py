@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from odkd.splits import SPLITS, labelled_and_rest, parts_of, read_lists, split_positions, write_lists
+from odkd.data.splits import SPLITS, labelled_and_rest, parts_of, read_lists, split_positions, write_lists
 
 SHARES = st.lists(st.integers(0, 100), min_size=3, max_size=3).filter(any).map(lambda w: [x / sum(w) for x in w])
 

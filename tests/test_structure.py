@@ -13,12 +13,23 @@ import yaml
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = sorted((ROOT / "odkd").rglob("*.py"))
 PLUGINS = sorted((ROOT / "hydra_plugins").rglob("*.py"))
-WORDS = {"metrics", "losses", "window", "seeds", "files"}
-PARTS = {"video", "labels", "teachers", "students", "replay", "regularizers"}
-ONLY_IN = {  # library -> modules of ours that may import it
-    "mlflow": {"tracking", "results", "usage"},
-    "av": {"video"},
-    "hydra": {"main", "build", "construct", "compose", "sweep_job"},
+# Who may import whom, from the top: a folder imports from those below its own row, never from its own row or above.
+ORDER = [
+    {"__main__"},
+    {"commands"},
+    {"report"},
+    {"config", "stages"},
+    {"training"},
+    {"teachers", "evaluation", "runs"},
+    {"data"},
+    {"students"},
+    {"common"},
+]
+MOST_ENTRIES = 13  # of odkd/, folders included
+ONLY_IN = {  # library -> rooms, or modules, that may import it
+    "mlflow": {"runs"},
+    "av": {"data/video"},
+    "hydra": {"__main__", "commands/job", "config/construct", "config/compose", "runs/sweeps/job"},
     "timm": {"teachers", "students"},
     "segmentation_models_pytorch": {"teachers", "students"},
     "transformers": {"teachers", "students"},
@@ -29,7 +40,7 @@ ONLY_IN = {  # library -> modules of ours that may import it
     "mmcv": {"teachers"},
     "matplotlib": {"report"},
     "jinja2": {"report"},
-    "optuna": {"search", "trials"},
+    "optuna": {"runs/sweeps/search", "runs/sweeps/trials"},
 }
 
 
@@ -51,31 +62,101 @@ def imports(path: Path) -> set[str]:
     return found
 
 
+def place(path: Path) -> str:
+    """A module by its path below odkd: `data/video/decode`."""
+    return path.relative_to(ROOT / "odkd").with_suffix("").as_posix()
+
+
 def room(path: Path) -> str:
-    """The first level below odkd: `video` for odkd/video/decode.py, `main` for odkd/main.py."""
-    return path.relative_to(ROOT / "odkd").with_suffix("").parts[0]
+    """The first level below odkd: `data` for odkd/data/video/decode.py, `__main__` for odkd/__main__.py."""
+    return place(path).partition("/")[0]
+
+
+def modules() -> dict[str, Path]:
+    """Dotted name -> file, of all of odkd."""
+    return {".".join(p.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): p for p in SOURCES}
+
+
+def imported_modules(path: Path, known: dict[str, Path]) -> set[str]:
+    """The modules of ours that a file imports, imports for the type checker included: these are arrows, too."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= {name if name in known else node.module for name in names}
+    return found & known.keys()
+
+
+def circle(graph: dict[str, set[str]]) -> list[str]:
+    """A path of arrows that comes back to where it began; empty where there is none.
+
+    >>> circle({"a": {"b"}, "b": {"c"}, "c": {"b"}})
+    ['b', 'c', 'b']
+    """
+    done: set[str] = set()
+
+    def visit(name: str, way: list[str]) -> list[str]:
+        if name in way:
+            return [*way[way.index(name) :], name]
+        if name in done:
+            return []
+        for other in sorted(graph.get(name, ())):
+            if found := visit(other, [*way, name]):
+                return found
+        done.add(name)
+        return []
+
+    return next((found for name in sorted(graph) if (found := visit(name, []))), [])
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT)))
-def test_imports_follow_the_plan(path: Path) -> None:
-    here, names = room(path), imports(path)
-    ours = {name.split(".")[1] for name in names if name.startswith("odkd.")}
-    for library, rooms in ONLY_IN.items():
-        if any(name.split(".")[0] == library for name in names):
-            assert here in rooms, f"{library} belongs in {rooms}"
-    assert "scripts" not in {name.split(".")[0] for name in names}
-    if here in WORDS:
-        assert ours <= WORDS
-    if here in PARTS:
-        siblings = ours & PARTS - {here}
-        # Labelling needs the teacher protocol, frames and decoder; teachers share label arithmetic.
-        allowed = {"labels": {"teachers", "video"}, "teachers": {"labels"}}.get(here, set())
-        assert siblings <= allowed, f"{here} imports {siblings}"
-        assert not ours & {"stages", "build", "main", "bank", "learn", "evaluate", "tracking", "report"}
-    if here == "stages":
-        assert not any(re.fullmatch(r"odkd\.stages\.\w+.*", name) for name in names), "stages never import each other"
-    if here not in ("main", "__main__"):
-        assert not ours & {"main"}
+def test_libraries_are_imported_where_they_belong(path: Path) -> None:
+    names = {name.split(".")[0] for name in imports(path)}
+    for library, places in ONLY_IN.items():
+        if library in names:
+            assert any(f"{place(path)}/".startswith(f"{allowed}/") for allowed in places), (
+                f"{library} belongs in {places}"
+            )
+    assert not {"scripts", "tests"} & names
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_imports_go_down(path: Path) -> None:
+    level = {name: number for number, row in enumerate(ORDER) for name in row}
+    if path == ROOT / "odkd" / "__init__.py":
+        return
+    here = room(path)
+    for name in imported_modules(path, modules()):
+        there = name.split(".")[1]
+        assert there == here or level[there] > level[here], f"odkd/{here} must not import {name}"
+
+
+def test_nothing_goes_round_in_circles() -> None:
+    known = modules()
+    files = {name: imported_modules(path, known) - {name} for name, path in known.items()}
+    assert not circle(files)
+    folders: dict[str, set[str]] = {}
+    for name, others in files.items():
+        here = folder_of(known[name])
+        folders.setdefault(here, set()).update(folder_of(known[other]) for other in others)
+    assert not circle({here: others - {here} for here, others in folders.items()})
+
+
+def folder_of(path: Path) -> str:
+    return path.relative_to(ROOT).parent.as_posix()
+
+
+def test_stages_never_import_each_other() -> None:
+    for path in (ROOT / "odkd" / "stages").glob("*.py"):
+        assert not any(re.fullmatch(r"odkd\.stages\.\w+.*", name) for name in imports(path))
+
+
+def test_the_house_has_few_doors() -> None:
+    doors = {room(path) for path in SOURCES}
+    assert len(doors) <= MOST_ENTRIES
+    assert doors == {"__init__"}.union(*ORDER)
 
 
 def settings() -> list[Path]:

@@ -20,20 +20,20 @@ import pytest
 import torch
 from conftest import TINY
 
-from odkd.bank import Bank
-from odkd.compose import CONF, complete, compose_config
-from odkd.files import write_json
-from odkd.isolation import isolated
-from odkd.main import main
-from odkd.outcome import JobLog
-from odkd.params import GROUPS, KEY_FIELDS, curated_params
-from odkd.slots import check_numbers, slots
-from odkd.sweeps import Plan, Sweep, SweepIsBusyError, read_job, sweep_key
+from hydra_plugins.odkd_plugins.slots import check_numbers, slots
+from odkd.__main__ import main
+from odkd.common.files import write_json
+from odkd.common.isolation import isolated
+from odkd.config.compose import CONF, complete, compose_config
+from odkd.config.params import GROUPS, KEY_FIELDS, curated_params
+from odkd.data.bank import Bank
+from odkd.runs.outcome import JobLog
+from odkd.runs.sweeps.sweep import Plan, Sweep, SweepIsBusyError, read_job, sweep_key
 
 Command = Callable[..., dict[str, Any]]
 METHODS = """
 import torch
-from odkd.replay.fifo import Fifo
+from odkd.training.replay.fifo import Fifo
 
 class Greedy(Fifo):
     def select(self, num_positions, scorer):
@@ -109,7 +109,7 @@ def test_failing_jobs_are_told_of_and_the_others_finish(
     assert "iteration 0/" in log
     assert "Traceback" not in log
 
-    Path("conf/replay/bad.yaml").write_text("_target_: odkd.replay.fifo.Fifo\ncapacity: 5\n")
+    Path("conf/replay/bad.yaml").write_text("_target_: odkd.training.replay.fifo.Fifo\ncapacity: 5\n")
     monkeypatch.setattr(sys, "path", list(sys.path))
     mended = sweep("replay=greedy,leaving,fifo,broken,bad", code=1)
     assert Counter(job["status"] for job in mended["jobs"]) == {"failed": 3, "skipped": 1, "finished": 1}
@@ -261,7 +261,7 @@ def test_only_one_process_launches_a_sweep(tmp_path: Path) -> None:
 
 
 def test_the_folder_is_up_to_date_while_jobs_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("odkd.sweeps.GATHER_SECONDS", 0.01)
+    monkeypatch.setattr("odkd.runs.sweeps.sweep.GATHER_SECONDS", 0.01)
     with Sweep(plan(tmp_path)) as sweep:
         sweep.add(THREE)
         write_job(sweep.plan, 1, "finished", value=0.25)
@@ -283,7 +283,7 @@ def test_an_old_look_at_a_job_undoes_no_newer_one(tmp_path: Path, monkeypatch: p
             may_go_on.wait()
         return found
 
-    monkeypatch.setattr("odkd.sweeps.read_job", read_slowly)
+    monkeypatch.setattr("odkd.runs.sweeps.sweep.read_job", read_slowly)
     sweep = Sweep(plan(tmp_path))
     sweep.add([["seed=0"]])
     write_job(sweep.plan, 0, "running")
@@ -352,7 +352,7 @@ def test_params_are_what_differs_and_the_key_fields() -> None:
     changed = ["replay=uniform", "optimizer.lr=0.5", "run.restart=true", "tracking.uri=x", "paths.outputs=y", "seed=3"]
     params = curated_params(complete(compose_config(changed)), choices)
     assert {key: value for key, value in params.items() if default.get(key) != value} == {
-        "replay": "uniform", "replay._target_": "odkd.replay.uniform.Uniform", "replay.capacity": "250",
+        "replay": "uniform", "replay._target_": "odkd.training.replay.uniform.Uniform", "replay.capacity": "250",
         "optimizer.lr": "0.5", "seed": "3",
     }  # fmt: skip
 
@@ -375,7 +375,7 @@ def test_sweeps_expand(asked: list[str], num_jobs: int | None, varying: list[str
     from hydra.core.global_hydra import GlobalHydra
     from hydra.types import HydraContext, RunMode
 
-    from hydra_plugins.odkd_plugins.sweeper import OdkdSweeper
+    from hydra_plugins.odkd_plugins.grid_sweeper import OdkdSweeper
 
     with initialize_config_dir(str(CONF), version_base="1.3"):
         running = GlobalHydra.instance().hydra

@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from odkd.video.street.scene import Scene
-from odkd.video.street.world import World
-from odkd.video.street.worlds import CITY, NIGHT
-from odkd.video.synthetic import CLASSES, PALETTE, render_dataset
+from odkd.data.video.street.scene import Scene
+from odkd.data.video.street.world import World
+from odkd.data.video.street.worlds import CITY, NIGHT
+from odkd.data.video.synthetic import CLASSES, PALETTE, render_dataset
 
 WORLDS = pytest.mark.parametrize("world", [CITY, NIGHT], ids=lambda world: world.name)
 TIMES = np.arange(0.0, 60.0, 6.1)  # seconds
@@ -197,7 +197,7 @@ def test_a_domain_that_comes_back_is_the_same_world_in_other_pictures(world: Wor
 
 
 def test_processes_that_want_the_same_dataset_render_it_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO, logger="odkd.video.synthetic")
+    caplog.set_level(logging.INFO, logger="odkd.data.video.synthetic")
     with ThreadPoolExecutor(3) as pool:
         roots = list(pool.map(lambda _: render_dataset(tmp_path, **SMALL), range(3)))
     assert len(set(roots)) == 1
@@ -206,7 +206,7 @@ def test_processes_that_want_the_same_dataset_render_it_once(tmp_path: Path, cap
 
 def test_a_killed_process_leaves_no_dataset_and_the_next_one_clears_up(tmp_path: Path) -> None:
     script = (
-        "import pathlib, sys; from odkd.video.synthetic import render_dataset; "
+        "import pathlib, sys; from odkd.data.video.synthetic import render_dataset; "
         f"render_dataset(pathlib.Path(sys.argv[1]), **{ {**SMALL, 'period_seconds': 60.0} })"
     )
     with subprocess.Popen([sys.executable, "-c", script, str(tmp_path)]) as process:

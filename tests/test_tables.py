@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 from fabricated_store import FabricatedStore
 
-from odkd.tables.cells import Cell, jobs_of, needs
-from odkd.tables.command import main
-from odkd.tables.commands import grouped_arguments
-from odkd.tables.published import load_published
-from odkd.tables.spec import known_tables, load_table, make_table
-from odkd.tables.wanted import Job, wanted_settings
+from odkd.report.tables.cells import Cell, jobs_of, needs
+from odkd.report.tables.command import main
+from odkd.report.tables.commands import grouped_arguments
+from odkd.report.tables.published import load_published
+from odkd.report.tables.spec import known_tables, load_table, make_table
+from odkd.report.tables.wanted import Job, wanted_settings
 
 ROOT = Path(__file__).resolve().parents[1]
 SPEC = """
@@ -352,7 +352,7 @@ def test_the_commands_that_are_named_fill_the_table(spec: Path, tmp_path: Path) 
 
     overrides = [o for o in TINY if not o.startswith(("tracking", "debug"))] + ["device=cpu", "run.overlay_video=false"]
     outputs = f"paths.outputs={tmp_path / 'outputs'}"
-    call = [sys.executable, "-m", "odkd.tables.command", str(spec), *overrides, outputs]
+    call = [sys.executable, "-m", "odkd.report.tables.command", str(spec), *overrides, outputs]
     first = subprocess.run([*call, "--run"], capture_output=True, text=True, check=False, cwd=tmp_path)
     assert first.returncode == 0, first.stderr
     assert first.stderr.count("\nodkd ") + first.stderr.startswith("odkd ") == 2

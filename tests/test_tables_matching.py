@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from fabricated_store import FabricatedStore
 
-from odkd.compose import compose_config
-from odkd.tables.cells import fill
-from odkd.tables.command import add_choices, check_complete, main, with_choices
-from odkd.tables.spec import load_table
-from odkd.tables.wanted import Job, Settings, wanted_settings
+from odkd.config.compose import compose_config
+from odkd.report.tables.cells import fill
+from odkd.report.tables.command import add_choices, check_complete, main, with_choices
+from odkd.report.tables.spec import load_table
+from odkd.report.tables.wanted import Job, Settings, wanted_settings
 
 FIXED = ["dataset=synthetic_tiny"]
 

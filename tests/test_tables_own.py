@@ -12,7 +12,7 @@ import pytest
 from conftest import TINY
 from fabricated_store import FabricatedStore
 
-from odkd.tables import command, figures
+from odkd.report.tables import command, figures
 
 ROOT = Path(__file__).resolve().parents[1]
 OWN = "allow_targets=[my_replay]"
@@ -163,7 +163,7 @@ def test_an_own_method_is_run_and_shown_from_where_its_file_lies(folder: Path) -
     """An edit of the file makes another run of the same settings, which is told by the digest of the file."""
     tiny = [o for o in TINY if not o.startswith(("tracking", "debug"))] + ["device=cpu", "run.overlay_video=false"]
     (folder / "mine.yaml").write_text(SPEC.replace("FIFO: [replay=fifo], ", ""))
-    make = [sys.executable, "-m", "odkd.tables.command", "mine.yaml", "--config-dir", "conf", *tiny, OWN]
+    make = [sys.executable, "-m", "odkd.report.tables.command", "mine.yaml", "--config-dir", "conf", *tiny, OWN]
 
     def run(*words: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(words, capture_output=True, text=True, check=False, cwd=folder)

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 import torch
 
-from odkd.build import Parts
-from odkd.compose import compose_config
+from odkd.config.compose import compose_config
+from odkd.config.parts import Parts
 from odkd.teachers import SampledFrames, SoftTeacher
 from odkd.teachers.download import local_path
 from odkd.teachers.mmseg import MMSegTeacher

@@ -14,7 +14,7 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from odkd.compose import CONF, compose_config
+from odkd.config.compose import CONF, compose_config
 from odkd.teachers import SampledFrames, SoftTeacher
 from odkd.teachers.hub import is_commit
 from odkd.teachers.transformers import TransformersTeacher

@@ -20,18 +20,19 @@ from fabricated_run import FabricatedRun, assert_each_step_once, metric_rows
 from filelock import FileLock
 from PIL import Image
 
-from odkd import sync as sync_command
-from odkd.checks import check_config
-from odkd.compose import complete, compose_config
-from odkd.files import write_json
-from odkd.results import read_run
-from odkd.sweeping import follow
-from odkd.sweeps import Plan, Sweep, sweep_key
-from odkd.sync import Follower, brief, mark_if_killed
-from odkd.tracking import forget, is_complete, sync, without_password
+from odkd.commands import sync as sync_command
+from odkd.common.files import write_json
+from odkd.config.check import check_config
+from odkd.config.compose import complete, compose_config
+from odkd.runs import sync as sync_module
+from odkd.runs.results import read_run
+from odkd.runs.sweeps.launch import follow
+from odkd.runs.sweeps.sweep import Plan, Sweep, sweep_key
+from odkd.runs.sync import Follower, brief, mark_if_killed
+from odkd.runs.tracking import forget, is_complete, sync, without_password
 
 processes = multiprocessing.get_context("forkserver")
-processes.set_forkserver_preload(["odkd.tracking", "mlflow.store.tracking.sqlalchemy_store"])
+processes.set_forkserver_preload(["odkd.runs.tracking", "mlflow.store.tracking.sqlalchemy_store"])
 
 
 @pytest.fixture
@@ -461,7 +462,7 @@ def test_a_password_is_neither_stored_nor_shown():
 QUIET = """
 import os, sys
 from pathlib import Path
-from odkd.sync import Follower
+from odkd.runs.sync import Follower
 before = dict(os.environ)
 folder, uri = sys.argv[1:]
 follower = Follower(Path(folder), uri=uri, experiment="study", seconds=60)
@@ -603,7 +604,7 @@ def test_a_server_that_refuses_neither_stops_nor_slows_a_run(outputs, caplog):
     run.end()
     assert not follower.close(20)
     assert isinstance(follower.error, Exception)
-    messages = [record.getMessage() for record in caplog.records if record.name == "odkd.sync"]
+    messages = [record.getMessage() for record in caplog.records if record.name == "odkd.runs.sync"]
     assert messages[0] == f"MLflow at {uri}: Connection refused; the run goes on"
     assert len(messages) == 2, "one message when it fails, one at the end"
     assert f"odkd-sync '{run.folder}'" in messages[1]
@@ -625,7 +626,7 @@ def test_a_server_that_hangs_does_not_hold_up_the_end(outputs, caplog):
 
 
 def test_a_server_that_hangs_holds_up_a_sweep_for_a_moment_only(outputs, caplog, monkeypatch):
-    monkeypatch.setattr(sync_command, "BRIEFLY", 0.3)
+    monkeypatch.setattr(sync_module, "BRIEFLY", 0.3)
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
@@ -636,8 +637,8 @@ def test_a_server_that_hangs_holds_up_a_sweep_for_a_moment_only(outputs, caplog,
         write_json(mended.folder / "mlflow.json", {"tracking_uri": uri, "experiment": "odkd", "run_id": "1"})
         start = time.perf_counter()
         follower = follow(begun.folder, cfg)
-        assert not sync_command.send(ended.folder, cfg, briefly=True)
-        sync_command.forget(mended.folder, cfg)
+        assert not sync_module.send(ended.folder, cfg, briefly=True)
+        sync_module.forget(mended.folder, cfg)
         assert not follower.close(0.3)
         assert time.perf_counter() - start < 4
         assert "the failed run of" in caplog.text

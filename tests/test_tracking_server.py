@@ -12,9 +12,9 @@ from bench.server import Server
 from fabricated_run import FabricatedRun, assert_each_step_once
 from sweep_command import Workplace, check_mlflow
 
-from odkd import sync as sync_command
-from odkd.sync import Follower
-from odkd.tracking import sync
+from odkd.runs import sync as sync_command
+from odkd.runs.sync import Follower
+from odkd.runs.tracking import sync
 
 pytestmark = pytest.mark.slow
 

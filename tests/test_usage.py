@@ -8,8 +8,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from odkd.results import read_lines, read_run
-from odkd.usage import Sampler
+from odkd.runs.results import read_lines, read_run
+from odkd.runs.usage import Sampler
 
 
 def wait_for(path: Path, num_lines: int) -> list[dict]:

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from video_files import decode_naively, overwrite, packet_places, write_video
 
-from odkd.video.damage import DamageTracker
-from odkd.video.decode import decode_frames
-from odkd.video.index import index_video
+from odkd.data.video.damage import DamageTracker
+from odkd.data.video.decode import decode_frames
+from odkd.data.video.index import index_video
 
 Places = list[tuple[int, int, int]]
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from video_files import decode_naively, picture, write_video
 
-from odkd.video.decode import _Decoder, decode_frames
-from odkd.video.index import VideoIndex, index_video
+from odkd.data.video.decode import _Decoder, decode_frames
+from odkd.data.video.index import VideoIndex, index_video
 
 VFR = [0, 1, 2, 7, 8, 20, 21, 22, 23, 40, 41, 55, 56, 57, 70, 71, 72, 90, 91, 92, 93, 110, 111, 140, 141]
 

@@ -12,18 +12,18 @@ import numpy as np
 import pytest
 from video_files import overwrite, packet_places, write_video
 
-from odkd.video import frames as frames_module
-from odkd.video.decode import decode_frames
-from odkd.video.frames import prepare_frames
-from odkd.video.stream import Stream, open_stream
+from odkd.data.video import frames as frames_module
+from odkd.data.video.decode import decode_frames
+from odkd.data.video.frames import prepare_frames
+from odkd.data.video.stream import Stream, open_stream
 
 SIZE = (32, 48)
 
 BUILD = """
 import sys, time
 from pathlib import Path
-from odkd.video import frames
-from odkd.video.stream import open_stream
+from odkd.data.video import frames
+from odkd.data.video.stream import open_stream
 folder, wait = Path(sys.argv[1]), float(sys.argv[2])
 frames.JOURNAL_FRAMES = 2
 stream = open_stream(folder / "videos", stride=1, domains={}, cache=folder)

@@ -14,14 +14,13 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 from PIL import Image
 
-from odkd.build import Parts
-from odkd.compose import compose_config
-from odkd.labels.store import LabelStore
-from odkd.main import CONF
-from odkd.repair import repair
-from odkd.video.index import VideoIndex
-from odkd.video.order import StreamOrder, put_in_order, sequence_length
-from odkd.video.stream import Stream, make_stream
+from odkd.commands.repair import repair
+from odkd.config.compose import CONF, compose_config
+from odkd.config.parts import Parts
+from odkd.data.labels.store import LabelStore
+from odkd.data.video.index import VideoIndex
+from odkd.data.video.order import StreamOrder, put_in_order, sequence_length
+from odkd.data.video.stream import Stream, make_stream
 
 
 def stream_of(*videos: tuple[str, str, int], gap: float = 2.0, stride: int = 1) -> Stream:
@@ -202,7 +201,7 @@ def test_orders_share_frames_and_labels_and_not_runs(tmp_path: Path, monkeypatch
     assert base.teacher_labels.missing() == []
     assert base.teacher_labels.folders == made.teacher_labels.folders
     assert {path: path.stat().st_mtime_ns for path in tmp_path.glob("frames/*/frames.raw")} == files
-    monkeypatch.setattr("odkd.labels.labeller.Labeller.run", lambda _: pytest.fail("labelled twice"))
+    monkeypatch.setattr("odkd.teachers.labeller.Labeller.run", lambda _: pytest.fail("labelled twice"))
     again = parts_of(tmp_path, *TURNS, "dataset.order.sequence_positions=4")
     assert again.teacher_labels.missing() == []
 
@@ -219,7 +218,7 @@ def test_labels_that_an_ordered_run_made_can_be_repaired_and_completed(tmp_path:
 
 
 def test_order_is_applied_after_damaged_frames_are_left_out(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from odkd.video import frames
+    from odkd.data.video import frames
 
     prepare = frames._prepare_video
     monkeypatch.setattr(

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from video_files import write_video
 
-from odkd.video.index import VideoIndex, index_video, list_videos
-from odkd.video.stream import Stream, open_stream, sample
+from odkd.data.video.index import VideoIndex, index_video, list_videos
+from odkd.data.video.stream import Stream, open_stream, sample
 
 
 def names(folder: Path, start: int | None = None, stop: int | None = None) -> list[str]:
@@ -116,7 +116,7 @@ def test_index_is_cached_until_the_file_changes(tmp_path: Path, monkeypatch: pyt
         raise AssertionError("read again")
 
     with monkeypatch.context() as patch:
-        patch.setattr("odkd.video.index.scan_video", refuse)
+        patch.setattr("odkd.data.video.index.scan_video", refuse)
         again = index_video(path, tmp_path)
     assert again.digest == first.digest
     assert again.pts.tolist() == first.pts.tolist()

@@ -12,9 +12,10 @@ import torch
 import zarr
 from torch import Tensor
 
-from odkd.continual import backward_transfer, forgetting, recovery
-from odkd.metrics import IGNORE, ignore_borders, steady_pixels
-from odkd.replay.fifo import Fifo
+from odkd.common.ignore import IGNORE
+from odkd.evaluation.continual import backward_transfer, forgetting, recovery
+from odkd.evaluation.metrics import ignore_borders, steady_pixels
+from odkd.training.replay.fifo import Fifo
 
 Odkd = Callable[..., Path]
 STILL = ["baseline=frozen", "seed=1"]  # nothing is learned: every window has one score, whoever asks when
@@ -174,7 +175,7 @@ def test_borders_left_out_of_scores_leave_everything_else_alone(odkd: Odkd) -> N
 
 
 def test_inverse_frequency_weights_are_those_of_the_frames_learned_from() -> None:
-    from odkd.losses import CrossEntropy
+    from odkd.training.losses import CrossEntropy
 
     loss = CrossEntropy("inverse_frequency")
     loss.weigh(torch.tensor([30, 10, 0]))

@@ -3,8 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from odkd.replay.fifo import Fifo
-from odkd.window import Window
+from odkd.data.window import Window
+from odkd.training.replay.fifo import Fifo
 
 sizes = st.integers(1, 30)
 

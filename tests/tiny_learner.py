@@ -7,10 +7,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from odkd.bank import Bank, Normalization
-from odkd.learn import Learner
-from odkd.losses import CrossEntropy
-from odkd.regularizers import Regularizer
+from odkd.data.bank import Bank, Normalization
+from odkd.training.learn import Learner
+from odkd.training.losses import CrossEntropy
+from odkd.training.regularizers import Regularizer
 
 NUM_CLASSES = 4
 CPU = torch.device("cpu")

@@ -28,7 +28,7 @@ class JoblibLauncher(OdkdLauncher):
     """Runs jobs in `slots`; jobs that no slot is free for wait."""
 
     def __init__(self, n_jobs: int | None, slots_per_gpu: int) -> None:
-        from odkd.slots import check_numbers
+        from .slots import check_numbers
 
         check_numbers(n_jobs=n_jobs, slots_per_gpu=slots_per_gpu)
         self.n_jobs, self.slots_per_gpu = n_jobs, slots_per_gpu
@@ -58,7 +58,7 @@ class JoblibLauncher(OdkdLauncher):
 
     def slots(self) -> list[dict[str, str]]:
         """Environment of each slot."""
-        from odkd.slots import num_cores, slots
+        from .slots import num_cores, slots
 
         def num_gpus() -> int:
             import torch

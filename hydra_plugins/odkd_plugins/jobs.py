@@ -23,10 +23,10 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
-from odkd.dotted import split_override
+from odkd.common.dotted import split_override
 
 if TYPE_CHECKING:
-    from odkd.sweep_job import SweepJob
+    from odkd.runs.sweeps.job import SweepJob
 
 logger = logging.getLogger(__name__)
 ENDING_SECONDS = 60.0  # that running jobs have to save what they need when a sweep is ended; then they are killed

@@ -43,7 +43,7 @@ class RayLauncher(OdkdLauncher):
         gpus_per_job: float | None,
         resources: dict[str, float],
     ) -> None:
-        from odkd.slots import check_numbers
+        from .slots import check_numbers
 
         check_numbers(cpus_per_job=cpus_per_job, **({} if num_cpus is None else {"num_cpus": num_cpus}))
         if num_cpus is not None and cpus_per_job > num_cpus:
@@ -57,7 +57,7 @@ class RayLauncher(OdkdLauncher):
 
     def environment(self) -> dict[str, str]:
         """As many threads as cores; a job that is to have no GPU sees none."""
-        from odkd.slots import thread_settings
+        from .slots import thread_settings
 
         blind = {"CUDA_VISIBLE_DEVICES": ""} if self.gpus_per_job == 0 else {}
         return thread_settings(self.cpus_per_job, os.environ) | blind

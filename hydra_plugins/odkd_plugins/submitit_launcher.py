@@ -21,8 +21,8 @@ from typing import Any, Literal, Protocol
 from hydra.core.utils import JobReturn
 from hydra.errors import HydraException
 
-from odkd.isolation import deaf_to_interrupts
-from odkd.outcome import announce_exit
+from odkd.common.isolation import deaf_to_interrupts
+from odkd.runs.outcome import announce_exit
 
 from .jobs import OdkdLauncher, Parcel, died
 
@@ -62,7 +62,7 @@ class SubmititLauncher(OdkdLauncher):
         sbatch: dict[str, Any] | None = None,
         setup: list[str] | None = None,
     ) -> None:
-        from odkd.slots import check_numbers
+        from .slots import check_numbers
 
         check_numbers(
             array_parallelism=array_parallelism, timeout_min=timeout_min, signal_delay_s=signal_delay_s,
@@ -83,7 +83,7 @@ class SubmititLauncher(OdkdLauncher):
 
     def environment(self) -> dict[str, str]:
         """As many threads as cores."""
-        from odkd.slots import thread_settings
+        from .slots import thread_settings
 
         return thread_settings(self.cpus_per_task, os.environ)
 

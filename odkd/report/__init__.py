@@ -138,8 +138,3 @@ def mean_speeds(lines: Sequence[Line]) -> dict[str, float]:
         if seconds[known].sum() > 0:
             speeds[name] = float(frames[known].sum() / seconds[known].sum())
     return speeds
-
-
-def shorten(name: str, num_letters: int) -> str:
-    """Cuts what is too long for its place: shorten("pavement", 5) is "pave…"."""
-    return name if len(name) <= num_letters else name[: num_letters - 1] + "…"

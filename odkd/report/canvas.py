@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from odkd.files import write_atomic
+from odkd.common.files import write_atomic
 from odkd.report import Array, Line, values
 
 if TYPE_CHECKING:

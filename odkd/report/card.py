@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from odkd.files import write_atomic
+from odkd.common.files import write_atomic
 from odkd.report import REFERENCES, final_scores, known_references, mean_speeds, number
-from odkd.results import Run, read_run
+from odkd.runs.results import Run, read_run
 
 NOT_RECORDED = "not recorded"
 

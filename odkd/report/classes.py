@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from odkd.files import write_atomic
-from odkd.report import Array, shorten
+from odkd.common.files import write_atomic
+from odkd.common.names import shorten
+from odkd.report import Array
 from odkd.report.canvas import new_figure, plain, save
 
 if TYPE_CHECKING:

@@ -11,11 +11,11 @@ from statistics import mean, stdev
 
 import numpy as np
 
-from odkd.dotted import is_in, split_override
+from odkd.common.dotted import is_in, split_override
 from odkd.report import mean_speeds, values
 from odkd.report.settings import NO_DIFFERENCE, class_name, overrides_of, settings_of
-from odkd.report.sweep_summary import in_brief
-from odkd.results import Run, read_run
+from odkd.runs.results import Run, read_run
+from odkd.runs.sweeps.summary import in_brief
 
 Measure = Callable[["Entry"], float]
 

@@ -15,7 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from odkd.files import write_atomic
+from odkd.common.files import write_atomic
 from odkd.report.canvas import LARGE_INCHES, png_bytes, svg_bytes
 
 if TYPE_CHECKING:

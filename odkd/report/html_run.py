@@ -24,7 +24,7 @@ from odkd.report.settings import (
     settings_of,
 )
 from odkd.report.stills import read_stills
-from odkd.results import Run, read_run
+from odkd.runs.results import Run, read_run
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from odkd.files import as_written
+from odkd.common.files import as_written
 from odkd.report.cells import Cell, Row, Table, plain_table, quantity, score
 from odkd.report.comparison import CONTENT, Comparison, Configuration, Entry, Measure, as_number, compare
 from odkd.report.html import MISSING, duration, write_page
@@ -27,7 +27,7 @@ from odkd.report.sweep_pictures import (
     pair_pictures,
     student_score,
 )
-from odkd.report.sweep_summary import in_brief, value_name
+from odkd.runs.sweeps.summary import in_brief, value_name
 
 METRICS = {  # of a stream, its labels, and of trainings over epochs; the first two known ones are drawn
     "total/miou": "mIoU against teacher",

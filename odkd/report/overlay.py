@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from odkd.metrics import IGNORE
-from odkd.report import shorten
-from odkd.video.encode import VideoWriter
+from odkd.common.ignore import IGNORE
+from odkd.common.names import shorten
+from odkd.data.video.encode import VideoWriter
 
 Pixels = NDArray[np.uint8]
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from odkd.files import write_atomic
+from odkd.common.files import write_atomic
 from odkd.report import Array, Line
 from odkd.report.canvas import add_legend, new_figure, save, stream_figure
 from odkd.report.epochs import COLOURS, MARKERS, STYLES

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from odkd.report import GROUNDTRUTH, Array, Line, shorten, values
+from odkd.common.names import shorten
+from odkd.report import GROUNDTRUTH, Array, Line, values
 from odkd.report.canvas import add_legend, new_figure, plain, position_edges, save, stream_figure
 from odkd.report.epochs import epoch_figures
 from odkd.report.segments import segment_figure
-from odkd.results import Run, read_run
+from odkd.runs.results import Run, read_run
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -22,7 +22,7 @@ from odkd.report import (
 )
 from odkd.report.cells import Cell, Row, Table, plain_table, quantity, score, words
 from odkd.report.html import MISSING, duration, gibibytes
-from odkd.results import Run, cost_of
+from odkd.runs.results import Run, cost_of
 
 PARTS = {  # of an iteration's time
     "learn": "learning, with the choice of what to learn from",

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from odkd.report import Array, Line, shorten
+from odkd.common.names import shorten
+from odkd.report import Array, Line
 from odkd.report.canvas import new_figure, plain
 
 if TYPE_CHECKING:

@@ -12,8 +12,9 @@ from typing import Any
 import yaml
 from omegaconf import OmegaConf
 
-from odkd.dotted import WHERE_AND_HOW, flatten, is_in
-from odkd.results import Run
+from odkd.common.dotted import WHERE_AND_HOW, flatten, is_in
+from odkd.common.renamed import current_config
+from odkd.runs.results import Run
 
 # Two runs that differ in nothing else have the same numbers.
 NO_DIFFERENCE = (*WHERE_AND_HOW, "dataset.palette", "dataset.prepare.folder")
@@ -40,7 +41,7 @@ def read_config(path: Path) -> dict[Any, Any] | None:
         loaded = yaml.load(path.read_bytes(), Loader=Loader)
     except Exception:  # YAML's own errors share no class; what is left of a run is still worth a page
         return None
-    return loaded if isinstance(loaded, dict) else None
+    return current_config(loaded) if isinstance(loaded, dict) else None
 
 
 def settings_of(run: Run) -> dict[str, str]:
@@ -52,7 +53,7 @@ def settings_of(run: Run) -> dict[str, str]:
 @cache
 def default_settings() -> Mapping[str, str]:
     """What a plain `odkd` would run, by dotted key."""
-    from odkd.compose import default_config
+    from odkd.config.compose import default_config
 
     whole: Any = OmegaConf.to_container(default_config(), resolve=True)
     return flatten(whole, spell=spelled)
@@ -112,7 +113,7 @@ def read_text(path: Path) -> str:
 def class_name(target: str) -> str:
     """What people call the class that a `_target_` names.
 
-    >>> class_name("odkd.replay.fifo.Fifo"), class_name("odkd.regularizers.none.NoRegularizer")
+    >>> class_name("odkd.training.replay.fifo.Fifo"), class_name("odkd.training.regularizers.none.NoRegularizer")
     ('fifo', 'none')
     """
     name = target.rpartition(".")[2]

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from odkd.files import write_atomic, write_json
+from odkd.common.files import write_atomic, write_json
 from odkd.report.html import Picture, data_uri
 from odkd.report.overlay import OverlayPainter, Pixels
 

@@ -8,8 +8,9 @@ import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from odkd.report import REFERENCES, final_scores, known_references, mean_speeds, number, shorten
-from odkd.results import Run, read_run
+from odkd.common.names import shorten
+from odkd.report import REFERENCES, final_scores, known_references, mean_speeds, number
+from odkd.runs.results import Run, read_run
 
 MAX_CLASSES = 40  # rows of the table; of more classes, the best and the worst half of it
 PLACES = {

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from odkd.report import Array, shorten, values
+from odkd.common.names import shorten
+from odkd.report import Array, values
 from odkd.report.canvas import new_figure, plain
 from odkd.report.comparison import MAX_LEVELS, Comparison, Configuration, Measure, as_number, pareto
 from odkd.report.paper import MAX_CURVES, Curve, draw_curve
-from odkd.report.sweep_summary import in_brief
+from odkd.runs.sweeps.summary import in_brief
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from odkd.evaluate import score_metrics
-from odkd.judge import judge_labels
-from odkd.labels import LabelSource
-from odkd.labels.cache import TeacherLabels
-from odkd.runs import Run
+from odkd.data.labels import LabelSource
+from odkd.data.labels.teacher_labels import TeacherLabels
+from odkd.evaluation.evaluate import score_metrics
+from odkd.evaluation.split_scores import judge_labels
+from odkd.runs.run import Run
 
 logger = logging.getLogger(__name__)
 

@@ -16,21 +16,20 @@ from typing import Literal
 
 from torch import Tensor
 
-from odkd.epochs import EpochPlan, Task, Trainer
-from odkd.evaluate import Evaluator
-from odkd.files import write_json
-from odkd.judge import agreement, judge_labels, judge_student, label_with, seed_miou
-from odkd.labels import LabelSource
-from odkd.labels.store import Labelled
-from odkd.labels.students import MergedLabels, StudentLabels, StudentName
-from odkd.learn import Learner
-from odkd.learning import ScheduleFactory
-from odkd.pairs import PREVIOUS, RECORD, FirstStages, Shelf, use_previous
-from odkd.runs import Run
-from odkd.side_by_side import SideBySide
-from odkd.splits import labelled_and_rest, parts_of, split_positions, write_lists
-from odkd.trainings import Trainings
-from odkd.video.stream import Stream
+from odkd.common.files import write_json
+from odkd.data.labels import LabelSource
+from odkd.data.labels.store import Labelled
+from odkd.data.labels.student_labels import MergedLabels, StudentLabels, StudentName
+from odkd.data.splits import labelled_and_rest, parts_of, split_positions, write_lists
+from odkd.data.video.stream import Stream
+from odkd.evaluation.evaluate import Evaluator
+from odkd.evaluation.split_scores import agreement, judge_labels, judge_student, label_with, seed_miou
+from odkd.runs.run import Run
+from odkd.training.epochs import EpochPlan, ScheduleFactory, Task, Trainer
+from odkd.training.learn import Learner
+from odkd.training.pairs import PREVIOUS, RECORD, FirstStages, Shelf, use_previous
+from odkd.training.side_by_side import SideBySide
+from odkd.training.trainings import Trainings
 
 logger = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
 
-from odkd.device import autocast
+from odkd.common.device import autocast
 from odkd.teachers import SampledFrames
 
 DIVISOR = 32  # encoders halve five times

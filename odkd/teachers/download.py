@@ -15,7 +15,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from odkd.progress import Progress
+from odkd.common.progress import Progress
 
 logger = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ import torch
 import yaml
 from torch import nn
 
-from odkd.files import write_atomic
+from odkd.common.files import write_atomic
 
 
 def write_torchscript(

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
 
-from odkd.metrics import IGNORE
+from odkd.common.ignore import IGNORE
 from odkd.teachers import SampledFrames
 from odkd.teachers.exported_description import SCALES, read_description
 

@@ -18,7 +18,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from odkd.checks import nearest
+from odkd.common.names import nearest
 
 SCALES = {"0..1": 1.0, "0..255": 255.0}
 CHOICES = {

@@ -13,8 +13,8 @@ from typing import Any, Literal
 import numpy as np
 from PIL import Image
 
-from odkd.files import json_digest
-from odkd.labels import IGNORE
+from odkd.common.files import json_digest
+from odkd.common.ignore import IGNORE
 from odkd.teachers import SampledFrames
 
 ENDINGS = (".png", ".npz")

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
 
-from odkd.device import autocast
+from odkd.common.device import autocast
 from odkd.teachers import SampledFrames
 from odkd.teachers.download import download, is_url, local_path, name_digest
 from odkd.teachers.mmseg_config import config_identity, import_mmseg, load_config, quiet

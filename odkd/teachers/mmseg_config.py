@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from odkd.checks import nearest
+from odkd.common.names import nearest
 
 OLD_NAMES = {  # of mmsegmentation 0.x, as reference code of this field calls them -> 1.x
     "pspnet_r101b-d8_512x1024_80k_cityscapes": "pspnet_r101b-d8_4xb2-80k_cityscapes-512x1024",

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from odkd.metrics import IGNORE
+from odkd.common.ignore import IGNORE
 from odkd.teachers import SampledFrames
 
 JITTER_CELL = 16  # pixels between the anchors of the displacement field

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
 
-from odkd.device import PRECISIONS, autocast
+from odkd.common.device import PRECISIONS, autocast
 from odkd.teachers import SampledFrames
 from odkd.teachers.hub import identify, locate
 

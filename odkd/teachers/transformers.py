@@ -16,7 +16,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
 
-from odkd.device import PRECISIONS, autocast
+from odkd.common.device import PRECISIONS, autocast
 from odkd.teachers import SampledFrames
 from odkd.teachers.hub import identify, locate
 from odkd.teachers.transformers_load import BY_QUERIES, class_names, load_network, load_processor, quietly, read

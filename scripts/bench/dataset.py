@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from odkd.video.encode import VideoWriter
+from odkd.data.video.encode import VideoWriter
 
 FRAME_RATE = 25.0
 GROUP_OF_PICTURES = 250  # x264's default: what cameras' and web videos' frames cost to reach

@@ -18,11 +18,11 @@ from torch import Tensor
 from bench.dataset import CLASSES, make_dataset
 from bench.job import make_parts, overrides
 from bench.network import BareNetwork, Example
-from odkd.bank import Batch
-from odkd.build import Parts
-from odkd.epochs import EpochPlan, Task, Training
-from odkd.losses import HasParts, wants_soft
-from odkd.losses.soft import resize_labels
+from odkd.config.parts import Parts
+from odkd.data.bank import Batch
+from odkd.training.epochs import EpochPlan, Task, Training
+from odkd.training.losses import HasParts, wants_soft
+from odkd.training.losses.soft import resize_labels
 
 PAIRS = 5
 BATCH, STRIDE = 4, 25

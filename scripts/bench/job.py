@@ -5,9 +5,9 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from odkd.build import Parts
-from odkd.compose import compose_config
-from odkd.runs import Run
+from odkd.config.compose import compose_config
+from odkd.config.parts import Parts
+from odkd.runs.run import Run
 
 
 def overrides(folder: Path, root: Path, *, size: tuple[int, int], stride: int, learn: int, test: int) -> list[str]:
@@ -30,7 +30,7 @@ ONLY_TEST_WINDOWS = ["evaluation.shift=null", "evaluation.segment_frames=0", "ev
 
 def make_parts(job: list[str]) -> Parts:
     """The parts of a job, with its stream decoded and labelled."""
-    from odkd.device import set_up
+    from odkd.common.device import set_up
 
     cfg: DictConfig
     cfg = compose_config(job)

@@ -10,12 +10,12 @@ import numpy as np
 import torch
 
 from bench.dataset import make_dataset
-from odkd.labels.labeller import FLUSH_FRAMES
-from odkd.labels.store import Labelled, LabelStore
+from odkd.data.labels.store import Labelled, LabelStore
+from odkd.data.video.decode import decode_frames
+from odkd.data.video.index import index_video
 from odkd.teachers import SampledFrames
 from odkd.teachers.checkpoint import CheckpointTeacher
-from odkd.video.decode import decode_frames
-from odkd.video.index import index_video
+from odkd.teachers.labeller import FLUSH_FRAMES
 
 SIZES = ((720, 1280), (1080, 1920))
 NUM_MAPS, ROUNDS, STRIDE = 64, 5, 4

@@ -16,7 +16,7 @@ from time import perf_counter
 from bench.dataset import make_dataset
 from bench.job import ONLY_TEST_WINDOWS, call_online, make_parts, overrides
 from bench.network import BareNetwork
-from odkd.window import Step, Window
+from odkd.data.window import Step, Window
 
 PAIRS = 5
 STRIDE = 25

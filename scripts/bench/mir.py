@@ -10,8 +10,8 @@ import torch.nn.functional as F  # noqa: N812
 from bench.dataset import make_dataset
 from bench.job import make_parts, overrides
 from bench.network import BareNetwork, Example
-from odkd.metrics import IGNORE
-from odkd.scorer import StudentScorer
+from odkd.common.ignore import IGNORE
+from odkd.training.scorer import StudentScorer
 
 PAIRS = 5
 STREAM, CANDIDATES, REPLAYED = 6, 18, 9

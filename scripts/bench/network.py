@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from odkd.device import autocast
-from odkd.metrics import IGNORE
+from odkd.common.device import autocast
+from odkd.common.ignore import IGNORE
 
 Example = tuple[Tensor, Any]  # normalised images [B, 3, H, W] in the run's layout; what the loss wants
 

@@ -18,14 +18,14 @@ from PIL import Image
 
 from bench.dataset import CLASSES, make_dataset
 from bench.labels import SHARED
-from odkd.device import keep_freed_memory
-from odkd.labels.cache import TeacherLabels, TeacherName
-from odkd.labels.labeller import FLUSH_FRAMES, Labeller
-from odkd.labels.store import Labelled
+from odkd.common.device import keep_freed_memory
+from odkd.data.labels.store import Labelled
+from odkd.data.labels.teacher_labels import TeacherLabels, TeacherName
+from odkd.data.video.decode import decode_frames
+from odkd.data.video.stream import Stream, open_stream
 from odkd.teachers import SampledFrames, Teacher
 from odkd.teachers.checkpoint import CheckpointTeacher
-from odkd.video.decode import decode_frames
-from odkd.video.stream import Stream, open_stream
+from odkd.teachers.labeller import FLUSH_FRAMES, Labeller
 
 ROUNDS, BATCH = 5, 4
 NUM_FRAMES, STRIDE = 1536, 4
@@ -113,7 +113,7 @@ def _labels(teacher: Teacher, batches: Sequence[np.ndarray]) -> list[np.ndarray]
 
 def _write(stream: Stream, maps: list[np.ndarray], folder: Path) -> float:
     """As the labeller stores, including the enlargement to the video's size."""
-    from odkd.labels import resize_nearest
+    from odkd.data.labels import resize_nearest
 
     shutil.rmtree(folder, ignore_errors=True)
     labels = TeacherLabels(stream, stream, TeacherName("bench", {}, None), folder)

@@ -10,7 +10,7 @@ from plain_baseline import Sample, distil
 from bench.dataset import make_dataset
 from bench.job import ONLY_TEST_WINDOWS, call_online, make_parts, overrides
 from bench.network import network_clock
-from odkd.build import Parts
+from odkd.config.parts import Parts
 
 SIZE, STRIDE, LEARN, TEST = (720, 1280), 75, 6, 3
 NUM_POSITIONS = 15  # 5 iterations: 0, 3, 6, 6, 6 frames learned

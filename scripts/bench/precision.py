@@ -11,7 +11,7 @@ from statistics import median
 import torch
 
 from bench.network import BareNetwork, Example
-from odkd.device import keep_freed_memory
+from odkd.common.device import keep_freed_memory
 from odkd.students.tinynet import TinyNet
 
 SIZE, CLASSES, ROUNDS = (720, 1280), 19, 5

@@ -10,8 +10,8 @@ import torch
 
 from bench.dataset import make_dataset
 from bench.job import make_parts, overrides
-from odkd.build import Parts
-from odkd.compose import CONF
+from odkd.config.compose import CONF
+from odkd.config.parts import Parts
 
 PAIRS, SIZE, STRIDE, FRAMES = 3, (360, 480), 25, 8
 SETTINGS = ["precision=bfloat16", "channels_last=true", "++regularizer.warmup_passes=1"]

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from odkd.video.scan import scan_video
+from odkd.data.video.scan import scan_video
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

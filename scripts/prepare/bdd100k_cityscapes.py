@@ -21,11 +21,11 @@ import numpy as np
 from filelock import FileLock
 from PIL import Image
 
-from odkd.files import json_digest, write_atomic, write_json
-from odkd.labels import highest_class, resize_nearest
-from odkd.labels.mapping import class_table
-from odkd.labels.sets import label_set
-from odkd.video.encode import VideoWriter
+from odkd.common.files import json_digest, write_atomic, write_json
+from odkd.data.labels import highest_class, resize_nearest
+from odkd.data.labels.mapping import class_table
+from odkd.data.labels.sets import label_set
+from odkd.data.video.encode import VideoWriter
 
 Pair = tuple[Path, Path]  # an image and its labels
 LABEL_ENDS = {  # of an image's name -> of its labels' name, the first that is there

@@ -10,7 +10,7 @@ import argparse
 import signal
 from pathlib import Path
 
-from odkd.video.capture import Capture, capture
+from odkd.data.video.capture import Capture, capture
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -1,0 +1,196 @@
+"""Hydra's sweeper for odkd: the grid of all combinations, in a folder that the same command finds again.
+
+Differs from Hydra's own in four things. A failed job ends nothing (odkd.runs.sweeps.job writes it down). The sweep's
+folder is named by what is asked for. `glob(...)` reaches into folders of a group, and an experiment's own
+`hydra.sweeper.params` are expanded for each experiment of a sweep over experiments.
+"""
+
+import itertools
+import logging
+import re
+import shlex
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra.core.object_type import ObjectType
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Glob, Override
+from hydra.core.plugins import Plugins
+from hydra.errors import HydraException
+from hydra.plugins.launcher import Launcher
+from hydra.plugins.sweeper import Sweeper
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from odkd.common.dotted import split_override
+
+logger = logging.getLogger(__name__)
+MAX_NAME = 60  # letters of a sweep's name
+GLOBAL_GROUPS = ("experiment", "sweep", "baseline", "debug")  # their files change other groups
+
+
+def key_of(override: str) -> str:
+    """The group or key that an override sets: "window.learn" of "+window.learn=20", "replay" of "replay@x=fifo"."""
+    return split_override(override)[0].partition("@")[0]
+
+
+class OdkdSweeper(Sweeper):
+    """All combinations of the values given, one job each."""
+
+    def __init__(self, max_batch_size: int | None, params: dict[str, Any] | None) -> None:
+        self.max_batch_size = max_batch_size
+        self.params = dict(params or {})
+        self.hydra_context: HydraContext | None = None
+        self.config: DictConfig | None = None
+        self.launcher: Launcher | None = None
+        self.task_function: TaskFunction | None = None
+        self.composed: set[str] = set()  # choices of groups that can be composed
+        self.params_of: dict[tuple[str, ...], dict[str, Any]] = {}
+        self.groups: dict[str, bool] = {}
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Called by Hydra; the launcher is made when the sweep's folder has its name."""
+        self.hydra_context, self.config, self.task_function = hydra_context, config, task_function
+
+    def sweep(self, arguments: list[str]) -> None:
+        """Run all jobs, and tell what became of them.
+
+        Raises:
+            HydraException: a job cannot be composed; none is run.
+            SystemExit: 1 if a job has not finished.
+        """
+        from odkd.runs.sweeps.job import SweepJob
+        from odkd.runs.sweeps.launch import open_sweep, plan_sweep
+
+        assert self.hydra_context is not None
+        assert self.config is not None
+        assert self.task_function is not None
+        asked = [f"{key}={value}" for key, value in self.params.items()] + arguments
+        jobs, varying = self.expand(asked)
+        plan = plan_sweep(self.config, sweep_name(self.config, varying), asked, varying, command())
+        task = SweepJob(self.task_function, plan)
+        launcher = start_launcher(self.hydra_context, task, self.config, plan.folder)
+        with open_sweep(self.config, plan, write_report) as sweep:
+            sweep.add(jobs)
+            size = self.max_batch_size or max(1, len(jobs))
+            for first in range(0, len(jobs), size):
+                launcher.launch(jobs[first : first + size], initial_job_idx=first)
+
+    def expand(self, asked: Sequence[str]) -> tuple[list[list[str]], list[str]]:
+        """Overrides of each job, and the keys that vary.
+
+        Raises:
+            HydraException: one of them cannot be composed.
+        """
+        jobs: list[list[str]] = []
+        keys: dict[str, None] = {}
+        for overrides in self.combine(asked, keys):
+            given = {key_of(override) for override in overrides}
+            more = [f"{key}={value}" for key, value in self.own_params(overrides).items() if key not in given]
+            wholes = self.combine([*more, *overrides], keys) if more else [overrides]
+            for whole in wholes:
+                self.own_params(whole)
+            jobs += wholes
+        return jobs, list(keys)
+
+    def own_params(self, overrides: list[str]) -> dict[str, Any]:
+        """What the chosen files say for `hydra.sweeper.params`; composes them, so that mistakes are found now.
+
+        Values of keys make no difference to that. Each choice of a group is composed once, and each combination of
+        what may change the rest (experiments and their like); all combinations of a large grid would take minutes.
+        """
+        assert self.hydra_context is not None
+        assert self.config is not None
+        shape = tuple(o if key_of(o).startswith(GLOBAL_GROUPS) else key_of(o) for o in overrides)
+        new = {o for o in overrides if self.is_group(key_of(o))} - self.composed
+        if new or shape not in self.params_of:
+            loader = self.hydra_context.config_loader
+            cfg = loader.load_sweep_config(master_config=self.config, sweep_overrides=list(overrides))
+            self.params_of[shape] = dict(OmegaConf.select(cfg, "hydra.sweeper.params") or {})
+            self.composed |= new
+        return self.params_of[shape]
+
+    def is_group(self, key: str) -> bool:
+        """Whether a key names a group of choices."""
+        assert self.hydra_context is not None
+        if key not in self.groups:
+            self.groups[key] = bool(self.hydra_context.config_loader.get_group_options(key))
+        return self.groups[key]
+
+    def combine(self, asked: Sequence[str], keys: dict[str, None]) -> list[list[str]]:
+        """All combinations of the values of each override; the keys of those that have several go into `keys`."""
+        assert self.hydra_context is not None
+        parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
+        choices: dict[str, list[str]] = {}  # a key that is given twice has its last values
+        for override in parser.parse_overrides(list(asked)):
+            key = override.get_key_element()
+            if override.is_sweep_override():
+                choices[key] = [f"{key}={value}" for value in self.values(override)]
+                keys[key.lstrip("+~")] = None
+            else:
+                choices[key] = [f"{key}={override.get_value_element_as_str()}"]
+        return [list(job) for job in itertools.product(*choices.values())]
+
+    def values(self, override: Override) -> Iterable[str]:
+        """The values of one override, as text.
+
+        Raises:
+            HydraException: there are none, or they cannot be listed.
+        """
+        if not override.is_discrete_sweep():
+            raise HydraException(f"{override.input_line}: an interval has no values to list; give choice(...)")
+        pattern = override.value()
+        found = list(
+            self.matches(override.key_or_group, pattern)
+            if isinstance(pattern, Glob)
+            else override.sweep_string_iterator()
+        )
+        if not found:
+            raise HydraException(f"{override.input_line}: nothing matches; see odkd --help for what there is")
+        return found
+
+    def matches(self, group: str, pattern: Glob) -> list[str]:
+        """Choices of a group, folders included; `*` stands for anything but a slash, as in a shell."""
+        assert self.hydra_context is not None
+        loader = self.hydra_context.config_loader
+
+        def below(folder: str) -> list[str]:
+            names = loader.get_group_options(f"{group}/{folder}".rstrip("/"), ObjectType.CONFIG)
+            folders = loader.get_group_options(f"{group}/{folder}".rstrip("/"), ObjectType.GROUP)
+            inner = [name for part in folders for name in below(f"{folder}{part}/")]
+            return [f"{folder}{name}" for name in names] + inner
+
+        def deep(text: str) -> int:
+            return text.count("/")
+
+        wanted = {deep(include) for include in pattern.include}
+        return [name for name in pattern.filter(below("")) if deep(name) in wanted]
+
+
+def start_launcher(context: HydraContext, task: TaskFunction, config: DictConfig, folder: Path) -> Launcher:
+    """The chosen launcher; jobs that it composes elsewhere have the sweep's folder too."""
+    with open_dict(config):
+        config.hydra.sweep.dir = str(folder)
+        quoted = str(folder).replace("'", "\\'")
+        config.hydra.overrides.hydra.append(f"hydra.sweep.dir='{quoted}'")
+    return Plugins.instance().instantiate_launcher(hydra_context=context, task_function=task, config=config)
+
+
+def sweep_name(config: DictConfig, varying: Sequence[str]) -> str:
+    """The chosen file of conf/sweep, else the run's name, else what varies."""
+    chosen = config.hydra.runtime.choices.get("sweep") or config.run.name or "-".join(varying) or "sweep"
+    return re.sub(r"[^\w.-]+", "-", str(chosen))[:MAX_NAME].strip("-")
+
+
+def write_report(sweep_folder: Path) -> Path:
+    """The page of a sweep; what draws it takes seconds to import, so only when it is written."""
+    from odkd.report.html_sweep import write_sweep_report
+
+    return write_sweep_report(sweep_folder)
+
+
+def command() -> str:
+    """What was typed."""
+    return shlex.join(["odkd", *sys.argv[1:]])

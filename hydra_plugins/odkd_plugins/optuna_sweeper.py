@@ -1,0 +1,212 @@
+"""Hydra's sweeper for a search with Optuna: the words of a sweep as its space, trials through any launcher.
+
+Hydra's own plugin pins Optuna 2. odkd.runs.sweeps.search says how is searched; this file turns overrides into a
+space and trials into jobs. Everything else (folder, parent run, table, exit code) is as for a grid.
+"""
+
+import contextlib
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
+from hydra.errors import HydraException
+from hydra.plugins.launcher import Launcher
+from hydra.plugins.sweeper import Sweeper
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig
+
+from odkd.common.dotted import split_override
+
+from .grid_sweeper import OdkdSweeper, command, start_launcher, sweep_name, write_report
+from .joblib_launcher import JoblibLauncher
+
+# Where hydra-optuna-sweeper is installed too, Hydra would take its settings for the schema of ours, of the same name.
+ConfigStore.instance().repo.get("hydra", {}).get("sweeper", {}).pop("optuna.yaml", None)
+NO_VALUE = "it gave no number to compare: a stage that has none, or one that is undefined"
+
+
+class OptunaSweeper(Sweeper):
+    """Searches; arguments as in conf/hydra/sweeper/optuna.yaml."""
+
+    def __init__(self, params: dict[str, Any] | None, n_trials: int, n_jobs: int | None, **how: Any) -> None:
+        for name, number in (("n_trials", n_trials), ("n_jobs", n_jobs)):
+            if number is not None and (type(number) is not int or number < 1):
+                raise HydraException(f"hydra.sweeper.{name}={number}; expected a whole number of at least 1")
+        self.params, self.n_trials, self.n_jobs = dict(params or {}), n_trials, n_jobs
+        self.how = how
+        self.grid = OdkdSweeper(None, None)
+        self.hydra_context: HydraContext | None = None
+        self.config: DictConfig | None = None
+        self.task_function: TaskFunction | None = None
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Called by Hydra."""
+        self.hydra_context, self.config, self.task_function = hydra_context, config, task_function
+        self.grid.setup(hydra_context=hydra_context, task_function=task_function, config=config)
+
+    def sweep(self, arguments: list[str]) -> None:
+        """Run trials until there are `n_trials`, and tell what became of them.
+
+        Raises:
+            HydraException: a mistake in the space, or a choice that cannot be composed; nothing is run.
+            SystemExit: 1 if a job has not finished.
+        """
+        from odkd.runs.sweeps.job import SweepJob
+        from odkd.runs.sweeps.launch import open_sweep, plan_sweep
+        from odkd.runs.sweeps.search import Search
+        from odkd.runs.sweeps.trials import Study
+
+        assert self.hydra_context is not None
+        assert self.config is not None
+        assert self.task_function is not None
+        need_optuna()
+        asked = [f"{key}={value}" for key, value in self.params.items()] + arguments
+        space, fixed = self.space(asked)
+        self.check(space, fixed)
+        seeds = self.how["seeds"]
+        varying = [*(key.lstrip("+") for key in space), *(["seed"] if seeds else [])]
+        name, how = sweep_name(self.config, varying), json.dumps(plain(self.how), sort_keys=True)
+        plan = plan_sweep(self.config, name, asked, varying, command(), [f"search={how}"])
+        options = {key: dict(self.how[key] or {}) for key in ("sampler_options", "pruner_options")}
+        search = Search(plan.folder, **self.how | options | {"seeds": tuple(seeds or ())})
+        search.make_sampler(0)
+        search.make_pruner()
+        task = SweepJob(self.task_function, plan, search.judge)
+        launcher = start_launcher(self.hydra_context, task, self.config, plan.folder)
+        with open_sweep(self.config, plan, write_report) as sweep, contextlib.ExitStack() as cleaning:
+            study = Study(search, space)
+
+            def jobs_of(params: dict[str, str]) -> list[list[str]]:
+                words = fixed + [f"{key}={value}" for key, value in params.items()]
+                return [[*words, f"seed={seed}"] for seed in search.seeds] or [words]
+
+            earlier = study.earlier()
+            sweep.add([words for trial, _ in earlier for words in jobs_of(trial.params)])
+            for trial, done in earlier:
+                for number, job in enumerate(done or (), start=trial.number * search.num_jobs):
+                    sweep.jobs[number] |= job | ({} if job["status"] == "pruned" else {"status": "skipped"})
+            size = self.n_jobs or num_slots(launcher)
+            if isinstance(launcher, JoblibLauncher):
+                cleaning.enter_context(launcher.kept())
+            while plan.stop_reason() is None and (trials := study.begin(self.n_trials, size)):
+                batch = {
+                    number: words
+                    for trial in trials
+                    for number, words in enumerate(jobs_of(trial.params), start=trial.number * search.num_jobs)
+                }
+                sweep.add([words for number, words in batch.items() if number >= len(sweep.jobs)])
+                for number, words in batch.items():
+                    sweep.jobs[number]["overrides"] = words  # it may have been cut off before it had them all
+                launcher.launch(
+                    [[*words, f"sweep.job={number}"] for number, words in batch.items()], initial_job_idx=min(batch)
+                )
+                sweep.gather()
+                for trial in trials:
+                    first = trial.number * search.num_jobs
+                    ended = sweep.jobs[first : first + search.num_jobs]
+                    for job in ended:
+                        if job["value"] is None and job["status"] in ("finished", "skipped", "resumed"):
+                            job |= {"status": "failed", "error": NO_VALUE}
+                    study.tell(trial, ended)
+                study.write_history()
+                sweep.search = study.result()
+                sweep.write()
+            study.write_history()
+            sweep.search = study.result()
+
+    def space(self, asked: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
+        """What is searched, by key (with its +, if it has one), and the overrides that all trials have.
+
+        Raises:
+            HydraException: nothing is searched, or a range that cannot be.
+        """
+        assert self.hydra_context is not None
+        parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
+        space: dict[str, Any] = {}
+        fixed: dict[str, str] = {}
+        for override in parser.parse_overrides(list(asked)):  # a key that is given twice has its last values
+            key = override.get_key_element()
+            space.pop(key, None)
+            fixed.pop(key, None)
+            if override.is_sweep_override():
+                space[key] = self.dimension(override)
+            else:
+                fixed[key] = f"{key}={override.get_value_element_as_str()}"
+        if not space:
+            raise HydraException("nothing to search; give KEY=interval(LOW,HIGH), range(...) or choice(...)")
+        if self.how["seeds"] and "seed" in {**space, **fixed}:
+            raise HydraException("hydra.sweeper.seeds says with which seeds each trial is run; leave out seed=")
+        return space, list(fixed.values())
+
+    def dimension(self, override: Override) -> Any:
+        """Range or Choice.
+
+        Raises:
+            HydraException: it is empty, or a tag that does not fit.
+        """
+        from odkd.runs.sweeps.search import Choice, Range
+
+        value: Any = override.value()
+        tags = set(getattr(value, "tags", ()))
+        is_log = "log" in tags
+        if tags - {"log"}:
+            raise HydraException(f"{override.input_line}: the one tag that there is is log")
+        if isinstance(value, IntervalSweep):
+            low, high, step = value.start, value.end, None
+        elif isinstance(value, RangeSweep):
+            assert value.start is not None
+            assert value.stop is not None
+            numbers = list(value.range())
+            if not numbers:
+                raise HydraException(f"{override.input_line}: the range is empty")
+            is_whole = all(isinstance(number, int) for number in (value.start, value.stop, value.step))
+            number = int if is_whole else float
+            low, high, step = number(min(numbers)), number(max(numbers)), number(abs(value.step))
+        elif is_log:
+            raise HydraException(f"{override.input_line}: log is for interval(...) and range(...)")
+        else:
+            return Choice(tuple(self.grid.values(override)))
+        if low is None or high is None or low > high or (is_log and (low <= 0 or step not in (None, 1))):
+            wants = "; on a log scale LOW must be above 0, and a range's step 1" if is_log else ""
+            raise HydraException(f"{override.input_line}: expected LOW below HIGH{wants}")
+        return Range(low, high, step, is_log)
+
+    def check(self, space: dict[str, Any], fixed: list[str]) -> None:
+        """Compose each choice once, before anything is run.
+
+        Raises:
+            HydraException: one of them cannot be composed.
+        """
+        from odkd.runs.sweeps.search import Choice
+
+        values = {key: item.values if isinstance(item, Choice) else (str(item.low),) for key, item in space.items()}
+        given = {split_override(word)[0] for word in [*values, *fixed]}
+        for key, choices in values.items():
+            for choice in choices:
+                chosen = {other: found[0] for other, found in values.items()} | {key: choice}
+                more = self.grid.own_params([*fixed, *(f"{other}={value}" for other, value in chosen.items())])
+                if missing := [name for name in more if name.lstrip("+~") not in given]:
+                    raise HydraException(f"{key}={choice} sweeps over {', '.join(missing)} itself; give these yourself")
+
+
+def num_slots(launcher: Launcher) -> int:
+    """Jobs that a launcher runs at a time, if it is ours."""
+    return len(launcher.slots()) if isinstance(launcher, JoblibLauncher) else 1
+
+
+def need_optuna() -> None:
+    """Say so if it is not installed."""
+    try:
+        import optuna  # noqa: F401
+    except ImportError as error:
+        raise HydraException("a search needs Optuna: pip install 'odkd[optuna]'") from error
+
+
+def plain(value: Any) -> Any:
+    """Lists and dictionaries of the config as Python's own."""
+    from omegaconf import OmegaConf
+
+    return OmegaConf.to_container(OmegaConf.create(value), resolve=True)

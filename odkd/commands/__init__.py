@@ -1,0 +1,1 @@
+"""The commands: what each console script does besides parsing."""

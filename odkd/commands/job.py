@@ -1,0 +1,213 @@
+"""One job: open the run, call the stage, write what it leaves; return what a sweep compares."""
+
+import contextlib
+import json
+import logging
+import traceback
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+
+from odkd.common.files import json_digest
+from odkd.config.compose import config_dir
+from odkd.config.construct import targets
+from odkd.config.identity import digests_of_files, source_digests
+from odkd.config.params import curated_params
+from odkd.config.parts import Parts
+from odkd.runs.outcome import Outcome, RunPruned, is_ending
+
+logger = logging.getLogger(__name__)
+
+# What a sweep compares: dataset mIoU of the stream against the teacher; the final student's best validation score
+# (never the test split's: what is chosen by it is no longer a test).
+SWEPT_METRICS = ("total/miou", "final/val_best")
+
+
+def run_job(cfg: DictConfig, outcome: Outcome | None = None) -> float:
+    """One run, from its config to its summary. Returns what a sweep compares (NaN for a stage that has no such).
+
+    `outcome` says in the end how the job ended; a job of a sweep prints no table of its own.
+    """
+    outcome, is_alone = outcome or Outcome(), outcome is None
+    with outcome.log:
+        try:
+            summary = perform(cfg, outcome)
+        except BaseException as error:
+            outcome.log.write_error(error)
+            # Their frames would keep the networks of a failed job while the next ones run.
+            traceback.clear_frames(error.__traceback__)
+            if isinstance(error, SystemExit) and not is_ending(error):
+                raise RuntimeError(f"a part of the job called sys.exit({error.code!r})") from error
+            raise
+    if is_alone and outcome.run is not None and summary is not None:
+        from odkd.report.summary import summary_table
+
+        print(summary_table(outcome.run))
+    found = ((name, value) for name in SWEPT_METRICS if (value := (summary or {}).get(name)) is not None)
+    outcome.metric, outcome.value = next(found, (None, None))
+    return float("nan") if outcome.value is None else outcome.value
+
+
+def perform(cfg: DictConfig, outcome: Outcome) -> dict[str, float | None] | None:
+    """Find the run, finished or not, and bring it to its end; its summary.
+
+    None where another process has it, or if it was pruned.
+    """
+    from odkd.common.device import set_up
+    from odkd.report.artifacts import write_overlay_video, write_report
+    from odkd.runs.run import Run, RunIsBusyError, RunIsFinishedError
+    from odkd.runs.sync import send
+
+    parts = Parts(cfg)
+    set_up(parts.device, threads=cfg.threads, deterministic=cfg.deterministic)
+    folder = parts.folder
+    outcome.begin(folder)
+    given = list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
+    overrides = [override for override in given if not override.startswith("sweep.job=")]  # a search's, not the user's
+    description = describe(parts, overrides, outcome)
+    run = Run(folder, description, checkpoint_overhead=cfg.run.checkpoint_overhead, judge=outcome.judge)
+    try:
+        if run.status != "finished" or cfg.run.restart or cfg.stage.always:
+            compute(parts, run, overrides, outcome)
+            return run.summary() if outcome.status != "pruned" else None
+    except RunIsFinishedError:
+        pass  # since we looked
+    except RunIsBusyError:
+        if cfg.stage.is_shared:
+            logger.info("another process has this run; helping it with the labels")
+            _ = parts.teacher_labels
+            outcome.status = "finished"
+            return None
+        if outcome.sweep is None:
+            raise
+        logger.info("another process has this run; waiting for it")
+        run.wait()
+        return perform(cfg, outcome)
+    logger.info("this run has finished before; run.restart=true starts over, run.repeat=1 repeats it independently")
+    outcome.status = "skipped"
+    run.add_known(["odkd.file_digests"], ["dataset.classes"])  # by which tables find it
+    if outcome.sweep is not None:
+        run.adopt(outcome.sweep)
+    if cfg.run.overlay_video and (folder / "predictions").is_dir() and not (folder / "overlay.mp4").is_file():
+        write_overlay_video(parts, run)
+    if cfg.run.report and not (folder / "report.html").is_file():
+        write_report(parts, run, run.summary())
+    if outcome.sweep is None:  # else the sweep sends what is missing, in the end
+        send(folder, cfg)
+    return run.summary()
+
+
+def compute(parts: Parts, run: Any, overrides: list[str], outcome: Outcome) -> None:
+    """Open the run, let MLflow follow it, call the stage, write what it leaves behind."""
+    from odkd.report.artifacts import write_artifacts, write_report
+    from odkd.report.run_stills import write_run_stills
+    from odkd.runs.cost import Cost
+    from odkd.runs.sync import Follower, close_seconds, place_of
+
+    cfg, cost = parts.cfg, Cost(parts.device)
+    files = {"config.yaml": OmegaConf.to_yaml(cfg, resolve=True), "overrides.txt": "".join(f"{o}\n" for o in overrides)}
+    run.open(files, restart=cfg.run.restart, again=cfg.stage.always)
+    outcome.log.move_to(run.folder / "run.log")
+    outcome.status = "resumed" if run.has_checkpoint else "finished"
+    logger.info("run %s", run.folder)
+    tracking = cfg.tracking
+    follower = Follower(run.folder, **place_of(cfg), seconds=tracking.seconds)
+    is_brief = outcome.sweep is not None  # which sends in the end what its jobs could not
+    if tracking.enabled:
+        follower.start()
+    try:
+        with run, _sampler(run.folder, tracking.system_seconds):
+            summary = parts.call_stage(run)
+            if cfg.run.report:
+                write_run_stills(parts, run)
+            parts.close()
+            write_artifacts(parts, run, summary)
+            write_report(parts, run, summary, cost)
+            run.finish(summary)
+    except RunPruned as ending:
+        outcome.status = "pruned"
+        logger.info("%s; the same settings alone go on from its checkpoint", ending)
+    except BaseException as error:
+        outcome.log.write_error(error)  # before MLflow is sent the log
+        is_brief |= not isinstance(error, Exception)
+        raise
+    finally:
+        parts.close()
+        if tracking.enabled:
+            follower.close(timeout_seconds=close_seconds(cfg, briefly=is_brief))
+
+
+def _sampler(run_folder: Path, seconds: float | None) -> contextlib.AbstractContextManager[Any]:
+    """Of the machine's state, if it is asked for."""
+    from odkd.runs.usage import Sampler
+
+    return Sampler(run_folder, seconds) if seconds is not None else contextlib.nullcontext()
+
+
+def describe(parts: Parts, overrides: list[str], outcome: Outcome | None = None) -> dict[str, Any]:
+    """run.json: who this run is, on what it ran, with which versions."""
+    from odkd.runs.environment import environment
+
+    cfg = parts.cfg
+    outcome = outcome or Outcome()
+    choices = HydraConfig.get().runtime.choices if HydraConfig.initialized() else {}
+    sweep = {"odkd.sweep_key": outcome.sweep["key"]} if outcome.sweep is not None else {}
+    own_code = source_digests(targets(cfg), parts.allowed, parts.cache)
+    whole: Any = OmegaConf.to_container(cfg, resolve=True)
+    named_files = digests_of_files(whole, parts.cache)
+    tags = {
+        "odkd.kind": "run",
+        "odkd.run_key": parts.key,
+        "odkd.stage": cfg.stage.name,
+        "odkd.overrides": " ".join(overrides),
+        **({"odkd.config_dir": own_yaml} if (own_yaml := config_dir()) is not None else {}),
+        "odkd.dataset_digest": parts.sampled.digest,
+        "odkd.groundtruth_digest": parts.groundtruth_digest or "",
+        "odkd.teacher": OmegaConf.to_yaml(OmegaConf.create(parts.teacher_identity)),
+        "odkd.teacher_digest": json_digest(parts.teacher_identity),
+        **({"odkd.code_digest": json_digest(own_code)} if own_code else {}),
+        **({"odkd.file_digests": json.dumps(named_files)} if named_files else {}),
+        **sweep,
+        **environment(parts.device),
+    }
+    return {
+        "key": parts.key,
+        "name": parts.folder.name,
+        "title": outcome.title or parts.folder.name,
+        "stage": cfg.stage.name,
+        "sweep": outcome.sweep,
+        "params": curated_params(cfg, choices),
+        "tags": tags,
+    }
+
+
+@dataclass
+class Job:
+    """What Hydra and its launchers call (it can be pickled); a sweep wraps it and gives an outcome to fill in."""
+
+    failures: list[Exception] = field(default_factory=list)
+
+    def __call__(self, cfg: DictConfig, outcome: Outcome | None = None) -> float:
+        """Alone, an error is kept for `main`: Hydra would print the whole command above our message."""
+        try:
+            check_mode(HydraConfig.get())
+            return run_job(cfg, outcome)
+        except Exception as error:
+            if HydraConfig.get().mode != RunMode.RUN:
+                raise
+            self.failures.append(error)
+            return float("nan")
+
+
+def check_mode(hydra_cfg: Any) -> None:
+    """
+    Raises:
+        ValueError: a study of many jobs is asked for, and one would be run.
+    """
+    study = hydra_cfg.runtime.choices.get("sweep")
+    if study is not None and hydra_cfg.mode == RunMode.RUN:
+        raise ValueError(f"sweep={study} is a study of several jobs; run it by  odkd -m  (--multirun)")

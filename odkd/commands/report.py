@@ -1,0 +1,81 @@
+"""Console script `odkd-report`: make or remake report.html of runs and sweeps, or one page of any set of runs."""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from odkd.report.html_run import write_run_report
+from odkd.report.html_sweep import write_runs_report, write_sweep_report
+from odkd.runs.sync import mark_if_killed
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Write the pages and print where they are; exit code 1 where one could not be made, 2 for a user's mistake."""
+    parser = argparse.ArgumentParser(
+        prog="odkd-report",
+        description="Write report.html, one file that can be mailed, into run folders and sweep folders.",
+    )
+    parser.add_argument("folder", type=Path, nargs="*", help="run or sweep folders, such as outputs/runs/NAME-KEY")
+    parser.add_argument("--runs", type=Path, nargs="+", metavar="FOLDER", help="compare these runs on one page")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="where that page goes (default: report.html here)")
+    parser.add_argument(
+        "--stills",
+        action="store_true",
+        help="make stills of runs that have none; needs their videos and labels, and decodes frames that are not kept",
+    )
+    args = parser.parse_args(arguments)
+    if not args.folder and not args.runs:
+        parser.error("name run or sweep folders, or several runs with --runs")
+    if args.output and not args.runs:
+        parser.error("--output is the page of --runs; that of a folder goes into the folder")
+    num_failed = sum(not _made(folder, with_stills=args.stills) for folder in args.folder)
+    if args.runs:
+        try:
+            print(write_runs_report(args.runs, args.output or Path("report.html")))
+        except (ValueError, OSError) as error:
+            print(f"odkd-report: {error}", file=sys.stderr)
+            num_failed += 1
+    raise SystemExit(1 if num_failed else 0)
+
+
+def _made(folder: Path, *, with_stills: bool) -> bool:
+    """Writes the page of one folder; says what is wrong where it cannot."""
+    try:
+        if (folder / "sweep.json").is_file():
+            print(write_sweep_report(folder))
+            return True
+        mark_if_killed(folder)
+        if with_stills and (folder / "run.json").is_file() and not (folder / "stills" / "stills.json").is_file():
+            make_stills(folder)
+        print(write_run_report(folder))
+    except (ValueError, OSError, KeyError) as error:
+        print(f"odkd-report: {folder}: {error}", file=sys.stderr)
+        return False
+    return True
+
+
+def make_stills(run_folder: Path) -> None:
+    """stills/ of a run that ended before there were any, from its predictions, frames and stored labels.
+
+    Raises:
+        ValueError: its frames or labels are not there any more.
+    """
+    from omegaconf import DictConfig, OmegaConf
+
+    from odkd.config.parts import Parts
+    from odkd.report.run_stills import write_run_stills
+    from odkd.runs.run import Run
+
+    cfg = OmegaConf.load(run_folder / "config.yaml")
+    assert isinstance(cfg, DictConfig)
+    parts = Parts(cfg)
+    if parts.teaching.stores(parts.sampled, parts.streaming.planned).missing():
+        raise ValueError("no stills: the teacher's labels are not stored any more")
+    record = json.loads((run_folder / "run.json").read_text())
+    write_run_stills(parts, Run(run_folder, record, checkpoint_overhead=cfg.run.checkpoint_overhead))
+
+
+if __name__ == "__main__":
+    main()

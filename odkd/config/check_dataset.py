@@ -1,0 +1,147 @@
+"""Mistakes in the dataset group, found before a frame is decoded."""
+
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from odkd.common.names import nearest
+from odkd.config.image_datasets import has_images, pictures_of
+from odkd.data.labels.sets import label_set
+from odkd.data.splits import SPLITS
+from odkd.data.video.order import StreamOrder
+
+
+def check_dataset(cfg: DictConfig) -> None:
+    """Raises ValueError for the first setting of the dataset that is wrong, or that another contradicts."""
+    dataset = cfg.dataset
+    if has_images(dataset):
+        check_images(dataset)
+    check_splits(dataset)
+    if dataset.prepare is None:
+        if not isinstance(dataset.root, str):
+            raise ValueError(f"dataset.root={dataset.root}: {expected_layout(dataset, 'FOLDER')}")
+        root = Path(dataset.root)
+        if not root.is_dir():
+            layout = f": {expected_layout(dataset, dataset.root)}" if has_images(dataset) else ""
+            raise ValueError(f"dataset.root={root}: no such folder{nearest_file(root)}{layout}")
+        if not has_images(dataset) and not (root / "videos").is_dir():
+            raise ValueError(f"dataset.root={root} has no subfolder `videos`; put the videos there")
+    _check_order(dataset)
+    for key in ("start", "stop"):
+        if type(dataset[key]) not in (int, type(None)):
+            raise ValueError(f"dataset.{key}={dataset[key]}; expected a whole number or null")
+    for name, lowest in {"dataset.size": 32, "teacher.size": 32, "teacher.soft.size": 1}.items():
+        value = OmegaConf.select(cfg, name)
+        is_size = OmegaConf.is_list(value) and len(value) == 2 and all(type(v) is int and v >= lowest for v in value)
+        if not (is_size or (value is None and name != "dataset.size")):
+            raise ValueError(f"{name}={value}; expected [height, width] in pixels, each at least {lowest}")
+    if not (OmegaConf.is_list(dataset.classes) and all(isinstance(name, str) for name in dataset.classes)):
+        raise ValueError(f"dataset.classes={dataset.classes}; expected a list of names, such as [road,car,person]")
+    classes = list(dataset.classes)
+    if doubled := sorted({name for name in classes if classes.count(name) > 1}):
+        raise ValueError(f"dataset.classes names {', '.join(doubled)} more than once")
+    if not 2 <= len(classes) <= 180:
+        raise ValueError(f"dataset.classes has {len(classes)} names; expected 2 to 180")
+    truth = dataset.get("groundtruth_classes")
+    if dataset.groundtruth and truth is not None:
+        names = list(label_set(truth).classes) if isinstance(truth, str) else list(truth)
+        if names != classes:
+            raise ValueError(
+                f"the ground truth of dataset {dataset.name} has classes of its own ({', '.join(names[:3])}, ...), "
+                f"and dataset.classes are others ({', '.join(classes[:3])}, ...); set dataset.groundtruth=null"
+            )
+    if dataset.palette is not None:
+        colours = [OmegaConf.to_container(c) if OmegaConf.is_list(c) else c for c in dataset.palette]
+        is_rgb = [isinstance(c, list) and len(c) == 3 and all(v in range(256) for v in c) for c in colours]
+        if len(colours) != len(classes) or not all(is_rgb):
+            raise ValueError(f"dataset.palette={colours}; expected {len(classes)} colours [R, G, B] in 0..255, or null")
+    if not_names := [key for key in dataset.domains if not isinstance(key, str)]:
+        raise ValueError(f"dataset.domains names a video {not_names[0]}, a number; put video names in quotes")
+    for key in ("student.mean", "student.std", "teacher.mean", "teacher.std"):
+        value = OmegaConf.select(cfg, key)
+        is_triple = OmegaConf.is_list(value) and len(value) == 3 and all(type(v) in (int, float) for v in value)
+        if value is not None and not (is_triple and (key.endswith("mean") or min(value) > 0)):
+            raise ValueError(f"{key}={value}; expected three numbers, RGB in 0..1 (std above 0)")
+    patterns = cfg.student.get("freeze")
+    if patterns is not None and not (OmegaConf.is_list(patterns) and all(isinstance(p, str) for p in patterns)):
+        raise ValueError(f"student.freeze={patterns}; expected a list of parameter names, such as ['encoder.*']")
+    if (cfg.student.mean is None) != (cfg.student.std is None):
+        raise ValueError("student.mean and student.std go together; set both (RGB in 0..1) or neither")
+    check_truth(cfg, has_truth=bool(dataset.groundtruth))
+    if cfg.stage.get("learn_from") == "groundtruth" and cfg.evaluation.groundtruth is False:
+        raise ValueError(
+            "stage.learn_from=groundtruth and evaluation.groundtruth=false contradict each other; change one"
+        )
+
+
+def check_truth(cfg: DictConfig, *, has_truth: bool) -> None:
+    """Raises ValueError where a setting needs ground truth and there is none."""
+    wants_truth = {"evaluation.groundtruth=true": cfg.evaluation.groundtruth is True}
+    wants_truth["stage.learn_from=groundtruth"] = cfg.stage.get("learn_from") == "groundtruth"
+    wants_truth["teacher=oracle"] = cfg.teacher._target_.endswith(".Oracle")
+    change = "set dataset.groundtruth to its folder"
+    if has_images(cfg.dataset):
+        places = [str(place.files) for place in cfg.dataset.groundtruth or ()]
+        change = f"expected label maps {' or '.join(places)} below its folder" if places else "set dataset.groundtruth"
+        change += f". {cfg.dataset.download}" if places and cfg.dataset.get("download") else ""
+    for setting, is_set in wants_truth.items():
+        if is_set and not has_truth:
+            raise ValueError(f"{setting} needs ground truth and dataset {cfg.dataset.name} has none; {change}")
+
+
+def expected_layout(dataset: DictConfig, root: str) -> str:
+    """What is expected below dataset.root, and where to get it."""
+    if has_images(dataset):
+        return pictures_of(dataset, Path(root)).expected()
+    return "expected a folder that has a subfolder `videos`"
+
+
+def _check_order(dataset: DictConfig) -> None:
+    order: Any = OmegaConf.to_container(dataset.order, resolve=True) if OmegaConf.is_dict(dataset.order) else None
+    known = [part.name for part in fields(StreamOrder)]
+    if order is None or not isinstance(order.get("skip_minutes", {}), dict):
+        raise ValueError(f"dataset.order={dataset.order}; expected settings {', '.join(known)}, such as {{by: video}}")
+    if unknown := sorted(set(order) - set(known)):
+        raise ValueError(f"there is no setting dataset.order.{unknown[0]}{nearest(unknown[0], known)}")
+    StreamOrder(**order)
+
+
+def nearest_file(path: Path) -> str:
+    """A name beside it that is all but the same: of files, strangers are alike by chance (nope.pth, opt)."""
+    if not path.parent.is_dir():
+        return f" (nor a folder {path.parent})"
+    return nearest(path.name, (entry.name for entry in path.parent.iterdir()), cutoff=0.75)
+
+
+def check_images(dataset: DictConfig) -> None:
+    """Types of the settings that only datasets of images have.
+
+    Raises:
+        ValueError: the first that is wrong.
+    """
+    if not isinstance(dataset.pictures, str):
+        raise ValueError(f"dataset.pictures={dataset.pictures}; expected a pattern such as 'images/{{image}}.*'")
+    if not (dataset.collections is None or (OmegaConf.is_list(dataset.collections) and len(dataset.collections))):
+        raise ValueError(f"dataset.collections={dataset.collections}; expected a list such as [train,val], or null")
+    truth: Any = dataset.groundtruth
+    places = list(truth) if OmegaConf.is_list(truth) else None
+    is_places = places is not None and all(OmegaConf.is_dict(p) and set(p) == {"files", "ids"} for p in places)
+    if not (truth is None or is_places):
+        raise ValueError(
+            f"dataset.groundtruth={truth}; expected [{{files: labels/{{image}}.png, ids: null}}] for images, or null"
+        )
+    if dataset.get("stride_seconds") is not None:
+        raise ValueError("dataset.stride_seconds is for videos; images have no time: set dataset.stride")
+
+
+def check_splits(dataset: DictConfig) -> None:
+    """Raises ValueError where `dataset.splits` is neither null, nor a name, nor {collection: split}."""
+    splits = dataset.get("splits")
+    is_table = OmegaConf.is_dict(splits) and all(split in SPLITS for split in splits.values())
+    if not (splits is None or isinstance(splits, str) or is_table):
+        raise ValueError(
+            f"dataset.splits={splits}; expected {{collection: {' | '.join(SPLITS)}}}, a file or folder below "
+            "dataset.root, or null"
+        )

@@ -1,0 +1,134 @@
+"""Where the YAML lies; configs composed outside the `odkd` command (scripts, tools, tests), and completed."""
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from odkd.common.dotted import flatten
+from odkd.common.errors import PACKAGE
+from odkd.common.renamed import current_config
+from odkd.config.messages import explain
+from odkd.data.labels.sets import label_set
+
+HERE = Path(__file__).resolve().parent
+# In a wheel the YAML lies beside this file, in a checkout beside the package.
+CONF = HERE / "conf" if (HERE / "conf").is_dir() else PACKAGE.parent / "conf"
+
+
+def compose_config(overrides: Sequence[str], config_dir: str | None = None) -> DictConfig:
+    """The config that `odkd --config-dir CONFIG_DIR OVERRIDES` would run; also while Hydra is running a job."""
+    from hydra import compose, initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+
+    running = GlobalHydra.instance().hydra
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            return compose("config", [*_search_path(config_dir), *overrides])
+    finally:
+        GlobalHydra.instance().hydra = running
+
+
+def _search_path(config_dir: str | None) -> list[str]:
+    """As an override, what --config-dir is to the command: a folder of groups beside odkd's own."""
+    if config_dir is None:
+        return []
+    place = f"file://{Path(config_dir).resolve()}".replace("'", r"\'")
+    return [f"hydra.searchpath=['{place}']"]
+
+
+def default_config() -> DictConfig:
+    """The completed config of a plain `odkd`, without any override."""
+    return complete(compose_config([]))
+
+
+def compose_table_config(overrides: Sequence[str], config_dir: str | None = None) -> DictConfig:
+    """The whole config of a run that a table asks for.
+
+    Raises:
+        ValueError: there is no such setting, choice or folder, or the overrides cannot be understood.
+    """
+    if config_dir is not None and not Path(config_dir).is_dir():
+        raise ValueError(f"--config-dir {config_dir}: no such folder; expected one of your own YAML, as my_conf/replay")
+    try:
+        return complete(compose_config(overrides, config_dir))
+    except (HydraException, OmegaConfBaseException) as error:
+        groups: dict[str, list[str]] = {}
+        for conf in [CONF] if config_dir is None else [CONF, Path(config_dir)]:
+            for folder in conf.iterdir():
+                groups.setdefault(folder.name, []).extend(sorted(file.stem for file in folder.glob("*.yaml")))
+        keys = flatten(OmegaConf.to_container(compose_config([])))
+        hint = "; is it yours? Name the folder of your YAML with --config-dir" if _is_unknown_choice(error) else ""
+        message = explain(error, keys, groups) or str(error).splitlines()[0]
+        raise ValueError(message + (hint if config_dir is None else "")) from error
+
+
+def _is_unknown_choice(error: Exception) -> bool:
+    return "Could not find '" in str(error)
+
+
+def complete(cfg: DictConfig) -> DictConfig:
+    """The config with the settings that every teacher and dataset has, where its YAML leaves them out; class names.
+
+    `dataset.classes`, where it is the name of a label set, becomes its classes, and `dataset.palette` its colours.
+
+    Raises:
+        ValueError: there is no such label set.
+    """
+    is_struct = OmegaConf.is_struct(cfg)
+    cfg = OmegaConf.create(current_config(OmegaConf.to_container(cfg)))
+    OmegaConf.set_struct(cfg, is_struct)
+    common = OmegaConf.load(CONF / "teacher" / "parts" / "common.yaml")
+    cfg.teacher = OmegaConf.merge(common, cfg.teacher)
+    cfg.dataset = OmegaConf.merge(OmegaConf.load(CONF / "dataset" / "parts" / "order.yaml"), cfg.dataset)
+    if isinstance(cfg.dataset.classes, str):
+        try:
+            chosen = label_set(cfg.dataset.classes)
+        except ValueError as error:
+            raise ValueError(
+                f"dataset.classes={cfg.dataset.classes}: {error}; or give a list of names: [road,car]"
+            ) from error
+        cfg.dataset.classes = list(chosen.classes)
+        cfg.dataset.palette = cfg.dataset.palette or [list(colour) for colour in chosen.palette]
+    return cfg
+
+
+def config_dir() -> str | None:
+    """The folder that was given with --config-dir, as it can be given from here; None if there was none."""
+    if not HydraConfig.initialized():
+        return None
+    sources = HydraConfig.get().runtime.config_sources
+    found = next((Path(source.path) for source in sources if source.provider == "command-line"), None)
+    if found is None:
+        return None
+    return str(found.relative_to(Path.cwd())) if found.is_relative_to(Path.cwd()) else str(found)
+
+
+def command_with(group: str, choice: str) -> str:
+    """The command that was given, with another choice of one group; outside Hydra only that choice."""
+    given = list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
+    own = ["--config-dir", folder] if (folder := config_dir()) is not None else []
+    return shlex.join(
+        ["odkd", *own, f"{group}={choice}", *(word for word in given if not word.startswith(f"{group}="))]
+    )
+
+
+def known_names() -> tuple[list[str], dict[str, list[str]]]:
+    """Every dotted key of the default config, and every group with its choices."""
+    folders = [path for path in sorted(CONF.rglob("*")) if path.is_dir()]
+    groups = {str(path.relative_to(CONF)): sorted(file.stem for file in path.glob("*.yaml")) for path in folders}
+    keys: list[str] = []
+    for path in [
+        CONF / "config.yaml",
+        *(folder / f"{name}.yaml" for folder in folders for name in groups[str(folder.relative_to(CONF))]),
+    ]:
+        if path.relative_to(CONF).parts[0] in ("baseline", "experiment", "sweep", "debug", "hydra"):
+            continue
+        prefix = "" if path.parent == CONF else path.relative_to(CONF).parts[0]
+        keys += list(flatten(OmegaConf.to_container(OmegaConf.load(path)), prefix))
+    return keys, groups

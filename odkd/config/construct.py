@@ -1,0 +1,104 @@
+"""From a config node to the object that it names."""
+
+import importlib.util
+import inspect
+import traceback
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from odkd.common.renamed import current_target
+
+
+def resolve(target: str, allowed: list[str]) -> Any:
+    """The class or function that a `_target_` names, if it really lives in a package that YAML may name.
+
+    Raises:
+        ValueError: it is not there, or it is something that an allowed module merely imported.
+    """
+    target = current_target(target)
+    try:
+        found = _find(target)
+    except (ModuleNotFoundError, AttributeError) as error:
+        raise ValueError(f"_target_: {target} is not there: {error}") from error
+    except Exception as error:  # in the user's own file
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        where = "" if isinstance(error, SyntaxError) else f" ({place.filename}, line {place.lineno})"
+        raise ValueError(f"_target_: {target} cannot be imported: {type(error).__name__}: {error}{where}") from error
+    if not is_allowed(f"{getattr(found, '__module__', '')}.", allowed):
+        raise ValueError(f"_target_: {target} is {found!r}, which YAML may not name")
+    return found
+
+
+def _find(target: str) -> Any:
+    """What a dotted name stands for: a module, a class, something in a class. Hydra's own helper logs what fails."""
+    name, *rest = target.split(".")
+    found: Any = importlib.import_module(name)
+    for part in rest:
+        name = f"{name}.{part}"
+        is_package = hasattr(found, "__path__")
+        if is_package and not hasattr(found, part) and importlib.util.find_spec(name) is not None:
+            importlib.import_module(name)
+        found = getattr(found, part)
+    return found
+
+
+def construct(node: DictConfig, leave_out: tuple[str, ...], offered: Mapping[str, Any], allowed: list[str]) -> Any:
+    """Call `_target_` with the node's keys (but those of `leave_out`) and with what it asks for of `offered`.
+
+    A key that the config sets wins over an offer of that name.
+
+    Raises:
+        ValueError: a key that the constructor does not take, or a value that it refuses.
+    """
+    settings = {str(key): node[key] for key in node if key not in leave_out}
+    settings["_target_"] = current_target(node._target_)
+    parameters = inspect.signature(resolve(node._target_, allowed)).parameters
+    chosen = {name: value for name, value in offered.items() if name in parameters and settings.get(name) is None}
+    unknown = [key for key in settings if key != "_target_" and key not in parameters]
+    if unknown:
+        raise ValueError(f"{node._target_} takes no {', '.join(unknown)}; it takes {', '.join(parameters)}")
+    try:
+        return instantiate(OmegaConf.create(settings), _convert_="all", **chosen)
+    except InstantiationException as error:
+        cause = error.__cause__
+        if isinstance(cause, ValueError | TypeError | KeyError):
+            raise ValueError(f"{node._target_}: {cause}") from error
+        raise
+
+
+ALLOWED_TARGETS = ("odkd.", "torch.optim.", "torch.nn.", "segmentation_models_pytorch.")
+
+
+def check_targets(cfg: DictConfig, allowed: list[str]) -> None:
+    """YAML may only name classes of odkd, of the libraries that it builds on, and of packages in `allow_targets`."""
+    for target in targets(cfg):
+        if not is_allowed(target, allowed):
+            raise ValueError(
+                f"_target_: {target} is not allowed; YAML may name {', '.join([*ALLOWED_TARGETS, *allowed])}... "
+                f"Add its package with 'allow_targets=[{target.split('.')[0]}]' if you trust it"
+            )
+
+
+def targets(cfg: DictConfig) -> list[str]:
+    """Every `_target_` of a config."""
+    return list(_targets(OmegaConf.to_container(cfg, resolve=True)))
+
+
+def is_allowed(target: str, allowed: list[str]) -> bool:
+    """Whether a dotted name lies in odkd, a library that it builds on, or one of the packages `allowed`."""
+    return target.startswith((*ALLOWED_TARGETS, *(f"{name.rstrip('.')}." for name in allowed)))
+
+
+def _targets(value: Any) -> Iterable[str]:
+    if isinstance(value, dict):
+        if "_target_" in value:
+            yield str(value["_target_"])
+        for item in value.values():
+            yield from _targets(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _targets(item)

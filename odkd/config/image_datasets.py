@@ -1,0 +1,84 @@
+"""A dataset of images as its settings say it: checked, where its files lie, and its official splits."""
+
+from __future__ import annotations
+
+import csv
+import fnmatch
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from odkd.data.splits import SPLITS, read_lists
+
+if TYPE_CHECKING:
+    from odkd.data.labels.image_groundtruth import LabelFiles
+    from odkd.data.video.image_stream import Pictures
+    from odkd.data.video.stream import Stream
+
+
+def has_images(dataset: DictConfig) -> bool:
+    """Whether the files of a dataset are images (`dataset.pictures` says which) and not videos."""
+    return "pictures" in dataset
+
+
+def pictures_of(dataset: DictConfig, root: Path) -> Pictures:
+    """Where the images lie."""
+    from odkd.data.video.image_stream import Pictures
+
+    names = None if dataset.collections is None else tuple(str(name) for name in dataset.collections)
+    return Pictures(root, dataset.pictures, names, dataset.name, dataset.get("download") or "")
+
+
+def label_places(dataset: DictConfig) -> list[LabelFiles]:
+    """Where their label maps may lie."""
+    from odkd.data.labels.image_groundtruth import LabelFiles
+
+    entries: Any = OmegaConf.to_container(dataset.groundtruth, resolve=True)
+    return [LabelFiles(entry["files"], entry["ids"]) for entry in entries]
+
+
+def official_splits(dataset: DictConfig, root: Path, stream: Stream) -> list[str] | None:
+    """train, val or test of each position, as `dataset.splits` says; None where it says nothing.
+
+    It is {pattern of a collection's or video's name: split}, or names below the dataset's folder: a folder of lists
+    (train.txt, ...), or a .csv file with columns `split` and `name`, or `split`, `video` and `frame`.
+
+    Raises:
+        ValueError: a position is in none of the splits, or there is no such file.
+    """
+    splits: Any = dataset.get("splits")
+    if splits is None:
+        return None
+    if OmegaConf.is_dict(splits):
+        known = [
+            next((split for pattern, split in splits.items() if fnmatch.fnmatch(source.stem, str(pattern))), None)
+            for source in stream.videos
+        ]
+        found = [known[int(number)] for number in stream.video_of]
+    else:
+        split_of = _listed(root / splits)
+        found = [split_of.get(stream.name_of(position)) for position in range(len(stream))]
+    if None in found:
+        first = stream.name_of(found.index(None))
+        raise ValueError(
+            f"dataset.splits={splits} leaves out {found.count(None)} of {len(found)} images, the first is {first}; "
+            "add them, or set dataset.splits=null for random splits"
+        )
+    return [str(split) for split in found]
+
+
+def _listed(path: Path) -> Mapping[str, str]:
+    """Name -> split."""
+    if path.is_dir():
+        lists = read_lists(path)
+        return {name: split for split in SPLITS for name in lists.get(split, [])}
+    if not path.is_file():
+        raise ValueError(f"dataset.splits: no file or folder {path}; set dataset.splits=null for random splits")
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    columns = set(rows[0]) if rows else set()
+    if "split" not in columns or not ("name" in columns or {"video", "frame"} <= columns):
+        raise ValueError(f"{path} has columns {sorted(columns)}; expected split and name, or split, video and frame")
+    return {row.get("name") or f"{row['video']}/{int(row['frame']):06d}": row["split"] for row in rows}

@@ -1,0 +1,193 @@
+"""A run's stream: its videos found or made, sampled, decoded once, and put in order."""
+
+from __future__ import annotations
+
+import fnmatch
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from odkd.common.files import folder_digest, json_digest
+from odkd.common.progress import Progress
+from odkd.config.construct import construct
+from odkd.config.identity import groundtruth_digest
+from odkd.config.image_datasets import has_images, label_places, official_splits, pictures_of
+from odkd.data.labels.video_groundtruth import ImageLabels
+from odkd.data.video.order import StreamOrder, put_in_order, sequence_length
+
+if TYPE_CHECKING:
+    from odkd.data.labels.image_groundtruth import PictureLabels
+    from odkd.data.video.frames import FrameReader
+    from odkd.data.video.stream import Stream
+
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class Streaming:
+    """What `build.Parts` knows of the dataset, and what it makes of it.
+
+    Decoding, frame stores and label stores know `sampled`, the videos as they lie: another order of the same videos
+    decodes nothing and labels no frame again.
+
+    Args:
+        dataset: the config group.
+        cache: folder of indices and frames.
+        allowed: packages whose classes YAML may name.
+        check: is told how many positions there are, and raises ValueError if they are too few.
+    """
+
+    dataset: DictConfig
+    cache: Path
+    allowed: list[str]
+    check: Callable[[int], None]
+
+    @cached_property
+    def root(self) -> Path:
+        """Folder of the dataset, made if it is one that is made."""
+        prepare = self.dataset.prepare
+        if not prepare:
+            return Path(self.dataset.root)
+        return Path(construct(prepare, ("folder",), {"folder": Path(prepare.folder)}, self.allowed))
+
+    @cached_property
+    def order(self) -> StreamOrder:
+        """`dataset.order`."""
+        settings: Any = OmegaConf.to_container(self.dataset.order, resolve=True)
+        return StreamOrder(**settings)
+
+    @cached_property
+    def sampled(self) -> Stream:
+        """The videos as they lie, sampled: frames that turn out to be damaged are still in it."""
+        from odkd.data.video.index import list_videos
+        from odkd.data.video.stream import open_stream
+
+        if has_images(self.dataset):
+            return self._sampled_images()
+        dataset, folder = self.dataset, self.root / "videos"
+        if not folder.is_dir():
+            raise ValueError(
+                f"no folder {folder}: expected the videos in a folder `videos` below dataset.root={self.root}"
+            )
+        stems = [path.stem for path in list_videos(folder, dataset.start, dataset.stop)]
+        return open_stream(
+            folder,
+            stride=dataset.stride,
+            stride_seconds=dataset.stride_seconds,
+            start=dataset.start,
+            stop=dataset.stop,
+            domains=self._domains(stems),
+            cache=self.cache,
+        )
+
+    def _sampled_images(self) -> Stream:
+        from odkd.data.video.image_stream import open_images
+
+        dataset, pictures = self.dataset, pictures_of(self.dataset, self.root)
+        found = pictures.find()
+        return open_images(
+            pictures.root,
+            found,
+            size=(int(dataset.size[0]), int(dataset.size[1])),
+            fit=dataset.fit,
+            stride=dataset.stride,
+            start=dataset.start,
+            stop=dataset.stop,
+            domains=self._domains(list(found)),
+            cache=self.cache,
+        )
+
+    def _domains(self, stems: list[str]) -> dict[str, str]:
+        return {
+            stem: str(name)
+            for stem in stems
+            for pattern, name in self.dataset.domains.items()
+            if fnmatch.fnmatch(stem, pattern)
+        }
+
+    # --- true labels and official splits
+
+    def truth_of(self, stream: Stream) -> ImageLabels | PictureLabels | None:
+        """True labels of a stream; None where the dataset has none."""
+        dataset = self.dataset
+        if not dataset.groundtruth:
+            return None
+        if not has_images(dataset):
+            return ImageLabels(self.root / dataset.groundtruth, stream, len(dataset.classes))
+        from odkd.data.labels.image_groundtruth import PictureLabels
+
+        labels = PictureLabels(stream, self.root, dataset.pictures, label_places(dataset), list(dataset.classes))
+        return labels if labels.num_there else None
+
+    @cached_property
+    def truth_digest(self) -> str | None:
+        """Of all label maps of `sampled` and what their ids mean; None without any."""
+        dataset = self.dataset
+        if not has_images(dataset):
+            return groundtruth_digest(self.root, dataset.groundtruth, self.sampled, self.cache)
+        labels = self.truth_of(self.sampled)
+        if labels is None:
+            if dataset.groundtruth:
+                logger.info("dataset %s has no label maps: nothing is scored against ground truth", dataset.name)
+            return None
+        assert not isinstance(labels, ImageLabels)
+        meaning = OmegaConf.to_container(dataset.groundtruth, resolve=True)
+        return json_digest([folder_digest(labels.files, self.root, self.cache), meaning])
+
+    def official_splits_of(self, stream: Stream) -> list[str] | None:
+        """train, val or test of each position; None where the dataset does not say."""
+        return official_splits(self.dataset, self.root, stream)
+
+    # --- what a run goes through
+
+    @cached_property
+    def planned(self) -> Stream:
+        """`sampled` in order: known before a frame is decoded, and the run's stream unless frames are damaged."""
+        planned = put_in_order(self.sampled, self.order)[0]
+        self.check(len(planned))
+        return planned
+
+    @cached_property
+    def _prepared(self) -> tuple[Stream, FrameReader]:
+        from odkd.data.video.frames import ReorderedFrames, prepare_frames
+
+        _ = self.planned
+        dataset = self.dataset
+        report = Progress("decoded", "frames")
+        whole, frames = prepare_frames(
+            self.sampled,
+            size=(int(dataset.size[0]), int(dataset.size[1])),
+            cache=self.cache,
+            store=dataset.frame_store,
+            progress=lambda video, done, total: report(done, total, f" of {video}"),
+        )
+        stream, index = put_in_order(whole, self.order)
+        self.check(len(stream))
+        return stream, frames if stream is whole else ReorderedFrames(frames, index)
+
+    @cached_property
+    def stream(self) -> Stream:
+        """What the run goes through: whole frames, in order."""
+        return self._prepared[0]
+
+    @cached_property
+    def frames(self) -> FrameReader:
+        """Frames of `stream`."""
+        return self._prepared[1]
+
+    @cached_property
+    def sequence_positions(self) -> int | None:
+        """Sampled frames of a stretch after which the scene changes; None where that is no one number.
+
+        As `dataset.order` says; where it says no length, that of the stream's segments if they are equally long.
+        """
+        if (length := sequence_length(self.sampled, self.order)) is not None:
+            return length
+        lengths = {len(segment) for segment in self.stream.segments}
+        return lengths.pop() if len(lengths) == 1 and len(self.stream.segments) > 1 else None

@@ -1,0 +1,142 @@
+"""A run's student and all that changes it: optimizer and schedule, loss, regularizer, augmentation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+from torch.optim.lr_scheduler import LRScheduler
+
+from odkd.common.seeds import named_seed
+from odkd.students import load_weights
+from odkd.students.freezing import freeze
+from odkd.training.augment import Augmentation
+from odkd.training.learn import Learner
+from odkd.training.losses import Loss, SoftLoss, wants_soft
+
+NOT_OF_THE_STUDENT = ("name", "weights", "freeze", "mean", "std")  # keys of a student that its class is not handed
+INITIAL_WEIGHTS = ("encoder_weights", "encoder_package")  # keys that say where a part's weights come from at first
+
+
+def student_arguments(student: DictConfig) -> dict[str, Any]:
+    """What the class of a student is handed, besides what depends on the dataset, to get the same network without
+    its initial weights: what is loaded into it then is whole.
+
+    >>> student_arguments(OmegaConf.create({"_target_": "x.Net", "name": "net", "width": 64, "encoder_weights": "web"}))
+    {'width': 64, 'encoder_weights': None}
+    """
+    settings: Any = OmegaConf.to_container(student, resolve=True)
+    kept = {key: value for key, value in settings.items() if key not in ("_target_", *NOT_OF_THE_STUDENT)}
+    return kept | {key: None for key in INITIAL_WEIGHTS if key in kept}
+
+
+@dataclass
+class Learning:
+    """What `build.Parts` knows of learning, and what it makes of it.
+
+    Args:
+        cfg: the whole config.
+        seed: of the run.
+        device: where the student learns.
+        make: the object of a config node; more that it may ask for by name.
+    """
+
+    cfg: DictConfig
+    seed: int
+    device: torch.device
+    make: Callable[..., Any]
+
+    def learner(self) -> Learner:
+        """A new student, with an optimizer, regularizer and so on of its own.
+
+        Raises:
+            ValueError: anything wrong with their settings.
+        """
+        cfg = self.cfg
+        torch.manual_seed(named_seed(self.seed, "student"))
+        student = self.make(cfg.student, leave_out=NOT_OF_THE_STUDENT)
+        if cfg.student.weights:
+            load_weights(student, Path(cfg.student.weights))
+        freeze(student, list(cfg.student.get("freeze") or []))
+        layout = torch.channels_last if cfg.channels_last else torch.contiguous_format
+        student.to(device=self.device, memory_format=layout)
+        if cfg.compile:
+            student.compile()
+        if self.needs_soft_labels and cfg.regularizer._target_.endswith(".Ace"):
+            raise ValueError(
+                "regularizer=ace hides classes from the loss, and the teacher's probabilities, which "
+                f"the loss {self.loss.name} learns from, have a share of each; change one of them"
+            )
+        return Learner(
+            student,
+            self.make(cfg.optimizer, params=[p for p in student.parameters() if p.requires_grad]),
+            self.loss,
+            self.make(cfg.regularizer, student=student),
+            source=cfg.stage.learn_from,
+            precision=cfg.precision,
+            device=self.device,
+            soft_source="teacher",  # with learn_from=groundtruth, KL is Hinton's distillation beside the truth
+            augment=self.augmentation,
+        )
+
+    @property
+    def needs_soft_labels(self) -> bool:
+        """Whether the loss does."""
+        return wants_soft(self.loss)
+
+    @cached_property
+    def loss(self) -> Loss | SoftLoss:
+        """What the student minimizes.
+
+        Raises:
+            ValueError: it needs the teacher's probabilities and they are not kept.
+        """
+        loss: Loss | SoftLoss = self.make(self.cfg.loss)
+        if isinstance(loss, torch.nn.Module):
+            loss.to(self.device)
+        if wants_soft(loss) and not self.cfg.teacher.soft.top_k:
+            raise ValueError(
+                f"the loss {loss.name} learns from the teacher's probabilities, of which none are kept; set "
+                f"teacher.soft.top_k=3 (classes to keep of each pixel) if the teacher {self.cfg.teacher.name} gives "
+                "any, or choose a loss that needs none"
+            )
+        return loss
+
+    @cached_property
+    def augmentation(self) -> Augmentation | None:
+        """What changes each batch, or None."""
+        augmentation: Augmentation = self.make(self.cfg.augmentation, std=self.cfg.student.std)
+        return None if augmentation.is_off else augmentation
+
+    def schedule(self, optimizer: torch.optim.Optimizer, num_epochs: int) -> LRScheduler:
+        """The schedule of an optimizer's learning rate; its owner calls `step()` after each epoch.
+
+        Milestones are meant for a training of stage.epochs: of a longer or shorter one they are at the same shares.
+        """
+        schedule_cfg = self.cfg.schedule.copy()
+        if schedule_cfg.get("milestones"):
+            factor = num_epochs / self.cfg.stage.get("epochs", num_epochs)
+            schedule_cfg.milestones = [round(factor * epoch) for epoch in schedule_cfg.milestones]
+        schedule: LRScheduler = self.make(schedule_cfg, leave_out=("name",), optimizer=optimizer, num_epochs=num_epochs)
+        return schedule
+
+    def check_schedule(self, *, has_epochs: bool) -> None:
+        """Build the schedule once, for its mistakes to be found before a frame is decoded.
+
+        Raises:
+            ValueError: it is wrong, or it would change nothing in a stage that knows no epochs.
+        """
+        schedule = self.cfg.schedule
+        optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
+        self.schedule(optimizer, self.cfg.stage.get("epochs", 1))
+        is_constant = schedule._target_.endswith(".MultiStepLR") and not schedule.milestones
+        if not (has_epochs or is_constant):
+            raise ValueError(
+                f"schedule {schedule._target_.rpartition('.')[2]} counts epochs, and stage={self.cfg.stage.name} "
+                "has none along a stream; set schedule=none"
+            )

@@ -1,0 +1,194 @@
+"""A run's teacher: built only when labels are missing, its labels found or made, its classes the dataset's."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from odkd.common.dotted import NOT_OF_THE_TEACHER
+from odkd.common.ignore import IGNORE
+from odkd.common.progress import Progress
+from odkd.config.construct import construct
+from odkd.data.labels.mapping import ClassTable, MappedLabels, class_table, unmapped_warning
+from odkd.data.labels.sets import label_set
+from odkd.teachers import class_names
+
+if TYPE_CHECKING:
+    import torch
+
+    from odkd.data.labels import LabelSource
+    from odkd.data.labels.store import SoftSpec
+    from odkd.data.labels.teacher_labels import TeacherLabels
+    from odkd.data.video.stream import Stream
+    from odkd.teachers import Teacher
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class Teaching:
+    """What `build.Parts` knows of the teacher, and what it makes of it.
+
+    Args:
+        cfg: the whole config.
+        classes: of the dataset.
+        identity: what determines the labels (`identity.teacher_identity`).
+        device: where the teacher runs.
+        allowed: packages whose classes YAML may name.
+    """
+
+    cfg: DictConfig
+    classes: list[str]
+    identity: Mapping[str, Any]
+    device: torch.device
+    allowed: list[str]
+
+    @cached_property
+    def teacher(self) -> Teacher:
+        """The network (or what stands for it).
+
+        Raises:
+            ValueError: anything wrong with its settings, weights or classes.
+        """
+        node = self.cfg.teacher
+        weights_folder = Path(self.cfg.paths.weights)
+        offered: dict[str, Any] = {"classes": self.classes, "device": self.device, "weights_folder": weights_folder}
+        if (known := self._configured_classes()) is not None:
+            offered["num_classes"] = len(known)
+        leave_out = tuple(key for key in NOT_OF_THE_TEACHER if key in node)
+        teacher: Teacher = construct(node, leave_out, offered, self.allowed)
+        self.table(self._own_classes(teacher), teacher.num_classes)
+        return teacher
+
+    def introduce(self) -> None:
+        """Tell once a run where the weights come from and on which terms."""
+        node = self.cfg.teacher
+        if node.source or node.licence:
+            logger.info("teacher %s: %s. Licence: %s", node.name, node.source or "unknown source", node.licence)
+
+    def stores(self, sampled: Stream, stream: Stream) -> TeacherLabels:
+        """The label stores of a stream, filled or not."""
+        from odkd.data.labels.teacher_labels import TeacherLabels, TeacherName
+
+        node = self.cfg.teacher
+        size = (int(node.size[0]), int(node.size[1])) if node.size else None
+        facts = {"licence": node.licence, "source": node.source, "recipe": self._recipe()}
+        name = TeacherName(node.name, self.identity, size, facts)
+        soft = self.soft(size or (sampled.videos[0].height, sampled.videos[0].width))
+        return TeacherLabels(sampled, stream, name, Path(self.cfg.paths.labels), soft)
+
+    def fill(self, labels: TeacherLabels, groundtruth: LabelSource | None, *, only: Path | None = None) -> None:
+        """Make what is missing; processes that do the same share the work."""
+        from odkd.teachers.labeller import Labeller, Span
+
+        if only is None and not labels.missing():  # of one store, the labeller sees for itself
+            return
+        teacher = self.teacher
+        rank, size = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))  # torchrun's
+        labeller = Labeller(
+            labels,
+            teacher,
+            batch_size=self.cfg.teacher.batch_size,
+            groundtruth=None if teacher.needs_images else groundtruth,
+            progress=Progress("labelled", "frames"),
+            classes=self._own_classes(teacher),
+            span=Span(rank, size) if size > 1 else None,
+            device=str(self.device),
+            only=only,
+        )
+        labeller.run()
+        self.__dict__.pop("teacher", None)  # its memory is the student's now
+
+    def mapped(self, labels: TeacherLabels) -> LabelSource:
+        """Filled labels with the dataset's ids; warns of the teacher's classes that have none."""
+        classes = self._configured_classes() or labels.classes
+        table = self.table(classes, labels.num_classes)
+        if table is None or table.is_identity:
+            return labels
+        if table.sources(IGNORE):
+            warning = unmapped_warning(labels.histogram(Path(self.cfg.paths.cache)), table)
+            if warning is not None:
+                logger.warning("teacher %s: %s", self.cfg.teacher.name, warning)
+        return MappedLabels(labels, table)
+
+    def table(self, classes: list[str] | None, num_classes: int | None) -> ClassTable | None:
+        """The teacher's classes -> the dataset's; None where they are the same, or known by number alone.
+
+        Raises:
+            ValueError: there is no way from one to the other.
+        """
+        node = self.cfg.teacher
+        if classes is not None and num_classes not in (None, len(classes)):
+            raise ValueError(
+                f"teacher {node.name} has {num_classes} classes and teacher.label_set={node.label_set} has "
+                f"{len(classes)}; name the set that its weights were trained on"
+            )
+        if classes is None:
+            if node.classes is not None:
+                raise ValueError(
+                    f"teacher {node.name} does not say its classes, which teacher.classes maps: "
+                    "name them with teacher.label_set"
+                )
+            if num_classes not in (None, len(self.classes)):
+                raise ValueError(
+                    f"teacher {node.name} has {num_classes} classes, dataset {self.cfg.dataset.name} has "
+                    f"{len(self.classes)}; say which they are with teacher.label_set, or choose another teacher"
+                )
+            return None
+        mapping: Any = OmegaConf.to_container(node.classes) if OmegaConf.is_config(node.classes) else node.classes
+        return class_table(classes, self.classes, mapping, allow_missing=node.allow_missing)
+
+    def check(self, labels: TeacherLabels) -> None:
+        """Find what is wrong before a frame is decoded; builds the teacher only where labels are missing.
+
+        Raises:
+            ValueError: the teacher cannot be built, or its classes do not fit the dataset's, or it gives no
+                probabilities and they are to be kept.
+        """
+        from odkd.teachers.labeller import check_soft
+
+        if (classes := self._configured_classes()) is not None:
+            self.table(classes, labels.num_classes)
+            if (stored := labels.classes) not in (None, classes):
+                logger.warning(
+                    "the stored labels of teacher %s name its classes otherwise than teacher.label_set=%s: %s",
+                    self.cfg.teacher.name,
+                    self.cfg.teacher.label_set,
+                    ", ".join(map(str, stored)),
+                )
+        if labels.missing():
+            check_soft(labels, self.teacher)
+        elif classes is None and (known := labels.classes) is not None:
+            self.table(known, None)
+
+    def _configured_classes(self) -> list[str] | None:
+        chosen = self.cfg.teacher.label_set
+        if chosen is None:
+            return None
+        return list(label_set(chosen).classes) if isinstance(chosen, str) else [str(name) for name in chosen]
+
+    def _own_classes(self, teacher: Teacher) -> list[str] | None:
+        return self._configured_classes() or class_names(teacher)
+
+    def soft(self, size: tuple[int, int]) -> SoftSpec | None:
+        """Which soft labels are kept; at `size` unless the config says another."""
+        from odkd.data.labels.store import SoftSpec
+
+        node = self.cfg.teacher.soft
+        if not node.top_k:
+            return None
+        return SoftSpec(int(node.top_k), size if node.size is None else (int(node.size[0]), int(node.size[1])))
+
+    def _recipe(self) -> dict[str, Any]:
+        """What `odkd-labels repair` needs to make damaged labels anew, where the videos and weights still lie."""
+        recipe: dict[str, Any] = {"folder": str(Path.cwd()), "allow_targets": self.allowed}
+        for group in ("dataset", "teacher"):
+            recipe[group] = OmegaConf.to_container(self.cfg[group], resolve=True)
+        return recipe

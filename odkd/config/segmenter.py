@@ -1,0 +1,159 @@
+"""Students of runs, read back to segment pictures: network, normalization, working size, classes and colours."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from omegaconf import DictConfig, OmegaConf
+from torch import Tensor, nn
+
+from odkd.common.device import choose_device
+from odkd.config.compose import complete
+from odkd.config.construct import check_targets, construct, resolve
+from odkd.config.parts_student import student_arguments
+from odkd.data.bank import Bank, Batch, Normalization
+from odkd.data.labels.palette import dataset_palette
+from odkd.data.video.fit import Fit, fit_picture, placement
+from odkd.data.video.image_index import read_picture
+from odkd.evaluation.evaluate import Evaluator, at_size, predict
+from odkd.students import load_weights
+from odkd.training.epochs import student_file
+
+
+@dataclass(frozen=True, eq=False)
+class Segmenter:
+    """A student that sees pictures as it did in its run.
+
+    Args:
+        network: the student.
+        classes: names by class id.
+        palette: [R, G, B] a class.
+        size: (height, width) in pixels that it learned at.
+        normalization: of pixels.
+        batch_size: pictures that it is given at once (some batch norms make predictions depend on it).
+        precision: float32, bfloat16, float16.
+        channels_last: memory layout of pictures.
+        device: where the network is.
+    """
+
+    network: nn.Module
+    classes: Sequence[str]
+    palette: Sequence[Sequence[int]]
+    size: tuple[int, int]
+    normalization: Normalization
+    batch_size: int
+    precision: str
+    channels_last: bool
+    device: torch.device
+
+    def segment(self, images_NHWC: np.ndarray, size: tuple[int, int] | None = None) -> np.ndarray:
+        """Class ids, uint8 [N, H, W], of RGB pictures, uint8 [N, h, w, 3].
+
+        `size` is (H, W), to which logits are enlarged before the class is taken (`at_size`); None = the pictures' own.
+        """
+        whole = size or (int(images_NHWC.shape[1]), int(images_NHWC.shape[2]))
+        found: list[Tensor] = []
+        self._each_logits(images_NHWC, lambda _, logits_BKHW: found.append(predict(at_size(logits_BKHW, whole)).cpu()))
+        labels_NHW: np.ndarray = torch.cat(found).numpy()
+        return labels_NHW
+
+    def segment_picture(self, path: Path, *, fit: Fit) -> tuple[np.ndarray, np.ndarray]:
+        """The picture in any file, as far as it was seen, and the class of each of its pixels, at its own resolution.
+
+        Args:
+            path: of the file.
+            fit: how it is brought to `self.size`: stretch (all of it, its shape changed), crop (the largest part of
+                that shape in its middle), pad (all of it, with black bars).
+
+        Returns:
+            RGB uint8 [H, W, 3] and class ids uint8 [H, W].
+
+        Raises:
+            ValueError: it is no picture.
+        """
+        picture = read_picture(path)
+        place = placement((picture.height, picture.width), shape=self.size, size=self.size, fit=fit)
+        left, top, right, bottom = place.box
+        width, height, x, y = (round(length) for length in (right - left, bottom - top, left, top))
+        seen = picture.crop((x, y, x + width, y + height))
+        found: list[Tensor] = []
+
+        def label(_: Batch, logits_BKHW: Tensor) -> None:
+            inner_BKHW = logits_BKHW[:, :, place.rows, place.columns]
+            found.append(predict(at_size(inner_BKHW, (height, width))).cpu())
+
+        self._each_logits(fit_picture(picture, place, self.size)[None], label)
+        return np.array(seen), found[0][0].numpy()
+
+    def _each_logits(self, images_NHWC: np.ndarray, use: Callable[[Batch, Tensor], None]) -> None:
+        """Hands `use` each batch with its logits [B, K, H, W]."""
+        num_classes = len(self.classes)
+        with Bank(
+            _Images(images_NHWC), {}, num_classes=num_classes, device=self.device, memory_bytes=0,
+            normalization=self.normalization, channels_last=self.channels_last,
+        ) as bank:  # fmt: skip
+            evaluator = Evaluator(bank, batch_size=self.batch_size, precision=self.precision, device=self.device)
+            evaluator.each_logits(self.network, range(len(images_NHWC)), use)
+
+
+@dataclass(frozen=True, eq=False)
+class _Images:
+    """Pictures in memory in the part of a stream's frames."""
+
+    images_NHWC: np.ndarray
+
+    def read(self, positions: Sequence[int]) -> np.ndarray:
+        return self.images_NHWC[list(positions)]
+
+
+def load_student(
+    run: Path, name: str | None = None, *, device: str = "auto", allow_targets: Sequence[str] = ()
+) -> Segmenter:
+    """A student of a run, from the run's config.yaml and a safetensors file: nothing is unpickled or downloaded.
+
+    Args:
+        run: the run's folder.
+        name: as in the metrics: stage_1/student_0, ..., final; None = the one that the run has ended with.
+        device: auto, cpu, cuda, ... On a CPU a run in float16 is repeated in float32.
+        allow_targets: packages of yours in which the student's class may lie. Those that config.yaml allows
+            do not count: a run's folder may come from anywhere.
+
+    Raises:
+        ValueError: no run, no such student, a class that is not allowed, or weights that do not fit.
+    """
+    if not (run / "config.yaml").is_file():
+        raise ValueError(f"{run} has no config.yaml; expected a run folder, such as outputs/runs/NAME-KEY")
+    loaded = OmegaConf.load(run / "config.yaml")
+    assert isinstance(loaded, DictConfig)
+    cfg = complete(loaded)
+    path = run / "student.safetensors" if name is None else student_file(run, name)
+    if not path.is_file():
+        there = sorted(file.stem.replace("-", "/") for file in (run / "students").glob("*.safetensors"))
+        raise ValueError(f"there is no {path}; {run} has {', '.join(there) or 'no finished student'}")
+    allowed, chosen_device = list(allow_targets), choose_device(device, precision="float32")
+    node = OmegaConf.create({"_target_": cfg.student._target_, **student_arguments(cfg.student)})
+    check_targets(node, allowed)
+    target = resolve(node._target_, allowed)
+    if not (isinstance(target, type) and issubclass(target, nn.Module)):
+        raise ValueError(f"student._target_={cfg.student._target_} of {run} is no torch.nn.Module")
+    classes = list(cfg.dataset.classes)
+    offered = {"num_classes": len(classes), "classes": classes, "device": chosen_device, "seed": int(cfg.seed)}
+    network = construct(node, (), offered, allowed)
+    load_weights(network, path)
+    layout = torch.channels_last if cfg.channels_last else torch.contiguous_format
+    is_half_on_cpu = cfg.precision == "float16" and chosen_device.type == "cpu"
+    return Segmenter(
+        network.to(device=chosen_device, memory_format=layout),
+        classes,
+        dataset_palette(cfg.dataset),
+        (int(cfg.dataset.size[0]), int(cfg.dataset.size[1])),
+        Normalization(cfg.student.mean, cfg.student.std),
+        batch_size=cfg.evaluation.batch_size,
+        precision="float32" if is_half_on_cpu else cfg.precision,
+        channels_last=cfg.channels_last,
+        device=chosen_device,
+    )

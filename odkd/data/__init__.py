@@ -1,0 +1,1 @@
+"""Frames and label maps, by position of the stream."""

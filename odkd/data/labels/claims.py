@@ -1,0 +1,171 @@
+"""Who labels what now: one small file a claim, on a disk that processes of several machines may share.
+
+A claim is a file that only one process can create. Its owner touches it every few seconds. It counts for
+nothing once its owner is dead: at once where that can be seen (same machine: the process is gone), else when
+it was not touched for a minute, by the clock of the disk. Locks of the operating system would be simpler, but
+not every shared file system has them, and one held by a machine that is gone can last for ever.
+
+Taking over a dead claim can in the worst case (two processes at the same instant) leave a shard to two
+owners. That costs time, never labels: see `FrameArray.write`.
+"""
+
+import contextlib
+import functools
+import json
+import os
+import platform
+import threading
+import time
+import uuid
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from odkd.common.files import create_exclusive
+
+TOUCH_SECONDS = 5.0
+STALE_SECONDS = 60.0  # without a touch, on another machine
+
+
+class Claims:
+    """The claims of this process; a context that touches them, and gives back those still held at its end."""
+
+    def __init__(self) -> None:
+        self._owner = {**_this_process(), "token": uuid.uuid4().hex}
+        self._held: set[Path] = set()
+        self._lock = threading.Lock()
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._touch, name="odkd-claims", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._closing.set()
+        self._thread.join()
+        for path in list(self._held):
+            self.release(path)
+
+    def take(self, path: Path) -> bool:
+        """Create the claim `path`, or take it over from a dead owner; False if somebody lives who has it."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        content = json.dumps(self._owner).encode()
+        is_taken = create_exclusive(path, content, durable=False)
+        if not is_taken and _remove_if_dead(path):
+            is_taken = create_exclusive(path, content, durable=False)
+        if is_taken:
+            with self._lock:
+                self._held.add(path)
+        return is_taken
+
+    def release(self, path: Path) -> None:
+        """Give a claim back; one that another process took over meanwhile is left to it."""
+        with self._lock:
+            self._held.discard(path)
+        with contextlib.suppress(OSError):
+            if _read(path).get("token") == self._owner["token"]:
+                path.unlink()
+
+    def _touch(self) -> None:
+        while not self._closing.wait(TOUCH_SECONDS):
+            with self._lock:
+                held = list(self._held)
+            for path in held:
+                with contextlib.suppress(OSError):
+                    os.utime(path)
+
+
+def owner_of(path: Path) -> str | None:
+    """ "HOST, process PID" of a claim whose owner lives; None for a dead claim and for none."""
+    try:
+        owner = _read(path)
+        return None if _is_dead(path, owner) else f"{owner.get('host')}, process {owner.get('pid')}"
+    except OSError:
+        return None
+
+
+def _remove_if_dead(path: Path) -> bool:
+    """Put a dead claim aside and delete it; whether the way is free now."""
+    try:
+        owner = _read(path)
+        if not _is_dead(path, owner):
+            return False
+        aside = path.with_name(f".{path.name}.{uuid.uuid4().hex}.dead")
+        path.rename(aside)  # of processes that do this at once, one succeeds
+    except FileNotFoundError:
+        return True
+    if _read(aside).get("token") != owner.get("token"):  # somebody was faster: this one is alive
+        with contextlib.suppress(OSError):
+            os.link(aside, path)
+    aside.unlink(missing_ok=True)
+    return True
+
+
+def _is_dead(path: Path, owner: dict[str, Any]) -> bool:
+    here = _this_process()
+    if all(owner.get(key) == here[key] for key in ("host", "boot", "namespace")):
+        return _started(owner.get("pid")) != owner.get("started")
+    touched = path.stat().st_mtime
+    return _now_of_disk(path.parent) - touched > STALE_SECONDS
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """The owner; of a file that is none, an owner of whom nothing is known."""
+    try:
+        owner: dict[str, Any] = json.loads(path.read_bytes())
+    except ValueError:
+        return {}
+    return owner if isinstance(owner, dict) else {}
+
+
+def _now_of_disk(folder: Path) -> float:
+    """The file server's time: clocks of machines differ."""
+    probe = folder / f".now.{uuid.uuid4().hex}.tmp"
+    probe.touch()
+    try:
+        return probe.stat().st_mtime
+    finally:
+        probe.unlink()
+
+
+def _this_process() -> dict[str, Any]:
+    pid = os.getpid()
+    return {"pid": pid, "started": _started(pid), **_this_machine()}
+
+
+@functools.cache
+def _this_machine() -> dict[str, str]:
+    """What tells machines, their boots and their containers apart."""
+    facts = {"host": platform.node(), "boot": "", "namespace": ""}
+    with contextlib.suppress(OSError):
+        facts["boot"] = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        facts["namespace"] = str(Path("/proc/self/ns/pid").readlink())
+    return facts
+
+
+def _started(pid: object) -> str | None:
+    """When a process of this machine was started, in its own units; None if there is no such process."""
+    if not isinstance(pid, int):
+        return None
+    if Path("/proc/self/stat").is_file():
+        try:
+            # The name in parentheses may hold blanks; the 20th field after it is the start time.
+            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            return None
+        return None if fields[0] in ("Z", "X") else fields[19]
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return None
+    except PermissionError:
+        pass
+    return "alive"
+
+
+def wait_a_little() -> None:
+    """Between two looks at claims of others."""
+    time.sleep(0.5)

@@ -1,0 +1,58 @@
+"""Label maps as files that others read: one `.npz` or palette PNG a frame, in the layout of the seed's code.
+
+    FOLDER/pseudo_groundtruth_seg/TEACHER/VIDEO/000000.npz      key `seg`, [H, W]
+
+Files are numbered by frame of the video (000000, 000075, ... at stride 75), as that code does. `teacher=folder`
+reads this layout.
+"""
+
+import io
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from PIL import Image
+
+from odkd.common.files import write_atomic
+from odkd.common.ignore import IGNORE
+from odkd.data.labels.store import LabelStore
+
+LAYOUT = "pseudo_groundtruth_seg"
+KEY = "seg"
+
+
+def export(
+    store: LabelStore,
+    folder: Path,
+    *,
+    kind: Literal["npz", "png"],
+    dtype: str = "int64",
+    palette: Sequence[Sequence[int]],
+) -> Iterator[Path]:
+    """Write every label map that the store has; yields each file as it is written.
+
+    Args:
+        dtype: of the arrays in `.npz` files; the seed's code writes and reads int64.
+        palette: [R, G, B] a class, of PNGs; what is ignored is white.
+    """
+    video = Path(store.manifest["video"]).stem
+    for frame in sorted(store.all_stored()):
+        label_HW, frame_number = store.read(frame), store.manifest["sampled_frames"][frame]
+        path = folder / LAYOUT / store.manifest["teacher"] / video / f"{frame_number:06d}.{kind}"
+        buffer = io.BytesIO()
+        if kind == "npz":
+            np.savez_compressed(buffer, allow_pickle=False, **{KEY: label_HW.astype(dtype)})
+        else:
+            _with_palette(label_HW, palette).save(buffer, "png")
+        write_atomic(path, buffer.getvalue())
+        yield path
+
+
+def _with_palette(label_HW: np.ndarray, palette: Sequence[Sequence[int]]) -> Image.Image:
+    colours = np.full((256, 3), 255, np.uint8)
+    colours[: len(palette)] = palette
+    colours[IGNORE] = 255
+    image = Image.fromarray(label_HW).convert("L")
+    image.putpalette(colours.tobytes())
+    return image

@@ -1,0 +1,114 @@
+"""Values of label PNGs -> the dataset's classes: ids of another set, or segments of COCO's panoptic files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from odkd.common.ignore import IGNORE
+from odkd.data.labels.mapping import class_table
+from odkd.data.labels.sets import label_set
+
+UNKNOWN = -1  # in a table: no such value was expected
+COCO_LEFT_OUT = (12, 26, 29, 30, 45, 66, 68, 69, 71, 83, 91)  # of COCO's 182 ids, those that no class has
+Ids = str | Mapping[int, int] | None
+
+
+def id_table(ids: Ids, classes: Sequence[str]) -> np.ndarray:
+    """int16 [256]: what becomes of each value of a label map: a class, 255 = ignore, -1 = it must not occur.
+
+    `ids` is null: the values are the classes' own; the name of a label set whose ids the values are, matched by name
+    (classes that the dataset has not are ignored); `coco_stuff_pixels`, COCO's category ids less one, as in
+    stuffthingmaps; or {value: class id}, and every other value is ignored.
+
+    >>> id_table("cityscapes_ids", label_set("cityscapes").classes)[[0, 7, 26, 255, 99]]
+    array([255,   0,  13, 255,  -1], dtype=int16)
+
+    Raises:
+        ValueError: there is no such set, or a class id that the dataset has not.
+    """
+    table = np.full(256, UNKNOWN, np.int16)
+    table[IGNORE] = IGNORE
+    if ids is None:
+        table[: len(classes)] = np.arange(len(classes))
+    elif isinstance(ids, str):
+        values = [i - 1 for i in range(1, 183) if i not in COCO_LEFT_OUT]
+        names = label_set("coco_stuff" if ids == "coco_stuff_pixels" else ids).classes
+        values = values if ids == "coco_stuff_pixels" else list(range(len(names)))
+        table[values] = class_table(names, classes, None, allow_missing=True).ids[: len(names)]
+    else:
+        if wrong := [f"{value}: {new}" for value, new in ids.items() if not _is_entry(value, new, len(classes))]:
+            raise ValueError(f"ids {{{wrong[0]}}}; expected value 0 to 255: class id 0 to {len(classes) - 1}, or 255")
+        table[:] = IGNORE
+        table[list(ids)] = list(ids.values())
+    return table
+
+
+class PanopticIds:
+    """COCO's panoptic annotation: a colour is a segment, R + 256 G + 65536 B its id, and a JSON file has its class.
+
+    Args:
+        path: of the JSON file.
+        classes: of the dataset; the file's categories are matched by name, others are ignored.
+
+    Raises:
+        ValueError: the file is no panoptic annotation.
+    """
+
+    def __init__(self, path: Path, classes: Sequence[str]) -> None:
+        try:
+            content = json.loads(path.read_bytes())
+            categories = {int(entry["id"]): str(entry["name"]) for entry in content["categories"]}
+            segments = {
+                str(picture["file_name"]): {int(s["id"]): int(s["category_id"]) for s in picture["segments_info"]}
+                for picture in content["annotations"]
+            }
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(
+                f"{path} is no panoptic annotation ({type(error).__name__}: {error}); expected COCO's "
+                "panoptic_*.json with categories and annotations.segments_info"
+            ) from error
+        ids = class_table(list(categories.values()), classes, None, allow_missing=True).ids
+        class_of = dict(zip(categories, ids.tolist(), strict=False))
+        self._path = path
+        self._segments = {
+            name: (
+                np.array(sorted(found), np.int64),
+                np.array([class_of.get(found[segment], IGNORE) for segment in sorted(found)], np.uint8),
+            )
+            for name, found in segments.items()
+        }
+
+    def translate(self, path: Path, image: Image.Image) -> np.ndarray:
+        """uint8 [H, W]: classes of the dataset; 255 where there is no segment.
+
+        Raises:
+            ValueError: no colours, or segments that the JSON file has not.
+        """
+        if image.mode != "RGB":
+            raise ValueError(f"{path} is a {image.mode} image; expected the colours of panoptic segments (RGB)")
+        if path.name not in self._segments:
+            raise ValueError(f"{path.name} is not among the annotations of {self._path}; are both of one download?")
+        ids, classes = self._segments[path.name]
+        red, green, blue = np.moveaxis(np.asarray(image).astype(np.int64), 2, 0)
+        segment_HW = red + 256 * green + 65536 * blue
+        place_HW = np.searchsorted(ids, segment_HW).clip(0, max(len(ids) - 1, 0))
+        is_known_HW = np.zeros_like(segment_HW, bool) if not len(ids) else ids[place_HW] == segment_HW
+        if not (is_known_HW | (segment_HW == 0)).all():
+            segment = int(segment_HW[~is_known_HW & (segment_HW != 0)][0])
+            raise ValueError(
+                f"{path} has a segment {segment} that {self._path} does not know; are both of one download?"
+            )
+        label_HW = np.full(segment_HW.shape, IGNORE, np.uint8)
+        label_HW[is_known_HW] = classes[place_HW[is_known_HW]]
+        return label_HW
+
+
+def _is_entry(value: object, new: object, num_classes: int) -> bool:
+    return (
+        type(value) is int and 0 <= value <= IGNORE and type(new) is int and (0 <= new < num_classes or new == IGNORE)
+    )

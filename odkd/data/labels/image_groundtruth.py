@@ -1,0 +1,153 @@
+"""Ground truth of image collections: a PNG found by the image's name, its ids translated, fitted as the image is."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from odkd.common.ignore import IGNORE
+from odkd.data.labels.ids import UNKNOWN, Ids, PanopticIds, id_table
+from odkd.data.video.image_index import ImageIndex
+from odkd.data.video.patterns import compiled, fill, words_of
+from odkd.data.video.stream import Stream
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class LabelFiles:
+    """One place where the label map of an image may lie: a pattern with words of the image's, and what its ids mean."""
+
+    files: str
+    ids: Ids
+
+    @property
+    def is_panoptic(self) -> bool:
+        """Whether `ids` is the pattern of a panoptic JSON file."""
+        return isinstance(self.ids, str) and self.ids.endswith(".json")
+
+
+class PictureLabels:
+    """Reads label maps of a stream of images; where an image has none, all of it is ignored (255).
+
+    Args:
+        pattern: of the images, below the dataset's folder (`dataset.pictures`).
+        places: where maps may lie; the first that is there counts (`dataset.groundtruth`).
+
+    Raises:
+        ValueError: a place names words that the pattern has not, or ids that make no sense.
+    """
+
+    def __init__(
+        self, stream: Stream, root: Path, pattern: str, places: Sequence[LabelFiles], classes: Sequence[str]
+    ) -> None:
+        self._stream, self._root, self._places, self._classes = stream, root, places, list(classes)
+        for place in places:
+            texts = [place.files, place.ids if isinstance(place.ids, str) else ""]
+            if unknown := sorted(set().union(*map(words_of, texts)) - words_of(pattern)):
+                raise ValueError(
+                    f"dataset.groundtruth names {{{unknown[0]}}}, which dataset.pictures={pattern} does not have"
+                )
+        self._tables = [None if place.is_panoptic else id_table(place.ids, classes) for place in places]
+        self._panoptic: dict[Path, PanopticIds] = {}
+        words = compiled(pattern)
+        self._found = [self._find(words, stream.name_of(position)) for position in range(len(stream))]
+
+    @property
+    def num_there(self) -> int:
+        """How many images have a label map."""
+        return sum(found is not None for found in self._found)
+
+    @property
+    def files(self) -> list[Path]:
+        """Everything that is read: maps, and panoptic JSON files."""
+        found = [entry for entry in self._found if entry is not None]
+        tables = {table for _, number, words in found if (table := self._table_file(number, words)) is not None}
+        return sorted({path for path, _, _ in found} | tables)
+
+    def check(self) -> None:
+        """Read one map of each collection; say how many images have none.
+
+        Raises:
+            ValueError: it is no label map.
+        """
+        for number, source in enumerate(self._stream.videos):
+            positions = np.flatnonzero(self._stream.video_of == number).tolist()
+            there = [position for position in positions if self._found[position] is not None]
+            if there:
+                self.read(there[0])
+            if len(there) < len(positions):
+                logger.warning(
+                    "%d of %d images of %s have no label map; they count as not labelled",
+                    len(positions) - len(there),
+                    len(positions),
+                    source.stem,
+                )
+
+    def read(self, position: int) -> np.ndarray:
+        """uint8 [H, W] at the dataset's size.
+
+        Raises:
+            ValueError: no label map, ids that the dataset has not, or another shape than the image's.
+        """
+        index = self._stream.videos[int(self._stream.video_of[position])]
+        assert isinstance(index, ImageIndex)
+        found = self._found[position]
+        if found is None:
+            return np.full((index.height, index.width), IGNORE, np.uint8)
+        path, number, words = found
+        try:
+            opened = Image.open(path)
+            opened.load()
+        except OSError as error:
+            raise ValueError(f"ground truth {path} cannot be read ({error}); mend or delete it") from error
+        with opened as image:
+            table_file = self._table_file(number, words)
+            if table_file is None:
+                label_HW = self._translate(path, image, number)
+            else:
+                if table_file not in self._panoptic:
+                    self._panoptic[table_file] = PanopticIds(table_file, self._classes)
+                label_HW = self._panoptic[table_file].translate(path, image)
+        try:
+            return index.fit_label(int(self._stream.frame_of[position]), label_HW)
+        except ValueError as error:
+            raise ValueError(f"ground truth {path} is {error}") from error
+
+    def _translate(self, path: Path, image: Image.Image, number: int) -> np.ndarray:
+        if image.mode not in ("L", "P"):
+            raise ValueError(f"{path} is a {image.mode} image; expected one byte a pixel, the class id (255 = ignore)")
+        values_HW = np.asarray(image, np.uint8)
+        table = self._tables[number]
+        assert table is not None
+        label_HW = table[values_HW]
+        if (label_HW == UNKNOWN).any():
+            value = int(values_HW[label_HW == UNKNOWN].max())
+            meant = self._places[number].ids or f"{len(self._classes)} classes of the dataset"
+            raise ValueError(
+                f"ground truth {path} holds {value}, which is no id of {meant}, nor {IGNORE}: change ids in "
+                "dataset.groundtruth or dataset.classes, or set dataset.groundtruth=null"
+            )
+        return label_HW.astype(np.uint8)
+
+    def _find(self, pattern: re.Pattern[str], name: str) -> tuple[Path, int, Mapping[str, str]] | None:
+        found = pattern.fullmatch(name)
+        assert found is not None, name
+        words = found.groupdict()
+        for number, place in enumerate(self._places):
+            if (path := self._root / fill(place.files, words)).is_file():
+                table = self._table_file(number, words)
+                if table is not None and not table.is_file():
+                    raise ValueError(f"{path} is there and {table} is not, which says what its segments are; get it")
+                return path, number, words
+        return None
+
+    def _table_file(self, number: int, words: Mapping[str, str]) -> Path | None:
+        place = self._places[number]
+        return self._root / fill(str(place.ids), words) if place.is_panoptic else None

@@ -1,0 +1,68 @@
+"""The record of one process's labelling: which frames, when, how long, on what, with which libraries."""
+
+import importlib.metadata
+import os
+import platform
+import sys
+import time
+import uuid
+from datetime import UTC, datetime
+from typing import Any
+
+from odkd.data.labels.store import LabelStore
+from odkd.data.labels.teacher_labels import VideoLabels
+
+LIBRARIES = {  # distribution of each module whose version may matter
+    "torch": "torch",
+    "segmentation_models_pytorch": "segmentation-models-pytorch",
+    "transformers": "transformers",
+    "mmseg": "onedl-mmsegmentation",
+    "mmcv": "onedl-mmcv",
+    "onnxruntime": "onnxruntime",
+    "av": "av",
+}
+
+
+class Session:
+    """Written into a video's store with each portion of labels; `odkd-labels info` shows it."""
+
+    def __init__(self, device: str) -> None:
+        self._device = device
+        self._name = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:8]}"
+        self._records: dict[int, dict[str, Any]] = {}
+        self._last, self._last_time = time.monotonic(), _now()
+        self._dropped: dict[int, list[float]] = {}
+
+    def add(self, video: VideoLabels, store: LabelStore, rows: list[int], dropped: list[float]) -> None:
+        """Count rows that were stored now; `dropped` is what top-k left out of each frame's probabilities, 0..1."""
+        if video.number not in self._records:  # reading the versions takes a while: not with each portion
+            self._records[video.number] = self._begin(video)
+        record = self._records[video.number]
+        now = time.monotonic()
+        record["seconds"] += round(now - self._last, 3)
+        self._last, self._last_time = now, _now()
+        record["frames"] += rows
+        record["updated"] = self._last_time
+        values = self._dropped.setdefault(video.number, [])
+        values += dropped
+        if values:
+            record["dropped_probability"] = {"mean": sum(values) / len(values), "worst_frame": max(values)}
+        store.write_session(self._name, record)
+
+    def _begin(self, video: VideoLabels) -> dict[str, Any]:
+        loaded = {name for module, name in LIBRARIES.items() if module in sys.modules}
+        return {
+            "started": self._last_time,
+            "updated": "",
+            "seconds": 0.0,
+            "host": platform.node(),
+            "pid": os.getpid(),
+            "device": self._device,
+            "versions": {name: importlib.metadata.version(name) for name in sorted({"odkd", *loaded})},
+            "frames": [],
+            "undecodable": sorted(set(range(len(video.frame_numbers))) - video.position_of.keys()),
+        }
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,133 @@
+"""What students have labelled: kept in the label store like a teacher's labels, a store a video and student."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from odkd.common.files import json_digest
+from odkd.data.labels.session import Session
+from odkd.data.labels.store import Labelled, SoftSpec
+from odkd.data.labels.teacher_labels import TeacherLabels, TeacherName
+from odkd.data.video.stream import Stream
+
+
+@dataclass(frozen=True)
+class StudentName:
+    """Which student: of which run, of which stage, with which weights (sha256 of its file)."""
+
+    run_key: str
+    stage: int
+    number: int
+    weights: str
+
+    @property
+    def folder(self) -> str:
+        """Of its stores, below the folder of all label stores."""
+        return f"mckd-{self.run_key[:8]}-stage{self.stage}-student{self.number}"
+
+    def identity(self) -> dict[str, Any]:
+        """What determines its labels, besides the frames."""
+        return {"run": self.run_key, "stage": self.stage, "student": self.number, "weights_sha256": self.weights}
+
+
+class StudentLabels:
+    """The positions that one student has labelled, or is to label: the store has these frames and no others.
+
+    Args:
+        stream: what positions count in.
+        positions: that it labels.
+        folder: of all label stores.
+        size: (height, width) of its label maps.
+        facts: what else to write down.
+        soft: which soft labels it gives too; None = class ids alone.
+    """
+
+    def __init__(
+        self,
+        stream: Stream,
+        positions: Sequence[int],
+        student: StudentName,
+        folder: Path,
+        *,
+        size: tuple[int, int],
+        classes: Sequence[str],
+        facts: Mapping[str, Any],
+        soft: SoftSpec | None = None,
+    ) -> None:
+        self.positions = sorted(
+            positions, key=lambda position: (int(stream.video_of[position]), int(stream.frame_of[position]))
+        )
+        self.student, self._classes = student, list(classes)
+        self._row_of = {position: row for row, position in enumerate(self.positions)}
+        only = _restricted(stream, self.positions)
+        name = TeacherName(student.folder, student.identity(), size, {"made_by": "a student", **facts})
+        self.soft = soft
+        self._stores = TeacherLabels(only, only, name, folder, soft)
+
+    @property
+    def folders(self) -> list[Path]:
+        """Of the stores that hold them."""
+        return [video.folder for video in self._stores.videos if len(video.frame_numbers)]
+
+    def read(self, position: int) -> np.ndarray:
+        """uint8 [H, W]. Raises KeyError for a position that this student has not labelled."""
+        return self._stores.read(self._row_of[position])
+
+    def read_soft(self, position: int) -> tuple[np.ndarray, np.ndarray]:
+        """Classes uint8 [k, h, w] and probabilities float32 [k, h, w]. Raises as `read`."""
+        return self._stores.read_soft(self._row_of[position])
+
+    def missing(self) -> list[int]:
+        """Positions that are not stored yet."""
+        return [self.positions[row] for row in self._stores.missing()]
+
+    def fill(self, label: Callable[[Sequence[int]], Sequence[Labelled]], device: str) -> None:
+        """Label what is missing and store it, shard by shard: a kill loses at most the shard in work.
+
+        `label` gives what is to be stored of each position, soft labels included where they are wanted.
+        """
+        session = Session(device)
+        offset = 0  # row of `positions` at which the video begins
+        for video in self._stores.videos:
+            missing = self._stores.missing_rows(video)
+            size = int(video.manifest["shard_frames"])
+            for shard in sorted({row // size for row in missing}):
+                rows = [row for row in missing if row // size == shard]
+                labelled = label([self.positions[offset + row] for row in rows])
+                store = self._stores.create(video, self._classes, len(self._classes))
+                store.write(shard, dict(zip(rows, labelled, strict=True)), self.soft)
+                session.add(video, store, rows, [])
+            offset += len(video.frame_numbers)
+
+
+class MergedLabels:
+    """Label maps by position, each from the student that has labelled it."""
+
+    def __init__(self, parts: Sequence[StudentLabels]) -> None:
+        self._source_of: dict[int, StudentLabels] = {position: part for part in parts for position in part.positions}
+        assert len(self._source_of) == sum(len(part.positions) for part in parts), "two students labelled one position"
+        self.has_soft = all(part.soft is not None for part in parts)
+
+    def read(self, position: int) -> np.ndarray:
+        """uint8 [H, W]."""
+        return self._source_of[position].read(position)
+
+    def read_soft(self, position: int) -> tuple[np.ndarray, np.ndarray]:
+        """Classes uint8 [k, h, w] and probabilities float32 [k, h, w]."""
+        return self._source_of[position].read_soft(position)
+
+
+def _restricted(stream: Stream, positions: Sequence[int]) -> Stream:
+    """The stream of these positions alone, in this order."""
+    index = np.asarray(positions, np.int64)
+    return replace(
+        stream,
+        video_of=stream.video_of[index],
+        frame_of=stream.frame_of[index],
+        seconds=stream.seconds[index],
+        segment_of=np.zeros(len(index), np.int64),
+        digest=json_digest([stream.digest, list(positions)]),
+    )

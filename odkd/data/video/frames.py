@@ -1,0 +1,221 @@
+"""Frame store: sampled frames at working size, raw uint8 on disk, shared by all runs on the machine."""
+
+import json
+import logging
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Literal, Protocol
+
+import numpy as np
+from filelock import FileLock
+
+from odkd.common.files import json_digest, write_json
+from odkd.data.video.decode import decode_frames, decoder_of
+from odkd.data.video.image_index import ImageIndex, Source
+from odkd.data.video.stream import Stream
+
+logger = logging.getLogger(__name__)
+
+NAMED = 10  # damaged images, in a warning
+JOURNAL_FRAMES = 32  # a killed build repeats at most so many frames
+
+
+class FrameReader(Protocol):
+    def read(self, positions: Sequence[int]) -> np.ndarray:
+        """uint8 RGB [n, H, W, 3]: the frames at these positions, in this order."""
+
+
+def prepare_frames(
+    stream: Stream,
+    *,
+    size: tuple[int, int],
+    cache: Path,
+    store: Literal["disk", "none"] = "disk",
+    progress: Callable[[str, int, int], None] | None = None,
+) -> tuple[Stream, FrameReader]:
+    """Decode what was never decoded before; return the stream without damaged frames, and its reader.
+
+    `size` is (height, width) in pixels. With store "disk" the frames are kept under `cache`/frames; with
+    "none" they are decoded once to find damage, and again at each read. `progress` is told (video, frames
+    done, frames in all). Warns once per damaged video. Raises ValueError if the disk is too small or no
+    frame is whole. Processes that prepare the same video wait for each other.
+    """
+    damaged: list[tuple[int, int]] = []
+    folders: list[Path] = []
+    for number, video in enumerate(stream.videos):
+        frames = stream.frames_of_video(number)
+        folder = cache / "frames" / _key(video, frames, size)
+        folders.append(folder)
+        if not len(frames):
+            continue
+        broken = _prepare_video(video, frames, size, folder, keep=store == "disk", progress=progress)
+        damaged += [(number, frame) for frame in broken]
+        if broken:
+            _warn(video, broken, len(frames))
+    whole = stream.without(damaged)
+    if not len(whole):
+        raise ValueError(f"all {len(stream)} sampled frames are damaged; repair the files")
+    if store == "none":
+        return whole, _Decoder(whole, size)
+    rows = np.concatenate([np.arange(int(np.sum(stream.video_of == n))) for n in range(len(stream.videos))])
+    pairs = zip(stream.video_of.tolist(), stream.frame_of.tolist(), strict=True)
+    row_of = dict(zip(pairs, rows.tolist(), strict=True))
+    places = [
+        (folders[pair[0]] / "frames.raw", row_of[pair])
+        for pair in zip(whole.video_of.tolist(), whole.frame_of.tolist(), strict=True)
+    ]
+    return whole, _Store(places, size)
+
+
+class ReorderedFrames:
+    """Frames of a stream in another order: position p is position `index[p]` of `frames`."""
+
+    def __init__(self, frames: FrameReader, index: np.ndarray) -> None:
+        self._frames, self._index = frames, index
+
+    def read(self, positions: Sequence[int]) -> np.ndarray:
+        """As `FrameReader`."""
+        return self._frames.read(self._index[np.asarray(positions, np.int64)].tolist())
+
+
+class _Store:
+    """Reads frames from the store. Plain reads: they share the page cache between processes as a memory map
+    does, but do not count as this process's memory and do not crash it if the file goes away."""
+
+    def __init__(self, places: list[tuple[Path, int]], size: tuple[int, int]) -> None:
+        self.places, self.size = places, size
+
+    def read(self, positions: Sequence[int]) -> np.ndarray:
+        images = np.empty((len(positions), *self.size, 3), np.uint8)
+        for image, position in zip(images, positions, strict=True):
+            path, row = self.places[position]
+            with path.open("rb", buffering=0) as file:
+                file.seek(row * image.nbytes)
+                if file.readinto(image.data) != image.nbytes:
+                    raise OSError(f"{path} is cut short; delete its folder and run again")
+        return images
+
+
+class _Decoder:
+    """Decodes frames at each read; positions of one call share their groups of pictures."""
+
+    def __init__(self, stream: Stream, size: tuple[int, int]) -> None:
+        self.stream, self.size = stream, size
+
+    def read(self, positions: Sequence[int]) -> np.ndarray:
+        asked = np.asarray(positions, np.int64)
+        images = np.empty((len(asked), *self.size, 3), np.uint8)
+        for video in np.unique(self.stream.video_of[asked]):
+            here = np.flatnonzero(self.stream.video_of[asked] == video)
+            frames = self.stream.frame_of[asked[here]]
+            for frame, image in decode_frames(self.stream.videos[video], np.unique(frames), size=self.size):
+                if image is None:
+                    raise OSError(f"{self.stream.videos[video].path} has changed or become unreadable")
+                images[here[frames == frame]] = image
+        return images
+
+
+def _key(video: Source, frames: np.ndarray, size: tuple[int, int]) -> str:
+    return json_digest([video.digest, frames.tolist(), size, decoder_of(video)])[:32]
+
+
+def _prepare_video(
+    video: Source,
+    frames: np.ndarray,
+    size: tuple[int, int],
+    folder: Path,
+    *,
+    keep: bool,
+    progress: Callable[[str, int, int], None] | None,
+) -> list[int]:
+    """Fill `folder` if it is not yet filled; return the damaged frame numbers."""
+    raw, manifest = folder / "frames.raw", folder / "manifest.json"
+    finished = raw if keep else manifest
+    folder.mkdir(parents=True, exist_ok=True)
+    if not finished.exists():
+        with FileLock(folder / "build.lock"):
+            if not finished.exists():
+                _build(video, frames, size, folder, keep=keep, progress=progress)
+    return [int(frame) for frame in json.loads(manifest.read_text())["damaged"]]
+
+
+def _build(
+    video: Source,
+    frames: np.ndarray,
+    size: tuple[int, int],
+    folder: Path,
+    *,
+    keep: bool,
+    progress: Callable[[str, int, int], None] | None,
+) -> None:
+    work = "frames" if keep else "scan"
+    partial, journal = folder / f"{work}.partial", folder / f"{work}.journal"
+    frame_bytes = size[0] * size[1] * 3 if keep else 0
+    num_bytes = len(frames) * frame_bytes
+    done, damaged = 0, []
+    if journal.exists() and partial.exists() and partial.stat().st_size == num_bytes:
+        state = json.loads(journal.read_text())
+        done, damaged = state["done"], state["damaged"]
+    else:
+        journal.unlink(missing_ok=True)  # it tells of another file
+    with partial.open("r+b" if partial.exists() else "w+b") as file:
+        if keep:
+            _reserve(file.fileno(), num_bytes, folder)
+        for number, image in decode_frames(video, frames[done:], size=size):
+            if image is None:
+                damaged.append(number)
+            elif keep:
+                file.seek(done * frame_bytes)
+                file.write(image.data)
+            done += 1
+            if done % JOURNAL_FRAMES == 0 or done == len(frames):
+                file.flush()
+                os.fsync(file.fileno())
+                write_json(journal, {"done": done, "damaged": damaged})
+                if progress is not None:
+                    progress(video.stem, done, len(frames))
+    facts = {"video": str(video.path), "digest": video.digest, "decoder": decoder_of(video), "size": list(size)}
+    write_json(folder / "manifest.json", {**facts, "num_frames": len(frames), "damaged": damaged})
+    if keep:
+        partial.replace(folder / "frames.raw")
+    else:
+        partial.unlink()
+    journal.unlink()
+
+
+def _reserve(descriptor: int, num_bytes: int, folder: Path) -> None:
+    """Take the disk space before decoding, so that a full disk is found now and not hours later."""
+    if not hasattr(os, "posix_fallocate"):  # macOS
+        os.ftruncate(descriptor, num_bytes)
+        return
+    try:
+        os.posix_fallocate(descriptor, 0, num_bytes)
+    except OSError as error:
+        free = shutil.disk_usage(folder).free
+        os.ftruncate(descriptor, 0)
+        raise ValueError(
+            f"the frame store in {folder} needs {num_bytes / 1e9:.2f} GB and {free / 1e9:.2f} GB are free "
+            f"({error.strerror}); set dataset.frame_store=none to decode each time, "
+            "or paths.cache= to a folder on a larger disk"
+        ) from error
+
+
+def _warn(video: Source, damaged: list[int], num_sampled: int) -> None:
+    if isinstance(video, ImageIndex):
+        names = ", ".join(map(str, map(video.file_of, damaged[:NAMED])))
+        rest = f" and {len(damaged) - NAMED} more" if len(damaged) > NAMED else ""
+        logger.warning(
+            "%d of %d images of %s are damaged and left out: %s%s", len(damaged), num_sampled, video.stem, names, rest
+        )
+        return
+    first, last = video.seconds[damaged[0]], video.seconds[damaged[-1]]
+    logger.warning(
+        "%s is damaged between %.2f s and %.2f s: %d of its %d sampled frames are left out",
+        video.path,
+        first,
+        last,
+        len(damaged),
+        num_sampled,
+    )

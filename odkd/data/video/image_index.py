@@ -1,0 +1,201 @@
+"""A collection of images in the part of a video: image i is frame i, in natural order of names."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import logging
+import math
+import struct
+import zlib
+from collections import deque
+from collections.abc import Generator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps, __version__, features
+
+from odkd.common.files import json_digest, write_json
+from odkd.data.video.fit import Fit, Placement, fit_label, fit_picture, placement
+from odkd.data.video.index import VideoIndex, natural
+
+logger = logging.getLogger(__name__)
+
+IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".pgm", ".ppm", ".tif", ".tiff", ".webp"})
+JPEG = features.version("libjpeg_turbo") or features.version("jpg")
+READER = f"pillow-{__version__} jpeg-{JPEG} bilinear"  # takes the place of the video decoder in keys
+INDEX_VERSION = 1  # part of the index's key: raise it when the index changes
+INDEX_THREADS = 4  # reading and hashing wait for the disk more than for each other
+UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
+ORIENTATION, TURNED = 0x0112, (5, 6, 7, 8)  # EXIF: these orientations exchange height and width
+
+
+@dataclass(frozen=True)
+class ImageIndex:
+    """Images of any sizes, seen at one size. An image lasts a second, so that a stream of them has a time."""
+
+    path: Path  # the dataset's folder / the collection's name
+    names: tuple[str, ...]  # of the files below that folder, with "/": unique in the dataset
+    sizes: tuple[tuple[int, int], ...]  # (height, width) of each, upright; (0, 0) where it cannot be read
+    digest: str  # of names, contents, and what part of them is seen
+    height: int  # pixels: the dataset's size
+    width: int
+    fit: Fit
+
+    @property
+    def stem(self) -> str:
+        return self.path.name
+
+    @property
+    def num_frames(self) -> int:
+        return len(self.names)
+
+    @property
+    def time_base(self) -> Fraction:
+        return Fraction(1)
+
+    @property
+    def seconds(self) -> np.ndarray:
+        """float64 [F]."""
+        return np.arange(self.num_frames, dtype=np.float64)
+
+    @property
+    def duration_seconds(self) -> float:
+        return float(self.num_frames)
+
+    @property
+    def decoder(self) -> str:
+        """What reads it, as part of the keys of what was read."""
+        return READER
+
+    def file_of(self, frame_number: int) -> Path:
+        return self.path.parent / self.names[frame_number]
+
+    def name_of(self, frame_number: int) -> str:
+        return self.names[frame_number]
+
+    def place(self, source: tuple[int, int], size: tuple[int, int]) -> Placement:
+        """Where a picture, or label map, of size `source` = (height, width) goes in one of `size`."""
+        return placement(source, shape=(self.height, self.width), size=size, fit=self.fit)
+
+    def fit_label(self, frame_number: int, label_HW: np.ndarray) -> np.ndarray:
+        """A label map of the whole image as the image is seen: uint8 [height, width].
+
+        Raises:
+            ValueError: it has another shape than the image.
+        """
+        (height, width), (rows, columns) = self.sizes[frame_number], label_HW.shape
+        if abs(height * columns - width * rows) > max(height, width, rows, columns):  # a pixel of rounding
+            raise ValueError(f"{columns}x{rows} pixels, and the image {width}x{height}; expected one shape")
+        size = (self.height, self.width)
+        return fit_label(label_HW, self.place((rows, columns), size), size)
+
+    def without_bars(self, frame_number: int, label_HW: np.ndarray) -> np.ndarray:
+        """A label map of the image as it is seen, at any size, whose bars are ignored, whatever a teacher saw there."""
+        if self.fit != "pad":
+            return label_HW
+        height, width = label_HW.shape
+        place = self.place(self.sizes[frame_number], (height, width))
+        blank_HW = np.full_like(label_HW, 255)
+        blank_HW[place.rows, place.columns] = label_HW[place.rows, place.columns]
+        return blank_HW
+
+
+Source = VideoIndex | ImageIndex  # what frames come from
+
+
+def index_images(
+    root: Path, collection: str, names: Sequence[str], *, size: tuple[int, int], fit: Fit, cache: Path
+) -> ImageIndex:
+    """Read all files once for their digest and size; afterwards from `cache`/images, while no file has changed."""
+    names = sorted(names, key=natural)
+    versions = [[name, status.st_size, status.st_mtime_ns] for name in names if (status := (root / name).stat())]
+    cached = cache / "images" / f"{json_digest([INDEX_VERSION, str(root.resolve()), versions])}.json"
+    if not cached.exists():
+        logger.info("reading the %d images of %s once, for their digest", len(names), collection)
+        with ThreadPoolExecutor(INDEX_THREADS) as pool:
+            facts = list(pool.map(_facts, (root / name for name in names)))
+        contents = [[name, digest] for name, (digest, _) in zip(names, facts, strict=True)]
+        write_json(cached, {"digest": json_digest(contents), "sizes": [found for _, found in facts]})
+    known = json.loads(cached.read_text())
+    divisor = math.gcd(*size)
+    shape = [] if fit == "stretch" else [size[0] // divisor, size[1] // divisor]
+    return ImageIndex(
+        path=root / collection,
+        names=tuple(names),
+        sizes=tuple((int(height), int(width)) for height, width in known["sizes"]),
+        digest=json_digest([known["digest"], fit, shape]),
+        height=size[0],
+        width=size[1],
+        fit=fit,
+    )
+
+
+def read_images(
+    index: ImageIndex, frame_numbers: Sequence[int] | np.ndarray, *, size: tuple[int, int] | None, num_threads: int
+) -> Generator[tuple[int, np.ndarray | None]]:
+    """Yield (number, image) in the order asked for; uint8 RGB [H, W, 3], None where the file is damaged."""
+    wanted = size or (index.height, index.width)
+    pool = ThreadPoolExecutor(num_threads, thread_name_prefix="odkd-images")
+    coming: deque[tuple[int, Future[np.ndarray | None]]] = deque()
+    try:
+        for number in map(int, frame_numbers):
+            coming.append((number, pool.submit(_read, index, number, wanted)))
+            if len(coming) > 2 * num_threads:
+                ready, image = coming.popleft()
+                yield ready, image.result()
+        while coming:
+            ready, image = coming.popleft()
+            yield ready, image.result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def read_picture(path: Path) -> Image.Image:
+    """The RGB picture in any file that Pillow reads, turned as its camera was.
+
+    Raises:
+        ValueError: it is no picture, or a damaged one.
+    """
+    try:
+        return _upright(path.read_bytes())
+    except UNREADABLE as error:
+        raise ValueError(f"{path} cannot be read as a picture: {error}") from error
+
+
+def _read(index: ImageIndex, number: int, size: tuple[int, int]) -> np.ndarray | None:
+    content = index.file_of(number).read_bytes()  # a disk that fails is no damaged image
+    try:
+        picture = _upright(content)
+    except UNREADABLE:
+        return None
+    return fit_picture(picture, index.place((picture.height, picture.width), size), size)
+
+
+def _upright(content: bytes) -> Image.Image:
+    """An RGB picture, turned as its camera was; transparency is dropped, 16 bits a channel become 8."""
+    with Image.open(io.BytesIO(content)) as image:
+        image.load()
+        turned = ImageOps.exif_transpose(image)
+    if turned.mode.startswith(("I", "F")):  # Pillow would cut off what exceeds a byte
+        return Image.fromarray((np.asarray(turned).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8)).convert("RGB")
+    if "transparency" in turned.info:
+        turned = turned.convert("RGBA")
+    return turned.convert("RGB")
+
+
+def _facts(path: Path) -> tuple[str, tuple[int, int]]:
+    """sha256 (hex) of a file, and (height, width) of the image in it."""
+    content = path.read_bytes()
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            width, height = image.size
+            if image.getexif().get(ORIENTATION) in TURNED:
+                width, height = height, width
+    except UNREADABLE:
+        width = height = 0
+    return hashlib.sha256(content).hexdigest(), (height, width)

@@ -1,0 +1,123 @@
+"""Index of a video file: when each of its frames is shown and where decoding may start."""
+
+from __future__ import annotations  # Packet[VideoStream] exists in PyAV's type stubs alone
+
+import json
+import logging
+import re
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+
+from odkd.common.files import file_digest, json_digest, write_json
+from odkd.data.video.scan import scan_video
+
+logger = logging.getLogger(__name__)
+
+VIDEO_SUFFIXES = frozenset({".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg"})
+VIDEO_SUFFIXES |= {".mpg", ".mts", ".mxf", ".ogv", ".ts", ".webm", ".wmv"}
+INDEX_VERSION = f"1 pyav-{av.__version__}"  # part of the cache key: change the number when the index changes
+
+
+@dataclass(frozen=True)
+class VideoIndex:
+    """One video, read once. A frame's identity is its timestamp; its frame number is the rank of that.
+
+    `rotation` is what to turn a decoded picture by, in degrees counterclockwise, to see it upright.
+    `keyframes` are the frame numbers at which decoding may start. Frames before the first one can be
+    reached from the start of the file, if at all (a cut by edit list).
+    """
+
+    path: Path
+    digest: str  # sha256 hex of the file's bytes
+    width: int  # displayed size in pixels, after rotation
+    height: int
+    rotation: int  # 0, 90, 180 or 270
+    time_base: Fraction  # seconds per tick of `pts`
+    pts: np.ndarray  # int64 [F], ascending
+    keyframes: np.ndarray  # int64 [G], ascending
+    lost: tuple[int, ...] = ()  # frame numbers that are known to be missing from a damaged file
+
+    @property
+    def stem(self) -> str:
+        return self.path.stem
+
+    def name_of(self, frame_number: int) -> str:
+        return f"{self.stem}/{frame_number:06d}"
+
+    @property
+    def num_frames(self) -> int:
+        return len(self.pts)
+
+    @property
+    def seconds(self) -> np.ndarray:
+        """float64 [F]: time of each frame since the first one."""
+        return np.asarray((self.pts - self.pts[0]) * float(self.time_base), np.float64)
+
+    @property
+    def duration_seconds(self) -> float:
+        """From the first frame to the end of the last, which is taken to last as long as the median frame."""
+        return float(self.seconds[-1] + np.median(np.diff(self.seconds))) if self.num_frames > 1 else 0.0
+
+
+def index_video(path: Path, cache: Path) -> VideoIndex:
+    """Index a video by reading its packets once; afterwards from `cache`/videos.
+
+    What the header promises is not believed: only packets count. Warns if the file ends early. Raises
+    ValueError if the file cannot be read as a video, or if its frames have no usable timestamps.
+    """
+    path = path.absolute()
+    status = path.stat()
+    key = json_digest([INDEX_VERSION, str(path), status.st_size, status.st_mtime_ns])
+    cached = cache / "videos" / f"{key}.json"
+    if not cached.exists():
+        write_json(cached, scan_video(path) | {"digest": file_digest(path, cache)})
+    facts = json.loads(cached.read_text())
+    for warning in facts["warnings"]:
+        logger.warning("%s: %s", path, warning)
+    return VideoIndex(
+        path=path,
+        digest=facts["digest"],
+        width=facts["width"],
+        height=facts["height"],
+        rotation=facts["rotation"],
+        time_base=Fraction(facts["time_base"]),
+        pts=np.asarray(facts["pts"], np.int64),
+        keyframes=np.asarray(facts["keyframes"], np.int64),
+        lost=tuple(facts["lost"]),
+    )
+
+
+def list_videos(folder: Path, start: int | None = None, stop: int | None = None) -> list[Path]:
+    """Videos of a folder in natural order ("clip9" before "clip10"), then `[start:stop]` of that list.
+
+    Raises ValueError if nothing is left. Files without a video's extension are skipped with a note.
+    """
+    if not folder.is_dir():
+        raise ValueError(f"{folder} is not a folder; expected a folder of videos; check dataset.root")
+    files = sorted((path for path in folder.iterdir() if path.is_file()), key=lambda path: natural(path.name))
+    videos = [path for path in files if path.suffix.lower() in VIDEO_SUFFIXES]
+    for path in files:
+        if path not in videos and not path.name.startswith("."):
+            logger.info("%s is not a video by its extension and is ignored", path)
+    if not videos:
+        raise ValueError(f"{folder} holds no video; expected files such as clip1.mp4, clip2.mkv")
+    if not videos[start:stop]:
+        raise ValueError(
+            f"dataset.start={start}, dataset.stop={stop} leave none of the {len(videos)} videos of {folder}; "
+            "change them"
+        )
+    return videos[start:stop]
+
+
+def natural(name: str) -> list[tuple[int, int, str]]:
+    """Sorting key that compares runs of digits as numbers.
+
+    >>> sorted(["b2", "b10", "a", "b1"], key=natural)
+    ['a', 'b1', 'b2', 'b10']
+    """
+    parts = re.split(r"([0-9]+)", name)
+    return [(0, int(part), part) if part.isdecimal() else (1, 0, part) for part in parts if part]

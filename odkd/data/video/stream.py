@@ -1,0 +1,144 @@
+"""A stream: the videos of a folder, in natural order, sampled as if they were one long video."""
+
+import hashlib
+import itertools
+import logging
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from odkd.data.video.image_index import Source
+from odkd.data.video.index import VideoIndex, index_video, list_videos
+from odkd.data.video.scan import UnreadableVideoError
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Stream:
+    """Sampled frames of a list of videos; position p is frame `frame_of[p]` of video `video_of[p]`.
+
+    A segment is a stretch in which the domain stays the same: where a new one begins, the scene changes. Without
+    known domains each video is one. `odkd.data.video.order` makes other streams, with segments of their own.
+    """
+
+    videos: tuple[Source, ...]  # or collections of images, which play the same part
+    domains: tuple[str, ...]  # one a video, "" when unknown
+    video_of: np.ndarray  # int64 [N]
+    frame_of: np.ndarray  # int64 [N]
+    seconds: np.ndarray  # float64 [N]: durations of earlier videos + time in this one
+    segment_of: np.ndarray  # int64 [N]: 0, ..., 0, 1, ..., 1, 2, ...
+    digest: str  # of the videos' content, the sampled frame numbers, and the order where it is not as they lie
+
+    def __len__(self) -> int:
+        return len(self.video_of)
+
+    @property
+    def segments(self) -> list[range]:
+        """Positions of each segment."""
+        cuts = np.searchsorted(self.segment_of, np.arange(int(self.segment_of[-1]) + 2)).tolist()
+        return [range(begin, end) for begin, end in itertools.pairwise(cuts)]
+
+    def domain_of(self, position: int) -> str:
+        """Name of the domain at a position; "" when unknown."""
+        return self.domains[int(self.video_of[position])]
+
+    def domain_began(self, position: int) -> int:
+        """The first of the positions up to this one that are all of its domain."""
+        is_other_V = np.array([domain != self.domain_of(position) for domain in self.domains])
+        others = np.flatnonzero(is_other_V[self.video_of[: position + 1]])
+        return int(others[-1]) + 1 if len(others) else 0
+
+    def name_of(self, position: int) -> str:
+        """A name that no other position has: VIDEO/000000, or the image's file below the dataset's folder."""
+        return self.videos[int(self.video_of[position])].name_of(int(self.frame_of[position]))
+
+    def frames_of_video(self, video: int) -> np.ndarray:
+        """int64 [n]: the sampled frame numbers of one video, ascending."""
+        return np.asarray(self.frame_of[self.video_of == video], np.int64)
+
+    def without(self, damaged: Collection[tuple[int, int]]) -> "Stream":
+        """The stream without these (video, frame number) pairs; videos keep their numbers, and frames their times."""
+        drop = set(damaged)
+        pairs = zip(self.video_of.tolist(), self.frame_of.tolist(), strict=True)
+        keep = np.asarray([pair not in drop for pair in pairs], bool)
+        if keep.all():
+            return self
+        return replace(
+            self,
+            video_of=self.video_of[keep],
+            frame_of=self.frame_of[keep],
+            seconds=self.seconds[keep],
+            segment_of=np.unique(self.segment_of[keep], return_inverse=True)[1].astype(np.int64),
+            digest=hashlib.sha256(self.digest.encode() + np.flatnonzero(keep).astype("<i8").tobytes()).hexdigest(),
+        )
+
+
+def open_stream(
+    folder: Path,
+    *,
+    stride: int,
+    stride_seconds: float | None = None,
+    start: int | None = None,
+    stop: int | None = None,
+    domains: Mapping[str, str],
+    cache: Path,
+) -> Stream:
+    """Index the videos `[start:stop]` of a folder and sample them.
+
+    `stride` counts frames: 0, s, 2s, ..., floor(frames / s) of them a video, as in the reference code.
+    `stride_seconds` takes its place if given: the first frame at or after each multiple of it, for videos of
+    variable frame rate. `domains` maps a video's stem to the name of its domain. Unreadable videos are left
+    out with a warning. Raises ValueError if nothing is left to sample.
+    """
+    if stride_seconds is None and stride < 1:
+        raise ValueError(f"dataset.stride={stride}; expected at least 1 frame")
+    if stride_seconds is not None and not stride_seconds > 0:
+        raise ValueError(f"dataset.stride_seconds={stride_seconds}; expected more than 0 seconds, or null")
+    videos: list[VideoIndex] = []
+    paths = list_videos(folder, start, stop)
+    for path in paths:
+        try:
+            videos.append(index_video(path, cache))
+        except UnreadableVideoError as error:
+            logger.warning("left out: %s", error)
+    if not videos:
+        raise ValueError(f"none of the {len(paths)} videos of {folder} can be read; see the warnings above")
+    sampled = [sample(video, stride=stride, stride_seconds=stride_seconds) for video in videos]
+    video_of = np.repeat(np.arange(len(videos)), [len(frames) for frames in sampled])
+    if not len(video_of):
+        raise ValueError(
+            f"a stride of {stride_seconds or stride} {'seconds' if stride_seconds else 'frames'} exceeds "
+            f"every video of {folder} (longest: {max(video.num_frames for video in videos)} frames, "
+            f"{max(video.duration_seconds for video in videos):.1f} s); lower dataset.stride"
+        )
+    names = tuple(domains.get(video.stem, "") for video in videos)
+    return make_stream(tuple(videos), names, video_of, np.concatenate(sampled))
+
+
+def sample(video: Source, *, stride: int, stride_seconds: float | None) -> np.ndarray:
+    """int64 [n]: frame numbers that are sampled from one video."""
+    if stride_seconds is None:
+        return np.arange(video.num_frames // stride, dtype=np.int64) * stride
+    half_tick = float(video.time_base) / 2  # containers round timestamps to ticks
+    num_samples = int((video.duration_seconds + half_tick) / stride_seconds)
+    frames = np.searchsorted(video.seconds, np.arange(num_samples) * stride_seconds - half_tick)
+    return np.unique(frames[frames < video.num_frames]).astype(np.int64)
+
+
+def make_stream(
+    videos: tuple[Source, ...], domains: tuple[str, ...], video_of: np.ndarray, frame_of: np.ndarray
+) -> Stream:
+    """These frames of these videos, one after the other."""
+    begins = np.cumsum([0.0, *(video.duration_seconds for video in videos)])
+    seconds = np.empty(len(video_of), np.float64)
+    for number, video in enumerate(videos):
+        here = video_of == number
+        seconds[here] = begins[number] + video.seconds[frame_of[here]]
+    scenes = np.array([name or f"\0{number}" for number, name in enumerate(domains)])[video_of]  # \0: unlike any name
+    segment_of = np.append(0, np.cumsum(scenes[1:] != scenes[:-1])).astype(np.int64)
+    digest = hashlib.sha256("".join(video.digest for video in videos).encode())
+    digest.update(np.stack([video_of, frame_of]).astype("<i8").tobytes())
+    return Stream(videos, domains, video_of, frame_of, seconds, segment_of, digest.hexdigest())

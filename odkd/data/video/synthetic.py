@@ -1,0 +1,88 @@
+"""The embedded dataset: videos of a sunny city and a night highway in turn, every pixel's class known."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from pathlib import Path
+
+from filelock import FileLock
+from PIL import Image
+
+from odkd.common.files import json_digest
+from odkd.data.video.encode import VideoWriter
+from odkd.data.video.street.scene import Scene
+from odkd.data.video.street.world import CLASS_COLOURS
+from odkd.data.video.street.worlds import CITY, NIGHT
+
+VERSION = 1  # raise it when the pictures change: it is part of the folder's name
+CLASSES: list[str] = list(CLASS_COLOURS)
+PALETTE: list[list[int]] = [[int(value) for value in colour] for colour in CLASS_COLOURS.values()]
+
+logger = logging.getLogger(__name__)
+
+
+def render_dataset(
+    folder: Path,
+    *,
+    height: int,
+    width: int,
+    frame_rate: float,
+    num_periods: int,
+    period_seconds: float,
+    seed: int,
+) -> Path:
+    """Render the dataset into a folder below `folder`, named for the arguments, and return that folder.
+
+    It holds ``videos/00_city.mp4``, ``01_night.mp4``, ``02_city.mp4``, ..., one a period, and
+    ``groundtruth/00_city/000000.png``, ..., one uint8 palette PNG of class ids a frame (no pixel is ignored).
+    Time goes on from period to period: a world that comes back is the same world further down the road.
+
+    A folder that is there is whole: it is made under another name and renamed. One process renders at a
+    time, others wait; what a killed process left is removed.
+
+    Raises:
+        ValueError: on odd or too small sizes, or when there would be no frame.
+    """
+    if height % 2 or width % 2 or height < 32 or width < 32:
+        raise ValueError(f"synthetic video of {height}x{width} pixels: height and width must be even and at least 32")
+    num_frames = round(period_seconds * frame_rate) if frame_rate > 0 else 0
+    if num_periods < 1 or num_frames < 1:
+        raise ValueError(
+            f"synthetic video of {num_periods} periods of {period_seconds} s at {frame_rate} frames a second "
+            "has no frames; raise num_periods, period_seconds or frame_rate"
+        )
+    digest = json_digest([VERSION, height, width, frame_rate, num_periods, period_seconds, seed])[:16]
+    root = folder / digest
+    if root.is_dir():
+        return root
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / "synthetic.lock"):
+        if root.is_dir():
+            return root
+        for leftover in folder.glob("*.building"):  # ours is the only process that may have one now
+            shutil.rmtree(leftover)
+        building = folder / f"{digest}.building"
+        logger.info("rendering %d x %d synthetic frames into %s", num_periods, num_frames, root)
+        scenes = [Scene(world, height=height, width=width, seed=seed) for world in (CITY, NIGHT)]
+        for period in range(num_periods):
+            scene = scenes[period % 2]
+            start = period * period_seconds
+            times = [start + frame / frame_rate for frame in range(num_frames)]
+            _write_video(building, f"{period:02d}_{scene.world.name}", scene, times, frame_rate)
+        building.replace(root)
+    return root
+
+
+def _write_video(root: Path, stem: str, scene: Scene, times: list[float], frame_rate: float) -> None:
+    truth = root / "groundtruth" / stem
+    truth.mkdir(parents=True)
+    palette = [value for colour in PALETTE for value in colour]
+    path = root / "videos" / f"{stem}.mp4"
+    with VideoWriter(path, width=scene.width, height=scene.height, frame_rate=frame_rate) as writer:
+        for number, seconds in enumerate(times):
+            image_HWC, labels_HW = scene.render(seconds)
+            writer.write(image_HWC)
+            picture = Image.fromarray(labels_HW)
+            picture.putpalette(palette)
+            picture.save(truth / f"{number:06d}.png", compress_level=1)

@@ -1,0 +1,179 @@
+"""Scores of a student on positions of the stream; the only place that switches a student to eval mode."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+
+from odkd.common.device import autocast
+from odkd.common.ignore import IGNORE
+from odkd.data.bank import Bank, Batch
+from odkd.evaluation.metrics import (
+    class_iou,
+    confusion_matrices,
+    ignore_borders,
+    mean_iou,
+    pixel_accuracy,
+    steady_pixels,
+)
+
+
+@dataclass(frozen=True)
+class Scores:
+    """By reference, on the CPU: `confusions` int64 [n, K, K], one matrix a frame; `steady` int64 [n-1, 2], see
+    `metrics.steady_pixels`. Predictions uint8 [n, H, W]."""
+
+    confusions: dict[str, Tensor]
+    steady: dict[str, Tensor]
+    predictions_NHW: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluator:
+    """How frames are predicted and scored, with the bank's frames and labels, in the run's precision.
+
+    Args:
+        batch_size: frames predicted at once.
+        border_pixels: pixels so near to another class of the reference are not scored.
+        predictor: "teacher" scores the teacher's labels in the student's place; what it ignores is not scored.
+    """
+
+    bank: Bank
+    batch_size: int
+    precision: str
+    device: torch.device
+    border_pixels: int = 0
+    predictor: Literal["student", "teacher"] = "student"
+
+    def __post_init__(self) -> None:
+        if self.border_pixels < 0:
+            raise ValueError(f"evaluation.border_pixels={self.border_pixels}; expected 0 or more pixels")
+
+    def confusions(self, student: nn.Module, positions: Sequence[int]) -> dict[str, Tensor]:
+        """Predict `positions` and count against every label source of the bank. Learns nothing, writes nothing.
+
+        By source int64 [n, K, K] on the CPU, one matrix a frame. Counting stays on the device; results are read from
+        it once, at the end.
+        """
+        counted: dict[str, list[Tensor]] = {source: [] for source in self.bank.sources}
+
+        def count(batch: Batch, predicted_BHW: Tensor) -> None:
+            for source, labels_BHW in self._scored_labels(batch).items():
+                counted[source].append(confusion_matrices(predicted_BHW, labels_BHW, self.bank.num_classes))
+
+        self._each_batch(student, positions, count)
+        return {source: torch.cat(parts).cpu() for source, parts in counted.items()}
+
+    def scores(self, student: nn.Module, positions: Sequence[int]) -> Scores:
+        """The same for positions in a row, with what is steady from each to the next, and the predictions."""
+        sources, num_classes = self.bank.sources, self.bank.num_classes
+        confusions: dict[str, list[Tensor]] = {source: [] for source in sources}
+        steady: dict[str, list[Tensor]] = {source: [] for source in sources}
+        predictions: list[Tensor] = []
+        before: dict[str, Tensor] = {}  # the last reference map of the batch before, by source
+
+        def count(batch: Batch, predicted_BHW: Tensor) -> None:
+            for source, labels_BHW in self._scored_labels(batch).items():
+                confusions[source].append(confusion_matrices(predicted_BHW, labels_BHW, num_classes))
+                if predictions:
+                    two_HW = [predictions[-1][-1:], predicted_BHW]
+                    steady[source].append(steady_pixels(torch.cat(two_HW), torch.cat([before[source], labels_BHW])))
+                else:
+                    steady[source].append(steady_pixels(predicted_BHW, labels_BHW))
+                before[source] = labels_BHW[-1:]
+            predictions.append(predicted_BHW)
+
+        self._each_batch(student, positions, count)
+        return Scores(
+            {source: torch.cat(parts).cpu() for source, parts in confusions.items()},
+            {source: torch.cat(parts).cpu() for source, parts in steady.items()},
+            torch.cat(predictions).cpu().numpy(),
+        )
+
+    def _scored_labels(self, batch: Batch) -> dict[str, Tensor]:
+        """By source, the batch's label maps with 255 where nothing is to be scored."""
+        scored: dict[str, Tensor] = {}
+        for source, labels_BHW in batch.labels.items():
+            if self.predictor == "teacher":
+                labels_BHW = labels_BHW.masked_fill(batch.labels["teacher"] == IGNORE, IGNORE)
+            scored[source] = ignore_borders(labels_BHW, self.border_pixels)
+        return scored
+
+    def losses(self, student: nn.Module, positions: Sequence[int], source: str) -> Tensor:
+        """Mean cross-entropy of the student on each position: float32 [n] on the CPU (replay methods rank by it)."""
+        losses: list[Tensor] = []
+
+        def measure(batch: Batch, logits_BKHW: Tensor) -> None:
+            labels_BHW = batch.labels[source].long()
+            total = F.cross_entropy(logits_BKHW.float(), labels_BHW, ignore_index=IGNORE, reduction="none").sum((1, 2))
+            losses.append(total / (labels_BHW != IGNORE).sum((1, 2)).clamp(min=1))
+
+        self.each_logits(student, positions, measure)
+        return torch.cat(losses).cpu() if losses else torch.empty(0)
+
+    def _each_batch(self, student: nn.Module, positions: Sequence[int], use: Callable[[Batch, Tensor], None]) -> None:
+        """Hands `use` each batch with its predictions uint8 [B, H, W]."""
+        if self.predictor == "student":
+            self.each_logits(student, positions, lambda batch, logits_BKHW: use(batch, predict(logits_BKHW)))
+            return
+        for start in range(0, len(positions), self.batch_size):
+            batch = self.bank.get(positions[start : start + self.batch_size])
+            labels_BHW = batch.labels["teacher"]
+            use(batch, labels_BHW.masked_fill(labels_BHW == IGNORE, 0))  # not scored: any class will do
+
+    def predictions(self, student: nn.Module, positions: Sequence[int]) -> Tensor:
+        """Classes that the student gives each pixel: uint8 [n, H, W] on the device. Scores nothing."""
+        found: list[Tensor] = []
+        self.each_logits(student, positions, lambda _, logits_BKHW: found.append(predict(logits_BKHW)))
+        return torch.cat(found)
+
+    def each_logits(self, student: nn.Module, positions: Sequence[int], use: Callable[[Batch, Tensor], None]) -> None:
+        """Hands `use` each batch, in order, with the student's logits [B, K, H, W]."""
+        was_training = student.training
+        student.eval()
+        with torch.inference_mode():
+            for start in range(0, len(positions), self.batch_size):
+                end = start + self.batch_size
+                batch = self.bank.get(positions[start:end])
+                self.bank.prefetch(positions[end : end + self.batch_size])
+                with autocast(self.device, self.precision):
+                    logits_BKHW = student(batch.images_BCHW)
+                use(batch, logits_BKHW)
+        student.train(was_training)
+
+
+def predict(logits_BKHW: Tensor) -> Tensor:
+    """The class with the largest logit: uint8 [B, H, W]; the lowest id among equals."""
+    return logits_BKHW.max(1).indices.to(torch.uint8)  # max(1) is 6 times as fast as argmax(1) on CPUs
+
+
+def at_size(logits_BKHW: Tensor, size: tuple[int, int]) -> Tensor:
+    """Logits enlarged to `size` = (height, width), bilinear as usual in segmentation; unchanged where it is theirs."""
+    if logits_BKHW.shape[2:] == size:
+        return logits_BKHW
+    return F.interpolate(logits_BKHW.float(), size, mode="bilinear")
+
+
+def score_metrics(confusions_NKK: Tensor, classes: Sequence[str], *, suffix: str) -> dict[str, float]:
+    """Names and values of one window's scores against one reference; `suffix` names the reference.
+
+    `miou` is dataset mIoU (one matrix for the window), `miou_per_frame` the mean of the frames' own.
+    """
+    total_KK = confusions_NKK.sum(0)
+    values = {
+        f"accuracy{suffix}": pixel_accuracy(total_KK),
+        f"miou{suffix}": mean_iou(total_KK),
+        f"miou_per_frame{suffix}": mean_iou(confusions_NKK).nanmean(),
+    }
+    values |= {f"iou{suffix}/{name}": iou for name, iou in zip(classes, class_iou(total_KK), strict=True)}
+    return {name: value.item() for name, value in values.items()}
+
+
+def mean_ignoring_nan(values: Iterable[float | None]) -> float:
+    """Plain mean over windows; windows where a metric is undefined (None or NaN) do not count."""
+    known = [v for v in values if v is not None and v == v]
+    return sum(known) / len(known) if known else float("nan")

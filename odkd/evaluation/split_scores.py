@@ -1,0 +1,143 @@
+"""What students say of a split: scores at the size of the reference's own label maps, labels, agreement."""
+
+import itertools
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+
+from odkd.common.ignore import IGNORE
+from odkd.data.bank import Batch
+from odkd.data.labels import LabelSource, resize_nearest
+from odkd.data.labels.soft import top_k
+from odkd.data.labels.store import Labelled, SoftSpec
+from odkd.evaluation.evaluate import Evaluator, at_size, predict
+from odkd.evaluation.metrics import confusion_matrices, ignore_borders, mean_iou
+from odkd.evaluation.tally import Tally
+
+SEED_SIZE = (128, 128)  # pixels at which the seed of MCKD for segmentation compares logits and labels
+
+
+def judge_student(
+    evaluator: Evaluator, student: nn.Module, positions: Sequence[int], references: Mapping[str, LabelSource]
+) -> dict[str, Tally]:
+    """Counts of a student against each reference, at the size of that reference's label map of each frame.
+
+    Logits are enlarged before the class is taken (`at_size`); where the sizes are the same this is what
+    `Evaluator.scores` counts.
+    """
+    num_classes = evaluator.bank.num_classes
+    tallies = {name: Tally(num_classes) for name in references}
+    waiting = iter(positions)
+
+    def count(_: Batch, logits_BKHW: Tensor) -> None:
+        for logits_KHW in logits_BKHW:
+            position = next(waiting)
+            for name, source in references.items():
+                label_HW = torch.from_numpy(np.array(source.read(position))).to(logits_KHW.device)
+                height, width = label_HW.shape
+                predicted_BHW = predict(at_size(logits_KHW[None], (height, width)))
+                label_BHW = ignore_borders(label_HW[None], evaluator.border_pixels)
+                tallies[name].add(confusion_matrices(predicted_BHW, label_BHW, num_classes))
+
+    evaluator.each_logits(student, positions, count)
+    return tallies
+
+
+def judge_labels(
+    labels: LabelSource, truth: LabelSource, positions: Sequence[int], num_classes: int
+) -> tuple[Tally, float]:
+    """Counts of label maps in a student's place, at the truth's size.
+
+    Pixels that they ignore are not scored; the second result says what share of the pixels with a known truth
+    they are, for a labeller that ignores what is hard would else look better than it is.
+    """
+    tally, num_true, num_scored = Tally(num_classes), 0, 0
+    for position in positions:
+        true_HW = truth.read(position)
+        given_HW = resize_nearest(labels.read(position), true_HW.shape[:2])
+        scored_HW = np.where(given_HW == IGNORE, IGNORE, true_HW)
+        known_HW = np.where(given_HW == IGNORE, 0, given_HW)  # not scored: any class will do
+        tally.add(confusion_matrices(torch.from_numpy(known_HW)[None], torch.from_numpy(scored_HW)[None], num_classes))
+        num_true += int((true_HW != IGNORE).sum())
+        num_scored += int((scored_HW != IGNORE).sum())
+    return tally, 1 - num_scored / max(num_true, 1)
+
+
+def label_with(
+    evaluator: Evaluator, student: nn.Module, positions: Sequence[int], soft: SoftSpec | None
+) -> list[Labelled]:
+    """What a student says of frames: its class ids and, if asked for, its likeliest classes with probabilities.
+
+    Probabilities are brought to the size of the soft labels as means over pixels, so that they still sum to 1.
+    """
+    found: list[Labelled] = []
+
+    def keep(_: Batch, logits_BKHW: Tensor) -> None:
+        labels_BHW = predict(logits_BKHW).cpu().numpy()
+        if soft is None:
+            found.extend(map(Labelled, labels_BHW))
+            return
+        probabilities_BKHW = F.adaptive_avg_pool2d(logits_BKHW.float().softmax(1), soft.size)
+        ids_BkHW, shares_BkHW, _lost = top_k(probabilities_BKHW, soft.top_k)
+        found.extend(
+            Labelled(*parts) for parts in zip(labels_BHW, zip(ids_BkHW, shares_BkHW, strict=True), strict=True)
+        )
+
+    evaluator.each_logits(student, positions, keep)
+    return found
+
+
+def agreement(evaluator: Evaluator, students: Sequence[nn.Module], positions: Sequence[int]) -> dict[str, float]:
+    """How alike students predict, at their own size: mIoU of one against the other (the same both ways), and the
+    share of pixels with the same class; means over all pairs of students."""
+    num_classes = evaluator.bank.num_classes
+    pairs = list(itertools.combinations(range(len(students)), 2))
+    totals = {pair: torch.zeros(num_classes, num_classes, dtype=torch.int64) for pair in pairs}
+    for start in range(0, len(positions), evaluator.batch_size):
+        chunk = positions[start : start + evaluator.batch_size]
+        predicted = [evaluator.predictions(student, chunk) for student in students]
+        for one, other in pairs:
+            totals[one, other] += confusion_matrices(predicted[one], predicted[other], num_classes).sum(0).cpu()
+    total_PKK = torch.stack(list(totals.values())).double()
+    equal_P = total_PKK.diagonal(dim1=1, dim2=2).sum(1) / total_PKK.sum((1, 2))
+    return {"miou": mean_iou(total_PKK).mean().item(), "equal_pixels": equal_P.mean().item()}
+
+
+def seed_miou(
+    evaluator: Evaluator,
+    student: nn.Module,
+    positions: Sequence[int],
+    references: Mapping[str, LabelSource],
+    batch_size: int,
+) -> dict[str, float]:
+    """`miou_128_batches_REFERENCE`: mIoU of each batch at 128x128, averaged with the batches' sizes as weights.
+
+    What the seed of MCKD for segmentation reports. It depends on the batch size and is no dataset mIoU: for
+    comparison with its figures only. Logits are resized bilinear, labels nearest. A class that a batch lacks on
+    both sides is left out of its mean.
+    """
+    num_classes, num_batches = evaluator.bank.num_classes, -(-len(positions) // batch_size)
+    empty = torch.zeros(num_batches, num_classes, num_classes, dtype=torch.int64)
+    batches = {name: empty.clone() for name in references}
+    waiting = iter(enumerate(positions))
+
+    def count(_: Batch, logits_BKHW: Tensor) -> None:
+        for predicted_HW in predict(F.interpolate(logits_BKHW.float(), SEED_SIZE, mode="bilinear")).cpu():
+            number, position = next(waiting)
+            for name, source in references.items():
+                label_HW = torch.from_numpy(np.array(resize_nearest(source.read(position), SEED_SIZE)))
+                counts_1KK = confusion_matrices(predicted_HW[None], label_HW[None], num_classes)
+                batches[name][number // batch_size] += counts_1KK[0]
+
+    evaluator.each_logits(student, positions, count)
+    sizes_N = torch.full((num_batches,), batch_size, dtype=torch.float64)
+    sizes_N[-1:] = len(positions) - batch_size * (num_batches - 1)
+    found: dict[str, float] = {}
+    for name, batches_NKK in batches.items():
+        miou_N = mean_iou(batches_NKK)
+        weights_N = sizes_N.masked_fill(miou_N.isnan(), 0)
+        found[f"miou_128_batches_{name}"] = ((miou_N.nan_to_num(0) * weights_N).sum() / weights_N.sum()).item()
+    return found

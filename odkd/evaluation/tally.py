@@ -1,0 +1,42 @@
+"""Counts over many frames: one confusion matrix, and each frame's own mIoU; the names of all scores of a split."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from odkd.evaluation.metrics import class_iou, macro_f1, mean_iou, pixel_accuracy, weighted_f1
+
+SCORES = ("miou", "miou_per_frame", "accuracy", "f1_weighted", "f1_macro")
+
+
+class Tally:
+    """Confusion counts that do not grow with the number of frames."""
+
+    def __init__(self, num_classes: int) -> None:
+        self.total_KK = torch.zeros(num_classes, num_classes, dtype=torch.int64)
+        self._frame_mious: list[Tensor] = []
+
+    def add(self, confusions_NKK: Tensor) -> None:
+        """Count frames: int64 [N, K, K] on any device."""
+        confusions_NKK = confusions_NKK.cpu()
+        self.total_KK += confusions_NKK.sum(0)
+        self._frame_mious.append(mean_iou(confusions_NKK))
+
+    def scores(self, reference: str) -> dict[str, float]:
+        """`miou_teacher`, ...: dataset mIoU, mean of the frames' own, accuracy, weighted and macro F1; `reference`
+        is what they are against. NaN where nothing was scored."""
+        mious = torch.cat(self._frame_mious) if self._frame_mious else torch.empty(0)
+        found = (
+            mean_iou(self.total_KK),
+            mious.nanmean(),
+            pixel_accuracy(self.total_KK),
+            weighted_f1(self.total_KK),
+            macro_f1(self.total_KK),
+        )
+        return {f"{name}_{reference}": value.item() for name, value in zip(SCORES, found, strict=True)}
+
+    def class_scores(self, classes: Sequence[str], reference: str) -> dict[str, float]:
+        """`iou_teacher/road`, ...; NaN where a class is in neither map."""
+        found = class_iou(self.total_KK).tolist()
+        return {f"iou_{reference}/{name}": iou for name, iou in zip(classes, found, strict=True)}

@@ -1,0 +1,212 @@
+"""Scores of the student over time: on the next frames, one sequence ago and ahead, on every segment, at the end.
+
+All names and what they average over are in one place here; docs/metrics.md explains them to users.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from odkd.data.video.stream import Stream
+from odkd.data.window import Step, Window
+from odkd.evaluation.continual import backward_transfer, forgetting, recovery
+from odkd.evaluation.evaluate import Evaluator, Scores, mean_ignoring_nan, score_metrics
+from odkd.evaluation.metrics import mean_iou
+
+SUFFIX = {"teacher": "", "groundtruth": "_groundtruth"}  # of a metric's name: its reference
+SHIFTED = {"past": -1, "future": 1}  # Houyon et al. 2023: the windows of BWT and FWT
+MEANS = ("accuracy", "miou", "miou_per_frame", "consistency")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Where the student is scored besides the next frames.
+
+    Args:
+        shift: positions from now to the windows of `past/` and `future/`; None = no such scores.
+        final: whether the last student is scored on the whole stream.
+        segment_frames: how many frames of each segment, evenly spaced, are scored whenever a segment ends; 0 = none.
+    """
+
+    shift: int | None
+    final: bool
+    segment_frames: int
+
+
+class Watch:
+    """Scores a student along a stream and keeps what the summary needs; its state resumes with the run."""
+
+    def __init__(
+        self, stream: Stream, window: Window, evaluator: Evaluator, classes: Sequence[str], plan: Plan
+    ) -> None:
+        self.stream, self.window, self.evaluator, self.classes, self.plan = stream, window, evaluator, classes, plan
+        self._domains = list(dict.fromkeys(map(stream.domain_of, range(len(stream)))))
+        num_segments, num_classes = len(stream.segments), len(classes)
+        zeros = torch.zeros(len(self._domains), num_classes, num_classes, dtype=torch.int64)
+        self.totals_DKK = {source: zeros.clone() for source in evaluator.bank.sources}  # of test windows, by domain
+        nothing = torch.full((num_segments, num_segments), torch.nan, dtype=torch.float64)
+        self._learned_TT = {source: nothing.clone() for source in evaluator.bank.sources}  # R of continual.py
+        self._probes = [_evenly(segment, plan.segment_frames) for segment in stream.segments]
+
+    def windows(self, step: Step) -> list[int]:
+        """Positions of this iteration's windows: the next one's overlap with them where `step` is less than `test`."""
+        windows = [step.test, *filter(None, self._shifted(step).values())]
+        return list(dict.fromkeys(position for window in windows for position in window))
+
+    def needs(self, step: Step) -> list[int]:
+        """All positions that are scored in this iteration."""
+        probes = self._probes if self._ended(step) else []
+        return list(dict.fromkeys([*self.windows(step), *(position for probe in probes for position in probe)]))
+
+    def test(self, student: nn.Module, step: Step) -> tuple[Scores, dict[str, float]]:
+        """Scores on the next frames, and their metrics: `test/...`."""
+        scores = self.evaluator.scores(student, step.test)
+        domains = torch.tensor([self._domains.index(self.stream.domain_of(position)) for position in step.test])
+        here = slice(step.test.start, step.test.stop)
+        scenes = torch.from_numpy(np.stack([self.stream.segment_of[here], self.stream.video_of[here]]))
+        is_within = (scenes[:, 1:] == scenes[:, :-1]).all(0)
+        metrics: dict[str, float] = {}
+        for source, confusions_NKK in scores.confusions.items():
+            self.totals_DKK[source].index_add_(0, domains, confusions_NKK)
+            suffix = SUFFIX[source]
+            found = score_metrics(confusions_NKK, self.classes, suffix=suffix)
+            metrics |= {f"test/{name}": value for name, value in found.items()}
+            num_standing, num_steady = scores.steady[source][is_within].sum(0).double()
+            metrics[f"test/consistency{suffix}"] = (num_steady / num_standing).item()
+        return scores, metrics
+
+    def elsewhere(self, student: nn.Module, step: Step) -> dict[str, float]:
+        """`past/...` and `future/...`, NaN where the window leaves the stream; `segment/...` when one has ended."""
+        metrics: dict[str, float] = {}
+        for name, window in self._shifted(step).items():
+            found = self.evaluator.confusions(student, window) if window else {}
+            for source in self.evaluator.bank.sources:
+                value = mean_iou(found[source].sum(0)).item() if found else torch.nan
+                metrics[f"{name}/miou{SUFFIX[source]}"] = value
+        if ended := self._ended(step):
+            positions = [position for probe in self._probes for position in probe]
+            sizes = [len(probe) for probe in self._probes]
+            for source, confusions_NKK in self.evaluator.confusions(student, positions).items():
+                row_T = [mean_iou(part.sum(0)).item() for part in torch.split(confusions_NKK, sizes)]
+                self._learned_TT[source][ended] = torch.tensor(row_T, dtype=torch.float64)
+                metrics |= _by_segment(row_T, SUFFIX[source])
+        return metrics
+
+    def finish(self, student: nn.Module, records: Sequence[dict[str, Any]]) -> dict[str, float]:
+        """The summary of a run: from its metrics lines, and from scoring the last student on the whole stream."""
+        summary: dict[str, float] = {}
+        for source, totals_DKK in self.totals_DKK.items():
+            suffix = SUFFIX[source]
+            summary |= _whole("total", totals_DKK.sum(0), self.classes, suffix)
+            if len(self._domains) > 1:
+                summary |= {
+                    f"domain/miou{suffix}/{name}": mean_iou(total_KK).item()
+                    for name, total_KK in zip(self._domains, totals_DKK, strict=True)
+                }
+            for name in MEANS:
+                summary[f"mean/{name}{suffix}"] = mean_ignoring_nan(_column(records, f"test/{name}{suffix}"))
+            if self.plan.shift is not None:
+                for where in SHIFTED:
+                    known = _column(records, f"{where}/miou{suffix}")
+                    summary[f"mean_{where}/miou{suffix}"] = mean_ignoring_nan(known)
+            if len(self.stream.segments) > 1:
+                whole = [record for record in records if record["segment"] is not None]
+                miou_I = [torch.nan if v is None else v for v in _column(whole, f"test/miou{suffix}")]
+                found = recovery(miou_I, [record["segment"] for record in whole])
+                summary[f"recovery/iterations{suffix}"] = found.num_iterations
+                summary[f"recovery/num_changes{suffix}"] = found.num_changes
+                summary[f"recovery/num_unrecovered{suffix}"] = found.num_unrecovered
+        if self.plan.final:
+            summary |= self._final(student)
+        return summary
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"totals": self.totals_DKK, "learned": self._learned_TT}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.totals_DKK, self._learned_TT = state["totals"], state["learned"]
+
+    def _final(self, student: nn.Module) -> dict[str, float]:
+        """`final/...`: one matrix over the whole stream; `mean_final/miou`: mean over its test windows (FBWT)."""
+        num_positions, size = len(self.stream), self.window.test
+        probe_of = {position: number for number, probe in enumerate(self._probes) for position in probe}
+        summary: dict[str, float] = {}
+        zeros = {source: torch.zeros_like(total_DKK[0]) for source, total_DKK in self.totals_DKK.items()}
+        totals_KK = {source: zero.clone() for source, zero in zeros.items()}
+        segments_TKK = {source: zero.repeat(len(self._probes), 1, 1) for source, zero in zeros.items()}
+        recent: dict[str, dict[int, Tensor]] = {source: {} for source in zeros}  # matrices of the last test window
+        windows: dict[str, list[float]] = {source: [] for source in zeros}
+        for first in range(0, num_positions, size):
+            chunk = range(first, min(first + size, num_positions))
+            self.evaluator.bank.prefetch(range(chunk.stop, min(chunk.stop + size, num_positions)))
+            for source, confusions_NKK in self.evaluator.confusions(student, chunk).items():
+                for position, confusion_KK in zip(chunk, confusions_NKK, strict=True):
+                    totals_KK[source] += confusion_KK
+                    if position in probe_of:
+                        segments_TKK[source][probe_of[position]] += confusion_KK
+                    recent[source][position] = confusion_KK
+                    begin = position + 1 - size
+                    if begin >= 0 and begin % self.window.step == 0:
+                        whole = torch.stack([recent[source][p] for p in range(begin, position + 1)]).sum(0)
+                        windows[source].append(mean_iou(whole).item())
+                    recent[source].pop(begin, None)
+            self.evaluator.bank.retain(range(chunk.stop, num_positions))
+        for source, total_KK in totals_KK.items():
+            suffix = SUFFIX[source]
+            summary |= _whole("final", total_KK, self.classes, suffix)
+            summary[f"mean_final/miou{suffix}"] = mean_ignoring_nan(windows[source])
+            if self.plan.segment_frames and len(self._probes) > 1:
+                # Segments that end with the stream: the last student has gone through them.
+                row_T = mean_iou(segments_TKK[source])
+                learned_TT = self._learned_TT[source].clone()
+                learned_TT[learned_TT.isnan().all(1)] = row_T
+                learned_TT[-1] = row_T
+                summary[f"segments/backward_transfer{suffix}"] = backward_transfer(learned_TT.numpy())
+                summary[f"segments/forgetting{suffix}"] = forgetting(learned_TT.numpy())
+                summary |= {f"final_{k}": v for k, v in _by_segment(row_T.tolist(), suffix).items()}
+        return summary
+
+    def _shifted(self, step: Step) -> dict[str, range | None]:
+        """The windows of this iteration one shift ago and ahead; None where they leave the stream."""
+        if self.plan.shift is None:
+            return {}
+        windows: dict[str, range | None] = {}
+        for name, sign in SHIFTED.items():
+            first = step.position + sign * self.plan.shift
+            is_inside = first >= 0 and first + self.window.test <= len(self.stream)
+            windows[name] = range(first, first + self.window.test) if is_inside else None
+        return windows
+
+    def _ended(self, step: Step) -> list[int]:
+        """Segments of which the student has learned the last frame in this iteration."""
+        if not self.plan.segment_frames or len(self.stream.segments) < 2:
+            return []
+        return [n for n, segment in enumerate(self.stream.segments) if segment.stop - 1 in step.gone_by]
+
+
+def _evenly(segment: range, num_frames: int) -> list[int]:
+    """At most `num_frames` positions of a segment, evenly spaced.
+
+    >>> _evenly(range(10, 20), 3)
+    [11, 15, 18]
+    """
+    num_frames = min(num_frames, len(segment))
+    return [segment[int((i + 0.5) * len(segment) / num_frames)] for i in range(num_frames)]
+
+
+def _whole(scope: str, total_KK: Tensor, classes: Sequence[str], suffix: str) -> dict[str, float]:
+    """Scores of one matrix over many frames: it has no frames of its own, their mean is under mean/."""
+    found = score_metrics(total_KK[None], classes, suffix=suffix)
+    return {f"{scope}/{name}": value for name, value in found.items() if not name.startswith("miou_per_frame")}
+
+
+def _by_segment(row_T: Sequence[float], suffix: str) -> dict[str, float]:
+    return {f"segment/miou{suffix}/{number:03d}": value for number, value in enumerate(row_T)}
+
+
+def _column(records: Iterable[dict[str, Any]], key: str) -> list[float | None]:
+    return [record["metrics"].get(key) for record in records]

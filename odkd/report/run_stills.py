@@ -1,0 +1,91 @@
+"""Which frames of a run its report shows, with labels and predictions: the pictures for `report/stills.py`."""
+
+import logging
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from odkd.data.labels import resize_nearest
+from odkd.data.labels.shards import FrameArray
+
+if TYPE_CHECKING:
+    from odkd.config.parts import Parts
+    from odkd.data.labels import LabelSource
+    from odkd.runs.run import Run
+
+logger = logging.getLogger(__name__)
+Still = tuple[int, str, np.ndarray, np.ndarray, np.ndarray]  # step, caption, image_HWC, reference_HW, predicted_HW
+
+
+def write_run_stills(parts: "Parts", run: "Run") -> None:
+    """stills/ in the run folder. Pictures are no reason for a run to fail: what goes wrong is only told."""
+    from odkd.report.stills import write_stills
+
+    try:
+        frames, titles = _stills(parts, run)
+        write_stills(run.folder, frames, classes=parts.classes, palette=parts.palette, titles=titles)
+    except Exception:
+        logger.exception("no stills were made for the report; the run is not harmed")
+
+
+def _stills(parts: "Parts", run: "Run") -> tuple[Iterator[Still], tuple[str, str]]:
+    """What there is to see, and the titles of reference and prediction."""
+    if (run.folder / "predictions").is_dir():
+        return _of_stream(parts, run), ("teacher", "student")
+    if parts.cfg.stage.name == "label":
+        return _of_labels(parts), ("ground truth", "teacher")
+    references = [name for name in ("groundtruth", "teacher") if name in parts.references]
+    if "num_stages" in parts.cfg.stage and "learner" in parts.__dict__ and references:
+        title = {"groundtruth": "ground truth"}.get(references[0], references[0])
+        return _of_test_split(parts, run, parts.references[references[0]]), (title, "student")
+    return iter(()), ("teacher", "student")
+
+
+def _of_stream(parts: "Parts", run: "Run") -> Iterator[Still]:
+    """As they were scored: by the student of that moment, before it learned from them."""
+    from odkd.report.stills import choose
+
+    predictions, records = FrameArray.open(run.folder / "predictions"), run.records()
+    found = [record["metrics"].get("test/miou") for record in records]
+    scores = [np.nan if value is None else float(value) for value in found]
+    for index, why in choose(scores).items():
+        stored = sorted(predictions.stored(records[index]["iteration"]))
+        position = stored[len(stored) // 2]
+        said = [f"position {position}", records[index]["domain"], f"mIoU of its window {scores[index]:.2f}", why]
+        step, caption = records[index]["iteration"], ", ".join(filter(None, said))
+        yield step, *_still(parts, caption, position, parts.labels, predictions.read(position))
+
+
+def _of_test_split(parts: "Parts", run: "Run", reference: "LabelSource") -> Iterator[Still]:
+    """The last student, on pictures that nothing was learned from."""
+    from odkd.data.splits import read_lists
+    from odkd.report.stills import evenly
+
+    names = set(read_lists(run.folder / "splits")["test"])
+    test = [position for position in range(len(parts.stream)) if parts.stream.name_of(position) in names]
+    for index in evenly(len(test)):
+        position = test[index]
+        predicted_HW = parts.evaluator.predictions(parts.learner.student, [position])[0].cpu().numpy()
+        yield index, *_still(parts, parts.stream.name_of(position), position, reference, predicted_HW)
+
+
+def _of_labels(parts: "Parts") -> Iterator[Still]:
+    """The teacher, where truth is known; at its own size."""
+    from odkd.report.stills import evenly
+
+    for position in evenly(len(parts.stream)) if parts.groundtruth is not None else ():
+        assert parts.groundtruth is not None
+        caption = ", ".join(filter(None, (f"position {position}", parts.stream.domain_of(position))))
+        yield position, *_still(parts, caption, position, parts.groundtruth, parts.labels.read(position))
+
+
+def _still(
+    parts: "Parts", caption: str, position: int, reference: "LabelSource", predicted_HW: np.ndarray
+) -> tuple[str, np.ndarray, np.ndarray, np.ndarray]:
+    """A still without its step, all at the size of the frame."""
+    image_HWC = next(iter(parts.frames.read([position])))
+    size: Sequence[int] = image_HWC.shape[:2]
+    height, width = int(size[0]), int(size[1])
+    maps = [resize_nearest(found, (height, width)) for found in (reference.read(position), predicted_HW)]
+    return caption.strip(), image_HWC, maps[0], maps[1]

@@ -1,0 +1,242 @@
+"""Console script `odkd-tables`: rebuild a paper table from the runs in MLflow's store, or say what it lacks."""
+
+import argparse
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from odkd.common.dotted import quoted
+from odkd.common.files import write_atomic
+from odkd.report.tables.cells import Filled, fill, needs, place_of
+from odkd.report.tables.commands import grouped_arguments, grouped_commands
+from odkd.report.tables.incomplete import Advice, complaints
+from odkd.report.tables.latex import latex
+from odkd.report.tables.published import Published, published_beside
+from odkd.report.tables.render import markdown, to_csv
+from odkd.report.tables.spec import Row, Table, Variant, check_seeds, known_tables, load_table
+from odkd.report.tables.wanted import Settings, join, wanted_settings
+from odkd.runs.results import NothingStoredError, Store, StoreError
+from odkd.runs.sync import advice, brief
+from odkd.runs.tracking import without_password
+
+FORMATS: dict[str, Callable[[Filled, Published | None], str]] = {
+    "markdown": markdown,
+    "latex": latex,
+    "csv": to_csv,
+}
+
+EPILOG = """\
+examples:
+  odkd-tables houyon2023/table1_synthetic                     print it, or say which commands would fill it
+  odkd-tables houyon2023/table1_synthetic --missing | bash    run what is missing
+  odkd-tables my_table.yaml --config-dir my_conf 'allow_targets=[my_replay]' --run      with a method of your own
+  odkd-tables houyon2023/table1 dataset.root=my_videos device=cuda --format latex --output table1.tex
+KEY=VALUE are overrides of odkd, for all runs of the table: where your data lies, a device, another setting."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Exit code 1 if cells are missing or doubled, 2 for a user's mistake."""
+    parser = argparse.ArgumentParser(
+        "odkd-tables", description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add_choices(parser)
+    parser.add_argument("--format", choices=FORMATS, default="markdown")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="write there instead of printing")
+    parser.add_argument("--missing", action="store_true", help="print only the commands that fill the table")
+    parser.add_argument("--run", action="store_true", help="run those commands first, one after the other")
+    chosen = parser.parse_intermixed_args(arguments)
+    obey(chosen, make, lambda: print(listing()))
+
+
+def obey(
+    chosen: argparse.Namespace, make_it: Callable[[argparse.Namespace], None], list_all: Callable[[], None]
+) -> None:
+    """List what there is or make what was chosen; a user's mistake, or a store that cannot be read, is one line."""
+    try:
+        if chosen.list or chosen.name is None:
+            list_all()
+        else:
+            make_it(chosen)
+    except ValueError as error:
+        sys.exit(fail(f"{chosen.program}: {error}", 2))
+    except StoreError as error:
+        uri, _ = store_uri(chosen)
+        where = without_password(uri)
+        sys.exit(fail(f"{chosen.program}: MLflow at {where}: {brief(error).rstrip('.')}. {advice(uri)}", 2))
+    except BrokenPipeError:  # odkd-tables --list | head
+        sys.exit(1)
+
+
+def add_choices(parser: argparse.ArgumentParser) -> None:
+    """What tables and figures have in common: which, from where, of what, and who says what is wrong."""
+    parser.set_defaults(program=parser.prog)
+    parser.add_argument("name", nargs="?", help="of the table (--list), or a YAML file of yours")
+    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="settings of all runs, as for odkd")
+    parser.add_argument("--uri", help="MLflow store (default: mlflow.db in paths.outputs, or tracking.uri)")
+    parser.add_argument("--config-dir", metavar="FOLDER", help="of your own YAML groups, as for odkd")
+    parser.add_argument("--experiment", help="look only at this MLflow experiment")
+    parser.add_argument("--seeds", type=int, nargs="+", help="instead of the table's own, and of its rows'")
+    parser.add_argument(
+        "--newest", action="store_true", help="of runs with the same settings the newest, though data or code differ"
+    )
+    parser.add_argument("--allow-missing", action="store_true", help="leave empty what is missing")
+    parser.add_argument("--list", action="store_true", help="list the tables that there are")
+
+
+def make(chosen: argparse.Namespace) -> None:
+    """Print or write a table, run what is missing, or list the commands that would."""
+    table = with_choices(load_table(chosen.name), chosen)
+    published = published_beside(table)
+    filled, _ = look_up(table, chosen)
+    if chosen.run and filled.missing:
+        run(grouped_arguments(missing.job for missing in filled.missing))
+        filled, _ = look_up(table, chosen)
+    if chosen.missing:
+        for command in grouped_commands(missing.job for missing in filled.missing):
+            print(command)
+        return
+    check_complete(filled, chosen)
+    text = FORMATS[chosen.format](filled, published)
+    if chosen.output is None:
+        print(text, end="")
+    else:
+        write_atomic(chosen.output, text.encode())
+        print(f"wrote {chosen.output}", file=sys.stderr)
+
+
+def with_choices(table: Table, chosen: argparse.Namespace) -> Table:
+    """The table with the overrides, the seeds and the folder of YAML of the command line."""
+    for override in chosen.overrides:
+        if "=" not in override or override.startswith("seed="):
+            raise ValueError(f"{override}: expected KEY=VALUE, a setting of odkd (seeds are given by --seeds)")
+    if chosen.seeds:
+        rows = tuple(replace(row, seeds=None) for row in table.rows)
+        table = replace(table, seeds=check_seeds("--seeds", chosen.seeds), rows=rows)
+    words = join(chosen.overrides, store_overrides(chosen))
+    table = replace(table, chosen=words, config_dir=chosen.config_dir)
+    check_rows_differ(table)
+    return table
+
+
+def store_overrides(chosen: argparse.Namespace) -> list[str]:
+    """What sends runs to the store and experiment that is read."""
+    uri = [f"tracking.uri={quoted(store_uri(chosen)[0])}"] if chosen.uri else []
+    return uri + ([f"tracking.experiment={quoted(chosen.experiment)}"] if chosen.experiment else [])
+
+
+def check_rows_differ(table: Table) -> None:
+    """
+    Raises:
+        ValueError: the overrides of the command line make runs of two places the same that the table says are not.
+    """
+    before = replace(table, chosen=())
+    own = {(row, variant): jobs[0] for row, variant, jobs in needs(before)} if table.chosen else {}
+    known: list[tuple[Row, Variant, Settings]] = []
+    for row, variant, jobs in needs(table) if table.chosen else []:
+        here = wanted_settings(replace(jobs[0], seed=0))
+        for other_row, other_variant, there in known:
+            if here.is_as(there) and not here.untold(there):
+                one, two = own[row, variant], own[other_row, other_variant]
+                if not wanted_settings(replace(one, seed=0)).is_as(wanted_settings(replace(two, seed=0))):
+                    raise ValueError(
+                        f"{' '.join(table.chosen)}: with it, {place_of(other_row, other_variant)} and "
+                        f"{place_of(row, variant)} of {table.name} would be the same runs; leave it out"
+                    )
+        known.append((row, variant, here))
+
+
+def look_up(table: Table, chosen: argparse.Namespace) -> tuple[Filled, Store | None]:
+    """The table from the store that was chosen, and the store.
+
+    All is missing if the default one is not there yet, or if one that was named is about to be begun.
+    """
+    uri, is_default = store_uri(chosen)
+    is_begun_now = getattr(chosen, "run", False) or getattr(chosen, "missing", False)  # figures have no such options
+    try:
+        store = Store(uri)
+        runs = store.runs(chosen.experiment)
+    except NothingStoredError:
+        if not (is_begun_now or (is_default and not Path(uri.removeprefix("sqlite:///")).is_file())):
+            raise
+        return fill(table, [], lambda _run, _metric: {}), None
+    return fill(table, runs, store.history, newest=chosen.newest), store
+
+
+def store_uri(chosen: argparse.Namespace) -> tuple[str, bool]:
+    """Where the runs are, by --uri or by the overrides that say where runs go; and whether nobody named a store."""
+    given = dict(override.split("=", 1) for override in chosen.overrides)
+    if uri := chosen.uri or given.get("tracking.uri"):
+        is_file = "://" not in uri  # a path of a SQLite file will do
+        return (f"sqlite:///{Path(uri).resolve()}" if is_file else uri), False
+    return f"sqlite:///{(outputs_folder(chosen) / 'mlflow.db').resolve()}", True
+
+
+def outputs_folder(chosen: argparse.Namespace) -> Path:
+    """Where the runs write, by the overrides."""
+    given = dict(override.split("=", 1) for override in chosen.overrides)
+    return Path(given.get("paths.outputs", "outputs"))
+
+
+def check_complete(filled: Filled, chosen: argparse.Namespace) -> None:
+    """Leave with exit code 1 and the commands that help, if a cell is missing or doubled."""
+    words = Advice(chosen.program, store_words(chosen), again("odkd-tables", chosen), again(chosen.program, chosen))
+    if lines := complaints(filled, words, allow_missing=chosen.allow_missing, newest=chosen.newest):
+        uri, _ = store_uri(chosen)
+        sys.exit(fail("\n".join(lines).replace(uri, without_password(uri)), 1))
+
+
+def again(program: str, chosen: argparse.Namespace) -> str:
+    """A command of tables or figures for what was chosen: the same table, from the same store."""
+    words = [program, chosen.name, *chosen.overrides]
+    for option in ("config_dir", "uri", "experiment"):
+        if (value := getattr(chosen, option)) is not None:
+            words += [f"--{option.replace('_', '-')}", value]
+    return shlex.join([*words, *(["--seeds", *map(str, chosen.seeds)] if chosen.seeds else [])])
+
+
+def store_words(chosen: argparse.Namespace) -> str:
+    """What follows "lacks 3 of 4 runs": in which store, or that there is none yet where one would be."""
+    uri, is_default = store_uri(chosen)
+    path = outputs_folder(chosen) / "mlflow.db"
+    if is_default and not path.is_file():
+        here = "" if path.is_absolute() else " here"
+        return f"; there is no store {path}{here} yet (if runs are elsewhere: go there, or name their store with --uri)"
+    of = f"experiment {chosen.experiment} of " if chosen.experiment else ""
+    return f" in {of}{path if is_default else without_password(uri)}"
+
+
+def run(commands: Sequence[Sequence[str]]) -> None:
+    """Run odkd with each of these arguments; a failing one is told, the others go on."""
+    failed = []
+    for arguments in commands:
+        print(shlex.join(["odkd", *arguments]), file=sys.stderr, flush=True)
+        done = subprocess.run([sys.executable, "-m", "odkd", *arguments], stdout=sys.stderr, check=False)
+        if done.returncode:
+            failed.append(shlex.join(["odkd", *arguments]))
+    if failed:
+        print("odkd-tables: these failed, see above:", *failed, sep="\n  ", file=sys.stderr)
+
+
+def listing(*, with_figures: bool = False) -> str:
+    """Names of the tables that come with odkd, what they are, how many runs they need, or which figures they have."""
+    rows = []
+    for name in known_tables():
+        table = load_table(name)
+        about = f"figures {', '.join(table.figures)}" if with_figures else f"{Filled(table).num_jobs} runs"
+        if table.figures or not with_figures:
+            rows.append((name, f"{table.title} ({about})"))
+    width = max(len(name) for name, _ in rows)
+    return "\n".join(f"{name.ljust(width)}  {title}" for name, title in rows)
+
+
+def fail(message: str, code: int) -> int:
+    """Say why, and return the exit code."""
+    print(message, file=sys.stderr)
+    return code
+
+
+if __name__ == "__main__":
+    main()

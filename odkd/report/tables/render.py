@@ -1,0 +1,130 @@
+"""A filled table as Markdown and as CSV, and the columns that every form of it has."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from odkd.report.tables.cells import Cell, Filled
+from odkd.report.tables.published import Published
+from odkd.report.tables.spec import Column, Row, Variant
+
+CSV_COLUMNS = ("variant", "column", "unit", "mean", "std", "n", "published", "trust")  # after the row
+
+
+@dataclass(frozen=True)
+class Place:
+    """A column as it is printed: ours, or what is published."""
+
+    variant: Variant
+    column: Column
+    is_ours: bool
+
+
+def places(filled: Filled, published: Published | None) -> list[Place]:
+    """Printed columns, left to right: each of ours with the published one after it, if that has any value."""
+    table = filled.table
+    found = []
+    for variant in table.variants:
+        for column in table.columns:
+            if column.metric is not None:
+                found.append(Place(variant, column, is_ours=True))
+            values = (published.value(row.label, variant.label, column.label) for row in table.rows if published)
+            if any(value is not None for value in values):
+                found.append(Place(variant, column, is_ours=False))
+    return found
+
+
+def number(cell: Cell, digits: int) -> str:
+    """`12.3 ± 0.4`; without the spread of a single value, nothing of an undefined one."""
+    if not cell.values:
+        return ""
+    spread = "" if math.isnan(cell.std) else f" ± {cell.std:.{digits}f}"
+    return f"{cell.mean:.{digits}f}{spread}"
+
+
+def text_of(filled: Filled, published: Published | None, row: Row, place: Place) -> str:
+    """What stands in a cell; a count of seeds that differs from the row's is said in it."""
+    variant, column = place.variant.label, place.column
+    if not place.is_ours:
+        value = published.value(row.label, variant, column.label) if published else None
+        return "" if value is None else f"{value:.{column.digits}f}"
+    cell = filled.cells[row.label, variant, column.label]
+    differs = cell.values and cell.count != count_of(filled, row)
+    return number(cell, column.digits) + (f" (n={cell.count})" if differs else "")
+
+
+def count_of(filled: Filled, row: Row) -> int:
+    """Seeds behind a row: of its fullest cell."""
+    return max((cell.count for (label, _, _), cell in filled.cells.items() if label == row.label), default=0)
+
+
+def remarks(filled: Filled, published: Published | None) -> list[str]:
+    """What must be known to read the table."""
+    table = filled.table
+    counted = ", ".join(map(str, sorted({job.seed for job in filled.runs})))
+    most = max((cell.count for cell in filled.cells.values()), default=0)
+    found = [f"Mean ± sample standard deviation over n seeds ({counted})."] if most > 1 else []
+    if most == 1:
+        found = [f"Single runs (n = 1, seed {counted}): no deviation can be given."]
+    if filled.missing or filled.doubled:
+        without = len(filled.missing) + len(filled.doubled)
+        found.append(f"NOT COMPLETE: {without} of {filled.num_jobs} runs are missing.")
+    for mixed in filled.mixed:
+        places = dict.fromkeys(place or "all" for place, _, _ in mixed.runs)
+        number = len({run.tags[mixed.tag] for _, _, run in mixed.runs})
+        found.append(f"NOT COMPARABLE: the runs of {'; '.join(places)} are of {number} different {mixed.tag}.")
+    if published is not None:
+        note = f" {table.published.note}" if table.published and table.published.note else ""
+        found.append(f"{published.heading.capitalize()}: {published.source}.{note}")
+    return [*found, *table.notes]
+
+
+def markdown(filled: Filled, published: Published | None) -> str:
+    """A GitHub table with its title above and remarks below."""
+    table, columns = filled.table, places(filled, published)
+    headings = [", ".join(filter(None, (heading(place, published), place.variant.label))) for place in columns]
+    lines = [_line([table.stub, *headings, "n"]), "|" + "---|" * (len(columns) + 2)]
+    for row in table.rows:
+        cells = [text_of(filled, published, row, place) for place in columns]
+        lines.append(_line([row.label, *cells, str(count_of(filled, row))]))
+    notes = "\n".join(f"* {remark}" for remark in remarks(filled, published))
+    return f"**{table.title}**\n\n" + "\n".join(lines) + f"\n\n{notes}\n"
+
+
+def to_csv(filled: Filled, published: Published | None) -> str:
+    """One line a cell, unrounded: row, variant, column, unit, mean, std, n, published, trust."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow([filled.table.stub or "row", *CSV_COLUMNS])
+    for row, variant, column in _cells(filled):
+        cell = filled.cells.get((row.label, variant.label, column.label), Cell())
+        value = published.value(row.label, variant.label, column.label) if published else None
+        numbers = ["" if math.isnan(number) else repr(number) for number in (cell.mean, cell.std)]
+        known = [] if value is None or published is None else [repr(value), published.trust]
+        writer.writerow(
+            [row.label, variant.label, column.label, column.unit, *numbers, cell.count, *(known or ["", ""])]
+        )
+    return out.getvalue()
+
+
+def _cells(filled: Filled) -> Iterator[tuple[Row, Variant, Column]]:
+    table = filled.table
+    for row in table.rows:
+        for variant in table.variants:
+            for column in table.columns:
+                yield row, variant, column
+
+
+def heading(place: Place, published: Published | None) -> str:
+    """A published column stands beside ours, so it need not say again of what, unless there is none of ours."""
+    if place.is_ours or published is None:
+        return place.column.heading
+    return published.heading if place.column.metric else f"{place.column.heading}, {published.heading}"
+
+
+def _line(cells: list[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |"

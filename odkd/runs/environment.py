@@ -1,0 +1,58 @@
+"""What a run ran on: versions, machine and git state, as tags."""
+
+import contextlib
+import getpass
+import importlib.metadata
+import os
+import platform
+import subprocess
+from pathlib import Path
+
+import torch
+
+from odkd.common.errors import PACKAGE
+
+PACKAGES = ("odkd", "torch", "numpy", "av", "hydra-core", "omegaconf", "segmentation-models-pytorch", "timm", "mlflow")
+
+
+def environment(device: torch.device) -> dict[str, str]:
+    """Tags: odkd.device, odkd.version.*, odkd.git.*, odkd.host, mlflow.user."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else processor()
+    tags = {"odkd.device": f"{device.type}: {name}, {torch.get_num_threads()} threads", "odkd.host": platform.node()}
+    with contextlib.suppress(KeyError, OSError, ImportError):  # a container may have nobody
+        tags["mlflow.user"] = getpass.getuser()
+    tags["odkd.version.python"] = platform.python_version()
+    for package in PACKAGES:
+        try:
+            tags[f"odkd.version.{package}"] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            tags[f"odkd.version.{package}"] = "not installed"
+    for where, folder in {"source": PACKAGE, "folder": Path.cwd()}.items():
+        if commit := git(folder, "rev-parse", "HEAD"):
+            changes = git(folder, "status", "--porcelain")
+            note = {"": "", None: " in unknown state"}.get(changes, " with uncommitted changes")
+            tags[f"odkd.git.{where}"] = commit + note
+    return tags
+
+
+def processor() -> str:
+    """The CPU's model name where the system tells it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next(
+        (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.processor()
+    )
+
+
+def git(folder: Path, *arguments: str) -> str | None:
+    """Output of a git command in `folder`, or None where git does not answer."""
+    environment = {**os.environ, "GIT_OPTIONAL_LOCKS": "0"}
+    try:
+        done = subprocess.run(
+            ["git", *arguments], cwd=folder, env=environment, capture_output=True, text=True, timeout=10, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None

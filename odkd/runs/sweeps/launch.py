@@ -1,0 +1,113 @@
+"""The launching process of a sweep: its folder, its parent run in MLflow, what is told at the end.
+
+A sweeper of any kind opens one of these, adds its jobs, and hands the task function to a launcher.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from odkd.runs.results import status_of
+from odkd.runs.sweeps.summary import sweep_table
+from odkd.runs.sweeps.sweep import DONE, Plan, Sweep, sweep_key
+from odkd.runs.sync import Follower, close_seconds, mark_if_killed, place_of, send
+from odkd.runs.tracking import is_complete
+
+logger = logging.getLogger(__name__)
+
+
+def plan_sweep(
+    cfg: DictConfig, name: str, overrides: Sequence[str], varying: Sequence[str], command: str, how: Sequence[str] = ()
+) -> Plan:
+    """What identifies a sweep; `odkd.runs.sweeps.job.SweepJob` makes a task function of it.
+
+    Args:
+        cfg: of the launching process.
+        name: of the sweep's folder, a digest is added.
+        overrides: what is asked for; the same words are the same sweep.
+        varying: keys that differ between jobs.
+        command: to show.
+        how: what else makes it another sweep.
+    """
+    key = sweep_key([*overrides, *how])
+    folder = Path(cfg.paths.outputs).absolute() / "sweeps" / f"{name}-{key[:8]}"
+    return Plan(folder, key, command, tuple(overrides), tuple(varying), bool(cfg.sweep.fail_fast))
+
+
+@contextlib.contextmanager
+def open_sweep(cfg: DictConfig, plan: Plan, write_report: Callable[[Path], Path]) -> Iterator[Sweep]:
+    """A context around all launching; in it, add the jobs to the sweep before they are launched.
+
+    Args:
+        cfg: of the launching process.
+        plan: what the sweep is.
+        write_report: writes the page of a sweep folder, in the end, and returns it.
+
+    Raises:
+        ValueError: the sweep is being run by another process.
+        SystemExit: 1 if a job has not finished, when everything has been told.
+    """
+    sweep = Sweep(plan)
+    follower: Follower | None = None
+    try:
+        with sweep:
+            follower = follow(plan.folder, cfg)
+            yield sweep
+    finally:
+        if sweep.status != "running":
+            tell(sweep, cfg, follower, write_report)
+    if any(job["status"] not in DONE for job in sweep.jobs):
+        sys.exit(1)
+
+
+def follow(folder: Path, cfg: DictConfig) -> Follower | None:
+    """Follow; make the parent run before any job needs it, and with it MLflow's database and experiment."""
+    if not cfg.tracking.enabled:
+        return None
+    follower = Follower(folder, **place_of(cfg), seconds=cfg.tracking.seconds)
+    follower.start()
+    follower.wait(close_seconds(cfg, briefly=True))
+    return follower
+
+
+def tell(sweep: Sweep, cfg: DictConfig, follower: Follower | None, write_report: Callable[[Path], Path]) -> None:
+    """The end of a sweep, into MLflow and to the console."""
+    died = [run for run in sweep.runs() if mark_if_killed(run)]
+    record = sweep.record()
+    print(sweep_table(record))
+    print(f"\nsweep folder  {os.path.relpath(sweep.plan.folder)}")
+    if cfg.run.report and sweep.status != "killed" and any(job["run"] for job in sweep.jobs):
+        report(sweep.plan.folder, write_report)
+    if record["status"] != "finished":
+        print(f"the same command goes on from here, and computes nothing again:\n  {sweep.plan.command}")
+    sys.stdout.flush()
+    if follower is not None:
+        was_ended = sweep.status == "killed"
+        if follower.close(timeout_seconds=close_seconds(cfg, briefly=was_ended)):
+            send_rest(died if was_ended else sweep.runs(), cfg, briefly=was_ended)
+
+
+def send_rest(runs: Sequence[Path], cfg: DictConfig, *, briefly: bool) -> None:
+    """What MLflow lacks of runs that have ended, as when it was away then; stops where it is away again."""
+    place = place_of(cfg)
+    ended = [run for run in runs if status_of(run) != "running"]  # else another process has it
+    late = [run for run in ended if not is_complete(run, **place)]
+    num_sent = sum(1 for _ in itertools.takewhile(lambda run: send(run, cfg, briefly=briefly), late))
+    if num_sent:
+        print(f"sent to MLflow, which lacked something of them: {num_sent} runs")
+
+
+def report(folder: Path, write_report: Callable[[Path], Path]) -> None:
+    """report.html of a sweep; a page about results is no reason to lose them, so its errors are only told."""
+    try:
+        print(f"report        {os.path.relpath(write_report(folder))}")
+    except Exception:
+        logger.exception("no report was made; the runs are not harmed, and  odkd-report %s  tries again", folder)

@@ -1,0 +1,214 @@
+"""How a search with Optuna goes: its space, sampler and pruner, its study in SQLite, the judge of a running trial.
+
+The sampler is seeded anew for each trial, by its number: a search that was cut off suggests what an undisturbed one
+would have suggested.
+"""
+
+from __future__ import annotations
+
+import functools
+import statistics
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from odkd.common.seeds import named_seed
+
+if TYPE_CHECKING:
+    import optuna
+
+SAMPLERS = {"tpe": "TPESampler", "gp": "GPSampler", "random": "RandomSampler"}
+PRUNERS = {
+    "none": "NopPruner",
+    "median": "MedianPruner",
+    "percentile": "PercentilePruner",
+    "halving": "SuccessiveHalvingPruner",
+    "hyperband": "HyperbandPruner",
+    "threshold": "ThresholdPruner",
+}
+LOCK_SECONDS = 120.0  # that a job waits for SQLite while others write
+
+
+@dataclass(frozen=True)
+class Range:
+    """Numbers from `low` to `high`, both included; whole ones if both are `int`; on a logarithmic scale if `log`."""
+
+    low: float
+    high: float
+    step: float | None = None
+    log: bool = False
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One of these values, as they are written in an override."""
+
+    values: tuple[str, ...]
+
+
+Space = Mapping[str, Range | Choice]
+
+
+@dataclass(frozen=True)
+class Search:
+    """How is searched, as the launching process and every job know it (pickled).
+
+    Args:
+        folder: of the sweep.
+        direction: "maximize" or "minimize", of the value that the runs return.
+        sampler, pruner: keys of SAMPLERS and PRUNERS; their options as Optuna's classes have them.
+        seed: of the sampler.
+        seeds: each trial is run with each of these; () = as the config says, once.
+        metric: that running trials are judged by; None = of the stage, see `Judge`.
+        report_every: iterations or epochs between two looks.
+
+    Raises:
+        ValueError: a name or a number that makes no sense.
+    """
+
+    folder: Path
+    direction: Literal["maximize", "minimize"]
+    sampler: str
+    sampler_options: Mapping[str, Any]
+    pruner: str
+    pruner_options: Mapping[str, Any]
+    seed: int
+    seeds: tuple[int, ...]
+    metric: str | None
+    report_every: int
+
+    def __post_init__(self) -> None:
+        known = {"sampler": SAMPLERS, "pruner": PRUNERS, "direction": ("maximize", "minimize")}
+        for name, choices in known.items():
+            if getattr(self, name) not in choices:
+                got = f"hydra.sweeper.{name}={getattr(self, name)}"
+                raise ValueError(f"{got}; expected one of {', '.join(choices)}")
+        if self.report_every < 1:
+            raise ValueError(f"hydra.sweeper.report_every={self.report_every}; expected at least 1")
+        if len(self.seeds) > 1 and self.pruner != "none":
+            raise ValueError(
+                "hydra.sweeper.seeds: a mean over several runs cannot be pruned; set hydra.sweeper.pruner=none"
+            )
+
+    @property
+    def num_jobs(self) -> int:
+        """Jobs of each trial."""
+        return max(1, len(self.seeds))
+
+    def judge(self, number: int) -> Judge | None:
+        """For the run of a job; None if none is ever pruned."""
+        return None if self.pruner == "none" else Judge(self, number // self.num_jobs)
+
+    def make_sampler(self, number: int) -> optuna.samplers.BaseSampler:
+        """That suggests the parameters of a trial.
+
+        Raises:
+            ValueError: an option that it does not have.
+        """
+        seed = named_seed(self.seed, "trial", number) % 2**32
+        made: optuna.samplers.BaseSampler = _make("sampler", SAMPLERS, self.sampler, self.sampler_options, seed=seed)
+        return made
+
+    def make_pruner(self) -> optuna.pruners.BasePruner:
+        """That says which trials end early.
+
+        Raises:
+            ValueError: an option that it does not have.
+        """
+        made: optuna.pruners.BasePruner = _make("pruner", PRUNERS, self.pruner, self.pruner_options)
+        return made
+
+    def open_study(self, number: int = 0) -> optuna.Study:
+        """The study, made if it is not there yet, with the sampler of a trial."""
+        import optuna
+
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        path = self.folder / "study.db"
+        name = self.folder.name
+        if not path.is_file():  # under another name first: a kill leaves none half made
+            unfinished = path.with_name(".study.db.new")
+            for left in self.folder.glob(f"{unfinished.name}*"):
+                left.unlink()
+            storage = _storage(unfinished)
+            optuna.create_study(storage=storage, study_name=name, direction=self.direction)
+            storage.remove_session()
+            storage.engine.dispose()
+            unfinished.replace(path)
+        sampler, pruner = self.make_sampler(number), self.make_pruner()
+        return optuna.load_study(study_name=name, storage=_storage(path), sampler=sampler, pruner=pruner)
+
+
+class Judge:
+    """Reports the running score of one trial's run to the study; says when it is to end, and why.
+
+    The score is the mean so far of `test/miou` (online), or the final student's validation score; Optuna's step is the
+    position in the stream, or the epoch, so that runs with other windows are compared where they stand.
+
+    A run that goes on shows its lines again. The pruner knows a trial by its newest step alone, so it is not asked
+    about earlier ones, which it has let pass; a verdict that an earlier process has had stays.
+    """
+
+    def __init__(self, search: Search, number: int) -> None:
+        self.search, self.number = search, number
+        self._values: list[float] = []
+
+    def __call__(self, record: Mapping[str, Any]) -> str | None:
+        """Of each metrics line in turn; a reason to end the run, or None."""
+        metric = self.search.metric or _metric_of(record["metrics"])
+        value = record["metrics"].get(metric)
+        if value is None:
+            return None
+        self._values.append(value)
+        if len(self._values) % self.search.report_every:
+            return None
+        is_epoch = "epoch" in record
+        running = value if is_epoch else statistics.fmean(self._values)
+        step = record["epoch"] if is_epoch else record["position"]
+        trial = self._trial
+        newest = max(self._reported, default=-1)
+        if step < newest:
+            return None
+        if step == newest and (verdict := trial.user_attrs.get("verdict")) is not None:
+            return str(verdict)
+        if step != newest:
+            trial.report(running, step)
+        if not trial.should_prune():
+            return None
+        where = f"{'epoch' if is_epoch else 'position'} {step}"
+        reason = f"pruned at {where} by the {self.search.pruner} pruner: {metric} {running:.4f} so far"
+        trial.set_user_attr("verdict", reason)
+        return reason
+
+    @functools.cached_property
+    def _trial(self) -> optuna.Trial:
+        import optuna
+
+        study = self.search.open_study(self.number)
+        return optuna.Trial(study, study.get_trials(deepcopy=False)[self.number]._trial_id)
+
+    @functools.cached_property
+    def _reported(self) -> frozenset[int]:
+        """Steps that an earlier process has reported: Optuna takes each once."""
+        return frozenset(self._trial.study.get_trials(deepcopy=False)[self.number].intermediate_values)
+
+
+def _metric_of(metrics: Mapping[str, Any]) -> str:
+    """`test/miou`, or the mIoU on the validation set of the final student against what it learns from."""
+    references = ("previous_stage", "teacher", "groundtruth")
+    return next((name for s in references if (name := f"final/val/miou_{s}") in metrics), "test/miou")
+
+
+def _storage(path: Path) -> optuna.storages.RDBStorage:
+    import optuna
+
+    return optuna.storages.RDBStorage(f"sqlite:///{path}", {"connect_args": {"timeout": LOCK_SECONDS}})
+
+
+def _make(what: str, names: Mapping[str, str], name: str, options: Mapping[str, Any], **more: Any) -> Any:
+    import optuna
+
+    try:
+        return getattr(getattr(optuna, f"{what}s"), names[name])(**more, **options)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"hydra.sweeper.{what}={name} with {what}_options={dict(options)}: {error}") from error

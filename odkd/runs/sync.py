@@ -1,0 +1,169 @@
+"""When MLflow is brought up to date: in the background of a run (`Follower`) and by command (`odkd-sync`)."""
+
+from __future__ import annotations
+
+import functools
+import json
+import logging
+import re
+import shlex
+import shutil
+import textwrap
+import threading
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+from omegaconf import DictConfig
+
+from odkd.common.files import write_json
+from odkd.runs.results import status_of
+from odkd.runs.tracking import forget as forget_run
+from odkd.runs.tracking import is_complete, sync, without_password
+
+logger = logging.getLogger(__name__)
+BRIEFLY = 10.0  # seconds that MLflow may take where others wait: in a sweep, and when a run is ended
+
+# What lies at the bottom of a failed request: errors of the system, a silent server, the last that urllib3 quotes.
+CAUSES = (
+    r"\[Errno -?\d+\] ([^\"')]+)",
+    r"(Read timed out)",
+    r"(?:Caused by |Connection aborted).*['\"]([^'\"]+)['\"]\)",
+)
+
+
+class Follower:
+    """A background thread that syncs a run folder every `seconds`.
+
+    It never raises into the loop and never makes it wait: without MLflow, training goes on, and `error`
+    holds the last failure (None after a pass that went well).
+    """
+
+    def __init__(self, run_folder: Path, *, uri: str, experiment: str, seconds: float) -> None:
+        self.error: Exception | None = None
+        self._run_folder = run_folder
+        self._uri = uri
+        self._sync = functools.partial(sync, run_folder, uri=uri, experiment=experiment)
+        self._seconds = seconds
+        self._closing, self._has_passed = threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=self._follow, name="odkd-follower", daemon=True)
+
+    def start(self) -> None:
+        """Begin to follow; returns at once."""
+        self._thread.start()
+
+    def wait(self, timeout_seconds: float) -> None:
+        """Until the first pass is over, however it went: what others will need is there then, if MLflow is."""
+        self._has_passed.wait(timeout_seconds)
+
+    def close(self, timeout_seconds: float) -> bool:
+        """Sync a last time, with files and status: run.json must say by now how the run ended.
+
+        Returns False after `timeout_seconds` or a failure, with a logged message that says how to go on; a
+        pass still under way is left to the thread, which does not keep the process alive.
+        """
+        self._closing.set()
+        self._thread.join(timeout_seconds)
+        if not self._thread.is_alive() and self.error is None:
+            return True
+        reason = f"no answer in {timeout_seconds:g} s" if self._thread.is_alive() else brief(self.error)
+        logger.warning(
+            "MLflow at %s has not received everything: %s. Nothing is lost: send it with  odkd-sync %s\n%s",
+            without_password(self._uri),
+            reason,
+            shlex.quote(str(self._run_folder)),
+            advice(self._uri),
+        )
+        return False
+
+    def _follow(self) -> None:
+        self._pass(is_last=False)
+        self._has_passed.set()
+        while not self._closing.wait(self._seconds):
+            self._pass(is_last=False)
+        self._pass(is_last=True)
+
+    def _pass(self, *, is_last: bool) -> None:
+        was_reached = self.error is None
+        try:
+            self._sync(artifacts=is_last)
+            self.error = None
+        except Exception as error:  # tracking must not end a training; close() reports what is left
+            self.error = error
+            if was_reached and not is_last:
+                logger.warning("MLflow at %s: %s; the run goes on", without_password(self._uri), brief(error))
+
+
+def place_of(cfg: DictConfig) -> dict[str, str]:
+    """Where MLflow keeps the runs: a SQLite file beside them unless the config names a place."""
+    uri = cfg.tracking.uri or f"sqlite:///{(Path(cfg.paths.outputs) / 'mlflow.db').resolve()}"
+    return {"uri": uri, "experiment": cfg.tracking.experiment}
+
+
+def send(folder: Path, cfg: DictConfig, *, briefly: bool = False) -> bool:
+    """Send MLflow what it lacks of a run that has ended; if it cannot be reached, say so, go on, return False."""
+    place = place_of(cfg)
+    if not cfg.tracking.enabled or is_complete(folder, **place):
+        return True
+    follower = Follower(folder, **place, seconds=cfg.tracking.seconds)
+    follower.start()
+    return follower.close(timeout_seconds=close_seconds(cfg, briefly=briefly))
+
+
+def close_seconds(cfg: DictConfig, *, briefly: bool) -> float:
+    """How long to wait for MLflow in the end."""
+    seconds = float(cfg.tracking.close_seconds)
+    return min(seconds, BRIEFLY) if briefly else seconds
+
+
+def forget(folder: Path, cfg: DictConfig) -> None:
+    """Delete a folder, and its run in MLflow: it stood for a failure that is mended."""
+    errors: list[Exception | None] = [TimeoutError(f"no answer in {BRIEFLY:g} s")]
+
+    def try_it() -> None:
+        try:
+            forget_run(folder, **place_of(cfg))
+            errors.append(None)
+        except Exception as error:  # it stays, as failed, in MLflow
+            errors.append(error)
+
+    if cfg.tracking.enabled:
+        thread = threading.Thread(target=try_it, name="odkd-forget", daemon=True)
+        thread.start()
+        thread.join(BRIEFLY)
+        if (error := errors[-1]) is not None:
+            where = without_password(place_of(cfg)["uri"])
+            logger.warning("MLflow at %s: %s; the failed run of %s stays there", where, brief(error), folder)
+    shutil.rmtree(folder)
+
+
+def brief(error: BaseException | None) -> str:
+    """The one line of an error that a user can act on; MLflow wraps it three times."""
+    text = str(error).strip() or repr(error)
+    causes = (re.search(pattern, text) for pattern in CAUSES)
+    found = next((cause.group(1) for cause in causes if cause), text.splitlines()[0])
+    return textwrap.shorten(found, 300, placeholder=" ...")
+
+
+def advice(uri: str) -> str:
+    """What to do when MLflow was not reached."""
+    if uri.startswith("sqlite:"):
+        path = uri.removeprefix("sqlite:///")
+        return f"If {path} stays unusable, move it away and come again."
+    return f"Start the MLflow server at {without_password(uri)} or name another with --uri, then come again."
+
+
+def mark_if_killed(run_folder: Path) -> bool:
+    """Write status "killed" into run.json if it says "running" and no process holds the run's lock."""
+    path = run_folder / "run.json"
+    if status_of(run_folder) != "running":
+        return False
+    try:
+        with FileLock(run_folder / "run.lock", timeout=0):
+            record = json.loads(path.read_text())  # it may have ended since
+            if record["status"] == "running":
+                write_json(path, record | {"status": "killed"})
+                if (sweep := run_folder / "sweep.json").is_file():
+                    write_json(sweep, json.loads(sweep.read_text()) | {"status": "killed"})
+            return bool(record["status"] == "running")
+    except Timeout:
+        return False

@@ -1,0 +1,68 @@
+"""The files of a run that ended, for MLflow: what is not there yet; stills as images with a step slider."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from odkd.common.files import json_digest
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run as MlflowRun
+
+    from odkd.runs.results import Run
+
+ARTIFACTS = ["config.yaml", "metrics.jsonl", "summary.json", "results.csv", "MODEL_CARD.md", "error.txt"]
+ARTIFACTS += ["student.safetensors", "overlay.mp4", "plots/*", "report.html", "cost.json", "run.log", "system.jsonl"]
+NOT_RESULTS = ["run.log"]  # it is written to after a run's end, too
+OF_A_SWEEP = ["sweep.json", "jobs.json"]  # sent whenever it has ended: of the same size, they may say something else
+STILLS = "overlay"  # MLflow's name of the series of images
+
+
+def state_of(folder: Path) -> str:
+    """Digest of what there is to tell of a run that ended: run.json, and which files of which sizes there are."""
+    found = [path for pattern in ARTIFACTS if pattern not in NOT_RESULTS for path in folder.glob(pattern)]
+    sizes = sorted([path.relative_to(folder).as_posix(), path.stat().st_size] for path in found)
+    return json_digest([(folder / "run.json").read_text(), sizes])
+
+
+def send_artifacts(client: MlflowClient, run: Run, mlflow_run: MlflowRun) -> None:
+    """Upload what is not there yet; a file of another size was cut off, or has grown since."""
+    sizes = _sizes(client, mlflow_run, "", "plots")
+    for path in sorted(path for pattern in ARTIFACTS + OF_A_SWEEP for path in run.folder.glob(pattern)):
+        name = path.relative_to(run.folder)
+        if sizes.get(name.as_posix()) != path.stat().st_size or path.name in OF_A_SWEEP:
+            folder = None if name.parent == Path() else name.parent.as_posix()
+            client.log_artifact(mlflow_run.info.run_id, str(path), folder)
+
+
+def send_stills(client: MlflowClient, run: Run, mlflow_run: MlflowRun) -> None:
+    """The report's stills, each at its step: the iteration; of pictures without an order, their number.
+
+    MLflow's own log_image gives its two files (the picture, and a thumbnail too small to read) random names, so
+    that sent again after a kill they are there twice. Ours have names of the same form that the run gives.
+    """
+    note = run.folder / "stills" / "stills.json"
+    stills = json.loads(note.read_text())["stills"] if note.is_file() else []
+    sizes = _sizes(client, mlflow_run, "images") if stills else {}
+    run_id, unique = mlflow_run.info.run_id, uuid.uuid5(uuid.NAMESPACE_OID, run.key)
+    for number, still in enumerate(stills):
+        path = run.folder / "stills" / still["file"]
+        name = f"{STILLS}+step+{still.get('step', number)}+timestamp+{run.milliseconds({})}+{unique}"
+        for whole in (f"{name}{path.suffix}", f"{name}+compressed{path.suffix}"):
+            if sizes.get(f"images/{whole}") != path.stat().st_size:
+                with tempfile.TemporaryDirectory() as folder:
+                    client.log_artifact(run_id, str(shutil.copy(path, Path(folder) / whole)), "images")
+    if stills and "mlflow.loggedImages" not in mlflow_run.data.tags:
+        client.set_tag(run_id, "mlflow.loggedImages", "True")
+
+
+def _sizes(client: MlflowClient, mlflow_run: MlflowRun, *folders: str) -> dict[str, int | None]:
+    """Bytes of each file that MLflow has."""
+    files = [file for folder in folders for file in client.list_artifacts(mlflow_run.info.run_id, folder or None)]
+    return {file.path: file.file_size for file in files}

@@ -1,0 +1,146 @@
+"""Augmentation: pictures, label maps and soft labels of a batch are mirrored, scaled and cropped together.
+
+It happens on the device, after normalisation. Every draw of a batch comes from one named generator, which the
+learner makes of the run's seed and of how many passes and batches came before: a resumed run draws the same.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from odkd.common.ignore import IGNORE
+from odkd.common.seeds import named_generator
+from odkd.training.losses import SoftLabels
+
+
+class Geometry(NamedTuple):
+    """Which place of its frame each pixel shows, float64 [B], in pixels of the frame.
+
+    Pixel (row i, column j) of a crop of `size` shows ((i + 0.5 + top) / scale, (j + 0.5 + left) / scale); mirrored
+    crops count columns from the right.
+    """
+
+    size: tuple[int, int]
+    scale_B: Tensor
+    top_B: Tensor
+    left_B: Tensor
+    is_mirrored_B: Tensor
+
+    def places(self, shape: tuple[int, int], index: int, stride: tuple[float, float]) -> tuple[Tensor, Tensor]:
+        """Rows and columns that a map of one frame shows, float64, in its own pixels; `stride`: frame's to map's."""
+        rows, columns = (
+            ((torch.arange(shape[axis], dtype=torch.float64) + 0.5) * self.size[axis] / shape[axis] + offset_B[index])
+            / (self.scale_B[index] * stride[axis])
+            for axis, offset_B in enumerate((self.top_B, self.left_B))
+        )
+        return rows, columns.flip(0) if self.is_mirrored_B[index] else columns
+
+
+class Augmentation:
+    """Draws anew for each frame of a batch.
+
+    Args:
+        flip: probability of a mirrored frame.
+        scale: [lowest, highest] factor, drawn uniformly; what then leaves the crop is cut off at random, what is
+            missing is 255 in labels and 0 in normalised pictures (the mean colour).
+        crop: [height, width] of what is learned from, in pixels; None = the frame's.
+        brightness: up to this much is added or taken away (pixels in 0..1).
+        contrast: up to this share, distances from a frame's mean colour grow or shrink.
+        std: of the pictures' normalisation; None = they are in 0..1.
+    """
+
+    def __init__(
+        self,
+        *,
+        flip: float,
+        scale: Sequence[float],
+        crop: Sequence[int] | None,
+        brightness: float,
+        contrast: float,
+        seed: int,
+        std: Sequence[float] | None = None,
+    ) -> None:
+        if not 0 <= flip <= 1:
+            raise ValueError(f"augmentation.flip={flip}; expected a probability in 0..1")
+        if len(scale) != 2 or not 0 < scale[0] <= scale[1] < float("inf"):
+            raise ValueError(f"augmentation.scale={list(scale)}; expected [lowest, highest] above 0, such as [0.5, 2]")
+        if crop is not None and (len(crop) != 2 or min(crop) < 1):
+            raise ValueError(f"augmentation.crop={list(crop)}; expected [height, width] in pixels, or null")
+        if brightness < 0 or not 0 <= contrast < 1:
+            raise ValueError(
+                f"augmentation.brightness={brightness}, contrast={contrast}; expected at least 0, contrast below 1"
+            )
+        self._flip, self._scale, self._crop = flip, (float(scale[0]), float(scale[1])), crop
+        self._brightness, self._contrast, self._seed = brightness, contrast, seed
+        self._std = list(std) if std is not None else [1.0, 1.0, 1.0]
+        self._is_geometric = flip > 0 or self._scale != (1.0, 1.0) or crop is not None
+        self.is_off = not (self._is_geometric or brightness or contrast)
+
+    def __call__(
+        self, images_BCHW: Tensor, labels_BHW: Tensor, soft: SoftLabels | None, *, names: Sequence[object]
+    ) -> tuple[Tensor, Tensor, SoftLabels | None]:
+        """Others in the same form; `names` say which batch of the run it is, and so what is drawn."""
+        generator = named_generator(self._seed, "augmentation", *names)
+        draws_6B = torch.rand(6, len(images_BCHW), generator=generator, dtype=torch.float64)
+        if self._is_geometric:
+            height, width = images_BCHW.shape[2:]
+            geometry = self._geometry(draws_6B, (height, width))
+            is_channels_last = not images_BCHW.is_contiguous()
+            images_BCHW = torch.stack([show(image, geometry, i) for i, image in enumerate(images_BCHW)])
+            if is_channels_last:
+                images_BCHW = images_BCHW.contiguous(memory_format=torch.channels_last)
+            labels_BHW = _nearest_maps(labels_BHW[:, None], geometry, (height, width), IGNORE)[:, 0]
+            if soft is not None:
+                maps = zip(soft, (IGNORE, 0), strict=True)
+                soft = SoftLabels(*(_nearest_maps(part, geometry, (height, width), fill) for part, fill in maps))
+        return self._colour(images_BCHW, draws_6B), labels_BHW, soft
+
+    def _geometry(self, draws: Tensor, frame: tuple[int, int]) -> Geometry:
+        size = frame if self._crop is None else (int(self._crop[0]), int(self._crop[1]))
+        lowest, highest = self._scale
+        scale_B = lowest + (highest - lowest) * draws[1]
+        # Of a frame that is smaller than the crop, the offset is below 0: it lies somewhere within the crop.
+        top_B, left_B = (((frame[a] * scale_B - size[a]) * draws[2 + a]).round() for a in (0, 1))
+        return Geometry(size, scale_B, top_B, left_B, draws[0] < self._flip)
+
+    def _colour(self, images_BCHW: Tensor, draws: Tensor) -> Tensor:
+        if not (self._brightness or self._contrast):
+            return images_BCHW
+        shift_B, stretch_B = self._brightness * (2 * draws[4] - 1), 1 + self._contrast * (2 * draws[5] - 1)
+        shift_BC = shift_B[:, None] / torch.tensor(self._std, dtype=torch.float64)
+        shift_BC11, stretch_B111 = (part.to(images_BCHW)[..., None, None] for part in (shift_BC, stretch_B[:, None]))
+        mean_BC11 = images_BCHW.mean((2, 3), keepdim=True)
+        return (images_BCHW - mean_BC11) * stretch_B111 + mean_BC11 + shift_BC11
+
+
+def show(image_CHW: Tensor, geometry: Geometry, index: int) -> Tensor:
+    """The picture that a frame becomes: bilinear, 0 outside; where pixels fall on pixels, exactly these."""
+    height, width = image_CHW.shape[1:]
+    for axis, places, length in zip(
+        (1, 2), geometry.places(geometry.size, index, (1, 1)), (height, width), strict=True
+    ):
+        centres = places - 0.5
+        before = centres.floor()
+        weight = (centres - before).to(image_CHW)
+        is_inside = ((places >= 0) & (places < length)).to(image_CHW)
+        at = [(before + step).clamp(0, length - 1).long().to(image_CHW.device) for step in (0, 1)]
+        shape = (-1, 1) if axis == 1 else (-1,)
+        first, second = (image_CHW.index_select(axis, index_N) for index_N in at)
+        image_CHW = torch.lerp(first, second, weight.reshape(shape)) * is_inside.reshape(shape)
+    return image_CHW
+
+
+def _nearest_maps(maps_BNHW: Tensor, geometry: Geometry, frame: tuple[int, int], fill: int) -> Tensor:
+    """Maps [B, N, h, w] of whole frames, cropped: each pixel takes the value under its centre, `fill` outside."""
+    height, width = maps_BNHW.shape[2:]
+    stride = (frame[0] / height, frame[1] / width)
+    shape = (max(1, round(geometry.size[0] / stride[0])), max(1, round(geometry.size[1] / stride[1])))
+    shown = []
+    for i, map_NHW in enumerate(maps_BNHW):
+        rows, columns = (part.floor().long().to(maps_BNHW.device) for part in geometry.places(shape, i, stride))
+        is_inside_HW = ((rows >= 0) & (rows < height))[:, None] & (columns >= 0) & (columns < width)
+        picked_NHW = map_NHW[:, rows.clamp(0, height - 1)[:, None], columns.clamp(0, width - 1)]
+        shown.append(picked_NHW.masked_fill(~is_inside_HW, fill))
+    return torch.stack(shown)

@@ -1,0 +1,209 @@
+"""Learning: one optimizer step on one batch; one pass over selected positions; a virtual pass on a copy."""
+
+import copy
+import math
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from odkd.common.device import autocast
+from odkd.common.ignore import IGNORE
+from odkd.data.bank import Bank
+from odkd.training.augment import Augmentation
+from odkd.training.losses import HasParts, Loss, SoftLabels, SoftLoss, WeighsClasses, wants_soft
+from odkd.training.losses.soft import resize_labels
+from odkd.training.regularizers import Regularizer, Update
+from odkd.training.regularizers.none import NoRegularizer
+
+AHEAD = 2  # batches that are read in the background while one is learned from, where they are not here already
+
+
+class Learner:
+    """A student with its optimizer, loss and regularizer: everything that learning changes.
+
+    Args:
+        source: label source that is learned from.
+        soft_source: of the soft labels, for a loss that needs them; None = `source`.
+        augment: changes each batch before it is learned from; None = nothing does.
+    """
+
+    def __init__(
+        self,
+        student: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        loss: Loss | SoftLoss,
+        regularizer: Regularizer,
+        *,
+        source: str,
+        precision: str,
+        device: torch.device,
+        soft_source: str | None = None,
+        augment: Augmentation | None = None,
+    ) -> None:
+        self.student, self.optimizer, self.loss, self.regularizer = student, optimizer, loss, regularizer
+        self.source, self.precision, self.device = source, precision, device
+        self.soft_source = (soft_source or source) if wants_soft(loss) else None
+        self.augment = augment
+        self._num_passes = 0  # names the draws of augmentation
+        self._pixels: dict[int, Tensor] = {}  # of each class, by position
+        # float16 gradients underflow without scaling; disabled, the scaler passes everything through.
+        self._scaler = torch.amp.GradScaler(device.type, enabled=precision == "float16")
+
+    def forward(self, network: nn.Module, images_BCHW: Tensor) -> Tensor:
+        """Logits [B, K, H, W] in the run's precision."""
+        with autocast(self.device, self.precision):
+            logits_BKHW: Tensor = network(images_BCHW)
+        return logits_BKHW
+
+    def step(self, update: Update, soft: SoftLabels | None = None) -> dict[str, Tensor]:
+        """One update on one batch. Returns the loss and its parts by name, as scalars on the device.
+
+        Parts are weighted: they add up to "total".
+        """
+        logits_BKHW = self.forward(self.student, update.images_BCHW)
+        adjusted_BKHW = self.regularizer.adjust_logits(logits_BKHW, update)
+        # A student may answer at less than full size while it learns.
+        labels_BHW = resize_labels(update.labels_BHW, adjusted_BKHW.shape[2:])
+        parts = self._losses(adjusted_BKHW, labels_BHW, soft)
+        penalty = self.regularizer.penalty(self.student, logits_BKHW, update)
+        if penalty is not None:
+            parts["regularizer"] = penalty
+        values = list(parts.values())
+        total = torch.stack(values).sum() if len(values) > 1 else values[0]
+        self.optimizer.zero_grad(set_to_none=True)
+        self._scaler.scale(total).backward()  # type: ignore[no-untyped-call]
+        self._scaler.step(self.optimizer)
+        self._scaler.update()
+        self.regularizer.after_update(self.student, update)
+        return {name: value.detach() for name, value in parts.items()} | {"total": total.detach()}
+
+    def _losses(self, logits_BKHW: Tensor, labels_BHW: Tensor, soft: SoftLabels | None) -> dict[str, Tensor]:
+        loss: Any = self.loss
+        if isinstance(loss, HasParts):
+            return loss.parts(logits_BKHW, labels_BHW, soft)
+        extra = [soft] if wants_soft(loss) else []
+        return {loss.name: loss(logits_BKHW, labels_BHW, *extra)}
+
+    def learn(
+        self,
+        bank: Bank,
+        batches: Sequence[Sequence[int]],
+        *,
+        stream_positions: Collection[int] = (),
+        kept: Collection[int] = (),
+    ) -> dict[str, float]:
+        """One pass over `batches` of positions, an update each. Returns the mean of each loss over updates.
+
+        `stream_positions` have gone by since the last iteration, all others are replayed; `kept` are the positions
+        that a later iteration may learn from. No batches change nothing and return no losses. Losses are read from
+        the device once.
+        """
+        self.student.train()
+        if batches and isinstance(self.loss, WeighsClasses) and self.loss.weighs_classes:
+            self.loss.weigh(self._count_pixels(bank, [position for batch in batches for position in batch]))
+
+        def frames_of_pass() -> Iterator[tuple[Tensor, Tensor]]:
+            for position in (position for batch in batches for position in batch):
+                frame = bank.get([position])
+                yield frame.images_BCHW, frame.labels[self.source].long()
+
+        history: list[dict[str, Tensor]] = []
+        for number, positions in enumerate(batches):
+            batch = bank.get(positions)
+            bank.prefetch([position for coming in batches[number + 1 : number + 1 + AHEAD] for position in coming])
+            images_BCHW, labels_BHW = batch.images_BCHW, batch.labels[self.source].long()
+            soft = None if self.soft_source is None else batch.soft[self.soft_source]
+            if self.augment is not None:
+                batch_name = (self._num_passes, number)
+                images_BCHW, labels_BHW, soft = self.augment(images_BCHW, labels_BHW, soft, names=batch_name)
+            update = Update(
+                positions=tuple(positions),
+                images_BCHW=images_BCHW,
+                labels_BHW=labels_BHW,
+                is_replayed_B=torch.tensor([p not in stream_positions for p in positions], device=self.device),
+                ends_pass=number == len(batches) - 1,
+                kept=kept,
+                forward=self.forward,
+                frames_of_pass=frames_of_pass,
+            )
+            history.append(self.step(update, soft))
+        self._num_passes += 1
+        names = dict.fromkeys(name for losses in history for name in losses)
+        # A penalty that sets in later counts as 0 before.
+        return {
+            name: (
+                torch.stack([losses[name] for losses in history if name in losses]).double().sum() / len(history)
+            ).item()
+            for name in names
+        }
+
+    def _count_pixels(self, bank: Bank, positions: Sequence[int]) -> Tensor:
+        """int64 [K]: labelled pixels of each class; each position is counted once as long as it is learned from."""
+        wanted = set(positions)
+        self._pixels = {position: pixels_K for position, pixels_K in self._pixels.items() if position in wanted}
+        for position in positions:
+            if position not in self._pixels:
+                labels_P = bank.get([position]).labels[self.source].flatten()
+                counts = torch.bincount(labels_P, minlength=IGNORE + 1)
+                self._pixels[position] = counts[: bank.num_classes]
+        return torch.stack([self._pixels[position] for position in positions]).sum(0)
+
+    def virtual_copy(self, learning_rate: float | None = None) -> "Learner":
+        """A copy of student and optimizer, state included, for a pass that must leave no trace.
+
+        Without regularizer and augmentation.
+        """
+        student, optimizer = copy.deepcopy((self.student, self.optimizer))
+        if learning_rate is not None:
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate
+        copied = Learner(
+            student,
+            optimizer,
+            self.loss,
+            NoRegularizer(),
+            source=self.source,
+            precision=self.precision,
+            device=self.device,
+            soft_source=self.soft_source,
+        )
+        copied._scaler.load_state_dict(self._scaler.state_dict())  # a fresh scale may overflow and skip the step
+        return copied
+
+    def restart(self, state: dict[str, Any], *, source: str, soft_source: str) -> None:
+        """Begin anew with what `state_dict` gave, learning from other label sources: another training."""
+        self.load_state_dict(copy.deepcopy(state))
+        self.source = source
+        self.soft_source = soft_source if wants_soft(self.loss) else None
+        self._pixels.clear()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "student": self.student.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "regularizer": self.regularizer.state_dict(),
+            "scaler": self._scaler.state_dict(),
+            "num_passes": self._num_passes,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.student.load_state_dict(state["student"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.regularizer.load_state_dict(state["regularizer"])
+        self._scaler.load_state_dict(state["scaler"])
+        self._num_passes = state["num_passes"]
+
+
+def check_finite(losses: Mapping[str, float], when: str) -> None:
+    """Stop a run that has diverged: nothing that it would publish means anything.
+
+    Raises:
+        ValueError: a loss is infinite or not a number.
+    """
+    if bad := [name for name, loss in losses.items() if not math.isfinite(loss)]:
+        raise ValueError(
+            f"the loss ({', '.join(bad)}) is not finite in {when}: the student has diverged; "
+            "lower optimizer.lr, or check loss.class_weights and the teacher's labels"
+        )

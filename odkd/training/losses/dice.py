@@ -1,0 +1,34 @@
+"""Soft Dice loss: overlap instead of pixels, so that small classes count as much as large ones (Milletari et al. 2016).
+
+Deviation: the denominator has probabilities instead of their squares (Sudre et al. 2017), and classes that the
+batch's labels do not show do not count: their overlap is 0 whatever the student says.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from odkd.common.ignore import IGNORE
+from odkd.training.losses.weights import at_least_float32
+
+
+class Dice(nn.Module):
+    """1 - the mean over classes of 2 sum(p y) / (sum(p) + sum(y)); sums over all labelled pixels of the batch.
+
+    p is the student's probability of the class, y whether the pixel has it. The mean is over the classes that occur
+    in the labels. 0 when a batch has no labelled pixel.
+    """
+
+    name = "dice"
+
+    def forward(self, logits_BKHW: Tensor, labels_BHW: Tensor) -> Tensor:
+        """Scalar float32 (float64 of such logits). `labels_BHW`: int64 class ids or 255."""
+        probabilities_BKHW = at_least_float32(logits_BKHW).softmax(1)
+        classes_K = torch.arange(logits_BKHW.shape[1], device=logits_BKHW.device)
+        is_class_BKHW = labels_BHW[:, None] == classes_K[:, None, None]
+        is_labelled_B1HW = (labels_BHW != IGNORE)[:, None]
+        overlap_K = probabilities_BKHW.mul(is_class_BKHW).sum((0, 2, 3))
+        predicted_K = probabilities_BKHW.mul(is_labelled_B1HW).sum((0, 2, 3))
+        labelled_K = is_class_BKHW.sum((0, 2, 3))
+        occurs_K = labelled_K > 0
+        losses_K = 1 - 2 * overlap_K / (predicted_K + labelled_K.clamp(min=1))
+        return losses_K.mul(occurs_K).sum() / occurs_K.sum().clamp(min=1)

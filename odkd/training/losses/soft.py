@@ -1,0 +1,42 @@
+"""Soft labels: the likeliest classes of each pixel and their probabilities, as a loss sees them."""
+
+import torch
+from torch import Tensor
+
+from odkd.common.ignore import IGNORE
+from odkd.data.labels.soft import SoftLabels
+
+
+def spread(soft: SoftLabels, num_classes: int, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Probabilities [B, K, h, w]: what the top k left out is shared evenly by all other classes.
+
+    A pixel without a soft label is uniform.
+
+    >>> soft = SoftLabels(torch.tensor([[[[2]]]], dtype=torch.uint8), torch.tensor([[[[0.5]]]]))
+    >>> spread(soft, 3).flatten().tolist()
+    [0.25, 0.25, 0.5]
+    """
+    ids_BkHW, shares_BkHW = soft.classes_BkHW.long(), soft.probabilities_BkHW.to(dtype)
+    is_used_BkHW = ids_BkHW != IGNORE
+    shares_BkHW = shares_BkHW * is_used_BkHW
+    num_others_B1HW = num_classes - is_used_BkHW.sum(1, keepdim=True)
+    # Stored values are rounded: their sum may be a little above 1.
+    rest_B1HW = (1 - shares_BkHW.sum(1, keepdim=True)).clamp(min=0) / num_others_B1HW.clamp(min=1)
+    batch_size, _, height, width = ids_BkHW.shape
+    # One class more than there are takes the places that are not used.
+    filled_BKHW = rest_B1HW.expand(batch_size, num_classes + 1, height, width).contiguous()
+    return filled_BKHW.scatter(1, ids_BkHW.clamp(max=num_classes), shares_BkHW)[:, :num_classes]
+
+
+def resize_labels(labels_BHW: Tensor, size: tuple[int, int] | torch.Size) -> Tensor:
+    """int64 labels at `size` = (height, width): each pixel takes the label under its centre; ids are never mixed.
+
+    >>> resize_labels(torch.tensor([[[0, 1, 2, 3]]]), (1, 2))
+    tensor([[[1, 3]]])
+    """
+    if labels_BHW.shape[1:] == size:
+        return labels_BHW
+    height, width = labels_BHW.shape[1:]
+    rows = ((torch.arange(size[0], device=labels_BHW.device) + 0.5) * height / size[0]).long()
+    columns = ((torch.arange(size[1], device=labels_BHW.device) + 0.5) * width / size[1]).long()
+    return labels_BHW[:, rows[:, None], columns]

@@ -1,0 +1,64 @@
+"""DER++: replayed frames also keep the logits that they once had (Buzzega et al., NeurIPS 2020).
+
+    loss = CE(stream frames) + beta * CE(replayed frames) + alpha * MSE(logits of replayed frames, stored logits)
+
+Stored is what the student answered when it first learned from the frame, before that update. The ordinary loss of
+replayed frames is the paper's second term: beta is 1.
+
+Deviations: logits are stored and compared as averages over `pool` x `pool` pixels, in float16, for maps of all
+pixels would fill the memory; the squared error is a mean over classes and places. Both terms use the same replayed
+frames, the paper draws twice. All terms are averaged over the frames of the update instead of over each kind
+(`stage.order=paired`: half of the paper's sum, a factor that Adam does not see).
+"""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+
+from odkd.training.regularizers import Update
+from odkd.training.regularizers.arguments import check_number, check_whole
+
+
+class DerPP:
+    """Remembers pooled logits [K, ceil(H / pool), ceil(W / pool)] of the positions that replay keeps."""
+
+    def __init__(self, device: torch.device, *, alpha: float, pool: int) -> None:
+        check_number("alpha", alpha)
+        check_whole("pool", pool, low=1)
+        self._device, self._alpha, self._pool = device, alpha, pool
+        self._stored: dict[int, Tensor] = {}  # float16
+
+    def adjust_logits(self, logits_BKHW: Tensor, update: Update) -> Tensor:  # noqa: ARG002
+        return logits_BKHW
+
+    def penalty(self, student: nn.Module, logits_BKHW: Tensor, update: Update) -> Tensor | None:  # noqa: ARG002
+        pooled_BKHW = F.avg_pool2d(logits_BKHW.float(), self._pool, ceil_mode=True)
+        now_BKHW = pooled_BKHW.detach()
+        known = [self._stored.get(position) for position in update.positions]
+        for position, now_KHW, before in zip(update.positions, now_BKHW, known, strict=True):
+            if before is None:
+                highest = torch.finfo(torch.float16).max
+                self._stored[position] = now_KHW.clamp(-highest, highest).half()
+        if all(before is None for before in known):
+            return None
+        # A frame without stored logits is compared with itself: 0.
+        pairs = zip(known, now_BKHW, strict=True)
+        stored_BKHW = torch.stack([now if before is None else before.float() for before, now in pairs])
+        errors_B = (pooled_BKHW - stored_BKHW).square().mean(dim=(1, 2, 3))
+        return self._alpha * (errors_B * update.is_replayed_B).mean()
+
+    def after_update(self, student: nn.Module, update: Update) -> None:  # noqa: ARG002
+        if update.ends_pass:
+            kept = set(update.kept)
+            self._stored = {position: logits for position, logits in self._stored.items() if position in kept}
+
+    def state_dict(self) -> dict[str, Any]:
+        stacked = torch.stack(list(self._stored.values())) if self._stored else torch.zeros(0, dtype=torch.float16)
+        return {"positions": list(self._stored), "logits": stacked}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        # Cloned: a slice would keep the whole stack in memory for as long as any position is kept.
+        logits = (logits_KHW.clone() for logits_KHW in state["logits"].to(self._device))
+        self._stored = dict(zip(state["positions"], logits, strict=True))

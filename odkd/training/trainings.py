@@ -1,0 +1,88 @@
+"""The trainings of a run, in order: what is done stays done, and epochs are numbered through."""
+
+import contextlib
+import hashlib
+import logging
+import shutil
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+
+from safetensors.torch import load
+
+from odkd.common.files import write_atomic
+from odkd.runs.run import Run
+from odkd.training.epochs import EpochRecord, Task, Trainer, student_file, weights_file
+
+logger = logging.getLogger(__name__)
+
+
+class Trainings:
+    """The trainings of a run, in order: their epochs numbered through and published; what is done stays done.
+
+    A finished student lies in the run's folder, students/NAME.safetensors; `weights` has the sha256 of each.
+    What is worth telling of it goes into `summary`. What is under way lies in trainings/NAME.
+    """
+
+    def __init__(self, run: Run, trainer: Trainer) -> None:
+        self.trainer = trainer
+        self.weights: dict[str, str] = {}
+        self.summary: dict[str, float] = {}
+        self._run = run
+        if state := run.resume():
+            self.weights, self.summary = state["weights"], state["summary"]
+        self._num_published = Counter(str(record["training"]) for record in run.records())
+        if self._num_published:
+            logger.info("resumed after %d epochs, %d students finished", self._num_published.total(), len(self.weights))
+        for name in self.weights:
+            self._clear(name)
+
+    def folder(self, name: str) -> Path:
+        """Of a training under way."""
+        return self._run.folder / "trainings" / name.replace("/", "-")
+
+    def train(self, task: Task) -> str:
+        """Train to the end, from where an earlier process left it; the learner then has the best epoch's student.
+
+        Returns the sha256 of its weights. It counts as finished only after `finish`.
+        """
+        training = self.trainer.train(task, self.folder(task.name), partial(self.publish, task.name))
+        assert training.best is not None
+        content = weights_file(training.best.student)
+        write_atomic(student_file(self._run.folder, task.name), content)
+        found = {"best_epoch": training.best.epoch, "num_epochs": training.num_done, "val_best": training.best.score}
+        self.summary |= {f"{task.name}/{name}": value for name, value in found.items()}
+        return _digest(content)
+
+    def publish(self, name: str, records: Sequence[EpochRecord]) -> None:
+        """Publish a training's epochs, given from its first on, as far as they are not yet; all before it are."""
+        new, first = records[self._num_published[name] :], self._num_published.total()
+        numbers = [{"iteration": first + index} for index in range(len(new))]
+        if new:
+            self._run.publish([(n | record, n | timing) for n, (record, timing) in zip(numbers, new, strict=True)])
+        self._num_published[name] += len(new)
+
+    def finish(self, task: Task, digest: str, summary: Mapping[str, float]) -> None:
+        """All that follows from this student is done and stored: it is not trained again."""
+        self.weights[task.name] = digest
+        self.summary |= summary
+        self._run.commit({"weights": self.weights, "summary": self.summary})
+        self._clear(task.name)
+
+    def restore(self, name: str) -> None:
+        """Give the learner the weights of a finished student."""
+        path = student_file(self._run.folder, name)
+        content = path.read_bytes() if path.is_file() else b""
+        if _digest(content) != self.weights[name]:
+            raise ValueError(f"{path} is not there, or not what was trained; run.restart=true begins this run anew")
+        self.trainer.learner.student.load_state_dict(load(content))
+
+    def _clear(self, name: str) -> None:
+        shutil.rmtree(self.folder(name), ignore_errors=True)
+        with contextlib.suppress(OSError):
+            self.folder(name).parent.rmdir()
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
