@@ -1,7 +1,7 @@
-"""The config reference: every group, choice and key of conf/ with its default and comment, as Markdown.
+"""Generator of the config reference: every group, choice and key of conf/ with default and comment, as Markdown.
 
-Reads the YAML and composes nothing, so a new choice is on the page because its file exists. `docs/conf.py` puts the
-result into docs/config.md when the site is built.
+It reads the YAML files without composing them, so the page includes a new choice as soon as its file exists.
+`docs/conf.py` appends the result to docs/config.md when the site is built.
 """
 
 import re
@@ -12,8 +12,8 @@ from typing import Any
 
 import yaml
 
-COMPOSED = ("experiment", "baseline", "sweep", "debug")  # groups that change others: their keys begin at the root
-OBVIOUS = {"_target_": "the class or function that takes these keys"}  # keys that need no comment in the YAML
+COMPOSED = ("experiment", "baseline", "sweep", "debug")  # groups that set others; keys start at the root
+OBVIOUS = {"_target_": "the class or function that receives these keys"}  # keys that need no comment in the YAML
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Setting:
 
 @dataclass(frozen=True)
 class Choice:
-    """One YAML file: how it is chosen (dataset=camvid), the comment at its head, its defaults list, its keys."""
+    """One YAML file: its title on the command line (dataset=camvid), head comment, defaults list and keys."""
 
     title: str
     head: list[str]
@@ -36,7 +36,7 @@ class Choice:
 
 
 def read_choice(path: Path, conf: Path) -> Choice:
-    """What a YAML file of the folder `conf` says.
+    """Return the title, comments, defaults and settings of a YAML file in the folder `conf`.
 
     Raises:
         ValueError: the file is not a mapping.
@@ -63,12 +63,12 @@ def read_choice(path: Path, conf: Path) -> Choice:
     if group == "hydra":
         title = f"{'/'.join([group, *folders[:-1]])}={folders[-1]}"
     if "parts" in folders:
-        title = f"{group}/{'/'.join(folders)}, included by others"
+        title = f"{group}/{'/'.join(folders)}, included by other files"
     return Choice(title, head, [item for item in defaults if item.name != "_self_"], settings)
 
 
 def config_reference(conf: Path) -> str:
-    """The whole reference as Markdown, with a heading `GROUP` a group and `GROUP=CHOICE` a choice."""
+    """Return the full reference as Markdown, with headings `GROUP` for groups and `GROUP=CHOICE` for choices."""
     root = read_choice(conf / "config.yaml", conf)
     order = [item.name for item in root.defaults]
     groups = sorted((folder.name for folder in conf.iterdir() if folder.is_dir()), key=lambda name: _rank(name, order))
@@ -88,7 +88,7 @@ def config_reference(conf: Path) -> str:
 
 
 def anchor(group: str, choice: str = "") -> str:
-    """Where on the page a group or choice is: `config-dataset`, `config-dataset-camvid`."""
+    """Return the anchor of a group or choice on the page: `config-dataset`, `config-dataset-camvid`."""
     return "-".join(["config", *group.split("/"), *([choice.replace("/", "-")] if choice else [])])
 
 
@@ -106,7 +106,7 @@ def _section(choice: Choice, group: str, name: str) -> list[str]:
 
 
 def _said(item: Setting, group: str) -> str:
-    """An entry of a defaults list in words."""
+    """Return a sentence part that describes an entry of a defaults list."""
     comment = f" ({_markdown(item.comment)})" if item.comment else ""
     if item.name.startswith("override "):
         other = item.name.removeprefix("override ")
@@ -116,17 +116,17 @@ def _said(item: Setting, group: str) -> str:
     target = path.lstrip("/")
     where = target.removeprefix(f"{group}/")
     inside = f" as {_code(package)}" if package and package not in ("_here_", "_global_") else ""
-    return f"on top of [{_code(where)}](#{anchor(group, where)}){inside}{comment}"
+    return f"based on [{_code(where)}](#{anchor(group, where)}){inside}{comment}"
 
 
 def _table(settings: list[Setting]) -> list[str]:
     comments = [s.comment or OBVIOUS.get(s.name.split(".")[-1], "") for s in settings]
     rows = [f"| {_code(s.name)} | {_code(s.value)} | {_markdown(c)} |" for s, c in zip(settings, comments, strict=True)]
-    return ["| key | default | |", "|---|---|---|", *rows]
+    return ["| key | default | meaning |", "|---|---|---|", *rows]
 
 
 def _settings(key: Any, value: Any, text: str, comments: dict[int, str], prefix: str) -> Iterator[Setting]:
-    """The key, or those below it of a mapping written over several lines; comments stand on the line of a key."""
+    """Yield the key, or all keys below it for a block mapping; a comment belongs to the key on its line."""
     name, comment = f"{prefix}{key.value}", comments.get(key.start_mark.line, "")
     is_block = not getattr(value, "flow_style", True)
     if isinstance(value, yaml.MappingNode) and is_block:
@@ -153,7 +153,7 @@ def _default(item: Any, text: str, comments: dict[int, str]) -> Setting:
 
 
 def _comments(text: str) -> dict[int, str]:
-    """Line number -> the comment at its end: what follows the last token that ends there."""
+    """Map each line number to the comment at the end of the line, which follows the last token on it."""
     ends: dict[int, int] = {}
     for token in yaml.scan(text):
         if token.end_mark.index > token.start_mark.index:
@@ -180,13 +180,13 @@ def _rank(name: str, order: list[str]) -> tuple[int, str]:
 
 
 def _code(text: str) -> str:
-    """Inline code that may stand in a table."""
+    """Return inline code that is safe inside a Markdown table."""
     text = text.replace("|", "\\|")
     return f"`` {text} ``" if "`" in text else f"`{text}`" if text else ""
 
 
 def _markdown(comment: str) -> str:
-    """A comment as Markdown: `code` stays, pages of docs/ become links, nothing else is marked up."""
+    """Return a comment as Markdown: keep `code`, link pages of docs/, escape all other markup."""
     parts = re.split(r"(`[^`]+`|\bdocs/\w+\.md\b)", comment)
     shown: list[str] = []
     for part in parts:

@@ -1,9 +1,9 @@
 """Run every continual-learning method on the cyclic streams and write the tables and plots of docs/continual.md.
 
-    python scripts/continual.py --camvid ../shared/camvid          # runs what is missing, then writes
-    python scripts/continual.py --tables-only                      # writes from the runs that are there
+    python scripts/continual.py --camvid ../shared/camvid          # runs missing experiments, then writes the tables
+    python scripts/continual.py --tables-only                      # writes the tables from existing runs
 
-Finished runs are not run again, a run that was cut off goes on, so the command may be given as often as needed.
+Finished runs are skipped and interrupted runs resume, so the command may be repeated as often as needed.
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,7 +16,7 @@ from study import finished_run, need_camvid, options, run_all
 
 @dataclass(frozen=True)
 class StreamSettings:
-    """A stream of the page: what its runs have in common, and how large the memories are on it."""
+    """A stream of the page: the settings that its runs share, and the capacity of the memories."""
 
     experiment: str
     capacity: int
@@ -29,13 +29,13 @@ COMBINED = {
     "uniform": ("ace", "rwalk", "mas", "lwf", "ewc", "derpp"),
     "mir": ("ace", "rwalk"),
 }
-ONE_TIME_FRAMES = 60  # the first two stretches of CamVid, the first of the drawn stream
+ONE_TIME_FRAMES = 60  # the first two stretches of CamVid, the first stretch of the rendered stream
 
 
 def methods(stream: StreamSettings) -> list[Method]:
-    """The rows of a table, top to bottom, with the settings that make them."""
+    """Return the rows of a table, top to bottom, with their settings."""
     sizes = {name: [f"replay.capacity={stream.capacity}"] for name in ("uniform", "reservoir", "prioritized", "mir")}
-    sizes["mir"] = [*sizes["mir"], "replay.candidates=30"]  # three times as many as are replayed
+    sizes["mir"] = [*sizes["mir"], "replay.candidates=30"]  # three times the number of replayed frames
     rows = [
         Method("teacher itself", ["baseline=teacher"], is_random=False),
         Method("trained on everything", ["baseline=everything"]),
@@ -61,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         need_camvid(chosen.camvid, "--streams synthetic")
     jobs = list(all_jobs({name: streams[name] for name in chosen.streams}, chosen.seeds, chosen.outputs))
     if not chosen.tables_only:
-        # One run of each stream first: it decodes, labels, and the others find it done.
+        # Run one job of each stream first, so that the others reuse its decoded frames and labels.
         first = {stream: command for stream, _, _, command in reversed(jobs)}
         run_all(first.values(), jobs=chosen.jobs)
         run_all([command for *_, command in jobs], jobs=chosen.jobs)
@@ -75,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def all_jobs(
     streams: dict[str, StreamSettings], seeds: Sequence[int], outputs: Path
 ) -> Iterator[tuple[str, Method, int, list[str]]]:
-    """Stream, method, seed, overrides; seed by seed, so that an unfinished study has every method."""
+    """Yield stream, method, seed and overrides, seed by seed, so that an unfinished study has every method."""
     for number, seed in enumerate(seeds):
         for name, stream in streams.items():
             for method in methods(stream):

@@ -13,7 +13,7 @@ from odkd.runs.results import Run
 
 @dataclass(frozen=True, eq=False)
 class Method:
-    """A row; `is_random`: whether it differs from seed to seed."""
+    """A row of the table; `is_random` is true if its result depends on the seed."""
 
     name: str
     overrides: list[str] = field(default_factory=list)
@@ -51,13 +51,13 @@ TITLES = {key: title for title, (key, _, _) in COLUMNS.items()}
 
 
 def write_page(page: Path, found: Results) -> None:
-    """The tables of the page, and its claims."""
+    """Write the tables and the claims into the page."""
     tables = {f"table {stream}": table(rows) for stream, rows in found.items()}
     write_parts(page, tables | {"claims": claims_table(found)})
 
 
 def table(rows: dict[str, dict[int, Run]]) -> str:
-    """Mean and, from two seeds on, sample standard deviation of each column; time against FIFO's."""
+    """Return a table: mean and, from two seeds on, sample standard deviation; learning time relative to FIFO's."""
     plain = seconds(rows.get("fifo", {}))
     lines = ["| " + " | ".join(["method", *COLUMNS, "learning time / FIFO's", "runs"]) + " |"]
     lines.append("|" + "---|" * (len(COLUMNS) + 3))
@@ -70,7 +70,7 @@ def table(rows: dict[str, dict[int, Run]]) -> str:
 
 
 def claims_table(found: Results) -> str:
-    """For each claim and stream: the mean difference in points and in how many seeds it has the claimed sign."""
+    """Return a table of the verdicts by claim and stream: mean difference in points, seeds with the claimed sign."""
     lines = ["| the paper says | measured by | " + " | ".join(found) + " |", "|" + "---|" * (len(found) + 2)]
     for claim, key, pairs in CLAIMS:
         cells = [verdict(rows, key, pairs) for rows in found.values()]
@@ -79,7 +79,10 @@ def claims_table(found: Results) -> str:
 
 
 def verdict(rows: dict[str, dict[int, Run]], key: str, pairs: Sequence[tuple[str, str]]) -> str:
-    """`yes` if it holds for all pairs and seeds, `no` if all seeds refute a pair, else `unclear`; least difference."""
+    """Return `yes` if the claim holds for all pairs and seeds, `no` if all seeds refute a pair, else `unclear`.
+
+    The smallest mean difference over the pairs and the number of supporting seeds follow; empty if runs are missing.
+    """
     differences: list[list[float]] = []
     for better, worse in pairs:
         if better not in rows or worse not in rows:
@@ -100,9 +103,9 @@ def verdict(rows: dict[str, dict[int, Run]], key: str, pairs: Sequence[tuple[str
 
 
 def seconds(runs: dict[int, Run]) -> float:
-    """Of choosing and learning in an iteration: median over iterations, of the fastest run; NaN if none learns online.
+    """Return the seconds of choosing and learning per iteration: median of the fastest run; NaN if none learns online.
 
-    Other work on the machine slows some runs down: the fastest was disturbed least.
+    Other work on the machine slows some runs down; the fastest run was disturbed least.
     """
     learning = [
         [line["metrics"]["time/learn_seconds"] for line in run.metrics if "learn/loss_total" in line["metrics"]]

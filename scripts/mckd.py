@@ -1,11 +1,11 @@
-"""MCKD against plain distillation at equal compute: run it and write the tables of docs/mckd.md.
+"""Study of MCKD against plain distillation at equal compute: run it and write the tables of docs/mckd.md.
 
-    python scripts/mckd.py --camvid ../shared/camvid          # runs what is missing, then writes
-    python scripts/mckd.py --tables-only                      # writes from the runs that are there
+    python scripts/mckd.py --camvid ../shared/camvid          # runs missing experiments, then writes the tables
+    python scripts/mckd.py --tables-only                      # writes the tables from existing runs
 
-Finished runs are not run again, a run that was cut off goes on, so the command may be given as often as needed.
-Equal compute: an epoch of the pair and one of the final student cost as much as two of plain distillation.
-Early stopping is off, so that every training has the updates that it was given.
+Finished runs are skipped and interrupted runs resume, so the command may be repeated as often as needed.
+Equal compute: one epoch of the pair plus one of the final student costs as much as two of plain distillation.
+Early stopping is off, so that every training does all its planned updates.
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,14 +16,14 @@ from study import cell, finished_run, folder_of, need_camvid, options, run_all, 
 
 from odkd.runs.results import Run
 
-SHARES = (4, 8, 16)  # one of so many training pictures has a label
+SHARES = (4, 8, 16)  # one of n training images has a label
 TABLES = ("synthetic", "camvid", "camvid imagenet", "few labels")
 Command = list[str]
 
 
 @dataclass(frozen=True)
 class Job:
-    """A run of the page: where it stands, how it is made, and the run whose student is its teacher."""
+    """A run of the page: its table, row and seed, its command, and the command that trains its teacher, if any."""
 
     table: str
     row: str
@@ -44,7 +44,7 @@ COLUMNS = {  # title -> key of the summary
 
 
 def rows(epochs: int, *, stages: Sequence[int], has_truth: bool) -> dict[str, Command]:
-    """Title -> overrides; MCKD of K stages has one K-th of the epochs in each."""
+    """Map each row title to its overrides; each of the K stages of MCKD has 1/K of the epochs."""
     found = {"plain distillation": ["stage=distill", f"stage.epochs={epochs}"]}
     for number in stages:
         own = [] if number == 2 else [f"stage.num_stages={number}"]
@@ -53,7 +53,7 @@ def rows(epochs: int, *, stages: Sequence[int], has_truth: bool) -> dict[str, Co
 
 
 def all_jobs(wanted: Sequence[str], camvid: Path, seeds: Sequence[int], outputs: Path) -> Iterator[Job]:
-    """Seed by seed, so that an unfinished study has every row."""
+    """Yield all runs, seed by seed, so that an unfinished study has every row."""
     real = ["experiment=mckd/camvid", f"dataset.root={camvid}", "dataset.size=[96,128]", "threads=1"]
     pretrained = [*real, "student=efficientnet_lite0", "precision=float32"]
     tables = {
@@ -75,7 +75,7 @@ def all_jobs(wanted: Sequence[str], camvid: Path, seeds: Sequence[int], outputs:
         for share in SHARES if "few labels" in wanted else ():
             cut = f"stage.labelled_share={1 / share}"
             own = ["stage=supervised", "student=efficientnet_lite2", "augmentation=flip_scale_crop"]
-            own += [f"stage.epochs={5 * share}"]  # as many updates from few labels as from many
+            own += [f"stage.epochs={5 * share}"]  # the same number of updates for every share of labels
             teacher = [*pretrained, cut, *own, *shared]
             given = [f"teacher.checkpoint={folder_of(teacher)}/teacher.pth", "teacher.size=[96,128]"]
             given += [f"teacher.name=fpn-1-in-{share}", "teacher.source=few labels"]
@@ -90,7 +90,7 @@ def all_jobs(wanted: Sequence[str], camvid: Path, seeds: Sequence[int], outputs:
 
 
 def read_all(jobs: Sequence[Job]) -> Found:
-    """What has finished."""
+    """Return the finished runs by table, row and seed."""
     found: Found = {}
     for job in jobs:
         if job.teacher is not None and not (folder_of(job.teacher) / "teacher.pth").is_file():
@@ -101,7 +101,7 @@ def read_all(jobs: Sequence[Job]) -> Found:
 
 
 def table(found: dict[str, dict[int, Run]]) -> str:
-    """mIoU on the test split in per cent, mean and sample standard deviation over seeds."""
+    """Return a Markdown table of mIoU on the test split in per cent: mean and sample standard deviation over seeds."""
     lines = ["| | " + " | ".join([*COLUMNS, "runs"]) + " |", "|" + "---|" * (len(COLUMNS) + 2)]
     for row, runs in found.items():
         cells = [cell(values(runs, key), 100, 1) for key in COLUMNS.values()]
