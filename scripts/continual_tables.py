@@ -25,7 +25,7 @@ COLUMNS = {  # title -> key of the summary, factor, digits
     "mIoU": ("mean/miou", 100, 1),
     "BWT": ("mean_past/miou", 100, 1),
     "FWT": ("mean_future/miou", 100, 1),
-    "final BWT": ("mean_final/miou", 100, 1),
+    "final BWT": ("mean_last/miou", 100, 1),
     "forgetting": ("segments/forgetting", 100, 1),
     "Lopez-Paz BWT": ("segments/backward_transfer", 100, 1),
     "recovery (iterations)": ("recovery/iterations", 1, 1),
@@ -36,10 +36,10 @@ CLAIMS: list[tuple[str, str, list[tuple[str, str]]]] = [  # claim, metric, pairs
     *(
         (f"{name} beats FIFO", metric, [(name, "fifo")])
         for name in ("uniform", "prioritized", "mir")
-        for metric in ("mean/miou", "mean_past/miou", "mean_future/miou", "mean_final/miou")
+        for metric in ("mean/miou", "mean_past/miou", "mean_future/miou", "mean_last/miou")
     ),
     ("MIR is the best replay", "mean/miou", [("mir", other) for other in ("uniform", "prioritized", "fifo")]),
-    ("MIR is the best replay", "mean_final/miou", [("mir", other) for other in ("uniform", "prioritized", "fifo")]),
+    ("MIR is the best replay", "mean_last/miou", [("mir", other) for other in ("uniform", "prioritized", "fifo")]),
     ("MAS hurts", "mean/miou", [("memoryless", "memoryless + mas")]),
     ("LwF hurts", "mean/miou", [("memoryless", "memoryless + lwf")]),
     ("MAS hurts on top of replay", "mean/miou", [("uniform", "uniform + mas")]),

@@ -35,20 +35,20 @@ class Job:
 Found = dict[str, dict[str, dict[int, Run]]]  # table -> row -> seed -> run
 COLUMNS = {  # title -> key of the summary
     "the teacher": "teacher/miou_groundtruth",
-    "students of stage 1": "stage_1/student_0/miou_groundtruth",
-    "their agreement": "stage_1/agreement/miou",
+    "students of round 1": "round_1/student_0/miou_groundtruth",
+    "their agreement": "round_1/agreement/miou",
     "labels of the final student": "final/labels/miou_groundtruth",
     "final student": "final/miou_groundtruth",
-    "against the teacher": "final/miou_teacher",
+    "against the teacher": "final/miou",
 }
 
 
-def rows(epochs: int, *, stages: Sequence[int], has_truth: bool) -> dict[str, Command]:
-    """Map each row title to its overrides; each of the K stages of MCKD has 1/K of the epochs."""
+def rows(epochs: int, *, rounds: Sequence[int], has_truth: bool) -> dict[str, Command]:
+    """Map each row title to its overrides; each of the R rounds of MCKD has 1/R of the epochs."""
     found = {"plain distillation": ["stage=distill", f"stage.epochs={epochs}"]}
-    for number in stages:
-        own = [] if number == 2 else [f"stage.num_stages={number}"]
-        found[f"MCKD, {number} stages"] = ["stage=mckd", *own, f"stage.epochs={epochs // number}"]
+    for number in rounds:
+        own = [] if number == 2 else [f"stage.num_rounds={number}"]
+        found[f"MCKD, {number} rounds"] = ["stage=mckd", *own, f"stage.epochs={epochs // number}"]
     return found | ({"true labels": ["stage=supervised", f"stage.epochs={epochs}"]} if has_truth else {})
 
 
@@ -57,9 +57,9 @@ def all_jobs(wanted: Sequence[str], camvid: Path, seeds: Sequence[int], outputs:
     real = ["experiment=mckd/camvid", f"dataset.root={camvid}", "dataset.size=[96,128]", "threads=1"]
     pretrained = [*real, "student=efficientnet_lite0", "precision=float32"]
     tables = {
-        "synthetic": (["experiment=mckd/synthetic"], rows(40, stages=(2, 3), has_truth=True)),
-        "camvid": (real, rows(40, stages=(2,), has_truth=True)),
-        "camvid imagenet": (pretrained, rows(16, stages=(2,), has_truth=False)),
+        "synthetic": (["experiment=mckd/synthetic"], rows(40, rounds=(2, 3), has_truth=True)),
+        "camvid": (real, rows(40, rounds=(2,), has_truth=True)),
+        "camvid imagenet": (pretrained, rows(16, rounds=(2,), has_truth=False)),
     }
     for seed in seeds:
         shared = [
@@ -79,7 +79,7 @@ def all_jobs(wanted: Sequence[str], camvid: Path, seeds: Sequence[int], outputs:
             teacher = [*pretrained, cut, *own, *shared]
             given = [f"teacher.checkpoint={folder_of(teacher)}/teacher.pth", "teacher.size=[96,128]"]
             given += [f"teacher.name=fpn-1-in-{share}", "teacher.source=few labels"]
-            for row, own in rows(12, stages=(2,), has_truth=False).items():
+            for row, own in rows(12, rounds=(2,), has_truth=False).items():
                 yield Job(
                     "few labels",
                     f"1/{share} of the labels: {row}",

@@ -123,5 +123,5 @@ def check_mlflow(place: Workplace, num_runs: int, num_iterations: int, status: s
     assert all("seed=" in name for name in names)
     steps = place.query("SELECT run_uuid, step FROM metrics WHERE key = 'test/miou'")
     assert sorted(steps) == sorted((run, step) for run in parents for step in range(num_iterations))
-    finals = place.query("SELECT run_uuid FROM metrics WHERE key = 'final/total/miou'")
+    finals = place.query("SELECT run_uuid FROM metrics WHERE key = 'summary/total/miou'")
     assert sorted(run for (run,) in finals) == sorted(parents)

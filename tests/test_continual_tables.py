@@ -18,7 +18,7 @@ from odkd.runs.results import Run
 def made_up(miou: float | None, learn_seconds: float = 1.0) -> Run:
     lines = [{"metrics": {"time/learn_seconds": learn_seconds, "learn/loss_total": 1.0}} for _ in range(3)]
     now = datetime(2026, 1, 1, tzinfo=UTC)
-    summary = {"mean/miou": miou, "mean_final/miou": miou, "mean_past/miou": None, "mean_future/miou": None}
+    summary = {"mean/miou": miou, "mean_last/miou": miou, "mean_past/miou": None, "mean_future/miou": None}
     ending = {"title": "name", "updated": None, "sweep": None, "error": ""}
     return Run(
         Path(), "key", "name", "online", "finished", now, **ending, params={}, tags={}, metrics=lines, summary=summary

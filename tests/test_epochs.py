@@ -10,12 +10,13 @@ import torch
 from sklearn.metrics import accuracy_score, f1_score, jaccard_score
 from tiny_learner import CPU, Labels, make_bank, make_learner, make_student
 
+from odkd.common.metric_names import metric_name
 from odkd.evaluation.evaluate import Evaluator
 from odkd.evaluation.metrics import confusion_matrices, mean_iou
-from odkd.evaluation.split_scores import agreement, judge_labels, judge_student, seed_miou
+from odkd.evaluation.split_scores import agreement, reference_miou, score_labels, score_student
 from odkd.evaluation.tally import Tally
 from odkd.runs.checkpoint import Checkpoint
-from odkd.runs.run import Run
+from odkd.runs.run import OpenRun
 from odkd.training.epochs import EpochPlan, Task, Trainer, Training
 from odkd.training.regularizers.none import NoRegularizer
 from odkd.training.trainings import Trainings
@@ -44,7 +45,9 @@ def follow(scores: list[float], plan: EpochPlan = PLAN) -> Training:
             break
         bias.data.fill_(number)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(Tally, "scores", lambda _, reference, score=score: {f"miou_{reference}": score})
+            patch.setattr(
+                Tally, "scores", lambda _, scope, reference, score=score: {metric_name(scope, "miou", reference): score}
+            )
             one.validate()
     return one
 
@@ -103,9 +106,9 @@ def test_a_schedule_sets_the_learning_rate_of_each_epoch_and_resumes() -> None:
     assert rates == pytest.approx([0.3, 0.3, 0.15, 0.15, 0.075, 0.075])
 
 
-def run_of(folder: Path) -> Run:
+def run_of(folder: Path) -> OpenRun:
     description = {"key": "k", "name": "n", "stage": "mckd", "params": {}, "tags": {}}
-    return Run(folder, description, checkpoint_overhead=1e9)
+    return OpenRun(folder, description, checkpoint_overhead=1e9)
 
 
 def test_trainings_cut_off_after_any_epoch_go_on_to_the_same_bits(tmp_path: Path) -> None:
@@ -161,18 +164,18 @@ def test_scores_of_a_split_are_those_of_scikit_learn() -> None:
     scored = truth != 255
     true, said = truth[scored], given_labels[scored]
     expected = {
-        "f1_macro_x": f1_score(true, said, average="macro"),
-        "f1_weighted_x": f1_score(true, said, average="weighted"),
-        "accuracy_x": accuracy_score(true, said),
-        "miou_x": jaccard_score(true, said, average="macro"),
+        "s/f1_macro_x": f1_score(true, said, average="macro"),
+        "s/f1_weighted_x": f1_score(true, said, average="weighted"),
+        "s/accuracy_x": accuracy_score(true, said),
+        "s/miou_x": jaccard_score(true, said, average="macro"),
     }
-    found = tally.scores("x")
+    found = tally.scores("s", "x")
     assert {name: found[name] for name in expected} == pytest.approx(expected)
     frames = [
         jaccard_score(t[t != 255], g[t != 255], average="macro") for t, g in zip(truth, given_labels, strict=True)
     ]
-    assert found["miou_per_frame_x"] == pytest.approx(np.mean(frames))
-    assert math.isnan(tally.class_scores(list("abcde"), "x")["iou_x/e"])
+    assert found["s/miou_per_frame_x"] == pytest.approx(np.mean(frames))
+    assert math.isnan(tally.class_scores(list("abcde"), "s", "x")["s/iou_x/e"])
 
 
 def test_a_student_is_judged_at_the_size_of_the_labels() -> None:
@@ -183,7 +186,7 @@ def test_a_student_is_judged_at_the_size_of_the_labels() -> None:
             return np.kron(Labels().read(position), np.ones((3, 2), np.uint8))
 
     positions = [0, 1, 3, 9]
-    same = judge_student(judge, student, positions, {"teacher": Labels()})["teacher"]
+    same = score_student(judge, student, positions, {"teacher": Labels()})["teacher"]
     assert torch.equal(same.total_KK, judge.scores(student, positions).confusions["teacher"].sum(0))
     total_KK = torch.zeros(4, 4, dtype=torch.int64)
     for position in positions:
@@ -191,7 +194,7 @@ def test_a_student_is_judged_at_the_size_of_the_labels() -> None:
             logits = student.eval()(judge.bank.get([position]).images_BCHW)
         predicted = torch.nn.functional.interpolate(logits, (24, 16), mode="bilinear").argmax(1)
         total_KK += confusion_matrices(predicted, torch.from_numpy(Large().read(position))[None], 4)[0]
-    assert torch.equal(judge_student(judge, student, positions, {"x": Large()})["x"].total_KK, total_KK)
+    assert torch.equal(score_student(judge, student, positions, {"x": Large()})["x"].total_KK, total_KK)
 
 
 def test_the_seeds_metric_is_a_mean_over_batches_at_128x128() -> None:
@@ -203,18 +206,18 @@ def test_the_seeds_metric_is_a_mean_over_batches_at_128x128() -> None:
         predicted = torch.nn.functional.interpolate(logits, (128, 128), mode="bilinear").argmax(1)
         truth = torch.from_numpy(np.stack([np.kron(Labels().read(p), np.ones((16, 16), np.uint8)) for p in batch]))
         values.append(mean_iou(confusion_matrices(predicted, truth, 4).sum(0)).item())
-    found = seed_miou(judge, student, positions, {"teacher": Labels()}, batch_size=3)
-    assert found == pytest.approx({"miou_128_batches_teacher": (3 * values[0] + 2 * values[1]) / 5})
+    found = reference_miou(judge, student, positions, {"teacher": Labels()}, "s", batch_size=3)
+    assert found == pytest.approx({"s/miou_128_batches": (3 * values[0] + 2 * values[1]) / 5})
 
 
 def test_students_agree_with_themselves_and_less_with_others() -> None:
     one, judge = make_student(), evaluator()
     torch.manual_seed(7)
     other = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3, padding=1))
-    assert agreement(judge, [one, one], [0, 1, 3]) == {"miou": 1.0, "equal_pixels": 1.0}
-    mixed = agreement(judge, [one, other], [0, 1, 3])
-    assert mixed == agreement(judge, [other, one], [0, 1, 3])
-    assert 0 <= mixed["miou"] <= mixed["equal_pixels"] < 1
+    assert agreement(judge, [one, one], [0, 1, 3], "a") == {"a/miou": 1.0, "a/equal_pixels": 1.0}
+    mixed = agreement(judge, [one, other], [0, 1, 3], "a")
+    assert mixed == agreement(judge, [other, one], [0, 1, 3], "a")
+    assert 0 <= mixed["a/miou"] <= mixed["a/equal_pixels"] < 1
 
 
 def test_label_maps_are_judged_without_the_pixels_that_they_ignore() -> None:
@@ -226,6 +229,6 @@ def test_label_maps_are_judged_without_the_pixels_that_they_ignore() -> None:
         def read(self, _: int) -> np.ndarray:
             return np.array([[0, 255], [1, 1]], np.uint8)
 
-    tally, ignored = judge_labels(Given(), Truth(), [0], 3)
+    tally, ignored = score_labels(Given(), Truth(), [0], 3)
     assert tally.total_KK.tolist() == [[1, 0, 0], [0, 0, 0], [0, 1, 0]]
     assert ignored == pytest.approx(1 / 3)

@@ -10,7 +10,7 @@ import odkd.stages.online as stage
 from odkd.commands.job import describe
 from odkd.config.compose import CONF, compose_config
 from odkd.config.parts import Parts
-from odkd.runs.run import Run
+from odkd.runs.run import OpenRun
 
 REPLAYS, REGULARIZERS = (sorted(p.stem for p in (CONF / group).glob("*.yaml")) for group in ("replay", "regularizer"))
 # Each regularizer, and the memories that keep scores, in the default suite; the whole grid with the slow tests.
@@ -35,9 +35,9 @@ class CutOffError(Exception):
     """Stands for a kill: raised where the state is already on the disk."""
 
 
-def run_stage(folder: Path, cache: Path, overrides: list[str], cut_after: int | None = None) -> Run:
+def run_stage(folder: Path, cache: Path, overrides: list[str], cut_after: int | None = None) -> OpenRun:
     parts = Parts(compose_config([*TINY, *overrides, f"paths.outputs={folder}", f"paths.cache={cache}"]))
-    run = Run(folder, describe(parts, []), checkpoint_overhead=parts.cfg.run.checkpoint_overhead).open(
+    run = OpenRun(folder, describe(parts, []), checkpoint_overhead=parts.cfg.run.checkpoint_overhead).open(
         {}, restart=False
     )
     original = stage.report

@@ -14,7 +14,7 @@ from odkd.common.dotted import WHERE_AND_HOW
 from odkd.config.compose import CONF, compose_config, default_config
 from odkd.config.own_code import own_files
 from odkd.config.parts import Parts
-from odkd.report.tables.wanted import Job, wanted_settings
+from odkd.report.tables.wanted import WantedRun, wanted_settings
 
 
 def key(cache: Path, *overrides: str) -> str:
@@ -55,9 +55,9 @@ def test_what_changes_no_number_leaves_the_key(cache: Path, override: str) -> No
 @pytest.mark.parametrize("override", [*CHANGES, *NO_CHANGES])
 def test_a_table_takes_two_commands_for_one_run_where_their_keys_are_equal(override: str) -> None:
     """Else it would ask for a run that has finished, or show one run in the place of another."""
-    wanted, plain = (wanted_settings(Job((*TINY, *more), 0)) for more in ([override], []))
+    wanted, plain = (wanted_settings(WantedRun((*TINY, *more), 0)) for more in ([override], []))
     if override.startswith("seed="):
-        wanted = wanted_settings(Job((*TINY,), 1))
+        wanted = wanted_settings(WantedRun((*TINY,), 1))
     assert wanted.is_as(plain) is (override in NO_CHANGES or override.split("=")[0] in LAST_BITS)
 
 
@@ -65,7 +65,7 @@ def test_of_a_teacher_that_is_not_asked_only_its_classes_are_in_the_key_and_matt
     for override, is_same in (("teacher.label_noise=0.1", True), ("teacher.classes={car: car}", False)):
         commands = [["stage=supervised", "evaluation.groundtruth=true", *more] for more in ([override], [])]
         assert (key(cache, *commands[0]) == key(cache, *commands[1])) is is_same
-        wanted, plain = (wanted_settings(Job((*TINY, *words), 0)) for words in commands)
+        wanted, plain = (wanted_settings(WantedRun((*TINY, *words), 0)) for words in commands)
         assert wanted.is_as(plain) is is_same
 
 

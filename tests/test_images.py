@@ -289,7 +289,7 @@ def test_bdd100k(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     assert (truth(parts, 0) == ids(36, 64)).all()
     assert (truth(parts, 1) == 18).all()
     assert (truth(parts, 2) == 255).all()  # no labels: ignored, and said
-    labels = parts.streaming.truth_of(parts.stream)
+    labels = parts.stream_parts.truth_of(parts.stream)
     assert labels is not None
     labels.check()
     assert "1 of 1 images of test have no label map" in caplog.text
@@ -493,7 +493,7 @@ def test_a_network_labels_images_and_its_bars_are_ignored_and_no_image_is_labell
     # The same images seen at a size of the same shape: labels are there. Seen otherwise: they are not.
     for more, missing in ((("dataset.size=[96,128]",), 0), (("dataset.fit=crop",), 6)):
         fresh = Parts(compose_config([*base, *settings(folder, "dataset.fit=pad"), f"paths.outputs={tmp_path}", *more]))
-        labels = fresh.teaching.stores(fresh.sampled, fresh.stream)
+        labels = fresh.teacher_parts.stores(fresh.sampled, fresh.stream)
         assert len(labels.missing()) == missing
 
 

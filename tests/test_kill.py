@@ -83,7 +83,7 @@ def test_a_run_killed_anywhere_ends_with_the_bits_of_an_undisturbed_one(tmp_path
                 log = (folder / "log.txt").read_text()
                 assert [step for (step,) in rows] == list(range(num_iterations)), f"{key}\n{log}"
             assert database.execute("SELECT status FROM runs").fetchall() == [("FINISHED",)]
-            (final,) = database.execute("SELECT value FROM metrics WHERE key = 'final/total/miou'").fetchall()
+            (final,) = database.execute("SELECT value FROM metrics WHERE key = 'summary/total/miou'").fetchall()
             assert final[0] == json.loads(expected[1])["total/miou"]
     print("killed", *kills, sep="\n  ")
     assert len(kills) > NUM_KILLS // 2, "too late to kill"

@@ -17,7 +17,7 @@ from hydra_plugins.odkd_plugins.slots import THREADS, thread_settings
 from odkd.config.compose import CONF
 from odkd.runs.sweeps.job import SweepJob
 from odkd.runs.sweeps.launch import plan_sweep
-from odkd.runs.sweeps.sweep import Plan, Sweep
+from odkd.runs.sweeps.sweep import Sweep, SweepPlan
 
 SUBMITIT = ["hydra/launcher=submitit_local", "hydra.launcher.array_parallelism=2"]
 RAY = ["hydra/launcher=ray", "hydra.launcher.num_cpus=2"]
@@ -164,7 +164,7 @@ def no_workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @contextlib.contextmanager
-def launching(outputs: Path, *overrides: str) -> Iterator[tuple[Any, Plan]]:
+def launching(outputs: Path, *overrides: str) -> Iterator[tuple[Any, SweepPlan]]:
     """A launcher as a sweeper has it, and its plan."""
     from hydra import initialize_config_dir
     from hydra._internal.callbacks import Callbacks

@@ -24,10 +24,11 @@ from odkd.common.seeds import named_seed
 from odkd.data.labels.store import LabelStore, find_stores
 from odkd.data.splits import read_lists
 from odkd.report.summary import summary_table
+from odkd.training.epochs import seed_name
 
 Odkd = Callable[..., Path]
 FAST = ["optimizer.lr=1e-3", "teacher.label_noise=0.1", "stage.epochs=2", "run.report=false"]
-KILL_COMMAND = [sys.executable, "-m", "odkd", "debug=smoke", "stage=mckd", "tracking=none", "stage.num_stages=3", *FAST]
+KILL_COMMAND = [sys.executable, "-m", "odkd", "debug=smoke", "stage=mckd", "tracking=none", "stage.num_rounds=3", *FAST]
 
 
 def summary(run: Path) -> dict[str, Any]:
@@ -51,19 +52,19 @@ def stored_names(labels: Path, run: Path, stage: int, student: int) -> list[str]
 
 
 @pytest.mark.parametrize(
-    ("num_stages", "num_parts"),
+    ("num_rounds", "num_parts"),
     [(2, 2), (3, 3), pytest.param(3, 2, marks=pytest.mark.slow), pytest.param(2, 3, marks=pytest.mark.slow)],
 )
 def test_no_student_relabels_what_it_learned_from_and_each_begins_anew(
-    odkd: Odkd, cache: Path, num_stages: int, num_parts: int
+    odkd: Odkd, cache: Path, num_rounds: int, num_parts: int
 ) -> None:
-    run = odkd("stage=mckd", f"stage.num_stages={num_stages}", f"stage.num_parts={num_parts}", *FAST)
+    run = odkd("stage=mckd", f"stage.num_rounds={num_rounds}", f"stage.num_parts={num_parts}", *FAST)
     lists = {name: set(names) for name, names in read_lists(run / "splits").items()}
     parts = [lists[f"train_part_{number}"] for number in range(num_parts)]
     assert set.union(*parts) == lists["train"]
     assert sum(map(len, parts)) == len(lists["train"])
     assert sum(len(lists[name]) for name in ("train", "val", "test")) == 30
-    for stage in range(1, num_stages):
+    for stage in range(1, num_rounds):
         labelled = [set(stored_names(cache / "labels", run, stage, number)) for number in range(num_parts)]
         for number in range(num_parts):
             assert not labelled[number] & parts[number]
@@ -71,9 +72,9 @@ def test_no_student_relabels_what_it_learned_from_and_each_begins_anew(
         assert sum(map(len, labelled)) == 30
         assert len(set.union(*labelled)) == 30
     trainings = dict.fromkeys(record["training"] for record in records(run))
-    students = [f"stage_{s}/student_{n}" for s in range(1, num_stages) for n in range(num_parts)]
+    students = [f"round_{s}/student_{n}" for s in range(1, num_rounds) for n in range(num_parts)]
     assert list(trainings) == [*students, "final"]
-    assert summary(run)["num_trainings"] == num_parts * (num_stages - 1) + 1
+    assert summary(run)["num_trainings"] == num_parts * (num_rounds - 1) + 1
     assert len({record["begun_with"] for record in records(run)}) == 1
     digests = {hashlib.sha256(path.read_bytes()).hexdigest() for path in (run / "students").iterdir()}
     assert len(digests) == len(trainings)
@@ -82,22 +83,22 @@ def test_no_student_relabels_what_it_learned_from_and_each_begins_anew(
 def test_every_score_names_its_reference_and_the_files_are_there(
     odkd: Odkd, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run = odkd("run.plots=true", "stage=mckd", "stage.seed_metric=true", *FAST)
+    run = odkd("run.plots=true", "stage=mckd", "stage.reference_metric=true", *FAST)
     found = summary(run)
-    for name in ("stage_1/student_0", "stage_1/student_1", "final"):
+    for name in ("round_1/student_0", "round_1/student_1", "final"):
         for score in ("miou", "miou_per_frame", "accuracy", "f1_weighted", "f1_macro", "miou_128_batches"):
             assert 0 <= found[f"{name}/{score}_groundtruth"] <= 1
             assert 0 <= found[f"{name}/{score}_teacher"] <= 1
-            assert (f"{name}/{score}_previous_stage" in found) == (name == "final")
+            assert (f"{name}/{score}_previous_round" in found) == (name == "final")
     assert found["teacher/accuracy_groundtruth"] == pytest.approx(0.91, abs=0.02)
-    assert found["stage_1/labels/accuracy_groundtruth"] == pytest.approx(0.91, abs=0.01)
-    assert found["final/labels/miou_groundtruth"] < found["stage_1/labels/miou_groundtruth"]
-    assert 0 < found["stage_1/agreement/miou"] <= found["stage_1/agreement/equal_pixels"] <= 1
+    assert found["round_1/labels/accuracy_groundtruth"] == pytest.approx(0.91, abs=0.01)
+    assert found["final/labels/miou_groundtruth"] < found["round_1/labels/miou_groundtruth"]
+    assert 0 < found["round_1/agreement/miou"] <= found["round_1/agreement/equal_pixels"] <= 1
     printed = capsys.readouterr().out
-    for text in ("against previous stage", "mIoU, teacher", "mIoU, stage 1, student 1", "mIoU, final student"):
+    for text in ("against previous round", "mIoU, teacher", "mIoU, round 1, student 1", "mIoU, final student"):
         assert text in printed
     plots = {path.name for path in (run / "plots").iterdir()}
-    assert {"losses.png", "stages.png", "val_miou_teacher.png", "val_miou_groundtruth.png"} <= plots
+    assert {"losses.png", "stages.png", "val_miou.png", "val_miou_groundtruth.png"} <= plots
     head = (run / "results.csv").read_text().splitlines()[0]
     assert head.startswith("iteration,training,epoch,final/learning_rate")
     assert "true" not in (run / "MODEL_CARD.md").read_text().split("## Scores")[0].split("</summary>")[0]
@@ -125,7 +126,7 @@ def test_pseudo_labels_can_be_looked_at_with_odkd_labels(
             label_tool([command, *folders])
         assert ended.value.code == 0
     printed = capsys.readouterr().out
-    digest = hashlib.sha256((run / "students" / "stage_1-student_0.safetensors").read_bytes()).hexdigest()
+    digest = hashlib.sha256((run / "students" / "round_1-student_0.safetensors").read_bytes()).hexdigest()
     assert f"weights_sha256: {digest}" in printed
 
 
@@ -156,11 +157,11 @@ def test_a_missing_first_half_is_one_message_with_the_command(odkd: Odkd, tmp_pa
     ("overrides", "message"),
     [
         (["stage=mckd", "stage.num_parts=1"], "would relabel the pictures that it has learned from"),
-        (["stage=mckd_first", "stage.num_stages=1"], "has no pair stages"),
+        (["stage=mckd_first", "stage.num_rounds=1"], "has no pair stages"),
         (["stage=distill", "stage.shares=[0.5,0.2]"], "three shares"),
         (["stage=distill", "stage.plain_epochs=2"], "no final student to compare"),
         (["stage=distill", "stage.labelled_share=1"], "expected a share between 0 and 1"),
-        (["stage=distill", "stage.best_against=previous_stage"], "final has no such reference"),
+        (["stage=distill", "stage.best_against=previous_round"], "final has no such reference"),
         (["stage=distill", "evaluation.predictor=teacher"], "the teacher is always scored too"),
         (["stage=supervised", "dataset.groundtruth=null", "teacher=folder"], "needs ground truth"),
     ],
@@ -176,7 +177,7 @@ def test_distilling_a_perfect_teacher_is_learning_from_true_labels(odkd: Odkd) -
     files = [(run / "students" / "final.safetensors").read_bytes() for run in (distilled, supervised)]
     assert files[0] == files[1]
     one, other = summary(distilled), summary(supervised)
-    assert one["final/miou_groundtruth"] == one["final/miou_teacher"] == other["final/miou_groundtruth"]
+    assert one["final/miou_groundtruth"] == one["final/miou"] == other["final/miou_groundtruth"]
     assert one["final/labels/miou_groundtruth"] == 1
     assert not [name for name in other if "teacher" in name]
     assert "oracle" not in supervised.name
@@ -193,7 +194,7 @@ def test_plain_distillation_in_the_same_run_is_scored_beside_it_and_changes_noth
     assert [record for record in records(both) if record["training"] == "plain"] == records(both)[:3]
     assert (other["num_trainings"], other["plain/num_epochs"]) == (4, 3)
     assert 0 < other["plain/miou_groundtruth"] < 1
-    assert other["plain/labels/miou_groundtruth"] == other["stage_1/labels/miou_groundtruth"]
+    assert other["plain/labels/miou_groundtruth"] == other["round_1/labels/miou_groundtruth"]
     assert "mIoU, plain distillation" in summary_table(both)
 
 
@@ -271,7 +272,7 @@ def test_one_pass_is_that_of_a_plain_twin_to_the_bit(odkd: Odkd, cache: Path) ->
         student = TinyNet(11)
         optimizer = torch.optim.Adam(student.parameters(), lr=1e-3)
         best, best_score = None, -1.0
-        seed = named_seed(0, "training", name)
+        seed = named_seed(0, "training", seed_name(name))
         for epoch in range(2):
             torch.manual_seed(named_seed(seed, "epoch", epoch))
             order = torch.randperm(
@@ -289,7 +290,7 @@ def test_one_pass_is_that_of_a_plain_twin_to_the_bit(odkd: Odkd, cache: Path) ->
         student.load_state_dict(best)
         return student
 
-    students = [train(f"stage_1/student_{n}", lists[f"train_part_{n}"], taught_NHW) for n in (0, 1)]
+    students = [train(f"round_1/student_{n}", lists[f"train_part_{n}"], taught_NHW) for n in (0, 1)]
     relabelled_NHW = torch.full_like(taught_NHW, 255)
     for number, student in enumerate(students):
         for name in stored_names(cache / "labels", run, 1, number):
@@ -297,7 +298,7 @@ def test_one_pass_is_that_of_a_plain_twin_to_the_bit(odkd: Odkd, cache: Path) ->
             assert p not in lists[f"train_part_{number}"]
             relabelled_NHW[p] = classes_of(student, p)
     last = train("final", lists["train"], relabelled_NHW)
-    for name, student in {"stage_1-student_0": students[0], "stage_1-student_1": students[1], "final": last}.items():
+    for name, student in {"round_1-student_0": students[0], "round_1-student_1": students[1], "final": last}.items():
         expected = save({k: v.contiguous() for k, v in student.state_dict().items()})
         assert (run / "students" / f"{name}.safetensors").read_bytes() == expected, name
 
@@ -354,7 +355,7 @@ def test_a_run_killed_anywhere_goes_on_in_the_right_stage_to_the_same_bits(tmp_p
 def test_labels_and_students_that_are_lost_under_way_are_made_again_or_named(
     odkd: Odkd, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    command = ["stage=mckd", "stage.num_stages=3", "seed=77", *FAST]
+    command = ["stage=mckd", "stage.num_rounds=3", "seed=77", *FAST]
     whole = odkd(*command)
     expected = summary(whole)
 
@@ -373,6 +374,6 @@ def test_labels_and_students_that_are_lost_under_way_are_made_again_or_named(
         patch.setattr("odkd.stages.mckd.agreement", stop_at_the_end)
         with pytest.raises(KeyboardInterrupt):
             odkd(*command, "run.restart=true")
-    (whole / "students" / "stage_1-student_0.safetensors").write_bytes(b"")
-    with pytest.raises(ValueError, match=r"stage_1-student_0.safetensors is not there, or not .* run\.restart=true"):
+    (whole / "students" / "round_1-student_0.safetensors").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"round_1-student_0.safetensors is not there, or not .* run\.restart=true"):
         odkd(*command)

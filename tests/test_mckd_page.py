@@ -19,13 +19,13 @@ def test_a_table_has_a_row_a_method_and_leaves_out_what_a_method_has_not() -> No
     lines = mckd.table(
         {
             "plain distillation": {0: made_up(final__miou_groundtruth=0.5), 1: made_up(final__miou_groundtruth=0.52)},
-            "MCKD": {0: made_up(final__miou_groundtruth=None, stage_1__agreement__miou=0.3)},
+            "MCKD": {0: made_up(final__miou_groundtruth=None, round_1__agreement__miou=0.3)},
         }
     ).splitlines()
     cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines]
     assert dict(zip(cells[0], cells[2], strict=True))["final student"] == "51.0 ± 1.4"
     assert dict(zip(cells[0], cells[3], strict=True)) == {
-        "": "MCKD", "the teacher": "", "students of stage 1": "", "their agreement": "30.0", "runs": "1",
+        "": "MCKD", "the teacher": "", "students of round 1": "", "their agreement": "30.0", "runs": "1",
         "labels of the final student": "", "final student": "", "against the teacher": "",
     }  # fmt: skip
 
@@ -37,7 +37,7 @@ def test_the_methods_of_a_table_cost_the_same() -> None:
         cfg = complete(compose_config(job.command))
         assert cfg.stage.patience is None
         assert cfg.seed == job.seed
-        stages = cfg.stage.num_stages
+        stages = cfg.stage.num_rounds
         passes.setdefault(job.table, set()).add(cfg.stage.epochs * stages)
     assert passes == {"synthetic": {40, 39}, "camvid": {40}, "camvid imagenet": {16}}  # 3 stages of 13 epochs
 

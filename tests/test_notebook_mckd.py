@@ -22,7 +22,7 @@ def test_the_notebook_makes_a_run_and_shows_its_own_numbers(tmp_path: Path, cach
         *TINY,
         f"paths.cache={cache}",
         "stage=mckd",
-        "stage.num_stages=3",
+        "stage.num_rounds=3",
         "stage.epochs=2",
         "stage.shares=[.6,.2,.2]",
     ]
@@ -43,19 +43,19 @@ def test_the_notebook_makes_a_run_and_shows_its_own_numbers(tmp_path: Path, cach
     )
     (run,) = (tmp_path / "outputs" / "runs").iterdir()
     told = json.loads((run / "summary.json").read_text())
-    students = [f"stage_{stage}/student_{number}" for stage in (1, 2) for number in (0, 1)]
+    students = [f"round_{stage}/student_{number}" for stage in (1, 2) for number in (0, 1)]
     expected = {name.replace("_", " ").replace("/", ", "): told[f"{name}/miou_groundtruth"] for name in students}
     expected |= {"final student": told["final/miou_groundtruth"], "teacher": told["teacher/miou_groundtruth"]}
     assert found["mious"] == pytest.approx(expected | {"ground truth": 1.0}, abs=1e-6)
     assert len({round(miou, 6) for miou in found["mious"].values()}) == 7  # seven maps, none of them twice
-    handed_on = {"teacher": "stage_1", "students of stage 1": "stage_2", "students of stage 2": "final"}
+    handed_on = {"teacher": "round_1", "students of round 1": "round_2", "students of round 2": "final"}
     for labels, stage in handed_on.items():
         noise = found["rows"][labels]
         assert noise["mIoU"] == pytest.approx(told[f"{stage}/labels/miou_groundtruth"], abs=1e-6)
         assert noise["right pixels"] == pytest.approx(told[f"{stage}/labels/accuracy_groundtruth"], abs=1e-6)
     for stage in (1, 2):
         equal = found["agreement"][f"stage {stage}"]["same class"]
-        assert equal == pytest.approx(told[f"stage_{stage}/agreement/equal_pixels"], abs=1e-6)
+        assert equal == pytest.approx(told[f"round_{stage}/agreement/equal_pixels"], abs=1e-6)
     assert found[SHAPES] == {"stretch": [50, 90], "crop": [50, 75], "pad": [50, 90]}
     widths = {}
     for path in (tmp_path / "figures").iterdir():

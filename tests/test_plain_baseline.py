@@ -10,7 +10,7 @@ from plain_baseline import distil
 
 from odkd.config.compose import compose_config
 from odkd.config.parts import Parts
-from odkd.runs.run import Run
+from odkd.runs.run import OpenRun
 
 PROTOCOL = [
     "debug=smoke",  # small H.264 videos at 48x80
@@ -37,7 +37,7 @@ def test_every_score_equals_that_of_the_plain_loop(student: list[str], tmp_path:
     plain_student = copy.deepcopy(parts.learner.student)  # a run's own student starts from the same seed
     window, samples = parts.window, write_samples(parts, tmp_path / "plain")
 
-    run = Run(tmp_path / "run", {"key": parts.key}, checkpoint_overhead=cfg.run.checkpoint_overhead)
+    run = OpenRun(tmp_path / "run", {"key": parts.key}, checkpoint_overhead=cfg.run.checkpoint_overhead)
     with run.open({}, restart=False):
         parts.call_stage(run)
     parts.close()

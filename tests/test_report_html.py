@@ -157,10 +157,10 @@ def test_stills_that_do_not_fit_onto_a_page_are_left_out(tmp_path: Path, monkeyp
 
 EPOCHS = {
     "num_trainings": 3.0, "num_epochs": 9.0, "teacher/miou_groundtruth": 0.7, "teacher/accuracy_groundtruth": 0.9,
-    "stage_1/student_0/num_epochs": 3, "stage_1/student_0/best_epoch": 1, "stage_1/student_0/miou_groundtruth": 0.4,
-    "stage_1/student_0/miou_teacher": 0.5, "stage_1/student_0/val_best": 0.45, "stage_1/labels/miou_groundtruth": 0.68,
-    "stage_1/labels/ignored_share_groundtruth": 0.0, "stage_1/agreement/miou": 0.8, "final/num_epochs": 3,
-    "final/best_epoch": 2, "final/miou_groundtruth": None, "final/miou_previous_stage": 0.9,
+    "round_1/student_0/num_epochs": 3, "round_1/student_0/best_epoch": 1, "round_1/student_0/miou_groundtruth": 0.4,
+    "round_1/student_0/miou": 0.5, "round_1/student_0/val_best": 0.45, "round_1/labels/miou_groundtruth": 0.68,
+    "round_1/labels/ignored_share_groundtruth": 0.0, "round_1/agreement/miou": 0.8, "final/num_epochs": 3,
+    "final/best_epoch": 2, "final/miou_groundtruth": None, "final/miou_previous_round": 0.9,
     "final/labels/miou_groundtruth": 0.41,
 }  # fmt: skip
 
@@ -171,18 +171,18 @@ def test_stages_are_told_against_each_reference_with_the_labels_they_learned_fro
     assert [head for head in table.head if "mIoU a" in head] == [
         "mIoU against teacher",
         "mIoU against ground truth",
-        "mIoU against previous stage",
+        "mIoU against previous round",
     ]
     rows = {row.cells[0].text: [cell.text for cell in row.cells[1:]] for row in table.rows}
     assert rows == {
         "teacher": ["–", "0.7000", "–", "–", "–", "–", "–"],
-        "stage 1, student 0": ["0.5000", "0.4000", "–", "0.6800", "3", "2", "0.4500"],
+        "round 1, student 0": ["0.5000", "0.4000", "–", "0.6800", "3", "2", "0.4500"],
         "final student": ["–", "–", "0.9000", "0.4100", "3", "3", "–"],
     }
     noise = noise_table(EPOCHS)
     assert noise is not None
     assert [[cell.text for cell in row.cells] for row in noise.rows] == [
-        ["stage 1", "0.6800", "0.0000", "0.8000", "–"],
+        ["round 1", "0.6800", "0.0000", "0.8000", "–"],
         ["final student", "0.4100", "–", "–", "–"],
     ]
     other = other_scores(EPOCHS)

@@ -166,6 +166,7 @@ def test_content_that_follows_from_a_setting_is_not_told_twice(tmp_path: Path) -
 def test_trainings_over_epochs_are_not_compared_with_streams(tmp_path: Path) -> None:
     add_run(tmp_path, "a", ["stage=online"], settings("fifo", 6, 0, stage={"name": "online"}), 0.5)
     epochs = add_run(tmp_path, "b", ["stage=mckd"], settings("fifo", 6, 0, stage={"name": "mckd"}), 0.6)
+    (epochs / "run.json").write_text((epochs / "run.json").read_text().replace('"stage": "online"', '"stage": "mckd"'))
     (epochs / "summary.json").write_text(json.dumps({"num_trainings": 1, "final/miou_groundtruth": 0.77}))
     both, one = tmp_path / "both.html", tmp_path / "one.html"
     assert "0.7700" not in Page(write_runs_report([tmp_path / "runs" / "a", epochs], both)).text

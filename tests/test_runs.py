@@ -11,16 +11,16 @@ import torch
 from filelock import FileLock
 
 from odkd.runs.outcome import Terminated
-from odkd.runs.run import Run, RunIsBusyError, RunIsFinishedError
+from odkd.runs.run import OpenRun, RunIsBusyError, RunIsFinishedError
 
 DESCRIPTION = {"key": "k", "name": "n", "stage": "online", "params": {}, "tags": {}}
 
 
-def make(folder: Path) -> Run:
-    return Run(folder / "run", DESCRIPTION, checkpoint_overhead=0.01)
+def make(folder: Path) -> OpenRun:
+    return OpenRun(folder / "run", DESCRIPTION, checkpoint_overhead=0.01)
 
 
-def record(run: Run, iteration: int, value: float = 0.5) -> None:
+def record(run: OpenRun, iteration: int, value: float = 0.5) -> None:
     run.record({"iteration": iteration, "metrics": {"test/miou": value}}, {"iteration": iteration, "metrics": {}})
 
 
@@ -76,7 +76,7 @@ def test_whoever_looks_at_a_run_for_an_instant_does_not_keep_it_from_starting(tm
 def test_a_folder_is_known_by_the_whole_key(tmp_path: Path) -> None:
     with make(tmp_path).open({}, restart=False) as run:
         run.finish({})
-    other = Run(run.folder, DESCRIPTION | {"key": "kk"}, checkpoint_overhead=0.01)
+    other = OpenRun(run.folder, DESCRIPTION | {"key": "kk"}, checkpoint_overhead=0.01)
     for _ in range(2):  # and the lock is free
         with pytest.raises(ValueError, match=r"another run.*set run.name="):
             other.open({}, restart=True)
@@ -98,8 +98,8 @@ def test_a_run_that_finishes_between_the_look_and_the_lock_is_not_done_again(
 ) -> None:
     run = odkd()
     before = {name: (run / name).stat().st_mtime_ns for name in ("run.json", "metrics.jsonl", "summary.json")}
-    answers, status = iter(["killed"]), Run.status.fget  # type: ignore[attr-defined]
-    monkeypatch.setattr(Run, "status", property(lambda self: next(answers, None) or status(self)))
+    answers, status = iter(["killed"]), OpenRun.status.fget  # type: ignore[attr-defined]
+    monkeypatch.setattr(OpenRun, "status", property(lambda self: next(answers, None) or status(self)))
     assert odkd() == run
     assert {name: (run / name).stat().st_mtime_ns for name in before} == before
     assert next(answers, None) is None

@@ -23,7 +23,7 @@ from odkd.__main__ import main
 from odkd.common.files import write_json
 from odkd.config.compose import CONF
 from odkd.runs.outcome import RunPruned
-from odkd.runs.run import Run
+from odkd.runs.run import OpenRun
 from odkd.runs.sweeps.search import Choice, Range, Search
 from odkd.runs.sweeps.trials import Study
 
@@ -47,7 +47,7 @@ def value_of(params: dict[str, str]) -> float:
 
 def judge(plan: Search, number: int, scores: list[float | None]) -> list[str | None]:
     """What a process says of a run's lines, one each 10 positions, until it says that the run is to end."""
-    found = plan.judge(number)
+    found = plan.pruner_of(number)
     assert found is not None
     verdicts: list[str | None] = []
     for position, score in enumerate(scores):
@@ -204,14 +204,17 @@ def test_a_run_ends_where_its_judge_says_with_all_that_it_has_published(tmp_path
     def judge(record: Mapping[str, Any]) -> str | None:
         return "too low" if record["metrics"]["m"] < 0.5 else None
 
-    def is_pruned(folder: Path, work: Callable[[Run], Any]) -> None:
-        with pytest.raises(RunPruned, match="too low"), Run(folder, {}, checkpoint_overhead=1e-9, judge=judge) as run:
+    def is_pruned(folder: Path, work: Callable[[OpenRun], Any]) -> None:
+        with (
+            pytest.raises(RunPruned, match="too low"),
+            OpenRun(folder, {}, checkpoint_overhead=1e-9, pruner=judge) as run,
+        ):
             work(run.open({}, restart=False))
         said = json.loads((folder / "run.json").read_text())
         assert (said["status"], said["tags"]) == ("pruned", {"odkd.pruned": "too low"})
         assert len(run.records()) == 2
 
-    def iterations(run: Run) -> None:
+    def iterations(run: OpenRun) -> None:
         assert run.resume() is None
         for record, timing in lines(0.9, 0.1):
             run.record(record, timing)
@@ -219,9 +222,9 @@ def test_a_run_ends_where_its_judge_says_with_all_that_it_has_published(tmp_path
             run.commit({"iteration": record["iteration"]})
 
     is_pruned(tmp_path / "online", iterations)
-    is_pruned(tmp_path / "online", Run.resume)
+    is_pruned(tmp_path / "online", OpenRun.resume)
     is_pruned(tmp_path / "epochs", lambda run: run.publish(lines(0.9, 0.1)))
-    with Run(tmp_path / "online", {"tags": {}}, checkpoint_overhead=1e-9).open({}, restart=False) as alone:
+    with OpenRun(tmp_path / "online", {"tags": {}}, checkpoint_overhead=1e-9).open({}, restart=False) as alone:
         assert alone.resume() == {"iteration": 1}
         alone.finish({})
     said = json.loads((tmp_path / "online" / "run.json").read_text())

@@ -21,7 +21,7 @@ from odkd.data.labels.student_labels import MergedLabels
 from odkd.data.splits import read_lists
 from odkd.evaluation.evaluate import at_size
 from odkd.evaluation.metrics import confusion_matrices, mean_iou
-from odkd.evaluation.split_scores import judge_labels
+from odkd.evaluation.split_scores import score_labels
 
 Odkd = Callable[..., Path]
 MCKD = [*TINY, "stage=mckd", "stage.epochs=1", "optimizer.lr=1e-3", "teacher.label_noise=0.1"]
@@ -47,7 +47,7 @@ def split(parts: Parts, name: str) -> list[int]:
     return [position_of[found] for found in read_lists(parts.folder / "splits")[name]]
 
 
-@pytest.mark.parametrize("name", ["stage_1/student_0", "stage_1/student_1", "final"])
+@pytest.mark.parametrize("name", ["round_1/student_0", "round_1/student_1", "final"])
 def test_a_student_read_back_scores_what_the_run_says(parts: Parts, name: str) -> None:
     student, test = load_student(parts.folder, name), split(parts, "test")
     truth = parts.groundtruth
@@ -71,10 +71,10 @@ def test_labels_of_a_stage_are_found_again(parts: Parts) -> None:
         assert other <= set(labels.positions)
         assert not own & set(labels.positions)
     assert parts.groundtruth is not None
-    tally, _ = judge_labels(MergedLabels(stored), parts.groundtruth, split(parts, "train"), 11)
+    tally, _ = score_labels(MergedLabels(stored), parts.groundtruth, split(parts, "train"), 11)
     expected = summary(parts.folder)["final/labels/miou_groundtruth"]
-    assert tally.scores("groundtruth")["miou_groundtruth"] == expected
-    with pytest.raises(ValueError, match="stage_2-student_0"):
+    assert tally.scores("test", "groundtruth")["test/miou_groundtruth"] == expected
+    with pytest.raises(ValueError, match="round_2-student_0"):
         parts.shelf.find(parts.stream, parts.folder, 2, 0)
     elsewhere = Parts(compose_config([*MCKD, f"paths.cache={parts.cache}", "paths.labels=nowhere"]))
     with pytest.raises(ValueError, match="are gone from nowhere"):
@@ -123,8 +123,8 @@ def test_classes_are_taken_after_logits_are_enlarged(parts: Parts, student: Segm
 def test_what_cannot_be_loaded_is_one_message(parts: Parts, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"no config\.yaml; expected a run folder"):
         load_student(tmp_path)
-    with pytest.raises(ValueError, match="has final, stage_1/student_0, stage_1/student_1"):
-        load_student(parts.folder, "stage_1/student_2")
+    with pytest.raises(ValueError, match="has final, round_1/student_0, round_1/student_1"):
+        load_student(parts.folder, "round_1/student_2")
     config = yaml.safe_load((parts.folder / "config.yaml").read_text())
     for target, message in (
         ("os.system", "not allowed"),

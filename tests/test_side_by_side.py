@@ -18,7 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from tiny_learner import CPU, NUM_CLASSES, Frames, Labels, make_bank, make_learner, make_student
 
 from odkd.evaluation.evaluate import Evaluator
-from odkd.runs.run import Run
+from odkd.runs.run import OpenRun
 from odkd.training.epochs import EpochPlan, Task, Trainer
 from odkd.training.regularizers.none import NoRegularizer
 from odkd.training.side_by_side import SideBySide
@@ -27,8 +27,8 @@ from odkd.training.trainings import Trainings
 Odkd = Callable[..., Path]
 PLAN = EpochPlan(epochs=5, batch_size=2, drop_last=False, patience=2, best_by="miou", best_against=None)
 TASKS = [
-    Task("stage_1/student_0", [0, 1, 3, 4, 5], "teacher", "teacher", [6, 7]),
-    Task("stage_1/student_1", [1, 2, 8, 9], "teacher", "teacher", [3, 10]),
+    Task("round_1/student_0", [0, 1, 3, 4, 5], "teacher", "teacher", [6, 7]),
+    Task("round_1/student_1", [1, 2, 8, 9], "teacher", "teacher", [3, 10]),
 ]
 
 
@@ -51,7 +51,7 @@ def test_students_side_by_side_have_the_bits_of_students_in_turn(odkd: Odkd, tmp
         assert not (run / "trainings").exists()
     assert found[0] == found[1]
     trainings = [json.loads(line)["training"] for line in outcome["metrics.jsonl"].decode().splitlines()]
-    assert trainings == [f"stage_1/student_{number}" for number in (0, 1) for _ in range(2)]
+    assert trainings == [f"round_1/student_{number}" for number in (0, 1) for _ in range(2)]
 
 
 @pytest.mark.parametrize(
@@ -111,7 +111,7 @@ def go(folder: Path, *, side_by_side: bool, fault: str | None = None) -> Trainin
     torch_settings = {"device": "cpu", "threads": 1, "precision": "float32", "deterministic": True}
     cfg = OmegaConf.create({**torch_settings, "stage": stage, "run": run_settings, "fault": fault})
     description = {"key": "k", "name": "n", "stage": "mckd", "params": {}, "tags": {}}
-    with Run(folder, description, checkpoint_overhead=1e9).open({}, restart=False) as run:
+    with OpenRun(folder, description, checkpoint_overhead=1e9).open({}, restart=False) as run:
         parts = Tiny(cfg)
         trainer = Trainer(parts.learner, parts.evaluator, PLAN, seed=3, schedule=None, checkpoint_overhead=1e9)
         trainings = Trainings(run, trainer)
@@ -126,7 +126,7 @@ def go(folder: Path, *, side_by_side: bool, fault: str | None = None) -> Trainin
 @pytest.mark.parametrize(
     ("fault", "error", "message"),
     [
-        ("raises", RuntimeError, "stage_1/student_1 on cpu failed"),
+        ("raises", RuntimeError, "round_1/student_1 on cpu failed"),
         pytest.param("is_killed", RuntimeError, "was killed by SIGKILL", marks=pytest.mark.slow),
         pytest.param("is_mistaken", ValueError, "position 9 holds class ids up to 4", marks=pytest.mark.slow),
     ],
@@ -151,7 +151,7 @@ def test_a_student_that_fails_ends_the_run_with_its_traceback_and_the_rest_goes_
 
 COMMAND = [
     sys.executable, "-m", "odkd", "debug=smoke", "stage=mckd", "tracking=none", "run.plots=false", "run.report=false",
-    "stage.num_stages=3",
+    "stage.num_rounds=3",
     "stage.epochs=3", "optimizer.lr=1e-3", "threads=1", "loss=mckd", "teacher=checkpoint", "teacher.soft.top_k=2",
     "teacher.checkpoint=../teacher.pth", "teacher.mean=[0.5,0.5,0.5]", "teacher.std=[0.25,0.25,0.25]",
 ]  # fmt: skip

@@ -216,7 +216,7 @@ def test_online_distillation_learns_from_probabilities(odkd: Callable[..., Path]
 
 def test_students_of_mckd_hand_on_probabilities(odkd: Callable[..., Path], checkpoint: Path, cache: Path) -> None:
     settings = [
-        "stage=mckd", "stage.num_stages=3", "stage.epochs=1", "loss=mckd", "teacher=checkpoint",
+        "stage=mckd", "stage.num_rounds=3", "stage.epochs=1", "loss=mckd", "teacher=checkpoint",
         f"teacher.checkpoint={checkpoint}", "teacher.soft.top_k=3", "teacher.soft.size=[8,12]", "optimizer.lr=1e-3",
         "teacher.mean=[0.5,0.5,0.5]", "teacher.std=[0.25,0.25,0.25]",
     ]  # fmt: skip

@@ -28,7 +28,7 @@ from odkd.config.compose import CONF, complete, compose_config
 from odkd.config.params import GROUPS, KEY_FIELDS, curated_params
 from odkd.data.bank import Bank
 from odkd.runs.outcome import JobLog
-from odkd.runs.sweeps.sweep import Plan, Sweep, SweepIsBusyError, read_job, sweep_key
+from odkd.runs.sweeps.sweep import Sweep, SweepIsBusyError, SweepPlan, read_job, sweep_key
 
 Command = Callable[..., dict[str, Any]]
 METHODS = """
@@ -210,12 +210,12 @@ def test_a_job_can_leave_nothing_behind() -> None:
 # --- the folder of a sweep
 
 
-def plan(outputs: Path, *, fail_fast: bool = False) -> Plan:
+def plan(outputs: Path, *, fail_fast: bool = False) -> SweepPlan:
     asked = ("seed=0,1,2",)
-    return Plan(outputs / "sweeps" / "seed-0", sweep_key(asked), "odkd -m seed=0,1,2", asked, ("seed",), fail_fast)
+    return SweepPlan(outputs / "sweeps" / "seed-0", sweep_key(asked), "odkd -m seed=0,1,2", asked, ("seed",), fail_fast)
 
 
-def write_job(plan: Plan, number: int, status: str, **values: Any) -> None:
+def write_job(plan: SweepPlan, number: int, status: str, **values: Any) -> None:
     record = {"number": number, "overrides": [f"seed={number}"], "status": status, "run": None, "seconds": 1.5}
     write_json(plan.job_file(number), record | {"metric": "total/miou", "value": None, "error": None} | values)
 
@@ -276,7 +276,7 @@ def test_the_folder_is_up_to_date_while_jobs_run(tmp_path: Path, monkeypatch: py
 def test_an_old_look_at_a_job_undoes_no_newer_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     has_looked, may_go_on = threading.Event(), threading.Event()
 
-    def read_slowly(plan: Plan, number: int) -> dict[str, Any] | None:
+    def read_slowly(plan: SweepPlan, number: int) -> dict[str, Any] | None:
         found = read_job(plan, number)
         if not has_looked.is_set():  # the first one is held up, as by a slow disk
             has_looked.set()

@@ -15,7 +15,7 @@ from odkd.report.tables.command import main
 from odkd.report.tables.commands import grouped_arguments
 from odkd.report.tables.published import load_published
 from odkd.report.tables.spec import known_tables, load_table, make_table
-from odkd.report.tables.wanted import Job, wanted_settings
+from odkd.report.tables.wanted import WantedRun, wanted_settings
 
 ROOT = Path(__file__).resolve().parents[1]
 SPEC = """
@@ -189,10 +189,12 @@ def test_unknown_names_are_answered_with_the_nearest(tmp_path: Path, capsys: pyt
 
 
 def test_jobs_are_folded_into_commands_that_run_them_and_no_others() -> None:
-    jobs = [Job((f"replay={r}", f"window.learn={w}"), s) for r in ("fifo", "mir") for w in (1, 2) for s in (0, 1, 2)]
+    jobs = [
+        WantedRun((f"replay={r}", f"window.learn={w}"), s) for r in ("fifo", "mir") for w in (1, 2) for s in (0, 1, 2)
+    ]
     assert grouped_arguments(jobs) == [["-m", "replay=fifo,mir", "window.learn=1,2", "seed=0,1,2"]]
     assert expanded(grouped_arguments(jobs[1:])) == {tuple(sorted(job.command)) for job in jobs[1:]}
-    odd = [*jobs[3:8], Job(("a=1",), 0), Job(("a=1", "~b"), 0)]
+    odd = [*jobs[3:8], WantedRun(("a=1",), 0), WantedRun(("a=1", "~b"), 0)]
     assert expanded(grouped_arguments(odd)) == {tuple(sorted(job.command)) for job in odd}
 
 
@@ -243,7 +245,7 @@ def test_published_values_are_those_of_the_papers_and_have_their_places() -> Non
         28.5,
     ]
     assert table1.value("MIR", "20 min", "mIoU") is None  # could not be read
-    assert published["mckd/seed"].value("MCKD, final student", "Cityscapes", "seed's mIoU") == 49.3
+    assert published["mckd/reference"].value("MCKD, final student", "Cityscapes", "reference code's mIoU") == 49.3
     for name, found in published.items():
         table = load_table(name)
         rows, variants = {row.label for row in table.rows}, {variant.label for variant in table.variants}

@@ -13,7 +13,7 @@ from odkd.config.compose import compose_config
 from odkd.report.tables.cells import fill
 from odkd.report.tables.command import add_choices, check_complete, main, with_choices
 from odkd.report.tables.spec import load_table
-from odkd.report.tables.wanted import Job, Settings, wanted_settings
+from odkd.report.tables.wanted import Settings, WantedRun, wanted_settings
 
 FIXED = ["dataset=synthetic_tiny"]
 
@@ -219,7 +219,7 @@ def test_what_is_missing_goes_to_the_store_and_experiment_that_are_read(
 
 
 def test_who_makes_the_data_matters() -> None:
-    wanted, plain = (wanted_settings(Job(words, 0)) for words in (("dataset.prepare._target_=my_lab.make",), ()))
+    wanted, plain = (wanted_settings(WantedRun(words, 0)) for words in (("dataset.prepare._target_=my_lab.make",), ()))
     assert not wanted.is_as(plain)
 
 

@@ -440,7 +440,7 @@ def test_a_url_passes_the_checks_and_offline_is_one_message(tmp_path: Path, monk
     ]
     parts = Parts(compose_config(overrides))
     with pytest.raises(ValueError, match=f"could not download {url}.* put it at {tmp_path}/net-00112233.pth"):
-        _ = parts.teaching.teacher
+        _ = parts.teacher_parts.teacher
 
 
 def test_shipped_configs_are_found_by_any_of_their_names_and_download_nothing() -> None:

@@ -27,7 +27,7 @@ from odkd.config.compose import complete, compose_config
 from odkd.runs import sync as sync_module
 from odkd.runs.results import read_run
 from odkd.runs.sweeps.launch import follow
-from odkd.runs.sweeps.sweep import Plan, Sweep, sweep_key
+from odkd.runs.sweeps.sweep import Sweep, SweepPlan, sweep_key
 from odkd.runs.sync import Follower, brief, mark_if_killed
 from odkd.runs.tracking import forget, is_complete, sync, without_password
 
@@ -193,8 +193,8 @@ def test_an_ended_run_has_summary_files_and_status(outputs):
     (found,) = runs_in(outputs)
     assert found.info.status == "FINISHED"
     assert found.info.end_time == 1790000001123
-    assert found.data.metrics["final/total/miou"] == 0.5
-    assert ("final/total/miou", 0, 1790000001123) in {row[1:4] for row in metric_rows(outputs / "mlflow.db")}
+    assert found.data.metrics["summary/total/miou"] == 0.5
+    assert ("summary/total/miou", 0, 1790000001123) in {row[1:4] for row in metric_rows(outputs / "mlflow.db")}
     artifacts = outputs / "mlartifacts" / found.info.run_id / "artifacts"
     names = {path.relative_to(artifacts).as_posix() for path in artifacts.rglob("*.*")}
     names = {name for name in names if not name.startswith("images/")}
@@ -276,7 +276,7 @@ def test_a_run_is_finished_in_mlflow_only_with_its_final_numbers(outputs):
     sync_run(run)
     (found,) = runs_in(outputs)
     assert found.info.status == "FINISHED"
-    assert found.data.metrics["final/total/miou"] == 0.5
+    assert found.data.metrics["summary/total/miou"] == 0.5
 
 
 def test_what_mlflow_lacks_is_known_without_asking_it(outputs):
@@ -306,7 +306,9 @@ def test_runs_on_another_disk_belong_to_these_outputs(outputs, tmp_path):
     (tmp_path / "scratch" / "all" / "runs").mkdir(parents=True)
     (outputs / "runs").symlink_to(tmp_path / "scratch" / "all" / "runs")
     asked = ("seed=0",)
-    plan = Plan(outputs / "sweeps" / "seed-0", sweep_key(asked), "odkd -m seed=0", asked, ("seed",), fail_fast=False)
+    plan = SweepPlan(
+        outputs / "sweeps" / "seed-0", sweep_key(asked), "odkd -m seed=0", asked, ("seed",), fail_fast=False
+    )
     run = FabricatedRun(outputs)
     with Sweep(plan) as sweep:
         sweep.add([["seed=0"]])
@@ -413,7 +415,9 @@ def test_a_folder_without_a_run_is_named(tmp_path):
 
 def test_jobs_are_children_of_their_sweep_whoever_comes_first(outputs):
     asked = ("seed=0,1",)
-    plan = Plan(outputs / "sweeps" / "seed-0", sweep_key(asked), "odkd -m seed=0,1", asked, ("seed",), fail_fast=False)
+    plan = SweepPlan(
+        outputs / "sweeps" / "seed-0", sweep_key(asked), "odkd -m seed=0,1", asked, ("seed",), fail_fast=False
+    )
     place = {"uri": uri_of(outputs), "experiment": "study"}
     with Sweep(plan) as sweep:
         sweep.add([["seed=0"], ["seed=1"]])

@@ -178,7 +178,7 @@ def test_frames_labels_and_truth_of_an_ordered_stream_are_those_of_the_videos(ca
     assert base.sequence_positions == 10
     assert made.groundtruth is not None
     assert base.groundtruth is not None
-    index = put_in_order(base.stream, made.streaming.order)[1]
+    index = put_in_order(base.stream, made.stream_parts.order)[1]
     np.testing.assert_array_equal(made.frames.read([11, 0, 4]), base.frames.read(index[[11, 0, 4]].tolist()))
     for position, base_position in enumerate(index.tolist()):
         np.testing.assert_array_equal(made.labels.read(position), base.labels.read(base_position))
@@ -196,7 +196,7 @@ def test_orders_share_frames_and_labels_and_not_runs(tmp_path: Path, monkeypatch
     assert len({parts_of(tmp_path, *TURNS, f"dataset.order.by={by}").key for by in ("domain", "video")}) == 2
     files = {path: path.stat().st_mtime_ns for path in tmp_path.glob("frames/*/frames.raw")}
 
-    missing = base.teaching.stores(base.sampled, base.stream).missing()
+    missing = base.teacher_parts.stores(base.sampled, base.stream).missing()
     assert len(missing) == len(base.stream) - 12
     assert base.teacher_labels.missing() == []
     assert base.teacher_labels.folders == made.teacher_labels.folders

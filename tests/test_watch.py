@@ -92,7 +92,7 @@ def test_a_frozen_student_has_the_same_score_now_one_sequence_ago_and_ahead(odkd
     found = summary(run)
     assert found["mean_past/miou"] == pytest.approx(np.mean([line["test/miou"] for line in lines[:5]]))
     assert found["mean_future/miou"] == pytest.approx(np.mean([line["test/miou"] for line in lines[2:]]))
-    assert found["mean_final/miou"] == pytest.approx(found["mean/miou"])
+    assert found["mean_last/miou"] == pytest.approx(found["mean/miou"])
     assert found["segments/backward_transfer"] == found["segments/forgetting"] == 0
 
 
@@ -101,11 +101,11 @@ def test_final_is_the_last_student_on_the_whole_stream_and_total_the_student_of_
     predictions = zarr.open_array(run / "predictions", mode="r")
     assert predictions.shape[0] == 30  # the last 2 positions fill no test window
     found = summary(run)
-    assert found["final/miou"] != found["total/miou"]
+    assert found["last/miou"] != found["total/miou"]
     whole = summary(odkd(*STILL, "window.test=5", "window.step=5"))
-    assert whole["final/miou"] == whole["total/miou"] == found["final/miou"]
+    assert whole["last/miou"] == whole["total/miou"] == found["last/miou"]
     learning = summary(odkd("seed=1", "window.test=5", "window.step=5"))
-    assert learning["final/miou"] > learning["total/miou"]
+    assert learning["last/miou"] > learning["total/miou"]
 
 
 def test_scores_of_domains_come_from_each_frames_own_domain(odkd: Odkd) -> None:
@@ -123,7 +123,7 @@ def test_each_segment_is_scored_when_one_ends(odkd: Odkd) -> None:
     assert rows == [2, 4]  # all ten frames of a segment are learned from when the next has begun; 15 s in 6 windows
     found = summary(run)
     table = [[lines[i][f"segment/miou/{j:03d}"] for j in range(3)] for i in rows]
-    table.append([found[f"final_segment/miou/{j:03d}"] for j in range(3)])
+    table.append([found[f"last_segment/miou/{j:03d}"] for j in range(3)])
     assert found["segments/backward_transfer"] == pytest.approx(backward_transfer(np.array(table)))
     assert found["segments/forgetting"] == pytest.approx(forgetting(np.array(table)))
     assert not any("segment" in key for key in metrics(odkd("evaluation.segment_frames=0"))[-1])
@@ -157,7 +157,7 @@ def test_the_teacher_in_the_students_place_has_the_scores_of_its_labels(odkd: Od
     run = summary(odkd("baseline=teacher", *noisy))
     labels = summary(odkd("stage=label", *noisy))
     assert run["total/miou"] == 1
-    assert run["total/miou_groundtruth"] == run["final/miou_groundtruth"] == labels["teacher/miou_groundtruth"]
+    assert run["total/miou_groundtruth"] == run["last/miou_groundtruth"] == labels["teacher/miou_groundtruth"]
 
 
 def test_learning_everything_beforehand_beats_learning_nothing(odkd: Odkd) -> None:

@@ -74,7 +74,7 @@ class OptunaSweeper(Sweeper):
         search = Search(plan.folder, **self.how | options | {"seeds": tuple(seeds or ())})
         search.make_sampler(0)
         search.make_pruner()
-        task = SweepJob(self.task_function, plan, search.judge)
+        task = SweepJob(self.task_function, plan, search.pruner_of)
         launcher = start_launcher(self.hydra_context, task, self.config, plan.folder)
         with open_sweep(self.config, plan, write_report) as sweep, contextlib.ExitStack() as cleaning:
             study = Study(search, space)

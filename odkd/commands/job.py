@@ -59,7 +59,7 @@ def perform(cfg: DictConfig, outcome: Outcome) -> dict[str, float | None] | None
     """
     from odkd.common.device import set_up
     from odkd.report.artifacts import write_overlay_video, write_report
-    from odkd.runs.run import Run, RunIsBusyError, RunIsFinishedError
+    from odkd.runs.run import OpenRun, RunIsBusyError, RunIsFinishedError
     from odkd.runs.sync import send
 
     parts = Parts(cfg)
@@ -69,7 +69,7 @@ def perform(cfg: DictConfig, outcome: Outcome) -> dict[str, float | None] | None
     given = list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
     overrides = [override for override in given if not override.startswith("sweep.job=")]  # a search's, not the user's
     description = describe(parts, overrides, outcome)
-    run = Run(folder, description, checkpoint_overhead=cfg.run.checkpoint_overhead, judge=outcome.judge)
+    run = OpenRun(folder, description, checkpoint_overhead=cfg.run.checkpoint_overhead, pruner=outcome.pruner)
     try:
         if run.status != "finished" or cfg.run.restart or cfg.stage.always:
             compute(parts, run, overrides, outcome)

@@ -51,10 +51,10 @@ def import_folder(folder: Path, settings: Sequence[str]) -> tuple[list[Path], st
         raise ValueError("an import is made by teacher=folder; leave teacher= out")
     cfg.teacher.folder = str(exported[0] if len(exported) == 1 else folder)
     parts = Parts(cfg)
-    stores = parts.teaching.stores(parts.sampled, parts.stream)
+    stores = parts.teacher_parts.stores(parts.sampled, parts.stream)
     try:
-        parts.teaching.check(stores)
-        parts.teaching.fill(stores, None)
+        parts.teacher_parts.check(stores)
+        parts.teacher_parts.fill(stores, None)
     except BaseException:
         for path in stores.folders:  # nothing came in: leave nothing behind
             if (path / "manifest.json").is_file() and not LabelStore(path).all_stored():
@@ -70,10 +70,10 @@ def _relabel(store: LabelStore, changes: Sequence[str], soft: SoftSpec | None) -
     # Relative names in the recipe are those of the folder where odkd was started.
     with contextlib.chdir(recipe_folder if recipe_folder.is_dir() else Path.cwd()):
         parts = Parts(cfg)
-        labels = parts.teaching.stores(parts.sampled, parts.stream)
+        labels = parts.teacher_parts.stores(parts.sampled, parts.stream)
         if store.folder not in labels.folders:
             raise ValueError(_difference(store, [video.manifest for video in labels.videos]))
-        parts.teaching.fill(labels, parts.groundtruth, only=store.folder)
+        parts.teacher_parts.fill(labels, parts.groundtruth, only=store.folder)
     return len(store.all_stored(soft)) - before
 
 

@@ -66,15 +66,15 @@ def make_stills(run_folder: Path) -> None:
 
     from odkd.config.parts import Parts
     from odkd.report.run_stills import write_run_stills
-    from odkd.runs.run import Run
+    from odkd.runs.run import OpenRun
 
     cfg = OmegaConf.load(run_folder / "config.yaml")
     assert isinstance(cfg, DictConfig)
     parts = Parts(cfg)
-    if parts.teaching.stores(parts.sampled, parts.streaming.planned).missing():
+    if parts.teacher_parts.stores(parts.sampled, parts.stream_parts.planned).missing():
         raise ValueError("no stills: the teacher's labels are not stored any more")
     record = json.loads((run_folder / "run.json").read_text())
-    write_run_stills(parts, Run(run_folder, record, checkpoint_overhead=cfg.run.checkpoint_overhead))
+    write_run_stills(parts, OpenRun(run_folder, record, checkpoint_overhead=cfg.run.checkpoint_overhead))
 
 
 if __name__ == "__main__":

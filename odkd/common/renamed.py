@@ -1,8 +1,11 @@
 """Names of earlier versions of odkd, so that runs, label stores and YAML files of before can still be read.
 
-2026-11-28: the package was divided into rooms; classes that a YAML file names have moved.
+2026-11-28: the package was divided into rooms, so classes that a YAML file names have moved. The last online student
+is `last/` and no longer `final/`, which is MCKD's final student; trainings over epochs leave the teacher unnamed as
+streams do; the rounds of MCKD are no longer called stages; MLflow has final scores under `summary/`.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,6 +16,12 @@ MOVED = {  # module of before, with all below it -> where it is now
     "odkd.replay": "odkd.training.replay",
     "odkd.video": "odkd.data.video",
 }
+SETTINGS = {  # setting of before -> its name now
+    "stage.num_stages": "stage.num_rounds",
+    "stage.run_stages": "stage.run_rounds",
+    "stage.seed_metric": "stage.reference_metric",
+}
+SCORES = "miou|miou_per_frame|accuracy|f1_weighted|f1_macro|iou|miou_128_batches"
 
 
 def current_target(target: str) -> str:
@@ -27,16 +36,72 @@ def current_target(target: str) -> str:
     return target
 
 
-def current_config(value: Any) -> Any:
-    """Return a config, as plain dictionaries and lists, with the `_target_`s of today."""
+def current_config(value: Any, prefix: str = "") -> Any:
+    """Return a config, as plain dictionaries and lists, with the classes and settings of today."""
     if isinstance(value, Mapping):
-        return {
-            key: current_target(item) if key == "_target_" and isinstance(item, str) else current_config(item)
-            for key, item in value.items()
-        }
-    return [current_config(item) for item in value] if isinstance(value, list) else value
+        found: dict[Any, Any] = {}
+        for key, item in value.items():
+            now = SETTINGS.get(f"{prefix}{key}")
+            is_target = key == "_target_" and isinstance(item, str)
+            found[key if now is None else now.rpartition(".")[2]] = (
+                current_target(item) if is_target else current_config(item, f"{prefix}{key}.")
+            )
+        return found
+    return [current_config(item, prefix) for item in value] if isinstance(value, list) else value
 
 
 def current_params(params: Mapping[str, str]) -> dict[str, str]:
-    """Return the params of a run, by dotted key, with the `_target_`s of today."""
-    return {key: current_target(value) if key.endswith("_target_") else value for key, value in params.items()}
+    """Return the params of a run, by dotted key, with the classes and settings of today."""
+    return {
+        SETTINGS.get(key, key): current_target(value) if key.endswith("_target_") else value
+        for key, value in params.items()
+    }
+
+
+def current_metric(name: str, stage: str) -> str:
+    """Return the name of today for a metric of a run of `stage`; names of today stay.
+
+    >>> current_metric("final/miou", "online"), current_metric("stage_1/student_0/iou_teacher/car", "mckd")
+    ('last/miou', 'round_1/student_0/iou/car')
+    """
+    if stage == "online":
+        return re.sub(r"^(mean_)?final(_segment)?/", r"\1last\2/", name)
+    name = re.sub(r"^stage_(?=\d+/)", "round_", name)
+    return re.sub(
+        rf"^((?:[^/]+/)*?(?:{SCORES}))_(teacher|previous_stage)(?=/|$)",
+        lambda found: found[1] + ("" if found[2] == "teacher" else "_previous_round"),
+        name,
+    )
+
+
+def current_reference(name: str) -> str:
+    """Return the name of today for a label source."""
+    return "previous_round" if name == "previous_stage" else name
+
+
+def current_metrics(metrics: Mapping[str, Any], stage: str) -> dict[str, Any]:
+    """Return metrics, by name, under the names of today."""
+    return {current_metric(name, stage): value for name, value in metrics.items()}
+
+
+def current_stored_names(names: list[str], stage: str) -> dict[str, str]:
+    """Return today's name of each metric of a run in MLflow -> the one that it is stored under.
+
+    Earlier versions put `final/` before the names of final scores, unless they began so.
+
+    >>> current_stored_names(["test/miou", "final/total/miou", "final/miou"], "online")
+    {'test/miou': 'test/miou', 'summary/total/miou': 'final/total/miou', 'summary/last/miou': 'final/miou'}
+    """
+    if any(name.startswith("summary/") for name in names):
+        return {name: name for name in names}
+    found: dict[str, str] = {}
+    for name in names:
+        rest = name.removeprefix("final/")
+        if rest == name or re.match(r"(val/|loss_|learning_rate)", rest):  # a series
+            found[current_metric(name, stage)] = name
+            continue
+        is_own = bool(re.match(rf"(?:{SCORES})(_|/|$)|labels/|best_epoch$|num_epochs$|val_best$", rest))
+        found[f"summary/{current_metric(name if is_own else rest, stage)}"] = name
+        if rest == "num_epochs":  # of all trainings, and of the last one: they had the same name
+            found["summary/num_epochs"] = name
+    return found

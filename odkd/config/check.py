@@ -15,7 +15,7 @@ from odkd.data.video.fit import FITS
 POSITIVE_INTEGERS = (
     "window.learn", "window.test", "window.step", "dataset.stride", "teacher.batch_size",
     "evaluation.batch_size", "stage.batch_size", "stage.epochs", "threads", "replay.capacity",
-    "stage.pretrain_epochs", "evaluation.shift", "stage.num_stages", "stage.num_parts", "stage.patience",
+    "stage.pretrain_epochs", "evaluation.shift", "stage.num_rounds", "stage.num_parts", "stage.patience",
     "stage.plain_epochs", "replay.candidates", "replay.num_positions",
 )  # fmt: skip
 NATURAL_NUMBERS = (
@@ -40,7 +40,7 @@ BOOLEANS = (
     "teacher.allow_missing",
     "evaluation.final",
     "stage.drop_last",
-    "stage.seed_metric",
+    "stage.reference_metric",
     "replay.refresh",
     "regularizer.is_active",
 )
@@ -54,7 +54,7 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "stage.order": ("stream", "shuffled", "paired"),
     "stage.learn_from": ("teacher", "groundtruth"),
     "stage.best_by": ("miou", "miou_per_frame", "accuracy", "f1_weighted", "f1_macro"),
-    "stage.best_against": (None, "teacher", "groundtruth", "previous_stage"),
+    "stage.best_against": (None, "teacher", "groundtruth", "previous_round"),
 }
 FILES = ("teacher.checkpoint", "student.weights")
 URLS = ("teacher.checkpoint",)  # of the files, those that may lie on the web

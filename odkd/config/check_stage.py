@@ -31,18 +31,18 @@ def _check_class_weights(cfg: DictConfig, key: str, num_classes: int) -> None:
 def _check_stages(cfg: DictConfig) -> None:
     """Combinations of the settings of `odkd.stages.mckd`."""
     stage = cfg.stage
-    if "num_stages" not in stage:
+    if "num_rounds" not in stage:
         return
-    if stage.num_stages > 1 and stage.num_parts < 2:
+    if stage.num_rounds > 1 and stage.num_parts < 2:
         raise ValueError(
             "stage.num_parts=1: each student would relabel the pictures that it has learned from; set 2 or more, "
-            "or stage.num_stages=1 for plain distillation"
+            "or stage.num_rounds=1 for plain distillation"
         )
-    if stage.num_stages < 2 and stage.run_stages != "all":
+    if stage.num_rounds < 2 and stage.run_rounds != "all":
         raise ValueError(
-            f"stage.num_stages={stage.num_stages} has no pair stages for stage={stage.name}; set 2 or more"
+            f"stage.num_rounds={stage.num_rounds} has no pair stages for stage={stage.name}; set 2 or more"
         )
-    if stage.plain_epochs is not None and (stage.num_stages < 2 or stage.run_stages == "first"):
+    if stage.plain_epochs is not None and (stage.num_rounds < 2 or stage.run_rounds == "first"):
         raise ValueError(
             f"stage.plain_epochs={stage.plain_epochs} is what stage=mckd or mckd_final is compared with; "
             f"stage={stage.name} has no final student to compare: set null"
@@ -62,7 +62,7 @@ def _check_devices(devices: Any, stage: DictConfig) -> None:
         return
     if not (OmegaConf.is_list(devices) and devices and all(isinstance(name, str) for name in devices)):
         raise ValueError(f"stage.devices={devices}; expected a list such as [cuda:0,cuda:1], or null for in turn")
-    if stage.run_stages == "final":
+    if stage.run_rounds == "final":
         raise ValueError(f"stage.devices is for pairs of students, and stage={stage.name} trains one; leave it out")
     if len(devices) > stage.num_parts:
         raise ValueError(

@@ -19,15 +19,15 @@ from odkd.config.check_dataset import check_truth
 from odkd.config.compose import command_with, complete
 from odkd.config.construct import check_targets, construct, resolve, targets
 from odkd.config.identity import run_key, teacher_identity
-from odkd.config.parts_stream import Streaming
-from odkd.config.parts_teacher import Teaching
+from odkd.config.parts_stream import StreamParts
+from odkd.config.parts_teacher import TeacherParts
 from odkd.data.labels.palette import dataset_palette
 from odkd.data.window import Window
 
 if TYPE_CHECKING:  # torch and the model libraries take seconds to import: only when a run needs them
     import torch
 
-    from odkd.config.parts_student import Learning
+    from odkd.config.parts_student import StudentParts
     from odkd.data.bank import Bank
     from odkd.data.labels import LabelSource
     from odkd.data.labels.teacher_labels import TeacherLabels
@@ -35,10 +35,10 @@ if TYPE_CHECKING:  # torch and the model libraries take seconds to import: only 
     from odkd.data.video.stream import Stream
     from odkd.evaluation.evaluate import Evaluator
     from odkd.evaluation.watch import Watch
-    from odkd.runs.run import Run
+    from odkd.runs.run import OpenRun
     from odkd.training.epochs import ScheduleFactory
     from odkd.training.learn import Learner
-    from odkd.training.pairs import FirstStages, Shelf
+    from odkd.training.pairs import FirstRounds, Shelf
     from odkd.training.replay import Replay
     from odkd.training.side_by_side import SideBySide
 
@@ -71,24 +71,24 @@ class Parts:
     # --- the stream
 
     @cached_property
-    def streaming(self) -> Streaming:
-        return Streaming(self.cfg.dataset, self.cache, self.allowed, self._check_window)
+    def stream_parts(self) -> StreamParts:
+        return StreamParts(self.cfg.dataset, self.cache, self.allowed, self._check_window)
 
     @cached_property
     def sampled(self) -> "Stream":
-        return self.streaming.sampled
+        return self.stream_parts.sampled
 
     @cached_property
     def stream(self) -> "Stream":
-        return self.streaming.stream
+        return self.stream_parts.stream
 
     @cached_property
     def frames(self) -> "FrameReader":
-        return self.streaming.frames
+        return self.stream_parts.frames
 
     @cached_property
     def sequence_positions(self) -> int | None:
-        return self.streaming.sequence_positions
+        return self.stream_parts.sequence_positions
 
     def _check_window(self, num_positions: int) -> None:
         if "window" not in inspect.signature(self._stage).parameters:
@@ -110,7 +110,7 @@ class Parts:
     @cached_property
     def groundtruth(self) -> "LabelSource | None":
         """True labels of `stream`, or None."""
-        return self.streaming.truth_of(self.stream)
+        return self.stream_parts.truth_of(self.stream)
 
     @cached_property
     def teacher_identity(self) -> dict[str, Any]:
@@ -118,31 +118,31 @@ class Parts:
 
     @cached_property
     def groundtruth_digest(self) -> str | None:
-        digest = self.streaming.truth_digest
+        digest = self.stream_parts.truth_digest
         check_truth(self.cfg, has_truth=digest is not None)
         return digest
 
     @cached_property
     def official_splits(self) -> list[str] | None:
         """train, val or test of each position of `stream`, or None."""
-        return self.streaming.official_splits_of(self.stream)
+        return self.stream_parts.official_splits_of(self.stream)
 
     @cached_property
-    def teaching(self) -> Teaching:
-        return Teaching(self.cfg, self.classes, self.teacher_identity, self.device, self.allowed)
+    def teacher_parts(self) -> TeacherParts:
+        return TeacherParts(self.cfg, self.classes, self.teacher_identity, self.device, self.allowed)
 
     @cached_property
     def teacher_labels(self) -> "TeacherLabels":
         """The label stores of the stream, filled; ids are the teacher's own."""
-        labels = self.teaching.stores(self.sampled, self.stream)
-        self.teaching.introduce()
-        self.teaching.fill(labels, self.groundtruth)
+        labels = self.teacher_parts.stores(self.sampled, self.stream)
+        self.teacher_parts.introduce()
+        self.teacher_parts.fill(labels, self.groundtruth)
         return labels
 
     @cached_property
     def labels(self) -> "LabelSource":
         """The teacher's label maps with the dataset's ids."""
-        return self.teaching.mapped(self.teacher_labels)
+        return self.teacher_parts.mapped(self.teacher_labels)
 
     @cached_property
     def references(self) -> "dict[str, LabelSource]":
@@ -161,18 +161,18 @@ class Parts:
         return choose_device(self.cfg.device, precision=self.cfg.precision)
 
     @cached_property
-    def learning(self) -> "Learning":
-        from odkd.config.parts_student import Learning
+    def student_parts(self) -> "StudentParts":
+        from odkd.config.parts_student import StudentParts
 
-        return Learning(self.cfg, self.seed, self.device, self._make)
+        return StudentParts(self.cfg, self.seed, self.device, self._make)
 
     @cached_property
     def learner(self) -> "Learner":
-        return self.learning.learner()
+        return self.student_parts.learner()
 
     @cached_property
     def schedule(self) -> "ScheduleFactory":
-        return self.learning.schedule
+        return self.student_parts.schedule
 
     @cached_property
     def replay(self) -> "Replay":
@@ -195,11 +195,11 @@ class Parts:
 
     @cached_property
     def watch(self) -> "Watch":
-        from odkd.evaluation.watch import Plan, Watch
+        from odkd.evaluation.watch import Watch, WatchPlan
 
         evaluation = self.cfg.evaluation
         shift = self.sequence_positions if evaluation.shift == "auto" else evaluation.shift
-        plan = Plan(shift, evaluation.final, evaluation.segment_frames)
+        plan = WatchPlan(shift, evaluation.final, evaluation.segment_frames)
         return Watch(self.stream, self.window, self.evaluator, self.classes, plan)
 
     @cached_property
@@ -215,7 +215,7 @@ class Parts:
             memory_bytes=int(cfg.bank.memory_gib * 2**30),
             normalization=Normalization(cfg.student.mean, cfg.student.std),
             channels_last=cfg.channels_last,
-            soft=("teacher",) if self._learns and self.learning.needs_soft_labels else (),
+            soft=("teacher",) if self._learns and self.student_parts.needs_soft_labels else (),
         )
 
     # --- training over epochs
@@ -225,15 +225,15 @@ class Parts:
         from odkd.training.pairs import Shelf
 
         height, width = (int(v) for v in self.cfg.dataset.size)
-        soft = self.teaching.soft((height, width)) if self.learning.needs_soft_labels else None
+        soft = self.teacher_parts.soft((height, width)) if self.student_parts.needs_soft_labels else None
         return Shelf(Path(self.cfg.paths.labels), self.key, (height, width), self.classes, str(self.device), soft)
 
     @cached_property
-    def first_stages(self) -> "FirstStages | None":
+    def first_rounds(self) -> "FirstRounds | None":
         """The pair stages of another run: that of stage.first_run, or the mckd_first run of the same settings."""
-        from odkd.training.pairs import find_first_stages
+        from odkd.training.pairs import find_first_rounds
 
-        return find_first_stages(self.cfg, lambda cfg: Parts(cfg).key, command_with("stage", "mckd_first"))
+        return find_first_rounds(self.cfg, lambda cfg: Parts(cfg).key, command_with("stage", "mckd_first"))
 
     @cached_property
     def side_by_side(self) -> "SideBySide | None":
@@ -249,13 +249,13 @@ class Parts:
         """Digest of everything that determines the run's numbers."""
         used_truth = self.groundtruth_digest if self._uses_groundtruth else None
         identity = self.teacher_identity if self._uses_teacher else None
-        parts: list[Any] = [self.device.type, identity, self.streaming.planned.digest, used_truth]
+        parts: list[Any] = [self.device.type, identity, self.stream_parts.planned.digest, used_truth]
         if "official_splits" in inspect.signature(self._stage).parameters:
-            parts.append(self.streaming.official_splits_of(self.streaming.planned))
-        if self._learns and self.learning.needs_soft_labels:
+            parts.append(self.stream_parts.official_splits_of(self.stream_parts.planned))
+        if self._learns and self.student_parts.needs_soft_labels:
             parts.append("logarithms")  # how probabilities are stored: float16 of these since 2026-11-22
-        if self.cfg.stage.get("first_run") is not None and self.first_stages is not None:
-            parts.append([asdict(student) for student in self.first_stages.students])
+        if self.cfg.stage.get("first_run") is not None and self.first_rounds is not None:
+            parts.append([asdict(student) for student in self.first_rounds.students])
         return run_key(self.cfg, parts, self.allowed, self.cache)
 
     @property
@@ -288,24 +288,24 @@ class Parts:
         stage: Callable[..., dict[str, float]] = resolve(self.cfg.stage._target_, self.allowed)
         return stage
 
-    def call_stage(self, run: "Run") -> dict[str, float]:
+    def call_stage(self, run: "OpenRun") -> dict[str, float]:
         """Hand the stage what its arguments name; what may be a mistake is made before the first frame is decoded."""
         own = {key: self.cfg.stage[key] for key in self.cfg.stage if key not in NOT_OF_THE_STAGE}
         asked = [name for name in inspect.signature(self._stage).parameters if name not in own and name != "run"]
         if self._learns:
-            self.learning.check_schedule(has_epochs="schedule" in asked)
-        for name in ("first_stages", "side_by_side", "learner", "replay"):
+            self.student_parts.check_schedule(has_epochs="schedule" in asked)
+        for name in ("first_rounds", "side_by_side", "learner", "replay"):
             if name in asked:
                 getattr(self, name)
-        if self._uses_groundtruth and (truth := self.streaming.truth_of(self.streaming.planned)) is not None:
+        if self._uses_groundtruth and (truth := self.stream_parts.truth_of(self.stream_parts.planned)) is not None:
             truth.check()
-        if self._learns and self.learning.needs_soft_labels and not self._uses_teacher:
+        if self._learns and self.student_parts.needs_soft_labels and not self._uses_teacher:
             raise ValueError(
-                f"the loss {self.learning.loss.name} learns from a teacher's probabilities, and "
+                f"the loss {self.student_parts.loss.name} learns from a teacher's probabilities, and "
                 f"stage={self.cfg.stage.name} has no teacher; choose another loss, or set its weight of KL to 0"
             )
         if self._uses_teacher:
-            self.teaching.check(self.teaching.stores(self.sampled, self.streaming.planned))
+            self.teacher_parts.check(self.teacher_parts.stores(self.sampled, self.stream_parts.planned))
         return self._stage(run=run, **own, **{name: getattr(self, name) for name in asked})
 
     def close(self) -> None:

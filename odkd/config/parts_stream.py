@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass
-class Streaming:
+class StreamParts:
     """What `build.Parts` knows of the dataset, and what it makes of it.
 
     Decoding, frame stores and label stores know `sampled`, the videos as they lie: another order of the same videos

@@ -36,7 +36,7 @@ def student_arguments(student: DictConfig) -> dict[str, Any]:
 
 
 @dataclass
-class Learning:
+class StudentParts:
     """What `build.Parts` knows of learning, and what it makes of it.
 
     Args:

@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass
-class Teaching:
+class TeacherParts:
     """What `build.Parts` knows of the teacher, and what it makes of it.
 
     Args:

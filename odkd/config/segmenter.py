@@ -117,7 +117,7 @@ def load_student(
 
     Args:
         run: the run's folder.
-        name: as in the metrics: stage_1/student_0, ..., final; None = the one that the run has ended with.
+        name: as in the metrics: round_1/student_0, ..., final; None = the one that the run has ended with.
         device: auto, cpu, cuda, ... On a CPU a run in float16 is repeated in float32.
         allow_targets: packages of yours in which the student's class may lie. Those that config.yaml allows
             do not count: a run's folder may come from anywhere.

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from odkd.common.device import autocast
 from odkd.common.ignore import IGNORE
+from odkd.common.metric_names import metric_name
 from odkd.data.bank import Bank, Batch
 from odkd.evaluation.metrics import (
     class_iou,
@@ -158,18 +159,19 @@ def at_size(logits_BKHW: Tensor, size: tuple[int, int]) -> Tensor:
     return F.interpolate(logits_BKHW.float(), size, mode="bilinear")
 
 
-def score_metrics(confusions_NKK: Tensor, classes: Sequence[str], *, suffix: str) -> dict[str, float]:
-    """Names and values of one window's scores against one reference; `suffix` names the reference.
+def score_metrics(confusions_NKK: Tensor, classes: Sequence[str], scope: str, reference: str) -> dict[str, float]:
+    """Return the scores of one window against one reference, by their names in `scope`.
 
     `miou` is dataset mIoU (one matrix for the window), `miou_per_frame` the mean of the frames' own.
     """
     total_KK = confusions_NKK.sum(0)
     values = {
-        f"accuracy{suffix}": pixel_accuracy(total_KK),
-        f"miou{suffix}": mean_iou(total_KK),
-        f"miou_per_frame{suffix}": mean_iou(confusions_NKK).nanmean(),
+        metric_name(scope, "accuracy", reference): pixel_accuracy(total_KK),
+        metric_name(scope, "miou", reference): mean_iou(total_KK),
+        metric_name(scope, "miou_per_frame", reference): mean_iou(confusions_NKK).nanmean(),
     }
-    values |= {f"iou{suffix}/{name}": iou for name, iou in zip(classes, class_iou(total_KK), strict=True)}
+    for name, iou in zip(classes, class_iou(total_KK), strict=True):
+        values[metric_name(scope, "iou", reference, name)] = iou
     return {name: value.item() for name, value in values.items()}
 
 

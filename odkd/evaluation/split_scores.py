@@ -9,6 +9,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from odkd.common.ignore import IGNORE
+from odkd.common.metric_names import metric_name
 from odkd.data.bank import Batch
 from odkd.data.labels import LabelSource, resize_nearest
 from odkd.data.labels.soft import top_k
@@ -17,10 +18,10 @@ from odkd.evaluation.evaluate import Evaluator, at_size, predict
 from odkd.evaluation.metrics import confusion_matrices, ignore_borders, mean_iou
 from odkd.evaluation.tally import Tally
 
-SEED_SIZE = (128, 128)  # pixels at which the seed of MCKD for segmentation compares logits and labels
+REFERENCE_SIZE = (128, 128)  # pixels at which the reference code of MCKD for segmentation compares logits and labels
 
 
-def judge_student(
+def score_student(
     evaluator: Evaluator, student: nn.Module, positions: Sequence[int], references: Mapping[str, LabelSource]
 ) -> dict[str, Tally]:
     """Counts of a student against each reference, at the size of that reference's label map of each frame.
@@ -46,7 +47,7 @@ def judge_student(
     return tallies
 
 
-def judge_labels(
+def score_labels(
     labels: LabelSource, truth: LabelSource, positions: Sequence[int], num_classes: int
 ) -> tuple[Tally, float]:
     """Counts of label maps in a student's place, at the truth's size.
@@ -90,7 +91,9 @@ def label_with(
     return found
 
 
-def agreement(evaluator: Evaluator, students: Sequence[nn.Module], positions: Sequence[int]) -> dict[str, float]:
+def agreement(
+    evaluator: Evaluator, students: Sequence[nn.Module], positions: Sequence[int], scope: str
+) -> dict[str, float]:
     """How alike students predict, at their own size: mIoU of one against the other (the same both ways), and the
     share of pixels with the same class; means over all pairs of students."""
     num_classes = evaluator.bank.num_classes
@@ -103,19 +106,21 @@ def agreement(evaluator: Evaluator, students: Sequence[nn.Module], positions: Se
             totals[one, other] += confusion_matrices(predicted[one], predicted[other], num_classes).sum(0).cpu()
     total_PKK = torch.stack(list(totals.values())).double()
     equal_P = total_PKK.diagonal(dim1=1, dim2=2).sum(1) / total_PKK.sum((1, 2))
-    return {"miou": mean_iou(total_PKK).mean().item(), "equal_pixels": equal_P.mean().item()}
+    found = {"miou": mean_iou(total_PKK).mean(), "equal_pixels": equal_P.mean()}
+    return {metric_name(scope, score): value.item() for score, value in found.items()}
 
 
-def seed_miou(
+def reference_miou(
     evaluator: Evaluator,
     student: nn.Module,
     positions: Sequence[int],
     references: Mapping[str, LabelSource],
+    scope: str,
     batch_size: int,
 ) -> dict[str, float]:
-    """`miou_128_batches_REFERENCE`: mIoU of each batch at 128x128, averaged with the batches' sizes as weights.
+    """Return the mIoU of each batch at 128x128, averaged with the batches' sizes as weights, against each reference.
 
-    What the seed of MCKD for segmentation reports. It depends on the batch size and is no dataset mIoU: for
+    The reference code of MCKD for segmentation reports it. It depends on the batch size and is no dataset mIoU: for
     comparison with its figures only. Logits are resized bilinear, labels nearest. A class that a batch lacks on
     both sides is left out of its mean.
     """
@@ -125,10 +130,10 @@ def seed_miou(
     waiting = iter(enumerate(positions))
 
     def count(_: Batch, logits_BKHW: Tensor) -> None:
-        for predicted_HW in predict(F.interpolate(logits_BKHW.float(), SEED_SIZE, mode="bilinear")).cpu():
+        for predicted_HW in predict(F.interpolate(logits_BKHW.float(), REFERENCE_SIZE, mode="bilinear")).cpu():
             number, position = next(waiting)
             for name, source in references.items():
-                label_HW = torch.from_numpy(np.array(resize_nearest(source.read(position), SEED_SIZE)))
+                label_HW = torch.from_numpy(np.array(resize_nearest(source.read(position), REFERENCE_SIZE)))
                 counts_1KK = confusion_matrices(predicted_HW[None], label_HW[None], num_classes)
                 batches[name][number // batch_size] += counts_1KK[0]
 
@@ -139,5 +144,7 @@ def seed_miou(
     for name, batches_NKK in batches.items():
         miou_N = mean_iou(batches_NKK)
         weights_N = sizes_N.masked_fill(miou_N.isnan(), 0)
-        found[f"miou_128_batches_{name}"] = ((miou_N.nan_to_num(0) * weights_N).sum() / weights_N.sum()).item()
+        found[metric_name(scope, "miou_128_batches", name)] = (
+            (miou_N.nan_to_num(0) * weights_N).sum() / weights_N.sum()
+        ).item()
     return found

@@ -5,9 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from odkd.common.metric_names import SCORES, metric_name
 from odkd.evaluation.metrics import class_iou, macro_f1, mean_iou, pixel_accuracy, weighted_f1
-
-SCORES = ("miou", "miou_per_frame", "accuracy", "f1_weighted", "f1_macro")
 
 
 class Tally:
@@ -23,9 +22,11 @@ class Tally:
         self.total_KK += confusions_NKK.sum(0)
         self._frame_mious.append(mean_iou(confusions_NKK))
 
-    def scores(self, reference: str) -> dict[str, float]:
-        """`miou_teacher`, ...: dataset mIoU, mean of the frames' own, accuracy, weighted and macro F1; `reference`
-        is what they are against. NaN where nothing was scored."""
+    def scores(self, scope: str, reference: str) -> dict[str, float]:
+        """Return dataset mIoU, mean mIoU of frames, accuracy, weighted and macro F1, by their names in `scope`.
+
+        NaN where nothing was scored.
+        """
         mious = torch.cat(self._frame_mious) if self._frame_mious else torch.empty(0)
         found = (
             mean_iou(self.total_KK),
@@ -34,9 +35,11 @@ class Tally:
             weighted_f1(self.total_KK),
             macro_f1(self.total_KK),
         )
-        return {f"{name}_{reference}": value.item() for name, value in zip(SCORES, found, strict=True)}
+        names = (metric_name(scope, score, reference) for score in SCORES)
+        return {name: value.item() for name, value in zip(names, found, strict=True)}
 
-    def class_scores(self, classes: Sequence[str], reference: str) -> dict[str, float]:
-        """`iou_teacher/road`, ...; NaN where a class is in neither map."""
+    def class_scores(self, classes: Sequence[str], scope: str, reference: str) -> dict[str, float]:
+        """Return the IoU of each class, as `SCOPE/iou/road`; NaN where a class is in neither map."""
         found = class_iou(self.total_KK).tolist()
-        return {f"iou_{reference}/{name}": iou for name, iou in zip(classes, found, strict=True)}
+        names = (metric_name(scope, "iou", reference, name) for name in classes)
+        return dict(zip(names, found, strict=True))

@@ -11,19 +11,19 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from odkd.common.metric_names import metric_name
 from odkd.data.video.stream import Stream
 from odkd.data.window import Step, Window
 from odkd.evaluation.continual import backward_transfer, forgetting, recovery
 from odkd.evaluation.evaluate import Evaluator, Scores, mean_ignoring_nan, score_metrics
 from odkd.evaluation.metrics import mean_iou
 
-SUFFIX = {"teacher": "", "groundtruth": "_groundtruth"}  # of a metric's name: its reference
 SHIFTED = {"past": -1, "future": 1}  # Houyon et al. 2023: the windows of BWT and FWT
 MEANS = ("accuracy", "miou", "miou_per_frame", "consistency")
 
 
 @dataclass(frozen=True)
-class Plan:
+class WatchPlan:
     """Where the student is scored besides the next frames.
 
     Args:
@@ -41,7 +41,7 @@ class Watch:
     """Scores a student along a stream and keeps what the summary needs; its state resumes with the run."""
 
     def __init__(
-        self, stream: Stream, window: Window, evaluator: Evaluator, classes: Sequence[str], plan: Plan
+        self, stream: Stream, window: Window, evaluator: Evaluator, classes: Sequence[str], plan: WatchPlan
     ) -> None:
         self.stream, self.window, self.evaluator, self.classes, self.plan = stream, window, evaluator, classes, plan
         self._domains = list(dict.fromkeys(map(stream.domain_of, range(len(stream)))))
@@ -72,11 +72,9 @@ class Watch:
         metrics: dict[str, float] = {}
         for source, confusions_NKK in scores.confusions.items():
             self.totals_DKK[source].index_add_(0, domains, confusions_NKK)
-            suffix = SUFFIX[source]
-            found = score_metrics(confusions_NKK, self.classes, suffix=suffix)
-            metrics |= {f"test/{name}": value for name, value in found.items()}
+            metrics |= score_metrics(confusions_NKK, self.classes, "test", source)
             num_standing, num_steady = scores.steady[source][is_within].sum(0).double()
-            metrics[f"test/consistency{suffix}"] = (num_steady / num_standing).item()
+            metrics[metric_name("test", "consistency", source)] = (num_steady / num_standing).item()
         return scores, metrics
 
     def elsewhere(self, student: nn.Module, step: Step) -> dict[str, float]:
@@ -86,42 +84,42 @@ class Watch:
             found = self.evaluator.confusions(student, window) if window else {}
             for source in self.evaluator.bank.sources:
                 value = mean_iou(found[source].sum(0)).item() if found else torch.nan
-                metrics[f"{name}/miou{SUFFIX[source]}"] = value
+                metrics[metric_name(name, "miou", source)] = value
         if ended := self._ended(step):
             positions = [position for probe in self._probes for position in probe]
             sizes = [len(probe) for probe in self._probes]
             for source, confusions_NKK in self.evaluator.confusions(student, positions).items():
                 row_T = [mean_iou(part.sum(0)).item() for part in torch.split(confusions_NKK, sizes)]
                 self._learned_TT[source][ended] = torch.tensor(row_T, dtype=torch.float64)
-                metrics |= _by_segment(row_T, SUFFIX[source])
+                metrics |= _by_segment("segment", row_T, source)
         return metrics
 
     def finish(self, student: nn.Module, records: Sequence[dict[str, Any]]) -> dict[str, float]:
         """The summary of a run: from its metrics lines, and from scoring the last student on the whole stream."""
         summary: dict[str, float] = {}
         for source, totals_DKK in self.totals_DKK.items():
-            suffix = SUFFIX[source]
-            summary |= _whole("total", totals_DKK.sum(0), self.classes, suffix)
+            summary |= _whole("total", totals_DKK.sum(0), self.classes, source)
             if len(self._domains) > 1:
                 summary |= {
-                    f"domain/miou{suffix}/{name}": mean_iou(total_KK).item()
+                    metric_name("domain", "miou", source, name): mean_iou(total_KK).item()
                     for name, total_KK in zip(self._domains, totals_DKK, strict=True)
                 }
             for name in MEANS:
-                summary[f"mean/{name}{suffix}"] = mean_ignoring_nan(_column(records, f"test/{name}{suffix}"))
+                known = _column(records, metric_name("test", name, source))
+                summary[metric_name("mean", name, source)] = mean_ignoring_nan(known)
             if self.plan.shift is not None:
                 for where in SHIFTED:
-                    known = _column(records, f"{where}/miou{suffix}")
-                    summary[f"mean_{where}/miou{suffix}"] = mean_ignoring_nan(known)
+                    known = _column(records, metric_name(where, "miou", source))
+                    summary[metric_name(f"mean_{where}", "miou", source)] = mean_ignoring_nan(known)
             if len(self.stream.segments) > 1:
                 whole = [record for record in records if record["segment"] is not None]
-                miou_I = [torch.nan if v is None else v for v in _column(whole, f"test/miou{suffix}")]
+                miou_I = [torch.nan if v is None else v for v in _column(whole, metric_name("test", "miou", source))]
                 found = recovery(miou_I, [record["segment"] for record in whole])
-                summary[f"recovery/iterations{suffix}"] = found.num_iterations
-                summary[f"recovery/num_changes{suffix}"] = found.num_changes
-                summary[f"recovery/num_unrecovered{suffix}"] = found.num_unrecovered
+                summary[metric_name("recovery", "iterations", source)] = found.num_iterations
+                summary[metric_name("recovery", "num_changes", source)] = found.num_changes
+                summary[metric_name("recovery", "num_unrecovered", source)] = found.num_unrecovered
         if self.plan.final:
-            summary |= self._final(student)
+            summary |= self._last(student)
         return summary
 
     def state_dict(self) -> dict[str, Any]:
@@ -130,8 +128,8 @@ class Watch:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.totals_DKK, self._learned_TT = state["totals"], state["learned"]
 
-    def _final(self, student: nn.Module) -> dict[str, float]:
-        """`final/...`: one matrix over the whole stream; `mean_final/miou`: mean over its test windows (FBWT)."""
+    def _last(self, student: nn.Module) -> dict[str, float]:
+        """`last/...`: one matrix over the whole stream; `mean_last/miou`: mean over its test windows (FBWT)."""
         num_positions, size = len(self.stream), self.window.test
         probe_of = {position: number for number, probe in enumerate(self._probes) for position in probe}
         summary: dict[str, float] = {}
@@ -156,18 +154,17 @@ class Watch:
                     recent[source].pop(begin, None)
             self.evaluator.bank.retain(range(chunk.stop, num_positions))
         for source, total_KK in totals_KK.items():
-            suffix = SUFFIX[source]
-            summary |= _whole("final", total_KK, self.classes, suffix)
-            summary[f"mean_final/miou{suffix}"] = mean_ignoring_nan(windows[source])
+            summary |= _whole("last", total_KK, self.classes, source)
+            summary[metric_name("mean_last", "miou", source)] = mean_ignoring_nan(windows[source])
             if self.plan.segment_frames and len(self._probes) > 1:
                 # Segments that end with the stream: the last student has gone through them.
                 row_T = mean_iou(segments_TKK[source])
                 learned_TT = self._learned_TT[source].clone()
                 learned_TT[learned_TT.isnan().all(1)] = row_T
                 learned_TT[-1] = row_T
-                summary[f"segments/backward_transfer{suffix}"] = backward_transfer(learned_TT.numpy())
-                summary[f"segments/forgetting{suffix}"] = forgetting(learned_TT.numpy())
-                summary |= {f"final_{k}": v for k, v in _by_segment(row_T.tolist(), suffix).items()}
+                summary[metric_name("segments", "backward_transfer", source)] = backward_transfer(learned_TT.numpy())
+                summary[metric_name("segments", "forgetting", source)] = forgetting(learned_TT.numpy())
+                summary |= _by_segment("last_segment", row_T.tolist(), source)
         return summary
 
     def _shifted(self, step: Step) -> dict[str, range | None]:
@@ -198,14 +195,14 @@ def _evenly(segment: range, num_frames: int) -> list[int]:
     return [segment[int((i + 0.5) * len(segment) / num_frames)] for i in range(num_frames)]
 
 
-def _whole(scope: str, total_KK: Tensor, classes: Sequence[str], suffix: str) -> dict[str, float]:
+def _whole(scope: str, total_KK: Tensor, classes: Sequence[str], reference: str) -> dict[str, float]:
     """Scores of one matrix over many frames: it has no frames of its own, their mean is under mean/."""
-    found = score_metrics(total_KK[None], classes, suffix=suffix)
-    return {f"{scope}/{name}": value for name, value in found.items() if not name.startswith("miou_per_frame")}
+    found = score_metrics(total_KK[None], classes, scope, reference)
+    return {name: value for name, value in found.items() if name != metric_name(scope, "miou_per_frame", reference)}
 
 
-def _by_segment(row_T: Sequence[float], suffix: str) -> dict[str, float]:
-    return {f"segment/miou{suffix}/{number:03d}": value for number, value in enumerate(row_T)}
+def _by_segment(scope: str, row_T: Sequence[float], reference: str) -> dict[str, float]:
+    return {metric_name(scope, "miou", reference, f"{number:03d}"): value for number, value in enumerate(row_T)}
 
 
 def _column(records: Iterable[dict[str, Any]], key: str) -> list[float | None]:

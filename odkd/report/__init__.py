@@ -7,13 +7,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from odkd.common.metric_names import REFERENCES as REFERENCE_SUFFIXES
+from odkd.common.metric_names import metric_name
+
 Array = NDArray[np.float64]
 Scores = dict[str, list[float]]  # name -> one score a reference, in the order of REFERENCES; NaN = undefined or unknown
 Line = dict[str, Any]  # one iteration, or one epoch of a training, as results.read_run gives it
 
-GROUNDTRUTH = "_groundtruth"  # ends the name of a score against true labels; without it: against the teacher
-REFERENCES = ("against teacher", "against ground truth", "against previous stage")
-EPOCH_REFERENCES = dict(zip(("teacher", "groundtruth", "previous_stage"), REFERENCES, strict=True))  # of epoch stages
+GROUNDTRUTH = REFERENCE_SUFFIXES["groundtruth"]
+REFERENCES = ("against teacher", "against ground truth", "against previous round")
+EPOCH_REFERENCES = dict(zip(REFERENCE_SUFFIXES, REFERENCES, strict=True))  # of trainings over epochs
 SCORES = {
     "miou": "mIoU",
     "accuracy": "pixel accuracy",
@@ -29,8 +32,8 @@ SCOPES = {
     "mean": "{}, mean over iterations",
     "mean_past": "{}, one sequence earlier (BWT)",
     "mean_future": "{}, one sequence ahead (FWT)",
-    "mean_final": "{}, last student, all windows (FBWT)",
-    "final": "{}, last student, whole stream as one",
+    "mean_last": "{}, last student, all windows (FBWT)",
+    "last": "{}, last student, whole stream as one",
     "domain": "{}, test windows as one, {}",
     "segments": "{}",
     "recovery": "{}",
@@ -86,32 +89,33 @@ def _student_scores(summary: Mapping[str, float | None]) -> tuple[Scores, Scores
     whole: Scores = {}
     names = student_names(summary)
 
-    def row(prefix: str, suffix: str = "") -> list[float]:
-        found = [summary.get(f"{prefix}_{reference}{suffix}") for reference in EPOCH_REFERENCES]
+    def row(scope: str, score: str, part: str | None = None) -> list[float]:
+        found = [summary.get(metric_name(scope, score, reference, part)) for reference in EPOCH_REFERENCES]
         return [math.nan if value is None else value for value in found]
 
     for score, title in STUDENT_SCORES.items():
         for name in ("teacher", *names):
             stage = name.partition("/")[0]
             if score == "miou" and f"{stage}/labels/miou_groundtruth" in summary:
-                whole[f"mIoU, training labels of {student_title(stage)}"] = row(f"{stage}/labels/{score}")
-            if any(f"{name}/{score}_{reference}" in summary for reference in EPOCH_REFERENCES):
-                whole[f"{title}, {student_title(name)}"] = row(f"{name}/{score}")
+                whole[f"mIoU, training labels of {student_title(stage)}"] = row(f"{stage}/labels", score)
+            if any(metric_name(name, score, reference) in summary for reference in EPOCH_REFERENCES):
+                whole[f"{title}, {student_title(name)}"] = row(name, score)
     last = names[-1] if names else "teacher"
-    parts = [key.split("/")[-1] for key in summary if key.startswith(f"{last}/iou_")]
-    return whole, {part: row(f"{last}/iou", f"/{part}") for part in dict.fromkeys(parts)}
+    prefixes = tuple(f"{metric_name(last, 'iou', reference)}/" for reference in EPOCH_REFERENCES)
+    parts = [key.split("/")[-1] for key in summary if key.startswith(prefixes)]
+    return whole, {part: row(last, "iou", part) for part in dict.fromkeys(parts)}
 
 
 def student_names(summary: Mapping[str, float | None]) -> list[str]:
-    """Students of trainings over epochs, in the order of their training: stage_1/student_0, ..., final."""
+    """Students of trainings over epochs, in the order of their training: round_1/student_0, ..., final."""
     return [key.removesuffix("/num_epochs") for key in summary if key.endswith("/num_epochs")]
 
 
 def student_title(name: str) -> str:
     """What people read for a name among the metrics.
 
-    >>> student_title("stage_1/student_0"), student_title("final"), student_title("plain")
-    ('stage 1, student 0', 'final student', 'plain distillation')
+    >>> student_title("round_1/student_0"), student_title("final"), student_title("plain")
+    ('round 1, student 0', 'final student', 'plain distillation')
     """
     titles = {"final": "final student", "plain": "plain distillation"}
     return titles.get(name) or name.replace("_", " ").replace("/", ", ")

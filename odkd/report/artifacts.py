@@ -18,14 +18,14 @@ from odkd.data.labels.shards import FrameArray
 if TYPE_CHECKING:
     from odkd.config.parts import Parts
     from odkd.runs.cost import Cost
-    from odkd.runs.run import Record, Run
+    from odkd.runs.run import OpenRun, Record
 
 logger = logging.getLogger(__name__)
 OVERLAY_FRAMES_PER_SECOND = 8.0
 NOT_SHOWN_ON_CARDS = ("paths.", "tracking.", "sweep.")
 
 
-def write_artifacts(parts: "Parts", run: "Run", summary: Mapping[str, float]) -> None:
+def write_artifacts(parts: "Parts", run: "OpenRun", summary: Mapping[str, float]) -> None:
     """Everything that this stage's results allow."""
     from odkd.report.plots import plot_run
 
@@ -35,7 +35,7 @@ def write_artifacts(parts: "Parts", run: "Run", summary: Mapping[str, float]) ->
     if parts.cfg.run.plots and (records or (run.folder / "confusion.npz").is_file()):
         plot_run(run.folder, parts.classes, summary)
     # Of pairs there is not one student, and a teacher that was scored in its place has left none.
-    has_student = parts.cfg.stage.get("run_stages") != "first" and parts.cfg.evaluation.predictor == "student"
+    has_student = parts.cfg.stage.get("run_rounds") != "first" and parts.cfg.evaluation.predictor == "student"
     if "learner" in parts.__dict__ and has_student:
         write_student(parts, run, summary)
         if parts.cfg.stage.get("learn_from") == "groundtruth" and "num_trainings" in summary:
@@ -44,7 +44,9 @@ def write_artifacts(parts: "Parts", run: "Run", summary: Mapping[str, float]) ->
         write_overlay_video(parts, run)
 
 
-def write_report(parts: "Parts", run: "Run", summary: Mapping[str, float | None], cost: "Cost | None" = None) -> None:
+def write_report(
+    parts: "Parts", run: "OpenRun", summary: Mapping[str, float | None], cost: "Cost | None" = None
+) -> None:
     """cost.json and, unless run.report=false, report.html: a page about results is no reason to lose them, so
     what goes wrong here is only told."""
     try:
@@ -58,7 +60,7 @@ def write_report(parts: "Parts", run: "Run", summary: Mapping[str, float | None]
         logger.exception("no report was made; the run is not harmed, and  odkd-report %s  tries again", run.folder)
 
 
-def write_csv(run: "Run", records: "list[Record]") -> None:
+def write_csv(run: "OpenRun", records: "list[Record]") -> None:
     """results.csv: one line an iteration, accuracy and mIoU against the teacher first (the seed code's file); of
     trainings over epochs, one line an epoch."""
     names = {name for record in records for name in record["metrics"]}
@@ -79,7 +81,7 @@ def write_csv(run: "Run", records: "list[Record]") -> None:
     write_atomic(run.folder / "results.csv", text.getvalue().encode())
 
 
-def write_student(parts: "Parts", run: "Run", summary: Mapping[str, float]) -> None:
+def write_student(parts: "Parts", run: "OpenRun", summary: Mapping[str, float]) -> None:
     """student.safetensors and MODEL_CARD.md."""
     from safetensors.torch import save
 
@@ -118,7 +120,7 @@ def write_student(parts: "Parts", run: "Run", summary: Mapping[str, float]) -> N
     write_card(run.folder, facts=facts, summary=summary, settings=settings)
 
 
-def write_teacher(parts: "Parts", run: "Run") -> None:
+def write_teacher(parts: "Parts", run: "OpenRun") -> None:
     """The student in a form that another run takes as its teacher: teacher.pth (teacher=checkpoint), where it is a
     network of segmentation-models-pytorch; else teacher.pt with teacher.yaml (teacher=exported)."""
     import torch
@@ -143,7 +145,7 @@ def write_teacher(parts: "Parts", run: "Run") -> None:
     logger.info("this student as a teacher:  odkd %s", command)
 
 
-def write_overlay_video(parts: "Parts", run: "Run") -> None:
+def write_overlay_video(parts: "Parts", run: "OpenRun") -> None:
     """overlay.mp4: frame, teacher, student and disagreement at every position that was evaluated."""
     from odkd.report.overlay import write_overlay
 
@@ -157,7 +159,7 @@ def write_overlay_video(parts: "Parts", run: "Run") -> None:
     )
 
 
-def overlay_frames(parts: "Parts", run: "Run") -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, str]]:
+def overlay_frames(parts: "Parts", run: "OpenRun") -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, str]]:
     """Frame, teacher's labels, student's labels, caption; by position."""
     predictions, records = FrameArray.open(run.folder / "predictions"), run.records()
     for shard in range(predictions.num_shards):

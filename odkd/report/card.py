@@ -104,7 +104,7 @@ NOTHING = {
 OTHER = {"stage_says": "It learned from a teacher's labels.", "stage_measures": ""}
 EPOCHS = {  # of trainings over epochs
     "mckd": "Students learned from disjoint parts of a teacher's labels and relabelled each other's parts,\n"
-    "as often as stage.num_stages says; it is a last student that learned from their merged labels.",
+    "as often as stage.num_rounds says; it is a last student that learned from their merged labels.",
     "mckd_final": "It learned from the merged labels of an earlier run's students, who relabelled each other's parts.",
     "distill": "It learned from a teacher's labels of the training split.",
     "supervised": "It learned from the true labels of the training split.",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from odkd.common.metric_names import metric_name
 from odkd.report import EPOCH_REFERENCES, Line, student_names, student_title
 from odkd.report.canvas import add_legend, new_figure
 
@@ -28,7 +29,8 @@ def epoch_figures(lines: Sequence[Line], summary: Mapping[str, float | None], na
     }
     for reference, title in EPOCH_REFERENCES.items():
         heading = f"{name}: validation mIoU {title}"
-        figures[f"val_miou_{reference}"] = curve_figure(lines, f"val/miou_{reference}", "mIoU (0 to 1)", heading)
+        key = metric_name("val", "miou", reference)
+        figures[key.replace("/", "_")] = curve_figure(lines, key, "mIoU (0 to 1)", heading)
     return figures
 
 

@@ -38,9 +38,9 @@ SECTIONS = {  # title -> its figures, by the names under which plots.py draws th
         "class_iou_groundtruth",
         "confusion",
         "confusion_groundtruth",
-        "confusion_previous_stage",
+        "confusion_previous_round",
     ),
-    "Learning": ("stages", "val_miou_teacher", "val_miou_groundtruth", "val_miou_previous_stage", "losses"),
+    "Learning": ("stages", "val_miou", "val_miou_groundtruth", "val_miou_previous_round", "losses"),
     "Cost": ("speed",),
 }
 NOTES = {  # what a figure shows, for those who know odkd from this page alone
@@ -57,7 +57,7 @@ NOTES = {  # what a figure shows, for those who know odkd from this page alone
     "speed": "Of the loop on the machine of the run, in each iteration.",
 }
 HEADLINES = {  # keys of a summary, the first two known ones of each group become a card
-    "mIoU against teacher": ("total/miou", "final/miou_teacher"),
+    "mIoU against teacher": ("total/miou", "final/miou"),
     "mIoU against ground truth": ("total/miou_groundtruth", "final/miou_groundtruth", "teacher/miou_groundtruth"),
     "pixel accuracy against ground truth": (
         "total/accuracy_groundtruth",
@@ -196,8 +196,7 @@ def _twins(figures: Mapping[str, Figure]) -> dict[str, str]:
         stem: twin
         for stem in figures
         if stem.endswith(GROUNDTRUTH)
-        for twin in (stem.removesuffix(GROUNDTRUTH), stem.replace(GROUNDTRUTH, "_teacher"))
-        if twin in figures
+        if (twin := stem.removesuffix(GROUNDTRUTH)) in figures
     }
 
 
@@ -220,7 +219,6 @@ def _is_same(run: Run) -> bool:
         for source in (run.summary, *(line["metrics"] for line in run.metrics))
         for key, value in source.items()
         if GROUNDTRUTH in key
-        for twin in (key.replace(GROUNDTRUTH, ""), key.replace(GROUNDTRUTH, "_teacher"))  # of a stream, of epochs
-        if twin in source
+        if (twin := key.replace(GROUNDTRUTH, "")) in source
     ]
     return bool(pairs) and all(ours == theirs for ours, theirs in pairs)

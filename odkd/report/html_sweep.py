@@ -35,13 +35,13 @@ METRICS = {  # of a stream, its labels, and of trainings over epochs; the first 
     "mean/miou": "mIoU, mean over iterations, against teacher",
     "mean_past/miou": "mIoU one sequence ago (BWT), against teacher",
     "mean_future/miou": "mIoU one ahead (FWT), against teacher",
-    "mean_final/miou": "mIoU of the last student (FBWT), against teacher",
+    "mean_last/miou": "mIoU of the last student (FBWT), against teacher",
     "segments/forgetting": "forgetting (Chaudhry), against teacher",
     "teacher/miou_groundtruth": "teacher's mIoU against ground truth",
 }
 EPOCH_METRICS = {
     "final/miou_groundtruth": "final mIoU against ground truth",
-    "final/miou_teacher": "final mIoU against teacher",
+    "final/miou": "final mIoU against teacher",
     "final/val_best": "best score on the val split",
     "teacher/miou_groundtruth": "teacher's mIoU against ground truth",
 }

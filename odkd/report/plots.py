@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from odkd.common.names import shorten
+from odkd.common.renamed import current_reference
 from odkd.report import GROUNDTRUTH, Array, Line, values
 from odkd.report.canvas import add_legend, new_figure, plain, position_edges, save, stream_figure
 from odkd.report.epochs import epoch_figures
@@ -29,7 +30,7 @@ MAX_NUMBERS = 15  # classes up to which the confusion matrix has its percentages
 CONFUSIONS = {  # matrix of confusion.npz -> end of the file's name, the reference in words
     "teacher": ("", "the teacher"),
     "groundtruth": (GROUNDTRUTH, "ground truth"),
-    "previous_stage": ("_previous_stage", "the previous stage"),
+    "previous_round": ("_previous_round", "the previous round"),
 }
 MAX_RATIO = 20  # between largest and smallest value; beyond it the axis is logarithmic
 
@@ -73,7 +74,7 @@ def read_confusions(run_folder: Path) -> dict[str, NDArray[np.int64]]:
     if not (run_folder / "confusion.npz").is_file():
         return {}
     with np.load(run_folder / "confusion.npz") as arrays:
-        return dict(arrays)
+        return {current_reference(name): array for name, array in arrays.items()}
 
 
 def stream_figures(

@@ -12,13 +12,13 @@ from odkd.data.labels.shards import FrameArray
 if TYPE_CHECKING:
     from odkd.config.parts import Parts
     from odkd.data.labels import LabelSource
-    from odkd.runs.run import Run
+    from odkd.runs.run import OpenRun
 
 logger = logging.getLogger(__name__)
 Still = tuple[int, str, np.ndarray, np.ndarray, np.ndarray]  # step, caption, image_HWC, reference_HW, predicted_HW
 
 
-def write_run_stills(parts: "Parts", run: "Run") -> None:
+def write_run_stills(parts: "Parts", run: "OpenRun") -> None:
     """stills/ in the run folder. Pictures are no reason for a run to fail: what goes wrong is only told."""
     from odkd.report.stills import write_stills
 
@@ -29,20 +29,20 @@ def write_run_stills(parts: "Parts", run: "Run") -> None:
         logger.exception("no stills were made for the report; the run is not harmed")
 
 
-def _stills(parts: "Parts", run: "Run") -> tuple[Iterator[Still], tuple[str, str]]:
+def _stills(parts: "Parts", run: "OpenRun") -> tuple[Iterator[Still], tuple[str, str]]:
     """What there is to see, and the titles of reference and prediction."""
     if (run.folder / "predictions").is_dir():
         return _of_stream(parts, run), ("teacher", "student")
     if parts.cfg.stage.name == "label":
         return _of_labels(parts), ("ground truth", "teacher")
     references = [name for name in ("groundtruth", "teacher") if name in parts.references]
-    if "num_stages" in parts.cfg.stage and "learner" in parts.__dict__ and references:
+    if "num_rounds" in parts.cfg.stage and "learner" in parts.__dict__ and references:
         title = {"groundtruth": "ground truth"}.get(references[0], references[0])
         return _of_test_split(parts, run, parts.references[references[0]]), (title, "student")
     return iter(()), ("teacher", "student")
 
 
-def _of_stream(parts: "Parts", run: "Run") -> Iterator[Still]:
+def _of_stream(parts: "Parts", run: "OpenRun") -> Iterator[Still]:
     """As they were scored: by the student of that moment, before it learned from them."""
     from odkd.report.stills import choose
 
@@ -57,7 +57,7 @@ def _of_stream(parts: "Parts", run: "Run") -> Iterator[Still]:
         yield step, *_still(parts, caption, position, parts.labels, predictions.read(position))
 
 
-def _of_test_split(parts: "Parts", run: "Run", reference: "LabelSource") -> Iterator[Still]:
+def _of_test_split(parts: "Parts", run: "OpenRun", reference: "LabelSource") -> Iterator[Still]:
     """The last student, on pictures that nothing was learned from."""
     from odkd.data.splits import read_lists
     from odkd.report.stills import evenly

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from odkd.common.metric_names import metric_name
 from odkd.report import (
     EPOCH_REFERENCES,
     REFERENCES,
@@ -83,14 +84,14 @@ def stage_table(summary: Mapping[str, float | None]) -> Table | None:
     if not students:
         return None
     names = ["teacher", *students]
-    known = [r for r in EPOCH_REFERENCES if any(f"{name}/miou_{r}" in summary for name in names)]
+    known = [r for r in EPOCH_REFERENCES if any(metric_name(name, "miou", r) in summary for name in names)]
     head = ["", *(f"mIoU {EPOCH_REFERENCES[r]}" for r in known), "mIoU of the labels it learned from"]
     head += ["epochs", "best epoch", "its score on the val split"]
     rows = []
     for name in names:
         if name == "teacher" and "teacher/miou_groundtruth" not in summary:
             continue
-        cells = [Cell(student_title(name)), *(score(summary.get(f"{name}/miou_{r}")) for r in known)]
+        cells = [Cell(student_title(name)), *(score(summary.get(metric_name(name, "miou", r))) for r in known)]
         cells.append(score(summary.get(f"{name.partition('/')[0]}/labels/miou_groundtruth")))
         best = summary.get(f"{name}/best_epoch")
         cells += [quantity(summary.get(f"{name}/num_epochs"), ".0f")]
@@ -118,17 +119,17 @@ def noise_table(summary: Mapping[str, float | None]) -> Table | None:
 def other_scores(summary: Mapping[str, float | None]) -> Table | None:
     """Of trainings over epochs, the scores besides mIoU that the table of stages has no room for."""
     names = ["teacher", *student_names(summary)]
-    keys = {  # row -> prefix of its keys
-        f"{title}, {student_title(name)}": f"{name}/{key}_"
+    keys = {  # row -> scope and score
+        f"{title}, {student_title(name)}": (name, key)
         for key, title in STUDENT_SCORES.items()
         if key != "miou"
         for name in names
     }
-    known = [r for r in EPOCH_REFERENCES if any(f"{prefix}{r}" in summary for prefix in keys.values())]
+    known = [r for r in EPOCH_REFERENCES if any(metric_name(*key, r) in summary for key in keys.values())]
     rows = [
-        Row([Cell(title), *(score(summary.get(f"{prefix}{r}")) for r in known)])
-        for title, prefix in keys.items()
-        if any(f"{prefix}{r}" in summary for r in known)
+        Row([Cell(title), *(score(summary.get(metric_name(*key, r))) for r in known)])
+        for title, key in keys.items()
+        if any(metric_name(*key, r) in summary for r in known)
     ]
     return Table("", ["score (0 to 1)", *(EPOCH_REFERENCES[r] for r in known)], rows) if rows else None
 

@@ -28,7 +28,7 @@ def segment_table(
         for line in lines
         if (found := {k: v for k, v in line["metrics"].items() if k.startswith(prefix)})
     ]
-    if final := {k: v for k, v in summary.items() if k.startswith(f"final_{prefix}")}:
+    if final := {k: v for k, v in summary.items() if k.startswith(f"last_{prefix}")}:
         rows.append(("the end of the stream", final))
     table = [[math.nan if value is None else value for _, value in sorted(found.items())] for _, found in rows]
     return np.array(table, dtype=np.float64), [name for name, _ in rows]

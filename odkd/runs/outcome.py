@@ -48,13 +48,13 @@ class Outcome:
         title: what differs between the jobs of the sweep, such as "window.learn=20 seed=1"; "" for a single run.
         sweep: key and folder (relative to the outputs) of the sweep, as run.json holds them; None for a single run.
         has_begun: called when the folder of the run is known.
-        judge: of a search: is shown each metrics line, and gives a reason to end the run there, or None.
+        pruner: of a search: is shown each metrics line, and gives a reason to end the run there, or None.
     """
 
     title: str = ""
     sweep: dict[str, str] | None = None
     has_begun: Callable[[], None] = lambda: None
-    judge: Callable[[Mapping[str, Any]], str | None] | None = None
+    pruner: Callable[[Mapping[str, Any]], str | None] | None = None
     status: str = "running"  # running, finished, skipped, resumed, pruned
     run: Path | None = None  # folder
     metric: str | None = None  # name of the value

@@ -17,7 +17,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from odkd.common.renamed import current_params
+from odkd.common.metric_names import SUMMARY
+from odkd.common.renamed import current_metrics, current_params, current_stored_names
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -93,12 +94,15 @@ def read_run(folder: Path) -> Run:
         if timing is not None:
             line["time"] = timing["time"]
             line["metrics"] = line["metrics"] | timing["metrics"]
+    stage = record["stage"]
+    for line in lines:
+        line["metrics"] = current_metrics(line["metrics"], stage)
     summary, error = folder / "summary.json", folder / "error.txt"
     return Run(
         folder=folder,
         key=record["key"],
         name=record["name"],
-        stage=record["stage"],
+        stage=stage,
         status=record["status"],
         created=datetime.fromisoformat(record["created"]),
         title=record.get("title") or record["name"],
@@ -109,7 +113,7 @@ def read_run(folder: Path) -> Run:
         tags=record["tags"],
         metrics=lines,
         system=read_lines(folder / "system.jsonl"),
-        summary=json.loads(summary.read_text()) if summary.is_file() else {},
+        summary=current_metrics(json.loads(summary.read_text()), stage) if summary.is_file() else {},
     )
 
 
@@ -141,6 +145,7 @@ class StoredRun:
     params: dict[str, str]
     tags: dict[str, str]
     metrics: dict[str, float]
+    stored_names: dict[str, str] = field(default_factory=dict)  # metric -> its name in the store
 
     @property
     def key(self) -> str:
@@ -149,8 +154,7 @@ class StoredRun:
 
     def final(self, name: str) -> float | None:
         """The final metric that summary.json calls `name`; None if it is undefined or there is none."""
-        stored = name if name.startswith("final/") else f"final/{name}"
-        return self.metrics.get(stored, self.metrics.get(name))
+        return self.metrics.get(f"{SUMMARY}{name}", self.metrics.get(name))
 
 
 class NothingStoredError(ValueError):
@@ -200,13 +204,7 @@ class Store:
                     order_by=["attributes.start_time DESC"],
                     page_token=token,
                 )
-            found += [
-                StoredRun(
-                    *(run.info.run_id, run.info.run_name, run.info.status, run.info.start_time),
-                    *(current_params(run.data.params), run.data.tags, run.data.metrics),
-                )
-                for run in page
-            ]
+            found += map(_stored_run, page)
             token = page.token
             if not token:
                 break
@@ -215,7 +213,7 @@ class Store:
     def history(self, run: StoredRun, metric: str) -> dict[int, float]:
         """All values of a metric by step (iteration, or epoch); steps at which it is undefined are not there."""
         with _store_errors():
-            found = self.client.get_metric_history(run.run_id, metric)
+            found = self.client.get_metric_history(run.run_id, run.stored_names.get(metric, metric))
         return {row.step: row.value for row in sorted(found, key=lambda row: (row.step, row.timestamp))}
 
     def lines(self, run: StoredRun) -> list[dict[str, Any]]:
@@ -224,9 +222,21 @@ class Store:
 
         with tempfile.TemporaryDirectory() as folder:
             try:
-                return read_lines(Path(self.client.download_artifacts(run.run_id, "metrics.jsonl", folder)))
+                lines = read_lines(Path(self.client.download_artifacts(run.run_id, "metrics.jsonl", folder)))
             except (MlflowException, OSError):
                 return []
+        stage = run.tags.get("odkd.stage", "")
+        return [line | {"metrics": current_metrics(line["metrics"], stage)} for line in lines]
+
+
+def _stored_run(run: Any) -> StoredRun:
+    """Return a run of MLflow's client with the names of today."""
+    info, data = run.info, run.data
+    names = current_stored_names(list(data.metrics), data.tags.get("odkd.stage", ""))
+    return StoredRun(
+        *(info.run_id, info.run_name, info.status, info.start_time, current_params(data.params), data.tags),
+        *({name: data.metrics[stored] for name, stored in names.items()}, names),
+    )
 
 
 @contextlib.contextmanager

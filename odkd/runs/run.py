@@ -37,14 +37,14 @@ class RunIsFinishedError(ValueError):
     """Another process has finished this run in the meantime."""
 
 
-class Run:
+class OpenRun:
     """A context: opened, it holds the run's lock; left by an exception, it marks the run failed, killed or pruned.
 
     Args:
         folder: of the run.
         description: run.json without status and time: key, name, stage, params, tags.
         checkpoint_overhead: share of the wall time that checkpoints may take.
-        judge: is shown each metrics line; a reason that it gives ends the run, once the line is published.
+        pruner: is shown each metrics line; a reason that it gives ends the run, once the line is published.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class Run:
         description: Mapping[str, Any],
         *,
         checkpoint_overhead: float,
-        judge: Callable[[Mapping[str, Any]], str | None] | None = None,
+        pruner: Callable[[Mapping[str, Any]], str | None] | None = None,
     ) -> None:
         self.folder = folder
         self.description = dict(description)
@@ -61,7 +61,7 @@ class Run:
         self._lock = FileLock(folder / "run.lock", timeout=BUSY_SECONDS)
         self._checkpoint = Checkpoint(folder / "checkpoint.pt", overhead=checkpoint_overhead)
         self._pending: list[Record] = []
-        self._judge = judge or (lambda _: None)
+        self._pruner = pruner or (lambda _: None)
         self._verdict: str | None = None  # reason to end
         self._published = {"timing": -1, "metrics": -1}  # last iteration in each file
 
@@ -192,7 +192,7 @@ class Run:
         """Keep the numbers of an iteration until they are published. NaN becomes null."""
         line = _without_nan(record)
         self._pending.append({"metrics": line, "timing": timing})
-        self._verdict = self._judge(line)
+        self._verdict = self._pruner(line)
 
     def is_checkpoint_due(self) -> bool:
         return self._verdict is not None or self._checkpoint.is_due()
@@ -246,7 +246,7 @@ class Run:
 
     def _judge_all(self, lines: Sequence[Record]) -> None:
         for line in lines:
-            if (reason := self._judge(line)) is not None:
+            if (reason := self._pruner(line)) is not None:
                 raise RunPruned(reason)
 
     def _publish(self, records: list[Record]) -> None:

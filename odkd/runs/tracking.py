@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock
 
 from odkd.common.files import as_written, write_json
+from odkd.common.metric_names import SUMMARY
 from odkd.runs.results import Run, import_mlflow, mlflow_client, read_run
 from odkd.runs.uploads import send_artifacts, send_stills, state_of
 
@@ -270,8 +271,8 @@ def _send_rows(client: MlflowClient, mlflow_run: MlflowRun, rows: list[Metric]) 
 
 
 def _send_summary(client: MlflowClient, run: Run, mlflow_run: MlflowRun) -> None:
-    final = {key if key.startswith("final/") else f"final/{key}": value for key, value in run.summary.items()}
-    new = {key: value for key, value in final.items() if _key(key) not in mlflow_run.data.metrics}
+    summary = {f"{SUMMARY}{key}": value for key, value in run.summary.items()}
+    new = {key: value for key, value in summary.items() if _key(key) not in mlflow_run.data.metrics}
     _send_rows(client, mlflow_run, _rows(new, 0, run.last_milliseconds))
 
 

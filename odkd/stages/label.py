@@ -5,11 +5,12 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
+from odkd.common.metric_names import metric_name
 from odkd.data.labels import LabelSource
 from odkd.data.labels.teacher_labels import TeacherLabels
 from odkd.evaluation.evaluate import score_metrics
-from odkd.evaluation.split_scores import judge_labels
-from odkd.runs.run import Run
+from odkd.evaluation.split_scores import score_labels
+from odkd.runs.run import OpenRun
 
 logger = logging.getLogger(__name__)
 
@@ -20,7 +21,7 @@ def label(
     labels: LabelSource,
     groundtruth: LabelSource | None,
     classes: Sequence[str],
-    run: Run,
+    run: OpenRun,
 ) -> dict[str, float]:
     """All labels are there when this begins (whoever asks for them has them made); score them where truth is known.
 
@@ -31,11 +32,11 @@ def label(
     summary: dict[str, float] = {"num_labelled": num_positions}
     confusions: dict[str, Tensor] = {}
     if groundtruth is not None:
-        tally, ignored_share = judge_labels(labels, groundtruth, range(num_positions), len(classes))
+        tally, ignored_share = score_labels(labels, groundtruth, range(num_positions), len(classes))
         confusions["groundtruth"] = tally.total_KK
-        found = score_metrics(tally.total_KK[None], classes, suffix="_groundtruth")
-        summary |= {f"teacher/{name}": value for name, value in found.items() if "per_frame" not in name}
-        summary["teacher/ignored_share_groundtruth"] = ignored_share
+        found = score_metrics(tally.total_KK[None], classes, "teacher", "groundtruth")
+        summary |= {name: value for name, value in found.items() if "per_frame" not in name}
+        summary[metric_name("teacher", "ignored_share", "groundtruth")] = ignored_share
     logger.info("labels of %d frames are in %s", num_positions, ", ".join(map(str, teacher_labels.folders)))
     run.save_confusions(confusions)
     return summary

@@ -17,17 +17,18 @@ from typing import Literal
 from torch import Tensor
 
 from odkd.common.files import write_json
+from odkd.common.metric_names import metric_name
 from odkd.data.labels import LabelSource
 from odkd.data.labels.store import Labelled
 from odkd.data.labels.student_labels import MergedLabels, StudentLabels, StudentName
 from odkd.data.splits import labelled_and_rest, parts_of, split_positions, write_lists
 from odkd.data.video.stream import Stream
 from odkd.evaluation.evaluate import Evaluator
-from odkd.evaluation.split_scores import agreement, judge_labels, judge_student, label_with, seed_miou
-from odkd.runs.run import Run
+from odkd.evaluation.split_scores import agreement, label_with, reference_miou, score_labels, score_student
+from odkd.runs.run import OpenRun
 from odkd.training.epochs import EpochPlan, ScheduleFactory, Task, Trainer
 from odkd.training.learn import Learner
-from odkd.training.pairs import PREVIOUS, RECORD, FirstStages, Shelf, use_previous
+from odkd.training.pairs import PREVIOUS, RECORD, FirstRounds, Shelf, use_previous
 from odkd.training.side_by_side import SideBySide
 from odkd.training.trainings import Trainings
 
@@ -44,12 +45,12 @@ def mckd(
     schedule: ScheduleFactory | None,
     official_splits: Sequence[str] | None,
     shelf: Shelf,
-    first_stages: FirstStages | None,
+    first_rounds: FirstRounds | None,
     side_by_side: SideBySide | None,
-    run: Run,
+    run: OpenRun,
     seed: int,
-    run_stages: Literal["all", "first", "final"],
-    num_stages: int,
+    run_rounds: Literal["all", "first", "final"],
+    num_rounds: int,
     num_parts: int,
     shares: Sequence[float],
     labelled_share: float | None,
@@ -60,7 +61,7 @@ def mckd(
     patience: int | None,
     best_by: str,
     best_against: str | None,
-    seed_metric: bool,
+    reference_metric: bool,
 ) -> dict[str, float]:
     """Run the stages from where an earlier process left them. Returns the summary."""
     if evaluator.predictor != "student":
@@ -110,7 +111,7 @@ def mckd(
         stored = labels_of(students)
         for student, labels in zip(students, stored, strict=True):
             if labels.missing():
-                trainings.restore(f"stage_{student.stage}/student_{student.number}")
+                trainings.restore(f"round_{student.round}/student_{student.number}")
                 labels.fill(label, shelf.device)
         return stored
 
@@ -118,39 +119,39 @@ def mckd(
         """Of the learner's student, on the test split."""
         against = dict(references) | ({PREVIOUS: merged} if merged else {})
         found: dict[str, float] = {}
-        for reference, tally in judge_student(evaluator, learner.student, splits["test"], against).items():
-            found |= tally.scores(reference) | tally.class_scores(classes, reference)
+        for reference, tally in score_student(evaluator, learner.student, splits["test"], against).items():
+            found |= tally.scores(name, reference) | tally.class_scores(classes, name, reference)
             confusions[reference] = tally.total_KK
-        if seed_metric:
-            found |= seed_miou(evaluator, learner.student, splits["test"], against, batch_size)
-        return {f"{name}/{key}": value for key, value in found.items()}
+        if reference_metric:
+            found |= reference_miou(evaluator, learner.student, splits["test"], against, name, batch_size)
+        return found
 
     def noise(scope: str, source: LabelSource) -> dict[str, float]:
         """How wrong the labels are that a stage learns from: their scores against true ones, on the training split."""
         if "groundtruth" not in references:
             return {}
-        tally, ignored = judge_labels(source, references["groundtruth"], splits["train"], len(classes))
-        found = tally.scores("groundtruth") | {"ignored_share_groundtruth": ignored}
-        return {f"{scope}/labels/{key}": value for key, value in found.items()}
+        tally, ignored = score_labels(source, references["groundtruth"], splits["train"], len(classes))
+        scope = f"{scope}/labels"
+        return tally.scores(scope, "groundtruth") | {metric_name(scope, "ignored_share", "groundtruth"): ignored}
 
     confusions: dict[str, Tensor] = {}
     merged: MergedLabels | None = None
-    if plain_epochs is not None and run_stages != "first":  # before the bank's soft labels are a student's
+    if plain_epochs is not None and run_rounds != "first":  # before the bank's soft labels are a student's
         task = Task("plain", splits["train"], *sources(), splits["val"], epochs=plain_epochs)
         if task.name not in trainings.weights:
             digest = trainings.train(task)
             trainings.finish(task, digest, noise("plain", references[origin]) | score("plain"))
 
-    if first_stages is not None:
-        stored = labels_of(first_stages.students)
-        first_stages.check(splits, stored)
+    if first_rounds is not None:
+        stored = labels_of(first_rounds.students)
+        first_rounds.check(splits, stored)
         merged = hand_on(stored)
 
     finished: list[StudentName] = []  # of the newest stage
-    for stage in range(1, num_stages) if run_stages != "final" else ():
+    for stage in range(1, num_rounds) if run_rounds != "final" else ():
         finished = []
         tasks = [
-            Task(f"stage_{stage}/student_{number}", parts["train"][number], *sources(), splits["val"])
+            Task(f"round_{stage}/student_{number}", parts["train"][number], *sources(), splits["val"])
             for number in range(num_parts)
         ]
         if side_by_side is not None:
@@ -160,23 +161,22 @@ def mckd(
                 digest = trainings.train(task)
                 student = StudentName(shelf.run_key, stage, number, digest)
                 labels_of([student])[0].fill(label, shelf.device)
-                found = noise(f"stage_{stage}", merged or references[origin]) if number == 0 else {}
+                found = noise(f"round_{stage}", merged or references[origin]) if number == 0 else {}
                 trainings.finish(task, digest, found | score(task.name))
             finished.append(StudentName(shelf.run_key, stage, number, trainings.weights[task.name]))
-        if num_parts > 1 and f"stage_{stage}/agreement/miou" not in trainings.summary:
+        if num_parts > 1 and f"round_{stage}/agreement/miou" not in trainings.summary:
             students = []
             for number in range(num_parts):
-                trainings.restore(f"stage_{stage}/student_{number}")
+                trainings.restore(f"round_{stage}/student_{number}")
                 students.append(copy.deepcopy(learner.student))
-            found = agreement(evaluator, students, splits["test"])
-            trainings.summary |= {f"stage_{stage}/agreement/{key}": value for key, value in found.items()}
+            trainings.summary |= agreement(evaluator, students, splits["test"], f"round_{stage}/agreement")
         stored = refill(finished)
         merged = hand_on(stored)
     if finished:
-        record = FirstStages(shelf.run_key, finished, run.folder)
+        record = FirstRounds(shelf.run_key, finished, run.folder)
         write_json(run.folder / RECORD, record.describe(splits, stored))
 
-    if run_stages != "first":
+    if run_rounds != "first":
         task = Task("final", splits["train"], *sources(), splits["val"])
         if task.name not in trainings.weights:
             digest = trainings.train(task)
@@ -186,10 +186,9 @@ def mckd(
         trainings.restore("final")
     summary = {"num_trainings": float(len(trainings.weights)), "num_epochs": float(len(run.records()))}
     if "teacher" in references and "groundtruth" in references:
-        tally, ignored = judge_labels(references["teacher"], references["groundtruth"], splits["test"], len(classes))
-        found = tally.scores("groundtruth") | tally.class_scores(classes, "groundtruth")
-        summary |= {f"teacher/{key}": value for key, value in found.items()}
-        summary["teacher/ignored_share_groundtruth"] = ignored
+        tally, ignored = score_labels(references["teacher"], references["groundtruth"], splits["test"], len(classes))
+        summary |= tally.scores("teacher", "groundtruth") | tally.class_scores(classes, "teacher", "groundtruth")
+        summary[metric_name("teacher", "ignored_share", "groundtruth")] = ignored
     return summary | trainings.summary
 
 

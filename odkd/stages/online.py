@@ -14,7 +14,7 @@ from odkd.common.seeds import named_seed
 from odkd.data.video.stream import Stream
 from odkd.data.window import Window
 from odkd.evaluation.watch import Watch
-from odkd.runs.run import Run
+from odkd.runs.run import OpenRun
 from odkd.training.batches import Order, batches_of_pass
 from odkd.training.iteration import check_selected, describe, measure, report, save_predictions, warn_of_nothing
 from odkd.training.learn import Learner, check_finite
@@ -31,7 +31,7 @@ def online(
     learner: Learner,
     watch: Watch,
     replay: Replay,
-    run: Run,
+    run: OpenRun,
     seed: int,
     epochs: int,
     batch_size: int,

@@ -53,7 +53,7 @@ class Shard:
 
 
 @dataclass(frozen=True)
-class Batch:
+class LabelBatch:
     """Rows of a shard; their frames, uint8 RGB [H, W, 3], where the teacher wants any; then what it says of them."""
 
     shard: Shard
@@ -121,7 +121,7 @@ class Labeller:
         self._claims = Claims()
         self._is_resize_told = False
         self._session = Session(device)
-        self._pending: list[Batch] = []
+        self._pending: list[LabelBatch] = []
         self._flushed = time.monotonic()
         self._num_done = self._num_missing = 0
 
@@ -189,7 +189,7 @@ class Labeller:
 
     # --- the three steps
 
-    def _decode(self, shards: Sequence[Shard]) -> Generator[Batch]:
+    def _decode(self, shards: Sequence[Shard]) -> Generator[LabelBatch]:
         """Batches of the shards that can be had, in order."""
         video = shards[0].video
         store = self._labels.create(video, self._classes, self._teacher.num_classes)
@@ -199,7 +199,7 @@ class Labeller:
                     return
                 for start in range(0, len(rows), self._batch_size):
                     part = rows[start : start + self._batch_size]
-                    yield Batch(shard, part, None, ends_shard=part[-1] == rows[-1])
+                    yield LabelBatch(shard, part, None, ends_shard=part[-1] == rows[-1])
             return
         index = self._labels.stream.videos[video.number]
         wanted = [(shard, row) for shard in shards for row in shard.rows]
@@ -219,7 +219,7 @@ class Labeller:
                     batch.append((row, image_HWC))
                     if len(batch) == self._batch_size or row == rows[-1]:
                         images = [image for _, image in batch]
-                        yield Batch(shard, [row for row, _ in batch], images, ends_shard=row == rows[-1])
+                        yield LabelBatch(shard, [row for row, _ in batch], images, ends_shard=row == rows[-1])
                         batch = []
 
     def _take(self, shard: Shard, store: LabelStore) -> list[int] | None:
@@ -232,7 +232,7 @@ class Labeller:
             self._claims.release(shard.claim)
         return rows
 
-    def _label(self, batch: Batch) -> Batch:
+    def _label(self, batch: LabelBatch) -> LabelBatch:
         video, soft = batch.shard.video, self._labels.soft
         truth = self._groundtruth
         frames = SampledFrames(
@@ -275,7 +275,7 @@ class Labeller:
             soft = np.stack([source.without_bars(frame, ids_HW) for ids_HW in soft[0]]), soft[1]
         return Labelled(source.without_bars(frame, labelled.label_HW), soft)
 
-    def _store(self, batch: Batch) -> None:
+    def _store(self, batch: LabelBatch) -> None:
         self._pending.append(batch)
         num_pending = sum(len(batch.rows) for batch in self._pending)
         is_long_ago = time.monotonic() - self._flushed > FLUSH_SECONDS

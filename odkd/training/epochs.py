@@ -19,6 +19,7 @@ from safetensors.torch import save
 from torch import Tensor
 from torch.optim.lr_scheduler import LRScheduler
 
+from odkd.common.metric_names import REFERENCES, metric_name
 from odkd.common.seeds import named_seed
 from odkd.evaluation.evaluate import Evaluator
 from odkd.evaluation.tally import Tally
@@ -43,7 +44,7 @@ class EpochPlan:
         batch_size: pictures an update.
         drop_last: whether an epoch's last batch is left out where it is smaller.
         patience: epochs in a row without a better score after which a training ends; None = never.
-        best_by: score on the validation set that is to be high (`tally.SCORES`).
+        best_by: score on the validation set that is to be high (`metric_names.SCORES`).
         best_against: its reference; None = the label source that the student learns from.
 
     Raises:
@@ -79,6 +80,15 @@ class Best:
     student: dict[str, Tensor]
 
 
+def seed_name(name: str) -> str:
+    """Return the word for a training that seeds its random choices: that of before rounds were called rounds.
+
+    >>> seed_name("round_1/student_0")
+    'stage_1/student_0'
+    """
+    return name.replace("round_", "stage_")
+
+
 class Training:
     """One training, an epoch at a time. Resumes with its state and the learner's."""
 
@@ -89,7 +99,7 @@ class Training:
         self.task, self.plan, self.num_done = task, plan, 0
         self.best: Best | None = None
         self._learner, self._evaluator = learner, evaluator
-        self._seed = named_seed(seed, "training", task.name)
+        self._seed = named_seed(seed, "training", seed_name(task.name))
         self._scheduler = schedule(learner.optimizer, plan.epochs) if schedule else None
         if plan.drop_last and len(task.positions) < plan.batch_size:
             raise ValueError(
@@ -130,9 +140,9 @@ class Training:
             for source, confusions_NKK in found.items():
                 tallies[source].add(confusions_NKK)
         metrics = {
-            f"val/{name}": value for source, tally in tallies.items() for name, value in tally.scores(source).items()
+            name: value for source, tally in tallies.items() for name, value in tally.scores("val", source).items()
         }
-        name = f"val/{self.plan.best_by}_{self.plan.best_against or self.task.source}"
+        name = metric_name("val", self.plan.best_by, self.plan.best_against or self.task.source)
         if name not in metrics:
             raise ValueError(
                 f"stage.best_against={self.plan.best_against}: {self.task.name} has no such reference; "
@@ -216,7 +226,8 @@ class Trainer:
         return training
 
     def _report(self, training: Training, metrics: Mapping[str, float], seconds: float) -> None:
-        mious = [f"{value:.3f} {name.removeprefix('val/miou_')}" for name, value in metrics.items() if name in _MIOUS]
+        found = {name: metrics.get(metric_name("val", "miou", name)) for name in REFERENCES}
+        mious = [f"{miou:.3f} {name}" for name, miou in found.items() if miou is not None]
         validation = f"validation mIoU {', '.join(mious)}" if training.task.validation else "no validation pictures"
         name, done, epochs = training.task.name, training.num_done, training.plan.epochs
         logger.info(
@@ -224,9 +235,6 @@ class Trainer:
             *(name, done, epochs, metrics["loss_total"], validation, seconds),
             "  no better since, stops here" if training.is_finished and done < epochs else "",
         )
-
-
-_MIOUS = {f"val/miou_{source}" for source in ("teacher", "groundtruth", "previous_stage")}
 
 
 def _measure(task: Task, learn_seconds: float, evaluate_seconds: float) -> dict[str, Any]:
@@ -245,5 +253,5 @@ def weights_file(state: Mapping[str, Tensor]) -> bytes:
 
 
 def student_file(run_folder: Path, name: str) -> Path:
-    """Where a run keeps a finished student, named as in the metrics: stage_1/student_0, ..., final."""
+    """Where a run keeps a finished student, named as in the metrics: round_1/student_0, ..., final."""
     return run_folder / "students" / f"{name.replace('/', '-')}.safetensors"

@@ -5,12 +5,12 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from odkd.common.metric_names import REFERENCES, metric_name
 from odkd.data.labels.shards import FrameArray
 from odkd.data.video.stream import Stream
 from odkd.data.window import Step, Window
 from odkd.evaluation.evaluate import Scores
-from odkd.evaluation.watch import SUFFIX
-from odkd.runs.run import Run
+from odkd.runs.run import OpenRun
 from odkd.training.learn import Learner
 from odkd.training.replay import Replay
 
@@ -80,7 +80,7 @@ def measure(step: Step, num_learned: int, moments: list[float]) -> dict[str, Any
 
 
 def save_predictions(
-    run: Run, window: Window, num_positions: int, step: Step, scores: Scores, *, is_first: bool
+    run: OpenRun, window: Window, num_positions: int, step: Step, scores: Scores, *, is_first: bool
 ) -> None:
     """Keep each position's last prediction before it is learned from: a Zarr array, one shard an iteration.
 
@@ -102,7 +102,8 @@ def report(record: dict[str, Any], timing: dict[str, Any], last: int) -> None:
     """One line to the console."""
     metrics = record["metrics"]
     seconds = timing["metrics"]["time/learn_seconds"] + timing["metrics"]["time/evaluate_seconds"]
-    references = [f"{metrics[f'test/miou{s}']:.3f} {name}" for name, s in SUFFIX.items() if f"test/miou{s}" in metrics]
+    found = {name: metrics.get(metric_name("test", "miou", name)) for name in REFERENCES}
+    references = [f"{miou:.3f} {name}" for name, miou in found.items() if miou is not None]
     loss = f"loss {metrics['learn/loss_total']:.3f}" if "learn/loss_total" in metrics else "nothing learned"
     logger.info(
         "iteration %d/%d  position %d  %s  %s  mIoU %s  %.1f s",

@@ -1,4 +1,4 @@
-"""What the pair stages of MCKD hand on: their students' label stores, and a record by which a later run finds them."""
+"""What the pair rounds of MCKD hand on: their students' label stores, and a record by which a later run finds them."""
 
 import hashlib
 import json
@@ -16,8 +16,8 @@ from odkd.data.labels.student_labels import MergedLabels, StudentLabels, Student
 from odkd.data.video.stream import Stream
 from odkd.training.epochs import student_file
 
-PREVIOUS = "previous_stage"  # name of the label source
-RECORD = "pseudo_labels.json"  # in the run's folder, once all pair stages are done
+PREVIOUS = "previous_round"  # name of the label source
+RECORD = "pseudo_labels.json"  # in the run's folder, once all pair rounds are done
 
 
 @dataclass(frozen=True)
@@ -42,21 +42,21 @@ class Shelf:
 
     def labels(self, stream: Stream, positions: Sequence[int], student: StudentName) -> StudentLabels:
         """What a student has labelled, or is to."""
-        facts = {"run": student.run_key, "stage": student.stage, "student": student.number}
+        facts = {"run": student.run_key, "stage": student.round, "student": student.number}
         return StudentLabels(
             stream, positions, student, self.folder, size=self.size, classes=self.classes, facts=facts, soft=self.soft
         )
 
-    def find(self, stream: Stream, run_folder: Path, stage: int, number: int) -> StudentLabels:
+    def find(self, stream: Stream, run_folder: Path, round_number: int, number: int) -> StudentLabels:
         """What a student of this run, finished before, has labelled.
 
         Raises:
             ValueError: there is no such student, or its labels are gone.
         """
-        path = student_file(run_folder, f"stage_{stage}/student_{number}")
+        path = student_file(run_folder, f"round_{round_number}/student_{number}")
         if not path.is_file():
-            raise ValueError(f"there is no {path}: expected a student of one of the run's pair stages, counted from 1")
-        student = StudentName(self.run_key, stage, number, hashlib.sha256(path.read_bytes()).hexdigest())
+            raise ValueError(f"there is no {path}: expected a student of one of the run's pair rounds, counted from 1")
+        student = StudentName(self.run_key, round_number, number, hashlib.sha256(path.read_bytes()).hexdigest())
         manifests = [LabelStore(folder).manifest for folder in find_stores(self.folder / student.folder)]
         own = [manifest for manifest in manifests if manifest["identity"]["teacher"] == student.identity()]
         labelled = {(manifest["video"], frame) for manifest in own for frame in manifest["sampled_frames"]}
@@ -72,13 +72,13 @@ class Shelf:
 
 
 def use_previous(bank: Bank, labels: MergedLabels) -> None:
-    """Learn from these labels, of the previous stage's students, next; soft ones take the place of the teacher's."""
+    """Learn from these labels, of the previous round's students, next; soft ones take the place of the teacher's."""
     bank.use(PREVIOUS, labels, soft=(PREVIOUS,) if labels.has_soft else ())
 
 
 @dataclass(frozen=True)
-class FirstStages:
-    """The students of a run's last pair stage, one a part, in order."""
+class FirstRounds:
+    """The students of a run's last pair round, one a part, in order."""
 
     run_key: str
     students: Sequence[StudentName]
@@ -94,7 +94,7 @@ class FirstStages:
         }
 
     @classmethod
-    def read(cls, folder: Path) -> "FirstStages":
+    def read(cls, folder: Path) -> "FirstRounds":
         """From a run's folder.
 
         Raises:
@@ -102,9 +102,10 @@ class FirstStages:
         """
         path = folder / RECORD
         if not path.is_file():
-            raise ValueError(f"{folder} has no {RECORD}: it is no run whose pair stages are done")
+            raise ValueError(f"{folder} has no {RECORD}: it is no run whose pair rounds are done")
         record = json.loads(path.read_text())
-        return cls(record["run_key"], [StudentName(**student) for student in record["students"]], folder)
+        students = [{"round" if key == "stage" else key: value for key, value in s.items()} for s in record["students"]]
+        return cls(record["run_key"], [StudentName(**student) for student in students], folder)
 
     def check(self, splits: Mapping[str, Sequence[int]], stored: Sequence[StudentLabels]) -> None:
         """That the labels are those of our parts, and all there.
@@ -125,8 +126,8 @@ class FirstStages:
             )
 
 
-def find_first_stages(cfg: DictConfig, key_of: Callable[[DictConfig], str], command: str) -> FirstStages | None:
-    """The pair stages whose labels a run of `cfg` learns from: those of stage.first_run, or those of the
+def find_first_rounds(cfg: DictConfig, key_of: Callable[[DictConfig], str], command: str) -> FirstRounds | None:
+    """The pair rounds whose labels a run of `cfg` learns from: those of stage.first_run, or those of the
     stage=mckd_first run of the same settings, found by its key; None for a stage that makes its own.
 
     Raises:
@@ -135,10 +136,10 @@ def find_first_stages(cfg: DictConfig, key_of: Callable[[DictConfig], str], comm
     if "first_run" not in cfg.stage:
         return None
     if cfg.stage.first_run is not None:
-        return FirstStages.read(Path(cfg.stage.first_run))
+        return FirstRounds.read(Path(cfg.stage.first_run))
     first = cfg.copy()
     stage = {key: value for key, value in cfg.stage.items() if key != "first_run"}
-    first.stage = stage | {"name": "mckd_first", "run_stages": "first", "plain_epochs": None}
+    first.stage = stage | {"name": "mckd_first", "run_rounds": "first", "plain_epochs": None}
     key, runs = key_of(first), Path(cfg.paths.outputs) / "runs"
     found = sorted(runs.glob(f"*-{key[:8]}/{RECORD}"))
     if not found:
@@ -146,4 +147,4 @@ def find_first_stages(cfg: DictConfig, key_of: Callable[[DictConfig], str], comm
             f"stage=mckd_final needs the pseudo-labels of stage=mckd_first with the same settings, and {runs} has no "
             f"finished run *-{key[:8]}; first give the command  {command}"
         )
-    return FirstStages.read(found[0].parent)
+    return FirstRounds.read(found[0].parent)

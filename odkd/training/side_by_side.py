@@ -50,7 +50,7 @@ class Equipment(Protocol):
 
 
 @dataclass(frozen=True)
-class Job:
+class StudentJob:
     """What a child is handed. `cfg` is the run's config with the child's device and threads."""
 
     equip: Callable[[DictConfig], Equipment]
@@ -113,19 +113,19 @@ class SideBySide:
             for child in children:
                 child.end()
 
-    def _job(self, trainings: Trainings, task: Task, number: int, previous: MergedLabels | None) -> Job:
+    def _job(self, trainings: Trainings, task: Task, number: int, previous: MergedLabels | None) -> StudentJob:
         device = self._devices[number % len(self._devices)]
         cfg = OmegaConf.create(self._cfg)
         cfg.device, cfg.threads, cfg.stage.devices = str(device), self._threads, None
         logger.info("%s on %s, %d CPU threads", task.name, device, self._threads)
         plan, folder = trainings.trainer.plan, trainings.folder(task.name).absolute()
-        return Job(self._equip, cfg, task, plan, previous, folder, Path.cwd())
+        return StudentJob(self._equip, cfg, task, plan, previous, folder, Path.cwd())
 
 
 class _Child:
     """A process that does a job, as its parent sees it."""
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: StudentJob) -> None:
         self.name, self.is_done = job.task.name, False
         self._where = f"{self.name} on {job.cfg.device}"
         self.pipe, told = multiprocessing.Pipe(duplex=False)
@@ -177,7 +177,7 @@ class _ChildError(Exception):
 # --- in the child
 
 
-def _work(job: Job, pipe: "Connection[Any, Any]") -> None:
+def _work(job: StudentJob, pipe: "Connection[Any, Any]") -> None:
     """A child's life."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
     lock = threading.Lock()  # a reading thread may log

@@ -12,7 +12,7 @@ from pathlib import Path
 from safetensors.torch import load
 
 from odkd.common.files import write_atomic
-from odkd.runs.run import Run
+from odkd.runs.run import OpenRun
 from odkd.training.epochs import EpochRecord, Task, Trainer, student_file, weights_file
 
 logger = logging.getLogger(__name__)
@@ -25,7 +25,7 @@ class Trainings:
     What is worth telling of it goes into `summary`. What is under way lies in trainings/NAME.
     """
 
-    def __init__(self, run: Run, trainer: Trainer) -> None:
+    def __init__(self, run: OpenRun, trainer: Trainer) -> None:
         self.trainer = trainer
         self.weights: dict[str, str] = {}
         self.summary: dict[str, float] = {}

@@ -7,7 +7,7 @@ from omegaconf import DictConfig
 
 from odkd.config.compose import compose_config
 from odkd.config.parts import Parts
-from odkd.runs.run import Run
+from odkd.runs.run import OpenRun
 
 
 def overrides(folder: Path, root: Path, *, size: tuple[int, int], stride: int, learn: int, test: int) -> list[str]:
@@ -40,10 +40,10 @@ def make_parts(job: list[str]) -> Parts:
     return parts
 
 
-def call_online(parts: Parts, folder: Path) -> Run:
+def call_online(parts: Parts, folder: Path) -> OpenRun:
     """The stage as `odkd` calls it, in an empty run folder."""
     shutil.rmtree(folder, ignore_errors=True)
-    run = Run(folder, {"key": parts.key}, checkpoint_overhead=parts.cfg.run.checkpoint_overhead)
+    run = OpenRun(folder, {"key": parts.key}, checkpoint_overhead=parts.cfg.run.checkpoint_overhead)
     with run.open({}, restart=False):
         parts.call_stage(run)
         parts.close()

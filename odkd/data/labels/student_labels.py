@@ -16,21 +16,21 @@ from odkd.data.video.stream import Stream
 
 @dataclass(frozen=True)
 class StudentName:
-    """Which student: of which run, of which stage, with which weights (sha256 of its file)."""
+    """A student: its run, its round, its number in the round, and the sha256 of its weights file."""
 
     run_key: str
-    stage: int
+    round: int
     number: int
     weights: str
 
     @property
     def folder(self) -> str:
         """Of its stores, below the folder of all label stores."""
-        return f"mckd-{self.run_key[:8]}-stage{self.stage}-student{self.number}"
+        return f"mckd-{self.run_key[:8]}-stage{self.round}-student{self.number}"
 
     def identity(self) -> dict[str, Any]:
         """What determines its labels, besides the frames."""
-        return {"run": self.run_key, "stage": self.stage, "student": self.number, "weights_sha256": self.weights}
+        return {"run": self.run_key, "stage": self.round, "student": self.number, "weights_sha256": self.weights}
 
 
 class StudentLabels:

@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import mean, median, stdev
 
+from odkd.common.metric_names import SUMMARY
 from odkd.report.tables.spec import Column, Row, Table, Variant
-from odkd.report.tables.wanted import Job, Matcher, join, wanted_settings
+from odkd.report.tables.wanted import Matcher, WantedRun, join, wanted_settings
 from odkd.runs.results import StoredRun
 
 UNSENT = "FINISHED without its summary, which odkd-sync sends"
@@ -41,7 +42,7 @@ class Missing:
     """A run that a cell needs and the store lacks; `status` of one that is there, unfinished."""
 
     place: str
-    job: Job
+    job: WantedRun
     status: str | None = None
 
 
@@ -50,7 +51,7 @@ class Doubled:
     """Several finished runs of one job, newest first."""
 
     place: str
-    job: Job
+    job: WantedRun
     runs: list[StoredRun]
 
 
@@ -59,10 +60,10 @@ class Mixed:
     """Runs that are compared and should be of the same data, teacher or own code; a tag says that they are not."""
 
     tag: str
-    runs: list[tuple[str, Job, StoredRun]]  # with the place of each, newest first
+    runs: list[tuple[str, WantedRun, StoredRun]]  # with the place of each, newest first
 
     @property
-    def of_others(self) -> list[Job]:
+    def of_others(self) -> list[WantedRun]:
         """The runs that are not as the newest."""
         newest = self.runs[0][2].tags[self.tag]
         return [job for _, job, run in self.runs if run.tags[self.tag] != newest]
@@ -77,7 +78,7 @@ class Filled:
     missing: list[Missing] = field(default_factory=list)
     doubled: list[Doubled] = field(default_factory=list)
     mixed: list[Mixed] = field(default_factory=list)
-    runs: dict[Job, StoredRun] = field(default_factory=dict)
+    runs: dict[WantedRun, StoredRun] = field(default_factory=dict)
 
     @property
     def num_jobs(self) -> int:
@@ -88,14 +89,14 @@ class Filled:
         return [self.runs[job] for job in jobs_of(self.table, row, variant) if job in self.runs]
 
 
-def jobs_of(table: Table, row: Row, variant: Variant) -> list[Job]:
+def jobs_of(table: Table, row: Row, variant: Variant) -> list[WantedRun]:
     """The runs that a row needs in a variant, one a seed."""
     # The command line's win; they are named first, too, so that they stand with those of all runs in a command.
     overrides = join(table.fixed, table.chosen, row.overrides, variant.overrides, table.chosen)
-    return [Job(overrides, seed, table.config_dir) for seed in row.seeds or table.seeds]
+    return [WantedRun(overrides, seed, table.config_dir) for seed in row.seeds or table.seeds]
 
 
-def needs(table: Table) -> Iterator[tuple[Row, Variant, list[Job]]]:
+def needs(table: Table) -> Iterator[tuple[Row, Variant, list[WantedRun]]]:
     """Everything that the table needs, row by row; rows may share runs."""
     for row in table.rows:
         for variant in table.variants:
@@ -112,8 +113,8 @@ def fill(table: Table, runs: Sequence[StoredRun], history: History, *, newest: b
         ValueError: a column's metric is in none of the runs; one run would be in two places that are not the same.
     """
     matcher, filled = Matcher(runs), Filled(table)
-    looked_up: set[Job] = set()
-    users: dict[str, tuple[str, Job]] = {}
+    looked_up: set[WantedRun] = set()
+    users: dict[str, tuple[str, WantedRun]] = {}
     for row, variant, jobs in needs(table):
         for job in jobs:
             if job in looked_up:
@@ -147,10 +148,10 @@ def place_of(row: Row, variant: Variant) -> str:
 
 
 def _has_summary(run: StoredRun) -> bool:
-    return any(name.startswith("final/") for name in run.metrics)
+    return any(name.startswith(SUMMARY) for name in run.metrics)
 
 
-def _check_shared(table: Table, run: StoredRun, one: tuple[str, Job], other: tuple[str, Job]) -> None:
+def _check_shared(table: Table, run: StoredRun, one: tuple[str, WantedRun], other: tuple[str, WantedRun]) -> None:
     """One run may stand in two places if their commands are the same one in other words.
 
     Raises:
@@ -168,7 +169,7 @@ def mixed_runs(filled: Filled) -> list[Mixed]:
     """Runs of a variant whose data differ though their settings of the data do not; seeds of a row whose teachers do,
     or one's own code. A run that lacks a tag says nothing.
     """
-    groups: dict[tuple[object, ...], dict[str, tuple[str, Job, StoredRun]]] = {}
+    groups: dict[tuple[object, ...], dict[str, tuple[str, WantedRun, StoredRun]]] = {}
     for row, variant, jobs in needs(filled.table):
         for job in jobs:
             run, values = filled.runs.get(job), wanted_settings(job).values
@@ -212,12 +213,12 @@ def metric_of(column: Column, row: Row) -> str:
 
 def _check_metrics(filled: Filled) -> None:
     """A metric that no run has is a misspelled one: undefined in every row, it would be an empty column."""
-    known = {name.removeprefix("final/") for run in filled.runs.values() for name in run.metrics}
+    known = {name.removeprefix(SUMMARY) for run in filled.runs.values() for name in run.metrics}
     for column in filled.table.columns:
         names = {metric_of(column, row) for row in filled.table.rows}
         cells = [cell for (_, _, label), cell in filled.cells.items() if label == column.label]
         if filled.runs and column.metric and not any(cell.values for cell in cells):
-            if names & known or names & {f"final/{name}" for name in known}:
+            if names & known:
                 continue
             near = difflib.get_close_matches(sorted(names)[0], sorted(known), n=1)
             hint = f"; did you mean {near[0]}?" if near else ""

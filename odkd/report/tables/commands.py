@@ -5,21 +5,22 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterable, Sequence
 
-from odkd.report.tables.wanted import Job
+from odkd.report.tables.wanted import WantedRun
 
 Choices = dict[str, tuple[str, ...]]  # what stands before the = of an override -> its values, one job each in product
 
 
-def grouped_commands(jobs: Iterable[Job]) -> list[str]:
+def grouped_commands(jobs: Iterable[WantedRun]) -> list[str]:
     """Commands, to be pasted into a shell, that run these jobs and no others.
 
-    >>> grouped_commands([Job(("replay=fifo",), 0), Job(("replay=fifo",), 1), Job(("replay=mir",), 0)])
+    >>> jobs = [("replay=fifo", 0), ("replay=fifo", 1), ("replay=mir", 0)]
+    >>> grouped_commands([WantedRun((word,), seed) for word, seed in jobs])
     ['odkd -m replay=fifo seed=0,1', 'odkd replay=mir seed=0']
     """
     return [shlex.join(["odkd", *arguments]) for arguments in grouped_arguments(jobs)]
 
 
-def grouped_arguments(jobs: Iterable[Job]) -> list[list[str]]:
+def grouped_arguments(jobs: Iterable[WantedRun]) -> list[list[str]]:
     """What follows `odkd` in each of the commands."""
     by_folder: dict[str | None, list[Choices]] = {}
     for job in dict.fromkeys(jobs):

@@ -45,7 +45,7 @@ LONGEST = 6000  # characters that MLflow keeps of a value
 
 
 @dataclass(frozen=True)
-class Job:
+class WantedRun:
     """One run that a table needs: `odkd OVERRIDES seed=SEED`, with a folder of one's own YAML or without."""
 
     overrides: tuple[str, ...]
@@ -103,7 +103,7 @@ class Matcher:
             known = settings_of(run)
             self.runs.setdefault(known.values.get("seed"), []).append((known, run))
 
-    def find(self, job: Job) -> list[StoredRun]:
+    def find(self, job: WantedRun) -> list[StoredRun]:
         """Runs of any status, newest first; of a run that is stored twice under one key, the newer one."""
         wanted = wanted_settings(job)
         found: dict[str, StoredRun] = {}
@@ -123,7 +123,7 @@ def settings_of(run: StoredRun) -> Settings:
 
 
 @cache
-def wanted_settings(job: Job) -> Settings:
+def wanted_settings(job: WantedRun) -> Settings:
     """The settings of the run that a job would make."""
     cfg = _composed(job.overrides, job.config_dir).copy()
     cfg.seed = job.seed

@@ -27,7 +27,7 @@ from odkd.common.isolation import isolated
 from odkd.runs.outcome import Outcome, Terminated
 from odkd.runs.results import cost_of, status_of
 from odkd.runs.sweeps.summary import title_of
-from odkd.runs.sweeps.sweep import DIED, Plan, read_job
+from odkd.runs.sweeps.sweep import DIED, SweepPlan, read_job
 from odkd.runs.sync import forget, send
 
 logger = logging.getLogger(__name__)
@@ -41,12 +41,12 @@ class SweepJob:
     Args:
         run: runs a config and fills in the outcome; raises what goes wrong.
         plan: the sweep.
-        judge: of a search: gives what judges the run of a job, by its number.
+        pruner_of: of a search: gives what judges the run of a job, by its number.
     """
 
     run: Callable[..., float]  # (DictConfig, Outcome)
-    plan: Plan
-    judge: Callable[[int], Callable[[Mapping[str, Any]], str | None] | None] | None = None
+    plan: SweepPlan
+    pruner_of: Callable[[int], Callable[[Mapping[str, Any]], str | None] | None] | None = None
 
     def __call__(self, cfg: DictConfig) -> float:
         """Returns what the sweep compares; NaN where there is no such number.
@@ -78,8 +78,8 @@ class _Attempt:
         title = title_of(overrides, plan.varying)
         sweep = {"key": plan.key, "folder": plan.folder.relative_to(plan.outputs).as_posix()}
         self.who = f"job {number} ({title})" if title else f"job {number}"
-        judge = job.judge(number) if job.judge is not None else None
-        self.outcome = Outcome(title, sweep, lambda: self.note("running"), judge)
+        pruner = job.pruner_of(number) if job.pruner_of is not None else None
+        self.outcome = Outcome(title, sweep, lambda: self.note("running"), pruner)
         self.started = time.monotonic()
 
     def run(self) -> float:
@@ -206,7 +206,7 @@ def number_lines(number: int) -> None:
 
 
 @contextlib.contextmanager
-def watched(plan: Plan) -> Iterator[None]:
+def watched(plan: SweepPlan) -> Iterator[None]:
     """While a job runs in a process of its own: SIGTERM and the sweep's stop file end it, marked killed.
 
     A job that runs in no main thread cannot be interrupted, and goes on to its end.

@@ -17,7 +17,7 @@ from omegaconf import DictConfig
 
 from odkd.runs.results import status_of
 from odkd.runs.sweeps.summary import sweep_table
-from odkd.runs.sweeps.sweep import DONE, Plan, Sweep, sweep_key
+from odkd.runs.sweeps.sweep import DONE, Sweep, SweepPlan, sweep_key
 from odkd.runs.sync import Follower, close_seconds, mark_if_killed, place_of, send
 from odkd.runs.tracking import is_complete
 
@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 def plan_sweep(
     cfg: DictConfig, name: str, overrides: Sequence[str], varying: Sequence[str], command: str, how: Sequence[str] = ()
-) -> Plan:
+) -> SweepPlan:
     """What identifies a sweep; `odkd.runs.sweeps.job.SweepJob` makes a task function of it.
 
     Args:
@@ -39,11 +39,11 @@ def plan_sweep(
     """
     key = sweep_key([*overrides, *how])
     folder = Path(cfg.paths.outputs).absolute() / "sweeps" / f"{name}-{key[:8]}"
-    return Plan(folder, key, command, tuple(overrides), tuple(varying), bool(cfg.sweep.fail_fast))
+    return SweepPlan(folder, key, command, tuple(overrides), tuple(varying), bool(cfg.sweep.fail_fast))
 
 
 @contextlib.contextmanager
-def open_sweep(cfg: DictConfig, plan: Plan, write_report: Callable[[Path], Path]) -> Iterator[Sweep]:
+def open_sweep(cfg: DictConfig, plan: SweepPlan, write_report: Callable[[Path], Path]) -> Iterator[Sweep]:
     """A context around all launching; in it, add the jobs to the sweep before they are launched.
 
     Args:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from odkd.common.metric_names import metric_name
 from odkd.common.seeds import named_seed
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ class Search:
         sampler, pruner: keys of SAMPLERS and PRUNERS; their options as Optuna's classes have them.
         seed: of the sampler.
         seeds: each trial is run with each of these; () = as the config says, once.
-        metric: that running trials are judged by; None = of the stage, see `Judge`.
+        metric: that running trials are judged by; None = of the stage, see `TrialPruner`.
         report_every: iterations or epochs between two looks.
 
     Raises:
@@ -96,9 +97,9 @@ class Search:
         """Jobs of each trial."""
         return max(1, len(self.seeds))
 
-    def judge(self, number: int) -> Judge | None:
+    def pruner_of(self, number: int) -> TrialPruner | None:
         """For the run of a job; None if none is ever pruned."""
-        return None if self.pruner == "none" else Judge(self, number // self.num_jobs)
+        return None if self.pruner == "none" else TrialPruner(self, number // self.num_jobs)
 
     def make_sampler(self, number: int) -> optuna.samplers.BaseSampler:
         """That suggests the parameters of a trial.
@@ -139,7 +140,7 @@ class Search:
         return optuna.load_study(study_name=name, storage=_storage(path), sampler=sampler, pruner=pruner)
 
 
-class Judge:
+class TrialPruner:
     """Reports the running score of one trial's run to the study; says when it is to end, and why.
 
     The score is the mean so far of `test/miou` (online), or the final student's validation score; Optuna's step is the
@@ -195,8 +196,9 @@ class Judge:
 
 def _metric_of(metrics: Mapping[str, Any]) -> str:
     """`test/miou`, or the mIoU on the validation set of the final student against what it learns from."""
-    references = ("previous_stage", "teacher", "groundtruth")
-    return next((name for s in references if (name := f"final/val/miou_{s}") in metrics), "test/miou")
+    references = ("previous_round", "teacher", "groundtruth")
+    names = (metric_name("final/val", "miou", reference) for reference in references)
+    return next((name for name in names if name in metrics), metric_name("test", "miou", "teacher"))
 
 
 def _storage(path: Path) -> optuna.storages.RDBStorage:

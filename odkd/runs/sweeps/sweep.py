@@ -38,7 +38,7 @@ def sweep_key(overrides: Sequence[str]) -> str:
 
 
 @dataclass(frozen=True)
-class Plan:
+class SweepPlan:
     """What identifies a sweep, as each of its jobs knows it (pickled).
 
     Args:
@@ -103,7 +103,7 @@ class Sweep:
     Jobs are added before they are launched, all at once or (a search) as they come.
     """
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: SweepPlan) -> None:
         self.plan = plan
         self.jobs: list[JobRecord] = []
         self.search: dict[str, Any] | None = None  # of a search: its best trial, and what matters
@@ -210,7 +210,7 @@ class Sweep:
                     job |= {key: found[key] for key in job if key in found and key != "overrides"}
 
 
-def read_job(plan: Plan, number: int) -> JobRecord | None:
+def read_job(plan: SweepPlan, number: int) -> JobRecord | None:
     """What a job says about itself; None before it has begun."""
     try:
         record: JobRecord = json.loads(plan.job_file(number).read_text())
