@@ -11,6 +11,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from odkd.common.renamed import current_target
+from odkd.common.settings import check_arguments
 
 
 def resolve(target: str, allowed: list[str]) -> Any:
@@ -61,6 +62,10 @@ def construct(node: DictConfig, leave_out: tuple[str, ...], offered: Mapping[str
     unknown = [key for key in settings if key != "_target_" and key not in parameters]
     if unknown:
         raise ValueError(f"{node._target_} takes no {', '.join(unknown)}; it takes {', '.join(parameters)}")
+    group = node._get_full_key(None)  # "replay" of a node that lies in the whole config
+    plain: Any = OmegaConf.to_container(OmegaConf.create(settings), resolve=True)
+    given = {key: value for key, value in plain.items() if not (value is None and key in chosen)}
+    check_arguments(resolve(settings["_target_"], allowed), given, f"{group}." if group else "")
     try:
         return instantiate(OmegaConf.create(settings), _convert_="all", **chosen)
     except InstantiationException as error:

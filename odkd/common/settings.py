@@ -1,0 +1,184 @@
+"""Types of settings: the annotations of a constructor say what its YAML keys may hold.
+
+`check_setting` holds a value to such a type, with pydantic's rules for strict types: true is no number, 3.0 is no whole
+number, nan and infinity are no numbers. So a new method has its settings checked because its constructor has types.
+"""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import inspect
+import types
+import typing
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args, get_origin
+
+from annotated_types import Ge, Gt, Le, Lt
+from pydantic import AfterValidator, ConfigDict, TypeAdapter, ValidationError
+from pydantic.errors import PydanticSchemaGenerationError, PydanticUndefinedAnnotation, PydanticUserError
+
+
+def _existing(path: str) -> str:
+    if not Path(path).is_file():
+        raise ValueError("no such file")
+    return path
+
+
+PositiveInt = Annotated[int, Ge(1)]
+NaturalInt = Annotated[int, Ge(0)]
+PositiveFloat = Annotated[float, Gt(0)]
+NonNegativeFloat = Annotated[float, Ge(0)]
+Fraction = Annotated[float, Ge(0), Le(1)]
+ExistingFile = Annotated[str, AfterValidator(_existing)]
+
+BOUNDS: dict[type, tuple[str, str]] = {
+    Ge: ("of at least {}", "ge"),
+    Gt: ("above {}", "gt"),
+    Le: ("of at most {}", "le"),
+    Lt: ("below {}", "lt"),
+}
+NUMBERS: dict[Any, str] = {int: "a whole number", float: "a number"}
+STRICT = ConfigDict(strict=True, allow_inf_nan=False, arbitrary_types_allowed=False)
+
+
+def check_setting(key: str, value: Any, kind: Any) -> None:
+    """Hold the value of a setting to a type.
+
+    Args:
+        key: dotted name of the setting.
+        value: plain Python, as YAML gives it.
+        kind: an annotation, such as `PositiveInt | None` or `Literal["teacher", "groundtruth"]`; what pydantic cannot
+            check, such as a class of torch, is not checked.
+
+    Raises:
+        ValueError: what we got, what we expected, and the nearest choice.
+
+    >>> check_setting("replay.capacity", 0, PositiveInt)
+    Traceback (most recent call last):
+    ValueError: replay.capacity=0; expected a whole number of at least 1
+    """
+    adapter = _adapter(kind)
+    if adapter is None:
+        return
+    try:
+        adapter.validate_python(value)
+    except ValidationError:
+        if "an existing file" in (expected := describe(kind)) and isinstance(value, str):
+            raise ValueError(f"{key}={value}: no such file{nearest_file(Path(value))}") from None
+        choices = [spell(choice) for choice in _choices(kind)]
+        near = difflib.get_close_matches(str(value), choices, n=1, cutoff=0.5)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise ValueError(f"{key}={spell(value)}; expected {expected}{hint}") from None
+
+
+def check_arguments(function: Callable[..., Any], settings: Mapping[str, Any], prefix: str) -> None:
+    """Hold settings to the annotations of the parameters that they are passed to.
+
+    Args:
+        function: a class or function that YAML names.
+        settings: parameter -> value; names that it does not take are left to the call.
+        prefix: of the settings' dotted names, as in "replay."
+
+    Raises:
+        ValueError: the first value that does not fit.
+    """
+    kinds = parameter_types(function)
+    for name, value in settings.items():
+        if name in kinds:
+            check_setting(f"{prefix}{name}", value, kinds[name])
+
+
+@functools.cache
+def parameter_types(function: Callable[..., Any]) -> dict[str, Any]:
+    """Return the annotation of each parameter of a class or function, as far as it can be resolved."""
+    target = function.__init__ if inspect.isclass(function) else function
+    names = vars(inspect.getmodule(target)) if inspect.getmodule(target) else {}
+    found: dict[str, Any] = {}
+    for name, text in getattr(target, "__annotations__", {}).items():
+        if name == "return":
+            continue
+        try:
+            found[name] = eval(text, dict(names)) if isinstance(text, str) else text
+        except (NameError, AttributeError, TypeError):  # imported for the type checker alone: no type of a setting
+            continue
+    return found
+
+
+def describe(kind: Any) -> str:
+    """Return what a message expects.
+
+    >>> describe(PositiveInt | Literal["auto"] | None)
+    'a whole number of at least 1, or auto or null'
+    """
+    arms = list(_arms(kind))
+    words = [spell(choice) for choice in _choices(kind)]
+    numbers = [_one(arm) for arm in arms if arm is not type(None) and get_origin(arm) is not Literal]
+    if type(None) in arms:
+        words.append("null")
+    if not numbers:
+        return f"one of {', '.join(words)}"
+    others = " or ".join(words)
+    return " or ".join(numbers) + (f", or {others}" if others else "")
+
+
+def spell(value: Any) -> str:
+    """Return a value as YAML has it."""
+    if value is None:
+        return "null"
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def nearest_file(path: Path) -> str:
+    """Return "; did you mean X?" for a nearly identical file name beside `path`, or nothing.
+
+    The cutoff is high because unrelated names often look alike.
+    """
+    if not path.parent.is_dir():
+        return f" (nor a folder {path.parent})"
+    found = difflib.get_close_matches(path.name, (entry.name for entry in path.parent.iterdir()), n=1, cutoff=0.75)
+    return f"; did you mean {found[0]}?" if found else ""
+
+
+def _one(kind: Any) -> str:
+    if get_origin(kind) is Annotated:
+        base, *marks = get_args(kind)
+        if any(isinstance(mark, AfterValidator) and mark.func is _existing for mark in marks):
+            return "an existing file"
+        bounds = [
+            words.format(getattr(mark, name)) for mark in marks for type_, (words, name) in BOUNDS.items()
+            if isinstance(mark, type_)
+        ]  # fmt: skip
+        return " ".join([_one(base), " and ".join(bounds)]).strip()
+    if kind in NUMBERS:
+        return NUMBERS[kind]
+    if kind is bool:
+        return "true or false"
+    if kind is str:
+        return "text"
+    if get_args(kind) and get_origin(kind) is not dict:
+        return f"a list of {_one(get_args(kind)[0])}s" if _one(get_args(kind)[0]) != "text" else "a list of names"
+    return "a table" if get_origin(kind) is dict else str(kind)
+
+
+def _arms(kind: Any) -> typing.Iterator[Any]:
+    """Yield the alternatives of a type."""
+    if get_origin(kind) in (typing.Union, types.UnionType):
+        for arm in get_args(kind):
+            yield from _arms(arm)
+    else:
+        yield kind
+
+
+def _choices(kind: Any) -> list[Any]:
+    return [choice for arm in _arms(kind) if get_origin(arm) is Literal for choice in get_args(arm)]
+
+
+def _adapter(kind: Any) -> TypeAdapter[Any] | None:
+    try:
+        return TypeAdapter(kind, config=STRICT)
+    except (PydanticSchemaGenerationError, PydanticUndefinedAnnotation):
+        return None
+    except PydanticUserError:  # a dataclass or model has a configuration of its own
+        return None
