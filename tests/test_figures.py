@@ -108,9 +108,9 @@ def test_a_row_without_a_number_has_no_place_on_an_axis_of_numbers(tmp_path: Pat
     (axes,) = figure.axes
     assert axes.lines[0].get_xdata().tolist() == [6, 12]
     assert axes.lines[0].get_ydata().tolist() == pytest.approx([6, 12])
-    assert "not drawn, for they have no number: Mine" in axes.get_xlabel()
+    assert "not drawn, because they have no number: Mine" in axes.get_xlabel()
     spec.write_text(SPEC.replace('"6"', "Six").replace("12 (usual)", "Twelve"))
-    with pytest.raises(ValueError, match="no row begins with a number"):
+    with pytest.raises(ValueError, match="no row label begins with a number"):
         list(draw(fill(load_table(str(spec)), read.runs(), read.history), read, table.figures["windows"]))
 
 

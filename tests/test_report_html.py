@@ -16,7 +16,7 @@ from test_report_run import CLASSES, make_run
 from odkd.commands.report import main
 from odkd.report import html, stills
 from odkd.report.html_run import write_run_report
-from odkd.report.run_tables import noise_table, other_scores, stage_table
+from odkd.report.run_tables import noise_table, other_scores, round_table
 from odkd.report.settings import changed_settings, command_of, default_settings, settings_of
 from odkd.report.stills import choose, evenly, read_stills, write_stills
 from odkd.runs.cost import Cost, labelling_cost, peak_memory_bytes
@@ -166,7 +166,7 @@ EPOCHS = {
 
 
 def test_stages_are_told_against_each_reference_with_the_labels_they_learned_from() -> None:
-    table = stage_table(EPOCHS)
+    table = round_table(EPOCHS)
     assert table is not None
     assert [head for head in table.head if "mIoU a" in head] == [
         "mIoU against teacher",

@@ -12,14 +12,9 @@ from PIL import Image
 
 from odkd.report.canvas import domain_spans, position_edges
 from odkd.report.card import write_card
-from odkd.report.plots import (
-    class_figure,
-    class_iou_table,
-    confusion_figure,
-    loss_figure,
-    plot_run,
-    score_figure,
-)
+from odkd.report.class_plots import class_figure, class_iou_table, confusion_figure
+from odkd.report.plots import plot_run
+from odkd.report.stream_plots import loss_figure, score_figure
 from odkd.report.summary import summary_table
 from odkd.runs.results import read_run
 
@@ -147,11 +142,11 @@ def test_a_run_without_an_iteration_has_no_plots_and_a_table_that_says_so(tmp_pa
 
 def test_the_heat_map_shows_each_iou_in_its_cell_and_leaves_undefined_cells_empty(tmp_path: Path) -> None:
     lines = read_run(make_run(tmp_path / "run", num_iterations=4)).metrics
-    table = class_iou_table(lines, CLASSES, "_groundtruth")
+    table = class_iou_table(lines, CLASSES, "groundtruth")
     assert table.shape == (11, 4)
     assert table[3, 2] == lines[2]["metrics"]["test/iou_groundtruth/road"]
     np.testing.assert_array_equal(np.isnan(table[-1]), [False, True, True, False])
-    figure = class_figure(lines, CLASSES, "_groundtruth", "title")
+    figure = class_figure(lines, CLASSES, "groundtruth", "title")
     assert figure is not None
     (drawn,) = [mesh.get_array() for mesh in figure.axes[1].collections if type(mesh).__name__ == "QuadMesh"]
     np.testing.assert_array_equal(np.ma.filled(drawn, np.nan), table)
@@ -257,7 +252,7 @@ def test_the_table_names_the_reference_of_each_score(tmp_path: Path, monkeypatch
 online-camvid-tinynet: stage online, finished, 3 iterations
 
 score (0 to 1)                        against teacher  against ground truth
-mIoU, all test windows as one                  0.5124                0.4000
+mIoU, all test windows pooled                  0.5124                0.4000
 pixel accuracy, mean over iterations           0.9000             undefined
 
 IoU of class  against teacher  against ground truth
@@ -320,7 +315,7 @@ def test_the_card_tells_how_the_student_was_made_and_how_it_is_loaded(tmp_path: 
     assert "| teacher | FPN, a\\|b |" in text
     assert "| dataset | not recorded |" in text
     assert "| window.learn | 67 |" in text
-    assert "| score (0 to 1) | against teacher |\n| --- | --- |\n| mIoU, all test windows as one | 0.5000 |" in text
+    assert "| score (0 to 1) | against teacher |\n| --- | --- |\n| mIoU, all test windows pooled | 0.5000 |" in text
     assert "| IoU of class | against ground truth |\n| --- | --- |\n| sky | 0.2500 |" in text
     assert 'student = TinyNet(2)\nstudent.load_state_dict(load_file("student.safetensors"))' in text
     assert "{" not in text  # every place of the template is filled

@@ -11,10 +11,11 @@ from test_report_html import Page, check_page
 from test_report_run import make_run
 from test_report_sweep import SCORE, add_run, entries, settings
 
-from odkd.report.comparison import Comparison, compare
+from odkd.report.comparison import Comparison
+from odkd.report.factors import compare
 from odkd.report.html_run import write_run_report
 from odkd.report.html_sweep import write_runs_report
-from odkd.report.plots import score_figure
+from odkd.report.stream_plots import score_figure
 from odkd.report.sweep_pictures import effects_note
 from odkd.report.sweep_plots import curves_figure, effects_figure, pair_figure, seed_curves
 from odkd.runs.results import read_run
@@ -128,7 +129,7 @@ def test_bars_are_over_runs_where_each_value_has_one_configuration(tmp_path: Pat
     assert mixed.at_level("replay", "fifo", SCORE) == mixed.effect({"replay": "fifo"}, SCORE)
     note = effects_note(mixed, SCORE)
     assert note.startswith("replay: grey points are configurations")
-    assert note.endswith("optimizer.lr, window.learn: a point is a configuration.")
+    assert note.endswith("optimizer.lr, window.learn: each point is a configuration.")
 
 
 def test_curves_of_several_seeds_have_a_band_of_their_deviation(tmp_path: Path) -> None:

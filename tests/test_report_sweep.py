@@ -13,7 +13,9 @@ from test_report_run import make_run
 
 from odkd.commands.report import main
 from odkd.report import values
-from odkd.report.comparison import KEPT, Entry, compare, pareto, statistics
+from odkd.report.comparison import pareto, statistics
+from odkd.report.entries import KEPT, Entry
+from odkd.report.factors import compare
 from odkd.report.html_sweep import write_runs_report, write_sweep_report
 from odkd.report.sweep_pictures import student_score
 from odkd.runs.results import read_run
@@ -222,7 +224,7 @@ def test_a_sweep_is_told_on_one_page(outputs: Path) -> None:
     ):
         assert found in page.text
     assert "mIoU over the stream, against teacher, mean over seeds" in page.text
-    assert "Names are a configuration's number, then its replay, window.learn, debug." in page.text
+    assert "Names are the number of a configuration, followed by its replay, window.learn, debug." in page.text
     assert "total/miou" in page.text  # what the jobs' values are
     assert "0 of 1" in page.text  # the failed run counts as a run, and not in a mean
     titles = [image["alt"] for image in page.all("img")]

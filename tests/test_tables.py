@@ -108,7 +108,7 @@ def test_a_missing_cell_names_the_command_that_fills_it(
     assert (code, printed) == (1, "")
     assert f"lacks 3 of 4 runs in {store.uri}:" in complaint
     common = f"dataset=synthetic_tiny tracking.uri={store.uri}"  # where it is looked for again
-    assert f"FIFO, seed 1 (there are runs, FAILED):\n  odkd {common} replay=fifo seed=1\n" in complaint
+    assert f"FIFO, seed 1 (existing runs: FAILED):\n  odkd {common} replay=fifo seed=1\n" in complaint
     assert f"odkd -m {common} replay=uniform replay.capacity=60 seed=0,1" in complaint
     code, printed, complaint = tables(capsys, str(spec), "--uri", store.uri, "--missing")
     assert (code, complaint) == (0, "")
@@ -158,7 +158,7 @@ def test_parents_of_sweeps_are_no_runs(spec: Path, tmp_path: Path, capsys: pytes
         ("fixed: replay=fifo", "fixed is 'replay=fifo'; expected a list of texts"),
         ("published: houyon", "nothing is published under houyon"),
         ("fixed: [dataset.size=[32,64]]", "column 22: expected ',' or ']', but got '['; put an override that holds"),
-        ("fixed: [replay=fifo", "no YAML: line"),
+        ("fixed: [replay=fifo", "not valid YAML: line"),
         ("fixed: [student=bomb]", "Name the folder of your YAML with --config-dir"),
         ("fixed: [window.lern=3]", "there is no setting or group window.lern; did you mean window.learn?"),
     ],

@@ -114,11 +114,11 @@ def test_seeds_of_a_row_on_other_data_teachers_or_code_are_not_averaged(
             break
         assert (code, complaint) == (0, "")
     assert (code, printed) == (1, "")
-    assert f"runs that are compared differ in {tag}:" in complaint
+    assert f"compared runs differ in {tag}:" in complaint
     assert "A, seed 0: aaaaaaaaaaaa\n" in complaint
     assert "A, seed 1: bbbbbbbbbbbb\n" in complaint
     command = f"odkd dataset=synthetic_tiny tracking.uri={store.uri} seed=0"
-    assert f"To make those again that are not as the newest:\n  {command}\n" in complaint
+    assert f"To repeat those that differ from the newest:\n  {command}\n" in complaint
     assert "seed 2" not in complaint
     code, printed, _ = tables(capsys, spec, "--uri", store.uri, "--newest")
     assert code == 0
@@ -158,7 +158,7 @@ def test_a_run_whose_summary_was_not_sent_is_missing(tmp_path: Path, capsys: pyt
         store.add([*FIXED, f"seed={seed}"], {"mean/miou": 0.1})
     code, _, complaint = tables(capsys, spec, "--uri", store.uri)
     assert code == 1
-    assert "A, seed 0 (there are runs, FINISHED without its summary, which odkd-sync sends):" in complaint
+    assert "A, seed 0 (existing runs: FINISHED without its summary, which odkd-sync sends):" in complaint
     _, printed, _ = tables(capsys, spec, "--uri", store.uri, "--allow-missing")
     assert "over n seeds (1, 2)." in printed
 
@@ -168,11 +168,14 @@ def test_a_seed_counts_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     code, _, complaint = tables(capsys, spec)
     assert (code, complaint) == (
         2,
-        "odkd-tables: table mine: seeds is [0, 0]; expected each seed once: it is one run\n",
+        "odkd-tables: table mine: seeds is [0, 0]; expected each seed once, because a seed is one run\n",
     )
     spec = spec_of(tmp_path, {"A": []})
     code, _, complaint = tables(capsys, spec, "--seeds", "0", "0")
-    assert (code, complaint) == (2, "odkd-tables: --seeds is [0, 0]; expected each seed once: it is one run\n")
+    assert (code, complaint) == (
+        2,
+        "odkd-tables: --seeds is [0, 0]; expected each seed once, because a seed is one run\n",
+    )
     Path(spec).write_text("rows: {A: {overrides: [], seeds: [3, 3]}}\ncolumns: {mIoU: mean/miou}\n")
     assert "rows.A.seeds is [3, 3]; expected each seed once" in tables(capsys, spec)[2]
 

@@ -142,10 +142,10 @@ def test_a_doubled_cell_says_what_differs_and_only_that(folder: Path, capsys: py
     assert code == 1
     told = [line.split("  ")[-1] for line in complaint.splitlines()[1:3]]
     assert told == ["odkd.code_digest bbbbbbbbbbbb", "odkd.code_digest aaaaaaaaaaaa"]
-    assert "nothing that MLflow has" not in complaint
+    assert "nothing that MLflow stores" not in complaint
     _, _, complaint = call(capsys, *again, "--uri", stores["none"].uri, of="figures")
     assert "odkd.created" not in complaint
-    assert "differs but their run keys (key2, key1): compare config.yaml in /runs/two and /runs/one" in complaint
+    assert "stores except their run keys (key2, key1): compare config.yaml in /runs/two and /runs/one" in complaint
     assert f"(odkd-figures mine.yaml --config-dir conf --uri {shlex.quote(stores['none'].uri)} --newest)" in complaint
     stores["none"].add([*settings, "threads=7"], {"mean/miou": 0.1}, config_dir="conf", is_curated=True)
     _, _, complaint = call(capsys, *again, "--uri", stores["none"].uri)
