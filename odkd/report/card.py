@@ -105,7 +105,7 @@ OTHER = {"stage_says": "It was trained on a teacher's labels.", "stage_measures"
 EPOCHS = {  # stage of trainings over epochs -> how the student was trained
     "mckd": "Students were trained on disjoint parts of a teacher's labels and relabelled each other's parts,\n"
     "in stage.num_rounds rounds; this final student was trained on their merged labels.",
-    "mckd_final": "It was trained on the merged labels of an earlier run's students, which relabelled each other's\nparts.",
+    "mckd_final": "It was trained on the merged labels that the students of an earlier run gave each other's parts.",
     "distill": "It was trained on a teacher's labels of the training split.",
     "supervised": "It was trained on the true labels of the training split.",
 }
