@@ -268,9 +268,8 @@ def test_a_run_writes_its_report_with_stills_and_cost(odkd) -> None:
     assert "figures and classes are shown once" in page.text  # the oracle's labels are the true ones
     alts = [image["alt"] for image in page.all("img")]
     assert [alt for alt in alts if "ground truth" in alt] == [alt for alt in alts if "teacher = ground truth" in alt]
-    assert (
-        len([alt for alt in alts if "teacher = ground truth: first" in alt]) == 2
-    )  # mIoU and accuracy have a single curve
+    single_curves = [alt for alt in alts if "teacher = ground truth: first" in alt]
+    assert len(single_curves) == 2  # mIoU and accuracy
     assert page.text.count("The teacher is the ground truth.") == 6
     assert "IoU against teacher = ground truth" in page.text
     assert "IoU against ground truth" not in page.text.replace("mIoU against ground truth", "")

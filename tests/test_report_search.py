@@ -46,9 +46,8 @@ def over_seeds(outputs: Path) -> Comparison:
 
 def test_drawn_values_of_a_search_are_continuous_and_chosen_values_are_not(tmp_path: Path) -> None:
     few, many = search(tmp_path / "few", 3), search(tmp_path / "many")
-    assert [factor for factor in few.factors if few.is_continuous(factor)] == [
-        "optimizer.lr"
-    ]  # three windows are too few
+    # Three different windows are too few.
+    assert [factor for factor in few.factors if few.is_continuous(factor)] == ["optimizer.lr"]
     assert [factor for factor in many.factors if many.is_continuous(factor)] == ["optimizer.lr", "window.learn"]
     seeds = over_seeds(tmp_path / "seeds")
     assert not seeds.is_continuous("optimizer.lr")
@@ -162,9 +161,8 @@ def test_a_score_that_is_equal_against_both_references_is_drawn_once(tmp_path: P
     assert figure is not None
     (curve,) = figure.axes[1].get_lines()
     assert str(curve.get_label()).startswith("against teacher = ground truth (mean")
-    lines[2]["metrics"]["test/miou"] = math.nextafter(
-        lines[2]["metrics"]["test/miou"], 1
-    )  # the smallest difference counts
+    metrics = lines[2]["metrics"]
+    metrics["test/miou"] = math.nextafter(metrics["test/miou"], 1)  # the smallest difference counts
     figure = score_figure(lines, "miou", "mIoU", "title")
     assert figure is not None
     assert len(figure.axes[1].get_lines()) == 2
