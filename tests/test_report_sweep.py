@@ -268,7 +268,7 @@ def test_a_sweep_without_jobs_has_a_report(tmp_path: Path) -> None:
     (folder / "sweep.json").write_text(json.dumps(record | {"jobs": []}))
     page = Page(write_sweep_report(folder))
     check_page(page)
-    assert "No run can be compared yet." in page.text
+    assert "There are no runs to compare yet." in page.text
     (folder / "sweep.json").write_text("{")
     with pytest.raises(ValueError, match="cannot be read"):
         write_sweep_report(folder)
