@@ -123,7 +123,7 @@ def run_context(run: Run) -> dict[str, Any]:
         "error": read_text(run.folder / "error.txt").strip(),
         "headlines": _headlines(run, lines),
         "scores": other_scores(run.summary) if is_epochs else reference_table("score (0 to 1)", overall),
-        "stages": round_table(run.summary),
+        "rounds": round_table(run.summary),
         "noise": noise_table(run.summary),
         "classes": class_table(class_scores, read_confusions(run.folder), classes, student, is_same),
         "pictures": pictures,
