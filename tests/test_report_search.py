@@ -181,8 +181,8 @@ def test_the_teacher_counts_as_ground_truth_only_if_all_scores_are_equal(tmp_pat
         (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
         pages.append(Page(write_run_report(folder)))
     same, other = pages
-    assert "figures and classes are shown once" in same.text
-    assert "figures and classes are shown once" not in other.text
+    assert "Figures and classes are shown once" in same.text
+    assert "Figures and classes are shown once" not in other.text
     assert len(other.all("img")) - len(same.all("img")) == 2  # class IoU and confusion against ground truth
     bars = [len([a for a in page.all("td") if "bar" in (a["class"] or "").split()]) for page in pages]
     assert bars[1] - bars[0] == 3  # the second IoU of each class
