@@ -43,7 +43,8 @@ def official_splits(dataset: DictConfig, root: Path, stream: Stream) -> list[str
     """Return the split (train, val, test) of each position, according to `dataset.splits`; None if that is null.
 
     The setting is {pattern of a collection's or video's name: split}, or the name of a folder or file below the
-    dataset: a folder of lists (train.txt, ...), or a .csv file with columns `split` and `name`, or `split`, `video` and `frame`.
+    dataset: a folder of lists (train.txt, ...), or a .csv file with columns `split` and `name`, or `split`, `video` and
+    `frame`.
 
     Raises:
         ValueError: a position is in no split, or the file does not exist.

@@ -18,9 +18,9 @@ INSTALLED = ("site-packages", "dist-packages")  # folders of other people's code
 def own_digest(target: Any, allowed: list[str], kept: Path) -> str:
     """Return the digest of the source of a class or function and of the user's modules that it imports.
 
-    Indirect imports count. The user's modules are those of the packages in `allowed`, and those in the same folder or below it, unless that is
-    a folder of installed packages. Imports by a name that is computed at run time are not seen. Digests are kept in
-    the folder `kept`, see `file_digest`.
+    Indirect imports count. The user's modules are those of the packages in `allowed`, and those in the same folder or
+    below it, unless that is a folder of installed packages. Imports by a name that is computed at run time are not
+    seen. Digests are kept in the folder `kept`, see `file_digest`.
     """
     files = own_files(target.__module__, Path(inspect.getfile(target)), allowed)
     digests = {name: file_digest(path, kept) for name, path in sorted(files.items())}

@@ -16,7 +16,8 @@ from odkd.common.dotted import NOT_OF_THE_TEACHER
 from odkd.common.ignore import IGNORE
 from odkd.common.progress import Progress
 from odkd.config.construct import construct
-from odkd.data.labels.mapping import ClassTable, MappedLabels, class_table, unmapped_warning
+from odkd.data.labels.mapped_labels import MappedLabels, unmapped_warning
+from odkd.data.labels.mapping import ClassTable, class_table
 from odkd.data.labels.sets import label_set
 from odkd.teachers import class_names
 
