@@ -50,7 +50,7 @@ def test_what_cannot_be_written_ends_no_run(tmp_path: Path, caplog: pytest.LogCa
     (tmp_path / "system.jsonl").mkdir()
     with Sampler(tmp_path, seconds=0.01) as sampler:
         sampler._thread.join(60)
-    assert "no more system metrics" in caplog.text
+    assert "system metrics stop here" in caplog.text
 
 
 def test_asked_for_they_are_in_the_run_folder_and_in_mlflow_and_change_no_number(odkd, tmp_path, empty_database):

@@ -29,7 +29,7 @@ from odkd.common.dotted import (
 from odkd.config.compose import CONF, compose_table_config
 from odkd.config.identity import digests_of_files
 from odkd.config.params import short_classes
-from odkd.runs.results import StoredRun
+from odkd.runs.store import StoredRun
 
 # These change no number of a run, or no more than its last bits. What is not in a run's key is among them: a run that
 # differs by nothing else has finished before. How a dataset is made is not in the key, but the videos' content is.
