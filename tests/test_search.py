@@ -286,7 +286,7 @@ def test_words_say_what_is_searched(word: str, dimension: Range | Choice) -> Non
         (["optimizer.lr=interval(2,1)"], "expected LOW below HIGH"),
         (["window.learn=range(9,3)"], "empty"),
         (["replay=tag(log,choice(fifo,uniform))"], "log is for interval"),
-        (["optimizer.lr=tag(x,interval(0,1))"], "the one tag"),
+        (["optimizer.lr=tag(x,interval(0,1))"], "the only tag"),
         (["replay=choice(fifo,nonsense)"], "nonsense"),
         (["optimizer.typo=interval(0,1)"], "typo"),
     ],

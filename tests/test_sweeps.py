@@ -28,7 +28,8 @@ from odkd.config.compose import CONF, complete, compose_config
 from odkd.config.params import GROUPS, KEY_FIELDS, curated_params
 from odkd.data.bank import Bank
 from odkd.runs.outcome import JobLog
-from odkd.runs.sweeps.sweep import Sweep, SweepIsBusyError, SweepPlan, read_job, sweep_key
+from odkd.runs.sweeps.plan import SweepPlan, read_job, sweep_key
+from odkd.runs.sweeps.sweep import Sweep, SweepIsBusyError
 
 Command = Callable[..., dict[str, Any]]
 METHODS = """
