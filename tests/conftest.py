@@ -6,12 +6,11 @@ from pathlib import Path
 
 import pytest
 from fabricated_run import FabricatedRun
+from paths import SHARED
 
 os.environ.setdefault("MPLBACKEND", "agg")
 if "PYTEST_XDIST_WORKER" in os.environ:  # threads of two workers on two cores would wait for each other
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-
-SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 # debug=smoke in even smaller: 30 sampled frames in 3 periods (city, night, city order is the renderer's).
 TINY = [

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 from conftest import TINY
 from fabricated_store import FabricatedStore
+from paths import ROOT
 
 from odkd.report.tables import command, figures
 
-ROOT = Path(__file__).resolve().parents[1]
 OWN = "allow_targets=[my_replay]"
 SPEC = """
 fixed: [dataset=synthetic_tiny]

@@ -5,7 +5,6 @@ import io
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from itertools import combinations, permutations
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
+from paths import CONF
 from scipy.stats import chi2_contingency, chisquare
 from torch import Tensor
 
@@ -28,9 +28,7 @@ from odkd.training.replay.prioritized import SMALLEST_LOSS, Prioritized, importa
 from odkd.training.replay.reservoir import Reservoir
 from odkd.training.replay.uniform import Uniform
 
-CHOICES = {
-    p.stem: yaml.safe_load(p.read_text()) for p in (Path(__file__).parents[1] / "conf" / "replay").glob("*.yaml")
-}
+CHOICES = {p.stem: yaml.safe_load(p.read_text()) for p in (CONF / "replay").glob("*.yaml")}
 SMALL = {"capacity": 5, "num_positions": 7, "candidates": 4}
 DRAWS = sorted(
     name for name, node in CHOICES.items() if "seed" in inspect.signature(resolve(node["_target_"], [])).parameters

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 import yaml
+from paths import CONF
 
 from odkd.data.labels.sets import label_set
 
-CONF = Path(__file__).resolve().parents[1] / "conf"
 SIZES = {
     "cityscapes": 19, "cityscapes_ids": 34, "coco_panoptic": 133, "coco_stuff": 171, "ade20k": 150, "camvid": 11,
     "bdd100k": 19, "foreground": 2,

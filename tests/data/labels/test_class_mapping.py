@@ -2,13 +2,13 @@
 
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from paths import CONF
 
 import odkd.evaluation.metrics
 from odkd.data.labels.class_tables import TABLES
@@ -23,7 +23,6 @@ from odkd.data.labels.mapping import (
 )
 from odkd.data.labels.sets import label_set
 
-CONF = Path(__file__).resolve().parents[1] / "conf"
 SYNTHETIC = yaml.safe_load((CONF / "dataset" / "synthetic.yaml").read_text())["classes"]
 CITYSCAPES = label_set("cityscapes").classes
 NAMES = ["road", "Traffic Light", "tree-merged", "sky-other-merged", "car", "bus", "wall_brick", "person"]

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from paths import NOTEBOOKS
 
-NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
 SECONDS = 300  # a cell
 
 

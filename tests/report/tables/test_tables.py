@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from fabricated_store import FabricatedStore
+from paths import ROOT
 
 from odkd.report.tables.cells import Cell, jobs_of, needs
 from odkd.report.tables.command import main
@@ -17,7 +18,6 @@ from odkd.report.tables.published import load_published
 from odkd.report.tables.spec import known_tables, load_table, make_table
 from odkd.report.tables.wanted import WantedRun, wanted_settings
 
-ROOT = Path(__file__).resolve().parents[1]
 SPEC = """
 title: Replay & more
 stub: method

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 import yaml
 from config_reference import COMPOSED, read_choice
+from paths import ROOT
 
 pytest.importorskip("sphinx", reason="the site needs pip install 'odkd[docs]'")
 
-ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
 PAGES = sorted(path.stem for path in DOCS.glob("*.md"))
 MARKDOWN = [*DOCS.glob("*.md"), ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
