@@ -183,6 +183,12 @@ def test_yaml_begins_with_what_it_is_and_explains_its_keys(path: Path) -> None:
             assert is_explained or repeats, f"{line!r} has no comment"
 
 
+@pytest.mark.parametrize("path", sorted((ROOT / "conf").rglob("*.yaml")), ids=lambda p: str(p.relative_to(ROOT)))
+def test_lines_of_yaml_fit_into_120_characters(path: Path) -> None:
+    long = {number: line for number, line in enumerate(path.read_text().splitlines(), 1) if len(line) > 120}
+    assert not long, f"shorten the comment, or put a long value on the line below its key: {long}"
+
+
 def test_every_choice_of_every_group_composes() -> None:
     """The first choices of all groups together, then the second ones, ...: an experiment, which sets groups, alone."""
     from hydra import compose, initialize_config_dir
