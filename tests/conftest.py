@@ -7,17 +7,11 @@ from pathlib import Path
 import pytest
 from fabricated_run import FabricatedRun
 from paths import SHARED
+from tiny_settings import TINY
 
 os.environ.setdefault("MPLBACKEND", "agg")
 if "PYTEST_XDIST_WORKER" in os.environ:  # threads of two workers on two cores would wait for each other
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-
-# debug=smoke in even smaller: 30 sampled frames in 3 periods (city, night, city order is the renderer's).
-TINY = [
-    "debug=smoke",
-    "dataset.prepare.height=32", "dataset.prepare.width=48", "dataset.size=[32,48]", "dataset.prepare.period_seconds=5",
-    "window.learn=6", "window.test=4", "window.step=4", "tracking=none", "run.plots=false", "run.report=false",
-]  # fmt: skip
 
 
 @pytest.fixture(scope="session")

@@ -141,7 +141,7 @@ def test_an_export_is_identical_and_comes_back_by_import(
             seg = np.load(path)["seg"]
             assert seg.dtype == np.int64
             np.testing.assert_array_equal(seg, store.read(row))
-    from conftest import TINY
+    from tiny_settings import TINY
 
     settings = [*TINY, f"paths.outputs={tmp_path}", f"paths.cache={cache}", f"paths.labels={tmp_path / 'imported'}"]
     code, text = command("import", tmp_path / "out" / "pseudo_groundtruth_seg" / "oracle", *settings)
@@ -288,7 +288,7 @@ def test_a_store_that_lost_its_manifest_is_shown_as_damaged_beside_the_others(la
 
 
 def test_an_import_that_fails_leaves_nothing_behind(tmp_path: Path, command: Command, cache: Path) -> None:
-    from conftest import TINY
+    from tiny_settings import TINY
 
     (tmp_path / "1,2" / "00_city").mkdir(parents=True)
     np.savez(tmp_path / "1,2" / "00_city" / "000000.npz", seg=np.zeros((32, 48), np.float32))

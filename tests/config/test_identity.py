@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import TINY
 from hydra import compose, initialize_config_dir
+from tiny_settings import TINY
 
 from odkd.commands.job import describe
 from odkd.common.dotted import WHERE_AND_HOW

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from conftest import TINY
 from PIL import Image
 from safetensors.torch import load_file
+from tiny_settings import TINY
 
 from odkd.common.ignore import IGNORE
 from odkd.config.compose import compose_config

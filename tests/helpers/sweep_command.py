@@ -12,7 +12,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from conftest import TINY
+from tiny_settings import TINY
 
 SMALL = [word for word in TINY if word != "tracking=none"] + ["tracking.seconds=0.5", "run.checkpoint_overhead=1e9"]
 GRID = ["window.learn=4,5,6", "replay=fifo,uniform", "seed=0,1,2"]

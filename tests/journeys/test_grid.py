@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import TINY
+from tiny_settings import TINY
 
 import odkd.stages.online as stage
 from odkd.commands.job import describe

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import TINY
 from sweep_command import FOUR_AT_A_TIME, Workplace
+from tiny_settings import TINY
 
 from hydra_plugins.odkd_plugins.slots import THREADS, thread_settings
 from odkd.config.compose import CONF

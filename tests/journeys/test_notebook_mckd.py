@@ -4,9 +4,9 @@ import json
 from pathlib import Path
 
 import pytest
-from conftest import TINY
 from notebook_runner import assert_is_clean, run_notebook
 from PIL import Image
+from tiny_settings import TINY
 
 NAME = "mckd_demo.ipynb"
 SHAPES = "{fit: labels.shape for fit, (_, labels) in own.items()}"

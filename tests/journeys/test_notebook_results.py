@@ -8,9 +8,9 @@ from statistics import mean, stdev
 from typing import Any
 
 import pytest
-from conftest import TINY
 from notebook_runner import assert_is_clean, run_notebook
 from omegaconf import OmegaConf
+from tiny_settings import TINY
 
 NAME = "read_results.ipynb"
 

@@ -1,17 +1,15 @@
 """report.html of runs: one file that holds everything, shows what a run has, and runs nothing that a name says."""
 
-import base64
-import hashlib
 import json
 import math
 import re
 import shutil
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pytest
-from test_report_run import CLASSES, make_run
+from report_pages import HOSTILE, Page, check_page
+from run_folders import CLASSES, make_run
 
 from odkd.commands.report import main
 from odkd.report import html, stills
@@ -21,61 +19,6 @@ from odkd.report.settings import changed_settings, command_of, default_settings,
 from odkd.report.stills import choose, evenly, read_stills, write_stills
 from odkd.runs.cost import Cost, labelling_cost, peak_memory_bytes
 from odkd.runs.results import read_run
-
-HOSTILE = "<script>alert(1)</script>\"'&{{7*7}} $x$ $\\frac$"
-
-
-class Page(HTMLParser):
-    """What a page consists of: tags with their attributes, its text, its scripts."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.text, self.scripts = "", []
-        self._inside = ""
-        self.source = path.read_text()
-        self.feed(self.source)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-        self._inside = tag
-
-    def handle_endtag(self, _tag: str) -> None:
-        self._inside = ""
-
-    def handle_data(self, data: str) -> None:
-        if self._inside == "script":
-            self.scripts.append(data)
-        elif self._inside != "style":
-            self.text += data
-
-    def all(self, tag: str) -> list[dict[str, str | None]]:
-        return [attributes for name, attributes in self.tags if name == tag]
-
-
-def check_page(page: Page) -> None:
-    """What holds of every page."""
-    assert len(page.source.encode()) < 5_000_000
-    for image in page.all("img"):
-        assert image["src"].startswith("data:image/")
-        assert image["alt"]
-    for name in ("link", "iframe", "object", "embed", "video", "base", "form"):
-        assert not page.all(name)
-    for link in page.all("a"):
-        assert link["href"].startswith(("#", "./"))
-    ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
-    assert len(ids) == len(set(ids))
-    assert {link["href"][1:] for link in page.all("a") if link["href"].startswith("#")} <= set(ids)
-    assert all(head["scope"] in ("col", "row") for head in page.all("th"))
-    assert len(page.all("table")) == page.source.count("<thead>")
-    assert not [key for _, attributes in page.tags for key in attributes if key.startswith("on")]
-    outside = re.sub(r"data:image/[^\"]*", "", page.source)
-    assert not re.search(r"https?://|url\(", outside)
-    (script,) = page.scripts
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    policy = next(meta["content"] for meta in page.all("meta") if "http-equiv" in meta)
-    assert f"script-src 'sha256-{digest}'" in policy
-    assert "default-src 'none'" in policy
 
 
 def pictures(num_frames: int, size: tuple[int, int] = (24, 40)):

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_report_html import Page, check_page
-from test_report_run import make_run
-from test_report_sweep import SCORE, add_run, entries, settings
+from compared_runs import SCORE, add_run, entries, settings
+from report_pages import Page, check_page
+from run_folders import make_run
 
 from odkd.report.comparison import Comparison, compare
 from odkd.report.html_run import write_run_report
@@ -180,8 +180,8 @@ def test_the_teacher_is_the_ground_truth_only_if_it_is_in_every_iteration(tmp_pa
         (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
         pages.append(Page(write_run_report(folder)))
     same, other = pages
-    assert "figures and classes are shown once" in same.text
-    assert "figures and classes are shown once" not in other.text
+    assert "Figures and classes are shown once" in same.text
+    assert "Figures and classes are shown once" not in other.text
     assert len(other.all("img")) - len(same.all("img")) == 2  # class IoU and confusion against ground truth
     bars = [len([a for a in page.all("td") if "bar" in (a["class"] or "").split()]) for page in pages]
     assert bars[1] - bars[0] == 3  # the second IoU of each class

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import yaml
 from omegaconf import OmegaConf
-from test_report_run import CLASSES, make_run
+from run_folders import CLASSES, make_run
 
 from odkd.common.dotted import flatten
 from odkd.config.compose import CONF, default_config

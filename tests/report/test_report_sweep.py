@@ -7,45 +7,14 @@ import shutil
 from pathlib import Path
 
 import pytest
-import yaml
-from test_report_html import HOSTILE, Page, check_page
-from test_report_run import make_run
+from compared_runs import SCORE, add_run, entries, settings
+from report_pages import HOSTILE, Page, check_page
 
 from odkd.commands.report import main
 from odkd.report import values
 from odkd.report.comparison import KEPT, Entry, compare, pareto, statistics
 from odkd.report.html_sweep import write_runs_report, write_sweep_report
-from odkd.report.sweep_pictures import student_score
 from odkd.runs.results import read_run
-
-SCORE = student_score("total/miou")
-
-
-def add_run(outputs: Path, name: str, overrides: list[str], config: dict[str, object], miou: float | None) -> Path:
-    """A finished run of two classes with these settings and this score; without a score, one that has failed."""
-    folder = make_run(outputs / "runs" / name, num_iterations=4, classes=["road", "sky"], groundtruth=False)
-    (folder / "overrides.txt").write_text("".join(f"{line}\n" for line in overrides))
-    (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
-    record = json.loads((folder / "run.json").read_text()) | {"name": name}
-    if miou is None:
-        (folder / "summary.json").unlink()
-        record["status"] = "failed"
-    else:
-        (folder / "summary.json").write_text(json.dumps({"total/miou": miou, "num_iterations": 4}))
-    (folder / "run.json").write_text(json.dumps(record))
-    return folder
-
-
-def settings(replay: str, learn: int, seed: int, **more: object) -> dict[str, object]:
-    capacity = {"capacity": learn} if replay == "fifo" else {"capacity": 250, "warmup": 3}
-    target = {"_target_": f"odkd.training.replay.{replay}.{replay.title()}"}
-    return {
-        "seed": seed,
-        "window": {"learn": learn},
-        "replay": target | capacity,
-        "paths": {"outputs": f"x{seed}"},
-    } | more
-
 
 MIOU = {("fifo", 6): (0.1, 0.3), ("fifo", 12): (0.5, 0.5), ("uniform", 6): (0.4, 0.6), ("uniform", 12): (0.6, 0.8)}
 
@@ -63,10 +32,6 @@ def outputs(tmp_path: Path) -> Path:
         miou = MIOU[replay, learn][seed]
         add_run(tmp_path, f"{replay}-{learn}-{seed}", overrides, settings(replay, learn, seed), miou)
     return tmp_path
-
-
-def entries(outputs: Path) -> list[Entry]:
-    return [Entry.read(folder) for folder in sorted((outputs / "runs").iterdir())]
 
 
 def test_what_differs_is_what_was_swept_and_seeds_are_one_configuration(outputs: Path) -> None:

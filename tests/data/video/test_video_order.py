@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import TINY
 from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 from PIL import Image
+from tiny_settings import TINY
 
 from odkd.commands.repair import repair
 from odkd.config.compose import CONF, compose_config

@@ -350,7 +350,7 @@ def test_a_specification_extends_another(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_the_commands_that_are_named_fill_the_table(spec: Path, tmp_path: Path) -> None:
-    from conftest import TINY
+    from tiny_settings import TINY
 
     overrides = [o for o in TINY if not o.startswith(("tracking", "debug"))] + ["device=cpu", "run.overlay_video=false"]
     outputs = f"paths.outputs={tmp_path / 'outputs'}"

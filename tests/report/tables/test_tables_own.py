@@ -9,9 +9,9 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from conftest import TINY
 from fabricated_store import FabricatedStore
 from paths import ROOT
+from tiny_settings import TINY
 
 from odkd.report.tables import command, figures
 

@@ -15,9 +15,9 @@ from typing import Any
 
 import optuna
 import pytest
-from conftest import TINY
 from hydra.errors import HydraException
 from sweep_command import Workplace, kill_all
+from tiny_settings import TINY
 
 from odkd.__main__ import main
 from odkd.common.files import write_json

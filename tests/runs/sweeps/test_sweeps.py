@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import TINY
+from tiny_settings import TINY
 
 from hydra_plugins.odkd_plugins.slots import check_numbers, slots
 from odkd.__main__ import main

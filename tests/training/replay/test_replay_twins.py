@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 import torch
+from paths import CONF
 from torch import Tensor, nn
 
 from odkd.common.seeds import named_generator
@@ -296,9 +297,8 @@ def test_selections_are_those_of_the_slow_twin(name: str, bank: Bank) -> None:
 
 
 def test_there_is_a_twin_for_every_replay() -> None:
-    from test_replay import CHOICES
-
-    assert {name.split(",")[0] for name in PAIRS} == set(CHOICES)
+    choices = {path.stem for path in (CONF / "replay").glob("*.yaml")}
+    assert {name.split(",")[0] for name in PAIRS} == choices
 
 
 def test_uniform_and_mir_differ_so_that_a_twin_can_fail(bank: Bank) -> None:
