@@ -1,4 +1,4 @@
-"""Studies of the papers: which rows there are, and that the released ones differ in the named parameters alone."""
+"""Experiments of the papers: their rows, and what the released behaviour changes in each row."""
 
 from typing import Any
 
@@ -42,18 +42,18 @@ def test_a_row_has_the_settings_of_the_released_readme(row: str) -> None:
 
 
 @pytest.mark.parametrize("row", ROWS)
-def test_the_released_behaviour_is_its_named_parameters_and_nothing_else(row: str) -> None:
+def test_the_released_behaviour_differs_in_its_named_parameters_only(row: str) -> None:
     expected = {key: value for part in row.split("_") for key, value in RELEASED.get(part, {}).items()}
-    is_there = (CONF / "experiment" / "houyon2023_released" / f"{row}.yaml").is_file()
-    assert is_there == bool(expected)
-    if is_there:
+    exists = (CONF / "experiment" / "houyon2023_released" / f"{row}.yaml").is_file()
+    assert exists == bool(expected)
+    if exists:
         paper, released = settings(f"houyon2023/{row}"), settings(f"houyon2023_released/{row}")
         assert {key: value for key, value in released.items() if paper.get(key) != value} == expected
         assert released.keys() == paper.keys()
 
 
 @pytest.mark.parametrize("name", ["players", "vehicles"])
-def test_arthus_is_as_published(name: str) -> None:
+def test_arthus_has_the_published_settings(name: str) -> None:
     found = settings(f"arthus2019/{name}")
     assert [found[f"window.{name}"] for name in ("learn", "test", "step")] == ["67", "67", "5"]
     assert found["optimizer.lr"] == "1e-05"

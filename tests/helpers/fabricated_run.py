@@ -1,4 +1,4 @@
-"""Run folders without a run: what a training would have published, written in milliseconds, for tests."""
+"""Run folders with fabricated content, written in milliseconds instead of by a training."""
 
 import json
 import sqlite3
@@ -11,7 +11,7 @@ from PIL import Image
 
 
 class FabricatedRun:
-    """A run folder that grows like a real one: timing line, then metrics line; run.json replaced whole."""
+    """A run folder that grows like a real one: timing line, then metrics line; run.json is replaced atomically."""
 
     def __init__(self, outputs: Path, *, key: str = "0123abcd", created: str = "2026-11-21T10:00:00+00:00") -> None:
         self.outputs = outputs
@@ -19,10 +19,14 @@ class FabricatedRun:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.num_iterations = 0
         self.record: dict[str, Any] = {
-            "key": key, "name": "camvid", "stage": "online", "status": "running", "created": created,
+            "key": key,
+            "name": "camvid",
+            "stage": "online",
+            "status": "running",
+            "created": created,
             "params": {"seed": "1", "student": "tinynet", "dataset.name": "camvid"},
             "tags": {"odkd.git.folder": "abc with uncommitted changes", "odkd.dataset_digest": "0123456789abcdef" * 4},
-        }  # fmt: skip
+        }
         self.write()
 
     def write(self, **changes: Any) -> None:
@@ -45,7 +49,7 @@ class FabricatedRun:
             stream.write(json.dumps(values) + "\n")
 
     def paint(self, *steps: int) -> None:
-        """Stills of some iterations, each of its own grey."""
+        """Write the stills of some iterations, each in another grey."""
         (self.folder / "stills").mkdir(exist_ok=True)
         for step in steps:
             Image.new("RGB", (640, 24), (step, step, step)).save(self.folder / "stills" / f"{step}.webp")
@@ -53,16 +57,10 @@ class FabricatedRun:
         (self.folder / "stills" / "stills.json").write_text(json.dumps({"titles": ["a", "b"], "stills": stills}))
 
     def end(self, status: str = "finished") -> None:
-        """Everything that a run leaves behind when it ends."""
+        """Write everything that a run writes when it ends."""
         (self.folder / "plots").mkdir(exist_ok=True)
-        for name in (
-            "plots/miou.png",
-            "plots/losses.png",
-            "overlay.mp4",
-            "report.html",
-            "student.safetensors",
-            "config.yaml",
-        ):
+        plots = ("plots/miou.png", "plots/losses.png")
+        for name in (*plots, "overlay.mp4", "report.html", "student.safetensors", "config.yaml"):
             (self.folder / name).write_bytes(name.encode() * 1000)
         self.paint(3, 40)
         (self.folder / "summary.json").write_text(json.dumps({"total/miou": 0.5, "segments/forgetting": None}))
@@ -70,16 +68,16 @@ class FabricatedRun:
 
 
 def metric_rows(database: Path) -> list[tuple[str, str, int, int, float]]:
-    """All rows that MLflow's store holds: (run id, key, step, timestamp, value)."""
+    """Return all metrics in MLflow's store: (run id, key, step, timestamp, value)."""
     with closing(sqlite3.connect(database)) as connection:
         return connection.execute("select run_uuid, key, step, timestamp, value from metrics").fetchall()
 
 
 def assert_each_step_once(database: Path, runs: list[FabricatedRun], *, num_metrics: int = 40) -> None:
-    """Every (run, key, step) is in the store exactly once, and nothing is missing."""
+    """Check that every (run, key, step) is in the store exactly once and none is missing."""
     rows = metric_rows(database)
     twice = [where for where, count in Counter(row[:3] for row in rows).items() if count > 1]
-    assert not twice, f"{len(twice)} steps are there twice, such as {twice[0]}"
+    assert not twice, f"{len(twice)} steps are stored twice, such as {twice[0]}"
     num_series = Counter(row[0] for row in rows if not row[1].startswith("final/"))
     expected = Counter(run.num_iterations * num_metrics for run in runs)
     assert Counter(num_series.values()) == expected

@@ -1,4 +1,4 @@
-"""An MLflow store with runs that were never computed: params and final metrics as odkd writes them, in milliseconds."""
+"""An MLflow store with fabricated runs: params and final metrics as odkd writes them, in milliseconds."""
 
 import atexit
 import functools
@@ -18,7 +18,7 @@ from odkd.runs.results import mlflow_client
 
 
 class FabricatedStore:
-    """A SQLite store below `outputs`; `add` writes one run of the settings that a command would have."""
+    """A SQLite store below `outputs`; `add` writes one run with the settings of a command."""
 
     def __init__(self, outputs: Path) -> None:
         self.outputs = outputs
@@ -40,8 +40,12 @@ class FabricatedStore:
         history: Mapping[str, Mapping[int, float]] | None = None,
         config_dir: str | None = None,
     ) -> str:
-        """Returns MLflow's id; `metrics` are final ones. `is_curated`: params and files as runs write them today, else
-        all params, as they once did."""
+        """Write one run and return its id in MLflow.
+
+        Args:
+            metrics: Final scores.
+            is_curated: Write curated params and digests of files, as runs do today; else all params, as they once did.
+        """
         from mlflow.entities import Metric, Param, RunTag
 
         cfg = config_of(overrides, config_dir)
@@ -66,7 +70,7 @@ class FabricatedStore:
 
 @functools.cache
 def _empty_database() -> Path:
-    """A database with MLflow's tables, to be copied: making them takes seconds."""
+    """Return a database with MLflow's tables, to be copied, because creating the tables takes seconds."""
     folder = Path(tempfile.mkdtemp(prefix="odkd-tests-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     mlflow_client(f"sqlite:///{folder / 'mlflow.db'}").search_experiments()
@@ -79,7 +83,7 @@ def _composed(overrides: tuple[str, ...], config_dir: str | None) -> DictConfig:
 
 
 def config_of(overrides: Sequence[str], config_dir: str | None = None) -> DictConfig:
-    """The config of a run; composed once for all seeds."""
+    """Return the config of a run, composed once for all seeds."""
     settings = tuple(override for override in overrides if not override.startswith("seed="))
     cfg = _composed(settings, config_dir).copy()
     cfg.seed = int(next((o.partition("=")[2] for o in overrides if o not in settings), 0))

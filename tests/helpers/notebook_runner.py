@@ -1,4 +1,4 @@
-"""Notebooks executed as a reader would, in a folder and with parameters of the test's, and what they computed."""
+"""Notebooks executed in a folder and with parameters of a test, and the values of expressions at their end."""
 
 import asyncio
 import json
@@ -9,15 +9,15 @@ from typing import Any
 import pytest
 from paths import NOTEBOOKS
 
-SECONDS = 300  # a cell
+SECONDS = 300  # time limit of one cell
 
 
 def run_notebook(name: str, folder: Path, parameters: dict[str, Any], results: Sequence[str]) -> dict[str, Any]:
     """Execute notebooks/NAME with `folder` as its working directory.
 
     A cell tagged `parameters` is followed by one that sets `parameters` (Python literals), as papermill does.
-    Returns what the expressions `results` give at the end, by expression, as JSON has it. An error in a cell is raised
-    with its traceback.
+    Returns the values of the expressions `results` at the end, by expression, as read from JSON. An error in a cell
+    is raised with its traceback.
     """
     nbclient = pytest.importorskip("nbclient", reason="the extra odkd[dev] is not installed")
     import nbformat
@@ -36,7 +36,7 @@ def run_notebook(name: str, folder: Path, parameters: dict[str, Any], results: S
 
 
 def assert_is_clean(name: str) -> None:
-    """That a notebook is committed without outputs and without the traces of an execution."""
+    """Check that a notebook has neither outputs nor execution counts."""
     notebook = json.loads((NOTEBOOKS / name).read_text())
     for cell in notebook["cells"]:
         assert not cell.get("outputs"), cell["source"]

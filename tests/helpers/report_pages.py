@@ -10,7 +10,7 @@ HOSTILE = "<script>alert(1)</script>\"'&{{7*7}} $x$ $\\frac$"
 
 
 class Page(HTMLParser):
-    """What a page consists of: tags with their attributes, its text, its scripts."""
+    """The tags of a page with their attributes, its text and its scripts."""
 
     def __init__(self, path: Path) -> None:
         super().__init__()
@@ -38,7 +38,7 @@ class Page(HTMLParser):
 
 
 def check_page(page: Page) -> None:
-    """What holds of every page."""
+    """Check that a page is complete, small, accessible, and loads and runs nothing from elsewhere."""
     assert len(page.source.encode()) < 5_000_000
     for image in page.all("img"):
         assert image["src"].startswith("data:image/")

@@ -6,19 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-CLASSES = [
-    "sky",
-    "building",
-    "pole",
-    "road",
-    "pavement",
-    "tree",
-    "sign",
-    "fence",
-    "car",
-    "pedestrian",
-    "bicyclist",
-]
+CLASSES = ["sky", "building", "pole", "road", "pavement", "tree", "sign", "fence", "car", "pedestrian", "bicyclist"]
 
 
 def make_run(
@@ -29,7 +17,7 @@ def make_run(
     groundtruth: bool = True,
     period: int = 8,
 ) -> Path:
-    """A run folder as the loop leaves it: mIoU falls at each change of domain, the last class is rare."""
+    """Write a run folder like a finished run's: mIoU falls at each change of domain, the last class is rare."""
     random = np.random.default_rng(0)
     num_classes = len(classes)
     base = random.uniform(0.3, 0.95, num_classes)

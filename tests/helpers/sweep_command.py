@@ -1,4 +1,4 @@
-"""Sweeps as a user starts them, in processes of their own, with a teacher that counts its work; and what they left."""
+"""Sweeps as a user starts them, in separate processes, with a teacher that counts its calls; and what they wrote."""
 
 import contextlib
 import json
@@ -37,7 +37,7 @@ class Counting:
 
 
 class Workplace:
-    """A folder in which sweeps are started."""
+    """A folder in which sweeps are started; it has a counting teacher."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -50,7 +50,7 @@ class Workplace:
         self.database = self.outputs / "mlflow.db"
 
     def start(self, *overrides: str) -> "subprocess.Popen[bytes]":
-        """In a session of its own, so that all its processes can be killed."""
+        """Start a sweep in a new session, so that all its processes can be killed."""
         teacher = ["teacher=counting", "allow_targets=[counting]", "dataset.groundtruth=null"]
         command = [sys.executable, "-m", "odkd", "--config-dir", "conf", "-m", *SMALL, *teacher, *overrides]
         environment = os.environ | {"OMP_NUM_THREADS": "1"}
@@ -60,40 +60,40 @@ class Workplace:
             )
 
     def run(self, *overrides: str, code: int = 0) -> dict[str, Any]:
-        """To its end; returns sweep.json."""
+        """Run a sweep to its end and return sweep.json."""
         assert self.start(*overrides).wait() == code, self.log.read_text()
         return self.sweep()
 
     def sweep(self) -> dict[str, Any]:
-        """sweep.json."""
+        """Return sweep.json."""
         (path,) = self.outputs.glob("sweeps/*/sweep.json")
         record: dict[str, Any] = json.loads(path.read_text())
         return record
 
     def statuses(self) -> Counter[str]:
-        """How many jobs ended how."""
+        """Count the jobs of each status."""
         return Counter(job["status"] for job in self.sweep()["jobs"])
 
     def metrics(self) -> dict[str, tuple[str, str]]:
-        """Of each run: metrics.jsonl and summary.json."""
+        """Return metrics.jsonl and summary.json of each run."""
         runs = sorted((self.outputs / "runs").iterdir())
         return {run.name: ((run / "metrics.jsonl").read_text(), (run / "summary.json").read_text()) for run in runs}
 
     def num_lines(self) -> int:
-        """Iterations that all runs have published."""
+        """Count the iterations that all runs have published."""
         return sum(len(path.read_text().splitlines()) for path in self.outputs.glob("runs/*/metrics.jsonl"))
 
     def labelled(self) -> Counter[str]:
-        """How often the teacher ran on each frame."""
+        """Count the teacher's calls for each frame."""
         return Counter((self.folder / "labelled.txt").read_text().splitlines())
 
     def query(self, sql: str) -> list[tuple[Any, ...]]:
-        """Of MLflow's database."""
+        """Query MLflow's database."""
         with contextlib.closing(sqlite3.connect(self.database)) as database:
             return database.execute(sql).fetchall()
 
     def wait_until(self, is_so: Any, process: "subprocess.Popen[bytes]", seconds: float = 240) -> None:
-        """Or until the process has ended."""
+        """Wait until the condition holds or the process has ended."""
         deadline = time.monotonic() + seconds
         while not is_so() and process.poll() is None:
             assert time.monotonic() < deadline, self.log.read_text()
@@ -101,14 +101,14 @@ class Workplace:
 
 
 def kill_all(process: "subprocess.Popen[bytes]") -> int:
-    """kill -9 of a sweep's launching process and of all jobs, at once. Returns the launching process's exit status."""
+    """Kill the launching process and all jobs at once with signal 9; return the launching process's exit status."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     return process.wait()
 
 
 def check_mlflow(place: Workplace, num_runs: int, num_iterations: int, status: str = "FINISHED") -> None:
-    """One parent, one child a job, each step once, final metrics, names by what differs."""
+    """Check one parent, one child for each job, each step once, final metrics, and names that tell what differs."""
     alive = "SELECT run_uuid, name, status FROM runs WHERE lifecycle_stage = 'active'"
     tags = "SELECT run_uuid, value FROM tags WHERE key = '{}'"
     kinds = dict(place.query(tags.format("odkd.kind")))

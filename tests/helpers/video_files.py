@@ -1,4 +1,4 @@
-"""Small video files for tests, and the slow, obvious way to decode them."""
+"""Small video files for tests, and a slow, obvious way to decode them."""
 
 from fractions import Fraction
 from pathlib import Path
@@ -10,7 +10,7 @@ FRAME_RATE = 25
 
 
 def picture(number: int, height: int, width: int) -> np.ndarray:
-    """A textured scene that moves sideways, with the frame number as a row of black and white squares."""
+    """Return a textured scene that moves sideways, with the frame number as a row of black and white squares."""
     noise = np.random.default_rng(7).integers(0, 256, (height // 4 + 1, (width + 1200) // 4, 3), dtype=np.uint8)
     scene = noise.repeat(4, axis=0).repeat(4, axis=1)[:height, 3 * number : 3 * number + width].copy()
     for bit in range(8):
@@ -55,13 +55,13 @@ def write_video(
 
 
 def decode_naively(path: Path) -> dict[int, np.ndarray]:
-    """Every frame of the file by timestamp, decoded from start to end."""
+    """Return every frame of the file by timestamp, decoded from start to end."""
     with av.open(str(path)) as container:
         return {int(frame.pts or 0): frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)}
 
 
 def packet_places(path: Path) -> list[tuple[int, int, int]]:
-    """(pts, byte offset in the file, size) of each packet, in decoding order."""
+    """Return (pts, byte offset in the file, size) of each packet, in decoding order."""
     with av.open(str(path)) as container:
         packets = [packet for packet in container.demux(container.streams.video[0]) if packet.size]
         return [(int(packet.pts or 0), int(packet.pos or 0), packet.size) for packet in packets]

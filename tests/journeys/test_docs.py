@@ -1,4 +1,4 @@
-"""The documentation: the site builds without a warning, needs no network, and says all that conf/ says."""
+"""The documentation: the site builds without a warning, loads nothing from elsewhere, and covers all of conf/."""
 
 import ast
 import html
@@ -22,7 +22,7 @@ MARKDOWN = [*DOCS.glob("*.md"), ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
 
 
 def build(source: Path, target: Path) -> subprocess.CompletedProcess[str]:
-    """`make docs`, elsewhere."""
+    """Build the site as `make docs` does, from and into any folder."""
     options = ["--fail-on-warning", "--keep-going", "--quiet", "--conf-dir", str(DOCS)]
     return subprocess.run(
         [sys.executable, "-m", "sphinx", *options, str(source), str(target)], capture_output=True, text=True
@@ -39,7 +39,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def reference(site: Path) -> str:
-    """The page's words, without its tags."""
+    """The text of the config reference, without tags."""
     return words((site / "config.html").read_text())
 
 
@@ -48,7 +48,7 @@ def words(page: str) -> str:
 
 
 def leaves(value: object, prefix: str = "") -> dict[str, object]:
-    """Dotted names of a YAML mapping's values."""
+    """Return the values of a YAML mapping by their dotted names."""
     if isinstance(value, dict) and value:
         parts = [leaves(below, f"{prefix}.{key}" if prefix else str(key)) for key, below in value.items()]
         return {name: leaf for part in parts for name, leaf in part.items()}
@@ -61,7 +61,7 @@ def test_every_page_is_in_the_navigation_once() -> None:
     assert set(PAGES) - set(listed) == {"index"}
 
 
-def test_the_site_has_every_page_and_leads_to_it(site: Path) -> None:
+def test_the_site_has_every_page_and_links_to_it(site: Path) -> None:
     sidebar = (site / "index.html").read_text()
     for name in set(PAGES) - {"index"}:
         assert (site / f"{name}.html").is_file()
@@ -102,11 +102,11 @@ def test_the_config_reference_has_every_choice_key_and_comment(path: Path, refer
     texts = {row.name for row in choice.settings if row.value == "(text)"}
     assert flat == {name: leaf for name, leaf in expected.items() if name not in texts}
     assert texts <= expected.keys()
-    comments = re.findall(r"""^[^'"#]*\s#\s+(.+)$""", path.read_text(), re.MULTILINE)  # the sign in quotes is none
+    comments = re.findall(r"""^[^'"#]*\s#\s+(.+)$""", path.read_text(), re.MULTILINE)  # a # in quotes begins no comment
     assert all(words(comment.replace("`", "").replace("docs/", "")).strip() in reference for comment in comments)
 
 
-def test_messages_that_the_page_of_failures_explains_are_there() -> None:
+def test_every_message_in_failures_md_is_in_the_code() -> None:
     page = (DOCS / "failures.md").read_text()
     cells = [row.split(" | ")[0] for row in page.splitlines() if row.startswith("| ") and "odkd says" not in row]
     messages = [message for cell in cells for message in re.findall(r"`([^`]+)`", cell)]
@@ -122,7 +122,7 @@ def test_messages_that_the_page_of_failures_explains_are_there() -> None:
 
 
 @pytest.mark.parametrize("path", MARKDOWN, ids=lambda p: str(p.relative_to(ROOT)))
-def test_links_lead_somewhere_on_a_code_host_too(path: Path) -> None:
+def test_every_link_between_markdown_files_has_a_target(path: Path) -> None:
     text = re.sub(r"^```.*?^```", "", path.read_text(), flags=re.DOTALL | re.MULTILINE)
     for target in re.findall(r'\]\(([^)\s]+)\)|<img src="([^"]+)"', text):
         file, _, part = "".join(target).partition("#")

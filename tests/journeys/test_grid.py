@@ -1,4 +1,4 @@
-"""Any replay with any regularizer: composes, runs, and goes on after a cut as if nothing had happened, bit for bit."""
+"""Any replay with any regularizer: composes, runs, and resumes after a cut bit for bit."""
 
 from pathlib import Path
 
@@ -13,18 +13,25 @@ from odkd.config.parts import Parts
 from odkd.runs.run import OpenRun
 
 REPLAYS, REGULARIZERS = (sorted(p.stem for p in (CONF / group).glob("*.yaml")) for group in ("replay", "regularizer"))
-# Each regularizer, and the memories that keep scores, in the default suite; the whole grid with the slow tests.
+# The default tests run each regularizer and the memories that keep scores; the slow tests run the complete grid.
 QUICK = {("uniform", name) for name in REGULARIZERS} | {("mir", "ace"), ("prioritized", "ace"), ("memoryless", "ace")}
 GRID = [
     pytest.param(replay, regularizer, marks=() if (replay, regularizer) in QUICK else pytest.mark.slow)
     for replay in REPLAYS
     for regularizer in REGULARIZERS
 ]
-SMALL = [  # so small that every method has something to choose, to evict and to hold on to
-    "++replay.capacity=6", "++replay.candidates=8", "++regularizer.warmup_passes=2", "stage.order=paired",
-    "window.learn=8", "window.test=5", "window.step=3", "evaluation.segment_frames=2", "run.checkpoint_overhead=1000",
-]  # fmt: skip
-UNKNOWN_TO = {  # replay or regularizer -> which of the settings above it does not have
+SMALL = [  # so small that every method has something to choose, to evict and to keep
+    "++replay.capacity=6",
+    "++replay.candidates=8",
+    "++regularizer.warmup_passes=2",
+    "stage.order=paired",
+    "window.learn=8",
+    "window.test=5",
+    "window.step=3",
+    "evaluation.segment_frames=2",
+    "run.checkpoint_overhead=1000",
+]
+UNKNOWN_TO = {  # setting above -> replays or regularizers that do not have it
     "++replay.capacity=6": ("memoryless", "nothing", "first"),
     "++replay.candidates=8": tuple(name for name in REPLAYS if name != "mir"),
     "++regularizer.warmup_passes=2": ("none", "ace", "derpp"),
@@ -32,7 +39,7 @@ UNKNOWN_TO = {  # replay or regularizer -> which of the settings above it does n
 
 
 class CutOffError(Exception):
-    """Stands for a kill: raised where the state is already on the disk."""
+    """Simulated kill, raised where the state is already on the disk."""
 
 
 def run_stage(folder: Path, cache: Path, overrides: list[str], cut_after: int | None = None) -> OpenRun:
@@ -76,7 +83,7 @@ def test_any_replay_with_any_regularizer_resumes_bit_identically(
 
 
 def assert_equal(first: object, second: object) -> None:
-    """Equal to the bit, however deep the tensors lie."""
+    """Check that two nested states are equal to the bit."""
     assert type(first) is type(second)
     if isinstance(first, torch.Tensor) and isinstance(second, torch.Tensor):
         assert torch.equal(first, second)

@@ -1,4 +1,4 @@
-"""kill -9 at random moments, then the same command: the same bits as an undisturbed run, no step twice in MLflow."""
+"""kill -9 at random moments, then the same command: the bits of an undisturbed run, and no step twice in MLflow."""
 
 import contextlib
 import json
@@ -15,9 +15,10 @@ import pytest
 
 NUM_KILLS = 20
 COMMAND = [
-    sys.executable, "-m", "odkd", "debug=smoke", "window.learn=8", "window.test=4", "window.step=4",
-    "teacher.label_noise=0.1", "tracking.seconds=0.5", "run.overlay_video=true",
-]  # fmt: skip
+    *(sys.executable, "-m", "odkd"),
+    *("debug=smoke", "window.learn=8", "window.test=4", "window.step=4"),
+    *("teacher.label_noise=0.1", "tracking.seconds=0.5", "run.overlay_video=true"),
+]
 
 
 def start(folder: Path, *overrides: str) -> "subprocess.Popen[bytes]":
@@ -27,7 +28,7 @@ def start(folder: Path, *overrides: str) -> "subprocess.Popen[bytes]":
 
 
 def phase(folder: Path) -> str:
-    """What a run is doing, from its folder."""
+    """Return the phase of a run, from its folder."""
     if list(folder.glob("outputs/runs/*/plots")):
         return "writing results"
     if (runs := list(folder.glob("outputs/runs/*/metrics.jsonl"))) and (lines := runs[0].read_text().splitlines()):
@@ -38,7 +39,7 @@ def phase(folder: Path) -> str:
 
 
 def wait_for(process: "subprocess.Popen[bytes]", folder: Path, wanted: str) -> None:
-    """Until the run is in this phase, or past it, or has ended."""
+    """Wait until the run is in this phase, past it, or has ended."""
     order = ["starting", "decoding", "labelling", *(f"after iteration {n}" for n in range(100)), "writing results"]
     while process.poll() is None and order.index(phase(folder)) < order.index(wanted):
         time.sleep(0.005)
@@ -63,7 +64,7 @@ def test_a_run_killed_anywhere_ends_with_the_bits_of_an_undisturbed_one(tmp_path
     for chain in range(NUM_KILLS // 5):
         folder = tmp_path / f"chain{chain}"
         folder.mkdir()
-        overhead = "1e9" if chain % 2 else "0.01"  # a checkpoint after each iteration, and as they come by default
+        overhead = "1e9" if chain % 2 else "0.01"  # a checkpoint after each iteration, and the default
         middle = sorted(generator.sample(range(num_iterations), 2))
         for wanted in ["decoding", "labelling", *(f"after iteration {n}" for n in middle), "writing results"]:
             process = start(folder, f"run.checkpoint_overhead={overhead}")

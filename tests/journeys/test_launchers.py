@@ -1,4 +1,4 @@
-"""Sweeps by submitit and by Ray, each on this machine: lost jobs, failing jobs, ends, nothing left behind."""
+"""Sweeps by submitit and by Ray on this machine: lost jobs, failing jobs, Ctrl-C, no process left behind."""
 
 import contextlib
 import json
@@ -13,7 +13,6 @@ import pytest
 from sweep_command import FOUR_AT_A_TIME, Workplace
 from tiny_settings import TINY
 
-from hydra_plugins.odkd_plugins.slots import THREADS, thread_settings
 from odkd.config.compose import CONF
 from odkd.runs.sweeps.job import SweepJob
 from odkd.runs.sweeps.launch import plan_sweep
@@ -49,7 +48,7 @@ if any("popen_loky" in word for word in sys.orig_argv):
 
 @pytest.fixture
 def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workplace:
-    """With a mark for all processes that are started in it."""
+    """A workplace whose processes are marked in their environment."""
     monkeypatch.setenv("ODKD_TEST", str(tmp_path))
     return Workplace(tmp_path)
 
@@ -60,12 +59,12 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def running_job(workplace: Workplace) -> dict[str, Any]:
-    """What a job that runs says about itself."""
+    """Return the record of a running job."""
     return next(job for job in map(read, workplace.outputs.glob("sweeps/*/jobs/*.json")) if job["status"] == "running")
 
 
 def processes(workplace: Workplace) -> list[str]:
-    """Command lines of living processes that have the workplace's mark in their environment."""
+    """Return the command lines of living processes that have the workplace's mark."""
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
@@ -87,11 +86,10 @@ def test_submitit_loses_one_job_of_four_and_the_same_command_finishes_it(workpla
     (failed,) = [job for job in workplace.sweep()["jobs"] if job["status"] == "failed"]
     assert failed["number"] == victim["number"]
     assert "its process died" in failed["error"]
-    assert sorted(state for (state,) in workplace.query("SELECT status FROM runs")) == [
-        "FAILED", "FINISHED", "FINISHED", "FINISHED", "KILLED",
-    ]  # fmt: skip
+    states = sorted(state for (state,) in workplace.query("SELECT status FROM runs"))
+    assert states == ["FAILED", "FINISHED", "FINISHED", "FINISHED", "KILLED"]
     workplace.run(*FOUR, *SUBMITIT)
-    # It may have been killed before its first checkpoint.
+    # The job may have been killed before its first checkpoint.
     assert workplace.statuses() in ({"skipped": 3, "resumed": 1}, {"skipped": 3, "finished": 1})
     assert set(workplace.labelled().values()) == {1}
     assert "job 0 skipped" in workplace.log.read_text()
@@ -99,13 +97,13 @@ def test_submitit_loses_one_job_of_four_and_the_same_command_finishes_it(workpla
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_a_job_that_runs_out_of_time_goes_on_by_itself_and_ctrl_c_ends_it(workplace: Workplace) -> None:
+def test_a_job_that_runs_out_of_time_is_resumed_and_ctrl_c_ends_the_sweep(workplace: Workplace) -> None:
     pytest.importorskip("submitit", reason="pip install 'odkd[slurm]'")
     sweep = ["seed=0,1", "window.learn=6", *SUBMITIT, "hydra.launcher.array_parallelism=1"]
     process = workplace.start(*sweep)
     workplace.wait_until(lambda: workplace.num_lines() >= 2, process)
     job = running_job(workplace)
-    os.kill(job["pid"], signal.SIGUSR2)  # what Slurm does before it takes the time away
+    os.kill(job["pid"], signal.SIGUSR2)  # Slurm's signal before a job's time is over
     workplace.wait_until(
         lambda: read(workplace.outputs / "runs" / Path(job["run"]).name / "run.json")["status"] == "killed", process
     )
@@ -150,12 +148,12 @@ def test_ray_runs_three_jobs_of_which_one_fails(workplace: Workplace) -> None:
     assert not processes(workplace)
 
 
-# --- jobs that die before they have said anything
+# --- jobs that die before they report anything
 
 
 @pytest.fixture
 def no_workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """As on a broken machine: each of joblib's processes ends as it starts. Returns the file that does it."""
+    """Make each of joblib's processes end as it starts, as on a broken machine; return the file that does it."""
     folder = tmp_path / "broken"
     folder.mkdir()
     (folder / "sitecustomize.py").write_text(NO_WORKERS)
@@ -165,7 +163,7 @@ def no_workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @contextlib.contextmanager
 def launching(outputs: Path, *overrides: str) -> Iterator[tuple[Any, SweepPlan]]:
-    """A launcher as a sweeper has it, and its plan."""
+    """Provide a launcher as a sweeper sets it up, and its plan."""
     from hydra import initialize_config_dir
     from hydra._internal.callbacks import Callbacks
     from hydra.core.global_hydra import GlobalHydra
@@ -188,11 +186,12 @@ def test_a_job_whose_process_ends_at_start_has_failed_under_its_own_number(tmp_p
     with launching(tmp_path / "outputs") as (launcher, plan):
         returns = launcher.launch([["seed=5", "sweep.job=7"], ["seed=6", "sweep.job=3"]], initial_job_idx=3)
     assert [returned.status.name for returned in returns] == ["FAILED"] * 2
-    said = {path.stem: read(path) for path in (plan.folder / "jobs").iterdir()}
-    assert {name: (job["status"], job["overrides"]) for name, job in said.items()} == {
-        "7": ("failed", ["seed=5"]), "3": ("failed", ["seed=6"]),
-    }  # fmt: skip
-    assert said["7"]["error"] == "it could not begin: RuntimeError: the job's process died by EXIT(3)"
+    reported = {path.stem: read(path) for path in (plan.folder / "jobs").iterdir()}
+    assert {name: (job["status"], job["overrides"]) for name, job in reported.items()} == {
+        "7": ("failed", ["seed=5"]),
+        "3": ("failed", ["seed=6"]),
+    }
+    assert reported["7"]["error"] == "it could not begin: RuntimeError: the job's process died by EXIT(3)"
     stub = plan.failed_folder(7)
     assert read(stub / "run.json")["status"] == "failed"
     assert "TerminatedWorkerError" in (stub / "error.txt").read_text()
@@ -200,7 +199,7 @@ def test_a_job_whose_process_ends_at_start_has_failed_under_its_own_number(tmp_p
 
 
 @pytest.mark.usefixtures("no_workers")
-def test_fail_fast_hears_of_a_job_whose_process_ends_at_start(tmp_path: Path) -> None:
+def test_fail_fast_counts_a_job_whose_process_ends_at_start(tmp_path: Path) -> None:
     with (
         launching(tmp_path / "outputs", "sweep.fail_fast=true", "hydra.launcher.n_jobs=1") as (launcher, plan),
         Sweep(plan) as sweep,
@@ -213,7 +212,7 @@ def test_fail_fast_hears_of_a_job_whose_process_ends_at_start(tmp_path: Path) ->
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_mlflow_shows_a_job_that_could_not_begin_until_it_can(workplace: Workplace, no_workers: Path) -> None:
+def test_mlflow_shows_a_job_that_could_not_begin_until_it_runs(workplace: Workplace, no_workers: Path) -> None:
     sweep = ["seed=0", *FOUR_AT_A_TIME]
     workplace.run(*sweep, code=1)
     assert "it could not begin" in workplace.sweep()["jobs"][0]["error"]
@@ -228,7 +227,7 @@ def test_mlflow_shows_a_job_that_could_not_begin_until_it_can(workplace: Workpla
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_fail_fast_hears_of_a_job_that_is_killed(workplace: Workplace) -> None:
+def test_fail_fast_counts_a_killed_job(workplace: Workplace) -> None:
     (workplace.folder / "dying.py").write_text(DYING)
     (workplace.folder / "conf" / "replay").mkdir()
     (workplace.folder / "conf" / "replay" / "dying.yaml").write_text("_target_: dying.Dying\ncapacity: 6\n")
@@ -243,41 +242,43 @@ def test_fail_fast_hears_of_a_job_that_is_killed(workplace: Workplace) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_a_setup_line_that_fails_is_told_of_each_job(workplace: Workplace) -> None:
+def test_a_failing_setup_line_is_reported_for_each_job(workplace: Workplace) -> None:
     pytest.importorskip("submitit", reason="pip install 'odkd[slurm]'")
     workplace.run("seed=0,1", *SUBMITIT, "+hydra.launcher.setup=['exit 3']", "tracking=none", code=1)
     assert workplace.statuses() == {"failed": 2}
-    assert all("it could not begin: RuntimeError: the job's process died; its log" in job["error"]
-               for job in workplace.sweep()["jobs"])  # fmt: skip
-
-
-def test_threads_are_set_unless_the_user_has() -> None:
-    assert thread_settings(3, {}) == dict.fromkeys(THREADS, "3")
-    assert thread_settings(3, {"MKL_NUM_THREADS": "1"}) == {}
+    for job in workplace.sweep()["jobs"]:
+        assert "it could not begin: RuntimeError: the job's process died; its log" in job["error"]
 
 
 SLURM = {
-    "cluster": "slurm", "array_parallelism": 3, "timeout_min": 60, "signal_delay_s": 90, "max_num_timeout": 5,
-    "cpus_per_task": 4, "gpus_per_node": 1, "mem_gb": 1.5, "setup": ["module load cuda"],
+    "cluster": "slurm",
+    "array_parallelism": 3,
+    "timeout_min": 60,
+    "signal_delay_s": 90,
+    "max_num_timeout": 5,
+    "cpus_per_task": 4,
+    "gpus_per_node": 1,
+    "mem_gb": 1.5,
+    "setup": ["module load cuda"],
     "sbatch": {"partition": "gpu", "account": None, "gres": "lustre:1"},
-}  # fmt: skip
+}
 
 
-def test_slurm_is_told_what_the_user_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_slurm_gets_the_users_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("submitit", reason="pip install 'odkd[slurm]'")
     from omegaconf import OmegaConf
 
     from hydra_plugins.odkd_plugins.submitit_launcher import SubmititLauncher
 
-    for name in ("sbatch", "srun"):  # asked for, and not called
+    for name in ("sbatch", "srun"):  # looked up, never called
         (tmp_path / name).touch(mode=0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
     launcher = SubmititLauncher(**SLURM)
     launcher.config = OmegaConf.create({"hydra": {"sweep": {"dir": str(tmp_path / "sweeps" / "seed-0")}}})
     workers = launcher.workers(2)
     text = workers.executor._make_submission_file_text("python", "0")
-    wanted = {"time=60", "partition=gpu", "gres=lustre:1", "cpus-per-task=4", "gpus-per-node=1", "mem=1536MB",
-              "requeue", "signal=USR2@90", "job-name=seed-0"}  # fmt: skip
+    wanted = {"time=60", "partition=gpu", "gres=lustre:1", "cpus-per-task=4", "gpus-per-node=1", "mem=1536MB"}
+    wanted |= {"requeue", "signal=USR2@90", "job-name=seed-0"}
     assert wanted <= {line.removeprefix("#SBATCH --") for line in text.splitlines()}
     assert "--account" not in text
     assert "srun" in text
@@ -288,7 +289,7 @@ def test_slurm_is_told_what_the_user_says(tmp_path: Path, monkeypatch: pytest.Mo
     ("changed", "message"),
     [({"cpus_per_task": 0}, "hydra.launcher.cpus_per_task=0; expected"), ({}, "there is no sbatch here")],
 )
-def test_what_slurm_cannot_do_is_said_at_once(
+def test_wrong_settings_of_slurm_are_refused_at_once(
     changed: dict[str, Any], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("submitit", reason="pip install 'odkd[slurm]'")

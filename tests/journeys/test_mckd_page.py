@@ -1,4 +1,4 @@
-"""The tables of docs/mckd.md, by hand on made-up runs; the study's own commands compose and cost the same."""
+"""Tables of docs/mckd.md from fabricated runs, checked by hand; the study's commands compose and cost the same."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -9,40 +9,48 @@ from odkd.config.compose import complete, compose_config
 from odkd.runs.results import Run
 
 
-def made_up(**summary: float | None) -> Run:
+def fabricated(**summary: float | None) -> Run:
     named = {name.replace("__", "/"): value for name, value in summary.items()}
     now, ending = datetime(2026, 1, 1, tzinfo=UTC), {"title": "name", "updated": None, "sweep": None, "error": ""}
     return Run(Path(), "key", "name", "mckd", "finished", now, **ending, params={}, tags={}, metrics=[], summary=named)
 
 
-def test_a_table_has_a_row_a_method_and_leaves_out_what_a_method_has_not() -> None:
+def test_a_table_has_one_row_for_each_method_and_empty_cells_for_missing_scores() -> None:
     lines = mckd.table(
         {
-            "plain distillation": {0: made_up(final__miou_groundtruth=0.5), 1: made_up(final__miou_groundtruth=0.52)},
-            "MCKD": {0: made_up(final__miou_groundtruth=None, round_1__agreement__miou=0.3)},
+            "plain distillation": {
+                0: fabricated(final__miou_groundtruth=0.5),
+                1: fabricated(final__miou_groundtruth=0.52),
+            },
+            "MCKD": {0: fabricated(final__miou_groundtruth=None, round_1__agreement__miou=0.3)},
         }
     ).splitlines()
     cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines]
     assert dict(zip(cells[0], cells[2], strict=True))["final student"] == "51.0 ± 1.4"
     assert dict(zip(cells[0], cells[3], strict=True)) == {
-        "": "MCKD", "the teacher": "", "students of round 1": "", "their agreement": "30.0", "runs": "1",
-        "labels of the final student": "", "final student": "", "against the teacher": "",
-    }  # fmt: skip
+        "": "MCKD",
+        "the teacher": "",
+        "students of round 1": "",
+        "their agreement": "30.0",
+        "labels of the final student": "",
+        "final student": "",
+        "against the teacher": "",
+        "runs": "1",
+    }
 
 
 def test_the_methods_of_a_table_cost_the_same() -> None:
     jobs = list(mckd.all_jobs(("synthetic", "camvid", "camvid imagenet"), Path("camvid"), [0, 1], Path("outputs")))
-    passes: dict[str, set[int]] = {}
+    epochs: dict[str, set[int]] = {}
     for job in jobs:
         cfg = complete(compose_config(job.command))
         assert cfg.stage.patience is None
         assert cfg.seed == job.seed
-        stages = cfg.stage.num_rounds
-        passes.setdefault(job.table, set()).add(cfg.stage.epochs * stages)
-    assert passes == {"synthetic": {40, 39}, "camvid": {40}, "camvid imagenet": {16}}  # 3 stages of 13 epochs
+        epochs.setdefault(job.table, set()).add(cfg.stage.epochs * cfg.stage.num_rounds)
+    assert epochs == {"synthetic": {40, 39}, "camvid": {40}, "camvid imagenet": {16}}  # 39: 3 rounds of 13 epochs
 
 
-def test_students_of_a_teacher_of_few_labels_never_see_those(camvid: Path) -> None:
+def test_students_never_learn_from_the_few_labels_of_their_teacher(camvid: Path) -> None:
     jobs = list(mckd.all_jobs(("few labels",), camvid, [1], Path("outputs")))
     for job in jobs:
         assert job.teacher is not None
@@ -53,7 +61,7 @@ def test_students_of_a_teacher_of_few_labels_never_see_those(camvid: Path) -> No
     assert len({tuple(job.teacher or ()) for job in jobs}) == 3  # shares
 
 
-def test_only_what_has_finished_is_in_the_page(tmp_path: Path) -> None:
+def test_only_finished_runs_are_in_the_page(tmp_path: Path) -> None:
     jobs = list(mckd.all_jobs(("synthetic",), Path("camvid"), [0], tmp_path))
     assert mckd.read_all(jobs) == {}
     folder = mckd.folder_of(jobs[0].command)

@@ -1,4 +1,4 @@
-"""notebooks/read_results.ipynb: committed clean, and what it reads from MLflow is what the runs say."""
+"""notebooks/read_results.ipynb: committed without outputs; the numbers it reads from MLflow are those of the runs."""
 
 import json
 import subprocess
@@ -30,16 +30,16 @@ def test_the_notebook_reads_the_numbers_of_the_runs(tmp_path: Path, cache: Path)
         found[learn].append(json.loads((folder / "summary.json").read_text())["mean/miou"])
     table, curve = "table.to_dict('index')", "over_time.groupby('window.learn')['mean'].mean().to_dict()"
     paper = "paper[paper['column'] == 'mIoU'].set_index('window.learn')[['mean', 'n']].to_dict('index')"
-    told = run_notebook(
+    results = run_notebook(
         NAME, tmp_path, {"BY": "window.learn"}, [table, curve, paper, "len(everything)", "len(by_class)"]
     )
-    assert told["len(everything)"] == 4
-    assert told["len(by_class)"] == 2
+    assert results["len(everything)"] == 4
+    assert results["len(by_class)"] == 2
     for learn, values in found.items():
         expected = {"mean": mean(values), "std": stdev(values), "count": 2}
-        assert told[table][str(learn)] == pytest.approx(expected, abs=1e-6)
-        assert told[curve][str(learn)] == pytest.approx(mean(values), abs=1e-6)  # the mean over iterations again
-        assert told[paper][str(learn)] == pytest.approx({"mean": 100 * mean(values), "n": 2}, abs=1e-4)
+        assert results[table][str(learn)] == pytest.approx(expected, abs=1e-6)
+        assert results[curve][str(learn)] == pytest.approx(mean(values), abs=1e-6)  # also a mean over iterations
+        assert results[paper][str(learn)] == pytest.approx({"mean": 100 * mean(values), "n": 2}, abs=1e-4)
 
 
 METHOD = """
@@ -55,7 +55,7 @@ class Recent:
 
 @pytest.fixture(scope="module")
 def own_store(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Path:
-    """A folder with four runs: a method of one's own and one of odkd's, each with two capacities."""
+    """A folder with four runs: a user-defined replay and one of odkd's, each with two capacities."""
     folder = tmp_path_factory.mktemp("own")
     (folder / "my_replay.py").write_text(METHOD)
     (folder / "my_conf" / "replay").mkdir(parents=True)
@@ -72,12 +72,12 @@ def own_store(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Path:
     ("by", "where", "config_dir"),
     [
         ("replay", {"replay.capacity": 4}, "my_conf"),
-        ("replay.capacity", {"replay": "fifo"}, None),  # of what is not compared nothing is asked
+        ("replay.capacity", {"replay": "fifo"}, None),  # no user-defined method is compared
         ("replay.capacity", {}, "my_conf"),
     ],
     ids=["words", "numbers", "another setting differs too"],
 )
-def test_the_notebook_compares_a_method_of_ones_own(
+def test_the_notebook_compares_a_user_defined_method(
     own_store: Path, by: str, where: dict[str, Any], config_dir: str | None
 ) -> None:
     found: dict[str, dict[str, float]] = {}
@@ -91,11 +91,13 @@ def test_the_notebook_compares_a_method_of_ones_own(
     table, curve = "table['mean'].to_dict()", f"over_time.groupby('{by}')['mean'].mean().to_dict()"
     paper, classes = f"paper[paper['column'] == 'mIoU'].set_index('{by}')['mean'].to_dict()", "by_class.index.tolist()"
     parameters = {"BY": by, "WHERE": where, "CONFIG_DIR": config_dir}
-    told = run_notebook(NAME, own_store, parameters, [table, curve, paper, classes, "differing", "len(filled.missing)"])
-    assert told[table] == pytest.approx(means, abs=1e-6)
-    assert told[curve] == pytest.approx(means, abs=1e-6)
+    results = run_notebook(
+        NAME, own_store, parameters, [table, curve, paper, classes, "differing", "len(filled.missing)"]
+    )
+    assert results[table] == pytest.approx(means, abs=1e-6)
+    assert results[curve] == pytest.approx(means, abs=1e-6)
     rows = {label: 100 * value for labelled in found.values() for label, value in labelled.items()}
-    assert told[paper] == pytest.approx(rows, abs=1e-4)
-    assert told[classes] == (["fifo", "recent"] if by == "replay" else [4, 10])
-    assert told["len(filled.missing)"] == 0
-    assert ("replay" in told["differing"]) == (not where)
+    assert results[paper] == pytest.approx(rows, abs=1e-4)
+    assert results[classes] == (["fifo", "recent"] if by == "replay" else [4, 10])
+    assert results["len(filled.missing)"] == 0
+    assert ("replay" in results["differing"]) == (not where)

@@ -1,4 +1,4 @@
-"""The wheel: it carries the YAML, and nothing that is not odkd's."""
+"""The wheel contains odkd, its YAML and its plugins, and no other package."""
 
 import subprocess
 import sys
@@ -9,7 +9,7 @@ import pytest
 from paths import ROOT
 
 
-def test_the_wheel_carries_the_configuration(tmp_path: Path) -> None:
+def test_the_wheel_contains_the_configuration(tmp_path: Path) -> None:
     pytest.importorskip("hatchling", reason="hatchling is not installed")
     subprocess.run(
         [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)], cwd=ROOT, check=True

@@ -1,4 +1,4 @@
-"""With the reference protocol, odkd's numbers are those of the loop that most people would write."""
+"""With the reference protocol, odkd computes the numbers of a plain training loop."""
 
 import copy
 from pathlib import Path
@@ -59,6 +59,6 @@ def test_every_score_equals_that_of_the_plain_loop(student: list[str], tmp_path:
     assert [result.num_learned for result in results] == [0, 3, 6, 6]
     for record, result in zip(records, results, strict=True):
         names = ["accuracy", "miou", *(f"iou/{name}" for name in parts.classes)]
-        ours = np.array([record[f"test/{name}"] for name in names], np.float64)  # None, no such class, becomes NaN
+        ours = np.array([record[f"test/{name}"] for name in names], np.float64)  # None (no such class) becomes NaN
         np.testing.assert_allclose(ours, [result.accuracy, result.miou, *result.class_iou], rtol=0, atol=1e-9)
-    assert len({result.miou for result in results}) == len(results)  # the student did change
+    assert len({result.miou for result in results}) == len(results)  # the student has learned

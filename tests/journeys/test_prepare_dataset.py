@@ -1,6 +1,7 @@
-"""scripts/prepare_dataset.py: folders that odkd reads, whole or not there."""
+"""scripts/prepare_dataset.py: datasets that odkd reads, written completely or not at all."""
 
 import random
+import shlex
 import signal
 import subprocess
 import sys
@@ -38,9 +39,7 @@ def count_frames(path: Path) -> int:
 
 
 def command_of(text: str) -> list[str]:
-    """Arguments of the odkd command that a script printed."""
-    import shlex
-
+    """Return the arguments of the odkd command that a script printed."""
     return shlex.split(text[text.index("odkd ") :].replace("\\\n", " "), comments=True)[1:]
 
 
@@ -67,20 +66,12 @@ def test_alternate_links_the_videos_in_order_and_prints_a_command_that_runs(
     assert [parts.stream.domain_of(segment[0]) for segment in parts.stream.segments] == ["downtown", "highway"] * 2
 
 
-def test_alternate_of_other_videos_prints_all_it_needs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_alternate_prints_all_settings_that_other_videos_need(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     videos = [str(write_video(tmp_path / f"{name}.mp4", num_frames=60)) for name in ("rain", "05", "snow")]
-    timing = [
-        "--periods",
-        "2",
-        "--sequence-minutes",
-        "0.01",
-        "--sample-seconds",
-        "0.2",
-        "--skip-minutes",
-        "0.01",
-        "0",
-        "0",
-    ]
+    timing = ["--periods", "2", "--sequence-minutes", "0.01", "--sample-seconds", "0.2"]
+    timing += ["--skip-minutes", "0.01", "0", "0"]
     prepare_dataset.main(["alternate", *videos, "--to", str(tmp_path / "made"), "--copy", *timing])
     assert not (tmp_path / "made/videos/1-rain.mp4").samefile(videos[0])
     arguments = command_of(capsys.readouterr().out)
@@ -102,7 +93,7 @@ def test_alternate_of_other_videos_prints_all_it_needs(tmp_path: Path, capsys: p
         (["a.mp4", "b.mp4", "--skip-minutes", "1"], "--skip-minutes has 1 numbers for 2 videos"),
         (["a.mp4", "b.mp4", "--to", "."], ". already exists"),
     ],
-)  # fmt: skip
+)
 def test_alternate_answers_a_mistake_with_one_message(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -125,7 +116,7 @@ NUM = 12
 
 
 def make_sources(root: Path, *, height: int = 36, width: int = 64) -> None:
-    """Tiny images whose grey value, and tiny labels whose id, tell which they are."""
+    """Write tiny images and labels that are recognized by their grey value and their class id."""
     for number in range(NUM):
         part = "train" if number < 8 else "val"
         bdd, city = f"{part}/{number:03d}", f"{part}/ulm/ulm_{number:03d}"
@@ -150,13 +141,14 @@ def make_sources(root: Path, *, height: int = 36, width: int = 64) -> None:
 
 def mix(root: Path, *more: str) -> list[str]:
     return [
-        "bdd100k-cityscapes", "--bdd100k-images", f"{root}/bdd/images", "--bdd100k-labels", f"{root}/bdd/masks",
-        "--cityscapes-images", f"{root}/city/leftImg8bit", "--cityscapes-labels", f"{root}/city/gtFine",
-        "--to", f"{root}/made", "--images", "8", "--block", "4", "--size", "32", "18", *more,
-    ]  # fmt: skip
+        "bdd100k-cityscapes",
+        *("--bdd100k-images", f"{root}/bdd/images", "--bdd100k-labels", f"{root}/bdd/masks"),
+        *("--cityscapes-images", f"{root}/city/leftImg8bit", "--cityscapes-labels", f"{root}/city/gtFine"),
+        *("--to", f"{root}/made", "--images", "8", "--block", "4", "--size", "32", "18", *more),
+    ]
 
 
-def test_images_of_both_are_drawn_alternated_and_keep_their_labels(
+def test_images_of_both_datasets_are_drawn_alternate_and_keep_their_labels(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     make_sources(tmp_path)
@@ -238,7 +230,7 @@ def content(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
-def test_killed_half_way_it_goes_on_and_ends_with_the_same_bytes(tmp_path: Path) -> None:
+def test_a_killed_script_resumes_and_ends_with_the_same_bytes(tmp_path: Path) -> None:
     make_sources(tmp_path, height=720, width=1280)
     big = ["--size", "640", "360", "--images", "12", "--block", "2"]
     command = [sys.executable, str(SCRIPT), *mix(tmp_path, *big)]
@@ -262,7 +254,7 @@ def test_killed_half_way_it_goes_on_and_ends_with_the_same_bytes(tmp_path: Path)
     assert not list(tmp_path.glob("*.building"))
 
 
-def test_what_a_killed_run_of_other_settings_left_is_removed(tmp_path: Path) -> None:
+def test_files_left_by_a_killed_run_with_other_settings_are_removed(tmp_path: Path) -> None:
     make_sources(tmp_path)
     left = tmp_path / "made.building" / "videos" / "00_bdd100k.mp4"
     left.parent.mkdir(parents=True)
@@ -296,12 +288,15 @@ def test_a_local_file_is_recorded_at_one_picture_a_second_in_segments(
     assert len(parts.stream) == 11
     assert len(parts.stream.segments) == 1
     prepare_dataset.main(["capture", str(source), "--to", str(tmp_path / "made"), "--minutes", "0.05"])
-    assert len(list((tmp_path / "made" / "videos").glob("live_0004_*.mp4"))) == 1  # more was recorded
+    assert len(list((tmp_path / "made" / "videos").glob("live_0004_*.mp4"))) == 1  # a second recording is appended
 
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Callable[[list[int | None]], str]]:
-    """Serves a transport stream; connection i breaks off after so many bytes (None: all, negative: then hangs)."""
+    """Serve a transport stream: connection i gets cuts[i] bytes, then breaks off.
+
+    None sends everything, a negative number hangs instead of breaking off, 0 answers with the status 503.
+    """
     source = write_video(tmp_path / "source.ts", num_frames=25 * 12, codec="libx264", group=25).read_bytes()
     started: list[ThreadingHTTPServer] = []
 
@@ -321,7 +316,7 @@ def server(tmp_path: Path) -> Iterator[Callable[[list[int | None]], str]]:
                 self.wfile.write(source[: abs(cut or len(source))])
                 self.wfile.flush()
                 if cut is not None and cut < 0:
-                    time.sleep(60)  # alive, and silent
+                    time.sleep(60)  # connected, and silent
 
             def log_message(self, *_: object) -> None:
                 pass
@@ -338,7 +333,7 @@ def server(tmp_path: Path) -> Iterator[Callable[[list[int | None]], str]]:
         httpd.server_close()
 
 
-def test_a_server_that_dies_half_way_is_opened_again_after_a_pause(
+def test_a_broken_connection_is_opened_again_after_a_pause(
     tmp_path: Path, server: Callable[[list[int | None]], str]
 ) -> None:
     half = (tmp_path / "source.ts").stat().st_size // 2
@@ -353,7 +348,7 @@ def test_a_server_that_dies_half_way_is_opened_again_after_a_pause(
     assert not list((tmp_path / "videos").glob("*.part"))
 
 
-def test_a_server_that_falls_silent_is_opened_again(tmp_path: Path, server: Callable[[list[int | None]], str]) -> None:
+def test_a_silent_connection_is_opened_again(tmp_path: Path, server: Callable[[list[int | None]], str]) -> None:
     half = (tmp_path / "source.ts").stat().st_size // 2
     settings = Capture(server([-half, None]), tmp_path / "videos", "camera", minutes=0.25, timeout_seconds=1)
     files = capture(settings, sleep=lambda _: None)
@@ -361,7 +356,7 @@ def test_a_server_that_falls_silent_is_opened_again(tmp_path: Path, server: Call
     assert len(files) == 2
 
 
-def test_a_server_that_stays_away_is_given_up_and_what_there_was_is_kept(
+def test_an_unreachable_server_is_given_up_and_the_recording_is_kept(
     tmp_path: Path, server: Callable[[list[int | None]], str]
 ) -> None:
     url = server([None, 0, 0, 0, 0, 0])
@@ -373,7 +368,7 @@ def test_a_server_that_stays_away_is_given_up_and_what_there_was_is_kept(
     assert count_frames(file) == 12
 
 
-def test_ctrl_c_ends_the_file_that_is_being_written(tmp_path: Path, server: Callable[[list[int | None]], str]) -> None:
+def test_ctrl_c_completes_the_current_file(tmp_path: Path, server: Callable[[list[int | None]], str]) -> None:
     url = server([])
     command = [sys.executable, str(SCRIPT), "capture", url, "--to", str(tmp_path / "made"), "--pause-seconds", "600"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

@@ -1,4 +1,4 @@
-"""Sweeps as processes: four at a time on one store, kills, Ctrl-C; the same command again finishes what is missing."""
+"""Sweeps as processes: four jobs at a time on one store, kills, Ctrl-C; the same command finishes the rest."""
 
 import contextlib
 import json
@@ -62,11 +62,11 @@ def test_a_sweep_killed_at_random_moments_ends_with_the_bits_of_an_undisturbed_o
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("launcher", [[], TWO_AT_A_TIME], ids=["in turn", "side by side"])
-def test_ctrl_c_once_ends_soon_and_the_same_command_goes_on(tmp_path: Path, launcher: list[str]) -> None:
+def test_one_ctrl_c_ends_a_sweep_soon_and_the_same_command_resumes_it(tmp_path: Path, launcher: list[str]) -> None:
     place = Workplace(tmp_path)
     process = place.start(*THREE, *launcher)
     place.wait_until(lambda: place.num_lines() >= 9, process)
-    os.killpg(process.pid, signal.SIGINT)  # what a terminal does: all processes hear it
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to all processes
     assert process.wait(60) == 130
     log = place.log.read_text()
     assert "the same command goes on from here" in log
@@ -84,14 +84,14 @@ def test_ctrl_c_once_ends_soon_and_the_same_command_goes_on(tmp_path: Path, laun
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_a_job_whose_process_dies_takes_no_other_with_it(tmp_path: Path) -> None:
+def test_a_job_whose_process_dies_does_not_affect_others(tmp_path: Path) -> None:
     place = Workplace(tmp_path)
     process = place.start(*THREE, *TWO_AT_A_TIME)
     place.wait_until(lambda: place.num_lines() >= 2, process)
     (sweep,) = place.outputs.glob("sweeps/*")
 
     def victims() -> list[dict[str, Any]]:
-        """Jobs that have a checkpoint to go on from."""
+        """Return the running jobs that have a checkpoint."""
         running = [job for job in map(read, sweep.glob("jobs/*.json")) if job["status"] == "running" and job["run"]]
         return [job for job in running if (place.outputs / job["run"] / "checkpoint.pt").is_file()]
 
@@ -129,7 +129,7 @@ def test_jobs_end_when_only_the_launching_process_is_killed(tmp_path: Path) -> N
 
 
 def is_alive(pid: int) -> bool:
-    """Whether there is such a process, and it is no zombie."""
+    """True for a process that exists and is no zombie."""
     with contextlib.suppress(OSError):
         return Path(f"/proc/{pid}/cmdline").read_bytes() != b""
     return False

@@ -1,4 +1,4 @@
-"""A real `mlflow server`, killed with signal 9 and back again, and answers that get lost on the way."""
+"""A real `mlflow server` that is killed with signal 9 and restarted, and answers that are lost on the way."""
 
 import random
 import shutil
@@ -12,7 +12,7 @@ from bench.server import Server
 from fabricated_run import FabricatedRun, assert_each_step_once
 from sweep_command import Workplace, check_mlflow
 
-from odkd.runs import sync as sync_command
+from odkd.commands import sync as sync_command
 from odkd.runs.sync import Follower
 from odkd.runs.tracking import sync
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.slow
 
 
 class Cutter:
-    """Passes requests on to the server, but number `cut` gets no answer: the server did it, unheard."""
+    """A proxy that drops the server's answer to request number `cut`."""
 
     def __init__(self, server_port, cut):
         self.server_port, self.cut, self.num_requests = server_port, cut, 0
@@ -52,7 +52,7 @@ class Cutter:
 
 
 def read_message(connection):
-    """One HTTP message with a Content-Length; empty bytes when the connection is closed."""
+    """Read one HTTP message with a Content-Length; return empty bytes when the connection is closed."""
     message = b""
     while b"\r\n\r\n" not in message:
         part = connection.recv(65536)
@@ -81,7 +81,7 @@ def outputs(tmp_path):
 
 
 def assert_complete(server, run, experiment, status="FINISHED"):
-    """One MLflow run in the experiment, with every step once and every file whole."""
+    """Check that the experiment has one MLflow run, with every step once and every file complete."""
     from mlflow import MlflowClient
 
     client = MlflowClient(tracking_uri=server.uri)
@@ -96,7 +96,7 @@ def assert_complete(server, run, experiment, status="FINISHED"):
     return found.info.run_id
 
 
-def test_a_run_is_logged_to_a_server_without_a_word_on_the_console(server, outputs, capfd):
+def test_logging_to_a_server_prints_nothing(server, outputs, capfd):
     run = FabricatedRun(outputs)
     run.publish(30)
     run.end()
@@ -107,7 +107,7 @@ def test_a_run_is_logged_to_a_server_without_a_word_on_the_console(server, outpu
 
 
 @pytest.mark.parametrize("cut", range(1, 26))
-def test_an_answer_lost_on_the_way_duplicates_nothing(server, outputs, cut):
+def test_a_lost_answer_duplicates_nothing(server, outputs, cut):
     experiment = f"cut {cut}"
     run = FabricatedRun(outputs)
     run.publish(30)

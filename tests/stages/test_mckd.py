@@ -1,4 +1,4 @@
-"""Multistage collaborative distillation: who learns from what, who relabels what, the whole against a plain twin."""
+"""Multistage collaborative distillation: what each student learns from and relabels; a plain twin; kills."""
 
 import hashlib
 import json
@@ -40,7 +40,7 @@ def records(run: Path) -> list[dict[str, Any]]:
 
 
 def stored_names(labels: Path, run: Path, stage: int, student: int) -> list[str]:
-    """VIDEO/000000 of each frame that a student has labelled, as its label stores say."""
+    """Return VIDEO/000000 of each frame that a student has labelled, from its label stores."""
     key = json.loads((run / "run.json").read_text())["key"]
     names = []
     for folder in find_stores(labels / f"mckd-{key[:8]}-stage{stage}-student{student}"):
@@ -55,7 +55,7 @@ def stored_names(labels: Path, run: Path, stage: int, student: int) -> list[str]
     ("num_rounds", "num_parts"),
     [(2, 2), (3, 3), pytest.param(3, 2, marks=pytest.mark.slow), pytest.param(2, 3, marks=pytest.mark.slow)],
 )
-def test_no_student_relabels_what_it_learned_from_and_each_begins_anew(
+def test_no_student_relabels_what_it_learned_from_and_each_starts_from_the_same_weights(
     odkd: Odkd, cache: Path, num_rounds: int, num_parts: int
 ) -> None:
     run = odkd("stage=mckd", f"stage.num_rounds={num_rounds}", f"stage.num_parts={num_parts}", *FAST)
@@ -80,7 +80,7 @@ def test_no_student_relabels_what_it_learned_from_and_each_begins_anew(
     assert len(digests) == len(trainings)
 
 
-def test_every_score_names_its_reference_and_the_files_are_there(
+def test_every_score_names_its_reference_and_every_file_is_written(
     odkd: Odkd, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = odkd("run.plots=true", "stage=mckd", "stage.reference_metric=true", *FAST)
@@ -105,7 +105,7 @@ def test_every_score_names_its_reference_and_the_files_are_there(
     assert load_file(run / "student.safetensors").keys() == load_file(run / "students" / "final.safetensors").keys()
 
 
-def test_the_same_command_gives_the_same_bits_and_another_seed_others(odkd: Odkd) -> None:
+def test_the_same_command_gives_the_same_bits_and_another_seed_gives_others(odkd: Odkd) -> None:
     first = odkd("stage=mckd", *FAST)
     lines = (first / "metrics.jsonl").read_text()
     other = odkd("stage=mckd", "bank.memory_gib=0.00001", "run.name=small", *FAST)
@@ -114,7 +114,7 @@ def test_the_same_command_gives_the_same_bits_and_another_seed_others(odkd: Odkd
     assert records(seed)[0]["begun_with"] != records(first)[0]["begun_with"]
 
 
-def test_pseudo_labels_can_be_looked_at_with_odkd_labels(
+def test_pseudo_labels_can_be_inspected_with_odkd_labels(
     odkd: Odkd, cache: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = odkd("stage=mckd_first", "stage.epochs=1", "seed=5")
@@ -130,7 +130,7 @@ def test_pseudo_labels_can_be_looked_at_with_odkd_labels(
     assert f"weights_sha256: {digest}" in printed
 
 
-def test_the_two_halves_of_the_command_give_the_numbers_of_the_whole(odkd: Odkd) -> None:
+def test_mckd_first_and_mckd_final_give_the_numbers_of_mckd(odkd: Odkd) -> None:
     whole = odkd("stage=mckd", *FAST)
     first = odkd("stage=mckd_first", *FAST)
     last = odkd("stage=mckd_final", *FAST)
@@ -143,7 +143,7 @@ def test_the_two_halves_of_the_command_give_the_numbers_of_the_whole(odkd: Odkd)
     assert [record["metrics"] for record in records(named)] == ends[1]
 
 
-def test_a_missing_first_half_is_one_message_with_the_command(odkd: Odkd, tmp_path: Path) -> None:
+def test_a_missing_first_run_is_one_message_with_its_command(odkd: Odkd, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"has no finished run .*; first give the command  odkd stage=mckd_first"):
         odkd("stage=mckd_final", "seed=9")
     with pytest.raises(ValueError, match=r"has no pseudo_labels\.json"):
@@ -183,7 +183,7 @@ def test_distilling_a_perfect_teacher_is_learning_from_true_labels(odkd: Odkd) -
     assert "oracle" not in supervised.name
 
 
-def test_plain_distillation_in_the_same_run_is_scored_beside_it_and_changes_nothing_else(odkd: Odkd) -> None:
+def test_plain_distillation_in_the_same_run_is_scored_and_changes_no_other_number(odkd: Odkd) -> None:
     alone = odkd("stage=mckd", *FAST)
     both = odkd("stage=mckd", "stage.plain_epochs=3", *FAST)
     one, other = summary(alone), summary(both)
@@ -208,7 +208,7 @@ def test_a_teacher_of_few_labels_and_its_students_learn_from_different_pictures(
 
 
 @pytest.mark.parametrize("student", ["tinynet", "smp"])
-def test_a_supervised_student_is_a_teacher_for_others(odkd: Odkd, student: str) -> None:
+def test_a_supervised_student_can_be_a_teacher(odkd: Odkd, student: str) -> None:
     own = ["student.encoder=mobilenet_v2"] if student == "smp" else []
     run = odkd("stage=supervised", "stage.epochs=1", f"student={student}", *own)
     kinds = {
@@ -220,10 +220,10 @@ def test_a_supervised_student_is_a_teacher_for_others(odkd: Odkd, student: str) 
         "stage=label", choice, f"{key}={run}/teacher.{ending}", "teacher.batch_size=1", "teacher.size=[32,48]"
     )
     shares = [summary(run)["final/accuracy_groundtruth"], summary(labelled)["teacher/accuracy_groundtruth"]]
-    assert shares[0] == pytest.approx(shares[1], abs=0.15)  # on the test split, and on everything
+    assert shares[0] == pytest.approx(shares[1], abs=0.15)  # on the test split, and on all pictures
 
 
-def test_the_report_of_an_epoch_is_what_was_computed(odkd: Odkd) -> None:
+def test_the_summary_names_the_best_of_the_recorded_epochs(odkd: Odkd) -> None:
     run = odkd(
         "stage=distill", "stage.epochs=9", "stage.patience=1", "optimizer.lr=1e-2", "stage.best_against=groundtruth"
     )
@@ -235,11 +235,11 @@ def test_the_report_of_an_epoch_is_what_was_computed(odkd: Odkd) -> None:
     assert len(scores) in (9, found["final/best_epoch"] + 2)
 
 
-# --- a plain twin: loops, lists and tensors; no run, no store, no resuming
+# --- a plain twin: loops, lists and tensors, without runs, stores or resuming
 
 
-def test_one_pass_is_that_of_a_plain_twin_to_the_bit(odkd: Odkd, cache: Path) -> None:
-    """Train A, train B, relabel, train the last student: by hand, from the frames and labels that the run had."""
+def test_mckd_equals_a_plain_twin_to_the_bit(odkd: Odkd, cache: Path) -> None:
+    """Train two students, relabel, train the final student: from the frames and labels of the run, in plain loops."""
     from odkd.config.parts import Parts
     from odkd.students.tinynet import TinyNet
 
@@ -318,7 +318,7 @@ def count_lines(folder: Path) -> int:
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
-def test_a_run_killed_anywhere_goes_on_in_the_right_stage_to_the_same_bits(tmp_path: Path) -> None:
+def test_a_run_killed_anywhere_resumes_and_ends_with_the_same_bits(tmp_path: Path) -> None:
     def published(folder: Path) -> tuple[str, str]:
         (run,) = (folder / "outputs" / "runs").iterdir()
         return (run / "metrics.jsonl").read_text(), (run / "summary.json").read_text()
@@ -352,7 +352,7 @@ def test_a_run_killed_anywhere_goes_on_in_the_right_stage_to_the_same_bits(tmp_p
 
 
 @pytest.mark.slow
-def test_labels_and_students_that_are_lost_under_way_are_made_again_or_named(
+def test_labels_lost_before_resuming_are_recomputed_and_a_lost_student_is_named(
     odkd: Odkd, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     command = ["stage=mckd", "stage.num_rounds=3", "seed=77", *FAST]

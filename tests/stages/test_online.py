@@ -1,4 +1,4 @@
-"""The main job, end to end, on a tiny synthetic video."""
+"""Online distillation from start to end on a tiny synthetic video."""
 
 import csv
 import json
@@ -24,17 +24,17 @@ def lines(folder: Path) -> str:
     return (folder / "metrics.jsonl").read_text()
 
 
-def test_a_run_leaves_numbers_that_can_be_recomputed_from_what_it_stored(odkd: Odkd, cache: Path) -> None:
+def test_the_numbers_of_a_run_can_be_recomputed_from_its_files(odkd: Odkd, cache: Path) -> None:
     run = odkd("teacher.label_noise=0.1", "run.overlay_video=true", "run.plots=true")
     records = [json.loads(line) for line in lines(run).splitlines()]
     assert [r["iteration"] for r in records] == list(range(len(records)))
     assert [r["position"] for r in records] == [4 * i for i in range(len(records))]
 
-    # Ground truth and predictions, read with other libraries and scored here.
+    # Read ground truth and predictions with other libraries and score them here.
     predictions = zarr.open_array(run / "predictions", mode="r")
     truth = []
     made = {"height": 32, "width": 48, "frame_rate": 4.0, "num_periods": 3, "period_seconds": 5, "seed": 0}
-    root = render_dataset(cache / "synthetic", **made)  # type: ignore[arg-type]  # is there: returns at once
+    root = render_dataset(cache / "synthetic", **made)  # type: ignore[arg-type]  # exists: returns at once
     for video in sorted((root / "groundtruth").iterdir()):
         for path in sorted(video.glob("*.png"))[::2]:
             with Image.open(path) as image:
@@ -69,10 +69,10 @@ def test_the_student_learns(odkd: Odkd) -> None:
     records = [json.loads(line)["metrics"] for line in lines(run).splitlines()]
     assert records[-1]["test/accuracy"] > records[0]["test/accuracy"] + 0.3
     assert records[-1]["learn/loss_total"] < 0.6 * records[1]["learn/loss_total"]
-    assert records[0].get("learn/loss_total") is None  # nothing has gone by yet
+    assert records[0].get("learn/loss_total") is None  # no past frame yet
 
 
-def test_the_same_seed_gives_the_same_bits_and_another_seed_others(odkd: Odkd) -> None:
+def test_the_same_seed_gives_the_same_bits_and_another_seed_gives_others(odkd: Odkd) -> None:
     first = lines(odkd())
     assert lines(odkd("run.restart=true")) == first
     assert lines(odkd("run.name=tracked", "tracking=mlflow")) == first
@@ -91,7 +91,7 @@ def test_a_finished_run_is_not_run_again(odkd: Odkd, capsys: pytest.CaptureFixtu
 
 
 @pytest.mark.parametrize("override", ["stage.order=shuffled", "stage.batch_size=3", "optimizer=sgd", "stage.epochs=2"])
-def test_what_changes_numbers_changes_the_run_key(odkd: Odkd, override: str) -> None:
+def test_a_setting_that_changes_numbers_changes_the_run(odkd: Odkd, override: str) -> None:
     assert odkd(override) != odkd()
     assert lines(odkd(override)) != lines(odkd())
 
@@ -135,7 +135,7 @@ def test_channels_last_and_bfloat16_stay_close_to_float32(odkd: Odkd, precision:
     assert fast["test/accuracy"] == pytest.approx(plain["test/accuracy"], abs=0.1)
 
 
-def test_labels_are_made_once_for_all_runs(odkd: Odkd, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_frames_are_labelled_once_for_all_runs(odkd: Odkd, monkeypatch: pytest.MonkeyPatch) -> None:
     from odkd.teachers.oracle import Oracle
 
     labelled: list[int] = []
@@ -161,10 +161,16 @@ def test_stage_label_scores_the_teacher_against_ground_truth(odkd: Odkd) -> None
 @pytest.mark.slow
 def test_a_fifo_student_falls_after_a_change_of_domain_and_recovers(odkd: Odkd) -> None:
     run = odkd(
-        "dataset.prepare.period_seconds=50", "dataset.prepare.num_periods=2", "window.learn=20", "window.test=10",
-        "window.step=10", "optimizer.lr=1e-3",
-        "dataset.prepare.height=48", "dataset.prepare.width=80", "dataset.size=[48,80]",
-    )  # fmt: skip
+        "dataset.prepare.period_seconds=50",
+        "dataset.prepare.num_periods=2",
+        "dataset.prepare.height=48",
+        "dataset.prepare.width=80",
+        "dataset.size=[48,80]",
+        "window.learn=20",
+        "window.test=10",
+        "window.step=10",
+        "optimizer.lr=1e-3",
+    )
     records = [json.loads(line) for line in lines(run).splitlines()]
     change = next(i for i, r in enumerate(records) if r["domain"] != records[0]["domain"])
     miou = [r["metrics"]["test/miou_groundtruth"] for r in records]
@@ -180,5 +186,5 @@ def test_a_student_that_diverges_stops_its_run_with_a_reason(odkd: Odkd, tmp_pat
     assert not (run / "student.safetensors").exists()
 
 
-def test_labelling_alone_asks_for_no_window(odkd: Odkd) -> None:
+def test_labelling_ignores_the_window(odkd: Odkd) -> None:
     assert odkd("stage=label", "window.learn=500")

@@ -8,11 +8,8 @@ import numpy as np
 import pytest
 import segmentation_models_pytorch as smp
 import torch
-from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor, nn
 
-from odkd.config.compose import compose_config
-from odkd.config.parts import Parts
 from odkd.data.bank import Bank, Normalization
 from odkd.data.labels.mapping import MappedLabels, class_table, map_top_k
 from odkd.data.labels.soft import top_k
@@ -272,28 +269,3 @@ def test_mistakes_are_found_before_a_frame_is_decoded(
     monkeypatch.setattr("odkd.data.video.frames.decode_frames", decode, raising=False)
     with pytest.raises(ValueError, match=message):
         odkd(*overrides, f"paths.labels={tmp_path / 'labels'}")
-
-
-def test_schedules_are_made_of_any_of_torchs(cache: Path, tmp_path: Path) -> None:
-    def rates(*overrides: str) -> list[float]:
-        shared = ["debug=smoke", "stage=distill", "stage.epochs=4", f"paths.outputs={tmp_path}", f"paths.cache={cache}"]
-        parts = Parts(compose_config([*shared, *overrides]))
-        optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
-        schedule = parts.schedule(optimizer, 4)
-        found = []
-        for _ in range(4):
-            found.append(optimizer.param_groups[0]["lr"])
-            optimizer.step()
-            schedule.step()
-        return found
-
-    assert rates() == [1, 1, 1, 1]
-    assert rates("schedule=multistep", "schedule.milestones=[1,3]") == pytest.approx([1, 0.1, 0.1, 0.01])
-    longer = ["stage.epochs=2", "schedule=multistep", "schedule.milestones=[1]"]
-    assert rates(*longer) == pytest.approx([1, 1, 0.1, 0.1])  # of a training of 4 epochs where 2 are usual
-    target = "schedule._target_=torch.optim.lr_scheduler.ExponentialLR"
-    assert rates("schedule=multistep", target, "~schedule.milestones", "schedule.gamma=0.5") == [1, 0.5, 0.25, 0.125]
-    with pytest.raises(ValueError, match="takes no milestones"):
-        rates("schedule=multistep", target)
-    with pytest.raises((ValueError, OmegaConfBaseException)):
-        rates("schedule._target_=os.system")

@@ -3,8 +3,6 @@
 import gc
 import json
 import logging
-import operator
-import os
 import random
 import signal
 import sys
@@ -20,12 +18,9 @@ import pytest
 import torch
 from tiny_settings import TINY
 
-from hydra_plugins.odkd_plugins.slots import check_numbers, slots
 from odkd.__main__ import main
 from odkd.common.files import write_json
-from odkd.common.isolation import isolated
-from odkd.config.compose import CONF, complete, compose_config
-from odkd.config.params import GROUPS, KEY_FIELDS, curated_params
+from odkd.config.compose import CONF
 from odkd.data.bank import Bank
 from odkd.runs.outcome import JobLog
 from odkd.runs.sweeps.sweep import Sweep, SweepIsBusyError, SweepPlan, read_job, sweep_key
@@ -165,48 +160,6 @@ def test_a_job_finds_the_process_as_the_first_one_did(sweep: Command, odkd: Call
     assert (alone / "metrics.jsonl").read_text() == (second / "metrics.jsonl").read_text()
 
 
-def switches() -> list[Any]:
-    """Of torch and numpy, that change numbers."""
-    return [
-        torch.get_num_threads(), torch.get_default_dtype(), torch.get_default_device(), torch.is_grad_enabled(),
-        torch.get_float32_matmul_precision(), torch.are_deterministic_algorithms_enabled(),
-        torch.is_deterministic_algorithms_warn_only_enabled(), torch.utils.deterministic.fill_uninitialized_memory,
-        np.geterr(),
-    ]  # fmt: skip
-
-
-def test_a_job_can_leave_nothing_behind() -> None:
-    before = dict(os.environ), os.getcwd(), list(sys.path), list(warnings.filters)  # noqa: PTH109
-    state, before_switches = torch.get_rng_state(), switches()
-
-    @isolated()
-    def job() -> None:
-        os.environ["ODKD_TEST"] = "1"
-        os.environ.pop("PATH", None)
-        os.chdir("/")
-        sys.path.insert(0, "/nowhere")
-        warnings.simplefilter("ignore")
-        torch.manual_seed(7)
-        torch.rand(3)
-        torch.set_num_threads(torch.get_num_threads() + 1)
-        torch.set_default_dtype(torch.float64)
-        torch.set_default_device("meta")
-        torch.set_grad_enabled(False)
-        torch.set_float32_matmul_precision("medium")
-        torch.use_deterministic_algorithms(True, warn_only=True)
-        torch.utils.deterministic.fill_uninitialized_memory = False
-        np.seterr(all="ignore")
-        assert not any(map(operator.eq, switches(), before_switches))
-        raise KeyError
-
-    with pytest.raises(KeyError):
-        job()
-    after = dict(os.environ), os.getcwd(), list(sys.path), list(warnings.filters)  # noqa: PTH109
-    assert after == before
-    assert torch.equal(torch.get_rng_state(), state)
-    assert switches() == before_switches
-
-
 # --- the folder of a sweep
 
 
@@ -300,61 +253,7 @@ def test_an_old_look_at_a_job_undoes_no_newer_one(tmp_path: Path, monkeypatch: p
     assert sweep.jobs[0]["status"] == "finished"
 
 
-# --- logs, slots, params
-
-
-def test_a_log_is_kept_until_its_place_is_known(tmp_path: Path) -> None:
-    logger = logging.getLogger("odkd.test")
-    logger.setLevel(logging.INFO)
-    with JobLog() as log:
-        logger.info("early")
-        log.move_to(tmp_path / "run.log")
-        logger.info("late")
-    logger.info("after")
-    with JobLog() as log:
-        log.move_to(tmp_path / "run.log")
-        logger.info("resumed")
-    lines = (tmp_path / "run.log").read_text().splitlines()
-    assert [line.split()[-1] for line in lines] == ["early", "late", "resumed"]
-
-
-@pytest.mark.parametrize("num_gpus", [1, 2, 3])
-@pytest.mark.parametrize("slots_per_gpu", [1, 2])
-def test_slots_share_gpus_evenly(num_gpus: int, slots_per_gpu: int) -> None:
-    def found(device: str, **environment: str) -> list[dict[str, str]]:
-        return slots(None, slots_per_gpu, device, num_gpus=lambda: num_gpus, num_cores=12, environment=environment)
-
-    counts = Counter(slot["CUDA_VISIBLE_DEVICES"] for slot in found("auto"))
-    assert counts == {str(index): slots_per_gpu for index in range(num_gpus)}
-    assert {slot["OMP_NUM_THREADS"] for slot in found("auto")} == {str(12 // (num_gpus * slots_per_gpu))}
-    assert {slot["CUDA_VISIBLE_DEVICES"] for slot in found("cuda", CUDA_VISIBLE_DEVICES="GPU-a,5")} == {"GPU-a", "5"}
-    assert found("cuda:1", OMP_NUM_THREADS="3") == [{}] * slots_per_gpu
-    assert len(found("cpu")) == 3
-    assert "CUDA_VISIBLE_DEVICES" not in found("cpu")[0]
-
-
-@pytest.mark.parametrize("numbers", [(0, 1), (-1, 1), (True, 1), (2.0, 1), (2, 0), (2, None)])
-def test_numbers_of_slots_that_make_no_sense_are_refused(numbers: tuple[Any, Any]) -> None:
-    with pytest.raises(ValueError, match="expected a whole number of at least 1"):
-        check_numbers(**dict(zip(("n_jobs", "slots_per_gpu"), numbers, strict=True)))
-
-
-def test_params_are_what_differs_and_the_key_fields() -> None:
-    choices = {
-        "replay": "uniform",
-        "regularizer": "none",
-        "loss": "cross_entropy",
-        "baseline": None,
-        "teacher": "oracle",
-    }
-    default = curated_params(complete(compose_config([])), choices | {"replay": "fifo"})
-    assert set(default) == {*KEY_FIELDS, *GROUPS} - {"baseline"}
-    changed = ["replay=uniform", "optimizer.lr=0.5", "run.restart=true", "tracking.uri=x", "paths.outputs=y", "seed=3"]
-    params = curated_params(complete(compose_config(changed)), choices)
-    assert {key: value for key, value in params.items() if default.get(key) != value} == {
-        "replay": "uniform", "replay._target_": "odkd.training.replay.uniform.Uniform", "replay.capacity": "250",
-        "optimizer.lr": "0.5", "seed": "3",
-    }  # fmt: skip
+# --- what sweepers expand
 
 
 @pytest.mark.parametrize(
