@@ -6,25 +6,23 @@ import logging
 import traceback
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
+
+if TYPE_CHECKING:
+    from odkd.config.parts import Parts
 
 from odkd.common.files import json_digest
 from odkd.config.compose import config_dir
 from odkd.config.construct import targets
 from odkd.config.identity import digests_of_files, source_digests
 from odkd.config.params import curated_params
-from odkd.config.parts import Parts
 from odkd.runs.outcome import Outcome, RunPruned, is_ending
 
 logger = logging.getLogger(__name__)
-
-# What a sweep compares: dataset mIoU of the stream against the teacher; the final student's best validation score
-# (never the test split's: what is chosen by it is no longer a test).
-SWEPT_METRICS = ("total/miou", "final/val_best")
 
 
 def run_job(cfg: DictConfig, outcome: Outcome | None = None) -> float:
@@ -47,8 +45,8 @@ def run_job(cfg: DictConfig, outcome: Outcome | None = None) -> float:
         from odkd.report.summary import summary_table
 
         print(summary_table(outcome.run))
-    found = ((name, value) for name in SWEPT_METRICS if (value := (summary or {}).get(name)) is not None)
-    outcome.metric, outcome.value = next(found, (None, None))
+    outcome.value = (summary or {}).get(outcome.metric or "")
+    outcome.metric = None if outcome.value is None else outcome.metric
     return float("nan") if outcome.value is None else outcome.value
 
 
@@ -58,6 +56,7 @@ def perform(cfg: DictConfig, outcome: Outcome) -> dict[str, float | None] | None
     None where another process has it, or if it was pruned.
     """
     from odkd.common.device import set_up
+    from odkd.config.parts import Parts
     from odkd.report.artifacts import write_overlay_video, write_report
     from odkd.runs.run import OpenRun, RunIsBusyError, RunIsFinishedError
     from odkd.runs.sync import send
@@ -65,21 +64,22 @@ def perform(cfg: DictConfig, outcome: Outcome) -> dict[str, float | None] | None
     parts = Parts(cfg)
     set_up(parts.device, threads=cfg.threads, deterministic=cfg.deterministic)
     folder = parts.folder
+    outcome.metric = parts.traits.compared
     outcome.begin(folder)
     given = list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
     overrides = [override for override in given if not override.startswith("sweep.job=")]  # a search's, not the user's
     description = describe(parts, overrides, outcome)
     run = OpenRun(folder, description, checkpoint_overhead=cfg.run.checkpoint_overhead, pruner=outcome.pruner)
     try:
-        if run.status != "finished" or cfg.run.restart or cfg.stage.always:
+        if run.status != "finished" or cfg.run.restart or parts.traits.always:
             compute(parts, run, overrides, outcome)
             return run.summary() if outcome.status != "pruned" else None
     except RunIsFinishedError:
         pass  # since we looked
     except RunIsBusyError:
-        if cfg.stage.is_shared:
+        if parts.traits.is_shared:
             logger.info("another process has this run; helping it with the labels")
-            _ = parts.teacher_labels
+            parts.label_stream()
             outcome.status = "finished"
             return None
         if outcome.sweep is None:
@@ -101,8 +101,9 @@ def perform(cfg: DictConfig, outcome: Outcome) -> dict[str, float | None] | None
     return run.summary()
 
 
-def compute(parts: Parts, run: Any, overrides: list[str], outcome: Outcome) -> None:
+def compute(parts: "Parts", run: Any, overrides: list[str], outcome: Outcome) -> None:
     """Open the run, let MLflow follow it, call the stage, write what it leaves behind."""
+    from odkd.config.call_stage import call_stage
     from odkd.report.artifacts import write_artifacts, write_report
     from odkd.report.run_stills import write_run_stills
     from odkd.runs.cost import Cost
@@ -110,7 +111,7 @@ def compute(parts: Parts, run: Any, overrides: list[str], outcome: Outcome) -> N
 
     cfg, cost = parts.cfg, Cost(parts.device)
     files = {"config.yaml": OmegaConf.to_yaml(cfg, resolve=True), "overrides.txt": "".join(f"{o}\n" for o in overrides)}
-    run.open(files, restart=cfg.run.restart, again=cfg.stage.always)
+    run.open(files, restart=cfg.run.restart, again=parts.traits.always)
     outcome.log.move_to(run.folder / "run.log")
     outcome.status = "resumed" if run.has_checkpoint else "finished"
     logger.info("run %s", run.folder)
@@ -121,7 +122,7 @@ def compute(parts: Parts, run: Any, overrides: list[str], outcome: Outcome) -> N
         follower.start()
     try:
         with run, _sampler(run.folder, tracking.system_seconds):
-            summary = parts.call_stage(run)
+            summary = call_stage(parts, run)
             if cfg.run.report:
                 write_run_stills(parts, run)
             parts.close()
@@ -148,7 +149,7 @@ def _sampler(run_folder: Path, seconds: float | None) -> contextlib.AbstractCont
     return Sampler(run_folder, seconds) if seconds is not None else contextlib.nullcontext()
 
 
-def describe(parts: Parts, overrides: list[str], outcome: Outcome | None = None) -> dict[str, Any]:
+def describe(parts: "Parts", overrides: list[str], outcome: Outcome | None = None) -> dict[str, Any]:
     """run.json: who this run is, on what it ran, with which versions."""
     from odkd.runs.environment import environment
 

@@ -7,6 +7,8 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from odkd.common.names import nearest
+from odkd.common.settings import nearest_file
+from odkd.config.construct import resolve
 from odkd.config.image_datasets import has_images, pictures_of
 from odkd.data.labels.sets import label_set
 from odkd.data.splits import SPLITS
@@ -37,6 +39,14 @@ def check_dataset(cfg: DictConfig) -> None:
         is_size = OmegaConf.is_list(value) and len(value) == 2 and all(type(v) is int and v >= lowest for v in value)
         if not (is_size or (value is None and name != "dataset.size")):
             raise ValueError(f"{name}={value}; expected [height, width] in pixels, each at least {lowest}")
+    _check_classes(dataset)
+    if not_names := [key for key in dataset.domains if not isinstance(key, str)]:
+        raise ValueError(f"dataset.domains names a video {not_names[0]}, a number; put video names in quotes")
+    check_truth(cfg, has_truth=bool(dataset.groundtruth))
+
+
+def _check_classes(dataset: DictConfig) -> None:
+    """Check names of classes, those of the ground truth, and colours."""
     if not (OmegaConf.is_list(dataset.classes) and all(isinstance(name, str) for name in dataset.classes)):
         raise ValueError(f"dataset.classes={dataset.classes}; expected a list of names, such as [road,car,person]")
     classes = list(dataset.classes)
@@ -57,30 +67,14 @@ def check_dataset(cfg: DictConfig) -> None:
         is_rgb = [isinstance(c, list) and len(c) == 3 and all(v in range(256) for v in c) for c in colours]
         if len(colours) != len(classes) or not all(is_rgb):
             raise ValueError(f"dataset.palette={colours}; expected {len(classes)} colours [R, G, B] in 0..255, or null")
-    if not_names := [key for key in dataset.domains if not isinstance(key, str)]:
-        raise ValueError(f"dataset.domains names a video {not_names[0]}, a number; put video names in quotes")
-    for key in ("student.mean", "student.std", "teacher.mean", "teacher.std"):
-        value = OmegaConf.select(cfg, key)
-        is_triple = OmegaConf.is_list(value) and len(value) == 3 and all(type(v) in (int, float) for v in value)
-        if value is not None and not (is_triple and (key.endswith("mean") or min(value) > 0)):
-            raise ValueError(f"{key}={value}; expected three numbers, RGB in 0..1 (std above 0)")
-    patterns = cfg.student.get("freeze")
-    if patterns is not None and not (OmegaConf.is_list(patterns) and all(isinstance(p, str) for p in patterns)):
-        raise ValueError(f"student.freeze={patterns}; expected a list of parameter names, such as ['encoder.*']")
-    if (cfg.student.mean is None) != (cfg.student.std is None):
-        raise ValueError("student.mean and student.std go together; set both (RGB in 0..1) or neither")
-    check_truth(cfg, has_truth=bool(dataset.groundtruth))
-    if cfg.stage.get("learn_from") == "groundtruth" and cfg.evaluation.groundtruth is False:
-        raise ValueError(
-            "stage.learn_from=groundtruth and evaluation.groundtruth=false contradict each other; change one"
-        )
 
 
 def check_truth(cfg: DictConfig, *, has_truth: bool) -> None:
     """Raises ValueError where a setting needs ground truth and there is none."""
     wants_truth = {"evaluation.groundtruth=true": cfg.evaluation.groundtruth is True}
     wants_truth["stage.learn_from=groundtruth"] = cfg.stage.get("learn_from") == "groundtruth"
-    wants_truth["teacher=oracle"] = cfg.teacher._target_.endswith(".Oracle")
+    teacher = resolve(cfg.teacher._target_, list(cfg.allow_targets))
+    wants_truth[f"teacher={cfg.teacher.name}"] = bool(getattr(teacher, "needs_groundtruth", False))
     change = "set dataset.groundtruth to its folder"
     if has_images(cfg.dataset):
         places = [str(place.files) for place in cfg.dataset.groundtruth or ()]
@@ -106,13 +100,6 @@ def _check_order(dataset: DictConfig) -> None:
     if unknown := sorted(set(order) - set(known)):
         raise ValueError(f"there is no setting dataset.order.{unknown[0]}{nearest(unknown[0], known)}")
     StreamOrder(**order)
-
-
-def nearest_file(path: Path) -> str:
-    """A name beside it that is all but the same: of files, strangers are alike by chance (nope.pth, opt)."""
-    if not path.parent.is_dir():
-        return f" (nor a folder {path.parent})"
-    return nearest(path.name, (entry.name for entry in path.parent.iterdir()), cutoff=0.75)
 
 
 def check_images(dataset: DictConfig) -> None:

@@ -1,7 +1,8 @@
 """Where the YAML lies; configs composed outside the `odkd` command (scripts, tools, tests), and completed."""
 
+import functools
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
@@ -45,6 +46,12 @@ def _search_path(config_dir: str | None) -> list[str]:
 def default_config() -> DictConfig:
     """The completed config of a plain `odkd`, without any override."""
     return complete(compose_config([]))
+
+
+@functools.cache
+def default_values() -> Mapping[str, str]:
+    """Return the settings of a plain `odkd`, by dotted key, as text."""
+    return flatten(OmegaConf.to_container(default_config(), resolve=True))
 
 
 def compose_table_config(overrides: Sequence[str], config_dir: str | None = None) -> DictConfig:

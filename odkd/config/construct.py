@@ -10,6 +10,7 @@ from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from odkd.common.errors import is_mistake
 from odkd.common.renamed import current_target
 from odkd.common.settings import check_arguments
 
@@ -70,6 +71,8 @@ def construct(node: DictConfig, leave_out: tuple[str, ...], offered: Mapping[str
         return instantiate(OmegaConf.create(settings), _convert_="all", **chosen)
     except InstantiationException as error:
         cause = error.__cause__
+        if cause is not None and is_mistake(cause):
+            raise cause from error
         if isinstance(cause, ValueError | TypeError | KeyError):
             raise ValueError(f"{node._target_}: {cause}") from error
         raise

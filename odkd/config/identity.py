@@ -10,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from odkd.common.dotted import NOT_IN_DATASET, NOT_IN_STAGE, NOT_OF_THE_TEACHER, OF_THE_MAPPING, WHERE_AND_HOW, flatten
 from odkd.common.files import file_digest, folder_digest, json_digest
+from odkd.config.compose import default_values
 from odkd.config.construct import is_allowed, resolve, targets
 from odkd.config.image_datasets import has_images
 from odkd.config.own_code import own_digest
@@ -63,6 +64,22 @@ def run_key(cfg: DictConfig, parts: list[Any], allowed: list[str], cache: Path) 
     code = source_digests(targets(cfg), allowed, cache)
     versions = [NUMBERS, importlib.metadata.version("torch"), READER if has_images(cfg.dataset) else DECODER]
     return json_digest([settings, cfg.run.repeat, parts, code, versions])
+
+
+def run_name(cfg: DictConfig, *, learns: bool, has_teacher: bool) -> str:
+    """Return what a run is called where `run.name` does not say it: stage, dataset, student, teacher, methods.
+
+    Replay and regularizer are part of the name if they are not those of a plain `odkd`.
+    """
+    if cfg.run.name:
+        return str(cfg.run.name)
+    names = [cfg.stage.name, cfg.dataset.name, *([cfg.student.name] if learns else [])]
+    names += [cfg.teacher.name] if has_teacher else []
+    for group in ("replay", "regularizer") if learns else ():
+        target = cfg[group]._target_
+        if target != default_values()[f"{group}._target_"]:
+            names.append(target.rpartition(".")[2].lower())
+    return "-".join(names)
 
 
 def source_digests(targets: list[str], allowed: list[str], cache: Path) -> dict[str, str]:

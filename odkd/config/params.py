@@ -4,14 +4,13 @@ Three hundred flattened keys hide what a study varies. A key that a run's params
 nothing is lost; the whole configuration is the artifact config.yaml.
 """
 
-import functools
 from collections.abc import Mapping
 
 from omegaconf import DictConfig, OmegaConf
 
 from odkd.common.dotted import flatten
 from odkd.common.files import json_digest
-from odkd.config.compose import default_config
+from odkd.config.compose import default_values
 
 KEY_FIELDS = (
     "seed", "stage.name", "dataset.name", "teacher.name", "student.name", "window.learn", "window.test", "window.step",
@@ -44,9 +43,3 @@ def short_classes(text: str) -> str:
     "['road', 'car']"
     """
     return text if len(text) <= LONGEST_CLASSES else f"sha256:{json_digest(text)}"
-
-
-@functools.cache
-def default_values() -> Mapping[str, str]:
-    """What `odkd` without any override would run, flattened."""
-    return flatten(OmegaConf.to_container(default_config(), resolve=True))

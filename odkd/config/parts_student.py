@@ -12,6 +12,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from torch.optim.lr_scheduler import LRScheduler
 
+from odkd.common.dotted import NOT_OF_THE_STUDENT
 from odkd.common.seeds import named_seed
 from odkd.students import load_weights
 from odkd.students.freezing import freeze
@@ -19,7 +20,7 @@ from odkd.training.augment import Augmentation
 from odkd.training.learn import Learner
 from odkd.training.losses import Loss, SoftLoss, wants_soft
 
-NOT_OF_THE_STUDENT = ("name", "weights", "freeze", "mean", "std")  # keys of a student that its class is not handed
+PROBED_EPOCHS = 200  # in which a schedule must change the learning rate to count as one that does
 INITIAL_WEIGHTS = ("encoder_weights", "encoder_package")  # keys that say where a part's weights come from at first
 
 
@@ -37,18 +38,22 @@ def student_arguments(student: DictConfig) -> dict[str, Any]:
 
 @dataclass
 class StudentParts:
-    """What `build.Parts` knows of learning, and what it makes of it.
+    """Builds the student of a run and everything that changes it.
 
     Args:
-        cfg: the whole config.
+        cfg: the complete config.
         seed: of the run.
-        device: where the student learns.
-        make: the object of a config node; more that it may ask for by name.
+        device: on which the student learns.
+        source: label source of the training.
+        has_epochs: the stage trains over epochs, so a schedule counts.
+        make: builds the object of a config node; keyword arguments are offered to its constructor.
     """
 
     cfg: DictConfig
     seed: int
     device: torch.device
+    source: str
+    has_epochs: bool
     make: Callable[..., Any]
 
     def learner(self) -> Learner:
@@ -67,17 +72,18 @@ class StudentParts:
         student.to(device=self.device, memory_format=layout)
         if cfg.compile:
             student.compile()
-        if self.needs_soft_labels and cfg.regularizer._target_.endswith(".Ace"):
+        regularizer = self.make(cfg.regularizer, student=student)
+        if self.needs_soft_labels and getattr(regularizer, "hides_classes", False):
             raise ValueError(
-                "regularizer=ace hides classes from the loss, and the teacher's probabilities, which "
-                f"the loss {self.loss.name} learns from, have a share of each; change one of them"
+                f"regularizer {type(regularizer).__name__} hides classes from the loss, and the teacher's "
+                f"probabilities, which the loss {self.loss.name} learns from, have a share of each; change one of them"
             )
         return Learner(
             student,
             self.make(cfg.optimizer, params=[p for p in student.parameters() if p.requires_grad]),
             self.loss,
-            self.make(cfg.regularizer, student=student),
-            source=cfg.stage.learn_from,
+            regularizer,
+            source=self.source,
             precision=cfg.precision,
             device=self.device,
             soft_source="teacher",  # with learn_from=groundtruth, KL is Hinton's distillation beside the truth
@@ -125,18 +131,23 @@ class StudentParts:
         schedule: LRScheduler = self.make(schedule_cfg, leave_out=("name",), optimizer=optimizer, num_epochs=num_epochs)
         return schedule
 
-    def check_schedule(self, *, has_epochs: bool) -> None:
-        """Build the schedule once, for its mistakes to be found before a frame is decoded.
+    def check_schedule(self) -> None:
+        """Build the schedule once, so that its mistakes are found before a frame is decoded.
 
         Raises:
-            ValueError: it is wrong, or it would change nothing in a stage that knows no epochs.
+            ValueError: it is wrong, or it would change the learning rate in a stage that has no epochs.
         """
-        schedule = self.cfg.schedule
         optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
-        self.schedule(optimizer, self.cfg.stage.get("epochs", 1))
-        is_constant = schedule._target_.endswith(".MultiStepLR") and not schedule.milestones
-        if not (has_epochs or is_constant):
+        schedule = self.schedule(optimizer, self.cfg.stage.get("epochs", 1))
+        if self.has_epochs:
+            return
+        rates = set()
+        for _ in range(PROBED_EPOCHS):
+            rates.add(optimizer.param_groups[0]["lr"])
+            optimizer.step()
+            schedule.step()
+        if len(rates) > 1:
             raise ValueError(
-                f"schedule {schedule._target_.rpartition('.')[2]} counts epochs, and stage={self.cfg.stage.name} "
+                f"schedule {type(schedule).__name__} counts epochs, and stage={self.cfg.stage.name} "
                 "has none along a stream; set schedule=none"
             )

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
+from odkd.config.call_stage import call_stage
 from odkd.config.compose import compose_config
 from odkd.config.parts import Parts
 from odkd.runs.run import OpenRun
@@ -45,6 +46,6 @@ def call_online(parts: Parts, folder: Path) -> OpenRun:
     shutil.rmtree(folder, ignore_errors=True)
     run = OpenRun(folder, {"key": parts.key}, checkpoint_overhead=parts.cfg.run.checkpoint_overhead)
     with run.open({}, restart=False):
-        parts.call_stage(run)
+        call_stage(parts, run)
         parts.close()
     return run

@@ -65,7 +65,6 @@ NO_CHANGES = [
     "teacher.allow_missing=true",
     "teacher.licence=MIT",
     "teacher.source=here",
-    "+stage.devices=[cpu]",
 ]
 LAST_BITS = ("compile", "threads", "deterministic", "device")  # part of the key, ignored by tables
 

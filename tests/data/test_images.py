@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from odkd.config.call_stage import call_stage
 from odkd.config.compose import compose_config
 from odkd.config.parts import Parts
 from odkd.data.labels.class_tables import TABLES
@@ -368,7 +369,7 @@ def test_mistakes_are_answered_in_one_message(tmp_path: Path) -> None:
     def start(*settings: str) -> None:
         parts = parts_of("images", root, tmp_path, "dataset.size=[32,32]", *settings)
         _ = parts.key
-        parts.call_stage(None)  # type: ignore[arg-type]
+        call_stage(parts, None)  # type: ignore[arg-type]
 
     def fails(message: str, *settings: str) -> None:
         with pytest.raises(ValueError, match=message):

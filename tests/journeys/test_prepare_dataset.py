@@ -61,7 +61,7 @@ def test_alternate_links_the_videos_in_order_and_prints_a_command_that_runs(
     arguments = command_of(capsys.readouterr().out)
     size = ["dataset.size=[64,96]", f"paths.cache={tmp_path}", "window.learn=4", "window.test=4"]
     parts = Parts(compose_config([*arguments, *size]))
-    assert parts.sequence_positions == 6  # 1.2 seconds, one in 0.2
+    assert parts.stream_parts.sequence_positions == 6  # 1.2 seconds, one in 0.2
     assert parts.stream.frame_of[:7].tolist() == [15, 20, 25, 30, 35, 40, 0]  # 0.6 seconds skipped
     assert [parts.stream.domain_of(segment[0]) for segment in parts.stream.segments] == ["downtown", "highway"] * 2
 
@@ -166,7 +166,7 @@ def test_images_of_both_datasets_are_drawn_alternate_and_keep_their_labels(
     arguments = command_of(capsys.readouterr().out)
     settings = ["dataset.size=[32,32]", f"paths.cache={tmp_path}", "window.learn=4", "window.test=4", "teacher=oracle"]
     parts = Parts(compose_config([*arguments, *settings]))
-    assert (len(parts.stream), parts.sequence_positions) == (16, 4)
+    assert (len(parts.stream), parts.stream_parts.sequence_positions) == (16, 4)
     assert [parts.stream.domain_of(p) for p in range(0, 16, 4)] == ["bdd100k", "cityscapes"] * 2
     assert np.diff(parts.stream.seconds).tolist() == [1.0] * 15
     assert parts.groundtruth is not None

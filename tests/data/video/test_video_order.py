@@ -265,7 +265,7 @@ def test_the_small_cyclic_stream_comes_back_every_60_positions(cache: Path) -> N
     )  # fmt: skip
     parts = Parts(cfg)
     assert [len(segment) for segment in parts.stream.segments] == [60] * 8
-    assert parts.sequence_positions == 60
+    assert parts.stream_parts.sequence_positions == 60
     assert [parts.stream.domain_of(segment[0]) for segment in parts.stream.segments] == ["city", "night"] * 4
 
 
@@ -280,7 +280,7 @@ def test_camvid_alternates_between_day_and_dusk_with_its_own_truth(camvid: Path,
     parts = Parts(compose_config(["dataset=camvid_cyclic", f"dataset.root={camvid}", f"paths.cache={cache}"]))
     stream = parts.stream
     assert len(stream) == 240
-    assert parts.sequence_positions == 30
+    assert parts.stream_parts.sequence_positions == 30
     assert [stream.domain_of(segment[0]) for segment in stream.segments] == ["day", "dusk"] * 4
     names = [stream.videos[video].stem for video, _ in itertools.groupby(stream.video_of.tolist())]
     day, dusk, later_day = (video.stem for video in stream.videos)  # the first clip by day ends in its fourth stretch
