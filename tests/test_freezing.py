@@ -43,8 +43,6 @@ def test_logits_are_at_the_pictures_size_or_at_stride_4_while_learning() -> None
     assert student(images).shape == (2, 5, 17, 25)
     assert student.eval()(images).shape == (2, 5, 66, 98)
     assert swin(5).train()(images).shape == (2, 5, 66, 98)
-    with pytest.raises(ValueError, match=r"student\.upsample=never"):
-        swin(5, upsample="never")
 
 
 def test_one_picture_alone_can_be_learned_from() -> None:

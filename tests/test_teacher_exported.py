@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F  # noqa: N812
+import torch.nn.functional as F
 import yaml
 
 from odkd.teachers import SampledFrames, SoftTeacher, exported_description
@@ -196,7 +196,7 @@ def test_an_onnx_of_one_frame_is_shown_frames_one_by_one(tmp_path: Path) -> None
     save_onnx(Tiny(), path, (2, 3, 32, 48))
     with pytest.raises(ValueError, match="takes 2 frames at a time"):
         ExportedTeacher(str(path), device=CPU)
-    with pytest.raises(ValueError, match=r"cannot take pictures \[1, 3, 40, 48\].*size, multiple_of"):
+    with pytest.raises(ValueError, match=r"cannot take images \[1, 3, 40, 48\].*size, multiple_of"):
         teacher.label(show(images(1, 40, 48)))
 
 

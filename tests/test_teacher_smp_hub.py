@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import segmentation_models_pytorch as smp
 import torch
-import torch.nn.functional as F  # noqa: N812
+import torch.nn.functional as F
 
 from odkd.teachers import SampledFrames, SoftTeacher
 from odkd.teachers.smp_hub import PREPROCESSING, SmpHubTeacher, parse_albumentations
@@ -175,7 +175,7 @@ def test_known_preprocessings_are_read(
 )
 def test_other_preprocessings_are_refused_not_guessed(folder: Path, transform: dict[str, Any]) -> None:
     write_preprocessing(folder, transform)
-    with pytest.raises(ValueError, match="is not known here"):
+    with pytest.raises(ValueError, match="is not supported"):
         SmpHubTeacher(str(folder), device=CPU)
 
 
@@ -209,8 +209,6 @@ def test_folders_that_cannot_label_are_one_clear_message(folder: Path, tmp_path:
         SmpHubTeacher(spoil(classes=1), device=CPU)
     with pytest.raises(ValueError, match="3 channels"):
         SmpHubTeacher(spoil(in_channels=4), device=CPU)
-    with pytest.raises(ValueError, match=r"teacher\.precision=half"):
-        SmpHubTeacher(str(folder), device=CPU, precision="half")
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
     with pytest.raises(ValueError, match=r"no model\.safetensors"):
         SmpHubTeacher(str(folder), device=CPU)
