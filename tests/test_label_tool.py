@@ -1,7 +1,9 @@
-"""`odkd-labels`: what a user sees of the label stores, and that what it mends or exchanges is the same to the bit."""
+"""Tests of `odkd-labels`: its output, and that repaired and exchanged labels are bit-identical."""
 
 import json
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +20,7 @@ Command = Callable[..., tuple[int, str]]
 
 @pytest.fixture
 def command(capsys: pytest.CaptureFixture[str]) -> Command:
-    """Run odkd-labels; returns its exit code and what it printed."""
+    """A function that runs odkd-labels and returns its exit code and output."""
 
     def run(*arguments: object) -> tuple[int, str]:
         capsys.readouterr()
@@ -35,14 +37,13 @@ def command(capsys: pytest.CaptureFixture[str]) -> Command:
 @pytest.fixture
 def labels(odkd: Callable[..., Path], tmp_path: Path) -> Path:
     """Three stores of the oracle's labels."""
-    odkd(
-        "stage=label", "teacher.label_noise=0.1", f"paths.labels={tmp_path / 'labels'}", "teacher.licence=free to test"
-    )
+    settings = ["stage=label", "teacher.label_noise=0.1", "teacher.licence=free to test"]
+    odkd(*settings, f"paths.labels={tmp_path / 'labels'}")
     return tmp_path / "labels"
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """Every file of the arrays and their metadata."""
+    """Return the content of every file of the stores except the records of sessions."""
     paths = (path for path in folder.rglob("*") if path.is_file() and path.parent.name != "sessions")
     return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
 
@@ -53,7 +54,7 @@ def flip(path: Path, place: int) -> None:
     path.write_bytes(content)
 
 
-def test_list_info_and_verify_say_what_there_is(labels: Path, command: Command) -> None:
+def test_list_info_and_verify_describe_the_stores(labels: Path, command: Command) -> None:
     code, text = command("list", labels)
     assert code == 0
     assert text.count("oracle ") == 3
@@ -61,21 +62,24 @@ def test_list_info_and_verify_say_what_there_is(labels: Path, command: Command) 
     (first, *_) = find_stores(labels)
     code, text = command("info", first)
     assert code == 0
-    for fact in (
-        "label_noise: 0.1",
-        "licence: free to test",
-        "lane marking",
-        "video_sha256",
-        "decoder: pyav",
-        "session:",
-    ):
-        assert fact in text
+    facts = ["label_noise: 0.1", "licence: free to test", "lane marking", "video_sha256", "decoder: pyav", "session:"]
+    assert [fact for fact in facts if fact not in text] == []
     code, text = command("verify", labels)
     assert code == 0
-    assert text.count(": whole") == 3
+    assert text.count(": complete") == 3
 
 
-def test_damage_is_named_and_repaired_to_the_bit_and_nothing_else_is_made_again(labels: Path, command: Command) -> None:
+def test_a_closed_pipe_ends_the_command_silently(labels: Path) -> None:
+    """As in `odkd-labels list | head`."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    run = [sys.executable, "-m", "odkd.commands.labels", "list", str(labels)]
+    done = subprocess.run(run, stdout=writing, stderr=subprocess.PIPE, text=True)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_damaged_frames_alone_are_named_and_labelled_again_bit_identically(labels: Path, command: Command) -> None:
     before = contents(labels)
     stores = find_stores(labels)
     flip(LabelStore(stores[0]).labels.shard_path(0), 50)  # a frame
@@ -88,13 +92,13 @@ def test_damage_is_named_and_repaired_to_the_bit_and_nothing_else_is_made_again(
     assert "manifest.json is damaged" in text
     code, text = command("repair", labels)
     assert code == 0, text
-    assert "1 frames labelled again; whole" in text
-    assert "10 frames labelled again; whole" in text
-    assert "0 frames labelled again; whole" in text
+    assert "1 frames labelled again; complete" in text
+    assert "10 frames labelled again; complete" in text
+    assert "0 frames labelled again; complete" in text
     assert contents(labels) == before
 
 
-def test_training_stops_at_a_damaged_frame_and_says_how_to_mend_it(
+def test_training_stops_at_a_damaged_frame_and_names_the_command_that_repairs_it(
     odkd: Callable[..., Path], tmp_path: Path, command: Command
 ) -> None:
     labels = tmp_path / "labels"
@@ -108,21 +112,20 @@ def test_training_stops_at_a_damaged_frame_and_says_how_to_mend_it(
     odkd(*settings)
 
 
-def test_repair_says_why_it_cannot(labels: Path, command: Command, tmp_path: Path) -> None:
+def test_repair_explains_why_it_fails(labels: Path, command: Command, tmp_path: Path) -> None:
     (store, *_) = find_stores(labels)
     flip(LabelStore(store).labels.shard_path(0), 50)
     code, text = command("repair", store, "--set", "teacher.label_noise=0.2")
     assert code == 1
-    assert "cannot be made here any more: teacher was" in text
-    code, text = command(
-        "repair", store, "--set", "dataset.prepare=null", "--set", f"dataset.root={tmp_path / 'nowhere'}"
-    )
+    assert "can no longer be made here: teacher was" in text
+    missing = ["--set", "dataset.prepare=null", "--set", f"dataset.root={tmp_path / 'nowhere'}"]
+    code, text = command("repair", store, *missing)
     assert code == 1
     assert "no such folder" in text
     assert command("repair", store)[0] == 0
 
 
-def test_an_export_is_identical_and_comes_back_by_import(
+def test_exported_maps_equal_the_labels_and_can_be_imported(
     labels: Path,
     command: Command,
     tmp_path: Path,
@@ -167,7 +170,7 @@ def test_png_exports_show_the_palette_and_keep_the_ids(labels: Path, command: Co
         assert len(np.unique(np.asarray(image.convert("RGB")).reshape(-1, 3), axis=0)) == len(np.unique(store.read(0)))
 
 
-def test_statistics_are_those_of_the_maps(labels: Path, command: Command, tmp_path: Path) -> None:
+def test_statistics_count_the_pixels_of_the_maps(labels: Path, command: Command, tmp_path: Path) -> None:
     code, text = command("stats", labels, "--to", tmp_path / "stats")
     assert code == 0
     maps = np.stack([LabelStore(f).read(row) for f in find_stores(labels) for row in range(LabelStore(f).num_frames)])
@@ -197,7 +200,7 @@ def test_prune_deletes_only_what_was_asked_for_and_only_with_yes(labels: Path, c
     assert command("prune", labels, "--older-than", "1")[1].startswith("nothing to delete")
 
 
-def test_without_stores_it_says_where_it_looked(
+def test_without_stores_the_message_names_the_folder_searched(
     tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -206,7 +209,7 @@ def test_without_stores_it_says_where_it_looked(
     assert "no label store in outputs/cache/labels" in text
 
 
-def test_soft_labels_are_made_in_the_same_store_and_what_top_k_leaves_out_is_told(
+def test_soft_labels_join_the_same_store_and_info_shows_what_top_k_leaves_out(
     odkd: Callable[..., Path], tmp_path: Path, command: Command
 ) -> None:
     import segmentation_models_pytorch as smp
@@ -222,7 +225,7 @@ def test_soft_labels_are_made_in_the_same_store_and_what_top_k_leaves_out_is_tol
     before = contents(tmp_path / "labels")
     odkd(*settings, "teacher.soft.top_k=3", "teacher.soft.size=[16,24]")
     after = contents(tmp_path / "labels")
-    assert {name: after[name] for name in before} == before  # label maps stay, soft labels come beside them
+    assert {name: after[name] for name in before} == before  # label maps stay unchanged
     (first, *_) = find_stores(tmp_path / "labels")
     store = LabelStore(first)
     classes, probabilities = store.read_soft(4, SoftSpec(3, (16, 24)))
@@ -236,7 +239,7 @@ def test_soft_labels_are_made_in_the_same_store_and_what_top_k_leaves_out_is_tol
     flip(first / "logsoft-top3-16x24" / "log_probabilities" / "c" / "0" / "0" / "0" / "0", 30)
     assert command("verify", first)[0] == 1
     assert command("repair", first)[0] == 0
-    for row in range(store.num_frames):  # relabelled alone, not in its batch: float rounding may differ
+    for row in range(store.num_frames):  # relabelled in another batch: float rounding may differ
         _, values = LabelStore(first).read_soft(row, SoftSpec(3, (16, 24)))
         np.testing.assert_allclose(values, store.read_soft(row, SoftSpec(3, (16, 24)))[1], rtol=0.01)
     mended = contents(tmp_path / "labels")
@@ -257,12 +260,8 @@ def test_a_label_set_of_another_length_than_the_stored_teachers_is_refused(
     torch.save({"state_dict": network.state_dict(), **checkpoint}, tmp_path / "teacher.pth")
     settings = ["stage=label", "teacher=checkpoint", f"teacher.checkpoint={tmp_path / 'teacher.pth'}"]
     settings.append(f"paths.labels={tmp_path / 'labels'}")
-    wrong = [
-        *settings,
-        "teacher.label_set=cityscapes",
-        "teacher.classes=cityscapes_to_synthetic",
-        "teacher.allow_missing=true",
-    ]
+    mapping = ["teacher.classes=cityscapes_to_synthetic", "teacher.allow_missing=true"]
+    wrong = [*settings, "teacher.label_set=cityscapes", *mapping]
     with pytest.raises(ValueError, match="has 11 classes"):
         odkd(*wrong)
     odkd(*settings)

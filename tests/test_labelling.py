@@ -369,7 +369,7 @@ def test_a_full_disk_is_one_message_and_the_store_goes_on_when_there_is_room(tmp
     _, _, after = output.partition("first 2")
     assert not re.search(r"(is|are) damaged(:|$)", after, re.MULTILINE)
     assert "frames are missing" in after
-    assert after.count(": whole") == 6
+    assert after.count(": complete") == 6
 
 
 @pytest.mark.slow
