@@ -35,17 +35,17 @@ def scene(num_frames: int = 4) -> np.ndarray:
     return truth
 
 
-def test_a_perfect_oracle_is_the_ground_truth() -> None:
+def test_an_oracle_without_errors_is_the_ground_truth() -> None:
     truth = scene()
     np.testing.assert_array_equal(Oracle(CLASSES).label(show(truth)), truth)
 
 
-def test_label_noise_hits_the_share_asked_for_and_never_ignored_pixels() -> None:
+def test_label_noise_changes_the_given_share_and_no_ignored_pixels() -> None:
     truth = scene(20)
     noisy = Oracle(CLASSES, label_noise=0.3).label(show(truth))
     valid = truth != 255
     assert (noisy[~valid] == 255).all()
-    # A third of the random classes is the right one.
+    # A third of the random classes is correct.
     assert (noisy != truth)[valid].mean() == pytest.approx(0.3 * 2 / 3, abs=0.01)
 
 
@@ -71,11 +71,11 @@ def test_confusion_shows_a_class_as_the_other_with_its_probability() -> None:
 def test_errors_depend_on_seed_and_frame_but_not_on_the_batch() -> None:
     truth = scene(4)
     oracle = Oracle(CLASSES, label_noise=0.2, boundary_jitter_pixels=2, seed=1)
-    whole = oracle.label(show(truth))
+    batch = oracle.label(show(truth))
     single = oracle.label(SampledFrames("video", [2], None, lambda _: truth[2]))
-    np.testing.assert_array_equal(whole[2], single[0])
-    assert (whole[0] != whole[1]).any()
-    assert (Oracle(CLASSES, label_noise=0.2, boundary_jitter_pixels=2, seed=2).label(show(truth)) != whole).any()
+    np.testing.assert_array_equal(batch[2], single[0])
+    assert (batch[0] != batch[1]).any()
+    assert (Oracle(CLASSES, label_noise=0.2, boundary_jitter_pixels=2, seed=2).label(show(truth)) != batch).any()
 
 
 def test_impossible_errors_are_refused() -> None:
@@ -97,7 +97,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_a_checkpoint_teacher_labels_as_its_network_does(checkpoint: Path) -> None:
+def test_labels_of_a_checkpoint_teacher_are_those_of_its_network(checkpoint: Path) -> None:
     teacher = CheckpointTeacher(str(checkpoint), device=CPU)
     images = np.random.default_rng(0).integers(0, 256, (2, 64, 96, 3), dtype=np.uint8)
     network = smp.create_model("FPN", encoder_name="mobilenet_v2", encoder_weights=None, classes=3)
