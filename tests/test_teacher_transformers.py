@@ -205,24 +205,24 @@ def library_labels(folder: Path, images_BHWC: np.ndarray, precision: torch.dtype
 @pytest.mark.parametrize("family", [make.__name__ for make in FAMILIES if make is not eomt_padded])
 def test_labels_equal_the_librarys(folders: dict[str, Path], family: str, size: tuple[int, int]) -> None:
     teacher = TransformersTeacher(str(folders[family]), device=CPU)
-    pictures = images(3, *size)
-    labels = teacher.label(show(pictures))
+    frames_BHWC = images(3, *size)
+    labels = teacher.label(show(frames_BHWC))
     assert labels.dtype == np.uint8
     assert len(np.unique(labels)) > 1
-    np.testing.assert_array_equal(labels, library_labels(folders[family], pictures))
-    alone = np.concatenate([teacher.label(show(pictures[i : i + 1])) for i in range(3)])
-    np.testing.assert_array_equal(alone[1:2], library_labels(folders[family], pictures[1:2]))
+    np.testing.assert_array_equal(labels, library_labels(folders[family], frames_BHWC))
+    alone = np.concatenate([teacher.label(show(frames_BHWC[i : i + 1])) for i in range(3)])
+    np.testing.assert_array_equal(alone[1:2], library_labels(folders[family], frames_BHWC[1:2]))
     assert (labels != alone).mean() < 1e-3  # a batch sums in another order: only ties may fall differently
 
 
 @pytest.mark.parametrize("family", ["segformer", "mask2former", "eomt_windows"])
 def test_half_precision_applies_to_the_network_only(folders: dict[str, Path], family: str) -> None:
     """Scores are summed, compared and normalized in float32."""
-    pictures = images(1, 64, 96)
+    frames_BHWC = images(1, 64, 96)
     teacher = TransformersTeacher(str(folders[family]), device=CPU, precision="bfloat16")
-    labels, soft = teacher.label_softly(show(pictures), (8, 12))
-    np.testing.assert_array_equal(labels, library_labels(folders[family], pictures, torch.bfloat16))
-    assert (labels != library_labels(folders[family], pictures)).any()
+    labels, soft = teacher.label_softly(show(frames_BHWC), (8, 12))
+    np.testing.assert_array_equal(labels, library_labels(folders[family], frames_BHWC, torch.bfloat16))
+    assert (labels != library_labels(folders[family], frames_BHWC)).any()
     assert soft.dtype == torch.float32
 
 
@@ -233,9 +233,9 @@ def test_labels_of_padded_frames_align_with_the_frames(folders: dict[str, Path])
     wide = images(1, 36, 64)  # fills 36 of the network's 64 rows; the others are black
     black = np.zeros((1, 64, 64, 3), np.uint8)
     black[:, :36] = wide
-    whole = library_labels(folders["eomt_padded"], black)
-    np.testing.assert_array_equal(teacher.label(show(wide)), whole[:, :36])
-    assert (whole[:, :36] != library_labels(folders["eomt_padded"], wide)).any(), "the library no longer stretches"
+    padded = library_labels(folders["eomt_padded"], black)
+    np.testing.assert_array_equal(teacher.label(show(wide)), padded[:, :36])
+    assert (padded[:, :36] != library_labels(folders["eomt_padded"], wide)).any(), "the library no longer stretches"
 
 
 @pytest.mark.parametrize("family", [make.__name__ for make in FAMILIES])
@@ -257,12 +257,12 @@ def test_soft_labels_agree_with_the_label_maps_and_sum_to_one(folders: dict[str,
 
 def test_logits_become_their_softmax(folders: dict[str, Path]) -> None:
     teacher = TransformersTeacher(str(folders["segformer"]), device=CPU)
-    picture = images(1, 64, 96)
-    _, soft = teacher.label_softly(show(picture), (64, 96))
+    frames_BHWC = images(1, 64, 96)
+    _, soft = teacher.label_softly(show(frames_BHWC), (64, 96))
     processor = transformers.SegformerImageProcessor.from_pretrained(folders["segformer"])
     network = transformers.SegformerForSemanticSegmentation.from_pretrained(folders["segformer"]).eval()
     with torch.inference_mode():
-        logits = network(**processor(images=picture[0], return_tensors="pt")).logits
+        logits = network(**processor(images=frames_BHWC[0], return_tensors="pt")).logits
         expected = torch.nn.functional.interpolate(logits, size=(64, 96), mode="bilinear").softmax(1)
     torch.testing.assert_close(soft, expected)
 

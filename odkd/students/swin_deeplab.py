@@ -106,7 +106,8 @@ class Pyramid(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         pooled = self.pooled(features).expand(-1, -1, *features.shape[2:])
-        return self.project(torch.cat([*(branch(features) for branch in self.branches), pooled], 1))  # type: ignore[no-any-return]
+        projected: Tensor = self.project(torch.cat([*(branch(features) for branch in self.branches), pooled], 1))
+        return projected
 
 
 class PooledNorm(nn.Module):

@@ -139,7 +139,7 @@ class ExportedTeacher:
         labels_hw = labels.squeeze()
         if labels_hw.ndim != 2 or labels_hw.is_floating_point():
             raise ValueError(
-                f"{self._file} puts out {list(labels.shape)} {labels.dtype} a frame; expected [H, W] of whole numbers, "
+                f"{self._file} puts out {list(labels.shape)} {labels.dtype} for a frame; expected [H, W] of whole numbers, "
                 "since its description says labels"
             )
         unknown = labels_hw[((labels_hw < 0) | (labels_hw >= self.num_classes)) & (labels_hw != IGNORE)]
@@ -237,5 +237,5 @@ def _refused(path: Path, images: torch.Tensor, error: Exception) -> str:
 
 
 def _brief(error: Exception) -> str:
-    """Return the end of an error's text, which says what was wrong; before it stands the place."""
+    """Return the end of an error's text: the reason, which follows the place of the error."""
     return " ".join(str(error).split())[-300:]
