@@ -139,8 +139,8 @@ class ExportedTeacher:
         labels_hw = labels.squeeze()
         if labels_hw.ndim != 2 or labels_hw.is_floating_point():
             raise ValueError(
-                f"{self._file} puts out {list(labels.shape)} {labels.dtype} for a frame; expected [H, W] of whole numbers, "
-                "since its description says labels"
+                f"{self._file} puts out {list(labels.shape)} {labels.dtype} for a frame; expected [H, W] of whole "
+                "numbers, since its description says labels"
             )
         unknown = labels_hw[((labels_hw < 0) | (labels_hw >= self.num_classes)) & (labels_hw != IGNORE)]
         if len(unknown):
