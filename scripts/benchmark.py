@@ -1,20 +1,20 @@
-"""`make bench`: what odkd's loop costs, measured on this machine. About 20 minutes on 2 CPU cores.
+"""`make bench`: the overhead of odkd, measured on this machine. About 20 minutes on 2 CPU cores.
 
     .venv/bin/python scripts/benchmark.py [part ...]     # all by default
 
 loop       wall time of the loop over the bare network time (same calls on resident tensors)
-plain      milliseconds a frame outside the network, against scripts/plain_baseline.py
-memory     peak memory on a stream and on one ten times as long, also with replay and regularizers
+plain      milliseconds per frame outside the network, compared with scripts/plain_baseline.py
+memory     peak memory on a stream and on a stream ten times as long, also with replay and regularizers
 precision  bfloat16, channels_last, compile, and the allocator setting
-labels     the label store against an .npz file a frame: size, time to write and to read
-pipeline   labelling's wall time over that of its slowest step alone
-mir        MIR's choice over its virtual step and its candidates' evaluation alone
-regularizers  a learning pass with each over one without, and what it remembers
-epochs     an epoch over the bare network time, and against one that asks the teacher again
-outage     a sweep whose MLflow server is killed for two minutes over one whose server lives
+labels     the label store compared with one .npz file per frame: size, write time, read time
+pipeline   wall time of labelling over that of its slowest step alone
+mir        time of MIR's selection over that of its virtual step and the evaluation of its candidates alone
+regularizers  time of a training pass with each over one without, and its memory
+epochs     an epoch over the bare network time, and compared with running the teacher in each epoch
+outage     a sweep whose MLflow server is down for two minutes over a sweep without an outage
 
-Tables go to the console and, with machine, versions and date, to outputs/benchmark.json; a part that is not
-run keeps its earlier numbers there. Videos are made on first use, under outputs/cache/benchmark.
+Tables are printed and written to outputs/benchmark.json, with machine, versions and date; a part that is not run
+keeps its earlier results there. Videos are rendered on first use, under outputs/cache/benchmark.
 """
 
 import argparse
@@ -34,14 +34,14 @@ PARTS = ("loop", "plain", "memory", "precision", "labels", "pipeline", "mir", "r
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the chosen parts, all by default."""
+    """Run the selected parts, all by default."""
     plain_text = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=plain_text)
-    parser.add_argument("parts", nargs="*", metavar="part", help=f"{', '.join(PARTS)}; all if none is named")
+    parser.add_argument("parts", nargs="*", metavar="part", help=f"{', '.join(PARTS)}; default: all")
     parser.add_argument("--outputs", type=Path, default=Path("outputs"))
     chosen = parser.parse_args(arguments)
     if unknown := set(chosen.parts) - set(PARTS):
-        parser.error(f"there is no part {', '.join(sorted(unknown))}; choose among {', '.join(PARTS)}")
+        parser.error(f"unknown part {', '.join(sorted(unknown))}; expected {', '.join(PARTS)}")
 
     report_file = chosen.outputs / "benchmark.json"
     report = json.loads(report_file.read_text()) if report_file.is_file() else {}
@@ -61,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def table(rows: Sequence[dict[str, object]]) -> str:
-    """Columns of plain text, three decimals below 10, one below 1000."""
+    """Return the rows as aligned columns of text; floats have three decimals below 10, otherwise one."""
     lines = [list(rows[0]), *([_show(value) for value in row.values()] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     rows_of_text = [[cell.rjust(width) for cell, width in zip(line, widths, strict=True)] for line in lines]

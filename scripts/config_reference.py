@@ -140,6 +140,8 @@ def _settings(key: Any, value: Any, text: str, comments: dict[int, str], prefix:
         yield Setting(name, f"[{', '.join(items)}]", "; ".join([comment, *notes] if comment else notes))
     elif isinstance(value, yaml.ScalarNode) and value.style == "|":
         yield Setting(name, "(text)", comment)
+    elif isinstance(value, yaml.ScalarNode) and value.start_mark.line < value.end_mark.line:
+        yield Setting(name, value.value.strip(), comment)
     else:
         yield Setting(name, text[value.start_mark.index : value.end_mark.index], comment)
 

@@ -1,7 +1,7 @@
-"""Online distillation as most people would write it: what odkd's numbers and its speed are compared with.
+"""A straightforward implementation of online distillation, to compare odkd's scores and speed with.
 
-Each sample of each epoch opens its video, seeks, decodes up to its frame and loads its label file; the scores
-are scikit-learn's, on the CPU, frame by frame. Slow and obvious on purpose: it shares no code with odkd.
+For each sample in each epoch, the video is opened, sought and decoded up to the frame, and the label file is loaded;
+the scores are computed by scikit-learn on the CPU, frame by frame. Deliberately simple; it shares no code with odkd.
 """
 
 from collections.abc import Iterator, Sequence
@@ -21,7 +21,7 @@ IGNORE = 255
 
 @dataclass(frozen=True)
 class Sample:
-    """A frame of a constant-rate video, counted from 0, and its label map: an .npz file with key `seg`."""
+    """A frame of a constant-rate video, counted from 0, and its label map, an .npz file with key `seg`."""
 
     video: Path
     frame_number: int
@@ -39,7 +39,7 @@ class Result:
 
 
 class FrameDataset(Dataset[tuple[Tensor, Tensor]]):
-    """Image float32 [3, H, W] and label map int64 [H, W] of each sample."""
+    """Dataset of images float32 [3, H, W] and label maps int64 [H, W]."""
 
     def __init__(self, samples: Sequence[Sample], mean: Sequence[float] | None, std: Sequence[float] | None) -> None:
         self.samples, self.mean, self.std = samples, mean, std
@@ -56,7 +56,7 @@ class FrameDataset(Dataset[tuple[Tensor, Tensor]]):
 
 
 def read_frame(path: Path, frame_number: int) -> np.ndarray:
-    """uint8 RGB [H, W, 3]."""
+    """Return a frame as RGB, uint8 [H, W, 3]."""
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
         assert stream.average_rate is not None
@@ -70,7 +70,7 @@ def read_frame(path: Path, frame_number: int) -> np.ndarray:
 
 
 def train(student: nn.Module, data: FrameDataset, optimizer: torch.optim.Optimizer) -> None:
-    """One epoch."""
+    """Train the student for one epoch."""
     student.train()
     criterion = nn.CrossEntropyLoss(ignore_index=IGNORE)
     for images_BCHW, labels_BHW in DataLoader(data, batch_size=1, num_workers=0):
@@ -81,7 +81,7 @@ def train(student: nn.Module, data: FrameDataset, optimizer: torch.optim.Optimiz
 
 
 def test(student: nn.Module, data: FrameDataset, num_classes: int) -> np.ndarray:
-    """int64 [K, K], rows = labels, columns = predictions."""
+    """Return the confusion matrix int64 [K, K]; rows = labels, columns = predictions."""
     student.eval()
     confusion = np.zeros((num_classes, num_classes), np.int64)
     with torch.no_grad():
@@ -106,7 +106,7 @@ def distil(
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
 ) -> Iterator[Result]:
-    """Learn on the last `learn` samples, test on the next ones, step; in place, to the end of the samples."""
+    """Train `student` in place on the last `learn` samples, test on the next `test_frames`, advance by `step`."""
     optimizer = torch.optim.Adam(student.parameters(), lr=learning_rate)
     for now in range(0, len(samples) - test_frames + 1, step):
         past = samples[max(0, now - learn) : now]

@@ -1,10 +1,10 @@
-"""Make a folder that odkd reads as a dataset: videos/ and, where there are true labels, groundtruth/.
+"""Create a dataset folder for odkd: videos/ and, if there are ground-truth labels, groundtruth/.
 
     python scripts/prepare_dataset.py alternate downtown.mp4 highway.mp4 --to data/highway_downtown
     python scripts/prepare_dataset.py bdd100k-cityscapes --bdd100k-images ... --to data/bdd100k_cityscapes
     python scripts/prepare_dataset.py capture URL --minutes 60 --to data/my_camera
 
-Each ends by printing the odkd command that uses the folder. `prepare_dataset.py SUBCOMMAND --help` says more.
+Each subcommand prints the odkd command that uses the folder. Options: `prepare_dataset.py SUBCOMMAND --help`.
 """
 
 import argparse
@@ -19,7 +19,7 @@ SUBCOMMANDS = {"alternate": alternate, "bdd100k-cityscapes": bdd100k_cityscapes,
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """A user's mistake is one message and exit code 2."""
+    """Run a subcommand; a ValueError becomes one message and exit code 2."""
     plain_text = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=plain_text)
     subcommands = parser.add_subparsers(title="subcommands", dest="subcommand", required=True)
@@ -31,14 +31,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         module.add_arguments(own)
     chosen = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as Ctrl-C does: what is whole is kept
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # SIGTERM acts as Ctrl-C does: completed files are kept
     try:
         SUBCOMMANDS[chosen.subcommand].run(chosen)
     except ValueError as error:
         print(f"prepare_dataset.py {chosen.subcommand}: {error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
-        sys.exit("\nprepare_dataset.py: interrupted; the same command goes on from here")
+        sys.exit("\nprepare_dataset.py: interrupted; the same command resumes from here")
 
 
 if __name__ == "__main__":

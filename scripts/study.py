@@ -1,4 +1,4 @@
-"""What the results pages have in common: run odkd's commands a few at a time, write tables into a page."""
+"""Shared code of the scripts that write result pages: run odkd commands in parallel, write tables into a page."""
 
 import argparse
 import math
@@ -20,39 +20,39 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def options(description: str | None, page: str, chosen: str, tables: Sequence[str]) -> argparse.ArgumentParser:
-    """The options of a page's script; `chosen` is the one that picks `tables`, all by default."""
+    """Return the parser of a page's script; the option `--CHOSEN` selects among `tables`, all by default."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--camvid", type=Path, default=ROOT / "../shared/camvid", help="folder of CamVid")
+    parser.add_argument("--camvid", type=Path, default=ROOT / "../shared/camvid", help="CamVid folder")
     parser.add_argument(f"--{chosen}", nargs="+", choices=tables, default=list(tables))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    parser.add_argument("--jobs", type=int, default=2, help="runs at a time, a core each")
-    parser.add_argument("--outputs", type=Path, default=Path("outputs"), help="where the runs are")
+    parser.add_argument("--jobs", type=int, default=2, help="parallel runs, one core each")
+    parser.add_argument("--outputs", type=Path, default=Path("outputs"), help="output folder of the runs")
     parser.add_argument("--page", type=Path, default=ROOT / "docs" / page)
-    parser.add_argument("--tables-only", action="store_true", help="run nothing")
+    parser.add_argument("--tables-only", action="store_true", help="only write the tables of finished runs")
     return parser
 
 
 def need_camvid(camvid: Path, otherwise: str) -> None:
-    """Exits with a message if CamVid is not there; `otherwise` is the option that does without it."""
+    """Exit with a message if the CamVid folder is missing; `otherwise` is the option that needs no CamVid."""
     if not (camvid / "videos").is_dir():
-        sys.exit(f"no {camvid}/videos: give the folder of CamVid with --camvid, or {otherwise}")
+        sys.exit(f"no folder {camvid}/videos; set the CamVid folder with --camvid, or use {otherwise}")
 
 
 def folder_of(command: Sequence[str]) -> Path:
-    """Of the run that a list of overrides makes, or has made."""
+    """Return the run folder that belongs to a list of overrides."""
     return Parts(compose_config(command)).folder
 
 
 def finished_run(command: Sequence[str]) -> Run | None:
-    """The run that a list of overrides has made, if it has finished."""
+    """Return the finished run of a list of overrides, or None."""
     folder = folder_of(command)
     return read_run(folder) if (folder / "summary.json").is_file() else None
 
 
 def run_all(commands: Iterable[Sequence[str]], *, jobs: int) -> None:
-    """Run `odkd` on each list of overrides, `jobs` at a time; what has finished before returns at once.
+    """Run `odkd` with each list of overrides, `jobs` in parallel; finished runs return at once.
 
-    Exits with all messages at the end if any failed.
+    If any run fails, exit with all messages at the end.
     """
     with ThreadPoolExecutor(jobs) as pool:
         if failures := list(filter(None, pool.map(run, commands))):
@@ -60,7 +60,7 @@ def run_all(commands: Iterable[Sequence[str]], *, jobs: int) -> None:
 
 
 def run(command: Sequence[str]) -> str | None:
-    """Run odkd; what to tell the user if that failed."""
+    """Run odkd; return the error message if it failed, otherwise None."""
     done = subprocess.run([sys.executable, "-m", "odkd", *command], capture_output=True, text=True, check=False)
     shown = " ".join(setting for setting in command if not setting.startswith("paths."))
     if done.returncode:
@@ -73,10 +73,10 @@ def run(command: Sequence[str]) -> str | None:
 
 
 def write_parts(page: Path, parts: Mapping[str, str]) -> None:
-    """Replace what stands between the markers `<!-- NAME -->` and `<!-- end -->` of the page.
+    """Replace the text between the markers `<!-- NAME -->` and `<!-- end -->` of the page.
 
     Raises:
-        ValueError: a name has no such markers.
+        ValueError: the page has no markers for a name.
     """
     text = page.read_text()
     for name, content in parts.items():
@@ -90,11 +90,11 @@ def write_parts(page: Path, parts: Mapping[str, str]) -> None:
 
 
 def cell(found: Sequence[float], factor: float, digits: int) -> str:
-    """`12.3 ± 0.4`: mean and, from two values on, sample standard deviation, without what is undefined."""
+    """Return `12.3 ± 0.4`: mean and, for two or more values, sample standard deviation; NaN values are ignored."""
     return number(Cell(tuple(factor * value for value in found if not math.isnan(value))), digits)
 
 
 def values(runs: Mapping[int, Run], key: str) -> list[float]:
-    """A number of the summary of each run; NaN where it is undefined."""
+    """Return a value of the summary of each run; NaN where it is undefined."""
     found = [run.summary.get(key) for run in runs.values()]
     return [math.nan if value is None else value for value in found]

@@ -8,6 +8,7 @@ from conftest import TINY
 
 import odkd.stages.online as stage
 from odkd.commands.job import describe
+from odkd.config.call_stage import call_stage
 from odkd.config.compose import CONF, compose_config
 from odkd.config.parts import Parts
 from odkd.runs.run import OpenRun
@@ -51,7 +52,7 @@ def run_stage(folder: Path, cache: Path, overrides: list[str], cut_after: int | 
         patch.setattr(stage, "report", report)
         try:
             with run:
-                run.finish(parts.call_stage(run))
+                run.finish(call_stage(parts, run))
         finally:
             parts.close()
     torch.save(parts.learner.state_dict(), folder / "learner.pt")

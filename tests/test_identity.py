@@ -36,7 +36,7 @@ NO_CHANGES = [
     "tracking=mlflow", "tracking.experiment=other", "bank.memory_gib=0.5", "run.name=x", "run.restart=true",
     "run.overlay_video=true", "run.checkpoint_overhead=0.5", "dataset.frame_store=none", "teacher.batch_size=2",
     "allow_targets=[my_lab]", "dataset.palette=null", "teacher.name=mine", "teacher.allow_missing=true",
-    "teacher.licence=MIT", "teacher.source=here", "+stage.devices=[cpu]",
+    "teacher.licence=MIT", "teacher.source=here",
 ]  # fmt: skip
 LAST_BITS = ("compile", "threads", "deterministic", "device")  # in the key, and of no matter to a table
 

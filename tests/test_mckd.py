@@ -88,7 +88,7 @@ def test_every_score_names_its_reference_and_the_files_are_there(
     for name in ("round_1/student_0", "round_1/student_1", "final"):
         for score in ("miou", "miou_per_frame", "accuracy", "f1_weighted", "f1_macro", "miou_128_batches"):
             assert 0 <= found[f"{name}/{score}_groundtruth"] <= 1
-            assert 0 <= found[f"{name}/{score}_teacher"] <= 1
+            assert 0 <= found[f"{name}/{score}"] <= 1
             assert (f"{name}/{score}_previous_round" in found) == (name == "final")
     assert found["teacher/accuracy_groundtruth"] == pytest.approx(0.91, abs=0.02)
     assert found["round_1/labels/accuracy_groundtruth"] == pytest.approx(0.91, abs=0.01)
@@ -157,10 +157,10 @@ def test_a_missing_first_half_is_one_message_with_the_command(odkd: Odkd, tmp_pa
     ("overrides", "message"),
     [
         (["stage=mckd", "stage.num_parts=1"], "would relabel the pictures that it has learned from"),
-        (["stage=mckd_first", "stage.num_rounds=1"], "has no pair stages"),
+        (["stage=mckd_first", "stage.num_rounds=1"], "has no pair rounds"),
         (["stage=distill", "stage.shares=[0.5,0.2]"], "three shares"),
         (["stage=distill", "stage.plain_epochs=2"], "no final student to compare"),
-        (["stage=distill", "stage.labelled_share=1"], "expected a share between 0 and 1"),
+        (["stage=distill", "stage.labelled_share=1"], "expected a number above 0 and below 1"),
         (["stage=distill", "stage.best_against=previous_round"], "final has no such reference"),
         (["stage=distill", "evaluation.predictor=teacher"], "the teacher is always scored too"),
         (["stage=supervised", "dataset.groundtruth=null", "teacher=folder"], "needs ground truth"),

@@ -8,6 +8,7 @@ import pytest
 from bench.plain import write_samples
 from plain_baseline import distil
 
+from odkd.config.call_stage import call_stage
 from odkd.config.compose import compose_config
 from odkd.config.parts import Parts
 from odkd.runs.run import OpenRun
@@ -39,7 +40,7 @@ def test_every_score_equals_that_of_the_plain_loop(student: list[str], tmp_path:
 
     run = OpenRun(tmp_path / "run", {"key": parts.key}, checkpoint_overhead=cfg.run.checkpoint_overhead)
     with run.open({}, restart=False):
-        parts.call_stage(run)
+        call_stage(parts, run)
     parts.close()
     records = [record["metrics"] for record in run.records()]
     results = list(

@@ -62,7 +62,7 @@ def test_alternate_links_the_videos_in_order_and_prints_a_command_that_runs(
     arguments = command_of(capsys.readouterr().out)
     size = ["dataset.size=[64,96]", f"paths.cache={tmp_path}", "window.learn=4", "window.test=4"]
     parts = Parts(compose_config([*arguments, *size]))
-    assert parts.sequence_positions == 6  # 1.2 seconds, one in 0.2
+    assert parts.stream_parts.sequence_positions == 6  # 1.2 seconds, one in 0.2
     assert parts.stream.frame_of[:7].tolist() == [15, 20, 25, 30, 35, 40, 0]  # 0.6 seconds skipped
     assert [parts.stream.domain_of(segment[0]) for segment in parts.stream.segments] == ["downtown", "highway"] * 2
 
@@ -96,11 +96,11 @@ def test_alternate_of_other_videos_prints_all_it_needs(tmp_path: Path, capsys: p
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["a.mp4"], "1 video cannot alternate"),
+        (["a.mp4"], "got 1 video; expected two or more"),
         (["a.mp4", "none.mp4"], "none.mp4: no such file"),
-        (["a.mp4", "b.mp4"], "a.mp4 has 0.0 minutes; 4 stretches of 20 after 0.5 that are skipped need 80.5; lower"),
+        (["a.mp4", "b.mp4"], "a.mp4 has 0.0 minutes; 4 stretches of 20 minutes after 0.5 skipped minutes need 80.5"),
         (["a.mp4", "b.mp4", "--skip-minutes", "1"], "--skip-minutes has 1 numbers for 2 videos"),
-        (["a.mp4", "b.mp4", "--to", "."], ". is there already"),
+        (["a.mp4", "b.mp4", "--to", "."], ". already exists"),
     ],
 )  # fmt: skip
 def test_alternate_answers_a_mistake_with_one_message(
@@ -174,7 +174,7 @@ def test_images_of_both_are_drawn_alternated_and_keep_their_labels(
     arguments = command_of(capsys.readouterr().out)
     settings = ["dataset.size=[32,32]", f"paths.cache={tmp_path}", "window.learn=4", "window.test=4", "teacher=oracle"]
     parts = Parts(compose_config([*arguments, *settings]))
-    assert (len(parts.stream), parts.sequence_positions) == (16, 4)
+    assert (len(parts.stream), parts.stream_parts.sequence_positions) == (16, 4)
     assert [parts.stream.domain_of(p) for p in range(0, 16, 4)] == ["bdd100k", "cityscapes"] * 2
     assert np.diff(parts.stream.seconds).tolist() == [1.0] * 15
     assert parts.groundtruth is not None
@@ -194,7 +194,7 @@ def test_images_of_both_are_drawn_alternated_and_keep_their_labels(
         assert np.all(labels_HW[9:] == ids[position])
     with pytest.raises(SystemExit):
         prepare_dataset.main(mix(tmp_path))
-    assert "is there already, and whole" in capsys.readouterr().err
+    assert "already exists and is complete" in capsys.readouterr().err
 
 
 def test_label_ids_become_train_ids_as_published(tmp_path: Path) -> None:
@@ -210,7 +210,7 @@ def test_label_ids_become_train_ids_as_published(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="class ids up to 19; expected train ids below 19"):
         train_ids(path)
     Image.new("RGB", (2, 2)).save(path)
-    with pytest.raises(ValueError, match="is a RGB image; expected one byte a pixel"):
+    with pytest.raises(ValueError, match="is a RGB image; expected one byte per pixel"):
         train_ids(path)
 
 
@@ -219,7 +219,7 @@ def test_label_ids_become_train_ids_as_published(tmp_path: Path) -> None:
     [
         (["--images", "16"], "bdd100k: 12 images (*.jpg) below"),
         (["--images", "16"], "12 of them with labels (*.png or *_train_id.png, in the same subfolder)"),
-        (["--images", "6"], "--images 6 is no multiple of --block 4"),
+        (["--images", "6"], "--images 6 is not a multiple of --block 4"),
         (["--cityscapes-labels", "nowhere"], "nowhere: no such folder"),
         (["--block", "0"], "must be at least 1"),
     ],
@@ -366,7 +366,7 @@ def test_a_server_that_stays_away_is_given_up_and_what_there_was_is_kept(
 ) -> None:
     url = server([None, 0, 0, 0, 0, 0])
     with pytest.raises(
-        ValueError, match=r"gave no picture 3 times in a row \(.*5XX Server Error reply\); check the address"
+        ValueError, match=r"yielded no picture 3 times in a row \(.*5XX Server Error reply\); check the address"
     ):
         capture(Capture(url, tmp_path / "videos", "camera", retries=2), sleep=lambda _: None)
     (file,) = (tmp_path / "videos").iterdir()

@@ -109,7 +109,7 @@ def test_a_run_that_has_nothing_yet_gets_a_page_too(tmp_path: Path) -> None:
     (tmp_path / "error.txt").write_text(f"ValueError: {HOSTILE}")
     page = Page(write_run_report(tmp_path))
     check_page(page)
-    assert "No final numbers: the run is failed" in page.text
+    assert "No final scores: the run is failed" in page.text
     assert f"ValueError: {HOSTILE}" in page.text
 
 
@@ -254,7 +254,7 @@ def test_a_run_leaves_its_report_with_stills_and_cost(odkd) -> None:
     check_page(page)
     for found in ("finished", "What is remembered", "Stills", "peak memory", "teacher's labels, made once"):
         assert found in page.text
-    assert "figures and classes are shown once" in page.text  # the oracle's labels are the true ones
+    assert "Figures and classes are shown once" in page.text  # the oracle's labels are the true ones
     alts = [image["alt"] for image in page.all("img")]
     assert [alt for alt in alts if "ground truth" in alt] == [alt for alt in alts if "teacher = ground truth" in alt]
     assert len([alt for alt in alts if "teacher = ground truth: first" in alt]) == 2  # mIoU and accuracy: one curve

@@ -259,7 +259,7 @@ def test_a_sweep_that_has_run_nothing_yet_gets_a_page_too(tmp_path: Path) -> Non
     (folder / "sweep.json").write_text(json.dumps(record | {"jobs": []}))
     page = Page(write_sweep_report(folder))
     check_page(page)
-    assert "No run can be compared yet." in page.text
+    assert "There are no runs to compare yet." in page.text
     (folder / "sweep.json").write_text("{")
     with pytest.raises(ValueError, match="cannot be read"):
         write_sweep_report(folder)

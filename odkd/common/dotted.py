@@ -15,6 +15,12 @@ NOT_IN_STAGE = ("devices",)  # of the kind of `device`, which is in the key
 NOT_OF_THE_TEACHER = (  # keys of a teacher's config that its class is not handed, nor its labels depend on
     "name", "size", "batch_size", "label_set", "classes", "allow_missing", "soft", "licence", "source",
 )  # fmt: skip
+NOT_OF_THE_STUDENT = ("name", "weights", "freeze", "mean", "std")  # likewise of a student
+NOT_HANDED = {  # group -> keys that belong to odkd, not to the class that the group names
+    "teacher": NOT_OF_THE_TEACHER,
+    "student": NOT_OF_THE_STUDENT,
+    "schedule": ("name",),
+}
 OF_THE_MAPPING = ("size", "label_set", "classes", "soft")  # of those, the ones that are in the key nevertheless
 
 

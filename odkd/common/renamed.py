@@ -16,6 +16,11 @@ MOVED = {  # module of before, with all below it -> where it is now
     "odkd.replay": "odkd.training.replay",
     "odkd.video": "odkd.data.video",
 }
+STAGES = {  # function of before -> class now
+    "odkd.stages.label.label": "odkd.stages.label.Label",
+    "odkd.stages.online.online": "odkd.stages.online.Online",
+    "odkd.stages.mckd.mckd": "odkd.stages.mckd.Mckd",
+}
 SETTINGS = {  # setting of before -> its name now
     "stage.num_stages": "stage.num_rounds",
     "stage.run_stages": "stage.run_rounds",
@@ -30,6 +35,8 @@ def current_target(target: str) -> str:
     >>> current_target("odkd.replay.fifo.Fifo"), current_target("my_lab.replay.Mine")
     ('odkd.training.replay.fifo.Fifo', 'my_lab.replay.Mine')
     """
+    if target in STAGES:
+        return STAGES[target]
     for before, now in MOVED.items():
         if target.startswith(f"{before}."):
             return now + target.removeprefix(before)

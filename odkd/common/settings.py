@@ -12,7 +12,7 @@ import inspect
 import types
 import typing
 from collections.abc import Callable, Mapping
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le, Lt
@@ -26,12 +26,17 @@ def _existing(path: str) -> str:
     return path
 
 
+def _existing_or_url(path: str) -> str:
+    return path if path.startswith(("http://", "https://")) else _existing(path)
+
+
 PositiveInt = Annotated[int, Ge(1)]
 NaturalInt = Annotated[int, Ge(0)]
 PositiveFloat = Annotated[float, Gt(0)]
 NonNegativeFloat = Annotated[float, Ge(0)]
 Fraction = Annotated[float, Ge(0), Le(1)]
 ExistingFile = Annotated[str, AfterValidator(_existing)]
+FileOrUrl = Annotated[str, AfterValidator(_existing_or_url)]
 
 BOUNDS: dict[type, tuple[str, str]] = {
     Ge: ("of at least {}", "ge"),
@@ -144,12 +149,14 @@ def nearest_file(path: Path) -> str:
 def _one(kind: Any) -> str:
     if get_origin(kind) is Annotated:
         base, *marks = get_args(kind)
-        if any(isinstance(mark, AfterValidator) and mark.func is _existing for mark in marks):
+        if any(isinstance(mark, AfterValidator) and mark.func in (_existing, _existing_or_url) for mark in marks):
             return "an existing file"
         bounds = [
-            words.format(getattr(mark, name)) for mark in marks for type_, (words, name) in BOUNDS.items()
+            words.format(getattr(mark, name))
+            for mark in marks
+            for type_, (words, name) in BOUNDS.items()
             if isinstance(mark, type_)
-        ]  # fmt: skip
+        ]
         return " ".join([_one(base), " and ".join(bounds)]).strip()
     if kind in NUMBERS:
         return NUMBERS[kind]
@@ -175,9 +182,20 @@ def _choices(kind: Any) -> list[Any]:
     return [choice for arm in _arms(kind) if get_origin(arm) is Literal for choice in get_args(arm)]
 
 
+def _as_yaml(kind: Any) -> Any:
+    """Return the type as YAML can spell it: a path is text, a tuple is a list."""
+    if inspect.isclass(kind) and issubclass(kind, PurePath):
+        return str
+    if get_origin(kind) in (typing.Union, types.UnionType):
+        return typing.Union[tuple(_as_yaml(arm) for arm in get_args(kind))]  # noqa: UP007 - built, not written
+    if kind is tuple or get_origin(kind) is tuple:
+        return list
+    return kind
+
+
 def _adapter(kind: Any) -> TypeAdapter[Any] | None:
     try:
-        return TypeAdapter(kind, config=STRICT)
+        return TypeAdapter(_as_yaml(kind), config=STRICT)
     except (PydanticSchemaGenerationError, PydanticUndefinedAnnotation):
         return None
     except PydanticUserError:  # a dataclass or model has a configuration of its own

@@ -34,9 +34,7 @@ def write_artifacts(parts: "Parts", run: "OpenRun", summary: Mapping[str, float]
         write_csv(run, records)
     if parts.cfg.run.plots and (records or (run.folder / "confusion.npz").is_file()):
         plot_run(run.folder, parts.classes, summary)
-    # Of pairs there is not one student, and a teacher that was scored in its place has left none.
-    has_student = parts.cfg.stage.get("run_rounds") != "first" and parts.cfg.evaluation.predictor == "student"
-    if "learner" in parts.__dict__ and has_student:
+    if parts.traits.leaves_student and parts.cfg.evaluation.predictor == "student":
         write_student(parts, run, summary)
         if parts.cfg.stage.get("learn_from") == "groundtruth" and "num_trainings" in summary:
             write_teacher(parts, run)
@@ -51,7 +49,7 @@ def write_report(
     what goes wrong here is only told."""
     try:
         if cost is not None:
-            cost.write(run.folder, parts.teacher_labels.folders if "teacher_labels" in parts.__dict__ else [])
+            cost.write(run.folder, parts.teacher_labels.folders if parts.has_teacher else [])
         if parts.cfg.run.report:
             from odkd.report.html_run import write_run_report
 

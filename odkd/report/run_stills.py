@@ -33,10 +33,10 @@ def _stills(parts: "Parts", run: "OpenRun") -> tuple[Iterator[Still], tuple[str,
     """What there is to see, and the titles of reference and prediction."""
     if (run.folder / "predictions").is_dir():
         return _of_stream(parts, run), ("teacher", "student")
-    if parts.cfg.stage.name == "label":
+    if not parts.traits.learns:
         return _of_labels(parts), ("ground truth", "teacher")
     references = [name for name in ("groundtruth", "teacher") if name in parts.references]
-    if "num_rounds" in parts.cfg.stage and "learner" in parts.__dict__ and references:
+    if parts.traits.has_epochs and parts.traits.leaves_student and references:
         title = {"groundtruth": "ground truth"}.get(references[0], references[0])
         return _of_test_split(parts, run, parts.references[references[0]]), (title, "student")
     return iter(()), ("teacher", "student")

@@ -29,7 +29,7 @@ class Trainings:
         self.trainer = trainer
         self.weights: dict[str, str] = {}
         self.summary: dict[str, float] = {}
-        self._run = run
+        self.run = run
         if state := run.resume():
             self.weights, self.summary = state["weights"], state["summary"]
         self._num_published = Counter(str(record["training"]) for record in run.records())
@@ -40,7 +40,7 @@ class Trainings:
 
     def folder(self, name: str) -> Path:
         """Of a training under way."""
-        return self._run.folder / "trainings" / name.replace("/", "-")
+        return self.run.folder / "trainings" / name.replace("/", "-")
 
     def train(self, task: Task) -> str:
         """Train to the end, from where an earlier process left it; the learner then has the best epoch's student.
@@ -50,7 +50,7 @@ class Trainings:
         training = self.trainer.train(task, self.folder(task.name), partial(self.publish, task.name))
         assert training.best is not None
         content = weights_file(training.best.student)
-        write_atomic(student_file(self._run.folder, task.name), content)
+        write_atomic(student_file(self.run.folder, task.name), content)
         found = {"best_epoch": training.best.epoch, "num_epochs": training.num_done, "val_best": training.best.score}
         self.summary |= {f"{task.name}/{name}": value for name, value in found.items()}
         return _digest(content)
@@ -60,19 +60,19 @@ class Trainings:
         new, first = records[self._num_published[name] :], self._num_published.total()
         numbers = [{"iteration": first + index} for index in range(len(new))]
         if new:
-            self._run.publish([(n | record, n | timing) for n, (record, timing) in zip(numbers, new, strict=True)])
+            self.run.publish([(n | record, n | timing) for n, (record, timing) in zip(numbers, new, strict=True)])
         self._num_published[name] += len(new)
 
     def finish(self, task: Task, digest: str, summary: Mapping[str, float]) -> None:
         """All that follows from this student is done and stored: it is not trained again."""
         self.weights[task.name] = digest
         self.summary |= summary
-        self._run.commit({"weights": self.weights, "summary": self.summary})
+        self.run.commit({"weights": self.weights, "summary": self.summary})
         self._clear(task.name)
 
     def restore(self, name: str) -> None:
         """Give the learner the weights of a finished student."""
-        path = student_file(self._run.folder, name)
+        path = student_file(self.run.folder, name)
         content = path.read_bytes() if path.is_file() else b""
         if _digest(content) != self.weights[name]:
             raise ValueError(f"{path} is not there, or not what was trained; run.restart=true begins this run anew")

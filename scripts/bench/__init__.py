@@ -1,1 +1,1 @@
-"""The measurements of `scripts/benchmark.py`, one file each."""
+"""The measurements of `scripts/benchmark.py`, one module per part."""

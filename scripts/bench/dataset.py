@@ -1,4 +1,4 @@
-"""Videos for measuring, made on first use: a textured world that the camera pans over, with things that move."""
+"""Videos for the benchmarks, rendered on first use: the camera pans over a textured world with moving objects."""
 
 import shutil
 from collections.abc import Iterator
@@ -10,15 +10,15 @@ from PIL import Image
 from odkd.data.video.encode import VideoWriter
 
 FRAME_RATE = 25.0
-GROUP_OF_PICTURES = 250  # x264's default: what cameras' and web videos' frames cost to reach
+GROUP_OF_PICTURES = 250  # x264's default, so that seeking costs as much as in videos from cameras and the web
 CLASSES = 19
-SCALES = (0.4, 0.1, 0.025, 0.006)  # of the picture's height: size of the texture's spots
-SPEED = 5  # pixels a frame
-GRAIN = 6.0  # standard deviation of the sensor's noise, in grey levels
+SCALES = (0.4, 0.1, 0.025, 0.006)  # size of the texture's spots, relative to the image height
+SPEED = 5  # pixels per frame
+GRAIN = 6.0  # standard deviation of the sensor noise, grey levels
 
 
 def make_dataset(folder: Path, *, height: int, width: int, num_frames: int, stride: int) -> Path:
-    """ROOT/videos/pan.mp4 and ROOT/groundtruth/pan/NUMBER.png of one frame in `stride`. Returns ROOT."""
+    """Write ROOT/videos/pan.mp4 and ROOT/groundtruth/pan/NUMBER.png of every `stride`-th frame; return ROOT."""
     root = folder / f"pan-{height}x{width}-{num_frames}-{stride}"
     if root.is_dir():
         return root
@@ -50,10 +50,10 @@ def _pictures(height: int, width: int, num_frames: int) -> Iterator[tuple[np.nda
     grain = generator.normal(0, GRAIN, (2 * height, 2 * width, 1)).astype(np.int16)
     for number in range(num_frames):
         columns = (np.arange(width) + SPEED * number) % world[1]
-        y, x = (int(generator.integers(n)) for n in (height, width))  # grain that is new each frame
+        y, x = (int(generator.integers(n)) for n in (height, width))  # new noise in each frame
         image_HWC = image[:, columns] + grain[y : y + height, x : x + width]
         label_HW = labels[:, columns]
-        for k in range(4):  # things of the last class cross the picture in different directions
+        for k in range(4):  # objects of the last class cross the image in different directions
             top = (height // 5 * k + number * (k % 2)) % (height - thing)
             left = (width // 4 * k + number * (2 * k - 5)) % (width - thing)
             there = slice(top, top + thing), slice(left, left + thing)
@@ -62,6 +62,6 @@ def _pictures(height: int, width: int, num_frames: int) -> Iterator[tuple[np.nda
 
 
 def _noise(generator: np.random.Generator, shape: tuple[int, int], cell: float) -> np.ndarray:
-    """Smooth noise with spots of about `cell` pixels: float32 [H, W]."""
+    """Return smooth noise with spots of about `cell` pixels: float32 [H, W]."""
     grid = generator.normal(size=[max(2, round(n / max(cell, 2))) for n in shape]).astype(np.float32)
     return np.asarray(Image.fromarray(grid).resize(shape[::-1], Image.Resampling.BICUBIC))

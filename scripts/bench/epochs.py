@@ -1,9 +1,8 @@
-"""An epoch of odkd against the bare network, and against one that asks the teacher again.
+"""An epoch of odkd compared with the bare network, and with an epoch that runs the teacher again.
 
-A pass of `Training` (shuffle, read, learn, validate, keep the best) in turn with the same forward, loss, backward,
-optimizer and validation calls on tensors that lie ready, by a student of its own. The teacher of the last case is
-SegFormer-B5 with random weights (an answer takes as long as with
-trained ones); its probabilities are in the label store.
+Epochs of `Training` (shuffle, read, learn, validate, keep the best) alternate with the same forward, loss, backward,
+optimizer and validation calls of a separate student on resident tensors. The teacher of the last case is SegFormer-B5
+with random weights, which take as long as trained ones; its probabilities are in the label store.
 """
 
 from collections.abc import Sequence
@@ -26,13 +25,13 @@ from odkd.training.losses.soft import resize_labels
 
 PAIRS = 5
 BATCH, STRIDE = 4, 25
-CITYSCAPES = (1024, 2048)  # height and width of its pictures
+CITYSCAPES = (1024, 2048)  # height, width of its images, pixels
 FAST = ["precision=bfloat16", "channels_last=true"]
 
 
 @dataclass(frozen=True)
 class Case:
-    """A training: on so many pictures, validated on so many others."""
+    """A training; `pictures` is the number of images for training and for validation."""
 
     name: str
     size: tuple[int, int]
@@ -51,14 +50,18 @@ SEED = Case(
     (512, 512),
     (8, 4),
     [
-        "student=swin_tiny_deeplabv3plus", "student.encoder_weights=null", "loss=mckd", "teacher=checkpoint",
-        "teacher.soft={top_k: 5, size: [128, 128]}", "teacher.batch_size=1",
+        "student=swin_tiny_deeplabv3plus",
+        "student.encoder_weights=null",
+        "loss=mckd",
+        "teacher=checkpoint",
+        "teacher.soft={top_k: 5, size: [128, 128]}",
+        "teacher.batch_size=1",
     ],
-)  # fmt: skip
+)
 
 
 def measure(folder: Path) -> list[dict[str, object]]:
-    """One row a case; the last has the teacher's time too."""
+    """Return one row per case; the last one includes the teacher's time."""
     rows = []
     for case in CASES:
         row, parts, _ = measure_case(folder, case, list(case.settings))
@@ -75,7 +78,7 @@ def measure(folder: Path) -> list[dict[str, object]]:
 
 
 def measure_case(folder: Path, case: Case, settings: list[str]) -> tuple[dict[str, object], Parts, float]:
-    """Epochs in turn with bare ones; also the parts, and the seconds of an epoch."""
+    """Run epochs and bare epochs in turn; return the row, the parts, and the seconds of an epoch."""
     num_train, num_val = case.pictures
     num_positions = num_train + num_val
     height, width = case.size
@@ -109,7 +112,7 @@ def measure_case(folder: Path, case: Case, settings: list[str]) -> tuple[dict[st
 
 
 def run_epoch(training: Training) -> float:
-    """Seconds."""
+    """Return the seconds of one epoch, validation included."""
     started = perf_counter()
     training.learn()
     training.validate()
@@ -117,7 +120,7 @@ def run_epoch(training: Training) -> float:
 
 
 class BareEpoch:
-    """The network's calls of an epoch, on tensors that lie ready."""
+    """The network calls of an epoch, on resident tensors."""
 
     def __init__(self, parts: Parts, batches: Sequence[Sequence[int]], validation: Sequence[int]) -> None:
         taken = [parts.bank.get(positions) for positions in batches]
@@ -130,7 +133,7 @@ class BareEpoch:
         self._network = BareNetwork(parts.learner.student, precision=parts.cfg.precision, loss=self._total)
 
     def run(self) -> float:
-        """Seconds."""
+        """Return the seconds of one bare epoch, validation included."""
         return self._network.learn(self._batches) + self._network.evaluate(self._validation)
 
     def _total(self, logits_BKHW: Tensor, batch: Batch) -> Tensor:
@@ -144,7 +147,7 @@ class BareEpoch:
 
 
 def make_teacher(path: Path) -> None:
-    """SegFormer-B5 with random weights, as a file that `teacher=checkpoint` reads."""
+    """Save a SegFormer-B5 with random weights as a file for `teacher=checkpoint`."""
     import segmentation_models_pytorch as smp
 
     torch.manual_seed(0)
@@ -154,7 +157,7 @@ def make_teacher(path: Path) -> None:
 
 
 def teacher_seconds(size: tuple[int, int]) -> float:
-    """Of the teacher's network alone for a picture of `size` = (height, width)."""
+    """Return the seconds of the teacher's network alone for one image of `size` = (height, width)."""
     import segmentation_models_pytorch as smp
 
     network = smp.Segformer("mit_b5", encoder_weights=None, classes=CLASSES).eval()

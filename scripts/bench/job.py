@@ -1,24 +1,25 @@
-"""The jobs that are measured: odkd's own parts from its own config, in a throw-away run folder."""
+"""Jobs for the benchmarks: parts built by odkd from its config, in a temporary run folder."""
 
 import shutil
 from pathlib import Path
 
 from omegaconf import DictConfig
 
+from odkd.config.call_stage import call_stage
 from odkd.config.compose import compose_config
 from odkd.config.parts import Parts
 from odkd.runs.run import OpenRun
 
 
 def overrides(folder: Path, root: Path, *, size: tuple[int, int], stride: int, learn: int, test: int) -> list[str]:
-    """What the measured jobs share: the oracle's labels, TinyNet, no MLflow."""
+    """Return the overrides shared by all benchmarks: oracle teacher, TinyNet, no MLflow."""
     return [
         "dataset=videos",
         f"dataset.root={root}",
         f"dataset.size=[{size[0]},{size[1]}]",
         f"dataset.stride={stride}",
         "dataset.groundtruth=groundtruth",
-        "evaluation.groundtruth=false",  # scored against the teacher alone, as the plain baseline is
+        "evaluation.groundtruth=false",  # score against the teacher only, as the plain baseline does
         f"window={{learn: {learn}, test: {test}, step: {test}}}",
         "tracking=none",
         f"paths.outputs={folder / 'outputs'}",
@@ -29,22 +30,23 @@ ONLY_TEST_WINDOWS = ["evaluation.shift=null", "evaluation.segment_frames=0", "ev
 
 
 def make_parts(job: list[str]) -> Parts:
-    """The parts of a job, with its stream decoded and labelled."""
+    """Build the parts of a job; decode and label its stream."""
     from odkd.common.device import set_up
 
     cfg: DictConfig
     cfg = compose_config(job)
     parts = Parts(cfg)
     set_up(parts.device, threads=cfg.threads, deterministic=cfg.deterministic)
-    _ = parts.stream, parts.teacher_labels, parts.learner
+    parts.label_stream()
+    _ = parts.stream, parts.learner
     return parts
 
 
 def call_online(parts: Parts, folder: Path) -> OpenRun:
-    """The stage as `odkd` calls it, in an empty run folder."""
+    """Call the stage as `odkd` does, in an empty run folder."""
     shutil.rmtree(folder, ignore_errors=True)
     run = OpenRun(folder, {"key": parts.key}, checkpoint_overhead=parts.cfg.run.checkpoint_overhead)
     with run.open({}, restart=False):
-        parts.call_stage(run)
+        call_stage(parts, run)
         parts.close()
     return run

@@ -1,4 +1,4 @@
-"""The label store against one `np.savez_compressed` file a frame: size, time to write, time to read in random order."""
+"""Label store compared with one `np.savez_compressed` file per frame: size, write time, random read time."""
 
 import shutil
 import time
@@ -19,11 +19,11 @@ from odkd.teachers.labeller import FLUSH_FRAMES
 
 SIZES = ((720, 1280), (1080, 1920))
 NUM_MAPS, ROUNDS, STRIDE = 64, 5, 4
-SHARED = Path(__file__).resolve().parents[3] / "shared"  # real video and a real teacher, where they are at hand
+SHARED = Path(__file__).resolve().parents[3] / "shared"  # real video and a real teacher, if available
 
 
 def measure(folder: Path) -> list[dict[str, object]]:
-    """A row a size. Rounds write and read both in turn; ratios are taken within a round."""
+    """Return one row per size. Each round writes and reads both formats; ratios are taken within a round."""
     rows: list[dict[str, object]] = []
     for size in SIZES:
         source, maps = real_maps(folder, size)
@@ -69,7 +69,7 @@ def measure(folder: Path) -> list[dict[str, object]]:
 
 
 def write_store(folder: Path, maps: list[np.ndarray]) -> LabelStore:
-    """As the labeller does it: durable portions of a shard, each with a record of who made it."""
+    """Write label maps as the labeller does: durable portions of a shard, each with a session record."""
     height, width = maps[0].shape
     identity = {"size": [height, width]}
     manifest = {"identity": identity, "shard_frames": 64, "sampled_frames": list(range(len(maps)))}
@@ -82,26 +82,29 @@ def write_store(folder: Path, maps: list[np.ndarray]) -> LabelStore:
 
 
 def write_npz(folder: Path, maps: list[np.ndarray]) -> None:
-    """As the reference code does it, but bytes instead of int64: kinder to it in size and time."""
+    """Write label maps as the reference code does, but as uint8 instead of int64, which is smaller and faster."""
     folder.mkdir(parents=True)
     for number, label_HW in enumerate(maps):
         np.savez_compressed(folder / f"{number:06d}.npz", seg=label_HW)
 
 
 def read_npz(folder: Path, number: int) -> np.ndarray:
-    """uint8 [H, W]."""
+    """Read a label map, uint8 [H, W]."""
     with np.load(folder / f"{number:06d}.npz") as content:
         label_HW: np.ndarray = content["seg"]
         return label_HW
 
 
 def files(folder: Path) -> Iterator[Path]:
-    """All files below a folder."""
+    """Return all files below a folder."""
     return (path for path in folder.rglob("*") if path.is_file())
 
 
 def real_maps(folder: Path, size: tuple[int, int]) -> tuple[str, list[np.ndarray]]:
-    """What a real teacher says of real driving video, enlarged to `size`; without them, of the video made here."""
+    """Return the source and label maps of a real teacher on real driving video, resized to `size`, if available.
+
+    Otherwise, the ground truth of the synthetic video.
+    """
     kept = folder / f"real-maps-{size[0]}x{size[1]}.npy"
     videos = sorted((SHARED / "camvid" / "videos").glob("*"))
     if not videos:

@@ -1,8 +1,8 @@
-"""odkd's loop against the bare network: wall time of whole iterations over the same calls on resident tensors.
+"""Online loop compared with the bare network: wall time of iterations over the same calls on resident tensors.
 
-`odkd.stages.online.online` runs as it is; its window times the bare network between iterations, so that each
-iteration has a bare measurement just before and just after it. An iteration's time is all that happens between
-two positions: select, prefetch, read, learn, evaluate, count, save predictions, record, checkpoint as it falls due.
+`odkd.stages.online.online` runs unchanged. Its window times the bare network between iterations, so that each
+iteration has a bare measurement directly before and after it. The time of an iteration covers everything between two
+positions: select, prefetch, read, learn, evaluate, count, save predictions, record, and checkpoint when due.
 """
 
 import json
@@ -20,8 +20,8 @@ from odkd.data.window import Step, Window
 
 PAIRS = 5
 STRIDE = 25
-# Learned and evaluated frames of an iteration, near 67:20. At 720p few, to be done within minutes: what is done once
-# an iteration then weighs ten times as much as in window=standard.
+# Trained and evaluated frames per iteration, near 67:20. At 720p only a few, to finish within minutes: fixed costs per
+# iteration then weigh ten times as much as with window=standard.
 CASES = {(360, 480): (20, 6), (720, 1280): (7, 2)}
 PRECISIONS: dict[str, list[str]] = {
     "float32": [],
@@ -31,10 +31,10 @@ PRECISIONS: dict[str, list[str]] = {
 
 @dataclass(frozen=True)
 class PacedWindow(Window):
-    """A window that calls `bare` around each iteration that learns from a full window."""
+    """A window that calls `bare` before and after each iteration with a full training window."""
 
     bare: Callable[[], tuple[float, float]] = lambda: (0.0, 0.0)
-    # Seconds of learning and of evaluating, before the first iteration and after each.
+    # Seconds of training and of evaluation, before the first iteration and after each.
     bare_seconds: list[tuple[float, float]] = field(default_factory=list)
     loop_seconds: list[float] = field(default_factory=list)
 
@@ -51,7 +51,7 @@ class PacedWindow(Window):
 
 
 def measure(folder: Path) -> list[dict[str, object]]:
-    """One row a size and precision."""
+    """Return one row per size and precision."""
     return [
         measure_case(folder, size, learn, test, name, settings)
         for size, (learn, test) in CASES.items()
@@ -62,7 +62,7 @@ def measure(folder: Path) -> list[dict[str, object]]:
 def measure_case(
     folder: Path, size: tuple[int, int], learn: int, test: int, name: str, settings: list[str]
 ) -> dict[str, object]:
-    """The loop at one size and precision."""
+    """Measure the loop at one size and precision; return its row."""
     num_positions = (-(-learn // test) + PAIRS) * test
     root = make_dataset(folder, height=size[0], width=size[1], num_frames=num_positions * STRIDE, stride=STRIDE)
     job = overrides(folder, root, size=size, stride=STRIDE, learn=learn, test=test)
@@ -84,7 +84,7 @@ def measure_case(
 
 
 def compare(window: PacedWindow, run_folder: Path) -> dict[str, object]:
-    """Ratios of pairs; the parts of an iteration by odkd's own clock."""
+    """Return the ratios of iterations and bare measurements; parts of an iteration are from timing.jsonl."""
     bare = [
         ((learn_before + learn_after) / 2, (evaluate_before + evaluate_after) / 2)
         for (learn_before, evaluate_before), (learn_after, evaluate_after) in pairwise(window.bare_seconds)

@@ -1,4 +1,4 @@
-"""Peak memory of a whole `odkd` command on a stream and on one ten times as long, without and with memories."""
+"""Peak memory of an `odkd` command on a stream and on a stream ten times as long, by method."""
 
 import os
 import re
@@ -19,14 +19,14 @@ METHODS = {
 
 
 def measure(folder: Path) -> list[dict[str, object]]:
-    """A row a method and length; `stream_mib` is what frames and labels would take if all were kept."""
+    """Return one row per method and length; `stream_mib` is the size of all frames and labels."""
     rows: list[dict[str, object]] = []
     for name, settings in METHODS.items():
         peaks: list[float] = []
         for num_positions in (NUM_POSITIONS, 10 * NUM_POSITIONS):
             root = make_dataset(folder, height=SIZE[0], width=SIZE[1], num_frames=num_positions, stride=1)
             own = folder / f"memory-{num_positions}"
-            shutil.rmtree(own, ignore_errors=True)  # decoding and labelling are part of what is measured
+            shutil.rmtree(own, ignore_errors=True)  # the measurement includes decoding and labelling
             job = overrides(own, root, size=SIZE, stride=1, learn=WINDOW, test=WINDOW)
             job += [*settings, "precision=bfloat16", "channels_last=true"]
             peaks.append(peak_anonymous_bytes([sys.executable, "-m", "odkd", *job]) / 2**20)
@@ -37,10 +37,10 @@ def measure(folder: Path) -> list[dict[str, object]]:
 
 
 def peak_anonymous_bytes(command: list[str]) -> int:
-    """Highest anonymous resident memory of a process: what it holds itself, without files that the system caches."""
+    """Return the peak anonymous resident memory of a process in bytes; file caches do not count."""
     peak = 0
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    # stderr goes on being read, so that the command never waits for us
+    # stderr is drained all the time: a full pipe would block the command
     os.set_blocking(process.stderr.fileno(), False)  # type: ignore[union-attr]
     tail = b""
     while process.poll() is None:

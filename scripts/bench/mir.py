@@ -1,16 +1,14 @@
-"""What MIR adds to an iteration, over its virtual step and its candidates' evaluation alone."""
+"""Time of MIR's selection over that of its virtual step and the evaluation of its candidates alone."""
 
 from pathlib import Path
 from statistics import median
 from time import perf_counter
 
 import torch
-import torch.nn.functional as F  # noqa: N812
 
 from bench.dataset import make_dataset
 from bench.job import make_parts, overrides
-from bench.network import BareNetwork, Example
-from odkd.common.ignore import IGNORE
+from bench.network import BareNetwork, Example, cross_entropy
 from odkd.training.scorer import StudentScorer
 
 PAIRS = 5
@@ -23,7 +21,7 @@ PRECISIONS: dict[str, list[str]] = {
 
 
 def measure(folder: Path) -> list[dict[str, object]]:
-    """One row a size and precision."""
+    """Return one row per size and precision."""
     return [
         measure_case(folder, size, stride, name, settings)
         for size, stride in CASES.items()
@@ -32,19 +30,19 @@ def measure(folder: Path) -> list[dict[str, object]]:
 
 
 def measure_case(folder: Path, size: tuple[int, int], stride: int, name: str, settings: list[str]) -> dict[str, object]:
-    """`Replay.select` against the bare calls, in turn."""
+    """Measure `Replay.select` and the bare calls in turn; return the row."""
     num_positions = STREAM + CANDIDATES
     root = make_dataset(folder, height=size[0], width=size[1], num_frames=num_positions * stride, stride=stride)
     learn = STREAM + REPLAYED
     job = overrides(folder, root, size=size, stride=stride, learn=learn, test=STREAM)
     parts = make_parts([*job, *settings, "replay=mir", f"replay.candidates={CANDIDATES}"])
-    parts.replay.observe(range(CANDIDATES), lambda _: torch.empty(0))  # type: ignore[arg-type]  # MIR asks nothing here
+    parts.replay.observe(range(CANDIDATES), lambda _: torch.empty(0))  # type: ignore[arg-type]  # MIR does not call the scorer here
     parts.replay.observe(range(CANDIDATES, num_positions), lambda _: torch.empty(0))  # type: ignore[arg-type]
     batches = [parts.bank.get([position]) for position in range(num_positions)]
     examples = [(batch.images_BCHW, batch.labels["teacher"].long()) for batch in batches]
     network = BareNetwork(parts.learner.student, precision=parts.cfg.precision)
     scorer = StudentScorer(parts.learner, parts.evaluator, batch_size=1)
-    parts.learner.learn(parts.bank, [[0]])  # the optimizer has its moments, which the copy copies
+    parts.learner.learn(parts.bank, [[0]])  # creates the optimizer's moments, which the virtual step copies
     network.learn(examples[:1])
     ratios, bare_seconds = [], []
     for _ in range(PAIRS):
@@ -68,12 +66,12 @@ def measure_case(folder: Path, size: tuple[int, int], stride: int, name: str, se
 
 
 def losses_alone(network: BareNetwork, examples: list[Example]) -> float:
-    """Seconds for the forward pass and the loss of each example."""
+    """Return the seconds of forward pass and loss for all examples."""
     started = perf_counter()
     network.student.eval()
     with torch.inference_mode():
         for images_BCHW, labels_BHW in examples:
             with torch.autocast(network.device.type, torch.bfloat16, enabled=network.precision == "bfloat16"):
                 logits_BKHW = network.student(images_BCHW)
-            F.cross_entropy(logits_BKHW.float(), labels_BHW, ignore_index=IGNORE)
+            cross_entropy(logits_BKHW, labels_BHW)
     return perf_counter() - started

@@ -1,4 +1,4 @@
-"""The network alone: the same calls on tensors that lie ready, and a clock around those calls in any loop."""
+"""The bare network: its calls on resident tensors, and a clock that times these calls in any loop."""
 
 import copy
 import time
@@ -8,22 +8,22 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
+from torch.nn import functional
 
 from odkd.common.device import autocast
 from odkd.common.ignore import IGNORE
 
-Example = tuple[Tensor, Any]  # normalised images [B, 3, H, W] in the run's layout; what the loss wants
+Example = tuple[Tensor, Any]  # normalised images [B, 3, H, W] in the run's memory layout; targets for the loss
 
 
 def cross_entropy(logits_BKHW: Tensor, labels_BHW: Tensor) -> Tensor:
-    """Of labels int64 [B, H, W]."""
-    return F.cross_entropy(logits_BKHW.float(), labels_BHW, ignore_index=IGNORE)
+    """Return the cross-entropy with labels int64 [B, H, W]."""
+    return functional.cross_entropy(logits_BKHW.float(), labels_BHW, ignore_index=IGNORE)
 
 
 class BareNetwork:
-    """Forward, loss, backward, Adam; and the forward of an evaluation. A student of its own, nothing else."""
+    """A copy of a student with its training calls (forward, loss, backward, Adam) and its evaluation (forward)."""
 
     def __init__(
         self, student: nn.Module, *, precision: str, loss: Callable[[Tensor, Any], Tensor] = cross_entropy
@@ -34,7 +34,7 @@ class BareNetwork:
         self.precision, self.loss = precision, loss
 
     def learn(self, examples: Sequence[Example]) -> float:
-        """Seconds."""
+        """Update the student on each example; return the seconds."""
         started = time.perf_counter()
         self.student.train()
         for images_BCHW, wanted in examples:
@@ -47,7 +47,7 @@ class BareNetwork:
         return time.perf_counter() - started
 
     def evaluate(self, examples: Sequence[Example]) -> float:
-        """Seconds."""
+        """Run the student on each example; return the seconds."""
         started = time.perf_counter()
         self.student.eval()
         with torch.inference_mode(), autocast(self.device, self.precision):
@@ -58,7 +58,7 @@ class BareNetwork:
 
 @dataclass
 class Clock:
-    """Seconds inside the network, and how often it was called."""
+    """Seconds spent in the network and its number of forward passes."""
 
     seconds: float = 0.0
     forwards: int = 0
@@ -83,7 +83,7 @@ class Clock:
 
 @contextmanager
 def network_clock(student: nn.Module) -> Iterator[Clock]:
-    """Count what `student`'s forward, cross-entropy, backward and optimizer take while the block runs."""
+    """Time the forward pass of `student`, cross-entropy, backward and optimizer steps while the block runs."""
     clock = Clock()
 
     def count(*_: object) -> None:
@@ -98,12 +98,12 @@ def network_clock(student: nn.Module) -> Iterator[Clock]:
         register_optimizer_step_pre_hook(clock.start),
         register_optimizer_step_post_hook(clock.stop),
     ]
-    backward, cross_entropy = Tensor.backward, F.cross_entropy
+    backward, cross_entropy = Tensor.backward, functional.cross_entropy
     Tensor.backward = clock.around(backward)  # type: ignore[method-assign]
-    F.cross_entropy = clock.around(cross_entropy)
+    functional.cross_entropy = clock.around(cross_entropy)
     try:
         yield clock
     finally:
-        Tensor.backward, F.cross_entropy = backward, cross_entropy  # type: ignore[method-assign]
+        Tensor.backward, functional.cross_entropy = backward, cross_entropy  # type: ignore[method-assign]
         for hook in hooks:
             hook.remove()

@@ -1,7 +1,7 @@
-"""A sweep whose MLflow server is killed for two minutes, against the same sweep with a server that lives.
+"""A sweep whose MLflow server is down for two minutes, compared with the same sweep without an outage.
 
-Real commands, real `mlflow server`s, kill -9. The two sweeps run side by side, a core each, so that a machine that gets
-slower or faster does so for both. In the end the database is read: each step of each run must be there once.
+Uses real commands, real `mlflow server` processes, and SIGKILL. The two sweeps run in parallel, one core each, so that
+changes in machine speed affect both. Finally the database is read: each step of each run must be stored exactly once.
 """
 
 import json
@@ -20,13 +20,13 @@ from bench.server import Server
 
 OUTAGE_SECONDS = 120.0
 PAIRS = 2
-SEEDS = (0, 1, 2, 3)  # a job each, in turn
+SEEDS = (0, 1, 2, 3)  # one job each, in turn
 SIZE, STRIDE, NUM_POSITIONS = (180, 240), 25, 67 + 20 * 9
 FAST = ["precision=bfloat16", "channels_last=true"]
 
 
 def measure(folder: Path) -> list[dict[str, object]]:
-    """One row a job: the medians of its seconds and of the ratios; and what the doomed server's database holds."""
+    """Return one row per job: medians of its seconds and ratios, and counts from the database of the killed server."""
     root = make_dataset(folder, height=SIZE[0], width=SIZE[1], num_frames=NUM_POSITIONS * STRIDE, stride=STRIDE)
     job = overrides(folder, root, size=SIZE, stride=STRIDE, learn=67, test=20)
     base = folder / "outage"
@@ -36,7 +36,7 @@ def measure(folder: Path) -> list[dict[str, object]]:
     sweeps = {kind: Sweep(base / kind, job) for kind in ("live", "outage")}
     seconds: dict[str, list[list[float]]] = {"live": [], "outage": []}
     try:
-        sweeps["live"].start(["window.step=80", "seed=0"])  # frames and labels are there from now on
+        sweeps["live"].start(["window.step=80", "seed=0"])  # caches frames and labels
         sweeps["live"].wait()
         for pair in range(PAIRS):
             for kind in ("live", "outage") if pair % 2 == 0 else ("outage", "live"):
@@ -60,7 +60,7 @@ def measure(folder: Path) -> list[dict[str, object]]:
 
 
 class Sweep:
-    """Sweeps of one kind: an outputs folder, a server of its own, one command at a time."""
+    """Sweeps of one kind: an outputs folder, a separate server, one command at a time."""
 
     def __init__(self, folder: Path, job: list[str]) -> None:
         self.server = Server(folder / "server")
@@ -71,25 +71,29 @@ class Sweep:
         self._known: set[Path] = set()
 
     def start(self, overrides: list[str]) -> None:
-        """Returns at once."""
+        """Start the sweep; do not wait for it."""
         self._known, self._before = set(self.outputs.glob("sweeps/*")), self.num_lines()
         with (self.outputs / "log.txt").open("ab") as log:
             command = [sys.executable, "-m", "odkd", "-m", *self._job, *overrides]
             self._process = subprocess.Popen(command, stdout=log, stderr=log)
 
     def kill_the_server_for(self, seconds: float) -> None:
-        """From the first iteration on; the server is back before the sweep ends, or this is an error."""
+        """Kill the server at the first iteration and restart it after `seconds`.
+
+        Raises:
+            RuntimeError: the sweep ended during the outage.
+        """
         assert self._process is not None
         while self.num_lines() == self._before and self._process.poll() is None:
             time.sleep(0.1)
         self.server.kill()
         time.sleep(seconds)
         if self._process.poll() is not None:
-            raise RuntimeError(f"the sweep ended within {seconds:g} s: the outage must end before it")
+            raise RuntimeError(f"the sweep ended within the outage of {seconds:g} s; expected a longer sweep")
         self.server.start()
 
     def wait(self) -> list[float]:
-        """Until the sweep has ended; seconds of each job."""
+        """Wait until the sweep has ended; return the seconds of each job."""
         assert self._process is not None
         if self._process.wait() != 0:
             raise RuntimeError(f"a sweep failed, see {self.outputs / 'log.txt'}")
@@ -97,12 +101,12 @@ class Sweep:
         return [float(job["seconds"]) for job in json.loads((folder / "sweep.json").read_text())["jobs"]]
 
     def num_lines(self) -> int:
-        """Iterations that all runs have published."""
+        """Return the number of iterations published by all runs."""
         return sum(len(path.read_text().splitlines()) for path in self.outputs.glob("runs/*/metrics.jsonl"))
 
 
 def stored(sweeps: Sweep) -> dict[str, object]:
-    """What the server's database says of all these sweeps: steps missing, steps that are there twice, open runs."""
+    """Return from the server's database: numbers of missing steps, of duplicate steps, and of unfinished runs."""
     with closing(sqlite3.connect(sweeps.server.database)) as connection:
         steps = connection.execute("SELECT run_uuid, step FROM metrics WHERE key = 'test/miou'").fetchall()
         (num_open,) = connection.execute("SELECT COUNT(*) FROM runs WHERE status != 'FINISHED'").fetchone()

@@ -1,9 +1,9 @@
-"""Labelling against its slowest step: wall time over max(decode alone, teacher alone, write alone).
+"""Labelling compared with its slowest step: wall time over max(decode alone, teacher alone, write alone).
 
-Three teachers: a real network on the CPU, where decoder and network share the cores; a stand-in for a network on
-an accelerator, which leaves the CPU free and takes as long as decoding a frame does (the hardest case: two steps
-are the slowest); and one ten times as fast, where decoding sets the pace. The decoder has one core, as where there
-are cores to spare; or both of two, and then everything else slows it down.
+Three teachers: a real network on the CPU, where decoder and network share the cores; a stand-in for a network on an
+accelerator, which leaves the CPU idle and takes as long as decoding a frame (the hardest case: two equally slow
+steps); and a stand-in ten times as fast, where decoding is the slowest step. The decoder has one core, as on machines
+with idle cores; or both of two cores, where all other work slows it down.
 """
 
 import shutil
@@ -29,11 +29,11 @@ from odkd.teachers.labeller import FLUSH_FRAMES, Labeller
 
 ROUNDS, BATCH = 5, 4
 NUM_FRAMES, STRIDE = 1536, 4
-NUM_OF_NETWORK = 48  # frames that the real network labels
+NUM_OF_NETWORK = 48  # frames labelled by the real network
 
 
 class StandIn:
-    """A network on an accelerator, as the CPU sees it: a wait, then label maps that are copied from there."""
+    """A network on an accelerator, as seen from the CPU: a delay, then label maps."""
 
     num_classes, classes, needs_images = CLASSES, None, True
 
@@ -46,8 +46,8 @@ class StandIn:
 
 
 def measure(folder: Path) -> list[dict[str, object]]:
-    """A row a teacher, at 1280x720; for the real network CamVid at its own size."""
-    keep_freed_memory()  # as `odkd` does at its start
+    """Return one row per teacher, at 1280x720; the real network labels CamVid at the size of its videos."""
+    keep_freed_memory()  # as `odkd` does at startup
     root = make_dataset(folder, height=720, width=1280, num_frames=NUM_FRAMES, stride=STRIDE)
     stream = open_stream(root / "videos", stride=STRIDE, domains={}, cache=folder)
     maps = [np.asarray(Image.open(path)) for path in sorted((root / "groundtruth" / "pan").glob("*.png"))[:BATCH]]
@@ -70,7 +70,7 @@ def _row(name: str, cores: str, stream: Stream, teacher: Teacher, folder: Path, 
     index, numbers = stream.videos[0], [int(n) for n in stream.frame_of]
     images = [image for _, image in decode_frames(index, numbers) if image is not None]
     batches = [np.stack(images[start : start + BATCH]) for start in range(0, len(images), BATCH)]
-    maps = _labels(teacher, batches)  # warms up, too
+    maps = _labels(teacher, batches)  # also warms up
     alone: dict[str, list[float]] = {"decode": [], "teacher": [], "write": []}
     walls: list[float] = []
     for number in range(ROUNDS):
@@ -112,7 +112,7 @@ def _labels(teacher: Teacher, batches: Sequence[np.ndarray]) -> list[np.ndarray]
 
 
 def _write(stream: Stream, maps: list[np.ndarray], folder: Path) -> float:
-    """As the labeller stores, including the enlargement to the video's size."""
+    """Write label maps as the labeller does, including the resize to the video's size; return the seconds."""
     from odkd.data.labels import resize_nearest
 
     shutil.rmtree(folder, ignore_errors=True)
@@ -128,7 +128,7 @@ def _write(stream: Stream, maps: list[np.ndarray], folder: Path) -> float:
 
 
 def _ignore(done: int, total: int) -> None:
-    """Progress that nobody reads."""
+    """Ignore progress reports."""
 
 
 def _label(stream: Stream, teacher: Teacher, folder: Path, number: int, threads: int) -> float:

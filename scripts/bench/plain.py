@@ -1,4 +1,4 @@
-"""Milliseconds a frame outside the network: odkd against the plain baseline, on the same video and window."""
+"""Milliseconds per frame outside the network: odkd compared with the plain baseline, on the same video and window."""
 
 import copy
 import time
@@ -13,11 +13,11 @@ from bench.network import network_clock
 from odkd.config.parts import Parts
 
 SIZE, STRIDE, LEARN, TEST = (720, 1280), 75, 6, 3
-NUM_POSITIONS = 15  # 5 iterations: 0, 3, 6, 6, 6 frames learned
+NUM_POSITIONS = 15  # 5 iterations: trained on 0, 3, 6, 6, 6 frames
 
 
 def measure(folder: Path) -> list[dict[str, object]]:
-    """A row for each loop; both also say their scores, which must agree."""
+    """Return one row per loop; `miou_difference` is the largest difference between their scores, which must agree."""
     root = make_dataset(folder, height=SIZE[0], width=SIZE[1], num_frames=NUM_POSITIONS * STRIDE, stride=STRIDE)
     job = [*overrides(folder, root, size=SIZE, stride=STRIDE, learn=LEARN, test=TEST)]
     job += [*ONLY_TEST_WINDOWS, "student.dropout=0"]
@@ -61,7 +61,7 @@ def measure(folder: Path) -> list[dict[str, object]]:
 
 
 def write_samples(parts: Parts, folder: Path) -> list[Sample]:
-    """The teacher's labels as the plain loop wants them: one .npz a frame."""
+    """Write the teacher's labels as the plain loop expects them: one .npz file per frame."""
     folder.mkdir(parents=True, exist_ok=True)
     samples = []
     for position in range(len(parts.stream)):

@@ -1,4 +1,4 @@
-"""What layout, precision, compilation and the allocator setting give: seconds of the bare network, in turn."""
+"""Effect of memory layout, precision, compilation and the allocator setting on the time of the bare network."""
 
 import copy
 import json
@@ -24,13 +24,13 @@ VARIANTS = {  # precision, channels_last, compile
 }
 
 
-def measure(folder: Path) -> list[dict[str, object]]:  # noqa: ARG001
-    """A row a variant: how many times as fast as the first."""
+def measure(_: Path) -> list[dict[str, object]]:
+    """Return one row per variant, with its speed relative to the first one; needs no folder."""
     return [*measure_variants(), *measure_allocator()]
 
 
 def measure_variants() -> list[dict[str, object]]:
-    """Each round runs all variants in turn; ratios are taken within a round."""
+    """Run all variants in turn in each round; ratios are taken within a round."""
     keep_freed_memory()
     student = TinyNet(CLASSES)
     networks = {name: make_network(student, *variant) for name, variant in VARIANTS.items()}
@@ -39,7 +39,7 @@ def measure_variants() -> list[dict[str, object]]:
     for round_number in range(ROUNDS + 1):
         for name, (network, example) in networks.items():
             learned, evaluated = network.learn([example]), network.evaluate([example])
-            if round_number:  # the first warms up, and compiles
+            if round_number:  # the first round warms up and compiles
                 learn[name].append(learned)
                 evaluate[name].append(evaluated)
     return [
@@ -55,7 +55,7 @@ def measure_variants() -> list[dict[str, object]]:
 
 
 def make_network(student: TinyNet, precision: str, channels_last: bool, compiled: bool) -> tuple[BareNetwork, Example]:
-    """A network of one variant, and a random frame as it wants it."""
+    """Return a network of one variant and a random frame in its memory layout."""
     layout = torch.channels_last if channels_last else torch.contiguous_format
     network = BareNetwork(copy.deepcopy(student).to(memory_format=layout), precision=precision)
     if compiled:
@@ -66,7 +66,7 @@ def make_network(student: TinyNet, precision: str, channels_last: bool, compiled
 
 
 def measure_allocator() -> list[dict[str, object]]:
-    """Off and on in turn, each in a process of its own."""
+    """Measure with the allocator setting off and on in turn, each in a separate process."""
     rows: list[dict[str, object]] = []
     for name in ("float32", "bfloat16 + channels_last"):
         times: dict[str, list[tuple[float, float]]] = {"off": [], "on": []}
@@ -88,7 +88,7 @@ def measure_allocator() -> list[dict[str, object]]:
 
 
 def run_child(setting: str, name: str) -> tuple[float, float]:
-    """Seconds of a learning step and of an evaluation in a process with the allocator setting on or off."""
+    """Return seconds of a training step and of an evaluation, in a process with the allocator setting on or off."""
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
     command = [sys.executable, "-m", "bench.precision", setting, name]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
@@ -97,7 +97,7 @@ def run_child(setting: str, name: str) -> tuple[float, float]:
 
 
 def child(setting: str, name: str) -> None:
-    """Print seconds of a learning step and of an evaluation."""
+    """Print seconds of a training step and of an evaluation."""
     if setting == "on":
         keep_freed_memory()
     network, example = make_network(TinyNet(CLASSES), *VARIANTS[name])

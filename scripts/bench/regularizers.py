@@ -1,4 +1,4 @@
-"""What each regularizer costs: a learning pass over a plain one, in turn, and what it remembers."""
+"""Cost of each regularizer: time of a training pass over one without it, and memory."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +19,7 @@ WITHOUT_WARMUP = ("none", "ace", "derpp")
 
 
 def measure(folder: Path) -> list[dict[str, object]]:
-    """One row a choice of the group."""
+    """Return one row per regularizer of conf/regularizer."""
     root = make_dataset(folder, height=SIZE[0], width=SIZE[1], num_frames=24 * STRIDE, stride=STRIDE)
     job = overrides(folder, root, size=SIZE, stride=STRIDE, learn=FRAMES, test=FRAMES)
     plain = make_parts([*job, *SETTINGS[:2]])
@@ -31,7 +31,7 @@ def measure(folder: Path) -> list[dict[str, object]]:
 
 
 def measure_one(name: str, plain: Parts, job: list[str]) -> dict[str, object]:
-    """Passes over FRAMES frames, half of them replayed, after the first consolidation."""
+    """Measure passes over FRAMES frames, half of them replayed, after the first consolidation; return the row."""
     settings = SETTINGS[:2] if name in WITHOUT_WARMUP else SETTINGS
     parts = make_parts([*job, *settings, f"regularizer={name}"])
     learn_pass(parts), learn_pass(parts), learn_pass(plain)
@@ -54,7 +54,7 @@ def measure_one(name: str, plain: Parts, job: list[str]) -> dict[str, object]:
 
 
 def learn_pass(parts: Parts) -> float:
-    """Seconds."""
+    """Run one training pass; return the seconds."""
     batches = [[position] for position in range(FRAMES)]
     started = perf_counter()
     parts.learner.learn(parts.bank, batches, stream_positions=range(FRAMES // 2), kept=range(FRAMES))
@@ -62,11 +62,13 @@ def learn_pass(parts: Parts) -> float:
 
 
 def memory_mib(parts: Parts) -> float:
+    """Return the MiB of all tensors in the regularizer's state."""
     tensors = set(find_tensors(parts.learner.regularizer.state_dict()))
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors) / 2**20
 
 
 def find_tensors(value: Any) -> Iterator[torch.Tensor]:
+    """Return the tensors of a nested dict."""
     if isinstance(value, torch.Tensor):
         yield value
     elif isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""A real `mlflow server` to measure and test with: it can be killed and started again on the same store."""
+"""A real `mlflow server` for benchmarks and tests; it can be killed and restarted on the same store."""
 
 import os
 import signal
@@ -9,11 +9,11 @@ import time
 import urllib.request
 from pathlib import Path
 
-START_SECONDS = 90.0  # on a busy machine it takes up to a minute
+START_SECONDS = 90.0  # startup takes up to a minute on a busy machine
 
 
 class Server:
-    """`mlflow server` on SQLite, on a port of its own."""
+    """An `mlflow server` with SQLite on a free port."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.database = folder, folder / "mlflow.db"
@@ -25,10 +25,10 @@ class Server:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Returns when it answers.
+        """Start the server and wait until it responds.
 
         Raises:
-            RuntimeError: it does not, with the end of its log.
+            RuntimeError: the server does not respond in time; the message has the end of its log.
         """
         command = f"-m mlflow server --host 127.0.0.1 --port {self.port} --workers 1".split()
         command += ["--backend-store-uri", f"sqlite:///{self.database}"]
@@ -36,9 +36,13 @@ class Server:
         environment = os.environ | {"MLFLOW_DISABLE_TELEMETRY": "true"}
         with (self.folder / "log.txt").open("a") as log:
             self._process = subprocess.Popen(
-                [sys.executable, *command], stdout=log, stderr=log, cwd=self.folder, env=environment,
+                [sys.executable, *command],
+                stdout=log,
+                stderr=log,
+                cwd=self.folder,
+                env=environment,
                 start_new_session=True,
-            )  # fmt: skip
+            )
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline:
             try:
@@ -46,10 +50,11 @@ class Server:
                     return
             except OSError:
                 time.sleep(0.1)
-        raise RuntimeError(f"mlflow server does not start: {(self.folder / 'log.txt').read_text()[-2000:]}")
+        log_end = (self.folder / "log.txt").read_text()[-2000:]
+        raise RuntimeError(f"mlflow server does not respond after {START_SECONDS:g} s: {log_end}")
 
     def kill(self) -> None:
-        """With signal 9, all its processes."""
+        """Kill all processes of the server with SIGKILL."""
         if self._process is not None:
             os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()

@@ -1,1 +1,1 @@
-"""One module a subcommand of `scripts/prepare_dataset.py`: `add_arguments(parser)` and `run(arguments)`."""
+"""One module per subcommand of `scripts/prepare_dataset.py`: `add_arguments(parser)` and `run(arguments)`."""

@@ -1,8 +1,8 @@
-"""Videos whose domains are to alternate (Houyon et al. 2023: downtown and highway), as links, in the order given.
+"""Link videos that alternate in a stream (Houyon et al. 2023: downtown and highway) into a dataset folder.
 
 The released notebook joins stretches of two videos into a third file. odkd alternates positions instead: the folder
-holds the videos as they are, and dataset.order says how they take turns. Nothing is encoded again, and another
-length of the stretches needs no new file.
+contains the unchanged videos, and dataset.order defines how they alternate. Nothing is re-encoded, and a different
+stretch length needs no new file.
 """
 
 import argparse
@@ -19,59 +19,65 @@ from odkd.data.video.scan import scan_video
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The flags of this subcommand."""
-    parser.add_argument("videos", nargs="+", type=Path, metavar="VIDEO", help="in the order in which they take turns")
-    parser.add_argument("--to", type=Path, required=True, metavar="FOLDER", help="of the dataset, which is made")
-    parser.add_argument("--periods", type=int, default=4, help="how often each video comes round (%(default)s)")
-    parser.add_argument("--sequence-minutes", type=float, default=20.0, help="of one stretch (%(default)g)")
+    """Add the options of this subcommand."""
+    parser.add_argument("videos", nargs="+", type=Path, metavar="VIDEO", help="videos in stream order")
+    parser.add_argument("--to", type=Path, required=True, metavar="FOLDER", help="dataset folder to create")
+    parser.add_argument("--periods", type=int, default=4, help="turns of each video (%(default)s)")
+    parser.add_argument("--sequence-minutes", type=float, default=20.0, help="minutes per stretch (%(default)g)")
     parser.add_argument(
-        "--skip-minutes", type=float, nargs="+", metavar="MINUTES",
-        help="at the start of each video, one number a video; default 0.5 for the first, 0 for the others",
-    )  # fmt: skip
-    parser.add_argument("--sample-seconds", type=float, default=3.0, help="between labelled frames (%(default)g)")
+        "--skip-minutes",
+        type=float,
+        nargs="+",
+        metavar="MINUTES",
+        help="minutes skipped at the start of each video, one number per video; default 0.5 for the first, else 0",
+    )
+    parser.add_argument(
+        "--sample-seconds", type=float, default=3.0, help="seconds between labelled frames (%(default)g)"
+    )
     parser.add_argument("--copy", action="store_true", help="copy the files instead of linking them")
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Check the videos, link them, print the command."""
+    """Check the videos, link them, print the odkd command."""
     videos: list[Path] = arguments.videos
     skips: list[float] = arguments.skip_minutes or [0.5] + [0.0] * (len(videos) - 1)
     folder: Path = arguments.to
     if len(videos) < 2:
-        raise ValueError(f"{len(videos)} video cannot alternate; name two or more")
+        raise ValueError(f"got {len(videos)} video; expected two or more to alternate")
     if len(skips) != len(videos) or min(skips) < 0:
         raise ValueError(
-            f"--skip-minutes has {len(skips)} numbers for {len(videos)} videos; expected one each, or none"
+            f"--skip-minutes has {len(skips)} numbers for {len(videos)} videos; expected one per video, at least 0"
         )
     if arguments.periods < 1 or arguments.sequence_minutes <= 0 or arguments.sample_seconds <= 0:
         raise ValueError("--periods, --sequence-minutes and --sample-seconds must be above 0")
     if missing := [path for path in videos if not path.is_file()]:
         raise ValueError(f"{missing[0]}: no such file")
     if folder.exists():
-        raise ValueError(f"{folder} is there already; name another folder, or delete it")
+        raise ValueError(f"{folder} already exists; choose another folder, or delete it")
     frames_per_second = [check_length(path, skip, arguments) for path, skip in zip(videos, skips, strict=True)]
     building = folder.with_name(folder.name + ".building")
-    shutil.rmtree(building, ignore_errors=True)  # of a killed process
+    shutil.rmtree(building, ignore_errors=True)  # left by a killed process
     (building / "videos").mkdir(parents=True)
     digits = len(str(len(videos)))
-    plain = [re.sub(r"[^\w.-]", "_", path.name) for path in videos]  # names that Hydra takes
+    plain = [re.sub(r"[^\w.-]", "_", path.name) for path in videos]  # names that Hydra accepts unquoted
     names = [f"{number:0{digits}d}-{name}" for number, name in enumerate(plain, 1)]
     for path, name in zip(videos, names, strict=True):
         place(path, building / "videos" / name, copy=arguments.copy)
     building.replace(folder)
-    print(f"made {folder} of {', '.join(names)}; use it with\n\n{command(arguments, names, skips, frames_per_second)}")
+    print(f"created {folder} from {', '.join(names)}; use it with\n")
+    print(command(arguments, names, skips, frames_per_second))
 
 
 def check_length(path: Path, skip: float, arguments: argparse.Namespace) -> float:
-    """Frames a second of a video that is long enough for odkd's sampling and order.
+    """Return the frames per second of a video; check that it is long enough for the sampling and the order.
 
     Raises:
-        ValueError: it is too short, or cannot be read.
+        ValueError: the video is too short, or cannot be read.
     """
     facts = scan_video(path)
     seconds = np.asarray(facts["pts"]) * float(Fraction(facts["time_base"]))
     if len(seconds) < 2:
-        raise ValueError(f"{path} has one frame; expected a video")
+        raise ValueError(f"{path} has fewer than two frames; expected a video")
     gap = float(np.median(np.diff(seconds)))
     stride = max(1, round(arguments.sample_seconds / gap))
     num_sampled = len(seconds) // stride
@@ -80,15 +86,15 @@ def check_length(path: Path, skip: float, arguments: argparse.Namespace) -> floa
     if num_sampled < num_skipped + arguments.periods * length:
         minutes = num_sampled * stride * gap / 60
         raise ValueError(
-            f"{path} has {minutes:.1f} minutes; {arguments.periods} stretches of {arguments.sequence_minutes:g} after "
-            f"{skip:g} that are skipped need {skip + arguments.periods * arguments.sequence_minutes:g}; "
+            f"{path} has {minutes:.1f} minutes; {arguments.periods} stretches of {arguments.sequence_minutes:g} "
+            f"minutes after {skip:g} skipped minutes need {skip + arguments.periods * arguments.sequence_minutes:g}; "
             "lower --periods or --sequence-minutes"
         )
     return 1 / gap
 
 
 def place(path: Path, target: Path, *, copy: bool) -> None:
-    """A hard link; a symbolic one where that cannot be (another disk); a copy if asked for."""
+    """Create a hard link, a symbolic link where that fails (another disk), or a copy if `copy`."""
     if copy:
         shutil.copyfile(path, target)
         return
@@ -99,7 +105,7 @@ def place(path: Path, target: Path, *, copy: bool) -> None:
 
 
 def command(arguments: argparse.Namespace, names: list[str], skips: list[float], frames_per_second: list[float]) -> str:
-    """The odkd command for this folder."""
+    """Return the odkd command that uses this folder."""
     stems = [Path(name).stem for name in names]
     sample_seconds: float = arguments.sample_seconds
     strides = {max(1, round(rate * sample_seconds)) for rate in frames_per_second}

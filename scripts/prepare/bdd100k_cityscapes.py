@@ -1,12 +1,12 @@
-"""Human-labelled images of BDD100K and Cityscapes as a stream that alternates (Houyon et al. 2023, second stream).
+"""Convert labelled images of BDD100K and Cityscapes to an alternating stream (Houyon et al. 2023, second stream).
 
-1,600 of BDD100K's 8,000 and 1,600 of Cityscapes' 3,475 labelled images (random.seed(42); random.sample of the sorted
-list, BDD100K first), alternated in blocks of 400, resized to 1280x720: one video a block at one frame a second, and
-groundtruth/VIDEO/000000.png in Cityscapes' 19 train ids. chosen.txt lists the images, block by block.
+1,600 of the 8,000 labelled images of BDD100K and 1,600 of the 3,475 of Cityscapes (random.seed(42); random.sample of
+the sorted list, BDD100K first) alternate in blocks of 400, resized to 1280x720: one video per block at one frame per
+second, and groundtruth/VIDEO/000000.png in the 19 Cityscapes train ids. chosen.txt lists the images, block by block.
 
-Folders are searched with all that lies below them; give those that hold train and val. Images of a folder named `test`
-have no labels and are left out. Labels: BDD100K NAME.png or NAME_train_id.png (train ids), Cityscapes
-*_gtFine_labelTrainIds.png, or *_gtFine_labelIds.png, which is converted. A killed run goes on with the next block.
+Folders are searched recursively; give the folders that contain train and val. Images in a folder named `test` have no
+labels and are left out. Labels: BDD100K NAME.png or NAME_train_id.png (train ids), Cityscapes
+*_gtFine_labelTrainIds.png, or *_gtFine_labelIds.png, which is converted. A killed run resumes with the next block.
 """
 
 import argparse
@@ -27,8 +27,8 @@ from odkd.data.labels.mapping import class_table
 from odkd.data.labels.sets import label_set
 from odkd.data.video.encode import VideoWriter
 
-Pair = tuple[Path, Path]  # an image and its labels
-LABEL_ENDS = {  # of an image's name -> of its labels' name, the first that is there
+Pair = tuple[Path, Path]  # an image and its label map
+LABEL_ENDS = {  # end of an image name -> ends of its label name; the first existing file is used
     "bdd100k": (".jpg", (".png", "_train_id.png")),
     "cityscapes": ("_leftImg8bit.png", ("_gtFine_labelTrainIds.png", "_gtFine_labelIds.png")),
 }
@@ -36,34 +36,36 @@ CLASSES = label_set("cityscapes").classes
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The flags of this subcommand."""
+    """Add the options of this subcommand."""
     folders = {
-        "bdd100k-images": "bdd100k/images/10k", "bdd100k-labels": "bdd100k/labels/sem_seg/masks",
-        "cityscapes-images": "leftImg8bit", "cityscapes-labels": "gtFine",
-    }  # fmt: skip
+        "bdd100k-images": "bdd100k/images/10k",
+        "bdd100k-labels": "bdd100k/labels/sem_seg/masks",
+        "cityscapes-images": "leftImg8bit",
+        "cityscapes-labels": "gtFine",
+    }
     for name, example in folders.items():
         parser.add_argument(f"--{name}", type=Path, required=True, metavar="FOLDER", help=f"such as {example}")
-    parser.add_argument("--to", type=Path, required=True, metavar="FOLDER", help="of the dataset, which is made")
-    parser.add_argument("--images", type=int, default=1600, help="of each of the two (%(default)s)")
-    parser.add_argument("--block", type=int, default=400, help="images of one before the other's turn (%(default)s)")
+    parser.add_argument("--to", type=Path, required=True, metavar="FOLDER", help="dataset folder to create")
+    parser.add_argument("--images", type=int, default=1600, help="images per dataset (%(default)s)")
+    parser.add_argument("--block", type=int, default=400, help="images per block (%(default)s)")
     parser.add_argument(
-        "--size", type=int, nargs=2, default=[1280, 720], metavar=("WIDTH", "HEIGHT"), help="(1280 720)"
+        "--size", type=int, nargs=2, default=[1280, 720], metavar=("WIDTH", "HEIGHT"), help="size in pixels (1280 720)"
     )
-    parser.add_argument("--seed", type=int, default=42, help="of the choice (%(default)s)")
-    parser.add_argument("--crf", type=int, default=12, help="H.264 quality, lower is better and larger (%(default)s)")
+    parser.add_argument("--seed", type=int, default=42, help="seed of the random choice (%(default)s)")
+    parser.add_argument("--crf", type=int, default=12, help="H.264 quality; lower: better, larger file (%(default)s)")
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Choose, write block by block under another name, rename."""
+    """Choose the images, write block by block to a temporary folder, rename it."""
     folder: Path = arguments.to
     if min(arguments.images, arguments.block, *arguments.size) < 1:
         raise ValueError("--images, --block and --size must be at least 1")
     if arguments.images % arguments.block:
-        raise ValueError(f"--images {arguments.images} is no multiple of --block {arguments.block}")
+        raise ValueError(f"--images {arguments.images} is not a multiple of --block {arguments.block}")
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.with_name(folder.name + ".lock")):
         if folder.exists():
-            raise ValueError(f"{folder} is there already, and whole; name another folder, or delete it")
+            raise ValueError(f"{folder} already exists and is complete; choose another folder, or delete it")
         draw = random.Random(arguments.seed)
         chosen = {
             name: choose(
@@ -83,7 +85,7 @@ def run(arguments: argparse.Namespace) -> None:
     width, height = arguments.size
     shape = "" if (width, height) == (1280, 720) else f" 'dataset.size=[{height},{width}]'"
     length = "" if arguments.block == 400 else f" dataset.order.sequence_positions={arguments.block}"
-    print(f"made {folder}; use it with\n\nodkd dataset=bdd100k_cityscapes dataset.root={folder}{shape}{length}")
+    print(f"created {folder}; use it with\n\nodkd dataset=bdd100k_cityscapes dataset.root={folder}{shape}{length}")
 
 
 def choose(name: str, images: Path, labels: Path, count: int, draw: random.Random) -> list[Pair]:
@@ -107,13 +109,13 @@ def choose(name: str, images: Path, labels: Path, count: int, draw: random.Rando
         raise ValueError(
             f"{name}: {len(found)} images (*{image_end}) below {images}, {len(pairs)} of them with labels "
             f"(*{' or *'.join(label_ends)}, in the same subfolder) below {labels}; {count} are needed{example}. "
-            "Name the folders that hold train/ and val/, or lower --images"
+            "Give the folders that contain train/ and val/, or lower --images"
         )
     return draw.sample(pairs, count)
 
 
 def blocks_of(chosen: dict[str, list[Pair]], length: int) -> dict[str, list[Pair]]:
-    """Name of each video -> its images, in turn.
+    """Return the images of each video by its name, the datasets in turn.
 
     >>> list(blocks_of({"a": [1, 2], "b": [3, 4]}, 1).items())
     [('00_a', [1]), ('01_b', [3]), ('02_a', [2]), ('03_b', [4])]
@@ -127,7 +129,7 @@ def blocks_of(chosen: dict[str, list[Pair]], length: int) -> dict[str, list[Pair
 
 
 def begin(building: Path, blocks: dict[str, list[Pair]], arguments: argparse.Namespace) -> None:
-    """Keep what a killed process left, if it was told the same; else begin anew."""
+    """Keep the output of a killed process if its settings were the same; otherwise start over."""
     names = {stem: [f"{image} {label}" for image, label in pairs] for stem, pairs in blocks.items()}
     settings = {"blocks": json_digest(names), "size": list(arguments.size), "crf": arguments.crf}
     note = building / "settings.json"
@@ -139,12 +141,12 @@ def begin(building: Path, blocks: dict[str, list[Pair]], arguments: argparse.Nam
 
 
 def write_block(root: Path, stem: str, pairs: Sequence[Pair], size: tuple[int, int], crf: int) -> None:
-    """The labels first: where the video has its name, the block is whole."""
+    """Write the labels, then the video: a block is complete if its video has its final name."""
     width, height = size
     truth = root / "groundtruth" / stem
     truth.mkdir(parents=True, exist_ok=True)
     path = root / "videos" / f"{stem}.mp4"
-    # Every picture is a new scene: nothing to predict from the one before.
+    # Every image is a new scene, so all frames are keyframes.
     with VideoWriter(path, width=width, height=height, frame_rate=1.0, crf=crf, keyframe_interval=1) as writer:
         for number, (image_path, label_path) in enumerate(pairs):
             with Image.open(image_path) as image:
@@ -153,21 +155,21 @@ def write_block(root: Path, stem: str, pairs: Sequence[Pair], size: tuple[int, i
             if labels_HW.shape != (picture.height, picture.width):
                 raise ValueError(
                     f"{label_path} is {labels_HW.shape[1]}x{labels_HW.shape[0]} and its image "
-                    f"{picture.width}x{picture.height}; expected one size"
+                    f"{picture.width}x{picture.height}; expected equal sizes"
                 )
             write_atomic(truth / f"{number:06d}.png", png(resize_nearest(labels_HW, (height, width))), durable=False)
             writer.write(np.asarray(picture.resize((width, height), Image.Resampling.LANCZOS)))
 
 
 def train_ids(path: Path) -> np.ndarray:
-    """uint8 [H, W]: Cityscapes' train ids, 255 = ignore.
+    """Return the label map of a file in Cityscapes train ids: uint8 [H, W], 255 = ignore.
 
     Raises:
-        ValueError: the file holds other ids, or colours.
+        ValueError: the file contains other ids, or colours.
     """
     with Image.open(path) as image:
         if image.mode not in ("L", "P"):
-            raise ValueError(f"{path} is a {image.mode} image; expected one byte a pixel, the class id")
+            raise ValueError(f"{path} is a {image.mode} image; expected one byte per pixel, the class id")
         labels_HW = np.asarray(image, np.uint8)
     if path.name.endswith("_labelIds.png"):
         ids = class_table(
@@ -175,12 +177,12 @@ def train_ids(path: Path) -> np.ndarray:
         ).ids
         return np.asarray(ids[labels_HW])
     if (highest := highest_class(labels_HW)) >= len(CLASSES):
-        raise ValueError(f"{path} holds class ids up to {highest}; expected train ids below {len(CLASSES)}, or 255")
+        raise ValueError(f"{path} contains class ids up to {highest}; expected train ids below {len(CLASSES)}, or 255")
     return labels_HW
 
 
 def png(labels_HW: np.ndarray) -> bytes:
-    """A grey picture whose values are the ids."""
+    """Return the label map as a greyscale PNG whose values are the ids."""
     buffer = io.BytesIO()
     Image.fromarray(labels_HW).save(buffer, "PNG")
     return buffer.getvalue()

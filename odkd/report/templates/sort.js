@@ -1,4 +1,4 @@
-// Tables sort by the column whose head is clicked; without this script they are tables all the same.
+// Sort a table by the column whose header is clicked. Tables are complete without this script.
 for (const table of document.querySelectorAll("table.sortable")) {
   const heads = table.tHead.rows[table.tHead.rows.length - 1].cells;
   for (const head of heads) {
@@ -19,7 +19,7 @@ for (const table of document.querySelectorAll("table.sortable")) {
       const body = table.tBodies[0];
       const rows = [...body.rows].map((row) => [key(row), row]);
       rows.sort(([a], [b]) => {
-        if (a[0] !== b[0]) return a[0] - b[0];  // numbers, then words, then what is unknown
+        if (a[0] !== b[0]) return a[0] - b[0];  // numbers, then text, then unknown values
         const order = a[0] === 0 ? a[1] - b[1] : a[2].localeCompare(b[2]);
         return down ? -order : order;
       });
