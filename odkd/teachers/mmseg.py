@@ -45,7 +45,7 @@ class MMSegTeacher:
     def __init__(
         self,
         config: str,
-        checkpoint: str,
+        checkpoint: FileOrUrl,
         *,
         device: torch.device,
         weights_folder: Path,
