@@ -99,10 +99,11 @@ def current_stored_names(names: list[str], stage: str) -> dict[str, str]:
     >>> current_stored_names(["test/miou", "final/total/miou", "final/miou"], "online")
     {'test/miou': 'test/miou', 'summary/total/miou': 'final/total/miou', 'summary/last/miou': 'final/miou'}
     """
-    if any(name.startswith("summary/") for name in names):
-        return {name: name for name in names}
     found: dict[str, str] = {}
-    for name in names:
+    for name in sorted(names, key=lambda name: name.startswith("summary/")):  # today's names win
+        if name.startswith("summary/"):
+            found[name] = name
+            continue
         rest = name.removeprefix("final/")
         if rest == name or re.match(r"(val/|loss_|learning_rate)", rest):  # a series
             found[current_metric(name, stage)] = name

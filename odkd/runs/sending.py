@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from odkd.common.metric_names import SUMMARY
+from odkd.common.renamed import current_stored_names
 from odkd.runs.results import Run
 
 if TYPE_CHECKING:
@@ -111,8 +112,9 @@ def _send_rows(client: MlflowClient, mlflow_run: MlflowRun, rows: list[Metric]) 
 
 def send_summary(client: MlflowClient, run: Run, mlflow_run: MlflowRun) -> None:
     """Send the final scores that are new, under `summary/`."""
+    stored = current_stored_names(list(mlflow_run.data.metrics), run.stage)  # also by names of earlier versions
     summary = {f"{SUMMARY}{key}": value for key, value in run.summary.items()}
-    new = {key: value for key, value in summary.items() if _key(key) not in mlflow_run.data.metrics}
+    new = {key: value for key, value in summary.items() if _key(key) not in stored}
     _send_rows(client, mlflow_run, _rows(new, 0, run.last_milliseconds))
 
 
