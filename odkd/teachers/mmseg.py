@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from odkd.common.device import autocast
+from odkd.common.settings import FileOrUrl
 from odkd.teachers import Precision, SampledFrames
 from odkd.teachers.download import download, is_url, local_path, name_digest
 from odkd.teachers.mmseg_config import config_identity, import_mmseg, load_config, quiet
@@ -45,7 +46,7 @@ class MMSegTeacher:
     def __init__(
         self,
         config: str,
-        checkpoint: str,
+        checkpoint: FileOrUrl,
         *,
         device: torch.device,
         weights_folder: Path,
