@@ -284,7 +284,7 @@ def test_a_label_set_of_another_length_than_the_stored_teachers_is_refused(
 
 def test_ground_truth_in_other_classes_is_refused(odkd: Callable[..., Path]) -> None:
     mapping = ["dataset.palette=null", "dataset.classes=foreground", "teacher=folder", "teacher.digest=0"]
-    with pytest.raises(ValueError, match=r"ground truth .* has classes of its own .*dataset\.groundtruth=null"):
+    with pytest.raises(ValueError, match=r"ground truth .* has the classes .*dataset\.groundtruth=null"):
         odkd("stage=label", *mapping)
 
 

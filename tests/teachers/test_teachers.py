@@ -169,9 +169,11 @@ def test_settings_of_the_wrong_type_are_refused(name: str, settings: list[str], 
         construct(node, NOT_OF_THE_TEACHER, offered, [])
 
 
-@pytest.mark.parametrize(("name", "key"), [("checkpoint", "checkpoint"), ("exported", "file")])
+@pytest.mark.parametrize(
+    ("name", "key"), [("checkpoint", "checkpoint"), ("exported", "file"), ("pspnet", "checkpoint")]
+)
 def test_files_that_do_not_exist_are_named_with_the_nearest(name: str, key: str, tmp_path: Path) -> None:
     (tmp_path / "network.pth").touch()
     node = compose_config([f"teacher={name}", f"teacher.{key}={tmp_path / 'networks.pth'}"]).teacher
     with pytest.raises(ValueError, match=rf"teacher\.{key}=.*no such file; did you mean network\.pth\?"):
-        construct(node, NOT_OF_THE_TEACHER, {"device": CPU}, [])
+        construct(node, NOT_OF_THE_TEACHER, {"device": CPU, "weights_folder": tmp_path}, [])

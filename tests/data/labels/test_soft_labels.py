@@ -262,7 +262,7 @@ def test_students_of_mckd_pass_probabilities_on(odkd: Callable[..., Path], check
         (["loss=mckd"], r"teacher\.soft\.top_k=3"),
         (["loss=kl"], r"teacher\.soft\.top_k=3"),
         (["loss=mckd", "teacher.soft.top_k=3"], "gives no probabilities; choose another"),
-        (["loss=mckd", "teacher.soft.top_k=3", "regularizer=ace"], "regularizer=ace hides classes"),
+        (["loss=mckd", "teacher.soft.top_k=3", "regularizer=ace"], "regularizer Ace hides classes"),
         (["schedule=multistep"], "set schedule=none"),
         (["loss=mckd", "loss.parts.cross_entropy.class_weights=[1]"], "has 1 numbers for 11 classes"),
         (["student.freeze=stem"], "expected a list of parameter names"),
