@@ -18,28 +18,33 @@ SCORES = ("miou", "miou_per_frame", "accuracy", "f1_weighted", "f1_macro")  # of
 # (round_1/student_0, plain, final), ROUND is round_1, plain or final. REFERENCE stands for each suffix in REFERENCES.
 METRICS = (
     # each iteration of a stream
-    "test/miouREFERENCE", "test/accuracyREFERENCE", "test/miou_per_frameREFERENCE", "test/consistencyREFERENCE",
-    "test/iouREFERENCE/CLASS", "past/miouREFERENCE", "future/miouREFERENCE", "segment/miouREFERENCE/NUMBER",
-    "learn/loss_LOSS", "stream/position", "stream/frame", "stream/seconds",
+    *("test/miouREFERENCE", "test/accuracyREFERENCE", "test/miou_per_frameREFERENCE", "test/consistencyREFERENCE"),
+    *("test/iouREFERENCE/CLASS", "past/miouREFERENCE", "future/miouREFERENCE", "segment/miouREFERENCE/NUMBER"),
+    *("learn/loss_LOSS", "stream/position", "stream/frame", "stream/seconds"),
     # the summary of a stream
-    "total/miouREFERENCE", "total/accuracyREFERENCE", "total/iouREFERENCE/CLASS", "domain/miouREFERENCE/DOMAIN",
-    "mean/miouREFERENCE", "mean/accuracyREFERENCE", "mean/miou_per_frameREFERENCE", "mean/consistencyREFERENCE",
-    "mean_past/miouREFERENCE", "mean_future/miouREFERENCE", "recovery/iterationsREFERENCE",
-    "recovery/num_changesREFERENCE", "recovery/num_unrecoveredREFERENCE", "last/miouREFERENCE",
-    "last/accuracyREFERENCE", "last/iouREFERENCE/CLASS", "mean_last/miouREFERENCE", "last_segment/miouREFERENCE/NUMBER",
-    "segments/backward_transferREFERENCE", "segments/forgettingREFERENCE", "num_iterations",
+    *("total/miouREFERENCE", "total/accuracyREFERENCE", "total/iouREFERENCE/CLASS", "domain/miouREFERENCE/DOMAIN"),
+    *("mean/miouREFERENCE", "mean/accuracyREFERENCE", "mean/miou_per_frameREFERENCE", "mean/consistencyREFERENCE"),
+    *("mean_past/miouREFERENCE", "mean_future/miouREFERENCE", "recovery/iterationsREFERENCE"),
+    *("recovery/num_changesREFERENCE", "recovery/num_unrecoveredREFERENCE", "last/miouREFERENCE"),
+    *(
+        "last/accuracyREFERENCE",
+        "last/iouREFERENCE/CLASS",
+        "mean_last/miouREFERENCE",
+        "last_segment/miouREFERENCE/NUMBER",
+    ),
+    *("segments/backward_transferREFERENCE", "segments/forgettingREFERENCE", "num_iterations"),
     # each epoch of a training
-    "STUDENT/loss_LOSS", "STUDENT/learning_rate", "STUDENT/val/SCOREREFERENCE",
+    *("STUDENT/loss_LOSS", "STUDENT/learning_rate", "STUDENT/val/SCOREREFERENCE"),
     # the summary of trainings over epochs
-    "STUDENT/SCOREREFERENCE", "STUDENT/iouREFERENCE/CLASS", "STUDENT/miou_128_batchesREFERENCE", "STUDENT/val_best",
-    "STUDENT/best_epoch", "STUDENT/num_epochs", "ROUND/labels/SCOREREFERENCE", "ROUND/labels/ignored_shareREFERENCE",
-    "ROUND/agreement/miou", "ROUND/agreement/equal_pixels", "num_trainings", "num_epochs",
+    *("STUDENT/SCOREREFERENCE", "STUDENT/iouREFERENCE/CLASS", "STUDENT/miou_128_batchesREFERENCE", "STUDENT/val_best"),
+    *("STUDENT/best_epoch", "STUDENT/num_epochs", "ROUND/labels/SCOREREFERENCE", "ROUND/labels/ignored_shareREFERENCE"),
+    *("ROUND/agreement/miou", "ROUND/agreement/equal_pixels", "num_trainings", "num_epochs"),
     # the teacher's labels
-    "teacher/SCOREREFERENCE", "teacher/iouREFERENCE/CLASS", "teacher/ignored_shareREFERENCE", "num_labelled",
+    *("teacher/SCOREREFERENCE", "teacher/iouREFERENCE/CLASS", "teacher/ignored_shareREFERENCE", "num_labelled"),
     # time, in timing.jsonl
-    "time/learn_seconds", "time/evaluate_seconds", "time/watch_seconds", "time/learn_frames_per_second",
-    "time/evaluate_frames_per_second",
-)  # fmt: skip
+    *("time/learn_seconds", "time/evaluate_seconds", "time/watch_seconds", "time/learn_frames_per_second"),
+    *("time/evaluate_frames_per_second",),
+)
 
 
 def metric_name(scope: str, score: str, reference: str | None = None, part: str | None = None) -> str:
@@ -70,8 +75,13 @@ def pattern_of(name: str) -> str | None:
 
 def _regex(pattern: str) -> str:
     values = {
-        "REFERENCE": "|".join(REFERENCES.values()), "SCORE": "|".join(SCORES), "CLASS": ".+", "DOMAIN": ".+",
-        "NUMBER": r"\d{3,}", "LOSS": r"\w+", "STUDENT": r"round_\d+/student_\d+|plain|final",
+        "REFERENCE": "|".join(REFERENCES.values()),
+        "SCORE": "|".join(SCORES),
+        "CLASS": ".+",
+        "DOMAIN": ".+",
+        "NUMBER": r"\d{3,}",
+        "LOSS": r"\w+",
+        "STUDENT": r"round_\d+/student_\d+|plain|final",
         "ROUND": r"round_\d+|plain|final",
-    }  # fmt: skip
+    }
     return re.sub("|".join(values), lambda found: f"({values[found[0]]})", pattern)

@@ -152,9 +152,11 @@ def _one(kind: Any) -> str:
         if any(isinstance(mark, AfterValidator) and mark.func in (_existing, _existing_or_url) for mark in marks):
             return "an existing file"
         bounds = [
-            words.format(getattr(mark, name)) for mark in marks for type_, (words, name) in BOUNDS.items()
+            words.format(getattr(mark, name))
+            for mark in marks
+            for type_, (words, name) in BOUNDS.items()
             if isinstance(mark, type_)
-        ]  # fmt: skip
+        ]
         return " ".join([_one(base), " and ".join(bounds)]).strip()
     if kind in NUMBERS:
         return NUMBERS[kind]

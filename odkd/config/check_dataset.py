@@ -16,7 +16,11 @@ from odkd.data.video.order import StreamOrder
 
 
 def check_dataset(cfg: DictConfig) -> None:
-    """Raises ValueError for the first setting of the dataset that is wrong, or that another contradicts."""
+    """Check the settings of the dataset.
+
+    Raises:
+        ValueError: the first one that is wrong or contradicts another.
+    """
     dataset = cfg.dataset
     if has_images(dataset):
         check_images(dataset)
@@ -41,7 +45,9 @@ def check_dataset(cfg: DictConfig) -> None:
             raise ValueError(f"{name}={value}; expected [height, width] in pixels, each at least {lowest}")
     _check_classes(dataset)
     if not_names := [key for key in dataset.domains if not isinstance(key, str)]:
-        raise ValueError(f"dataset.domains names a video {not_names[0]}, a number; put video names in quotes")
+        raise ValueError(
+            f"dataset.domains has the number {not_names[0]} as the name of a video; put video names in quotes"
+        )
     check_truth(cfg, has_truth=bool(dataset.groundtruth))
 
 
@@ -59,8 +65,8 @@ def _check_classes(dataset: DictConfig) -> None:
         names = list(label_set(truth).classes) if isinstance(truth, str) else list(truth)
         if names != classes:
             raise ValueError(
-                f"the ground truth of dataset {dataset.name} has classes of its own ({', '.join(names[:3])}, ...), "
-                f"and dataset.classes are others ({', '.join(classes[:3])}, ...); set dataset.groundtruth=null"
+                f"the ground truth of dataset {dataset.name} has the classes ({', '.join(names[:3])}, ...), "
+                f"and dataset.classes are different ({', '.join(classes[:3])}, ...); set dataset.groundtruth=null"
             )
     if dataset.palette is not None:
         colours = [OmegaConf.to_container(c) if OmegaConf.is_list(c) else c for c in dataset.palette]
@@ -70,7 +76,11 @@ def _check_classes(dataset: DictConfig) -> None:
 
 
 def check_truth(cfg: DictConfig, *, has_truth: bool) -> None:
-    """Raises ValueError where a setting needs ground truth and there is none."""
+    """Check that a dataset has ground truth if a setting needs it.
+
+    Raises:
+        ValueError: it has none.
+    """
     wants_truth = {"evaluation.groundtruth=true": cfg.evaluation.groundtruth is True}
     wants_truth["stage.learn_from=groundtruth"] = cfg.stage.get("learn_from") == "groundtruth"
     teacher = resolve(cfg.teacher._target_, list(cfg.allow_targets))
@@ -86,7 +96,7 @@ def check_truth(cfg: DictConfig, *, has_truth: bool) -> None:
 
 
 def expected_layout(dataset: DictConfig, root: str) -> str:
-    """What is expected below dataset.root, and where to get it."""
+    """Return the layout that is expected below dataset.root, and where to get the files."""
     if has_images(dataset):
         return pictures_of(dataset, Path(root)).expected()
     return "expected a folder that has a subfolder `videos`"
@@ -103,10 +113,10 @@ def _check_order(dataset: DictConfig) -> None:
 
 
 def check_images(dataset: DictConfig) -> None:
-    """Types of the settings that only datasets of images have.
+    """Check the types of the settings that only image datasets have.
 
     Raises:
-        ValueError: the first that is wrong.
+        ValueError: the first one that is wrong.
     """
     if not isinstance(dataset.pictures, str):
         raise ValueError(f"dataset.pictures={dataset.pictures}; expected a pattern such as 'images/{{image}}.*'")
@@ -124,7 +134,11 @@ def check_images(dataset: DictConfig) -> None:
 
 
 def check_splits(dataset: DictConfig) -> None:
-    """Raises ValueError where `dataset.splits` is neither null, nor a name, nor {collection: split}."""
+    """Check that `dataset.splits` is null, a name, or {collection: split}.
+
+    Raises:
+        ValueError: it is something else.
+    """
     splits = dataset.get("splits")
     is_table = OmegaConf.is_dict(splits) and all(split in SPLITS for split in splits.values())
     if not (splits is None or isinstance(splits, str) or is_table):

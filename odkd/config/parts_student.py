@@ -1,4 +1,4 @@
-"""A run's student and all that changes it: optimizer and schedule, loss, regularizer, augmentation."""
+"""The student of a run and what trains it: optimizer, schedule, loss, regularizer, augmentation."""
 
 from __future__ import annotations
 
@@ -20,13 +20,14 @@ from odkd.training.augment import Augmentation
 from odkd.training.learn import Learner
 from odkd.training.losses import Loss, SoftLoss, wants_soft
 
-PROBED_EPOCHS = 200  # in which a schedule must change the learning rate to count as one that does
-INITIAL_WEIGHTS = ("encoder_weights", "encoder_package")  # keys that say where a part's weights come from at first
+PROBED_EPOCHS = 200  # epochs in which a schedule that changes the learning rate must do so
+INITIAL_WEIGHTS = ("encoder_weights", "encoder_package")  # keys for the initial weights of a part
 
 
 def student_arguments(student: DictConfig) -> dict[str, Any]:
-    """What the class of a student is handed, besides what depends on the dataset, to get the same network without
-    its initial weights: what is loaded into it then is whole.
+    """Return the arguments that rebuild a student's network without its initial weights, for weights to be loaded.
+
+    Arguments that depend on the dataset, such as the number of classes, are not among them.
 
     >>> student_arguments(OmegaConf.create({"_target_": "x.Net", "name": "net", "width": 64, "encoder_weights": "web"}))
     {'width': 64, 'encoder_weights': None}
@@ -57,10 +58,10 @@ class StudentParts:
     make: Callable[..., Any]
 
     def learner(self) -> Learner:
-        """A new student, with an optimizer, regularizer and so on of its own.
+        """Return a new student with a new optimizer and regularizer.
 
         Raises:
-            ValueError: anything wrong with their settings.
+            ValueError: a mistake in their settings.
         """
         cfg = self.cfg
         torch.manual_seed(named_seed(self.seed, "student"))
@@ -86,28 +87,28 @@ class StudentParts:
             source=self.source,
             precision=cfg.precision,
             device=self.device,
-            soft_source="teacher",  # with learn_from=groundtruth, KL is Hinton's distillation beside the truth
+            soft_source="teacher",  # with learn_from=groundtruth, KL adds Hinton's distillation to the truth
             augment=self.augmentation,
         )
 
     @property
     def needs_soft_labels(self) -> bool:
-        """Whether the loss does."""
+        """True if the loss learns from the teacher's probabilities."""
         return wants_soft(self.loss)
 
     @cached_property
     def loss(self) -> Loss | SoftLoss:
-        """What the student minimizes.
+        """The loss of the student.
 
         Raises:
-            ValueError: it needs the teacher's probabilities and they are not kept.
+            ValueError: it needs the teacher's probabilities, and none are stored.
         """
         loss: Loss | SoftLoss = self.make(self.cfg.loss)
         if isinstance(loss, torch.nn.Module):
             loss.to(self.device)
         if wants_soft(loss) and not self.cfg.teacher.soft.top_k:
             raise ValueError(
-                f"the loss {loss.name} learns from the teacher's probabilities, of which none are kept; set "
+                f"the loss {loss.name} learns from the teacher's probabilities, and none are stored; set "
                 f"teacher.soft.top_k=3 (classes to keep of each pixel) if the teacher {self.cfg.teacher.name} gives "
                 "any, or choose a loss that needs none"
             )
@@ -115,14 +116,14 @@ class StudentParts:
 
     @cached_property
     def augmentation(self) -> Augmentation | None:
-        """What changes each batch, or None."""
+        """The augmentation of each batch, or None."""
         augmentation: Augmentation = self.make(self.cfg.augmentation, std=self.cfg.student.std)
         return None if augmentation.is_off else augmentation
 
     def schedule(self, optimizer: torch.optim.Optimizer, num_epochs: int) -> LRScheduler:
-        """The schedule of an optimizer's learning rate; its owner calls `step()` after each epoch.
+        """Return the schedule of an optimizer's learning rate; the caller calls `step()` after each epoch.
 
-        Milestones are meant for a training of stage.epochs: of a longer or shorter one they are at the same shares.
+        Milestones refer to a training of stage.epochs; in a longer or shorter one they are at the same fractions of it.
         """
         schedule_cfg = self.cfg.schedule.copy()
         if schedule_cfg.get("milestones"):

@@ -37,7 +37,8 @@ def make_parts(job: list[str]) -> Parts:
     cfg = compose_config(job)
     parts = Parts(cfg)
     set_up(parts.device, threads=cfg.threads, deterministic=cfg.deterministic)
-    _ = parts.stream, parts.teacher_labels, parts.learner
+    parts.label_stream()
+    _ = parts.stream, parts.learner
     return parts
 
 

@@ -1,4 +1,4 @@
-"""`odkd-labels`: what a user sees of the label stores, and that what it mends or exchanges is the same to the bit."""
+"""`odkd-labels`: its output, and that repaired, exported and imported labels are identical bit for bit."""
 
 import json
 import os
@@ -18,7 +18,7 @@ Command = Callable[..., tuple[int, str]]
 
 @pytest.fixture
 def command(capsys: pytest.CaptureFixture[str]) -> Command:
-    """Run odkd-labels; returns its exit code and what it printed."""
+    """Return a function that runs odkd-labels and returns its exit code and output."""
 
     def run(*arguments: object) -> tuple[int, str]:
         capsys.readouterr()
@@ -34,7 +34,7 @@ def command(capsys: pytest.CaptureFixture[str]) -> Command:
 
 @pytest.fixture
 def labels(odkd: Callable[..., Path], tmp_path: Path) -> Path:
-    """Three stores of the oracle's labels."""
+    """Return a folder with three stores of the oracle's labels."""
     odkd(
         "stage=label", "teacher.label_noise=0.1", f"paths.labels={tmp_path / 'labels'}", "teacher.licence=free to test"
     )
@@ -42,7 +42,7 @@ def labels(odkd: Callable[..., Path], tmp_path: Path) -> Path:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """Every file of the arrays and their metadata."""
+    """Return {name: content} of all files of a folder except session records."""
     paths = (path for path in folder.rglob("*") if path.is_file() and path.parent.name != "sessions")
     return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
 
@@ -53,7 +53,7 @@ def flip(path: Path, place: int) -> None:
     path.write_bytes(content)
 
 
-def test_list_info_and_verify_say_what_there_is(labels: Path, command: Command) -> None:
+def test_list_info_and_verify_describe_the_stores(labels: Path, command: Command) -> None:
     code, text = command("list", labels)
     assert code == 0
     assert text.count("oracle ") == 3
@@ -75,10 +75,10 @@ def test_list_info_and_verify_say_what_there_is(labels: Path, command: Command) 
     assert text.count(": whole") == 3
 
 
-def test_damage_is_named_and_repaired_to_the_bit_and_nothing_else_is_made_again(labels: Path, command: Command) -> None:
+def test_damage_is_reported_and_only_damaged_frames_are_relabelled_identically(labels: Path, command: Command) -> None:
     before = contents(labels)
     stores = find_stores(labels)
-    flip(LabelStore(stores[0]).labels.shard_path(0), 50)  # a frame
+    flip(LabelStore(stores[0]).labels.shard_path(0), 50)  # one frame
     LabelStore(stores[1]).labels.shard_path(0).unlink()  # all frames
     flip(stores[2] / "manifest.json", 400)
     code, text = command("verify", labels)
@@ -94,7 +94,7 @@ def test_damage_is_named_and_repaired_to_the_bit_and_nothing_else_is_made_again(
     assert contents(labels) == before
 
 
-def test_training_stops_at_a_damaged_frame_and_says_how_to_mend_it(
+def test_training_stops_at_a_damaged_frame_and_says_how_to_repair_it(
     odkd: Callable[..., Path], tmp_path: Path, command: Command
 ) -> None:
     labels = tmp_path / "labels"
@@ -108,7 +108,7 @@ def test_training_stops_at_a_damaged_frame_and_says_how_to_mend_it(
     odkd(*settings)
 
 
-def test_repair_says_why_it_cannot(labels: Path, command: Command, tmp_path: Path) -> None:
+def test_repair_says_why_it_cannot_relabel(labels: Path, command: Command, tmp_path: Path) -> None:
     (store, *_) = find_stores(labels)
     flip(LabelStore(store).labels.shard_path(0), 50)
     code, text = command("repair", store, "--set", "teacher.label_noise=0.2")
@@ -122,7 +122,7 @@ def test_repair_says_why_it_cannot(labels: Path, command: Command, tmp_path: Pat
     assert command("repair", store)[0] == 0
 
 
-def test_an_export_is_identical_and_comes_back_by_import(
+def test_exported_labels_are_identical_after_an_import(
     labels: Path,
     command: Command,
     tmp_path: Path,
@@ -152,12 +152,12 @@ def test_an_export_is_identical_and_comes_back_by_import(
     digest = text.partition("teacher.digest=")[2].split()[0]
     run = odkd("stage=label", "teacher=folder", f"teacher.digest={digest}", f"paths.labels={tmp_path / 'imported'}")
     summary = json.loads((run / "summary.json").read_text())
-    assert 0.85 < summary["teacher/accuracy_groundtruth"] < 0.95  # a tenth of the pixels is noise
+    assert 0.85 < summary["teacher/accuracy_groundtruth"] < 0.95  # noise has changed a tenth of the pixels
     with pytest.raises(ValueError, match=r"set teacher\.folder"):
         odkd("stage=label", "teacher=folder", "teacher.digest=0123", f"paths.labels={tmp_path / 'imported'}")
 
 
-def test_png_exports_show_the_palette_and_keep_the_ids(labels: Path, command: Command, tmp_path: Path) -> None:
+def test_png_exports_have_the_palette_and_keep_the_ids(labels: Path, command: Command, tmp_path: Path) -> None:
     (store, *_) = (LabelStore(folder) for folder in find_stores(labels))
     assert command("export", store.folder, "--to", tmp_path / "out", "--format", "png")[0] == 0
     (path, *_) = sorted((tmp_path / "out").rglob("*.png"))
@@ -167,7 +167,7 @@ def test_png_exports_show_the_palette_and_keep_the_ids(labels: Path, command: Co
         assert len(np.unique(np.asarray(image.convert("RGB")).reshape(-1, 3), axis=0)) == len(np.unique(store.read(0)))
 
 
-def test_statistics_are_those_of_the_maps(labels: Path, command: Command, tmp_path: Path) -> None:
+def test_statistics_equal_those_of_the_label_maps(labels: Path, command: Command, tmp_path: Path) -> None:
     code, text = command("stats", labels, "--to", tmp_path / "stats")
     assert code == 0
     maps = np.stack([LabelStore(f).read(row) for f in find_stores(labels) for row in range(LabelStore(f).num_frames)])
@@ -178,7 +178,7 @@ def test_statistics_are_those_of_the_maps(labels: Path, command: Command, tmp_pa
     assert (tmp_path / "stats" / "classes.png").stat().st_size > 10_000
 
 
-def test_prune_deletes_only_what_was_asked_for_and_only_with_yes(labels: Path, command: Command) -> None:
+def test_prune_deletes_only_the_selected_stores_and_only_with_yes(labels: Path, command: Command) -> None:
     stores = find_stores(labels)
     left = stores[0] / "labels" / ".0.abc.tmp"
     left.write_bytes(b"x")
@@ -197,7 +197,7 @@ def test_prune_deletes_only_what_was_asked_for_and_only_with_yes(labels: Path, c
     assert command("prune", labels, "--older-than", "1")[1].startswith("nothing to delete")
 
 
-def test_without_stores_it_says_where_it_looked(
+def test_the_message_about_missing_stores_names_the_folder(
     tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -206,7 +206,7 @@ def test_without_stores_it_says_where_it_looked(
     assert "no label store in outputs/cache/labels" in text
 
 
-def test_soft_labels_are_made_in_the_same_store_and_what_top_k_leaves_out_is_told(
+def test_soft_labels_are_added_to_the_store_and_the_probability_beyond_top_k_is_reported(
     odkd: Callable[..., Path], tmp_path: Path, command: Command
 ) -> None:
     import segmentation_models_pytorch as smp
@@ -222,7 +222,7 @@ def test_soft_labels_are_made_in_the_same_store_and_what_top_k_leaves_out_is_tol
     before = contents(tmp_path / "labels")
     odkd(*settings, "teacher.soft.top_k=3", "teacher.soft.size=[16,24]")
     after = contents(tmp_path / "labels")
-    assert {name: after[name] for name in before} == before  # label maps stay, soft labels come beside them
+    assert {name: after[name] for name in before} == before  # soft labels are added, label maps do not change
     (first, *_) = find_stores(tmp_path / "labels")
     store = LabelStore(first)
     classes, probabilities = store.read_soft(4, SoftSpec(3, (16, 24)))
@@ -236,7 +236,7 @@ def test_soft_labels_are_made_in_the_same_store_and_what_top_k_leaves_out_is_tol
     flip(first / "logsoft-top3-16x24" / "log_probabilities" / "c" / "0" / "0" / "0" / "0", 30)
     assert command("verify", first)[0] == 1
     assert command("repair", first)[0] == 0
-    for row in range(store.num_frames):  # relabelled alone, not in its batch: float rounding may differ
+    for row in range(store.num_frames):  # relabelled outside its first batch, so float rounding may differ
         _, values = LabelStore(first).read_soft(row, SoftSpec(3, (16, 24)))
         np.testing.assert_allclose(values, store.read_soft(row, SoftSpec(3, (16, 24)))[1], rtol=0.01)
     mended = contents(tmp_path / "labels")
@@ -276,7 +276,7 @@ def test_ground_truth_in_other_classes_is_refused(odkd: Callable[..., Path]) -> 
         odkd("stage=label", *mapping)
 
 
-def test_a_store_that_lost_its_manifest_is_shown_as_damaged_beside_the_others(labels: Path, command: Command) -> None:
+def test_a_store_without_its_manifest_is_listed_as_damaged_and_can_be_repaired(labels: Path, command: Command) -> None:
     (first, *_) = find_stores(labels)
     (first / "manifest.json").unlink()
     code, text = command("list", labels)

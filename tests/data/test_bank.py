@@ -1,4 +1,4 @@
-"""The bank: right tensors, each frame read once, bounded memory."""
+"""The bank: correct tensors, each frame read once, bounded memory."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ from odkd.training.learn import Learner
 
 
 class Frames:
-    """Frames that say their position, and count how often each is read."""
+    """Frames whose pixels are their position; records every read."""
 
     def __init__(self) -> None:
         self.reads: list[int] = []
@@ -22,16 +22,25 @@ class Frames:
 
 
 class Labels:
+    """Label maps of one class each: the position modulo `num_classes`."""
+
+    def __init__(self, num_classes: int = 3) -> None:
+        self.num_classes = num_classes
+
     def read(self, position: int) -> np.ndarray:
-        return np.full((8, 12), position % 3, np.uint8)
+        return np.full((8, 12), position % self.num_classes, np.uint8)
 
 
-def make(frames: Frames, memory_bytes: int = 10**9, **settings: object) -> Bank:
+def make(frames: Frames, labels: Labels | None = None, memory_bytes: int = 10**9, **settings: object) -> Bank:
     defaults: dict[str, object] = {"normalization": Normalization(), "channels_last": False}
     return Bank(
-        frames, {"teacher": Labels()}, num_classes=3, device=torch.device("cpu"), memory_bytes=memory_bytes,
+        frames,
+        {"teacher": labels or Labels()},
+        num_classes=3,
+        device=torch.device("cpu"),
+        memory_bytes=memory_bytes,
         **(defaults | settings),  # type: ignore[arg-type]
-    )  # fmt: skip
+    )
 
 
 @pytest.fixture
@@ -49,7 +58,7 @@ def test_images_are_scaled_and_labels_resized(frames: Frames) -> None:
     assert batch.labels["teacher"][1].unique().tolist() == [1]
 
 
-def test_scaling_is_torchvisions_bit_for_bit() -> None:
+def test_scaling_equals_that_of_torchvision_bit_for_bit() -> None:
     from torchvision.transforms.functional import to_tensor
 
     image = np.random.default_rng(0).integers(0, 256, (16, 24, 3), dtype=np.uint8)
@@ -70,7 +79,7 @@ def test_normalization_and_channels_last(frames: Frames) -> None:
     np.testing.assert_allclose(images[0, :, 0, 0], [5.0, 3.0, 0.7 / 0.3], rtol=1e-6)
 
 
-def test_a_resident_frame_is_not_read_again_also_after_prefetch(frames: Frames) -> None:
+def test_a_resident_or_prefetched_frame_is_not_read_again(frames: Frames) -> None:
     with make(frames) as bank:
         bank.prefetch(range(5))
         bank.get([0, 1, 2])
@@ -79,8 +88,8 @@ def test_a_resident_frame_is_not_read_again_also_after_prefetch(frames: Frames) 
     assert sorted(frames.reads) == list(range(6))
 
 
-def test_memory_is_bounded_and_the_least_recently_used_goes_first(frames: Frames) -> None:
-    frame_bytes = 16 * 24 * 4  # picture and label map
+def test_memory_is_bounded_and_the_least_recently_used_position_is_evicted_first(frames: Frames) -> None:
+    frame_bytes = 16 * 24 * 4  # image and label map
     with make(frames, memory_bytes=3 * frame_bytes) as bank:
         for position in (0, 1, 2, 0, 3):
             bank.get([position])
@@ -89,10 +98,10 @@ def test_memory_is_bounded_and_the_least_recently_used_goes_first(frames: Frames
         assert frames.reads == []
         bank.get([1])
         assert frames.reads == [1]
-        assert len(bank.get(list(range(10, 20))).images_BCHW) == 10  # what is asked for comes, whatever the bound
+        assert len(bank.get(list(range(10, 20))).images_BCHW) == 10  # a single request may exceed the bound
 
 
-def test_retain_drops_what_no_one_needs(frames: Frames) -> None:
+def test_retain_drops_all_other_positions(frames: Frames) -> None:
     with make(frames) as bank:
         bank.get([0, 1, 2])
         bank.retain({1})
@@ -101,20 +110,12 @@ def test_retain_drops_what_no_one_needs(frames: Frames) -> None:
     assert frames.reads == [2]
 
 
-def test_a_label_that_is_no_class_is_an_error_not_a_wrong_loss(frames: Frames) -> None:
-    class Wrong:
-        def read(self, position: int) -> np.ndarray:  # noqa: ARG002
-            return np.full((8, 12), 7, np.uint8)
-
-    bank = Bank(
-        frames, {"teacher": Wrong()}, num_classes=3, device=torch.device("cpu"), memory_bytes=10**6,
-        normalization=Normalization(), channels_last=False,
-    )  # fmt: skip
-    with bank, pytest.raises(ValueError, match="ids up to 7"):
-        bank.get([0])
+def test_a_label_that_is_no_class_is_refused(frames: Frames) -> None:
+    with make(frames, Labels(num_classes=8)) as bank, pytest.raises(ValueError, match="ids up to 7"):
+        bank.get([7])
 
 
-def test_a_learner_reads_its_named_source_and_reports_mean_losses(frames: Frames) -> None:
+def test_a_learner_reads_its_source_and_reports_mean_losses(frames: Frames) -> None:
     from odkd.training.losses import CrossEntropy
     from odkd.training.regularizers.none import NoRegularizer
 
@@ -124,9 +125,14 @@ def test_a_learner_reads_its_named_source_and_reports_mean_losses(frames: Frames
     twin.load_state_dict(student.state_dict())
     cpu = torch.device("cpu")
     learner = Learner(
-        student, torch.optim.SGD(student.parameters(), 0.1), CrossEntropy(), NoRegularizer(),
-        source="teacher", precision="float32", device=cpu,
-    )  # fmt: skip
+        student,
+        torch.optim.SGD(student.parameters(), 0.1),
+        CrossEntropy(),
+        NoRegularizer(),
+        source="teacher",
+        precision="float32",
+        device=cpu,
+    )
     optimizer = torch.optim.SGD(twin.parameters(), 0.1)
     expected = []
     with make(frames) as bank:

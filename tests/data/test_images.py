@@ -1,4 +1,4 @@
-"""Datasets of images: found, fitted, labelled by name, and through the same stores and stages as video."""
+"""Datasets of images: files found by pattern, fitted, labelled, and used in the same stores and stages as video."""
 
 import json
 import logging
@@ -58,7 +58,7 @@ def truth(parts: Parts, position: int) -> np.ndarray:
 # --- patterns
 
 
-def test_patterns_find_what_they_say_and_nothing_hidden(tmp_path: Path) -> None:
+def test_patterns_find_matching_files_that_are_not_hidden(tmp_path: Path) -> None:
     for name in (
         "a/train/x/1_p.png",
         "a/val/2_p.png",
@@ -76,7 +76,7 @@ def test_patterns_find_what_they_say_and_nothing_hidden(tmp_path: Path) -> None:
         "a/val/y/z/3_p.png": {"split": "val", "image": "y/z/3"},
     }
     found = dict(find_files(tmp_path, "a/{split}/{city}/{image}_p.png"))
-    assert found.keys() == {"a/train/x/1_p.png", "a/val/y/z/3_p.png"}  # {city} is one folder
+    assert found.keys() == {"a/train/x/1_p.png", "a/val/y/z/3_p.png"}  # {city} matches exactly one folder
     assert found["a/val/y/z/3_p.png"] == {"split": "val", "city": "y", "image": "z/3"}
     assert dict(find_files(tmp_path, "{image}.*")).keys() >= {"6.png"}
     assert fill("l/{split}/{image}.png", {"split": "val", "image": "y/z/3"}) == "l/val/y/z/3.png"
@@ -85,7 +85,7 @@ def test_patterns_find_what_they_say_and_nothing_hidden(tmp_path: Path) -> None:
 # --- fit
 
 
-def test_what_is_seen_by_hand() -> None:
+def test_placements_of_worked_cases() -> None:
     def seen(fit: Fit, source: tuple[int, int]) -> tuple[tuple[float, ...], slice, slice]:
         place = placement(source, shape=(40, 80), size=(40, 80), fit=fit)
         return place.box, place.rows, place.columns
@@ -95,15 +95,15 @@ def test_what_is_seen_by_hand() -> None:
     assert seen("crop", (100, 80)) == ((0, 30, 80, 70), slice(0, 40), slice(0, 80))  # 40 of 100 rows
     assert seen("pad", (100, 80))[1:] == (slice(0, 40), slice(24, 56))  # 32 columns wide
     assert seen("pad", (20, 80))[1:] == (slice(10, 30), slice(0, 80))
-    # Another size sees the same part.
+    # The same part is visible at another size.
     half = placement((30, 90), shape=(40, 80), size=(20, 40), fit="crop")
     assert half.box == (15, 0, 75, 30)
 
 
 @pytest.mark.parametrize("fit", FITS)
 @pytest.mark.parametrize("source", [(24, 40), (40, 24), (32, 32), (7, 90)])
-def test_picture_and_label_agree(fit: Fit, source: tuple[int, int]) -> None:
-    """A picture whose grey is its label: enlarged by whole blocks, both show the same away from the edges of blocks."""
+def test_fitted_image_and_label_map_agree(fit: Fit, source: tuple[int, int]) -> None:
+    """Fit an image whose grey values encode its labels; both must agree except at the edges of its blocks."""
     size = (64, 64)
     blocks_HW = np.kron(ids(*source, below=2), np.ones((16, 16), np.uint8))
     place = placement((blocks_HW.shape[0], blocks_HW.shape[1]), shape=size, size=size, fit=fit)
@@ -126,7 +126,7 @@ def indexed(tmp_path: Path, files: Sequence[str], fit: Fit = "stretch", size: tu
     return index_images(tmp_path, "all", files, size=size, fit=fit, cache=tmp_path / "cache")
 
 
-def test_images_are_read_as_pillow_reads_them(tmp_path: Path) -> None:
+def test_images_are_read_in_natural_order_with_the_pixels_of_pillow(tmp_path: Path) -> None:
     save(tmp_path / "10.png", colours(32, 32, 1))
     save(tmp_path / "9.png", colours(32, 32, 2))
     index = indexed(tmp_path, ["10.png", "9.png"])
@@ -137,10 +137,10 @@ def test_images_are_read_as_pillow_reads_them(tmp_path: Path) -> None:
     assert index.sizes == ((32, 32), (32, 32))
 
 
-def test_orientation_transparency_and_depth_are_understood(tmp_path: Path) -> None:
+def test_orientation_transparency_and_16_bit_depth_are_handled(tmp_path: Path) -> None:
     picture_HWC = colours(48, 32)
     exif = Image.Exif()
-    exif[0x0112] = 6  # turn by a quarter, clockwise, to see it upright
+    exif[0x0112] = 6  # a quarter turn clockwise makes the image upright
     stored = np.ascontiguousarray(np.rot90(picture_HWC))
     Image.fromarray(stored).save(tmp_path / "turned.png", exif=exif)
     Image.fromarray(np.dstack([picture_HWC, np.full((48, 32), 7, np.uint8)])).save(tmp_path / "alpha.png")
@@ -155,7 +155,7 @@ def test_orientation_transparency_and_depth_are_understood(tmp_path: Path) -> No
     assert (deep[..., 0] == picture_HWC[..., 0]).all()
 
 
-def test_the_digest_follows_names_contents_and_what_is_seen_and_nothing_else(tmp_path: Path) -> None:
+def test_the_digest_depends_only_on_names_contents_and_the_visible_part(tmp_path: Path) -> None:
     for folder in ("a", "b"):
         save(tmp_path / folder / "0.png", colours(32, 40, 1))
         save(tmp_path / folder / "1.png", colours(32, 40, 2))
@@ -165,8 +165,8 @@ def test_the_digest_follows_names_contents_and_what_is_seen_and_nothing_else(tmp
         return index_images(tmp_path / folder, "all", files, size=size, fit=fit, cache=cache).digest
 
     first = digest("a", ["0.png", "1.png"])
-    assert first == digest("b", ["1.png", "0.png"])  # wherever it lies
-    assert first == digest("a", ["0.png", "1.png"], size=(64, 64))  # the same part, at another size
+    assert first == digest("b", ["1.png", "0.png"])  # the folder does not matter
+    assert first == digest("a", ["0.png", "1.png"], size=(64, 64))  # the same part is visible at another size
     assert first != digest("a", ["0.png", "1.png"], size=(32, 64))
     assert first != digest("a", ["0.png", "1.png"], fit="pad")
     assert first != digest("a", ["0.png"])
@@ -174,14 +174,16 @@ def test_the_digest_follows_names_contents_and_what_is_seen_and_nothing_else(tmp
     assert first != digest("a", ["0.png", "1.png"])
 
 
-def test_a_collection_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_index_of_a_collection_is_cached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save(tmp_path / "0.png", colours(32, 32))
     first = indexed(tmp_path, ["0.png"])
     monkeypatch.setattr("odkd.data.video.image_index._facts", None)
     assert indexed(tmp_path, ["0.png"]) == first
 
 
-def test_damaged_images_are_named_and_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_damaged_images_are_left_out_with_a_warning_that_names_them(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     root = tmp_path / "data"
     for number in range(4):
         save(root / f"images/{number}.png", colours(40, 40, number))
@@ -205,16 +207,16 @@ def fit(image_HWC: np.ndarray, size: tuple[int, int], how: Fit = "stretch") -> n
     return fit_picture(Image.fromarray(image_HWC), placement((height, width), shape=size, size=size, fit=how), size)
 
 
-# --- tiny made-up trees of the known datasets
+# --- tiny artificial copies of the known datasets
 
 
-def test_cityscapes(tmp_path: Path) -> None:
+def test_cityscapes_images_labels_and_splits_are_found(tmp_path: Path) -> None:
     root = tmp_path / "cityscapes"
     for split, city in (("train", "aachen"), ("train", "bremen"), ("val", "lindau"), ("test", "berlin")):
         stem = f"{split}/{city}/{city}_000000_000019"
         save(root / f"leftImg8bit/{stem}_leftImg8bit.png", colours(32, 64))
         label_HW = np.full((32, 64), 7)  # road
-        label_HW[:, 32:48], label_HW[:, 48:] = 33, 4  # bicycle; static, which is ignored
+        label_HW[:, 32:48], label_HW[:, 48:] = 33, 4  # bicycle, and static, which is ignored
         if split != "val":
             save(root / f"gtFine/{stem}_gtFine_labelIds.png", label_HW)
         else:
@@ -229,10 +231,10 @@ def test_cityscapes(tmp_path: Path) -> None:
     assert [video.stem for video in parts.stream.videos] == ["train", "val", "test"]
     assert parts.official_splits == ["train", "train", "val", "test"]
     assert truth(parts, 0)[0].tolist() == [0] * 32 + [18] * 16 + [255] * 16
-    assert (truth(parts, 2) == 13).all()  # labelTrainIds come first
+    assert (truth(parts, 2) == 13).all()  # labelTrainIds have precedence
 
 
-def test_ids_of_cityscapes_are_the_official_train_ids() -> None:
+def test_cityscapes_ids_translate_to_the_official_train_ids() -> None:
     table = id_table("cityscapes_ids", label_set("cityscapes").classes)
     official = [7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33]
     assert table[official].tolist() == list(range(19))
@@ -241,7 +243,7 @@ def test_ids_of_cityscapes_are_the_official_train_ids() -> None:
     assert set(TABLES["cityscapes_ids_to_cityscapes"]) == set(label_set("cityscapes").classes)
 
 
-def test_coco_panoptic(tmp_path: Path) -> None:
+def test_coco_panoptic_segments_become_classes(tmp_path: Path) -> None:
     root = tmp_path / "coco"
     save(root / "val2017/000000000139.jpg", colours(40, 60))
     segments_HW = np.zeros((40, 60), np.int64)
@@ -262,25 +264,27 @@ def test_coco_panoptic(tmp_path: Path) -> None:
     assert names(parts) == ["val2017/000000000139.jpg"]
     assert truth(parts, 0)[5].tolist() == [0] * 20 + [132] * 20 + [255] * 20  # person, rug-merged, no segment
     path.write_text(json.dumps({"categories": categories, "annotations": [annotation | {"segments_info": []}]}))
-    with pytest.raises(ValueError, match=r"has a segment .* does not know; are both of one download"):
+    with pytest.raises(ValueError, match=r"has a segment .* does not list; check that both are from one download"):
         truth(parts_of("coco", root, tmp_path, *settings), 0)
     path.unlink()
-    with pytest.raises(ValueError, match=r"panoptic_val2017.json is not, which says what its segments are"):
+    with pytest.raises(ValueError, match=r"exists, but not .*panoptic_val2017.json, which says what its segments are"):
         _ = parts_of("coco", root, tmp_path, *settings).key
 
 
-def test_coco_stuff(tmp_path: Path) -> None:
+def test_coco_stuff_pixels_become_classes(tmp_path: Path) -> None:
     root = tmp_path / "coco"
     save(root / "train2017/1.jpg", colours(32, 40))
     save(root / "stuffthingmaps/train2017/1.png", np.repeat([[0, 12, 89, 91, 181, 255, 255, 255]], 32, 0).repeat(5, 1))
     parts = parts_of("coco_stuff", root, tmp_path, "dataset.collections=[train2017]", "dataset.size=[32,40]")
-    # Category ids less one: person, stop sign (the id before it is left out), toothbrush, banner, wood.
+    # Category ids minus one: person, stop sign (COCO left out the id before it), toothbrush, banner, wood.
     assert truth(parts, 0)[0, ::5].tolist() == [0, 11, 79, 80, 170, 255, 255, 255]
     assert [parts.classes[i] for i in (11, 79, 80, 170)] == ["stop sign", "toothbrush", "banner", "wood"]
     assert parts.official_splits == ["train"]
 
 
-def test_bdd100k(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_bdd100k_labels_are_found_and_images_without_labels_are_ignored(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     root = tmp_path / "bdd100k"
     for split in ("train", "val", "test"):
         save(root / f"images/10k/{split}/0a0a.jpg", colours(36, 64))
@@ -289,7 +293,7 @@ def test_bdd100k(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     parts = parts_of("bdd100k", root, tmp_path, "dataset.size=[36,64]")
     assert (truth(parts, 0) == ids(36, 64)).all()
     assert (truth(parts, 1) == 18).all()
-    assert (truth(parts, 2) == 255).all()  # no labels: ignored, and said
+    assert (truth(parts, 2) == 255).all()  # without labels everything is ignored, with the warning below
     labels = parts.stream_parts.truth_of(parts.stream)
     assert labels is not None
     labels.check()
@@ -297,12 +301,12 @@ def test_bdd100k(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
 
 
 @pytest.mark.parametrize("fit_policy", FITS)
-def test_labels_of_any_folder_are_fitted_as_the_images_are(tmp_path: Path, fit_policy: Fit) -> None:
+def test_labels_of_a_user_defined_folder_are_fitted_like_its_images(tmp_path: Path, fit_policy: Fit) -> None:
     root = tmp_path / "mine"
     save(root / "images/deep/er/wide.png", colours(40, 80))
     save(root / "labels/deep/er/wide.png", ids(40, 80))
     save(root / "images/small.jpeg", colours(20, 20))
-    save(root / "labels/small.png", ids(40, 40))  # another scale, the same shape
+    save(root / "labels/small.png", ids(40, 40))  # another size, the same aspect ratio
     parts = parts_of("images", root, tmp_path, "dataset.size=[40,40]", f"dataset.fit={fit_policy}")
     assert names(parts) == ["images/deep/er/wide.png", "images/small.jpeg"]
     image_HWC = parts.frames.read([0])[0]
@@ -324,7 +328,7 @@ def test_labels_of_any_folder_are_fitted_as_the_images_are(tmp_path: Path, fit_p
 
 
 @pytest.mark.parametrize(
-    ("dataset", "says"),
+    ("dataset", "message"),
     [
         ("cityscapes", r"leftImg8bit_trainvaltest.zip and gtFine_trainvaltest.zip from https://www.cityscapes-dataset"),
         ("coco", r"expected .*/\{split\}/\{image\}.jpg with \{split\} = test2017. Get test2017.zip .*cocodataset.org"),
@@ -333,20 +337,20 @@ def test_labels_of_any_folder_are_fitted_as_the_images_are(tmp_path: Path, fit_p
         ("images", r"has no images: expected .*/images/\{image\}.\*$"),
     ],
 )
-def test_missing_data_is_one_message_that_says_what_to_get_and_how_it_lies(
-    dataset: str, says: str, tmp_path: Path
+def test_the_message_about_missing_data_says_what_to_download_and_the_layout(
+    dataset: str, message: str, tmp_path: Path
 ) -> None:
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ValueError, match=says):
+    with pytest.raises(ValueError, match=message):
         _ = parts_of(dataset, tmp_path / "empty", tmp_path).key
     if dataset != "images":
-        with pytest.raises(ValueError, match=says):
+        with pytest.raises(ValueError, match=message):
             parts_of(dataset, tmp_path / "nowhere", tmp_path)
         with pytest.raises(ValueError, match=r"dataset.root is not set; add dataset.root=.*FOLDER"):
             Parts(compose_config([*TINY, f"dataset={dataset}"]))
 
 
-def test_what_is_there_of_a_dataset_can_be_chosen(tmp_path: Path) -> None:
+def test_a_dataset_can_be_used_with_some_of_its_collections(tmp_path: Path) -> None:
     save(tmp_path / "data/images/10k/val/0.jpg", colours(36, 64))
     with pytest.raises(ValueError, match=r"has no images of train, test: .*or set dataset.collections=\[val\]"):
         _ = parts_of("bdd100k", tmp_path / "data", tmp_path).sampled
@@ -362,7 +366,7 @@ def test_what_is_there_of_a_dataset_can_be_chosen(tmp_path: Path) -> None:
     assert parts.groundtruth is None
 
 
-def test_mistakes_are_answered_in_one_message(tmp_path: Path) -> None:
+def test_mistakes_in_image_datasets_are_refused(tmp_path: Path) -> None:
     root = tmp_path / "data"
     save(root / "images/0.png", colours(40, 40))
 
@@ -381,18 +385,18 @@ def test_mistakes_are_answered_in_one_message(tmp_path: Path) -> None:
     fails(r"dataset.splits=7; expected {collection: train \| val \| test}", "dataset.splits=7")
     fails("dataset.collections=train; expected a list", "dataset.collections=train")
     save(root / "labels/0.png", np.full((40, 40), 77))
-    fails("0.png holds 77, which is no id of 19 classes of the dataset")
+    fails("0.png holds 77, which is neither an id of 19 classes of the dataset nor 255")
     fails("names {city}, which dataset.pictures", 'dataset.groundtruth=[{files: "labels/{city}.png", ids: null}]')
     fails(
         "there is no label set cityscape_ids", 'dataset.groundtruth=[{files: "labels/{image}.png", ids: cityscape_ids}]'
     )
     save(root / "labels/0.png", ids(40, 50))
-    fails("ground truth .*0.png is 50x40 pixels, and the image 40x40; expected one shape")
+    fails("ground truth .*0.png is 50x40 pixels, and the image 40x40; expected one aspect ratio")
     save(root / "labels/0.png", colours(40, 40))
-    fails("0.png is a RGB image; expected one byte a pixel")
+    fails("0.png is a RGB image; expected one byte per pixel")
 
 
-def test_ids_can_be_given_by_hand(tmp_path: Path) -> None:
+def test_ids_can_be_mapped_in_the_config(tmp_path: Path) -> None:
     save(tmp_path / "data/images/0.png", colours(32, 32))
     save(tmp_path / "data/labels/0.png", np.repeat([[10, 20]], 32, 0).repeat(16, 1))
     entry = 'dataset.groundtruth=[{files: "labels/{image}.png", ids: {20: 3}}]'
@@ -423,7 +427,9 @@ def test_official_splits_are_read_from_lists_and_tables(tmp_path: Path) -> None:
         official("nowhere.csv")
 
 
-def test_camvids_frames_are_images_with_names_labels_and_the_tutorials_splits(camvid: Path, tmp_path: Path) -> None:
+def test_camvid_frames_are_images_with_names_labels_and_the_splits_of_the_tutorial(
+    camvid: Path, tmp_path: Path
+) -> None:
     parts = parts_of("camvid_images", camvid, tmp_path, "dataset.size=[36,48]")
     found = names(parts)
     assert len(set(found)) == 530
@@ -452,7 +458,9 @@ def settings(root: Path, *more: str) -> list[str]:
 
 
 @pytest.mark.parametrize("fit_policy", FITS)
-def test_the_oracle_labels_images_without_an_error(odkd: Callable[..., Path], folder: Path, fit_policy: str) -> None:
+def test_the_oracle_labels_images_without_an_error_in_any_pixel(
+    odkd: Callable[..., Path], folder: Path, fit_policy: str
+) -> None:
     run = odkd(*settings(folder, f"dataset.fit={fit_policy}"), base=TINY)
     summary = json.loads((run / "summary.json").read_text())
     assert summary["num_labelled"] == 6
@@ -460,7 +468,7 @@ def test_the_oracle_labels_images_without_an_error(odkd: Callable[..., Path], fo
     assert summary["teacher/ignored_share_groundtruth"] == 0.0
 
 
-def test_a_network_labels_images_and_its_bars_are_ignored_and_no_image_is_labelled_twice(
+def test_a_network_labels_each_image_once_and_bars_are_ignored(
     odkd: Callable[..., Path], folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     import segmentation_models_pytorch as smp
@@ -485,26 +493,26 @@ def test_a_network_labels_images_and_its_bars_are_ignored_and_no_image_is_labell
     (store,) = (tmp_path / "labels/checkpoint").iterdir()
     assert store.name.startswith("images-")
     parts = Parts(compose_config([*base, *settings(folder, "dataset.fit=pad"), f"paths.outputs={tmp_path}"]))
-    label_HW = parts.labels.read(5)  # 80 x 64 in 48 x 64: 38.4 columns of 64, at the teacher's 64 x 64 too
+    label_HW = parts.labels.read(5)  # 80 x 64 fills 38.4 of 64 columns, also at the teacher's 64 x 64
     assert (label_HW[:, :13] == 255).all()
     assert (label_HW[:, 51:] == 255).all()
     assert (label_HW[:, 13:51] < 3).all()
     classes_KHW, _ = parts.teacher_labels.read_soft(5)
-    assert ((classes_KHW == 255) == (label_HW == 255)).all()  # no class is likely in a bar
-    # The same images seen at a size of the same shape: labels are there. Seen otherwise: they are not.
+    assert ((classes_KHW == 255) == (label_HW == 255)).all()  # soft labels are unused in a bar
+    # Labels are found for another size with the same aspect ratio, but not for another fit.
     for more, missing in ((("dataset.size=[96,128]",), 0), (("dataset.fit=crop",), 6)):
         fresh = Parts(compose_config([*base, *settings(folder, "dataset.fit=pad"), f"paths.outputs={tmp_path}", *more]))
         labels = fresh.teacher_parts.stores(fresh.sampled, fresh.stream)
         assert len(labels.missing()) == missing
 
 
-def test_a_student_learns_online_from_images_in_order_of_names(odkd: Callable[..., Path], folder: Path) -> None:
+def test_a_student_learns_online_from_images(odkd: Callable[..., Path], folder: Path) -> None:
     window = ["window.learn=2", "window.test=2", "window.step=2", "student=tinynet"]
     run = odkd(*settings(folder, "stage=online", *window), base=TINY)
     assert json.loads((run / "summary.json").read_text())["num_iterations"] >= 1
 
 
-def test_synthetic_images_lie_apart_and_are_labelled(odkd: Callable[..., Path]) -> None:
+def test_synthetic_images_are_labelled(odkd: Callable[..., Path]) -> None:
     size = ["dataset.prepare.height=32", "dataset.prepare.width=48", "dataset.size=[32,48]"]
     run = odkd("dataset=synthetic_images", "dataset.prepare.period_seconds=10", *size, base=TINY)
     assert json.loads((run / "summary.json").read_text())["num_labelled"] == 20

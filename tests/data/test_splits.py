@@ -12,7 +12,7 @@ SHARES = st.lists(st.integers(0, 100), min_size=3, max_size=3).filter(any).map(l
 
 
 @given(num_positions=st.integers(3, 400), shares=SHARES, seed=st.integers(0, 2**31))
-def test_splits_are_disjoint_and_complete_and_as_large_as_their_shares(
+def test_splits_are_disjoint_and_complete_and_have_the_sizes_of_their_shares(
     num_positions: int, shares: list[float], seed: int
 ) -> None:
     splits = split_positions(num_positions, shares=shares, seed=seed)
@@ -32,32 +32,34 @@ def test_splits_are_disjoint_and_complete_and_as_large_as_their_shares(
 )
 def test_parts_are_disjoint_and_complete_and_balanced(positions: list[int], num_parts: int, seed: int) -> None:
     if len(positions) < num_parts:
-        with pytest.raises(ValueError, match="cannot be cut"):
+        with pytest.raises(ValueError, match="cannot be divided"):
             parts_of(positions, num_parts=num_parts, seed=seed)
         return
     parts = parts_of(positions, num_parts=num_parts, seed=seed)
     assert sorted(p for part in parts for p in part) == sorted(positions)
     sizes = [len(part) for part in parts]
     assert max(sizes) - min(sizes) <= 1
-    assert parts == parts_of(positions[::-1], num_parts=num_parts, seed=seed)  # of the set, not of its order
+    assert parts == parts_of(
+        positions[::-1], num_parts=num_parts, seed=seed
+    )  # the order of the positions does not matter
 
 
-def test_another_seed_gives_other_splits_and_other_halves() -> None:
+def test_another_seed_gives_other_splits_and_other_parts() -> None:
     assert split_positions(100, seed=0) != split_positions(100, seed=1)
     assert parts_of(range(100), num_parts=2, seed=0) != parts_of(range(100), num_parts=2, seed=1)
 
 
-def test_sizes_by_hand() -> None:
+def test_split_sizes_of_worked_cases() -> None:
     def sizes(num_positions: int, **settings: list[float]) -> list[int]:
         return [len(positions) for positions in split_positions(num_positions, seed=0, **settings).values()]
 
     assert sizes(10) == [7, 2, 1]
-    assert sizes(3) == [1, 1, 1]  # 2.1, 0.6, 0.3: each has one at least
+    assert sizes(3) == [1, 1, 1]  # 2.1, 0.6, 0.3: each has at least one
     assert sizes(4668) == [3268, 933, 467]  # 3267.6, 933.6, 466.8
     assert sizes(5, shares=[1.0, 0.0, 0.0]) == [5, 0, 0]
 
 
-def test_official_splits_are_taken_as_they_are() -> None:
+def test_official_splits_are_used_unchanged() -> None:
     official = ["val", "train", "train", "test"]
     assert split_positions(4, seed=3, official=official) == {"train": [1, 2], "val": [0], "test": [3]}
     with pytest.raises(ValueError, match="3 official splits for 4 positions"):
@@ -67,13 +69,13 @@ def test_official_splits_are_taken_as_they_are() -> None:
 
 
 @pytest.mark.parametrize("shares", [[0.5, 0.5], [0.5, 0.6, 0.1], [1.2, -0.1, -0.1], [float("nan"), 0.5, 0.5]])
-def test_shares_that_are_none_are_refused(shares: list[float]) -> None:
+def test_invalid_shares_are_refused(shares: list[float]) -> None:
     with pytest.raises(ValueError, match="adding up to 1"):
         split_positions(10, shares=shares, seed=0)
 
 
-def test_positions_that_do_not_suffice_are_refused() -> None:
-    with pytest.raises(ValueError, match="2 pictures are too few for 3 splits"):
+def test_too_few_or_repeated_positions_are_refused() -> None:
+    with pytest.raises(ValueError, match="2 images are too few for 3 splits"):
         split_positions(2, seed=0)
     with pytest.raises(ValueError, match="more than once"):
         parts_of([1, 1, 2], num_parts=2, seed=0)
@@ -95,7 +97,7 @@ def test_lists_of_names_are_read_back(tmp_path: Path) -> None:
     shares=st.tuples(st.floats(0.01, 0.99), st.floats(0.01, 0.99)).map(sorted),
     seed=st.integers(0, 2**31),
 )
-def test_labelled_pictures_are_disjoint_from_the_rest_and_among_those_of_a_larger_share(
+def test_labelled_positions_are_disjoint_from_the_rest_and_nested_for_growing_shares(
     positions: list[int], shares: list[float], seed: int
 ) -> None:
     (few, rest), (more, _) = (labelled_and_rest(positions, share=share, seed=seed) for share in shares)
@@ -107,6 +109,6 @@ def test_labelled_pictures_are_disjoint_from_the_rest_and_among_those_of_a_large
 
 
 @pytest.mark.parametrize(("positions", "share"), [([1, 2], 0), ([1, 2], 1), ([1], 0.5)])
-def test_a_labelled_share_that_is_none_is_one_message(positions: list[int], share: float) -> None:
+def test_an_invalid_labelled_share_is_refused(positions: list[int], share: float) -> None:
     with pytest.raises(ValueError, match=r"stage\.labelled_share=.*or null"):
         labelled_and_rest(positions, share=share, seed=0)

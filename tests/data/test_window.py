@@ -1,4 +1,4 @@
-"""The sliding window."""
+"""The sliding window: complete test windows, and no learning from the future."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -27,12 +27,12 @@ def test_nothing_from_the_future_is_learned_from(learn: int, test: int, step: in
         replay.observe(now.fresh, lambda _: None)  # type: ignore[arg-type, return-value]
 
 
-def test_iterations_continue_where_asked() -> None:
+def test_steps_can_start_at_a_later_iteration() -> None:
     window = Window(67, 20, 20)
     assert list(window.steps(530))[7:] == list(window.steps(530, start=7))
     assert window.num_iterations(530) == 26
 
 
-def test_overlapping_test_windows_step_over_each_position_once() -> None:
+def test_with_overlapping_test_windows_each_position_is_fresh_once() -> None:
     fresh = [p for step in Window(67, 67, 5).steps(100) for p in step.fresh]
     assert fresh == list(range(35))

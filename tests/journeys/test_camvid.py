@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from odkd.data.labels.damage import find_damage
 from odkd.data.labels.store import LabelStore
 
 CAMVID = ["experiment=camvid_online", "device=cpu", "tracking=none", "run.overlay_video=false", "run.report=false"]
@@ -75,12 +76,12 @@ def test_labelling_killed_four_times_gives_the_labels_of_an_undisturbed_run(camv
         process.send_signal(signal.SIGKILL)
         process.wait()
         if list(tmp_path.glob("killed/cache/labels/*/*/manifest.json")):
-            damage = store(tmp_path / "killed").damage()
+            damage = find_damage(store(tmp_path / "killed"))
             assert not damage.files
             assert not damage.frames
     assert start(tmp_path / "killed").wait() == 0
     ours, expected = store(tmp_path / "killed"), store(tmp_path / "undisturbed")
     assert ours.num_frames == 101
-    assert not ours.damage()
+    assert not find_damage(ours)
     for frame in range(ours.num_frames):
         np.testing.assert_array_equal(ours.read(frame), expected.read(frame))

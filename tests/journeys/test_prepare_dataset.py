@@ -361,7 +361,7 @@ def test_an_unreachable_server_is_given_up_and_the_recording_is_kept(
 ) -> None:
     url = server([None, 0, 0, 0, 0, 0])
     with pytest.raises(
-        ValueError, match=r"gave no picture 3 times in a row \(.*5XX Server Error reply\); check the address"
+        ValueError, match=r"yielded no picture 3 times in a row \(.*5XX Server Error reply\); check the address"
     ):
         capture(Capture(url, tmp_path / "videos", "camera", retries=2), sleep=lambda _: None)
     (file,) = (tmp_path / "videos").iterdir()

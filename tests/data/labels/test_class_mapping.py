@@ -1,4 +1,4 @@
-"""A teacher's classes become the dataset's: by name, by table, by hand; and what is lost on the way is said."""
+"""Mapping of a teacher's classes to the dataset's: by name, by table, by hand; ignored classes are reported."""
 
 import subprocess
 import sys
@@ -12,15 +12,8 @@ from paths import CONF
 
 import odkd.evaluation.metrics
 from odkd.data.labels.class_tables import TABLES
-from odkd.data.labels.mapping import (
-    IGNORE,
-    ClassTable,
-    MappedLabels,
-    class_table,
-    count_unmapped,
-    map_probabilities,
-    unmapped_warning,
-)
+from odkd.data.labels.mapped_labels import MappedLabels, count_unmapped, map_probabilities, unmapped_warning
+from odkd.data.labels.mapping import IGNORE, ClassTable, class_table
 from odkd.data.labels.sets import label_set
 
 SYNTHETIC = yaml.safe_load((CONF / "dataset" / "synthetic.yaml").read_text())["classes"]
@@ -30,14 +23,14 @@ OURS = ["sky", "traffic_light", "tree", "Road", "vehicle"]
 
 
 def named(table: ClassTable) -> dict[str, str | None]:
-    """{teacher class: dataset class or None} of a table."""
+    """Return {teacher class: dataset class or None} of a table."""
     return {
         name: None if new == IGNORE else table.dataset_classes[new]
         for name, new in zip(table.teacher_classes, table.ids, strict=False)
     }
 
 
-def test_names_match_in_any_spelling_and_without_cocos_endings() -> None:
+def test_names_match_in_any_spelling_and_without_the_endings_of_coco() -> None:
     table = class_table(NAMES, OURS, None, allow_missing=True)
     expected = {"road": "Road", "Traffic Light": "traffic_light", "tree-merged": "tree", "sky-other-merged": "sky"}
     assert named(table) == dict.fromkeys(NAMES) | expected
@@ -46,7 +39,7 @@ def test_names_match_in_any_spelling_and_without_cocos_endings() -> None:
     assert len(table.ids) == 256
 
 
-def test_an_ending_is_left_out_only_where_that_leaves_no_choice() -> None:
+def test_an_ending_is_dropped_only_if_the_match_is_then_unique() -> None:
     both = class_table(["wall-other", "wall-merged", "sky"], ["wall", "sky"], None, allow_missing=True)
     assert named(both) == {"wall-other": None, "wall-merged": None, "sky": "sky"}
     exact = class_table(["table", "table-merged"], ["table"], None, allow_missing=False)
@@ -55,7 +48,7 @@ def test_an_ending_is_left_out_only_where_that_leaves_no_choice() -> None:
     assert named(two_of_ours) == {"sky": "sky", "door": None}
 
 
-def test_entries_win_over_names_and_the_rest_goes_last() -> None:
+def test_entries_have_precedence_over_names_and_the_rest_comes_last() -> None:
     mapping = {"car": "vehicle", "road": None, "sky": ["wall_brick", "sky-other-merged"], "*": "tree"}
     assert named(class_table(NAMES, OURS, mapping, allow_missing=True)) == {
         "road": None,
@@ -71,12 +64,12 @@ def test_entries_win_over_names_and_the_rest_goes_last() -> None:
     assert named(class_table(NAMES, OURS, nothing_for_the_rest, allow_missing=True))["bus"] is None
 
 
-def test_a_name_as_it_is_spelled_wins_over_its_other_spellings() -> None:
+def test_an_exact_name_has_precedence_over_other_spellings() -> None:
     table = class_table(["bus", "Bus", "car"], ["bus", "car"], {"Bus": None}, allow_missing=False)
     assert named(table) == {"bus": "bus", "Bus": None, "car": "car"}
 
 
-def test_arthus_foreground_is_a_list_of_classes_against_all_the_rest() -> None:
+def test_the_arthus_mapping_makes_a_list_of_classes_foreground_and_the_rest_background() -> None:
     coco, foreground = label_set("coco_panoptic").classes, label_set("foreground").classes
     mapping = {"foreground": ["car", "motorcycle", "bus", "truck"], "*": "background"}
     table = class_table(coco, foreground, mapping, allow_missing=False)
@@ -92,26 +85,27 @@ KNOWN = {
     "coco_stuff_to_cityscapes": (label_set("coco_stuff").classes, CITYSCAPES, ["pole", "rider"]),
     "ade20k_to_cityscapes": (label_set("ade20k").classes, CITYSCAPES, ["rider", "train"]),
     "camvid_to_cityscapes": (
-        label_set("camvid").classes, CITYSCAPES,
+        label_set("camvid").classes,
+        CITYSCAPES,
         ["wall", "traffic light", "terrain", "truck", "bus", "train", "motorcycle", "bicycle"],
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", TABLES)
-def test_a_known_table_places_what_it_lists_and_lacks_what_it_must(name: str) -> None:
+def test_a_built_in_table_lacks_only_its_known_gaps_and_agrees_with_names(name: str) -> None:
     teacher, dataset, missing = KNOWN[name]
     table = class_table(teacher, dataset, name, allow_missing=True)
     assert [new for i, new in enumerate(dataset) if not table.sources(i)] == missing
     by_name = class_table(teacher, dataset, None, allow_missing=True)
-    for kind, new in named(by_name).items():  # a table moves no class away from its own name
+    for kind, new in named(by_name).items():  # a table never maps a class to another name if its own exists
         assert new is None or named(table)[kind] == new, kind
     if missing:
         with pytest.raises(ValueError, match=rf"becomes {', '.join(missing)} of the dataset.*allow_missing"):
             class_table(teacher, dataset, name, allow_missing=False)
 
 
-def test_cityscapes_ids_become_the_official_train_ids() -> None:
+def test_the_cityscapes_ids_table_gives_the_official_train_ids() -> None:
     table = class_table(*KNOWN["cityscapes_ids_to_cityscapes"][:2], "cityscapes_ids_to_cityscapes", allow_missing=False)
     void = [255] * 7
     official = [*void, 0, 1, 255, 255, 2, 3, 4, 255, 255, 255, 5, 255, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15]
@@ -134,25 +128,25 @@ def test_bdd100k_needs_no_table() -> None:
         ({"*": ["car"]}, True, r'"\*": \[\'car\'\]'),
         ({"bus": 3}, True, r"'bus': 3; expected"),
         ({3: "car"}, True, r"3: 'car'; expected"),
-        ({"bus": "car", "road": ["bus"]}, True, r"places the teacher's bus twice"),
+        ({"bus": "car", "road": ["bus"]}, True, r"maps the teacher's class bus twice"),
         (["road"], True, r"expected null, the name of a table"),
-        (None, False, r"becomes tree of the dataset; give pairs of names, 'teacher\.classes=.*allow_missing=true"),
+        (None, False, r"becomes tree of the dataset; set 'teacher\.classes=.*allow_missing=true"),
         ({"road": None, "car": None}, True, r"none of the teacher's classes \(road, car, bus\)"),
     ],
 )
-def test_a_mistake_is_one_message(mapping: object, allow_missing: bool, message: str) -> None:
+def test_an_invalid_mapping_is_refused(mapping: object, allow_missing: bool, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         class_table(["road", "car", "bus"], ["road", "car", "tree"], mapping, allow_missing=allow_missing)  # type: ignore[arg-type]
 
 
-def test_a_known_table_is_offered_where_it_fits_both_sets_better_than_names_do() -> None:
-    with pytest.raises(ValueError, match=r"becomes pavement, tree, sign.*give teacher\.classes=cityscapes_to_camvid"):
+def test_the_error_suggests_a_built_in_table_that_fits_better_than_names() -> None:
+    with pytest.raises(ValueError, match=r"becomes pavement, tree, sign.*set teacher\.classes=cityscapes_to_camvid"):
         class_table(CITYSCAPES, label_set("camvid").classes, None, allow_missing=False)
-    with pytest.raises(ValueError, match=r"becomes lane marking of the dataset; give pairs"):
+    with pytest.raises(ValueError, match=r"becomes lane marking of the dataset; set 'teacher\.classes=\{teacher class"):
         class_table(CITYSCAPES, SYNTHETIC, "cityscapes_to_synthetic", allow_missing=False)
 
 
-def test_ids_must_fit_a_byte_and_names_must_differ_in_more_than_spelling() -> None:
+def test_too_many_classes_and_names_that_differ_only_in_spelling_are_refused() -> None:
     with pytest.raises(ValueError, match="256 classes; expected 1 to 255"):
         class_table([str(i) for i in range(256)], ["1"], None, allow_missing=True)
     with pytest.raises(ValueError, match="names trafficlight twice"):
@@ -178,7 +172,7 @@ mappings = st.dictionaries(st.sampled_from([*NAMES, "*"]), targets)
 
 @settings(deadline=None)
 @given(mapping=mappings, seed=st.integers(0, 2**32 - 1))
-def test_mapped_labels_are_those_of_a_slow_twin(mapping: dict[str, str | None], seed: int) -> None:
+def test_mapped_labels_equal_those_of_a_slow_implementation(mapping: dict[str, str | None], seed: int) -> None:
     by_name = {"road": "Road", "Traffic Light": "traffic_light", "tree-merged": "tree", "sky-other-merged": "sky"}
     expected = {name: mapping.get(name, by_name.get(name, mapping.get("*"))) for name in NAMES}
     if not any(expected.values()):
@@ -196,7 +190,7 @@ def test_mapped_labels_are_those_of_a_slow_twin(mapping: dict[str, str | None], 
         assert new == (255 if goal is None else OURS.index(goal))
 
 
-def test_where_each_class_keeps_its_id_maps_pass_without_a_copy() -> None:
+def test_maps_are_not_copied_if_each_class_keeps_its_id() -> None:
     maps = np.arange(12, dtype=np.uint8).reshape(1, 3, 4) % 3
     fewer = class_table(["road", "sky", "car"], ["Road", "sky", "car", "tree"], None, allow_missing=True)
     assert fewer.is_identity
@@ -208,7 +202,7 @@ def test_where_each_class_keeps_its_id_maps_pass_without_a_copy() -> None:
 
 @settings(deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), num_kept=st.integers(1, 4))
-def test_mapped_probabilities_are_those_of_a_slow_twin(seed: int, num_kept: int) -> None:
+def test_mapped_probabilities_equal_those_of_a_slow_implementation(seed: int, num_kept: int) -> None:
     table = class_table(NAMES, OURS, {"car": "vehicle", "bus": "vehicle"}, allow_missing=True)
     generator = np.random.default_rng(seed)
     ids_KHW = np.stack([generator.permutation(len(NAMES))[:num_kept] for _ in range(6)], -1).reshape(num_kept, 2, 3)
@@ -228,7 +222,7 @@ def test_mapped_probabilities_are_those_of_a_slow_twin(seed: int, num_kept: int)
         np.testing.assert_allclose(mapped_CHW[:, row, column], expected, atol=1e-6)
 
 
-def test_ignored_pixels_are_counted_by_class_and_said_in_one_message() -> None:
+def test_ignored_pixels_are_counted_by_class_and_reported_in_one_warning() -> None:
     table = class_table(["road", "sky", "bridge"], ["road"], None, allow_missing=False)
     histogram = np.zeros(256, np.int64)
     histogram[[0, 1, 2, 255]] = [70, 10, 20, 1000]
@@ -240,7 +234,7 @@ def test_ignored_pixels_are_counted_by_class_and_said_in_one_message() -> None:
     assert unmapped_warning(histogram, table) is None
 
 
-def test_the_description_names_sources_gaps_and_what_is_ignored() -> None:
+def test_the_description_names_sources_gaps_and_ignored_classes() -> None:
     table = class_table(CITYSCAPES, SYNTHETIC, "cityscapes_to_synthetic", allow_missing=True)
     lines = table.describe().splitlines()
     assert lines[1] == "lane marking <- nothing"
@@ -250,5 +244,5 @@ def test_the_description_names_sources_gaps_and_what_is_ignored() -> None:
 
 def test_mapping_is_imported_without_torch() -> None:
     assert IGNORE == odkd.evaluation.metrics.IGNORE
-    code = "import sys, odkd.data.labels.mapping, odkd.data.labels.sets; sys.exit('torch' in sys.modules)"
+    code = "import sys, odkd.data.labels.mapped_labels, odkd.data.labels.sets; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,4 +1,4 @@
-"""Label sets: what is known of them from elsewhere holds."""
+"""Label sets: they agree with other sources."""
 
 import ast
 import importlib.util
@@ -11,18 +11,24 @@ from paths import CONF
 from odkd.data.labels.sets import label_set
 
 SIZES = {
-    "cityscapes": 19, "cityscapes_ids": 34, "coco_panoptic": 133, "coco_stuff": 171, "ade20k": 150, "camvid": 11,
-    "bdd100k": 19, "foreground": 2,
-}  # fmt: skip
+    "cityscapes": 19,
+    "cityscapes_ids": 34,
+    "coco_panoptic": 133,
+    "coco_stuff": 171,
+    "ade20k": 150,
+    "camvid": 11,
+    "bdd100k": 19,
+    "foreground": 2,
+}
 
 
 @pytest.mark.parametrize("name", SIZES)
-def test_a_set_has_its_number_of_classes_each_named_once_and_coloured(name: str) -> None:
+def test_a_set_has_its_number_of_classes_with_unique_names_and_valid_colours(name: str) -> None:
     found = label_set(name)
     assert found.name == name
     assert len(found.classes) == len(found.palette) == SIZES[name]
-    assert len({one.lower().replace(" ", "") for one in found.classes}) == SIZES[name]
-    assert all(one == one.strip() != "" for one in found.classes)
+    assert len({label.lower().replace(" ", "") for label in found.classes}) == SIZES[name]
+    assert all(label == label.strip() != "" for label in found.classes)
     assert all(len(colour) == 3 and all(value in range(256) for value in colour) for colour in found.palette)
 
 
@@ -62,11 +68,11 @@ def test_the_scored_cityscapes_ids_are_the_train_ids_in_order() -> None:
     assert tuple(ids.palette[i] for i in scored) == train.palette
 
 
-def test_both_coco_sets_begin_with_the_same_things() -> None:
+def test_both_coco_sets_begin_with_the_same_80_thing_classes() -> None:
     assert label_set("coco_panoptic").classes[:80] == label_set("coco_stuff").classes[:80]
 
 
-def test_camvid_is_what_the_dataset_says() -> None:
+def test_the_camvid_set_equals_the_classes_of_the_camvid_dataset() -> None:
     dataset = yaml.safe_load((CONF / "dataset" / "camvid.yaml").read_text())
     assert list(label_set("camvid").classes) == dataset["classes"]
     assert [list(colour) for colour in label_set("camvid").palette] == dataset["palette"]
@@ -76,7 +82,7 @@ def test_camvid_is_what_the_dataset_says() -> None:
     ("name", "file"),
     [("cityscapes", "cityscapes"), ("ade20k", "ade"), ("coco_stuff", "coco_stuff"), ("bdd100k", "bdd100k")],
 )
-def test_sets_are_those_of_mmsegmentation(name: str, file: str) -> None:
+def test_sets_equal_those_of_mmsegmentation(name: str, file: str) -> None:
     spec = importlib.util.find_spec("mmseg")
     if spec is None or not spec.submodule_search_locations:
         pytest.skip("mmsegmentation is not installed")
@@ -88,10 +94,10 @@ def test_sets_are_those_of_mmsegmentation(name: str, file: str) -> None:
         if [ast.unparse(target) for target in node.targets] == ["METAINFO"]
     )
     found = label_set(name)
-    assert list(found.classes) == [one.strip() for one in meta["classes"]]  # ADE20K's "bed " has a space there
+    assert list(found.classes) == [label.strip() for label in meta["classes"]]  # mmsegmentation has "bed " for ADE20K
     assert [list(colour) for colour in found.palette] == meta["palette"]
 
 
-def test_an_unknown_set_is_answered_with_the_nearest() -> None:
+def test_the_error_about_an_unknown_set_suggests_the_nearest_name() -> None:
     with pytest.raises(ValueError, match=r"no label set cityscape; did you mean cityscapes\?"):
         label_set("cityscape")

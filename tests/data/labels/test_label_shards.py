@@ -1,4 +1,4 @@
-"""Label maps on disk: readable by zarr, whole or absent, damage always found."""
+"""Label maps on disk: readable by zarr, complete or absent, damage always detected."""
 
 import multiprocessing
 import os
@@ -26,7 +26,7 @@ def fill(store: FrameArray, labels: np.ndarray) -> None:
         store.write(shard, {frame: labels[frame] for frame in store.shard_range(shard)})
 
 
-def test_what_is_written_is_read_by_us_and_by_zarr(tmp_path: Path) -> None:
+def test_written_frames_are_read_back_and_by_zarr(tmp_path: Path) -> None:
     store, labels = make(tmp_path / "a")
     fill(store, labels)
     reopened = FrameArray.open(tmp_path / "a")
@@ -38,7 +38,7 @@ def test_what_is_written_is_read_by_us_and_by_zarr(tmp_path: Path) -> None:
     assert sorted(p.name for p in (tmp_path / "a" / "c").iterdir()) == ["0", "1", "2"]  # three files for ten frames
 
 
-def test_frames_that_are_not_labelled_are_known_and_ignored_by_zarr(tmp_path: Path) -> None:
+def test_missing_frames_are_known_and_zarr_shows_them_as_ignored(tmp_path: Path) -> None:
     store, labels = make(tmp_path / "a")
     store.write(1, {5: labels[5]})
     assert [store.stored(shard) for shard in range(3)] == [set(), {5}, set()]
@@ -60,7 +60,7 @@ def test_a_label_map_that_does_not_fit_is_refused(tmp_path: Path) -> None:
             store.write(0, wrong)
 
 
-def test_every_flipped_byte_is_found_by_reading(tmp_path: Path) -> None:
+def test_every_changed_byte_is_detected(tmp_path: Path) -> None:
     store, labels = make(tmp_path / "a")
     fill(store, labels)
     path = tmp_path / "a" / "c" / "1" / "0" / "0"
@@ -78,7 +78,7 @@ def test_every_flipped_byte_is_found_by_reading(tmp_path: Path) -> None:
     assert list(FrameArray.open(tmp_path / "a").damaged()) == []
 
 
-def test_a_file_cut_short_is_damage_not_an_end(tmp_path: Path) -> None:
+def test_a_truncated_shard_is_damaged_and_not_empty(tmp_path: Path) -> None:
     store, labels = make(tmp_path / "a")
     fill(store, labels)
     path = tmp_path / "a" / "c" / "0" / "0" / "0"
@@ -95,7 +95,7 @@ def _write_forever(folder: Path) -> None:
             store.write(0, {frame: labels[frame]})
 
 
-def test_a_writer_killed_at_any_instant_leaves_a_whole_store(tmp_path: Path) -> None:
+def test_a_writer_killed_at_any_time_leaves_an_undamaged_array(tmp_path: Path) -> None:
     context = multiprocessing.get_context("fork")
     _, labels = make(tmp_path / "a", num_frames=64, shard_frames=64)
     for trial in range(8):

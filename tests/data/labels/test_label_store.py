@@ -1,4 +1,4 @@
-"""A store knows what it holds, finds any changed byte, and forgets what is damaged rather than show it."""
+"""Label stores: they know their frames, any changed byte is detected, and damaged frames are never returned."""
 
 import multiprocessing
 import shutil
@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import zarr
 
+from odkd.data.labels.damage import find_damage, mend, mend_manifest
 from odkd.data.labels.shards import DamagedLabelsError
 from odkd.data.labels.store import Labelled, LabelStore, SoftSpec, find_stores, store_key
 
@@ -15,9 +16,13 @@ NUM_FRAMES, SIZE = 10, (6, 9)
 SPEC = SoftSpec(2, (3, 4))
 IDENTITY = {"video_sha256": "abc", "size": list(SIZE)}
 MANIFEST = {
-    "teacher": "test", "video": "a.mp4", "shard_frames": 4, "identity": IDENTITY, "classes": ["road", "sky"],
+    "teacher": "test",
+    "video": "a.mp4",
+    "shard_frames": 4,
+    "identity": IDENTITY,
+    "classes": ["road", "sky"],
     "sampled_frames": list(range(0, 20, 2)),
-}  # fmt: skip
+}
 
 
 def rows(frames: range) -> dict[int, Labelled]:
@@ -37,7 +42,7 @@ def store(tmp_path: Path) -> LabelStore:
     return made
 
 
-def test_what_is_written_is_read_by_us_and_by_zarr(store: LabelStore) -> None:
+def test_written_labels_are_read_back_and_by_zarr(store: LabelStore) -> None:
     expected = rows(range(NUM_FRAMES))
     reopened = LabelStore(store.folder)
     assert reopened.soft_specs == [SPEC]
@@ -53,10 +58,10 @@ def test_what_is_written_is_read_by_us_and_by_zarr(store: LabelStore) -> None:
     np.testing.assert_allclose(stored_KHW, (expected[7].soft or ())[1], rtol=4e-3)
 
 
-def test_the_manifest_that_was_there_first_stays(store: LabelStore) -> None:
+def test_the_manifest_of_an_existing_store_stays(store: LabelStore) -> None:
     again = LabelStore.create(store.folder, {**MANIFEST, "classes": ["other"]})
     assert again.manifest == store.manifest
-    assert not again.damage()
+    assert not find_damage(again)
 
 
 def _create_at_once(folder: Path, barrier: "multiprocessing.synchronize.Barrier", number: int) -> None:
@@ -64,7 +69,7 @@ def _create_at_once(folder: Path, barrier: "multiprocessing.synchronize.Barrier"
     LabelStore.create(folder, {**MANIFEST, "source": number})
 
 
-def test_processes_that_make_one_store_at_once_agree(tmp_path: Path) -> None:
+def test_processes_that_create_a_store_at_the_same_time_agree_on_its_manifest(tmp_path: Path) -> None:
     context = multiprocessing.get_context("fork")
     barrier = context.Barrier(4)
     processes = [context.Process(target=_create_at_once, args=(tmp_path / "s", barrier, n)) for n in range(4)]
@@ -73,7 +78,7 @@ def test_processes_that_make_one_store_at_once_agree(tmp_path: Path) -> None:
     for process in processes:
         process.join()
         assert process.exitcode == 0
-    damage = LabelStore(tmp_path / "s").damage()
+    damage = find_damage(LabelStore(tmp_path / "s"))
     assert not damage.files
     assert damage.missing == list(range(NUM_FRAMES))
 
@@ -85,9 +90,10 @@ def test_frames_without_soft_labels_are_known(store: LabelStore) -> None:
 
 
 @pytest.mark.slow
-def test_each_of_a_thousand_flipped_bytes_is_found_and_mended(store: LabelStore) -> None:
+def test_each_of_a_thousand_changed_bytes_is_detected_and_mended(store: LabelStore) -> None:
     whole = {path.relative_to(store.folder): path.read_bytes() for path in store.folder.rglob("*") if path.is_file()}
-    assert len(whole) == 3 + 4 + 9  # manifest, group, session; metadata of the soft group and three arrays; shards
+    # Manifest, group, session; metadata of the soft group and three arrays; shards.
+    assert len(whole) == 3 + 4 + 9
     expected = rows(range(NUM_FRAMES))
     ends = np.cumsum([len(content) for content in whole.values()])
     generator = np.random.default_rng(1)
@@ -101,9 +107,9 @@ def test_each_of_a_thousand_flipped_bytes_is_found_and_mended(store: LabelStore)
         where = f"byte {place} in {name}"
         is_found = True
         try:
-            damage = LabelStore(store.folder).damage()
+            damage = find_damage(LabelStore(store.folder))
             is_found = bool(damage)
-            for frame in range(NUM_FRAMES):  # nothing wrong is ever read
+            for frame in range(NUM_FRAMES):  # a wrong label map is never returned
                 try:
                     np.testing.assert_array_equal(LabelStore(store.folder).read(frame), expected[frame].label_HW)
                 except DamagedLabelsError:
@@ -112,52 +118,52 @@ def test_each_of_a_thousand_flipped_bytes_is_found_and_mended(store: LabelStore)
             assert name == Path("manifest.json")
         assert is_found, where
 
-        LabelStore.mend_manifest(store.folder)
+        mend_manifest(store.folder)
         mended = LabelStore(store.folder)
-        mended.mend(mended.damage())
+        mend(mended, find_damage(mended))
         for shard in range(mended.num_shards):
             lost = set(mended.labels.shard_range(shard)) - mended.stored(shard, SPEC)
             assert len(lost) <= 4, where
             if lost:
                 mended.write(shard, {frame: expected[frame] for frame in lost}, SPEC)
-        assert not LabelStore(store.folder).damage(), where
+        assert not find_damage(LabelStore(store.folder)), where
         for name_again, content_again in whole.items():
             if name_again.parts[0] == "sessions":
-                (store.folder / name_again).write_bytes(content_again)  # a record that is damaged is gone for good
+                (store.folder / name_again).write_bytes(content_again)  # a damaged record cannot be restored
             assert (store.folder / name_again).read_bytes() == content_again, where
 
 
-def test_repair_touches_only_what_is_damaged(store: LabelStore) -> None:
+def test_mending_deletes_only_damaged_frames(store: LabelStore) -> None:
     path = store.labels.shard_path(1)
     content = bytearray(path.read_bytes())
     content[0] ^= 1  # the first chunk of the shard: frame 4
     path.write_bytes(content)
-    damage = LabelStore(store.folder).damage()
+    damage = find_damage(LabelStore(store.folder))
     assert damage.frames == {"labels": [4]}
-    store.mend(damage)
+    mend(store, damage)
     assert store.all_stored() == set(range(NUM_FRAMES)) - {4}
-    assert store.damage().missing == [4]
+    assert find_damage(store).missing == [4]
 
 
-def test_a_lost_shard_is_missing_and_a_lost_video_frame_is_not(store: LabelStore) -> None:
+def test_frames_of_a_lost_shard_are_missing_unless_the_video_frame_is_damaged(store: LabelStore) -> None:
     store.labels.shard_path(2).unlink()
-    assert LabelStore(store.folder).damage().missing == [8, 9]
+    assert find_damage(LabelStore(store.folder)).missing == [8, 9]
     store.write_session("t", {"undecodable": [9]})
-    damage = LabelStore(store.folder).damage()
+    damage = find_damage(LabelStore(store.folder))
     assert (damage.missing, damage.undecodable) == ([8], [9])
 
 
-def test_a_store_whose_manifest_is_lost_twice_says_so(store: LabelStore) -> None:
+def test_a_store_without_an_intact_copy_of_its_manifest_is_refused(store: LabelStore) -> None:
     (store.folder / "manifest.json").write_bytes(b"")
     (store.folder / "zarr.json").write_bytes(b"{}")
     with pytest.raises(DamagedLabelsError, match="both"):
-        LabelStore.mend_manifest(store.folder)
+        mend_manifest(store.folder)
 
 
-def test_stores_are_found_from_any_height(store: LabelStore, tmp_path: Path) -> None:
+def test_stores_are_found_from_any_parent_folder(store: LabelStore, tmp_path: Path) -> None:
     for folder in (tmp_path / "labels", tmp_path / "labels" / "test", store.folder):
         assert find_stores(folder) == [store.folder]
-    (store.folder / "manifest.json").write_bytes(b"x")  # damaged, yet a store
+    (store.folder / "manifest.json").write_bytes(b"x")  # a damaged store is still found
     assert find_stores(tmp_path / "labels") == [store.folder]
     shutil.rmtree(store.folder)
     assert find_stores(tmp_path / "labels") == []

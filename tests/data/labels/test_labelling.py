@@ -1,4 +1,4 @@
-"""Labelling is done once, by whoever is there: overlap, shared work, kills, dead machines, full disks."""
+"""Labelling: each frame is labelled once, despite parallel processes, kills, dead machines and full disks."""
 
 import json
 import multiprocessing
@@ -21,6 +21,7 @@ from video_files import write_video
 
 from odkd.data.labels import claims
 from odkd.data.labels.claims import Claims, owner_of
+from odkd.data.labels.damage import find_damage
 from odkd.data.labels.store import LabelStore, SoftSpec
 from odkd.data.labels.teacher_labels import TeacherLabels, TeacherName
 from odkd.data.video.stream import Stream, open_stream
@@ -31,11 +32,11 @@ from odkd.teachers.pipeline import DEPTH, overlap
 processes = multiprocessing.get_context("forkserver")
 processes.set_forkserver_preload(["odkd.teachers.labeller", "odkd.data.video.stream"])
 BATCH = 4
-MOST_LOST = labeller.FLUSH_FRAMES + (2 * DEPTH + 1) * BATCH  # not written yet, and in the pipeline
+MOST_LOST = labeller.FLUSH_FRAMES + (2 * DEPTH + 1) * BATCH  # frames not yet written, and frames in the pipeline
 
 
 class CountingTeacher:
-    """Labels by brightness, slowly; writes down which frames it was shown, by which process."""
+    """A slow teacher that labels by brightness and logs each frame with the process that labelled it."""
 
     num_classes = 8
     classes = None
@@ -53,7 +54,7 @@ class CountingTeacher:
 
 
 def shown(log: Path) -> list[tuple[int, str]]:
-    """(process, frame) of every frame that the teacher was shown, in order."""
+    """Return (process, frame) for every frame that the teacher labelled, in order."""
     lines = [line.split(" ", 1) for line in log.read_text().splitlines()] if log.is_file() else []
     return [(int(pid), frame) for pid, frame in lines]
 
@@ -86,7 +87,7 @@ def undisturbed(videos: Path, tmp_path_factory: pytest.TempPathFactory) -> list[
     folder = tmp_path_factory.mktemp("undisturbed")
     label(videos, folder / "labels", folder / "log")
     labels = labels_of(videos, folder / "labels")
-    assert not any(LabelStore(store).damage() for store in labels.folders)
+    assert not any(find_damage(LabelStore(store)) for store in labels.folders)
     return [labels.read(position) for position in range(len(labels.stream))]
 
 
@@ -95,11 +96,11 @@ def check(videos: Path, folder: Path, expected: list[np.ndarray]) -> None:
     for position, label_HW in enumerate(expected):
         np.testing.assert_array_equal(labels.read(position), label_HW)
     for store in labels.folders:
-        assert not LabelStore(store).damage()
+        assert not find_damage(LabelStore(store))
         assert list(store.glob("claims/*.json")) == []
 
 
-def test_labels_are_those_of_the_teacher_and_made_once(
+def test_labels_equal_those_of_the_teacher_and_are_made_once(
     videos: Path, undisturbed: list[np.ndarray], tmp_path: Path
 ) -> None:
     from odkd.data.video.decode import decode_frames
@@ -114,7 +115,7 @@ def test_labels_are_those_of_the_teacher_and_made_once(
         np.testing.assert_array_equal(undisturbed[230 + number], image_HWC[..., 0] // 32)
 
 
-def test_the_record_says_who_labelled_what_and_how_long(videos: Path, tmp_path: Path) -> None:
+def test_the_session_record_names_process_frames_and_duration(videos: Path, tmp_path: Path) -> None:
     label(videos, tmp_path / "labels", tmp_path / "log")
     (record,) = LabelStore(labels_of(videos, tmp_path / "labels").folders[0]).sessions()
     assert sorted(record["frames"]) == list(range(230))
@@ -137,7 +138,9 @@ def test_three_processes_share_the_work(videos: Path, undisturbed: list[np.ndarr
     check(videos, tmp_path / "labels", undisturbed)
 
 
-def test_spans_begin_each_with_its_own_part(videos: Path, undisturbed: list[np.ndarray], tmp_path: Path) -> None:
+def test_each_span_begins_with_its_part_of_the_stream(
+    videos: Path, undisturbed: list[np.ndarray], tmp_path: Path
+) -> None:
     workers = [
         processes.Process(target=label, args=(videos, tmp_path / "labels", tmp_path / "log", 0.01, Span(n, 2)))
         for n in range(2)
@@ -154,7 +157,7 @@ def test_spans_begin_each_with_its_own_part(videos: Path, undisturbed: list[np.n
 
 
 @pytest.mark.parametrize("num_kills", [8, pytest.param(50, marks=[pytest.mark.slow, pytest.mark.timeout(600)])])
-def test_kills_cost_the_batches_in_work_and_nothing_else(
+def test_a_kill_loses_at_most_the_unwritten_batches(
     videos: Path, undisturbed: list[np.ndarray], tmp_path: Path, num_kills: int
 ) -> None:
     generator = random.Random(num_kills)
@@ -188,7 +191,7 @@ def test_kills_cost_the_batches_in_work_and_nothing_else(
             makers.setdefault(frame, []).append(pid)
         assert len(makers) == 320
         repeated = Counter(pid for pids in makers.values() for pid in pids[:-1])
-        assert set(repeated) <= killed, "a frame was labelled twice though nobody was killed"
+        assert set(repeated) <= killed, "a frame was labelled twice although its process was not killed"
         assert max(repeated.values(), default=0) <= MOST_LOST
         num_repeated += sum(repeated.values())
     print(f"{num_killed} kills in {round_} rounds; {num_repeated} of {320 * round_} frames were labelled again")
@@ -217,7 +220,7 @@ def _claim_and_wait(path: Path) -> None:
         time.sleep(60)
 
 
-def test_the_claim_of_another_machine_counts_as_long_as_it_is_touched(tmp_path: Path) -> None:
+def test_the_claim_of_another_machine_is_valid_as_long_as_it_is_touched(tmp_path: Path) -> None:
     path = tmp_path / "shard.json"
     path.write_text(json.dumps({"host": "elsewhere", "pid": os.getpid(), "boot": "x", "namespace": "y", "token": "t"}))
     with Claims() as ours:
@@ -229,7 +232,7 @@ def test_the_claim_of_another_machine_counts_as_long_as_it_is_touched(tmp_path: 
         assert ours.take(path)
 
 
-def test_a_claim_that_was_taken_over_is_not_given_back_by_its_first_owner(tmp_path: Path) -> None:
+def test_a_claim_that_was_taken_over_is_not_released_by_its_first_owner(tmp_path: Path) -> None:
     path = tmp_path / "shard.json"
     with Claims() as first:
         first.take(path)
@@ -252,7 +255,7 @@ def test_claims_are_touched_while_they_are_held(tmp_path: Path, monkeypatch: pyt
             time.sleep(0.01)
 
 
-def test_a_claim_that_is_no_json_is_dead_after_a_while(tmp_path: Path) -> None:
+def test_a_claim_without_valid_json_expires_when_it_is_not_touched(tmp_path: Path) -> None:
     path = tmp_path / "shard.json"
     path.write_bytes(b"\x00garbage")
     assert owner_of(path) is not None
@@ -261,7 +264,7 @@ def test_a_claim_that_is_no_json_is_dead_after_a_while(tmp_path: Path) -> None:
         assert ours.take(path)
 
 
-def test_steps_overlap_and_few_items_are_held() -> None:
+def test_pipeline_steps_overlap_and_hold_few_items() -> None:
     begun = {(step, item): threading.Event() for step in ("source", "work") for item in range(22)}
     held, most, done = 0, 0, []
 
@@ -290,7 +293,7 @@ def test_steps_overlap_and_few_items_are_held() -> None:
 
 
 @pytest.mark.parametrize("failing", ["source", "work", "sink"])
-def test_a_failing_step_ends_all_and_is_the_error_that_is_seen(failing: str) -> None:
+def test_a_failing_pipeline_step_ends_all_steps_and_its_error_is_raised(failing: str) -> None:
     closed, done = [], []
 
     def fail_at_five(step: str, item: int) -> int:
@@ -312,7 +315,7 @@ def test_a_failing_step_ends_all_and_is_the_error_that_is_seen(failing: str) -> 
     assert done[:5] == [0, 1, 2, 3, 4]
 
 
-def test_a_teacher_that_fails_keeps_what_it_has_labelled(videos: Path, tmp_path: Path) -> None:
+def test_labels_made_before_a_teacher_fails_are_kept(videos: Path, tmp_path: Path) -> None:
     class Failing(CountingTeacher):
         def label(self, frames: SampledFrames) -> np.ndarray:
             if 40 in frames.frame_numbers:
@@ -327,7 +330,7 @@ def test_a_teacher_that_fails_keeps_what_it_has_labelled(videos: Path, tmp_path:
     assert not list(labels.folders[0].glob("claims/*.json"))
 
 
-def test_wrong_label_maps_are_refused(videos: Path, tmp_path: Path) -> None:
+def test_label_maps_with_invalid_ids_are_refused(videos: Path, tmp_path: Path) -> None:
     class Wrong(CountingTeacher):
         def label(self, frames: SampledFrames) -> np.ndarray:
             return super().label(frames) + 2
@@ -351,10 +354,10 @@ rm disk/filler
 
 
 @pytest.mark.slow
-def test_a_full_disk_is_one_message_and_the_store_goes_on_when_there_is_room(tmp_path: Path) -> None:
+def test_a_full_disk_is_one_message_and_labelling_continues_when_there_is_space(tmp_path: Path) -> None:
     inside = [shutil.which("unshare") or "unshare", "--user", "--map-root-user", "--mount"]
     if subprocess.run([*inside, "mount", "-t", "tmpfs", "tmpfs", "/mnt"], capture_output=True).returncode != 0:
-        pytest.skip("no small disk: this system does not let us mount one")
+        pytest.skip("this system does not allow mounting a small disk")
     python = f"{sys.executable} -m"
     command = (
         f"{python} odkd debug=smoke stage=label tracking=none paths.labels=disk/labels dataset.prepare.num_periods=6"
@@ -374,7 +377,7 @@ def test_a_full_disk_is_one_message_and_the_store_goes_on_when_there_is_room(tmp
 
 @pytest.mark.slow
 @pytest.mark.timeout(200)
-def test_torchruns_processes_share_one_stage(tmp_path: Path) -> None:
+def test_processes_of_torchrun_share_one_label_stage(tmp_path: Path) -> None:
     (tmp_path / "my_teacher.py").write_text(
         "import os, time, numpy as np\n"
         "class Slow:\n"

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from odkd.data.bank import Bank, Normalization
-from odkd.data.labels.mapping import MappedLabels, class_table, map_top_k
+from odkd.data.labels.mapped_labels import MappedLabels, map_top_k
+from odkd.data.labels.mapping import class_table
 from odkd.data.labels.soft import top_k
 from odkd.data.labels.store import Labelled, LabelStore, SoftSpec, find_stores
 from odkd.training.augment import Augmentation

@@ -1,4 +1,4 @@
-"""VideoWriter: files that play everywhere, and that are whole or not there."""
+"""VideoWriter: files play everywhere, and are complete or absent."""
 
 import signal
 import subprocess
@@ -13,7 +13,7 @@ from odkd.data.video.encode import VideoWriter
 
 
 def moving_pictures(num_frames: int, height: int, width: int) -> np.ndarray:
-    """A bright square that moves over a gradient: uint8 [F, H, W, 3]."""
+    """Return a bright square that moves over a gradient: uint8 [F, H, W, 3]."""
     pictures = np.zeros((num_frames, height, width, 3), np.uint8)
     pictures[..., 0] = np.linspace(0, 200, width)
     pictures[..., 1] = np.linspace(40, 220, height)[:, None]

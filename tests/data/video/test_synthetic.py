@@ -1,4 +1,4 @@
-"""The embedded dataset: exact truth, two worlds that conflict, whole folders only."""
+"""The built-in dataset: exact ground truth, two conflicting worlds, complete folders only."""
 
 import logging
 import signal
@@ -34,7 +34,7 @@ SMALL: dict[str, Any] = {
 
 
 def render(world: World, times: np.ndarray = TIMES) -> tuple[np.ndarray, np.ndarray]:
-    """images_THWC and labels_THW of a world, without noise, at the default size."""
+    """Return images_THWC and labels_THW of a world, without noise, at the default size."""
     scene = Scene(world, height=128, width=224, seed=0)
     pairs = [scene.render(seconds, noise=False) for seconds in times]
     return np.stack([image for image, _ in pairs]), np.stack([labels for _, labels in pairs])
@@ -46,7 +46,7 @@ def frequencies(labels: np.ndarray) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def drives() -> dict[str, Drives]:
-    """80 seconds of each world, and the 80 seconds when it comes back."""
+    """Return 80 seconds of each world, and 80 later seconds after it has returned."""
     first, second = np.arange(0.0, 80.0, 2.0), np.arange(160.0, 240.0, 2.0)
     return {world.name: (render(world, first), render(world, second)) for world in (CITY, NIGHT)}
 
@@ -69,7 +69,7 @@ def test_the_domains_alternate_and_every_frame_has_a_mask(dataset: Path) -> None
         assert (mask.getpalette() or [])[: 3 * len(CLASSES)] == [value for colour in PALETTE for value in colour]
 
 
-def test_videos_and_masks_show_the_scene_at_their_frames_time(dataset: Path) -> None:
+def test_each_frame_and_mask_shows_the_scene_at_the_time_of_the_frame(dataset: Path) -> None:
     for stem, world, start in (("00_city", CITY, 0), ("01_night", NIGHT, 2), ("02_city", CITY, 4)):
         scene = Scene(world, height=64, width=112, seed=7)
         with av.open(str(dataset / "videos" / f"{stem}.mp4")) as container:
@@ -91,7 +91,7 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_another_world(datas
 
 
 @WORLDS
-def test_noise_changes_the_picture_and_never_the_truth(world: World) -> None:
+def test_noise_changes_the_image_but_never_the_ground_truth(world: World) -> None:
     scene = Scene(world, height=128, width=224, seed=0)
     (clean_HWC, truth_HW), (noisy_HWC, same_HW) = scene.render(5.0, noise=False), scene.render(5.0)
     np.testing.assert_array_equal(truth_HW, same_HW)
@@ -109,8 +109,8 @@ def test_noise_changes_the_picture_and_never_the_truth(world: World) -> None:
         ("tree", "vegetation"),
     ],
 )
-def test_objects_are_exactly_where_the_mask_says(world: World, family: str, label: str) -> None:
-    """Taking a family of objects away changes a pixel if and only if the mask has the object there."""
+def test_objects_cover_exactly_the_pixels_of_their_class(world: World, family: str, label: str) -> None:
+    """Check that removing a family of objects changes a pixel if and only if the mask has the object there."""
     solid = tuple(row for row in world.rows if not row.glow)
     with_family = replace(world, rows=solid)
     without = replace(world, rows=tuple(row for row in solid if not row.sprite.startswith(family)))
@@ -120,11 +120,11 @@ def test_objects_are_exactly_where_the_mask_says(world: World, family: str, labe
     assert touched.any()
     assert (labels[touched] == CLASSES.index(label)).all()
     unchanged = ~touched & (labels == CLASSES.index(label)) & (bare_labels != labels)
-    assert unchanged.sum() < 0.01 * touched.sum()  # only by chance has what is behind the same colour
+    assert unchanged.sum() < 0.01 * touched.sum()  # the background has the same colour only by chance
     np.testing.assert_array_equal(labels[~touched & ~unchanged], bare_labels[~touched & ~unchanged])
 
 
-def test_the_nearer_object_hides_the_farther_whatever_their_order_in_the_world() -> None:
+def test_nearer_objects_hide_farther_ones_in_any_order_of_rows() -> None:
     cars = [row for row in CITY.rows if row.sprite.startswith("car")]
     rows = (*cars, *(row for row in CITY.rows if row.sprite == "pedestrian" and not row.glow))
     for first, second in zip(render(replace(CITY, rows=rows)), render(replace(CITY, rows=rows[::-1])), strict=True):
@@ -153,7 +153,7 @@ def test_poles_are_never_thinner_than_a_few_pixels(world: World, height: int, wi
 
 
 @WORLDS
-def test_every_class_is_in_both_domains_and_the_most_frequent_is_50_times_the_rarest(
+def test_every_class_occurs_in_both_domains_and_the_imbalance_exceeds_50(
     world: World, drives: dict[str, Drives]
 ) -> None:
     share = frequencies(drives[world.name][0][1])
@@ -162,7 +162,7 @@ def test_every_class_is_in_both_domains_and_the_most_frequent_is_50_times_the_ra
     assert share.max() > 50 * share.min()
 
 
-def test_class_frequencies_are_what_they_were(drives: dict[str, Drives]) -> None:
+def test_class_frequencies_have_their_golden_values(drives: dict[str, Drives]) -> None:
     city, night = (frequencies(drives[name][0][1]) for name in ("city", "night"))
     expected = {"road": (0.36, 0.42), "sky": (0.12, 0.25), "building": (0.28, 0.09), "car": (0.055, 0.048)}
     for name, (in_city, at_night) in expected.items():
@@ -171,10 +171,10 @@ def test_class_frequencies_are_what_they_were(drives: dict[str, Drives]) -> None
 
 
 @pytest.mark.parametrize(("here", "there"), [("city", "night"), ("night", "city")])
-def test_what_one_domain_teaches_about_colours_is_wrong_in_the_other(
+def test_classes_learned_by_colour_in_one_domain_are_wrong_in_the_other(
     here: str, there: str, drives: dict[str, Drives]
 ) -> None:
-    """A table from colour (16 steps a channel) to its most frequent class, learned in one domain."""
+    """Learn the most frequent class of each colour (16 steps per channel) in one domain, and test it in both."""
 
     def codes(images: np.ndarray) -> np.ndarray:
         return (images // 16).astype(np.int64) @ [256, 16, 1]
@@ -189,14 +189,16 @@ def test_what_one_domain_teaches_about_colours_is_wrong_in_the_other(
 
 
 @WORLDS
-def test_a_domain_that_comes_back_is_the_same_world_in_other_pictures(world: World, drives: dict[str, Drives]) -> None:
+def test_a_domain_that_returns_is_the_same_world_in_other_images(world: World, drives: dict[str, Drives]) -> None:
     (images, labels), (later_images, later_labels) = drives[world.name]
     assert np.abs(frequencies(labels) - frequencies(later_labels)).max() < 0.06
     assert np.abs(images.mean((0, 1, 2)) - later_images.mean((0, 1, 2))).max() < 12
     assert ((labels != later_labels).mean((1, 2)) > 0.02).all()
 
 
-def test_processes_that_want_the_same_dataset_render_it_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_same_dataset_is_rendered_once_when_requested_in_parallel(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.INFO, logger="odkd.data.video.synthetic")
     with ThreadPoolExecutor(3) as pool:
         roots = list(pool.map(lambda _: render_dataset(tmp_path, **SMALL), range(3)))
@@ -204,7 +206,7 @@ def test_processes_that_want_the_same_dataset_render_it_once(tmp_path: Path, cap
     assert [record.message.split()[0] for record in caplog.records] == ["rendering"]
 
 
-def test_a_killed_process_leaves_no_dataset_and_the_next_one_clears_up(tmp_path: Path) -> None:
+def test_a_killed_process_leaves_no_dataset_and_the_next_one_removes_its_remains(tmp_path: Path) -> None:
     script = (
         "import pathlib, sys; from odkd.data.video.synthetic import render_dataset; "
         f"render_dataset(pathlib.Path(sys.argv[1]), **{ {**SMALL, 'period_seconds': 60.0} })"
@@ -219,7 +221,7 @@ def test_a_killed_process_leaves_no_dataset_and_the_next_one_clears_up(tmp_path:
     assert [path for path in tmp_path.iterdir() if path.is_dir()] == [root]
 
 
-def test_a_finished_dataset_is_returned_even_where_nothing_can_be_written(dataset: Path) -> None:
+def test_an_existing_dataset_is_returned_without_writing(dataset: Path) -> None:
     before = dataset.parent.stat().st_mtime_ns
     assert render_dataset(dataset.parent, **SMALL) == dataset
     assert dataset.parent.stat().st_mtime_ns == before

@@ -1,4 +1,4 @@
-"""Damaged files: what is lost is named, what is left is exact, and nothing moves."""
+"""Damaged files: losses are reported, remaining frames are exact, and frame numbers do not shift."""
 
 import logging
 import wave
@@ -18,7 +18,7 @@ Places = list[tuple[int, int, int]]
 
 
 def outcome(path: Path, cache: Path, truth: dict[int, np.ndarray]) -> dict[int, bool]:
-    """Frame number -> came out; what comes out must equal the undamaged file's frame of the same time."""
+    """Return {frame number: was decoded}; check that decoded frames equal those of the undamaged file."""
     index = index_video(path, cache)
     came_out = {}
     for number, image in decode_frames(index, range(index.num_frames)):
@@ -29,7 +29,7 @@ def outcome(path: Path, cache: Path, truth: dict[int, np.ndarray]) -> dict[int, 
 
 
 def dropped(came_out: dict[int, bool], places: Places) -> list[int]:
-    """Places, in decoding order, of the frames that were given up."""
+    """Return the places, in decoding order, of the frames that were dropped."""
     number_of = {pts: number for number, pts in enumerate(sorted(pts for pts, _, _ in places))}
     return [place for place, (pts, _, _) in enumerate(places) if not came_out[number_of[pts]]]
 
@@ -46,11 +46,11 @@ def test_a_hole_of_zeros_drops_frames_until_the_next_keyframe(
     _, offset, size = places[hit]
     begin = offset + size // 2 if not name.endswith("ts") else offset + 188
     overwrite(path, begin, bytes(60))
-    # The packet before is suspect: the damage that is found may have begun in its tail.
+    # The previous packet is suspect, because the damage may have begun in its tail.
     given_up = dropped(outcome(path, tmp_path, truth), places)
     if name.endswith("mp4"):
         assert given_up == list(range(hit - 1, 20))
-    else:  # where packets are lost altogether, the whole group is: who refers to them is unknown
+    else:  # lost packets may make the complete group unusable, because it is unknown which pictures refer to them
         assert set(range(hit - 1, 20)) <= set(given_up) <= set(range(min(hit - 2, 10), 20))
 
 
@@ -64,12 +64,12 @@ def test_a_packet_that_cannot_be_decoded_drops_frames_until_the_next_keyframe(tm
     path = write_video(tmp_path / name, **codecs[name])
     truth = decode_naively(path)
     places = packet_places(path)
-    begin = 8 if name.endswith("webm") else 0  # after the container's own header
+    begin = 8 if name.endswith("webm") else 0  # after the header of the container
     overwrite(path, places[13][1] + begin, b"\xff" * 12)
     assert dropped(outcome(path, tmp_path, truth), places) == list(range(12, 20))
 
 
-def test_a_hole_across_a_keyframe_breaks_both_groups_and_no_other(tmp_path: Path) -> None:
+def test_a_hole_across_a_keyframe_drops_frames_of_both_groups_and_no_other(tmp_path: Path) -> None:
     path = write_video(tmp_path / "clip.mp4", bf=2, crf=10)
     truth = decode_naively(path)
     places = packet_places(path)
@@ -79,7 +79,7 @@ def test_a_hole_across_a_keyframe_breaks_both_groups_and_no_other(tmp_path: Path
 
 
 def test_altered_bytes_that_still_parse_are_not_found(tmp_path: Path) -> None:
-    """A known limit: video formats carry no checksum. Should this fail, correct decode.py's first lines."""
+    """Document a known limit: video formats carry no checksum. If this fails, correct the first lines of decode.py."""
     path = write_video(tmp_path / "clip.mp4", bf=0, crf=10)
     truth = decode_naively(path)
     _, offset, size = packet_places(path)[13]
@@ -147,12 +147,12 @@ def test_a_file_that_cannot_be_read_is_a_clear_error(tmp_path: Path, content: st
             file.truncate(path.stat().st_size // 2)
     else:
         path.write_text("not a video" * 100 if content == "text" else "")
-    with pytest.raises(ValueError, match=r"clip.mp4 cannot be read as a video .* repair it, or take it out"):
+    with pytest.raises(ValueError, match=r"clip.mp4 cannot be read as a video .* repair or remove it"):
         index_video(path, tmp_path)
 
 
 def test_a_file_without_real_timestamps_is_a_clear_error(tmp_path: Path) -> None:
-    path = write_video(tmp_path / "clip.avi", bf=3, preset="veryslow")  # AVI cannot say when to show
+    path = write_video(tmp_path / "clip.avi", bf=3, preset="veryslow")  # AVI stores no presentation times
     with pytest.raises(ValueError, match=r"no usable timestamps; convert it to .mp4"):
         index_video(path, tmp_path)
 
@@ -163,12 +163,18 @@ def test_a_sound_file_is_no_video(tmp_path: Path) -> None:
         sound.setsampwidth(2)
         sound.setframerate(8000)
         sound.writeframes(bytes(8000))
-    with pytest.raises(ValueError, match="holds no video that can be decoded"):
+    with pytest.raises(ValueError, match="contains no video that can be decoded"):
         index_video(tmp_path / "sound.mp4", tmp_path)
 
 
 def judge(packets: str, shown: str, broken: Collection[int] = ()) -> str:
-    """Feed packets ("k" + digit: keyframe), show some digits in this order; "1" for whole, "0" for broken."""
+    """Return the verdict on each packet: "1" for intact, "0" for damaged.
+
+    Args:
+        packets: timestamps in decoding order, keyframes with a leading "k".
+        shown: timestamps of the pictures that the decoder returns, in this order.
+        broken: timestamps of the packets that cannot be decoded.
+    """
     tracker = DamageTracker({})
     names = packets.split()
     for name in names:
@@ -184,9 +190,9 @@ def judge(packets: str, shown: str, broken: Collection[int] = ()) -> str:
 
 def test_verdicts_follow_the_order_of_decoding() -> None:
     assert judge("k0 3 1 2 k4 6 5", "0123456") == "1111111"
-    assert judge("k0 3 1 2 k4 6 5", "012456") == "0000111"  # 3 never came; 0 is before it in the file
+    assert judge("k0 3 1 2 k4 6 5", "012456") == "0000111"  # 3 is never returned; 0 is the packet before it
     assert judge("k0 3 1 2 k4 6 5", "0123456", {2}) == "1100111"
     assert judge("k0 3 1 2 k4 6 5", "0123456", {5}) == "1111100"
-    assert judge("k0 2 k4 3 5", "02345", {2}) == "00101"  # 3 is shown before 4, so it is built on 2 as well
-    assert judge("k4 3 5", "45") == "101"  # nothing came before: 3 cannot be decoded, 4 and 5 can
+    assert judge("k0 2 k4 3 5", "02345", {2}) == "00101"  # 3 is shown before 4, so it builds on 2 as well
+    assert judge("k4 3 5", "45") == "101"  # there is no earlier group: 3 cannot be decoded, 4 and 5 can
     assert judge("1 2 k3 4", "1234") == "0011"  # the file begins in the middle of a group

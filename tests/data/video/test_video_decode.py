@@ -1,4 +1,4 @@
-"""Decoding is exact: every frame equals the one with its timestamp in a plain decode of the whole file."""
+"""Decoding is exact: every frame equals the frame with its timestamp in a plain decode of the complete file."""
 
 from fractions import Fraction
 from pathlib import Path
@@ -53,7 +53,7 @@ def check(index: VideoIndex, frames: list[int], plain: dict[int, np.ndarray]) ->
     decoded = list(decode_frames(index, frames))
     assert [number for number, _ in decoded] == frames
     for number, image in decoded:
-        assert image is not None, f"frame {number} was given up"
+        assert image is not None, f"frame {number} was dropped"
         assert image.flags.c_contiguous
         np.testing.assert_array_equal(image, np.rot90(plain[int(index.pts[number])], index.rotation // 90))
 
@@ -63,7 +63,7 @@ def test_frames_equal_those_of_a_plain_decode(
     videos: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str
 ) -> None:
     index = index_video(videos / name, tmp_path)
-    assert not caplog.records, "a whole file is not warned about"
+    assert not caplog.records, "there is no warning about an intact file"
     plain = decode_naively(videos / name)
     assert index.pts.tolist() == sorted(plain)
     for stride in (1, 4, 13, 24):
@@ -89,7 +89,7 @@ def test_times_and_sizes_are_those_of_the_file(videos: Path, tmp_path: Path) -> 
     assert index_video(videos / "constant.mp4", tmp_path).keyframes.tolist() == [0, 10, 20, 30]
 
 
-def test_containers_without_a_frame_count_are_counted(videos: Path, tmp_path: Path) -> None:
+def test_frames_are_counted_if_the_container_has_no_frame_count(videos: Path, tmp_path: Path) -> None:
     for name in ("vp9.webm", "b_pyramid.mkv"):
         with av.open(str(videos / name)) as container:
             assert container.streams.video[0].frames == 0
@@ -97,8 +97,8 @@ def test_containers_without_a_frame_count_are_counted(videos: Path, tmp_path: Pa
 
 
 @pytest.mark.parametrize("rotation", [0, 90, 180, 270])
-def test_a_rotated_video_comes_out_upright(tmp_path: Path, rotation: int) -> None:
-    """A phone held sideways stores lying pictures and the angle that stands them up."""
+def test_a_rotated_video_is_decoded_upright(tmp_path: Path, rotation: int) -> None:
+    """Check the rotation tag with which phones store pictures that were taken sideways."""
     path = write_video(tmp_path / "phone.mp4", num_frames=2, rotation=rotation, crf=1)
     index = index_video(path, tmp_path)
     upright = np.rot90(picture(1, 64, 96), rotation // 90).astype(int)
@@ -132,14 +132,14 @@ def test_only_groups_with_a_wanted_frame_are_decoded(videos: Path, tmp_path: Pat
     monkeypatch.setattr(_Decoder, "_pictures", count)
     monkeypatch.setattr(_Decoder, "_packets_from", seek)
     list(decode_frames(index, [12, 14, 31]))
-    assert not [number for number in fed if 0 <= number < 10 or 25 < number < 30]  # some are read ahead
+    assert not [number for number in fed if 0 <= number < 10 or 25 < number < 30]  # a few frames are read ahead
     assert seeks == [1, 3]
     seeks.clear()
     list(decode_frames(index, range(0, 40, 5)))
     assert seeks == [0]
 
 
-def test_leaving_early_closes_the_file(videos: Path, tmp_path: Path) -> None:
+def test_closing_the_generator_early_closes_the_file(videos: Path, tmp_path: Path) -> None:
     index = index_video(videos / "slices.mp4", tmp_path)
     for _ in range(20):
         frames = decode_frames(index, range(40), num_threads=2)

@@ -1,4 +1,4 @@
-"""The frame store: the right pixels at every position, whatever happens while it is built."""
+"""The frame store: correct pixels at every position, also after interrupted, parallel or damaged builds."""
 
 import logging
 import os
@@ -81,7 +81,7 @@ def test_a_prepared_video_is_not_decoded_again(folder: Path, monkeypatch: pytest
     ready, _ = prepare_frames(stream, size=SIZE, cache=folder)
     assert len(ready) == len(stream)
     with pytest.raises(TypeError):
-        prepare_frames(stream, size=(16, 24), cache=folder)  # another size is another store
+        prepare_frames(stream, size=(16, 24), cache=folder)  # another size needs another store
 
 
 @pytest.mark.parametrize("store", ["disk", "none"])
@@ -91,7 +91,7 @@ def test_damaged_frames_leave_the_stream_with_one_warning(
     path = folder / "videos" / "a1.mp4"
     overwrite(path, packet_places(path)[13][1], b"\xff" * 12)
     stream = open_folder(folder)
-    for _ in range(2):  # built, then found ready
+    for _ in range(2):  # the first call builds the store, the second finds it complete
         caplog.clear()
         with caplog.at_level(logging.WARNING):
             ready, reader = prepare_frames(stream, size=SIZE, cache=folder, store=store)
@@ -102,7 +102,7 @@ def test_damaged_frames_leave_the_stream_with_one_warning(
         check(ready, reader)
 
 
-def test_nothing_but_damage_is_a_clear_error(tmp_path: Path) -> None:
+def test_a_stream_of_damaged_frames_only_is_refused(tmp_path: Path) -> None:
     path = write_video(tmp_path / "videos" / "a1.mp4", group=100, bf=0, crf=10)
     stream = open_folder(tmp_path)
     for _, offset, _ in packet_places(path):
@@ -127,7 +127,7 @@ def test_a_killed_build_is_continued(folder: Path) -> None:
         if name == "a1":
             done.append(num_done)
 
-    prepare_frames(stream, size=SIZE, cache=folder, store="none")  # does not disturb what the disk has
+    prepare_frames(stream, size=SIZE, cache=folder, store="none")  # does not affect the partial store on disk
     ready, reader = prepare_frames(stream, size=SIZE, cache=folder, progress=progress)
     assert done
     assert min(done) > 12
@@ -154,9 +154,9 @@ def test_a_full_disk_is_found_before_decoding(folder: Path, monkeypatch: pytest.
         prepare_frames(open_folder(folder), size=SIZE, cache=folder)
 
 
-def test_a_store_that_was_cut_short_is_noticed(folder: Path) -> None:
+def test_a_truncated_store_is_noticed(folder: Path) -> None:
     stream, reader = prepare_frames(open_folder(folder), size=SIZE, cache=folder)
     for path in (folder / "frames").glob("*/frames.raw"):
         os.truncate(path, path.stat().st_size // 2)
-    with pytest.raises(OSError, match=r"frames.raw is cut short; delete its folder"):
+    with pytest.raises(OSError, match=r"frames.raw is truncated; delete its folder"):
         reader.read([len(stream) - 1])

@@ -1,4 +1,4 @@
-"""Streams put in another order: positions alone change, and everything that reads by position follows."""
+"""Reordered streams: only positions change, and everything that is read by position follows."""
 
 import itertools
 import json
@@ -24,15 +24,20 @@ from odkd.data.video.stream import Stream, make_stream
 
 
 def stream_of(*videos: tuple[str, str, int], gap: float = 2.0, stride: int = 1) -> Stream:
-    """(stem, domain, sampled frames) of each video; sampled frames lie `gap` seconds apart."""
+    """Return a stream of videos, given as (stem, domain, sampled frames); sampled frames are `gap` seconds apart."""
     indices = tuple(
         VideoIndex(
-            path=Path(f"{stem}.mp4"), digest=stem, width=8, height=8, rotation=0,
+            path=Path(f"{stem}.mp4"),
+            digest=stem,
+            width=8,
+            height=8,
+            rotation=0,
             time_base=Fraction(gap / stride).limit_denominator(1000),
-            pts=np.arange(count * stride), keyframes=np.zeros(1, np.int64),
+            pts=np.arange(count * stride),
+            keyframes=np.zeros(1, np.int64),
         )
         for stem, _, count in videos
-    )  # fmt: skip
+    )
     counts = [count for *_, count in videos]
     video_of = np.repeat(np.arange(len(videos)), counts)
     frame_of = np.concatenate([np.arange(count) * stride for count in counts])
@@ -45,7 +50,7 @@ STREAMS = st.lists(
 
 
 @given(STREAMS, st.sampled_from(["domain", "video"]), st.integers(1, 4), st.none() | st.integers(1, 6), st.data())
-def test_an_alternating_stream_takes_turns_and_shows_no_frame_twice(
+def test_groups_of_an_alternating_stream_take_turns_and_no_frame_occurs_twice(
     videos: list[tuple[str, int]], by: str, periods: int, length: int | None, data: st.DataObject
 ) -> None:
     base = stream_of(*((f"v{n}", domain, count) for n, (domain, count) in enumerate(videos)))
@@ -67,7 +72,7 @@ def test_an_alternating_stream_takes_turns_and_shows_no_frame_twice(
     for number, segment in enumerate(segments):
         assert {names[index[p]] for p in segment} == {groups[number % len(groups)]}
         assert length is None or len(segment) == length
-    for group in groups:  # time goes on within a group
+    for group in groups:  # positions ascend within a group
         assert np.all(np.diff([i for i in index if names[i] == group]) > 0)
     if length is None:
         assert len(made) == len(base)
@@ -90,18 +95,20 @@ def test_an_alternating_stream_takes_turns_and_shows_no_frame_twice(
     assert (fewer.digest == made.digest) == (not dropped)
 
 
-def test_a_small_case_by_hand() -> None:
+def test_orders_of_a_small_worked_case() -> None:
     base = stream_of(("1_town", "town", 7), ("2_road", "road", 5), gap=3.0, stride=90)
     order = StreamOrder(kind="alternate", by="video", periods=2, sequence_minutes=0.1, skip_minutes={"*town": 0.05})
     made, index = put_in_order(base, order)
-    assert sequence_length(base, order) == 2  # 6 seconds, one in 3
+    assert sequence_length(base, order) == 2  # 6 seconds, one frame every 3 seconds
     assert index.tolist() == [1, 2, 7, 8, 3, 4, 9, 10]  # the first frame of town is skipped
     assert made.video_of.tolist() == [0, 0, 1, 1, 0, 0, 1, 1]
     assert made.frame_of.tolist() == [90, 180, 0, 90, 270, 360, 180, 270]
     np.testing.assert_allclose(made.seconds, np.arange(8) * 3.0)
     assert made.segment_of.tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
     assert [made.domain_of(segment[0]) for segment in made.segments] == ["town", "road", "town", "road"]
-    often = StreamOrder(kind="alternate", by="video", sequence_positions=2)  # as often as the shortest allows
+    often = StreamOrder(
+        kind="alternate", by="video", sequence_positions=2
+    )  # as many periods as the shortest group allows
     assert len(put_in_order(base, often)[0]) == 8
     evenly = StreamOrder(kind="alternate", by="domain", periods=2)
     assert [len(segment) for segment in put_in_order(base, evenly)[0].segments] == [4, 3, 3, 2]
@@ -116,7 +123,7 @@ def test_a_concatenated_stream_is_the_stream_itself_and_its_segments_are_runs_of
     skipped, index = put_in_order(base, StreamOrder(skip_minutes={"c": 1.0, "b": 2 / 60}))
     assert index.tolist() == [0, 1, 3, 4, 6, 7, 8, 9]
     assert skipped.segment_of.tolist() == [0, 0, 0, 0, 1, 1, 2, 3]
-    assert np.diff(skipped.seconds).tolist() == [2] * 6 + [0]  # a video of one frame takes no time
+    assert np.diff(skipped.seconds).tolist() == [2] * 6 + [0]  # a video of one frame has no duration
     joined, index = put_in_order(base, StreamOrder(sequence_positions=4))
     assert index.tolist() == list(range(10))
     assert [len(segment) for segment in joined.segments] == [4, 4, 2]
@@ -129,32 +136,32 @@ def test_a_concatenated_stream_is_the_stream_itself_and_its_segments_are_runs_of
         ({"kind": "alternat"}, "dataset.order.kind=alternat; expected concatenate or alternate"),
         ({"by": "frame"}, "expected domain or video"),
         ({"kind": "alternate"}, "needs dataset.order.periods"),
-        ({"periods": 2}, "is for streams that alternate"),
+        ({"periods": 2}, "applies only to streams that alternate"),
         ({"kind": "alternate", "periods": 0}, "periods=0; expected a whole number"),
         ({"sequence_minutes": -1}, "sequence_minutes=-1; expected minutes"),
-        ({"sequence_minutes": 1, "sequence_positions": 2}, "say the same thing"),
+        ({"sequence_minutes": 1, "sequence_positions": 2}, "both set the length of a sequence"),
         ({"skip_minutes": {"a": "x"}}, "skip_minutes.a=x; expected minutes"),
-        ({"skip_minutes": {"z": 1}}, "names z, and no video is called so"),
-        ({"skip_minutes": {"*": 1}}, "leave nothing of the stream"),
+        ({"skip_minutes": {"z": 1}}, "names z, which matches no video"),
+        ({"skip_minutes": {"*": 1}}, "leave no frame of the stream"),
         ({"kind": "alternate", "periods": 2, "sequence_positions": 4}, "domain night has 6 .* need 8; .*at most 1"),
         ({"kind": "alternate", "periods": 7, "by": "video"}, "video b.mp4 has 6 .* need 7; .*at most 6"),
     ],
-)  # fmt: skip
-def test_an_impossible_order_is_a_clear_error(settings: dict[str, object], message: str) -> None:
+)
+def test_an_impossible_order_is_refused(settings: dict[str, object], message: str) -> None:
     base = stream_of(("a", "day", 9), ("b", "night", 6))
     with pytest.raises(ValueError, match=message):
         put_in_order(base, StreamOrder(**settings))  # type: ignore[arg-type]
 
 
-def test_alternating_needs_two_groups_that_are_known() -> None:
+def test_alternating_needs_two_known_groups() -> None:
     alternate = StreamOrder(kind="alternate", periods=2)
-    with pytest.raises(ValueError, match=r"1 of 2 videos have none \(b\); name them in dataset.domains"):
+    with pytest.raises(ValueError, match=r"1 of 2 videos have no domain \(b\); name it in dataset.domains"):
         put_in_order(stream_of(("a", "day", 9), ("b", "", 6)), alternate)
-    with pytest.raises(ValueError, match="needs two domains and finds day alone"):
+    with pytest.raises(ValueError, match="needs at least two domains and finds only day"):
         put_in_order(stream_of(("a", "day", 9), ("b", "day", 6)), alternate)
 
 
-def test_minutes_are_refused_where_videos_are_sampled_at_different_rates() -> None:
+def test_lengths_in_minutes_are_refused_for_different_sampling_rates() -> None:
     slow, fast = stream_of(("a", "day", 9), gap=3.0), stream_of(("b", "night", 9), gap=2.0)
     both = make_stream(slow.videos + fast.videos, ("day", "night"), np.repeat([0, 1], 9), np.tile(slow.frame_of, 2))
     with pytest.raises(ValueError, match=r"a is sampled every 3 s and b every 2 s.*set dataset.stride_seconds"):
@@ -169,7 +176,9 @@ def parts_of(cache: Path, *overrides: str, outputs: Path | None = None) -> Parts
 
 
 @pytest.mark.parametrize("store", ["disk", "none"])
-def test_frames_labels_and_truth_of_an_ordered_stream_are_those_of_the_videos(cache: Path, store: str) -> None:
+def test_frames_labels_and_ground_truth_of_a_reordered_stream_equal_those_of_the_videos(
+    cache: Path, store: str
+) -> None:
     base = parts_of(cache, f"dataset.frame_store={store}")
     made = parts_of(cache, f"dataset.frame_store={store}", *TURNS)
     assert made.stream.segment_of.tolist() == [0] * 3 + [1] * 3 + [2] * 3 + [3] * 3
@@ -185,11 +194,11 @@ def test_frames_labels_and_truth_of_an_ordered_stream_are_those_of_the_videos(ca
         np.testing.assert_array_equal(made.groundtruth.read(position), base.groundtruth.read(base_position))
 
 
-def test_orders_share_frames_and_labels_and_not_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_orders_share_frames_and_labels_but_not_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = parts_of(tmp_path, *TURNS)
     assert made.teacher_labels.missing() == []
     stored = [len(store.all_stored()) for store in map(made.teacher_labels.find, made.teacher_labels.videos) if store]
-    assert stored == [6, 6]  # two stretches of three by day and by night; the third video is not needed
+    assert stored == [6, 6]  # two stretches of three frames in each domain; the third video is not needed
     base = parts_of(tmp_path)
     assert base.teacher_identity == made.teacher_identity
     assert base.key != made.key
@@ -206,12 +215,12 @@ def test_orders_share_frames_and_labels_and_not_runs(tmp_path: Path, monkeypatch
     assert again.teacher_labels.missing() == []
 
 
-def test_labels_that_an_ordered_run_made_can_be_repaired_and_completed(tmp_path: Path) -> None:
+def test_labels_made_for_a_reordered_stream_can_be_repaired_and_completed(tmp_path: Path) -> None:
     made = parts_of(tmp_path, *TURNS, "teacher.label_noise=0.1")
     folder = made.teacher_labels.folders[1]
     before = [made.labels.read(position) for position in range(len(made.stream))]
     LabelStore(folder).labels.shard_path(0).unlink()
-    assert repair(folder, []) == 10  # the order that asked for six of them does not matter
+    assert repair(folder, []) == 10  # all frames of the video, although the order needed only six
     again = parts_of(tmp_path, *TURNS, "teacher.label_noise=0.1")
     for position, label_HW in enumerate(before):
         np.testing.assert_array_equal(again.labels.read(position), label_HW)
@@ -231,7 +240,7 @@ def test_order_is_applied_after_damaged_frames_are_left_out(cache: Path, monkeyp
     assert made.labels.read(1).shape == (32, 48)
 
 
-def test_a_dataset_of_ones_own_needs_no_order(cache: Path) -> None:
+def test_a_user_defined_dataset_needs_no_order(cache: Path) -> None:
     own = compose_config([*TINY, f"paths.cache={cache}", f"paths.outputs={cache}"])
     OmegaConf.set_struct(own, False)
     del own["dataset"]["order"]
@@ -244,13 +253,13 @@ def test_a_dataset_of_ones_own_needs_no_order(cache: Path) -> None:
         Parts(own)
 
 
-def test_a_window_that_is_too_large_for_the_ordered_stream_is_found_before_decoding(tmp_path: Path) -> None:
+def test_a_window_that_is_too_large_for_the_reordered_stream_is_refused_before_decoding(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"do not fit the stream \(12 sampled frames\)"):
-        parts_of(tmp_path, *TURNS, "window.learn=13").folder  # noqa: B018
+        _ = parts_of(tmp_path, *TURNS, "window.learn=13").folder
     assert not (tmp_path / "frames").exists()
 
 
-def test_a_run_goes_through_an_ordered_stream(odkd: Callable[..., Path]) -> None:
+def test_a_run_follows_a_reordered_stream(odkd: Callable[..., Path]) -> None:
     run = odkd(*TURNS)
     records = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert [record["domain"] for record in records] == ["city", "night", "city"]  # positions 0, 4, 8 of 3 + 3 + 3 + 3
@@ -258,11 +267,10 @@ def test_a_run_goes_through_an_ordered_stream(odkd: Callable[..., Path]) -> None
     assert [record["metrics"]["stream/seconds"] for record in records] == [0, 2, 4]
 
 
-def test_the_small_cyclic_stream_comes_back_every_60_positions(cache: Path) -> None:
-    cfg = compose_config(
-        ["dataset=synthetic_cyclic", "dataset.prepare.height=32", "dataset.prepare.width=32", "dataset.size=[32,32]",
-         "dataset.prepare.frame_rate=1", "dataset.stride=1", f"paths.cache={cache}"],
-    )  # fmt: skip
+def test_the_cyclic_synthetic_stream_changes_its_domain_every_60_positions(cache: Path) -> None:
+    size = ["dataset.prepare.height=32", "dataset.prepare.width=32", "dataset.size=[32,32]"]
+    rate = ["dataset.prepare.frame_rate=1", "dataset.stride=1"]
+    cfg = compose_config(["dataset=synthetic_cyclic", *size, *rate, f"paths.cache={cache}"])
     parts = Parts(cfg)
     assert [len(segment) for segment in parts.stream.segments] == [60] * 8
     assert parts.stream_parts.sequence_positions == 60
@@ -270,27 +278,27 @@ def test_the_small_cyclic_stream_comes_back_every_60_positions(cache: Path) -> N
 
 
 @pytest.mark.parametrize("path", sorted((CONF / "dataset").glob("*.yaml")), ids=lambda path: path.stem)
-def test_every_dataset_has_an_order_that_makes_sense(path: Path) -> None:
+def test_every_dataset_has_a_valid_order(path: Path) -> None:
     order = OmegaConf.to_container(compose_config([f"dataset={path.stem}", "dataset.root=x"]).dataset.order)
     assert isinstance(order, dict)
     StreamOrder(**order)  # type: ignore[arg-type]
 
 
-def test_camvid_alternates_between_day_and_dusk_with_its_own_truth(camvid: Path, cache: Path) -> None:
+def test_cyclic_camvid_alternates_between_day_and_dusk_with_its_ground_truth(camvid: Path, cache: Path) -> None:
     parts = Parts(compose_config(["dataset=camvid_cyclic", f"dataset.root={camvid}", f"paths.cache={cache}"]))
     stream = parts.stream
     assert len(stream) == 240
     assert parts.stream_parts.sequence_positions == 30
     assert [stream.domain_of(segment[0]) for segment in stream.segments] == ["day", "dusk"] * 4
     names = [stream.videos[video].stem for video, _ in itertools.groupby(stream.video_of.tolist())]
-    day, dusk, later_day = (video.stem for video in stream.videos)  # the first clip by day ends in its fourth stretch
+    day, dusk, later_day = (video.stem for video in stream.videos)  # the first day clip ends within the fourth stretch
     assert names == [day, dusk, day, dusk, day, dusk, day, later_day, dusk]
     assert parts.groundtruth is not None
     for position in (0, 31, 200, 239):
         video, frame = stream.videos[stream.video_of[position]].stem, int(stream.frame_of[position])
         with Image.open(camvid / "groundtruth" / video / f"{frame:06d}.png") as image:
             np.testing.assert_array_equal(parts.groundtruth.read(position), np.asarray(image))
-    frame = parts.frames.read([30])[0]  # the first at dusk is the first of its video
+    frame = parts.frames.read([30])[0]  # the first dusk frame is the first frame of its video
     assert (int(stream.video_of[30]), int(stream.frame_of[30])) == (1, 0)
     assert frame.shape == (180, 240, 3)
     assert frame.mean() < parts.frames.read([0])[0].mean()  # dusk is darker

@@ -31,21 +31,21 @@ def test_videos_are_in_natural_order_and_sliced_like_a_list(tmp_path: Path) -> N
     assert names(tmp_path, None, -4) == ["b.webm"]
 
 
-def test_files_without_a_videos_extension_are_noted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_files_without_the_extension_of_a_video_are_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "clip.mp4").touch()
     (tmp_path / "notes.txt").touch()
     with caplog.at_level(logging.INFO):
         list_videos(tmp_path, None, None)
-    assert "notes.txt is not a video by its extension" in caplog.text
+    assert "notes.txt does not have the extension of a video" in caplog.text
 
 
-def test_a_folder_without_videos_is_a_clear_error(tmp_path: Path) -> None:
+def test_a_folder_without_videos_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"missing is not a folder; .* dataset.root"):
         list_videos(tmp_path / "missing", None, None)
-    with pytest.raises(ValueError, match="holds no video; expected files such as"):
+    with pytest.raises(ValueError, match="contains no video; expected files such as"):
         list_videos(tmp_path, None, None)
     (tmp_path / "clip.mp4").touch()
-    with pytest.raises(ValueError, match=r"dataset.start=1, dataset.stop=None leave none of the 1 videos"):
+    with pytest.raises(ValueError, match=r"dataset.start=1, dataset.stop=None select none of the 1 videos"):
         list_videos(tmp_path, 1, None)
 
 
@@ -56,7 +56,7 @@ def test_frames_are_sampled_as_in_the_reference_code(tmp_path: Path) -> None:
     stream = open_folder(tmp_path)
     assert [video.stem for video in stream.videos] == ["a2", "a3", "a10"]
     assert stream.domains == ("night", "", "")
-    assert stream.video_of.tolist() == [0, 0, 2, 2, 2]  # floor(frames / stride) a video
+    assert stream.video_of.tolist() == [0, 0, 2, 2, 2]  # floor(frames / stride) per video
     assert stream.frame_of.tolist() == [0, 4, 0, 4, 8]
     np.testing.assert_allclose(stream.seconds, [0, 4 / 25, 14 / 25, 18 / 25, 22 / 25])
     fewer = stream.without({(0, 4), (2, 0), (1, 99)})
@@ -76,7 +76,7 @@ def test_a_stride_in_seconds_agrees_with_one_in_frames_at_constant_rate(tmp_path
 
 
 def test_a_stride_in_seconds_takes_the_first_frame_at_or_after_each_multiple(tmp_path: Path) -> None:
-    times = [100, 101, 105, 109, 110, 111, 140, 141, 142, 143, 150, 151]  # tenths of a second, first is not 0
+    times = [100, 101, 105, 109, 110, 111, 140, 141, 142, 143, 150, 151]  # tenths of a second; the first is not 0
     path = write_video(tmp_path / "clip.mp4", num_frames=12, times=times, ticks=10)
     index = index_video(path, tmp_path)
     chosen = sample(index, stride=1, stride_seconds=0.5)
@@ -98,7 +98,7 @@ def test_unreadable_files_are_left_out_with_a_warning(tmp_path: Path, caplog: py
         open_folder(tmp_path)
 
 
-def test_impossible_strides_are_clear_errors(tmp_path: Path) -> None:
+def test_impossible_strides_are_refused(tmp_path: Path) -> None:
     write_video(tmp_path / "videos" / "a1.mp4", num_frames=8)
     with pytest.raises(ValueError, match=r"dataset.stride=0; expected at least 1"):
         open_folder(tmp_path, stride=0)
