@@ -1,4 +1,4 @@
-"""report.html of runs: one file that holds everything, shows what a run has, and runs nothing that a name says."""
+"""report.html of runs: self-contained, complete, and safe against markup in names."""
 
 import json
 import math
@@ -14,7 +14,7 @@ from run_folders import CLASSES, make_run
 from odkd.commands.report import main
 from odkd.report import html, stills
 from odkd.report.html_run import write_run_report
-from odkd.report.run_tables import noise_table, other_scores, stage_table
+from odkd.report.run_tables import noise_table, other_scores, round_table
 from odkd.report.settings import changed_settings, command_of, default_settings, settings_of
 from odkd.report.stills import choose, evenly, read_stills, write_stills
 from odkd.runs.cost import Cost, labelling_cost, peak_memory_bytes
@@ -29,7 +29,7 @@ def pictures(num_frames: int, size: tuple[int, int] = (24, 40)):
         yield number, f"frame {number}", image_HWC, label_HW, label_HW.T.reshape(size)
 
 
-def test_a_finished_run_is_told_on_one_page(tmp_path: Path) -> None:
+def test_the_report_of_a_finished_run_shows_all_its_results(tmp_path: Path) -> None:
     folder = make_run(tmp_path / "run")
     (folder / "overrides.txt").write_text("experiment=my study\nwindow.learn=67\n")
     write_stills(folder, pictures(2), classes=CLASSES, palette=[[0, 0, 0]] * len(CLASSES))
@@ -41,12 +41,12 @@ def test_a_finished_run_is_told_on_one_page(tmp_path: Path) -> None:
     summary = json.loads((folder / "summary.json").read_text())
     for key in ("total/miou", "total/miou_groundtruth", "mean/accuracy", "total/iou/road"):
         assert f"{summary[key]:.4f}" in page.text
-    assert "undefined" in page.text  # the class that no frame showed in the end
+    assert "undefined" in page.text  # the class that is in no frame of the last iteration
     assert len(page.all("img")) == 8 + 2
     assert "Heat map: IoU of each class against the teacher." in [image["alt"] for image in page.all("img")]
 
 
-def test_a_run_that_has_nothing_yet_gets_a_page_too(tmp_path: Path) -> None:
+def test_a_failed_run_without_results_has_a_report(tmp_path: Path) -> None:
     record = {"key": "k", "name": "n", "stage": "online", "status": "failed", "created": "2026-11-20T10:00:00+00:00"}
     (tmp_path / "run.json").write_text(json.dumps({**record, "params": {}, "tags": {}}))
     (tmp_path / "error.txt").write_text(f"ValueError: {HOSTILE}")
@@ -56,12 +56,12 @@ def test_a_run_that_has_nothing_yet_gets_a_page_too(tmp_path: Path) -> None:
     assert f"ValueError: {HOSTILE}" in page.text
 
 
-def test_a_folder_without_a_run_is_a_mistake(tmp_path: Path) -> None:
+def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="expected a run folder"):
         write_run_report(tmp_path)
 
 
-def test_names_with_markup_are_shown_and_not_run(tmp_path: Path) -> None:
+def test_markup_in_names_is_displayed_and_not_executed(tmp_path: Path) -> None:
     folder = make_run(tmp_path / "run", num_iterations=4, classes=[HOSTILE, "road"])
     (folder / "overrides.txt").write_text(f"run.name={HOSTILE}\n")
     record = json.loads((folder / "run.json").read_text())
@@ -74,14 +74,14 @@ def test_names_with_markup_are_shown_and_not_run(tmp_path: Path) -> None:
         palette=[[0, 0, 0]] * 3,
     )
     page = Page(write_run_report(folder))
-    check_page(page)  # among others: one script, ours
+    check_page(page)  # allows exactly one script
     assert page.source.count("<script") == 1
     assert page.text.count("<script>alert(1)</script>") >= 6
     assert "{{7*7}}" in page.text
 
 
 @pytest.mark.slow
-def test_a_page_of_very_many_classes_iterations_and_stills_can_still_be_mailed(tmp_path: Path) -> None:
+def test_a_report_with_many_classes_iterations_and_stills_is_smaller_than_5_megabytes(tmp_path: Path) -> None:
     names = [f"class number {n}" for n in range(150)]
     folder = make_run(tmp_path / "run", num_iterations=250, classes=names)
     write_stills(folder, pictures(8, (720, 960)), classes=names, palette=[[n, n, n] for n in range(150)])
@@ -90,7 +90,7 @@ def test_a_page_of_very_many_classes_iterations_and_stills_can_still_be_mailed(t
     assert "frame 7" in page.text
 
 
-def test_stills_that_do_not_fit_onto_a_page_are_left_out(tmp_path: Path, monkeypatch) -> None:
+def test_stills_beyond_the_size_limit_are_omitted(tmp_path: Path, monkeypatch) -> None:
     write_stills(tmp_path, pictures(3), classes=["a", "b", "c"], palette=[[0, 0, 0]] * 3)
     assert [still.title for still in read_stills(tmp_path)] == ["frame 0", "frame 1", "frame 2"]
     sizes = [path.stat().st_size for path in sorted((tmp_path / "stills").glob("*.webp"))]
@@ -99,17 +99,28 @@ def test_stills_that_do_not_fit_onto_a_page_are_left_out(tmp_path: Path, monkeyp
 
 
 EPOCHS = {
-    "num_trainings": 3.0, "num_epochs": 9.0, "teacher/miou_groundtruth": 0.7, "teacher/accuracy_groundtruth": 0.9,
-    "round_1/student_0/num_epochs": 3, "round_1/student_0/best_epoch": 1, "round_1/student_0/miou_groundtruth": 0.4,
-    "round_1/student_0/miou": 0.5, "round_1/student_0/val_best": 0.45, "round_1/labels/miou_groundtruth": 0.68,
-    "round_1/labels/ignored_share_groundtruth": 0.0, "round_1/agreement/miou": 0.8, "final/num_epochs": 3,
-    "final/best_epoch": 2, "final/miou_groundtruth": None, "final/miou_previous_round": 0.9,
+    "num_trainings": 3.0,
+    "num_epochs": 9.0,
+    "teacher/miou_groundtruth": 0.7,
+    "teacher/accuracy_groundtruth": 0.9,
+    "round_1/student_0/num_epochs": 3,
+    "round_1/student_0/best_epoch": 1,
+    "round_1/student_0/miou_groundtruth": 0.4,
+    "round_1/student_0/miou": 0.5,
+    "round_1/student_0/val_best": 0.45,
+    "round_1/labels/miou_groundtruth": 0.68,
+    "round_1/labels/ignored_share_groundtruth": 0.0,
+    "round_1/agreement/miou": 0.8,
+    "final/num_epochs": 3,
+    "final/best_epoch": 2,
+    "final/miou_groundtruth": None,
+    "final/miou_previous_round": 0.9,
     "final/labels/miou_groundtruth": 0.41,
-}  # fmt: skip
+}
 
 
-def test_stages_are_told_against_each_reference_with_the_labels_they_learned_from() -> None:
-    table = stage_table(EPOCHS)
+def test_the_table_of_rounds_has_each_reference_and_the_training_labels() -> None:
+    table = round_table(EPOCHS)
     assert table is not None
     assert [head for head in table.head if "mIoU a" in head] == [
         "mIoU against teacher",
@@ -133,7 +144,7 @@ def test_stages_are_told_against_each_reference_with_the_labels_they_learned_fro
     assert [[cell.text for cell in row.cells] for row in other.rows] == [["pixel accuracy, teacher", "0.9000"]]
 
 
-def test_settings_are_compared_with_the_default(tmp_path: Path) -> None:
+def test_settings_that_differ_from_the_defaults_are_listed(tmp_path: Path) -> None:
     folder = make_run(tmp_path / "run", num_iterations=2)
     (folder / "config.yaml").write_text(
         "mine: {a: [1, null]}\nseed: 3\nwindow: {learn: 67, test: 5}\npaths: {outputs: x}\n"
@@ -150,7 +161,7 @@ def test_settings_are_compared_with_the_default(tmp_path: Path) -> None:
     assert command_of(read_run(folder)) == "odkd --config-dir 'my conf'"
 
 
-def test_stills_are_spread_over_the_stream_with_its_best_and_worst_moment() -> None:
+def test_stills_are_spread_over_the_stream_and_include_its_best_and_worst_iteration() -> None:
     scores = [0.0, *np.linspace(0.3, 0.6, 40).tolist()]
     scores[7], scores[11], scores[20] = 0.1, 0.9, math.nan
     chosen = choose(scores)
@@ -161,7 +172,7 @@ def test_stills_are_spread_over_the_stream_with_its_best_and_worst_moment() -> N
     assert evenly(3) == [0, 1, 2]
 
 
-def test_figures_are_drawings_unless_a_picture_is_smaller() -> None:
+def test_figures_are_svg_unless_png_is_smaller() -> None:
     from matplotlib.figure import Figure
 
     for num_points, kind in ((10, "svg+xml"), (5_000, "png")):
@@ -170,10 +181,10 @@ def test_figures_are_drawings_unless_a_picture_is_smaller() -> None:
         figure.subplots().plot(random.normal(size=num_points), random.normal(size=num_points), ".")
         again = html.embed(figure, alt="a")
         assert again.uri.startswith(f"data:image/{kind};base64,")
-        assert again == html.embed(figure, alt="a")  # the same drawing gives the same bytes
+        assert again == html.embed(figure, alt="a")  # equal figures give equal bytes
 
 
-def test_memory_is_measured_and_processes_of_a_run_add_up(tmp_path: Path) -> None:
+def test_memory_is_measured_and_the_processes_of_a_run_are_listed(tmp_path: Path) -> None:
     import torch
 
     before = peak_memory_bytes()
@@ -191,7 +202,7 @@ def test_memory_is_measured_and_processes_of_a_run_add_up(tmp_path: Path) -> Non
     assert labelling_cost([]) is None
 
 
-def test_a_run_leaves_its_report_with_stills_and_cost(odkd) -> None:
+def test_a_run_writes_its_report_with_stills_and_cost(odkd) -> None:
     folder = odkd("run.report=true", "evaluation.segment_frames=2")
     page = Page(folder / "report.html")
     check_page(page)
@@ -200,7 +211,8 @@ def test_a_run_leaves_its_report_with_stills_and_cost(odkd) -> None:
     assert "Figures and classes are shown once" in page.text  # the oracle's labels are the true ones
     alts = [image["alt"] for image in page.all("img")]
     assert [alt for alt in alts if "ground truth" in alt] == [alt for alt in alts if "teacher = ground truth" in alt]
-    assert len([alt for alt in alts if "teacher = ground truth: first" in alt]) == 2  # mIoU and accuracy: one curve
+    single_curves = [alt for alt in alts if "teacher = ground truth: first" in alt]
+    assert len(single_curves) == 2  # mIoU and accuracy
     assert page.text.count("The teacher is the ground truth.") == 6
     assert "IoU against teacher = ground truth" in page.text
     assert "IoU against ground truth" not in page.text.replace("mIoU against ground truth", "")
@@ -210,7 +222,7 @@ def test_a_run_leaves_its_report_with_stills_and_cost(odkd) -> None:
     assert re.match(r"position \d+, (city|night), mIoU of its window 0\.\d\d", known[0]["caption"])
     assert len(known) == len(list((folder / "stills").glob("*.webp"))) >= 5
     (folder / "report.html").unlink()
-    assert odkd("run.report=true", "evaluation.segment_frames=2") == folder  # finished before
+    assert odkd("run.report=true", "evaluation.segment_frames=2") == folder  # the run is not repeated
     assert (folder / "report.html").is_file()
     first = (folder / "stills" / "00.webp").read_bytes()
     shutil.rmtree(folder / "stills")
@@ -220,7 +232,7 @@ def test_a_run_leaves_its_report_with_stills_and_cost(odkd) -> None:
     assert (folder / "stills" / "00.webp").read_bytes() == first
 
 
-def test_a_report_that_fails_harms_no_run(odkd, monkeypatch, caplog, tmp_path: Path) -> None:
+def test_a_run_finishes_although_its_report_fails(odkd, monkeypatch, caplog, tmp_path: Path) -> None:
     monkeypatch.setattr(html, "TEMPLATES", tmp_path / "nowhere")
     html._environment.cache_clear()
     try:

@@ -1,4 +1,4 @@
-"""The overlay video: what each pixel of a panel says, the legend, sizes."""
+"""The overlay video: colours of the panels, legend, sizes."""
 
 from pathlib import Path
 
@@ -41,7 +41,7 @@ def test_each_panel_shows_its_map_in_the_colours_of_the_palette() -> None:
     np.testing.assert_array_equal(panel(painter, picture, 0, 1), colours[student])
 
 
-def test_disagreement_is_red_where_maps_differ_flat_grey_where_ignored_and_dark_elsewhere() -> None:
+def test_disagreement_is_red_ignored_pixels_are_flat_grey_and_agreement_is_dark() -> None:
     teacher = np.zeros((200, 320), dtype=np.uint8)
     student = teacher.copy()
     student[:50] = 2
@@ -54,7 +54,7 @@ def test_disagreement_is_red_where_maps_differ_flat_grey_where_ignored_and_dark_
     np.testing.assert_array_equal(shown[60:], np.full((140, 320, 3), 100))  # white, darkened below IGNORED
 
 
-def test_small_frames_are_enlarged_by_a_whole_number_without_blending_classes() -> None:
+def test_small_frames_are_enlarged_by_an_integer_factor_without_blending_classes() -> None:
     labels = np.random.default_rng(0).integers(0, 3, (128, 224), dtype=np.uint8)
     painter = OverlayPainter(128, 224, classes=CLASSES, palette=PALETTE)
     picture = painter.paint(np.zeros((128, 224, 3), dtype=np.uint8), labels, labels, "caption")
@@ -78,7 +78,7 @@ def test_every_size_fits_a_screen_with_even_sides_and_panels_in_proportion(size:
     assert picture.shape == (painter.height, painter.width, 3)
 
 
-def test_the_legend_lists_classes_that_have_occurred_in_their_order() -> None:
+def test_the_legend_lists_the_classes_seen_so_far_in_the_order_of_their_ids() -> None:
     painter = OverlayPainter(8, 320, classes=CLASSES, palette=PALETTE)
     image = np.zeros((8, 320, 3), dtype=np.uint8)
     for label, expected in ((2, [2]), (255, [2]), (0, [0, 2])):
@@ -87,18 +87,18 @@ def test_the_legend_lists_classes_that_have_occurred_in_their_order() -> None:
         assert painter.legend == expected
 
 
-def test_a_full_legend_gives_up_the_class_unseen_for_longest_and_keeps_the_others_in_place() -> None:
+def test_a_full_legend_replaces_the_class_unseen_for_longest_and_keeps_the_other_places() -> None:
     painter = OverlayPainter(8, 320, classes=[f"a long class name {i}" for i in range(60)], palette=[[9, 9, 9]] * 60)
     image = np.zeros((8, 320, 3), dtype=np.uint8)
     for label in range(60):
         labels = np.full((8, 320), label, dtype=np.uint8)
         painter.paint(image, labels, labels, "")
-        if len(painter.legend) == label:  # the first class that found no free place
+        if len(painter.legend) == label:  # the first class without a free place
             break
     assert painter.legend == [label, *range(1, label)]
 
 
-def test_the_video_has_a_frame_an_item_at_the_rate_asked_for(tmp_path: Path) -> None:
+def test_the_video_has_one_frame_per_item_at_the_given_rate(tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     labels = random.integers(0, 3, (3, 64, 96), dtype=np.uint8)
     image = np.zeros((64, 96, 3), dtype=np.uint8)
@@ -111,7 +111,7 @@ def test_the_video_has_a_frame_an_item_at_the_rate_asked_for(tmp_path: Path) -> 
     assert [frame.shape for frame in frames] == [(painter.height, painter.width, 3)] * 3
     expected = panel(painter, painter.paint(image, labels[0], labels[0], "frame 0"), 1, 0)
     difference = panel(painter, frames[0], 1, 0).astype(int) - expected
-    assert np.abs(difference).mean() < 12  # lossy, but the panel is where it belongs
+    assert np.abs(difference).mean() < 12  # lossy, but the panel has the right place and colours
 
 
 def test_a_class_without_a_colour_and_an_empty_video_are_refused(tmp_path: Path) -> None:

@@ -12,19 +12,14 @@ from run_folders import CLASSES, make_run
 
 from odkd.report.canvas import domain_spans, position_edges
 from odkd.report.card import write_card
-from odkd.report.plots import (
-    class_figure,
-    class_iou_table,
-    confusion_figure,
-    loss_figure,
-    plot_run,
-    score_figure,
-)
+from odkd.report.class_plots import class_figure, class_iou_table, confusion_figure
+from odkd.report.plots import plot_run
+from odkd.report.stream_plots import loss_figure, score_figure
 from odkd.report.summary import summary_table
 from odkd.runs.results import read_run
 
 
-def test_every_plot_of_a_finished_run_is_drawn_large_enough_to_print(tmp_path: Path) -> None:
+def test_every_plot_of_a_finished_run_has_print_resolution(tmp_path: Path) -> None:
     had_global_state = "matplotlib.pyplot" in sys.modules
     paths = plot_run(make_run(tmp_path / "run"), CLASSES)
     assert ("matplotlib.pyplot" in sys.modules) == had_global_state
@@ -56,7 +51,7 @@ def test_plots_fit_short_and_long_runs_with_few_and_many_classes(
     ]
 
 
-def test_a_run_without_an_iteration_has_no_plots_and_a_table_that_says_so(tmp_path: Path) -> None:
+def test_a_run_without_iterations_has_no_plots_and_its_table_says_that_there_are_no_scores(tmp_path: Path) -> None:
     folder = make_run(tmp_path / "run", num_iterations=1)
     for name in ("metrics.jsonl", "timing.jsonl", "confusion.npz", "summary.json"):
         (folder / name).unlink()
@@ -68,20 +63,20 @@ def test_a_run_without_an_iteration_has_no_plots_and_a_table_that_says_so(tmp_pa
 
 def test_the_heat_map_shows_each_iou_in_its_cell_and_leaves_undefined_cells_empty(tmp_path: Path) -> None:
     lines = read_run(make_run(tmp_path / "run", num_iterations=4)).metrics
-    table = class_iou_table(lines, CLASSES, "_groundtruth")
+    table = class_iou_table(lines, CLASSES, "groundtruth")
     assert table.shape == (11, 4)
     assert table[3, 2] == lines[2]["metrics"]["test/iou_groundtruth/road"]
     np.testing.assert_array_equal(np.isnan(table[-1]), [False, True, True, False])
-    figure = class_figure(lines, CLASSES, "_groundtruth", "title")
+    figure = class_figure(lines, CLASSES, "groundtruth", "title")
     assert figure is not None
     (drawn,) = [mesh.get_array() for mesh in figure.axes[1].collections if type(mesh).__name__ == "QuadMesh"]
     np.testing.assert_array_equal(np.ma.filled(drawn, np.nan), table)
     assert [label.get_text() for label in figure.axes[1].get_yticklabels()] == CLASSES
 
 
-def test_an_undefined_score_is_a_gap_and_a_point_between_gaps_is_seen(tmp_path: Path) -> None:
+def test_an_undefined_score_is_a_gap_and_a_point_between_gaps_has_a_marker(tmp_path: Path) -> None:
     lines = read_run(make_run(tmp_path / "run", num_iterations=100)).metrics
-    lines[14]["metrics"]["test/miou"] = None  # beside 12, which is undefined too: 13 stands alone
+    lines[14]["metrics"]["test/miou"] = None  # iteration 12 is undefined too, so 13 is alone
     figure = score_figure(lines, "miou", "mIoU", "title")
     assert figure is not None
     teacher, truth = figure.axes[1].get_lines()
@@ -93,7 +88,7 @@ def test_an_undefined_score_is_a_gap_and_a_point_between_gaps_is_seen(tmp_path: 
     assert np.asarray(teacher.get_xdata()).tolist() == list(range(0, 2000, 20))
 
 
-def test_domains_are_shaded_where_they_hold_and_named(tmp_path: Path) -> None:
+def test_domains_are_shaded_and_named_in_the_strip(tmp_path: Path) -> None:
     lines = read_run(make_run(tmp_path / "run", num_iterations=20, period=8)).metrics
     assert domain_spans(lines) == [(-10, 150, "day"), (150, 310, "night"), (310, 390, "day")]
     figure = score_figure(lines, "miou", "mIoU", "title")
@@ -110,7 +105,7 @@ def test_domains_are_shaded_where_they_hold_and_named(tmp_path: Path) -> None:
     assert short.axes[0].get_xlabel() == "time in the stream (seconds)"
 
 
-def test_a_change_of_domain_is_drawn_where_it_was_and_few_minutes_as_seconds() -> None:
+def test_a_change_of_domain_is_drawn_at_its_position_and_short_streams_have_seconds() -> None:
     lines: list[dict[str, Any]] = [
         {"position": 6 * i, "domain": "day" if i < 4 else "night", "domain_began": 0 if i < 4 else 20, "iteration": i}
         | {"metrics": {"stream/seconds": 1.5 * i, "test/miou": 0.5}}
@@ -124,14 +119,14 @@ def test_a_change_of_domain_is_drawn_where_it_was_and_few_minutes_as_seconds() -
     assert len(set(labels)) == len(labels) > 3
 
 
-def test_names_of_domains_too_short_to_write_go_into_the_legend(tmp_path: Path) -> None:
+def test_names_that_do_not_fit_into_their_domain_are_in_the_legend(tmp_path: Path) -> None:
     lines = read_run(make_run(tmp_path / "run", num_iterations=200, period=2)).metrics
     figure = score_figure(lines, "miou", "mIoU", "title")
     assert figure is not None
     assert [text.get_text() for text in figure.legends[0].get_texts()][2:] == ["day", "night"]
 
 
-def test_one_iteration_has_a_place_of_one_frame() -> None:
+def test_a_single_iteration_spans_one_frame() -> None:
     assert position_edges([{"position": 7}]).tolist() == [6.5, 7.5]
 
 
@@ -178,7 +173,7 @@ def test_the_table_names_the_reference_of_each_score(tmp_path: Path, monkeypatch
 online-camvid-tinynet: stage online, finished, 3 iterations
 
 score (0 to 1)                        against teacher  against ground truth
-mIoU, all test windows as one                  0.5124                0.4000
+mIoU, all test windows pooled                  0.5124                0.4000
 pixel accuracy, mean over iterations           0.9000             undefined
 
 IoU of class  against teacher  against ground truth
@@ -216,7 +211,7 @@ def test_speed_is_all_frames_over_all_seconds(tmp_path: Path) -> None:
     assert "learning (frames per second)  4\n" in summary_table(folder)
 
 
-def test_of_very_many_classes_the_best_and_the_worst_are_listed(tmp_path: Path) -> None:
+def test_with_many_classes_the_best_and_the_worst_are_listed(tmp_path: Path) -> None:
     folder = make_run(tmp_path / "run", num_iterations=1)
     summary: dict[str, float | None] = {f"total/iou/thing {i}": i / 150 for i in range(149)} | {"total/iou/none": None}
     (folder / "summary.json").write_text(json.dumps(summary))
@@ -227,7 +222,7 @@ def test_of_very_many_classes_the_best_and_the_worst_are_listed(tmp_path: Path) 
     assert [line.split()[1] for line in (lines[worst + 1], lines[worst + 20])] == ["19", "0"]
 
 
-def test_the_card_tells_how_the_student_was_made_and_how_it_is_loaded(tmp_path: Path) -> None:
+def test_the_model_card_describes_training_and_loading_of_the_student(tmp_path: Path) -> None:
     folder = make_run(tmp_path / "run", num_iterations=2)
     facts = {
         "student": "TinyNet",
@@ -241,7 +236,7 @@ def test_the_card_tells_how_the_student_was_made_and_how_it_is_loaded(tmp_path: 
     assert "| teacher | FPN, a\\|b |" in text
     assert "| dataset | not recorded |" in text
     assert "| window.learn | 67 |" in text
-    assert "| score (0 to 1) | against teacher |\n| --- | --- |\n| mIoU, all test windows as one | 0.5000 |" in text
+    assert "| score (0 to 1) | against teacher |\n| --- | --- |\n| mIoU, all test windows pooled | 0.5000 |" in text
     assert "| IoU of class | against ground truth |\n| --- | --- |\n| sky | 0.2500 |" in text
     assert 'student = TinyNet(2)\nstudent.load_state_dict(load_file("student.safetensors"))' in text
-    assert "{" not in text  # every place of the template is filled
+    assert "{" not in text  # every field of the template is filled

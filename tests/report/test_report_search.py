@@ -1,4 +1,4 @@
-"""Pages of searches and of seeds: drawn parameters are scatters, bars and bands say what they are over."""
+"""Reports of searches and of seeds: drawn settings are scatter plots, captions explain bars and bands."""
 
 import itertools
 import json
@@ -11,10 +11,11 @@ from compared_runs import SCORE, add_run, entries, settings
 from report_pages import Page, check_page
 from run_folders import make_run
 
-from odkd.report.comparison import Comparison, compare
+from odkd.report.comparison import Comparison
+from odkd.report.factors import compare
 from odkd.report.html_run import write_run_report
 from odkd.report.html_sweep import write_runs_report
-from odkd.report.plots import score_figure
+from odkd.report.stream_plots import score_figure
 from odkd.report.sweep_pictures import effects_note
 from odkd.report.sweep_plots import curves_figure, effects_figure, pair_figure, seed_curves
 from odkd.runs.results import read_run
@@ -25,7 +26,7 @@ MIOU = [0.5, 0.3, 0.45, 0.6, 0.4, 0.35]
 
 
 def search(outputs: Path, num_trials: int = len(RATES)) -> Comparison:
-    """Trials of two drawn parameters and two chosen ones, one run each."""
+    """Write trials with two drawn settings and one chosen setting, one run each, and compare them."""
     for number in range(num_trials):
         rate, learn, replay = RATES[number], WINDOWS[number], ("fifo", "uniform")[number % 2]
         overrides = [f"optimizer.lr={rate}", f"window.learn={learn}", f"replay={replay}"]
@@ -35,7 +36,7 @@ def search(outputs: Path, num_trials: int = len(RATES)) -> Comparison:
 
 
 def over_seeds(outputs: Path) -> Comparison:
-    """One factor of three values with three seeds each: 0.1, 0.2, 0.3 and so on."""
+    """Write runs with three values of one setting and three seeds each, with mIoU 0.1, 0.2, 0.3, ...; compare them."""
     for (number, rate), seed in itertools.product(enumerate((0.0001, 0.001, 0.01)), (0, 1, 2)):
         overrides = [f"optimizer.lr={rate}", f"seed={seed}"]
         config = settings("fifo", 6, seed, optimizer={"lr": rate})
@@ -43,15 +44,16 @@ def over_seeds(outputs: Path) -> Comparison:
     return compare(entries(outputs))
 
 
-def test_what_a_search_has_drawn_is_told_from_what_was_chosen(tmp_path: Path) -> None:
+def test_drawn_values_of_a_search_are_continuous_and_chosen_values_are_not(tmp_path: Path) -> None:
     few, many = search(tmp_path / "few", 3), search(tmp_path / "many")
-    assert [factor for factor in few.factors if few.is_continuous(factor)] == ["optimizer.lr"]  # three windows are few
+    # Three different windows are too few.
+    assert [factor for factor in few.factors if few.is_continuous(factor)] == ["optimizer.lr"]
     assert [factor for factor in many.factors if many.is_continuous(factor)] == ["optimizer.lr", "window.learn"]
     seeds = over_seeds(tmp_path / "seeds")
     assert not seeds.is_continuous("optimizer.lr")
     for replay, learn in itertools.product(("fifo", "uniform"), range(1, 8)):  # a grid of seven typed values
-        add_run(tmp_path / "grid", f"{replay}{learn}", [f"replay={replay}", f"window.learn={learn}"],
-                settings(replay, learn, 0), 0.5)  # fmt: skip
+        overrides = [f"replay={replay}", f"window.learn={learn}"]
+        add_run(tmp_path / "grid", f"{replay}{learn}", overrides, settings(replay, learn, 0), 0.5)
     assert not compare(entries(tmp_path / "grid")).is_continuous("window.learn")
 
 
@@ -66,22 +68,20 @@ def test_a_drawn_parameter_is_a_scatter_on_a_logarithmic_axis_without_a_line(tmp
     drawn = dict(zip(points.get_xdata(), points.get_ydata(), strict=True))
     assert drawn == pytest.approx(dict(zip(RATES, MIOU, strict=True)))
     lowest, highest = rate.get_xlim()
-    shown = [label.get_text() for label, x in zip(rate.get_xticklabels(), rate.get_xticks(), strict=True)
-             if lowest <= x <= highest]  # fmt: skip
+    ticks = zip(rate.get_xticklabels(), rate.get_xticks(), strict=True)
+    shown = [label.get_text() for label, x in ticks if lowest <= x <= highest]
     assert shown == ["1e-05", "0.0001", "0.001"]
     assert sorted(window.get_lines()[0].get_xdata()) == sorted(WINDOWS)
-    assert [label.get_text() for label in replay.get_xticklabels()] == [
-        "uniform",
-        "fifo",
-    ]  # as they came, cheapest rate first
+    # In the order of configurations, which begins with the lowest rate.
+    assert [label.get_text() for label in replay.get_xticklabels()] == ["uniform", "fifo"]
     few = effects_figure(search(tmp_path / "few", 3), SCORE, "mIoU")
     assert few is not None
     assert {line.get_linestyle() for line in few.axes[1].get_lines() if line.get_marker() == "s"} == {"None"}
 
 
-def test_pairs_that_were_hardly_crossed_are_no_heat_maps(tmp_path: Path) -> None:
+def test_pairs_with_few_combinations_have_no_heat_map(tmp_path: Path) -> None:
     few, many = search(tmp_path / "few", 3), search(tmp_path / "many")
-    # Three trials: each value of a rate has one cell, though half of the cells are full.
+    # Three trials: half of the cells have a run, but each rate has only one.
     for found, rows, columns in ((few, "replay", "optimizer.lr"), (few, "replay", "window.learn")):
         assert pair_figure(found, rows, columns, SCORE, "mIoU") is None
     assert pair_figure(many, "replay", "optimizer.lr", SCORE, "mIoU") is None
@@ -103,7 +103,7 @@ def test_the_page_of_a_search_shows_four_digits_and_its_scores_first(tmp_path: P
     assert page.text.index("mIoU against teacher") < page.text.index("learning, s")
     heads = page.source.partition("<thead>")[2].partition("</thead>")[0]
     assert heads.index("mIoU against teacher") < heads.index("optimizer.<wbr>lr") < heads.index("learning, s")
-    assert [a["data-value"] for a in page.all("td") if a.get("data-value") == str(RATES[0])]  # sorts by all digits
+    assert [a["data-value"] for a in page.all("td") if a.get("data-value") == str(RATES[0])]  # sorted by all digits
     alts = [image["alt"] for image in page.all("img")]
     assert "Scatter plot: mIoU against teacher by optimizer.lr and window.learn" in alts
     assert not [alt for alt in alts if alt.startswith("Heat map")]
@@ -122,16 +122,16 @@ def test_bars_are_over_runs_where_each_value_has_one_configuration(tmp_path: Pat
     assert effects_note(found, SCORE).startswith("Each value has one configuration: grey points are its runs")
     page = Page(write_runs_report(sorted((tmp_path / "runs").iterdir()), tmp_path / "all.html"))
     assert "mean ± sample standard deviation over its runs" in page.text
-    assert page.text.count("0.3000 ± 0.1000") == 2  # the same in the table of configurations and of the effect
+    assert page.text.count("0.3000 ± 0.1000") == 2  # in the tables of configurations and of effects
     mixed = search(tmp_path / "search")
     assert not mixed.is_over_runs("replay", SCORE)
     assert mixed.at_level("replay", "fifo", SCORE) == mixed.effect({"replay": "fifo"}, SCORE)
     note = effects_note(mixed, SCORE)
     assert note.startswith("replay: grey points are configurations")
-    assert note.endswith("optimizer.lr, window.learn: a point is a configuration.")
+    assert note.endswith("optimizer.lr, window.learn: each point is a configuration.")
 
 
-def test_curves_of_several_seeds_have_a_band_of_their_deviation(tmp_path: Path) -> None:
+def test_curves_of_several_seeds_have_a_band_of_one_standard_deviation(tmp_path: Path) -> None:
     found = over_seeds(tmp_path)
     for entry in found.entries:
         seed = int(entry.settings["seed"])
@@ -149,7 +149,7 @@ def test_curves_of_several_seeds_have_a_band_of_their_deviation(tmp_path: Path) 
     assert "Bands are ± one sample standard deviation over seeds." in page.text
 
 
-def test_a_score_that_is_the_same_against_both_references_is_drawn_once(tmp_path: Path) -> None:
+def test_a_score_that_is_equal_against_both_references_is_drawn_once(tmp_path: Path) -> None:
     folder = make_run(tmp_path / "run", num_iterations=6)
     lines = read_run(folder).metrics
     figure = score_figure(lines, "miou", "mIoU", "title")
@@ -161,13 +161,14 @@ def test_a_score_that_is_the_same_against_both_references_is_drawn_once(tmp_path
     assert figure is not None
     (curve,) = figure.axes[1].get_lines()
     assert str(curve.get_label()).startswith("against teacher = ground truth (mean")
-    lines[2]["metrics"]["test/miou"] = math.nextafter(lines[2]["metrics"]["test/miou"], 1)  # any difference counts
+    metrics = lines[2]["metrics"]
+    metrics["test/miou"] = math.nextafter(metrics["test/miou"], 1)  # the smallest difference counts
     figure = score_figure(lines, "miou", "mIoU", "title")
     assert figure is not None
     assert len(figure.axes[1].get_lines()) == 2
 
 
-def test_the_teacher_is_the_ground_truth_only_if_it_is_in_every_iteration(tmp_path: Path) -> None:
+def test_the_teacher_counts_as_ground_truth_only_if_all_scores_are_equal(tmp_path: Path) -> None:
     folder = make_run(tmp_path / "run", num_iterations=4, classes=["road", "sky", "car"])
     lines = [json.loads(text) for text in (folder / "metrics.jsonl").read_text().splitlines()]
     summary = json.loads((folder / "summary.json").read_text())
@@ -175,7 +176,7 @@ def test_the_teacher_is_the_ground_truth_only_if_it_is_in_every_iteration(tmp_pa
         scores |= {key.replace("_groundtruth", ""): value for key, value in scores.items() if "_groundtruth" in key}
     (folder / "summary.json").write_text(json.dumps(summary))
     pages = []
-    for value in (lines[2]["metrics"]["test/iou/road"], 0.125):  # the second time one class of one iteration differs
+    for value in (lines[2]["metrics"]["test/iou/road"], 0.125):  # on the second page one class of one iteration differs
         lines[2]["metrics"]["test/iou/road"] = value
         (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
         pages.append(Page(write_run_report(folder)))

@@ -1,4 +1,4 @@
-"""Settings of a run folder: read by a fast loader, and the same text as OmegaConf would give."""
+"""Settings of a run folder: the fast loader spells values as OmegaConf does."""
 
 from pathlib import Path
 from typing import Any
@@ -37,12 +37,12 @@ def test_settings_are_spelled_as_omegaconf_reads_them(run: Run) -> None:
 
 
 @pytest.mark.skipif(not yaml.__with_libyaml__, reason="this PyYAML has no C loader")
-def test_the_loader_is_the_one_in_c() -> None:
-    assert issubclass(Loader, yaml.CSafeLoader)  # a page of a thousand runs took minutes with the other
+def test_the_yaml_loader_is_written_in_c() -> None:
+    assert issubclass(Loader, yaml.CSafeLoader)  # with the other loader, a report of a thousand runs takes minutes
 
 
 @pytest.mark.parametrize("broken", [b"a: [", b"text", b"a: !!python/name:os.system", b"\xff"])
-def test_a_config_that_cannot_be_read_leaves_what_run_json_says(run: Run, broken: bytes) -> None:
+def test_an_unreadable_config_is_replaced_by_the_settings_in_run_json(run: Run, broken: bytes) -> None:
     (run.folder / "config.yaml").write_bytes(broken)
     assert settings_of(run) == run.params
     assert classes_of(run) == CLASSES

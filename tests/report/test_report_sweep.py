@@ -1,4 +1,4 @@
-"""Comparisons of runs: what differs is found, seeds are one, means and fronts are right, and the page says so."""
+"""Comparisons of runs: factors, configurations over seeds, effects, Pareto front, and their reports."""
 
 import itertools
 import json
@@ -12,7 +12,9 @@ from report_pages import HOSTILE, Page, check_page
 
 from odkd.commands.report import main
 from odkd.report import values
-from odkd.report.comparison import KEPT, Entry, compare, pareto, statistics
+from odkd.report.comparison import pareto, statistics
+from odkd.report.entries import KEPT, Entry
+from odkd.report.factors import compare
 from odkd.report.html_sweep import write_runs_report, write_sweep_report
 from odkd.runs.results import read_run
 
@@ -34,10 +36,10 @@ def outputs(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_what_differs_is_what_was_swept_and_seeds_are_one_configuration(outputs: Path) -> None:
+def test_factors_are_the_swept_settings_and_seeds_share_a_configuration(outputs: Path) -> None:
     found = compare(entries(outputs))
-    assert list(found.factors) == ["replay", "window.learn"]  # replay.capacity and warmup follow from these two
-    assert found.levels("window.learn") == ["6", "12"]  # by size, not as they came or as text
+    assert list(found.factors) == ["replay", "window.learn"]  # replay.capacity and warmup follow from these
+    assert found.levels("window.learn") == ["6", "12"]  # sorted as numbers
     assert found.levels("replay") == ["fifo", "uniform"]
     assert [(c.number, c.levels, len(c.entries)) for c in found.configurations] == [
         (number, (replay, str(learn)), 2) for number, (replay, learn) in enumerate(MIOU, 1)
@@ -46,7 +48,7 @@ def test_what_differs_is_what_was_swept_and_seeds_are_one_configuration(outputs:
     assert by_levels["fifo", "6"] == pytest.approx((0.2, math.sqrt(0.02), 2))
 
 
-def test_of_a_run_with_very_many_metrics_those_are_kept_that_the_page_shows(outputs: Path) -> None:
+def test_only_the_metrics_that_the_page_shows_are_kept(outputs: Path) -> None:
     folder = outputs / "runs" / "fifo-6-0"
     entry, whole = Entry.read(folder), read_run(folder)
     assert [line["position"] for line in entry.run.metrics] == [0, 20, 40, 60]
@@ -56,9 +58,9 @@ def test_of_a_run_with_very_many_metrics_those_are_kept_that_the_page_shows(outp
     assert values(entry.run.metrics, "test/miou").tolist() == values(whole.metrics, "test/miou").tolist()
 
 
-def test_a_main_effect_is_the_mean_over_configurations_whatever_else_they_have(outputs: Path) -> None:
+def test_a_main_effect_is_the_mean_over_all_configurations_with_the_value(outputs: Path) -> None:
     found = compare(entries(outputs))
-    # fifo: configurations 0.2 and 0.5; uniform: 0.5 and 0.7. Their deviation is that of the two, not of the seeds.
+    # fifo: configurations 0.2 and 0.5; uniform: 0.5 and 0.7. The deviation is over the two, not over the seeds.
     assert found.effect({"replay": "fifo"}, SCORE) == pytest.approx((0.35, math.sqrt(0.045), 2))
     assert found.effect({"replay": "uniform"}, SCORE) == pytest.approx((0.6, math.sqrt(0.02), 2))
     mean, deviation, count = found.effect({"replay": "fifo", "window.learn": "6"}, SCORE)
@@ -72,14 +74,14 @@ def test_runs_of_different_experiments_are_told_apart_by_their_settings(tmp_path
     add_run(tmp_path, "b", ["experiment=b"], settings("fifo", 6, 0), 0.5)
     add_run(tmp_path, "c", ["experiment=b", "stage.order=shuffled"], settings("fifo", 9, 0, optimizer={"lr": 0.1}), 0.6)
     found = compare(entries(tmp_path))
-    assert list(found.factors) == ["experiment", "stage.order"]  # everything else follows from these
+    assert list(found.factors) == ["experiment", "stage.order"]  # all other settings follow from these
     no_overrides = [Entry(entry.run, entry.settings, {}) for entry in entries(tmp_path)]
     assert list(compare(no_overrides).factors) == ["window.learn", "evaluation.predictor"]
-    assert found.effect({"experiment": "a"}, SCORE)[2] == 0  # the teacher itself is no student to compare
+    assert found.effect({"experiment": "a"}, SCORE)[2] == 0  # the teacher itself is not compared
     assert found.levels("experiment", SCORE) == ["b"]
 
 
-def test_a_dataset_that_was_asked_for_is_no_seed(tmp_path: Path) -> None:
+def test_a_data_folder_given_as_override_is_a_factor(tmp_path: Path) -> None:
     for name, miou in (("cityA", 0.2), ("cityB", 0.8)):
         config = settings("fifo", 6, 0, dataset={"root": f"data/{name}"})
         add_run(tmp_path, name, [f"dataset.root=data/{name}"], config, miou)
@@ -89,7 +91,7 @@ def test_a_dataset_that_was_asked_for_is_no_seed(tmp_path: Path) -> None:
         (("data/cityA",), 0.2),
         (("data/cityB",), 0.8),
     ]
-    not_asked = compare([Entry(entry.run, entry.settings, {}) for entry in entries(tmp_path)])  # a copy elsewhere
+    not_asked = compare([Entry(entry.run, entry.settings, {}) for entry in entries(tmp_path)])  # copies of the data
     assert len(not_asked.configurations) == 1
 
 
@@ -103,7 +105,7 @@ def tag(folder: Path, **tags: str) -> None:
     ("name", "word"),
     [("dataset", "data"), ("groundtruth", "true labels"), ("teacher", "teacher's identity"), ("code", "own code")],
 )
-def test_content_that_no_setting_says_tells_configurations_apart(tmp_path: Path, name: str, word: str) -> None:
+def test_runs_with_different_content_are_different_configurations(tmp_path: Path, name: str, word: str) -> None:
     for seed, digest in itertools.product((0, 1), ("11112222", "4d5e6f70")):
         folder = add_run(tmp_path, f"{digest}-{seed}", [f"seed={seed}"], settings("fifo", 6, seed), seed / 4)
         tag(folder, **{"dataset": "a", "teacher": "b"} | {name: digest})
@@ -119,7 +121,7 @@ def test_content_that_no_setting_says_tells_configurations_apart(tmp_path: Path,
     assert not found.is_continuous(word)
 
 
-def test_content_that_follows_from_a_setting_is_not_told_twice(tmp_path: Path) -> None:
+def test_content_that_follows_from_a_setting_is_not_a_factor(tmp_path: Path) -> None:
     for seed, stride in itertools.product((0, 1), (1, 2)):
         config = settings("fifo", 6, seed, dataset={"stride": stride})
         tag(add_run(tmp_path, f"{stride}-{seed}", [f"dataset.stride={stride}"], config, 0.5), dataset=f"{stride}")
@@ -138,7 +140,7 @@ def test_trainings_over_epochs_are_not_compared_with_streams(tmp_path: Path) -> 
     assert "0.7700" in Page(write_runs_report([epochs], one)).text
 
 
-def test_every_value_of_a_search_is_a_factor_though_one_alone_tells_all_trials_apart(tmp_path: Path) -> None:
+def test_every_drawn_setting_of_a_search_is_a_factor_even_if_one_separates_all_trials(tmp_path: Path) -> None:
     for number in range(4):
         lr, learn = 10.0**-number, 6 + number % 2
         overrides = [f"optimizer.lr={lr}", f"window.learn={learn}"]
@@ -146,24 +148,31 @@ def test_every_value_of_a_search_is_a_factor_though_one_alone_tells_all_trials_a
     assert list(compare(entries(tmp_path)).factors) == ["optimizer.lr", "window.learn"]
 
 
-def test_pareto_front_keeps_what_nothing_beats_in_both() -> None:
+def test_the_pareto_front_has_the_points_that_no_other_beats_in_both() -> None:
     costs, scores = [3.0, 1.0, 2.0, 1.0, 4.0, math.nan], [0.5, 0.2, 0.4, 0.3, 0.5, 0.9]
     front = pareto(costs, scores)
-    assert front == [3, 2, 0]  # cheapest first; 4 costs more than 0 for the same score
+    assert front == [3, 2, 0]  # cheapest first; point 4 costs more than 0 for the same score
     for index in front:
         assert not any(c <= costs[index] and s > scores[index] for c, s in zip(costs, scores, strict=True))
     assert statistics([math.nan])[2] == 0
 
 
 def sweep(outputs: Path, **changes: object) -> Path:
-    """A sweep folder over the runs of `outputs`, one of them without a run and one that failed."""
+    """Write a sweep folder over the runs of `outputs`, with a failed job, a job not run, and one without a folder."""
     add_run(outputs, "broken", ["replay=mir", "window.learn=6"], settings("mir", 6, 0), None)
     jobs = [
-        {"number": n, "overrides": (folder / "overrides.txt").read_text().split(), "run": f"runs/{folder.name}",
-         "status": "failed" if folder.name == "broken" else "skipped", "seconds": 61.0, "value": 0.5,
-         "metric": "total/miou", "error": None}
-        for n, folder in enumerate(sorted((outputs / "runs").iterdir()))
-    ]  # fmt: skip
+        {
+            "number": number,
+            "overrides": (folder / "overrides.txt").read_text().split(),
+            "run": f"runs/{folder.name}",
+            "status": "failed" if folder.name == "broken" else "skipped",
+            "seconds": 61.0,
+            "value": 0.5,
+            "metric": "total/miou",
+            "error": None,
+        }
+        for number, folder in enumerate(sorted((outputs / "runs").iterdir()))
+    ]
     nothing = {"number": 9, "overrides": [HOSTILE], "run": None, "status": "not_run", "seconds": None, "value": None}
     gone = {"number": 10, "overrides": ["a=b"], "run": "runs/javascript:alert(1)", "status": "failed", "seconds": 1.0}
     folder = outputs / "sweeps" / "mine-0123"
@@ -175,7 +184,7 @@ def sweep(outputs: Path, **changes: object) -> Path:
     return folder
 
 
-def test_a_sweep_is_told_on_one_page(outputs: Path) -> None:
+def test_the_report_of_a_sweep_shows_its_jobs_and_comparison(outputs: Path) -> None:
     page = Page(write_sweep_report(sweep(outputs)))
     check_page(page)
     for found in ("8 skipped", "2 failed", "1 not run", "9 min 10 s", "odkd -m replay=fifo,uniform", HOSTILE):
@@ -187,18 +196,18 @@ def test_a_sweep_is_told_on_one_page(outputs: Path) -> None:
     ):
         assert found in page.text
     assert "mIoU over the stream, against teacher, mean over seeds" in page.text
-    assert "Names are a configuration's number, then its replay, window.learn, debug." in page.text
-    assert "total/miou" in page.text  # what the jobs' values are
-    assert "0 of 1" in page.text  # the failed run counts as a run, and not in a mean
+    assert "Names are the number of a configuration, followed by its replay, window.learn, debug." in page.text
+    assert "total/miou" in page.text  # the metric of the jobs' values
+    assert "0 of 1" in page.text  # the failed run is listed but not in a mean
     titles = [image["alt"] for image in page.all("img")]
-    assert [title.partition(" ")[0] for title in titles] == ["A", "Heat", "Scatter", "Chart:"]
+    assert [title.partition(" ")[0] for title in titles] == ["One", "Heat", "Scatter", "Chart:"]
     links = {link["href"] for link in page.all("a")}
     assert "./../../runs/fifo-6-0/report.html" in links
     assert "./../../runs/javascript%3Aalert%281%29/report.html" in links
 
 
 @pytest.mark.parametrize("moved", ["runs", "sweeps"])
-def test_links_hold_where_runs_or_sweeps_lie_on_another_disk(
+def test_links_work_if_runs_or_sweeps_are_on_another_disk(
     outputs: Path, moved: str, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = sweep(outputs)
@@ -217,7 +226,7 @@ def test_links_hold_where_runs_or_sweeps_lie_on_another_disk(
     }
 
 
-def test_a_sweep_that_has_run_nothing_yet_gets_a_page_too(tmp_path: Path) -> None:
+def test_a_sweep_without_jobs_has_a_report(tmp_path: Path) -> None:
     folder = tmp_path / "sweeps" / "s"
     folder.mkdir(parents=True)
     record = {"key": "k", "name": "s", "command": "odkd -m", "overrides": [], "status": "running", "created": ""}
@@ -253,7 +262,7 @@ def test_the_command_makes_pages_of_runs_sweeps_and_sets_of_runs(outputs: Path, 
         (["--runs", "x", "--output", "."], 1, "name a file"),
     ],
 )
-def test_a_mistake_is_answered_in_one_line(
+def test_a_wrong_command_is_answered_in_one_line(
     arguments: list[str], code: int, message: str, capsys: pytest.CaptureFixture, tmp_path: Path, monkeypatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

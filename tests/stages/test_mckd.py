@@ -98,7 +98,7 @@ def test_every_score_names_its_reference_and_every_file_is_written(
     for text in ("against previous round", "mIoU, teacher", "mIoU, round 1, student 1", "mIoU, final student"):
         assert text in printed
     plots = {path.name for path in (run / "plots").iterdir()}
-    assert {"losses.png", "stages.png", "val_miou.png", "val_miou_groundtruth.png"} <= plots
+    assert {"losses.png", "rounds.png", "val_miou.png", "val_miou_groundtruth.png"} <= plots
     head = (run / "results.csv").read_text().splitlines()[0]
     assert head.startswith("iteration,training,epoch,final/learning_rate")
     assert "true" not in (run / "MODEL_CARD.md").read_text().split("## Scores")[0].split("</summary>")[0]

@@ -1,4 +1,4 @@
-"""Figures of tables: the drawn numbers are means and deviations over seeds, from the runs that the table names."""
+"""Figures of tables: means and deviations over seeds, from the runs of the table."""
 
 from pathlib import Path
 
@@ -32,13 +32,13 @@ def curve(label: str = "FIFO", style: int = 0) -> Curve:
     return Curve(label, [0, 10, 20, 30], np.array([[1.0, 2.0, np.nan, np.nan], [3.0, 2.0, 4.0, np.nan]]), style)
 
 
-def test_a_curve_is_mean_and_sample_deviation_of_the_seeds_that_have_a_value() -> None:
+def test_a_curve_has_mean_and_sample_deviation_of_the_defined_seeds() -> None:
     assert curve().mean.tolist()[:3] == [2, 2, 4]
     assert np.isnan(curve().mean[3])
     assert curve().std.tolist() == pytest.approx([2**0.5, 0, 0, 0])
 
 
-def test_what_is_drawn_over_time_are_the_curves() -> None:
+def test_a_figure_over_time_draws_the_means_of_its_curves() -> None:
     figure = over_time_figure(LINES, [("mIoU (%)", [curve(), curve("MIR", 3)]), ("BWT (%)", [curve()])], "a title", "n")
     _, first, second = figure.axes
     assert [line.get_label() for line in first.lines] == ["FIFO", "MIR"]
@@ -54,14 +54,14 @@ def test_curves_differ_without_colour() -> None:
     assert len({(line.get_linestyle(), line.get_marker()) for line in lines}) == MAX_CURVES
 
 
-def test_a_figure_by_setting_has_its_places_and_a_logarithmic_axis_for_wide_ranges() -> None:
+def test_a_figure_by_setting_has_ticks_at_its_values_and_a_log_axis_for_wide_ranges() -> None:
     figure = by_setting_figure([Curve("mIoU", [5, 10, 80], np.array([[1.0, 2.0, 3.0]]))], "frames", "mIoU (%)", "")
     (axes,) = figure.axes
     assert axes.get_xscale() == "log"
     assert [text.get_text() for text in axes.get_xticklabels()] == ["5", "10", "80"]
 
 
-def test_equal_figures_are_equal_files_and_fonts_are_embedded_as_journals_want(tmp_path: Path) -> None:
+def test_equal_figures_give_equal_files_without_type_3_fonts(tmp_path: Path) -> None:
     files = [save_figure(over_time_figure(LINES, [("mIoU (%)", [curve()])], "x"), tmp_path / name) for name in "ab"]
     for first, second in zip(*files, strict=True):
         assert first.read_bytes() == second.read_bytes()
@@ -96,7 +96,7 @@ def test_odkd_figures_draws_the_runs_of_the_table(tmp_path: Path, capsys: pytest
         assert message in capsys.readouterr().err
 
 
-def test_a_row_without_a_number_has_no_place_on_an_axis_of_numbers(tmp_path: Path) -> None:
+def test_rows_without_a_number_are_not_drawn_by_row(tmp_path: Path) -> None:
     store, spec = FabricatedStore(tmp_path / "outputs"), tmp_path / "mine.yaml"
     spec.write_text(SPEC.replace("\ncolumns:", "\n  Mine: [window.learn=7]\ncolumns:"))
     for learn in (6, 7, 12):
@@ -108,9 +108,9 @@ def test_a_row_without_a_number_has_no_place_on_an_axis_of_numbers(tmp_path: Pat
     (axes,) = figure.axes
     assert axes.lines[0].get_xdata().tolist() == [6, 12]
     assert axes.lines[0].get_ydata().tolist() == pytest.approx([6, 12])
-    assert "not drawn, for they have no number: Mine" in axes.get_xlabel()
+    assert "not drawn, because they have no number: Mine" in axes.get_xlabel()
     spec.write_text(SPEC.replace('"6"', "Six").replace("12 (usual)", "Twelve"))
-    with pytest.raises(ValueError, match="no row begins with a number"):
+    with pytest.raises(ValueError, match="no row label begins with a number"):
         list(draw(fill(load_table(str(spec)), read.runs(), read.history), read, table.figures["windows"]))
 
 

@@ -1,4 +1,4 @@
-"""Paper tables from a store of fabricated runs: which runs count, what is missing or doubled, how it is printed."""
+"""Paper tables from a store of fabricated runs: runs that count, missing and doubled runs, output formats."""
 
 import csv
 import io
@@ -41,7 +41,7 @@ def spec(tmp_path: Path) -> Path:
 
 
 def filled_store(outputs: Path, *, is_curated: bool = False) -> FabricatedStore:
-    """Two rows, two seeds: mIoU 0.10, 0.12 and 0.20, 0.22; BWT undefined for FIFO."""
+    """Make a store with two rows and two seeds: mIoU 0.10, 0.12 and 0.20, 0.22; BWT undefined for FIFO."""
     store = FabricatedStore(outputs)
     for number, row in enumerate(ROWS, start=1):
         for seed in (0, 1):
@@ -51,7 +51,7 @@ def filled_store(outputs: Path, *, is_curated: bool = False) -> FabricatedStore:
 
 
 def tables(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
-    """Exit code, what was printed, what was complained of."""
+    """Run odkd-tables; return exit code, stdout and stderr."""
     code = 0
     try:
         main([str(argument) for argument in arguments])
@@ -62,22 +62,22 @@ def tables(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, st
 
 
 @pytest.mark.parametrize("is_curated", [False, True])
-def test_a_table_is_means_and_sample_deviations_of_the_runs_with_its_settings(
+def test_a_table_has_means_and_sample_deviations_of_the_runs_with_its_settings(
     spec: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], is_curated: bool
 ) -> None:
     store = filled_store(tmp_path / "outputs", is_curated=is_curated)
-    near = ["replay=uniform", "replay.capacity=61"]  # others' runs, all finished: none of them is one of the table's
+    near = ["replay=uniform", "replay.capacity=61"]  # none of these finished runs is in the table
     for other in (near, ["replay=fifo", "window.learn=21"], ["replay=fifo", "run.repeat=1"], ["replay=memoryless"]):
         store.add(["dataset=synthetic_tiny", *other], {"mean/miou": 0.9}, is_curated=is_curated)
     code, printed, complaint = tables(capsys, str(spec), "--uri", store.uri)
     assert (code, complaint) == (0, "")
     lines = printed.splitlines()
     assert lines[2] == "| method | mIoU (%) | BWT (%) | n |"
-    assert lines[4] == "| FIFO | 11.0 ± 1.4 |  | 2 |"  # 10, 12: the sample deviation is the root of 2
+    assert lines[4] == "| FIFO | 11.0 ± 1.4 |  | 2 |"  # 10 and 12: the sample deviation is the square root of 2
     assert lines[5] == "| Uniform | 21.0 ± 1.4 | 50.0 ± 0.0 | 2 |"
 
 
-def test_settings_that_change_no_number_do_not_matter(
+def test_settings_that_change_no_number_are_ignored(
     spec: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     store = FabricatedStore(tmp_path / "outputs")
@@ -107,8 +107,8 @@ def test_a_missing_cell_names_the_command_that_fills_it(
     code, printed, complaint = tables(capsys, str(spec), "--uri", store.uri)
     assert (code, printed) == (1, "")
     assert f"lacks 3 of 4 runs in {store.uri}:" in complaint
-    common = f"dataset=synthetic_tiny tracking.uri={store.uri}"  # where it is looked for again
-    assert f"FIFO, seed 1 (there are runs, FAILED):\n  odkd {common} replay=fifo seed=1\n" in complaint
+    common = f"dataset=synthetic_tiny tracking.uri={store.uri}"  # the runs log to the store that is read
+    assert f"FIFO, seed 1 (existing runs: FAILED):\n  odkd {common} replay=fifo seed=1\n" in complaint
     assert f"odkd -m {common} replay=uniform replay.capacity=60 seed=0,1" in complaint
     code, printed, complaint = tables(capsys, str(spec), "--uri", store.uri, "--missing")
     assert (code, complaint) == (0, "")
@@ -142,7 +142,7 @@ def test_a_doubled_cell_is_an_error_unless_the_newest_is_wanted(
     assert tables(capsys, str(spec), "--uri", store.uri)[0] == 0
 
 
-def test_parents_of_sweeps_are_no_runs(spec: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_parent_runs_of_sweeps_do_not_count(spec: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     store = filled_store(tmp_path / "outputs")
     store.add(["dataset=synthetic_tiny", "replay=fifo", "seed=0"], {"mean/miou": 0.9}, tags={"odkd.kind": "sweep"})
     assert tables(capsys, str(spec), "--uri", store.uri)[0] == 0
@@ -158,8 +158,8 @@ def test_parents_of_sweeps_are_no_runs(spec: Path, tmp_path: Path, capsys: pytes
         ("fixed: replay=fifo", "fixed is 'replay=fifo'; expected a list of texts"),
         ("published: houyon", "nothing is published under houyon"),
         ("fixed: [dataset.size=[32,64]]", "column 22: expected ',' or ']', but got '['; put an override that holds"),
-        ("fixed: [replay=fifo", "no YAML: line"),
-        ("fixed: [student=bomb]", "Name the folder of your YAML with --config-dir"),
+        ("fixed: [replay=fifo", "not valid YAML: line"),
+        ("fixed: [student=bomb]", "name the folder of your YAML files with --config-dir"),
         ("fixed: [window.lern=3]", "there is no setting or group window.lern; did you mean window.learn?"),
     ],
 )
@@ -178,7 +178,7 @@ def test_mistakes_are_answered_in_one_message(
     assert len(complaint.splitlines()) == 1
 
 
-def test_unknown_names_are_answered_with_the_nearest(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unknown_name_is_answered_with_the_nearest_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, _, complaint = tables(capsys, "houyon2023/table1_syntetic")
     assert code == 2
     assert "did you mean houyon2023/table1_synthetic?" in complaint
@@ -188,7 +188,7 @@ def test_unknown_names_are_answered_with_the_nearest(tmp_path: Path, capsys: pyt
     assert not (tmp_path / "no.db").exists()
 
 
-def test_jobs_are_folded_into_commands_that_run_them_and_no_others() -> None:
+def test_jobs_are_combined_into_commands_that_run_exactly_these() -> None:
     jobs = [
         WantedRun((f"replay={r}", f"window.learn={w}"), s) for r in ("fifo", "mir") for w in (1, 2) for s in (0, 1, 2)
     ]
@@ -199,7 +199,7 @@ def test_jobs_are_folded_into_commands_that_run_them_and_no_others() -> None:
 
 
 def expanded(commands: Sequence[Sequence[str]]) -> set[tuple[str, ...]]:
-    """The jobs of commands, by a slow and obvious way."""
+    """Return the jobs of commands, in a slow and obvious way."""
     found: list[tuple[str, ...]] = []
     for command in commands:
         jobs: list[tuple[str, ...]] = [()]
@@ -213,7 +213,7 @@ def expanded(commands: Sequence[Sequence[str]]) -> set[tuple[str, ...]]:
 
 
 @pytest.mark.parametrize("name", list(known_tables()))
-def test_every_table_is_runs_that_can_be_asked_for(name: str) -> None:
+def test_the_runs_of_every_table_can_be_composed(name: str) -> None:
     table = load_table(name)
     assert known_tables()[name].read_text().startswith(f"# odkd-tables {name}")
     assert f"| `{name}` |" in (ROOT / "docs" / "reproduce.md").read_text()
@@ -233,7 +233,7 @@ def test_all_cells_of_every_table_are_different_runs(name: str) -> None:
     assert len({frozenset(wanted_settings(job).values.items()) for job in jobs}) == len(jobs)
 
 
-def test_published_values_are_those_of_the_papers_and_have_their_places() -> None:
+def test_published_values_equal_the_papers_and_match_the_labels_of_tables() -> None:
     published = load_published()
     table1 = published["houyon2023/table1"]
     assert table1.trust == "unverified"
@@ -276,7 +276,7 @@ published: {table: houyon2023/table1, variant: 20 min, note: Other data.}
 """
 
 
-def test_published_values_stand_beside_ours_with_their_label(
+def test_published_values_are_beside_ours_and_marked(
     spec: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     store = published_store(tmp_path / "outputs")
@@ -292,19 +292,18 @@ def test_published_values_stand_beside_ours_with_their_label(
     _, printed, _ = tables(capsys, str(spec), "--uri", store.uri, "--format", "csv")
     rows = list(csv.DictReader(io.StringIO(printed)))
     assert len(rows) == 2 * 3
-    assert [rows[0][key] for key in ("method", "column", "n", "published", "trust")] == [
-        "Baseline (FIFO)", "mIoU", "3", "23.4", "unverified",
-    ]  # fmt: skip
+    shown = [rows[0][key] for key in ("method", "column", "n", "published", "trust")]
+    assert shown == ["Baseline (FIFO)", "mIoU", "3", "23.4", "unverified"]
     assert float(rows[0]["std"]) == pytest.approx(1)
     assert [rows[2][key] for key in ("published", "trust")] == ["", ""]
 
 
-def test_latex_has_as_many_cells_in_each_line_and_nothing_unescaped(
+def test_latex_has_equally_many_cells_in_each_line_and_escapes_all_text(
     spec: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     store = published_store(tmp_path / "outputs")
     variants = 'variants: {"one & two": [], three: [window.learn=7]}\n'
-    spec.write_text(PUBLISHED.replace(", variant: 20 min", ", variant: 20 min") + variants)
+    spec.write_text(PUBLISHED + variants)
     out = tmp_path / "table.tex"
     code, printed, _ = tables(
         capsys, str(spec), "--uri", store.uri, "--format", "latex", "--allow-missing", "--output", str(out)
@@ -333,7 +332,7 @@ def test_latex_has_as_many_cells_in_each_line_and_nothing_unescaped(
     assert r"\usepackage{booktabs,graphicx}" in text
 
 
-def test_no_undefined_or_single_value_has_a_spread() -> None:
+def test_an_empty_cell_and_a_single_value_have_no_deviation() -> None:
     assert (Cell().count, str(Cell().mean), str(Cell((3.0,)).std)) == (0, "nan", "nan")
 
 
@@ -349,7 +348,7 @@ def test_a_specification_extends_another(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_commands_that_are_named_fill_the_table(spec: Path, tmp_path: Path) -> None:
+def test_the_listed_commands_fill_the_table(spec: Path, tmp_path: Path) -> None:
     from tiny_settings import TINY
 
     overrides = [o for o in TINY if not o.startswith(("tracking", "debug"))] + ["device=cpu", "run.overlay_video=false"]

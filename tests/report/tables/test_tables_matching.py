@@ -1,4 +1,4 @@
-"""Which runs a table counts: by what their classes, files, data, teachers and own code say."""
+"""Matching of stored runs with a table, by classes, files, data, teachers and own code."""
 
 import argparse
 import json
@@ -19,7 +19,7 @@ FIXED = ["dataset=synthetic_tiny"]
 
 
 def spec_of(folder: Path, rows: dict[str, Sequence[str]], seeds: Sequence[int] = (0,), more: str = "") -> str:
-    """A table of one column; its file."""
+    """Write the YAML of a table with one column and return its path."""
     path = folder / "mine.yaml"
     lines = [f"  {label}: {json.dumps(list(overrides))}" for label, overrides in rows.items()]
     text = [f"fixed: {FIXED}", f"seeds: {list(seeds)}", "rows:", *lines, "columns: {mIoU: mean/miou}", more]
@@ -28,7 +28,7 @@ def spec_of(folder: Path, rows: dict[str, Sequence[str]], seeds: Sequence[int] =
 
 
 def tables(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
-    """Exit code, what was printed, what was complained of."""
+    """Run odkd-tables; return exit code, stdout and stderr."""
     code = 0
     try:
         main(arguments)
@@ -39,12 +39,12 @@ def tables(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, st
 
 
 @pytest.fixture(autouse=True)
-def _stand_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def _work_in_tmp_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-@pytest.mark.parametrize("num_classes", [2, 60])  # written whole, and as a digest
-def test_runs_of_other_classes_are_told_apart(
+@pytest.mark.parametrize("num_classes", [2, 60])  # written in full, and as a digest
+def test_runs_with_different_classes_are_distinguished(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], num_classes: int
 ) -> None:
     names = [f"class{number}" for number in range(num_classes)]
@@ -60,7 +60,7 @@ def test_runs_of_other_classes_are_told_apart(
     assert "| A | 10.0 | 1 |\n| B | 20.0 | 1 |" in printed
 
 
-def test_a_run_that_does_not_say_its_classes_counts_for_any_but_not_for_two() -> None:
+def test_a_run_without_recorded_classes_matches_any_but_not_two_rows() -> None:
     old, one, two = (Settings({"seed": "1"}, {}, classes) for classes in (None, "['a']", "['b']"))
     assert old.is_as(one)
     assert old.is_as(two)
@@ -68,7 +68,7 @@ def test_a_run_that_does_not_say_its_classes_counts_for_any_but_not_for_two() ->
     assert one.untold(two) == ["dataset.classes"]
 
 
-def test_a_file_is_known_by_its_content_where_both_sides_know_it_else_by_its_path(
+def test_files_are_compared_by_content_if_both_sides_know_it_else_by_path(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     files = {name: tmp_path / name / "model.pth" for name in ("v1", "v2", "moved")}
@@ -85,15 +85,15 @@ def test_a_file_is_known_by_its_content_where_both_sides_know_it_else_by_its_pat
         spec = spec_of(tmp_path, {"elsewhere": [f"student.weights={files['moved']}"]})
         code, printed, _ = tables(capsys, spec, "--uri", store.uri)
         assert (code, "| elsewhere | 10.0 | 1 |" in printed) == ((0, True) if is_curated else (1, False))
-    wanted_settings.cache_clear()  # another process looks at the files again
-    files["v1"].write_bytes(b"edited")  # the run with the first content is no longer what the command would make
+    wanted_settings.cache_clear()  # another process would read the files again
+    files["v1"].write_bytes(b"edited")  # the command would not repeat the first run
     assert "lacks 1 of 1 runs" in tables(capsys, spec_of(tmp_path, {"v1": rows["v1"]}), "--uri", store.uri)[2]
     wanted_settings.cache_clear()
-    files["v1"].unlink()  # not here: the run says the same path
+    files["v1"].unlink()  # without the file, its path is compared
     assert "| v1 | 10.0 | 1 |" in tables(capsys, spec_of(tmp_path, {"v1": rows["v1"]}), "--uri", store.uri)[1]
 
 
-def test_a_setting_that_follows_the_seed_does_so_in_a_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_setting_may_follow_the_seed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     store, spec = FabricatedStore(tmp_path / "outputs"), spec_of(tmp_path, {"A": ["teacher.seed=${seed}"]}, [0, 1])
     for seed in (0, 1):
         store.add([*FIXED, f"teacher.seed={seed}", f"seed={seed}"], {"mean/miou": 0.1}, is_curated=True)
@@ -101,24 +101,24 @@ def test_a_setting_that_follows_the_seed_does_so_in_a_table(tmp_path: Path, caps
 
 
 @pytest.mark.parametrize("tag", ["odkd.dataset_digest", "odkd.teacher_digest", "odkd.code_digest"])
-def test_seeds_of_a_row_on_other_data_teachers_or_code_are_not_averaged(
+def test_seeds_of_a_row_with_different_data_teachers_or_code_are_not_averaged(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], tag: str
 ) -> None:
     spec = spec_of(tmp_path, {"A": []}, [0, 1, 2])
     for digests in (["a" * 64, "a" * 64, None], ["a" * 64, "b" * 64, None]):
         store = FabricatedStore(tmp_path / f"outputs{digests[1]}")
-        for seed, digest in enumerate(digests):  # a run that does not say is of neither kind
+        for seed, digest in enumerate(digests):  # a run without the tag is not checked
             store.add([*FIXED, f"seed={seed}"], {"mean/miou": seed / 10}, tags={tag: digest} if digest else {})
         code, printed, complaint = tables(capsys, spec, "--uri", store.uri)
         if digests[1] != digests[0]:
             break
         assert (code, complaint) == (0, "")
     assert (code, printed) == (1, "")
-    assert f"runs that are compared differ in {tag}:" in complaint
+    assert f"compared runs differ in {tag}:" in complaint
     assert "A, seed 0: aaaaaaaaaaaa\n" in complaint
     assert "A, seed 1: bbbbbbbbbbbb\n" in complaint
     command = f"odkd dataset=synthetic_tiny tracking.uri={store.uri} seed=0"
-    assert f"To make those again that are not as the newest:\n  {command}\n" in complaint
+    assert f"To repeat those that differ from the newest:\n  {command}\n" in complaint
     assert "seed 2" not in complaint
     code, printed, _ = tables(capsys, spec, "--uri", store.uri, "--newest")
     assert code == 0
@@ -126,13 +126,13 @@ def test_seeds_of_a_row_on_other_data_teachers_or_code_are_not_averaged(
     assert f"NOT COMPARABLE: the runs of A are of 2 different {tag}." in printed
 
 
-def test_rows_on_other_data_are_not_compared_unless_their_settings_of_the_data_differ(
+def test_rows_with_different_data_are_compared_only_if_their_dataset_settings_differ(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for override, is_fine in (("dataset.stride=3", True), ("window.learn=7", False)):
         rows, store = {"A": [], "B": [override]}, FabricatedStore(tmp_path / override)
         for row, digest in zip(rows.values(), "ab", strict=True):
-            tags = {"odkd.dataset_digest": digest, "odkd.code_digest": digest}  # rows may well have code of their own
+            tags = {"odkd.dataset_digest": digest, "odkd.code_digest": digest}  # rows may differ in code
             store.add([*FIXED, *row], {"mean/miou": 0.1}, tags=tags)
         code, _, complaint = tables(capsys, spec_of(tmp_path, rows), "--uri", store.uri)
         assert (code == 0) is is_fine
@@ -140,7 +140,9 @@ def test_rows_on_other_data_are_not_compared_unless_their_settings_of_the_data_d
         assert "odkd.code_digest" not in complaint
 
 
-def test_rows_that_no_run_can_be_told_apart_by_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_rows_that_differ_only_in_unrecorded_settings_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     rows = {"A": ["dataset.root=a"], "B": ["dataset.root=b"]}
     store = FabricatedStore(tmp_path / "outputs")
     store.add([*FIXED, *rows["A"]], {"mean/miou": 0.1})
@@ -158,7 +160,7 @@ def test_a_run_whose_summary_was_not_sent_is_missing(tmp_path: Path, capsys: pyt
         store.add([*FIXED, f"seed={seed}"], {"mean/miou": 0.1})
     code, _, complaint = tables(capsys, spec, "--uri", store.uri)
     assert code == 1
-    assert "A, seed 0 (there are runs, FINISHED without its summary, which odkd-sync sends):" in complaint
+    assert "A, seed 0 (existing runs: FINISHED without its summary, which odkd-sync sends):" in complaint
     _, printed, _ = tables(capsys, spec, "--uri", store.uri, "--allow-missing")
     assert "over n seeds (1, 2)." in printed
 
@@ -168,16 +170,21 @@ def test_a_seed_counts_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     code, _, complaint = tables(capsys, spec)
     assert (code, complaint) == (
         2,
-        "odkd-tables: table mine: seeds is [0, 0]; expected each seed once: it is one run\n",
+        "odkd-tables: table mine: seeds is [0, 0]; expected each seed once, because a seed is one run\n",
     )
     spec = spec_of(tmp_path, {"A": []})
     code, _, complaint = tables(capsys, spec, "--seeds", "0", "0")
-    assert (code, complaint) == (2, "odkd-tables: --seeds is [0, 0]; expected each seed once: it is one run\n")
+    assert (code, complaint) == (
+        2,
+        "odkd-tables: --seeds is [0, 0]; expected each seed once, because a seed is one run\n",
+    )
     Path(spec).write_text("rows: {A: {overrides: [], seeds: [3, 3]}}\ncolumns: {mIoU: mean/miou}\n")
     assert "rows.A.seeds is [3, 3]; expected each seed once" in tables(capsys, spec)[2]
 
 
-def test_seeds_of_the_command_line_are_those_of_all_rows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_seeds_of_the_command_line_replace_those_of_all_rows(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     spec = spec_of(tmp_path, {"A": []})
     Path(spec).write_text(
         "rows: {A: {overrides: [], seeds: [3, 4]}, B: [window.learn=7]}\ncolumns: {mIoU: mean/miou}\n"
@@ -186,9 +193,7 @@ def test_seeds_of_the_command_line_are_those_of_all_rows(tmp_path: Path, capsys:
     assert tables(capsys, spec, "--missing", "--seeds", "5")[1] == "odkd seed=5\nodkd window.learn=7 seed=5\n"
 
 
-def test_the_command_line_wins_unless_it_makes_rows_the_same(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_command_line_wins_but_must_not_make_rows_equal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = {"A": ["replay=uniform", "replay.capacity=5"], "B": ["replay=mir", "replay.capacity=6"]}
     spec = spec_of(tmp_path, rows)
     _, printed, _ = tables(capsys, spec, "--missing", "replay.capacity=10", "device=cpu")
@@ -199,11 +204,11 @@ def test_the_command_line_wins_unless_it_makes_rows_the_same(
     assert (
         complaint == "odkd-tables: replay.capacity=10: with it, A and B of mine would be the same runs; leave it out\n"
     )
-    same = spec_of(tmp_path, {"A": ["replay=fifo"], "B": []})  # one run in other words: so the table says
+    same = spec_of(tmp_path, {"A": ["replay=fifo"], "B": []})  # equal in the table itself, which is allowed
     assert tables(capsys, same, "--missing", "device=cpu")[0] == 0
 
 
-def test_what_is_missing_goes_to_the_store_and_experiment_that_are_read(
+def test_missing_runs_log_to_the_store_and_experiment_that_are_read(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     store, spec = FabricatedStore(tmp_path / "it's mine"), spec_of(tmp_path, {"A": []})
@@ -213,12 +218,12 @@ def test_what_is_missing_goes_to_the_store_and_experiment_that_are_read(
     tracking = compose_config(words[1:]).tracking
     assert (tracking.uri, tracking.experiment) == (store.uri, "odkd")
     for place in (["--uri", f"{tmp_path}/new.db"], ["--uri", store.uri, "--experiment", "new"]):
-        assert tables(capsys, spec, *place)[0] == 2, "nothing was logged there: a mistake"
+        assert tables(capsys, spec, *place)[0] == 2, "nothing was logged there"
         code, printed, _ = tables(capsys, spec, *place, "--missing")
-        assert (code, len(printed.splitlines())) == (0, 1), "or the place that is about to be begun"
+        assert (code, len(printed.splitlines())) == (0, 1), "--missing accepts a new store"
 
 
-def test_who_makes_the_data_matters() -> None:
+def test_the_function_that_prepares_the_data_matters() -> None:
     wanted, plain = (wanted_settings(WantedRun(words, 0)) for words in (("dataset.prepare._target_=my_lab.make",), ()))
     assert not wanted.is_as(plain)
 
@@ -236,10 +241,10 @@ def test_no_password_is_shown_in_an_error(tmp_path: Path, capsys: pytest.Capture
 
 
 @pytest.mark.slow
-def test_a_finished_run_of_an_older_odkd_is_found_once_its_command_was_given_again(
+def test_a_run_of_an_older_odkd_is_found_after_its_command_is_repeated(
     tmp_path: Path, odkd: Callable[..., Path]
 ) -> None:
-    """The key of its weights elsewhere is the same, so it is not run again: a table must come to know it."""
+    """The key does not depend on the path of the weights, so the run is not repeated, but its record is updated."""
     start = odkd("run.overlay_video=false") / "student.safetensors"
     (tmp_path / "elsewhere").mkdir()
     paths = [tmp_path / "start.safetensors", tmp_path / "elsewhere" / "start.safetensors"]

@@ -1,4 +1,4 @@
-"""A table with a method of one's own, and what is said where a store, a run or a reason is not to be found."""
+"""Tables with a user-defined method, and messages about missing stores, missing runs and doubled runs."""
 
 import json
 import shlex
@@ -36,7 +36,7 @@ class Newest:
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where a user stands: a table, a replay memory and its YAML, in a folder whose name needs quotes."""
+    """Work in a folder with a table, a replay memory and its YAML; the name of the folder needs quotes."""
     place = tmp_path / "it's mine"
     (place / "conf" / "replay").mkdir(parents=True)
     (place / "conf" / "replay" / "newest.yaml").write_text("_target_: my_replay.Newest\nkeep: 3\n")
@@ -47,7 +47,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def call(capsys: pytest.CaptureFixture[str], *arguments: str, of: str = "tables") -> tuple[int, str, str]:
-    """Exit code, what was printed, what was complained of."""
+    """Run odkd-tables or odkd-figures; return exit code, stdout and stderr."""
     code = 0
     try:
         {"tables": command.main, "figures": figures.main}[of](arguments)
@@ -57,7 +57,7 @@ def call(capsys: pytest.CaptureFixture[str], *arguments: str, of: str = "tables"
     return code, printed.out, printed.err
 
 
-def test_an_own_method_is_a_row_whose_commands_name_its_folder(
+def test_a_user_defined_method_is_a_row_and_its_commands_have_the_config_folder(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for config_dir in ("conf", str(folder / "conf")):
@@ -74,12 +74,12 @@ def test_an_own_method_is_a_row_whose_commands_name_its_folder(
     code, printed, complaint = call(capsys, "mine.yaml", "--config-dir", "conf", OWN)
     assert (code, complaint) == (0, "")
     assert "| FIFO | 10.0 | 1 |\n| Newest | 20.0 | 1 |" in printed
-    assert "±" not in printed  # nothing has a deviation, so the remark speaks of none
+    assert "±" not in printed  # single runs have no deviation
     assert "Single runs (n = 1, seed 0)" in printed
 
 
 @pytest.mark.parametrize("of", ["tables", "figures"])
-def test_a_missing_choice_and_a_missing_folder_say_what_to_do(
+def test_a_missing_choice_or_folder_is_answered_with_advice(
     folder: Path, capsys: pytest.CaptureFixture[str], of: str
 ) -> None:
     code, _, complaint = call(capsys, "mine.yaml", of=of)
@@ -96,9 +96,11 @@ def test_a_missing_choice_and_a_missing_folder_say_what_to_do(
 
 
 @pytest.mark.parametrize("of", ["tables", "figures"])
-def test_a_server_that_does_not_answer_is_one_line(folder: Path, capsys: pytest.CaptureFixture[str], of: str) -> None:
+def test_an_unreachable_server_is_reported_in_one_line(
+    folder: Path, capsys: pytest.CaptureFixture[str], of: str
+) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]  # closed again: refused
+        port = server.getsockname()[1]  # closed again, so connections are refused
     for uri in (["--uri", f"http://me:secret@127.0.0.1:{port}"], [f"tracking.uri=http://me:secret@127.0.0.1:{port}"]):
         code, printed, complaint = call(capsys, "arthus2019/windows_synthetic", *uri, of=of)
         assert (code, printed) == (2, "")
@@ -114,7 +116,7 @@ def test_a_server_that_does_not_answer_is_one_line(folder: Path, capsys: pytest.
 
 
 @pytest.mark.parametrize("of", ["tables", "figures"])
-def test_what_is_missing_is_missing_in_a_store_that_is_named(
+def test_a_message_about_missing_runs_names_the_store(
     folder: Path, capsys: pytest.CaptureFixture[str], of: str
 ) -> None:
     choice = ("mine.yaml", "--config-dir", "conf", "--seeds", "0", "1")
@@ -129,7 +131,9 @@ def test_what_is_missing_is_missing_in_a_store_that_is_named(
     assert f"4 of 4 runs in experiment odkd of sqlite:///{folder / 'outputs' / 'mlflow.db'}:" in complaint
 
 
-def test_a_doubled_cell_says_what_differs_and_only_that(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_doubled_cell_lists_the_differences_between_its_runs(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     settings = ["dataset=synthetic_tiny", "replay=newest", "seed=0"]
     always = [{"odkd.created": day, "odkd.sweep_key": day, "odkd.run_folder": f"/runs/{day}"} for day in ("one", "two")]
     again = ["mine.yaml", "--config-dir", "conf", "--allow-missing"]
@@ -140,27 +144,27 @@ def test_a_doubled_cell_says_what_differs_and_only_that(folder: Path, capsys: py
             stores[name].add(settings, {"mean/miou": 0.1}, tags=common | own, config_dir="conf")
     code, _, complaint = call(capsys, *again, "--uri", stores["code"].uri)
     assert code == 1
-    told = [line.split("  ")[-1] for line in complaint.splitlines()[1:3]]
-    assert told == ["odkd.code_digest bbbbbbbbbbbb", "odkd.code_digest aaaaaaaaaaaa"]
-    assert "nothing that MLflow has" not in complaint
+    differences = [line.split("  ")[-1] for line in complaint.splitlines()[1:3]]
+    assert differences == ["odkd.code_digest bbbbbbbbbbbb", "odkd.code_digest aaaaaaaaaaaa"]
+    assert "nothing that MLflow stores" not in complaint
     _, _, complaint = call(capsys, *again, "--uri", stores["none"].uri, of="figures")
     assert "odkd.created" not in complaint
-    assert "differs but their run keys (key2, key1): compare config.yaml in /runs/two and /runs/one" in complaint
+    assert "stores except their run keys (key2, key1): compare config.yaml in /runs/two and /runs/one" in complaint
     assert f"(odkd-figures mine.yaml --config-dir conf --uri {shlex.quote(stores['none'].uri)} --newest)" in complaint
     stores["none"].add([*settings, "threads=7"], {"mean/miou": 0.1}, config_dir="conf", is_curated=True)
     _, _, complaint = call(capsys, *again, "--uri", stores["none"].uri)
     assert "threads 7" in complaint
 
 
-def test_help_names_every_command() -> None:
+def test_the_help_lists_every_command() -> None:
     scripts = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
     text = (ROOT / "conf" / "hydra" / "default.yaml").read_text()
     assert {name for name in scripts if name not in text} == set()
 
 
 @pytest.mark.slow
-def test_an_own_method_is_run_and_shown_from_where_its_file_lies(folder: Path) -> None:
-    """An edit of the file makes another run of the same settings, which is told by the digest of the file."""
+def test_a_user_defined_method_is_run_from_the_folder_of_its_file(folder: Path) -> None:
+    """An edit of the file gives another run with the same settings; the digest of the file distinguishes them."""
     tiny = [o for o in TINY if not o.startswith(("tracking", "debug"))] + ["device=cpu", "run.overlay_video=false"]
     (folder / "mine.yaml").write_text(SPEC.replace("FIFO: [replay=fifo], ", ""))
     make = [sys.executable, "-m", "odkd.report.tables.command", "mine.yaml", "--config-dir", "conf", *tiny, OWN]
