@@ -1,7 +1,7 @@
-"""The name of every metric: SCOPE/SCORE, the reference at the end of the score, then what it is of, as in iou/road.
+"""The names of all metrics: SCOPE/SCORE, with the reference at the end of the score, and a part such as the class road.
 
-`metric_name` builds them all. METRICS lists all names that runs give; docs/metrics.md explains each, and a test holds
-the page and the runs of every stage to this list.
+`metric_name` builds every name. METRICS lists all names that runs use; docs/metrics.md explains each, and a test
+compares the page and the runs of every stage with this list.
 """
 
 import re
@@ -11,7 +11,7 @@ REFERENCES = {
     "groundtruth": "_groundtruth",
     "previous_round": "_previous_round",
 }  # label source -> suffix
-SUMMARY = "summary/"  # begins the name of a final score in MLflow, whose series have the other names
+SUMMARY = "summary/"  # prefix of final scores in MLflow; names of series have no prefix
 SCORES = ("miou", "miou_per_frame", "accuracy", "f1_weighted", "f1_macro")  # of a split, in trainings over epochs
 
 # In capitals: CLASS and DOMAIN are names, NUMBER counts segments, LOSS is part of a loss, STUDENT is a training
@@ -51,10 +51,10 @@ def metric_name(scope: str, score: str, reference: str | None = None, part: str 
     """Return the name of a metric.
 
     Args:
-        scope: when or on what the score was taken: test, total, round_1/student_0, ...
-        score: what it measures.
-        reference: the label source that it is against; None for what has none, such as a loss.
-        part: the class, domain or segment that it is of.
+        scope: when or on which data the score was measured: test, total, round_1/student_0, ...
+        score: name of the score, such as miou.
+        reference: the label source that predictions are compared with; None for metrics without one, such as a loss.
+        part: a class, domain or segment, for the score of this part only.
 
     >>> metric_name("test", "miou", "teacher"), metric_name("total", "iou", "groundtruth", "road")
     ('test/miou', 'total/iou_groundtruth/road')
@@ -65,7 +65,7 @@ def metric_name(scope: str, score: str, reference: str | None = None, part: str 
 
 
 def pattern_of(name: str) -> str | None:
-    """Return the entry of METRICS that a name belongs to; None if there is none.
+    """Return the entry of METRICS that a name matches; None if there is none.
 
     >>> pattern_of("total/iou_groundtruth/road"), pattern_of("total/iou_of_road")
     ('total/iouREFERENCE/CLASS', None)

@@ -1,7 +1,8 @@
-"""Types of settings: the annotations of a constructor say what its YAML keys may hold.
+"""Types of settings: the annotations of a constructor define the values that its YAML keys may have.
 
-`check_setting` holds a value to such a type, with pydantic's rules for strict types: true is no number, 3.0 is no whole
-number, nan and infinity are no numbers. So a new method has its settings checked because its constructor has types.
+`check_setting` checks a value against such a type, with pydantic's strict rules: true is not a number, 3.0 is not a
+whole number, nan and infinity are not numbers. So types in the constructor of a new method are enough to have its
+settings checked.
 """
 
 from __future__ import annotations
@@ -49,16 +50,16 @@ STRICT = ConfigDict(strict=True, allow_inf_nan=False, arbitrary_types_allowed=Fa
 
 
 def check_setting(key: str, value: Any, kind: Any) -> None:
-    """Hold the value of a setting to a type.
+    """Check the value of a setting against a type.
 
     Args:
         key: dotted name of the setting.
-        value: plain Python, as YAML gives it.
-        kind: an annotation, such as `PositiveInt | None` or `Literal["teacher", "groundtruth"]`; what pydantic cannot
-            check, such as a class of torch, is not checked.
+        value: plain Python, as read from YAML.
+        kind: an annotation, such as `PositiveInt | None` or `Literal["teacher", "groundtruth"]`; types that pydantic
+            does not know, such as classes of torch, are not checked.
 
     Raises:
-        ValueError: what we got, what we expected, and the nearest choice.
+        ValueError: the value does not fit; the message gives the value, the expected ones and the nearest choice.
 
     >>> check_setting("replay.capacity", 0, PositiveInt)
     Traceback (most recent call last):
@@ -79,15 +80,15 @@ def check_setting(key: str, value: Any, kind: Any) -> None:
 
 
 def check_arguments(function: Callable[..., Any], settings: Mapping[str, Any], prefix: str) -> None:
-    """Hold settings to the annotations of the parameters that they are passed to.
+    """Check settings against the annotations of the parameters that they are passed to.
 
     Args:
         function: a class or function that YAML names.
-        settings: parameter -> value; names that it does not take are left to the call.
-        prefix: of the settings' dotted names, as in "replay."
+        settings: parameter -> value; unknown parameters are not checked here, the call itself rejects them.
+        prefix: prefix of the settings' dotted names, such as "replay."
 
     Raises:
-        ValueError: the first value that does not fit.
+        ValueError: a value does not fit; the first one is reported.
     """
     kinds = parameter_types(function)
     for name, value in settings.items():
@@ -106,13 +107,13 @@ def parameter_types(function: Callable[..., Any]) -> dict[str, Any]:
             continue
         try:
             found[name] = eval(text, dict(names)) if isinstance(text, str) else text
-        except (NameError, AttributeError, TypeError):  # imported for the type checker alone: no type of a setting
+        except (NameError, AttributeError, TypeError):  # imported for the type checker only, so not a type of a setting
             continue
     return found
 
 
 def describe(kind: Any) -> str:
-    """Return what a message expects.
+    """Return the values that a type allows, in words for a message.
 
     >>> describe(PositiveInt | Literal["auto"] | None)
     'a whole number of at least 1, or auto or null'
@@ -129,14 +130,14 @@ def describe(kind: Any) -> str:
 
 
 def spell(value: Any) -> str:
-    """Return a value as YAML has it."""
+    """Return a value as written in YAML."""
     if value is None:
         return "null"
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def nearest_file(path: Path) -> str:
-    """Return "; did you mean X?" for a nearly identical file name beside `path`, or nothing.
+    """Return "; did you mean X?" for a nearly identical file name beside `path`, or an empty string.
 
     The cutoff is high because unrelated names often look alike.
     """
@@ -198,5 +199,5 @@ def _adapter(kind: Any) -> TypeAdapter[Any] | None:
         return TypeAdapter(_as_yaml(kind), config=STRICT)
     except (PydanticSchemaGenerationError, PydanticUndefinedAnnotation):
         return None
-    except PydanticUserError:  # a dataclass or model has a configuration of its own
+    except PydanticUserError:  # a dataclass or model has its own pydantic configuration
         return None

@@ -18,7 +18,8 @@ from odkd.data.labels.shards import FrameArray
 if TYPE_CHECKING:
     from odkd.config.parts import Parts
     from odkd.runs.cost import Cost
-    from odkd.runs.run import OpenRun, Record
+    from odkd.runs.lines import Record
+    from odkd.runs.run import OpenRun
 
 logger = logging.getLogger(__name__)
 OVERLAY_FRAMES_PER_SECOND = 8.0

@@ -24,7 +24,7 @@ from odkd.common.seeds import named_seed
 from odkd.evaluation.evaluate import Evaluator
 from odkd.evaluation.tally import Tally
 from odkd.runs.checkpoint import Checkpoint
-from odkd.runs.run import Record
+from odkd.runs.lines import Record
 from odkd.training.batches import batches_of_pass
 from odkd.training.learn import Learner, check_finite
 

@@ -13,7 +13,8 @@ from odkd.data.video.stream import Stream
 from odkd.data.window import Step, Window
 from odkd.evaluation.evaluate import Scores
 from odkd.evaluation.watch import Watch
-from odkd.runs.run import OpenRun, Record
+from odkd.runs.lines import Record
+from odkd.runs.run import OpenRun
 from odkd.training.batches import Order, batches_of_pass
 from odkd.training.learn import Learner, check_finite
 from odkd.training.replay import Replay

@@ -1,6 +1,7 @@
-"""Run folders with fabricated content, written in milliseconds instead of by a training."""
+"""Run folders with fabricated content, written in milliseconds instead of by a training, and their copies in MLflow."""
 
 import json
+import shutil
 import sqlite3
 from collections import Counter
 from contextlib import closing
@@ -8,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from PIL import Image
+
+from odkd.runs.tracking import sync
 
 
 class FabricatedRun:
@@ -78,6 +81,39 @@ def assert_each_step_once(database: Path, runs: list[FabricatedRun], *, num_metr
     rows = metric_rows(database)
     twice = [where for where, count in Counter(row[:3] for row in rows).items() if count > 1]
     assert not twice, f"{len(twice)} steps are stored twice, such as {twice[0]}"
-    num_series = Counter(row[0] for row in rows if not row[1].startswith("final/"))
+    num_series = Counter(row[0] for row in rows if not row[1].startswith("summary/"))
     expected = Counter(run.num_iterations * num_metrics for run in runs)
     assert Counter(num_series.values()) == expected
+
+
+def outputs_folder(parent: Path, database: Path) -> Path:
+    """Create a folder of outputs with a copy of an MLflow database; its name contains a space, as users' paths may."""
+    outputs = parent / "out puts"
+    outputs.mkdir()
+    shutil.copy(database, outputs / "mlflow.db")
+    return outputs
+
+
+def uri_of(outputs: Path) -> str:
+    """Return the tracking URI of the database in a folder of outputs."""
+    return f"sqlite:///{outputs / 'mlflow.db'}"
+
+
+def sync_run(run: FabricatedRun, *, artifacts: bool = True, uri: str | None = None) -> int:
+    """Copy a run to the experiment "study" of its outputs, or of `uri`."""
+    return sync(run.folder, uri=uri or uri_of(run.outputs), experiment="study", artifacts=artifacts)
+
+
+def runs_in(outputs: Path, experiment: str = "study") -> list[Any]:
+    """Return the runs of an experiment, as MLflow's client returns them; empty if there is no such experiment."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(tracking_uri=uri_of(outputs))
+    found = client.get_experiment_by_name(experiment)
+    return list(client.search_runs([found.experiment_id])) if found else []
+
+
+def images_in(outputs: Path, ending: str) -> list[tuple[int, Any]]:
+    """Return step and one pixel of each image in MLflow whose file name has this ending: full size, or compressed."""
+    paths = outputs.glob(f"mlartifacts/*/artifacts/images/overlay+step+*{ending}")
+    return sorted((int(path.name.split("+")[2]), Image.open(path).convert("RGB").getpixel((5, 5))) for path in paths)

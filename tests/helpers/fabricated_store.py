@@ -14,7 +14,7 @@ from odkd.common.dotted import flatten
 from odkd.config.compose import complete, compose_config
 from odkd.config.identity import digests_of_files
 from odkd.config.params import GROUPS, curated_params
-from odkd.runs.results import mlflow_client
+from odkd.runs.client import mlflow_client
 
 
 class FabricatedStore:

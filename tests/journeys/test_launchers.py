@@ -16,7 +16,8 @@ from tiny_settings import TINY
 from odkd.config.compose import CONF
 from odkd.runs.sweeps.job import SweepJob
 from odkd.runs.sweeps.launch import plan_sweep
-from odkd.runs.sweeps.sweep import Sweep, SweepPlan
+from odkd.runs.sweeps.plan import SweepPlan
+from odkd.runs.sweeps.sweep import Sweep
 
 SUBMITIT = ["hydra/launcher=submitit_local", "hydra.launcher.array_parallelism=2"]
 RAY = ["hydra/launcher=ray", "hydra.launcher.num_cpus=2"]

@@ -169,7 +169,7 @@ def test_a_sweep_during_which_the_server_is_killed_has_everything_once_in_the_en
     server.start()
     assert process.wait() == 0, place.log.read_text()
     assert place.statuses() == {"finished": 12}
-    assert "sent to MLflow, which lacked something of them:" in place.log.read_text()
+    assert "sent to MLflow, which had not received everything:" in place.log.read_text()
     server.kill()
     place.database = server.folder / "mlflow.db"
     check_mlflow(place, 12, place.num_lines() // 12)

@@ -6,7 +6,7 @@ from pathlib import Path
 from odkd.runs.outcome import JobLog
 
 
-def test_a_log_is_kept_until_its_place_is_known(tmp_path: Path) -> None:
+def test_a_log_is_kept_in_memory_until_its_file_is_known(tmp_path: Path) -> None:
     logger = logging.getLogger("odkd.test")
     logger.setLevel(logging.INFO)
     with JobLog() as log:

@@ -1,4 +1,4 @@
-"""A run on disk: published lines, locks, statuses."""
+"""The writer of run folders: published lines, locks, statuses."""
 
 import json
 import threading
@@ -28,7 +28,7 @@ def state(iteration: int) -> dict[str, Any]:
     return {"iteration": iteration, "weights": torch.full((3,), float(iteration))}
 
 
-def test_lines_are_published_only_with_the_checkpoint_that_contains_them(tmp_path: Path) -> None:
+def test_lines_are_published_only_after_the_checkpoint_that_contains_them(tmp_path: Path) -> None:
     with make(tmp_path).open({}, restart=False) as run:
         record(run, 0)
         record(run, 1, float("nan"))
@@ -37,7 +37,7 @@ def test_lines_are_published_only_with_the_checkpoint_that_contains_them(tmp_pat
         assert [line["metrics"]["test/miou"] for line in run.records()] == [0.5, None]
 
 
-def test_what_a_killed_process_had_saved_but_not_published_is_published_once(tmp_path: Path) -> None:
+def test_lines_that_a_killed_process_saved_but_did_not_publish_are_published_once(tmp_path: Path) -> None:
     first = make(tmp_path).open({}, restart=False)
     record(first, 0)
     first.commit(state(0))
@@ -45,7 +45,7 @@ def test_what_a_killed_process_had_saved_but_not_published_is_published_once(tmp
     record(first, 2)
     first.commit(state(2))
     lines = (first.folder / "metrics.jsonl").read_text()
-    # As a kill between checkpoint and publication would leave it, with a torn line:
+    # as left by a kill between checkpoint and publication, with an incomplete line
     (first.folder / "metrics.jsonl").write_text(lines[: lines.index("\n") + 20])
     first._lock.release()
     with make(tmp_path).open({}, restart=False) as second:
@@ -64,7 +64,7 @@ def test_two_processes_cannot_run_the_same_run(tmp_path: Path) -> None:
     make(tmp_path).open({}, restart=False)._lock.release()
 
 
-def test_whoever_looks_at_a_run_for_an_instant_does_not_keep_it_from_starting(tmp_path: Path) -> None:
+def test_a_lock_held_for_a_moment_does_not_keep_a_run_from_starting(tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     with FileLock(tmp_path / "run" / "run.lock", thread_local=False) as lock:
         timer = threading.Timer(0.3, lock.release)
@@ -73,27 +73,27 @@ def test_whoever_looks_at_a_run_for_an_instant_does_not_keep_it_from_starting(tm
         timer.join()
 
 
-def test_a_folder_is_known_by_the_whole_key(tmp_path: Path) -> None:
+def test_a_folder_is_identified_by_the_complete_key(tmp_path: Path) -> None:
     with make(tmp_path).open({}, restart=False) as run:
         run.finish({})
     other = OpenRun(run.folder, DESCRIPTION | {"key": "kk"}, checkpoint_overhead=0.01)
-    for _ in range(2):  # and the lock is free
+    for _ in range(2):  # twice: the lock must be free again
         with pytest.raises(ValueError, match=r"another run.*set run.name="):
             other.open({}, restart=True)
     assert make(tmp_path).status == "finished"
 
 
-def test_what_another_process_finished_in_the_meantime_is_left_as_it_is(tmp_path: Path) -> None:
+def test_a_run_that_another_process_finished_in_the_meantime_does_not_change(tmp_path: Path) -> None:
     with make(tmp_path).open({}, restart=False) as run:
         run.finish({})
     before = (run.folder / "run.json").read_text()
-    for _ in range(2):  # and the lock is free
+    for _ in range(2):  # twice: the lock must be free again
         with pytest.raises(RunIsFinishedError):
             make(tmp_path).open({}, restart=False, again=False)
     assert (run.folder / "run.json").read_text() == before
 
 
-def test_a_run_that_finishes_between_the_look_and_the_lock_is_not_done_again(
+def test_a_run_that_finishes_before_its_lock_is_taken_is_not_computed_again(
     odkd: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = odkd()
@@ -105,13 +105,13 @@ def test_a_run_that_finishes_between_the_look_and_the_lock_is_not_done_again(
     assert next(answers, None) is None
 
 
-def test_what_a_kill_left_half_written_is_cleared_away(tmp_path: Path) -> None:
+def test_temporary_files_of_a_killed_process_are_removed(tmp_path: Path) -> None:
     with make(tmp_path).open({}, restart=False) as run:
         record(run, 0)
         run.commit(state(0))
     (run.folder / "students").mkdir()
     left = [run.folder / ".checkpoint.pt.0123.tmp", run.folder / "students" / ".x.pt.0123.tmp"]
-    foreign = run.folder / ".mlflow.json.0123.tmp"  # odkd-sync's, which may be at work
+    foreign = run.folder / ".mlflow.json.0123.tmp"  # belongs to odkd-sync, which may be running
     for path in (*left, foreign):
         path.write_bytes(b"half")
     make(tmp_path).open({}, restart=False)._lock.release()
@@ -129,7 +129,7 @@ def test_what_a_kill_left_half_written_is_cleared_away(tmp_path: Path) -> None:
         (SystemExit(0), "failed"),
     ],
 )
-def test_a_run_that_ends_by_an_error_says_so(tmp_path: Path, error: BaseException, status: str) -> None:
+def test_a_run_ended_by_an_error_has_status_and_traceback(tmp_path: Path, error: BaseException, status: str) -> None:
     with pytest.raises(type(error)), make(tmp_path).open({}, restart=False) as run:
         raise error
     assert run.status == status

@@ -1,62 +1,33 @@
-"""MLflow follows the run folder: everything once, whatever is killed, and quietly."""
+"""Copying a run folder to MLflow: params, tags, metrics, files and status, each sent once."""
 
 import json
-import multiprocessing
-import os
-import random
 import shutil
-import socket
 import sqlite3
-import struct
-import subprocess
-import sys
-import threading
-import time
 from contextlib import closing
 from pathlib import Path
 
 import pytest
-from fabricated_run import FabricatedRun, assert_each_step_once, metric_rows
-from filelock import FileLock
-from PIL import Image
+from fabricated_run import (
+    FabricatedRun,
+    assert_each_step_once,
+    images_in,
+    metric_rows,
+    outputs_folder,
+    runs_in,
+    sync_run,
+    uri_of,
+)
 
-from odkd.commands import sync as sync_command
 from odkd.common.files import write_json
-from odkd.config.check import check_config
-from odkd.config.compose import complete, compose_config
-from odkd.runs import sync as sync_module
-from odkd.runs.results import read_run
-from odkd.runs.sweeps.launch import follow
-from odkd.runs.sweeps.sweep import Sweep, SweepPlan, sweep_key
-from odkd.runs.sync import Follower, brief, mark_if_killed
-from odkd.runs.tracking import forget, is_complete, sync, without_password
-
-processes = multiprocessing.get_context("forkserver")
-processes.set_forkserver_preload(["odkd.runs.tracking", "mlflow.store.tracking.sqlalchemy_store"])
+from odkd.runs.client import without_password
+from odkd.runs.sweeps.plan import SweepPlan, sweep_key
+from odkd.runs.sweeps.sweep import Sweep
+from odkd.runs.tracking import forget, is_complete, sync
 
 
 @pytest.fixture
 def outputs(tmp_path, empty_database):
-    outputs = tmp_path / "out puts"  # people have blanks in their paths
-    outputs.mkdir()
-    shutil.copy(empty_database, outputs / "mlflow.db")
-    return outputs
-
-
-def uri_of(outputs):
-    return f"sqlite:///{outputs / 'mlflow.db'}"
-
-
-def sync_run(run, *, artifacts=True, uri=None):
-    return sync(run.folder, uri=uri or uri_of(run.outputs), experiment="study", artifacts=artifacts)
-
-
-def runs_in(outputs, experiment="study"):
-    from mlflow import MlflowClient
-
-    client = MlflowClient(tracking_uri=uri_of(outputs))
-    found = client.get_experiment_by_name(experiment)
-    return client.search_runs([found.experiment_id]) if found else []
+    return outputs_folder(tmp_path, empty_database)
 
 
 def test_a_run_appears_with_name_params_tags_and_every_iteration(outputs):
@@ -90,7 +61,7 @@ def test_only_new_iterations_are_sent(outputs):
     assert_each_step_once(outputs / "mlflow.db", [run])
 
 
-def test_rows_sent_again_are_the_identical_rows_and_the_store_drops_them(outputs):
+def test_rows_sent_twice_are_identical_and_the_store_drops_the_second(outputs):
     from mlflow import MlflowClient
 
     run = FabricatedRun(outputs)
@@ -124,7 +95,7 @@ def change(database: Path, statement: str) -> None:
         connection.execute(statement)
 
 
-def test_a_line_that_is_being_written_waits_for_its_end(outputs):
+def test_an_incomplete_line_is_not_sent_before_it_is_complete(outputs):
     run = FabricatedRun(outputs)
     run.publish(2)
     text = (run.folder / "metrics.jsonl").read_text()
@@ -135,7 +106,7 @@ def test_a_line_that_is_being_written_waits_for_its_end(outputs):
     assert_each_step_once(outputs / "mlflow.db", [run])
 
 
-def test_an_iteration_done_again_after_a_kill_has_the_time_of_its_metrics(outputs):
+def test_an_iteration_repeated_after_a_kill_has_the_time_of_its_metrics(outputs):
     run = FabricatedRun(outputs)
     run.line("timing.jsonl", iteration=0, time=1.0, metrics={"time/learn_seconds": 9.0})
     assert sync_run(run) == 0
@@ -155,7 +126,7 @@ def test_undefined_values_are_left_out_and_odd_class_names_are_accepted(outputs)
 
 
 @pytest.mark.parametrize("num_metrics", [2, 499, 500, 999, 1000, 1001, 2300])
-def test_batches_hold_whole_iterations_of_any_size(outputs, num_metrics):
+def test_batches_hold_complete_iterations_of_any_size(outputs, num_metrics):
     run = FabricatedRun(outputs)
     run.publish(3, num_metrics=num_metrics)
     assert sync_run(run) == 3
@@ -163,7 +134,7 @@ def test_batches_hold_whole_iterations_of_any_size(outputs, num_metrics):
     assert_each_step_once(outputs / "mlflow.db", [run], num_metrics=num_metrics)
 
 
-def test_long_values_are_cut_and_many_are_split(outputs):
+def test_long_values_are_cut_and_many_params_are_sent_in_several_batches(outputs):
     params = {f"group.key{index}": "x" * 7000 for index in range(230)}
     run = FabricatedRun(outputs)
     run.write(params=params, tags={f"tag{index}": "y" * 9000 for index in range(130)})
@@ -202,26 +173,20 @@ def test_an_ended_run_has_summary_files_and_status(outputs):
     assert names == few | {"plots/miou.png", "plots/losses.png"}
 
 
-def test_files_are_uploaded_once_but_cut_off_ones_again(outputs):
+def test_complete_files_are_uploaded_once_and_cut_off_files_again(outputs):
     run = FabricatedRun(outputs)
     run.end()
     sync_run(run)
     (overlay,) = outputs.glob("mlartifacts/*/artifacts/overlay.mp4")
     plot = overlay.parent / "plots" / "miou.png"
-    plot.write_bytes(b"X" * plot.stat().st_size)  # would be overwritten if it were sent again
+    plot.write_bytes(b"X" * plot.stat().st_size)  # a second upload would overwrite this
     overlay.write_bytes(b"half")
     sync_run(run)
     assert plot.read_bytes().startswith(b"X")
     assert overlay.read_bytes() == (run.folder / "overlay.mp4").read_bytes()
 
 
-def images_in(outputs, ending):
-    """Step and pixel of the images that MLflow shows, of one of the two sizes that it keeps."""
-    paths = outputs.glob(f"mlartifacts/*/artifacts/images/overlay+step+*{ending}")
-    return sorted((int(path.name.split("+")[2]), Image.open(path).convert("RGB").getpixel((5, 5))) for path in paths)
-
-
-def test_stills_are_images_of_their_iterations(outputs):
+def test_stills_are_uploaded_as_images_at_their_iterations(outputs):
     run = FabricatedRun(outputs)
     run.end()
     sync_run(run)
@@ -230,13 +195,13 @@ def test_stills_are_images_of_their_iterations(outputs):
     assert runs_in(outputs)[0].data.tags["mlflow.loggedImages"] == "True"
     run.paint(3, 40, 41)
     (half,) = outputs.glob("mlartifacts/*/artifacts/images/overlay+step+40+*compressed.webp")
-    half.write_bytes(b"half")  # as a kill leaves it
+    half.write_bytes(b"half")  # as left by a kill
     sync_run(run)
     expected += [(41, (41, 41, 41))]
     assert images_in(outputs, "-????????????.webp") == images_in(outputs, "compressed.webp") == expected
 
 
-def test_the_state_of_the_machine_follows_once_each(outputs):
+def test_each_sample_of_system_metrics_is_sent_once(outputs):
     run = FabricatedRun(outputs)
     for sample in range(1100):  # more than one batch
         run.line("system.jsonl", sample=sample, time=1790000000.5 + sample, metrics={"system/cpu": 1.5 * sample})
@@ -247,7 +212,7 @@ def test_the_state_of_the_machine_follows_once_each(outputs):
     assert sorted(rows) == sorted(("system/cpu", n, 1790000000500 + 1000 * n, 1.5 * n) for n in range(1100))
 
 
-def test_the_status_arrives_even_if_files_cannot_be_stored(outputs):
+def test_the_status_is_sent_even_if_files_cannot_be_stored(outputs):
     (outputs / "mlartifacts").write_text("a file where the folder should be")
     run = FabricatedRun(outputs)
     run.publish(1)
@@ -261,11 +226,11 @@ def test_the_status_arrives_even_if_files_cannot_be_stored(outputs):
     assert len(list(outputs.glob("mlartifacts/*/artifacts/overlay.mp4"))) == 1
 
 
-def test_a_run_is_finished_in_mlflow_only_with_its_final_numbers(outputs):
+def test_a_run_is_finished_in_mlflow_only_after_its_final_scores_are_sent(outputs):
     run = FabricatedRun(outputs)
     run.publish(1)
     run.end()
-    refuse = "create trigger refuse before insert on metrics when new.key like 'final/%'"
+    refuse = "create trigger refuse before insert on metrics when new.key like 'summary/%'"
     refuse += " begin select raise(abort, 'x'); end"
     with closing(sqlite3.connect(outputs / "mlflow.db")) as connection:
         connection.execute(refuse)
@@ -279,7 +244,7 @@ def test_a_run_is_finished_in_mlflow_only_with_its_final_numbers(outputs):
     assert found.data.metrics["summary/total/miou"] == 0.5
 
 
-def test_what_mlflow_lacks_is_known_without_asking_it(outputs):
+def test_the_run_folder_knows_whether_mlflow_has_everything(outputs):
     run = FabricatedRun(outputs)
     place = {"uri": uri_of(outputs), "experiment": "study"}
     assert not is_complete(run.folder, **place)
@@ -290,19 +255,19 @@ def test_what_mlflow_lacks_is_known_without_asking_it(outputs):
     assert not is_complete(run.folder, **place | {"experiment": "other"})
     run.write(status="running", updated=2.0)
     run.publish(1)
-    run.write(status="killed", updated=3.0)  # while MLflow was away
+    run.write(status="killed", updated=3.0)  # while MLflow was not reachable
     assert not is_complete(run.folder, **place)
     run.end()
     sync_run(run)
     assert is_complete(run.folder, **place)
-    (run.folder / "plots" / "late.png").write_bytes(b"made after its end")
+    (run.folder / "plots" / "late.png").write_bytes(b"made after the end")
     assert not is_complete(run.folder, **place)
     sync_run(run)
     assert is_complete(run.folder, **place)
     assert len(list(outputs.glob("mlartifacts/*/artifacts/plots/late.png"))) == 1
 
 
-def test_runs_on_another_disk_belong_to_these_outputs(outputs, tmp_path):
+def test_runs_behind_a_link_to_another_disk_belong_to_the_outputs_folder(outputs, tmp_path):
     (tmp_path / "scratch" / "all" / "runs").mkdir(parents=True)
     (outputs / "runs").symlink_to(tmp_path / "scratch" / "all" / "runs")
     asked = ("seed=0",)
@@ -320,15 +285,7 @@ def test_runs_on_another_disk_belong_to_these_outputs(outputs, tmp_path):
     assert len(list(outputs.glob("mlartifacts/*/artifacts/overlay.mp4"))) == 1
 
 
-@pytest.mark.parametrize("name", ["a%20b", "what?"])
-def test_a_folder_that_no_sqlite_address_can_name_is_refused(tmp_path, name):
-    at = f"paths.outputs='{tmp_path}/{name}'"
-    with pytest.raises(ValueError, match="cannot lie below a name with"):
-        check_config(complete(compose_config(["debug=smoke", "tracking=mlflow", at])))
-    check_config(complete(compose_config(["debug=smoke", "tracking=none", at])))
-
-
-def test_a_killed_run_that_is_resumed_runs_again_and_finishes(outputs):
+def test_the_status_follows_a_run_that_is_killed_resumed_and_finished(outputs):
     run = FabricatedRun(outputs)
     run.publish(2)
     for status in ("killed", "running", "finished"):
@@ -341,7 +298,7 @@ def test_a_killed_run_that_is_resumed_runs_again_and_finishes(outputs):
     assert_each_step_once(outputs / "mlflow.db", [run])
 
 
-def test_a_lost_note_is_found_again_in_mlflow(outputs):
+def test_a_lost_mlflow_json_is_restored_from_mlflow(outputs):
     run = FabricatedRun(outputs)
     run.publish(2)
     sync_run(run)
@@ -353,7 +310,7 @@ def test_a_lost_note_is_found_again_in_mlflow(outputs):
     assert_each_step_once(outputs / "mlflow.db", [run])
 
 
-def test_a_run_started_over_is_another_run(outputs):
+def test_a_run_that_is_started_over_becomes_a_new_mlflow_run(outputs):
     run = FabricatedRun(outputs)
     run.publish(2)
     sync_run(run)
@@ -366,7 +323,7 @@ def test_a_run_started_over_is_another_run(outputs):
     assert_each_step_once(outputs / "mlflow.db", [run, again])
 
 
-def test_another_uri_or_experiment_gets_its_own_run(outputs, tmp_path, empty_database):
+def test_another_uri_or_experiment_gets_a_separate_run(outputs, tmp_path, empty_database):
     run = FabricatedRun(outputs)
     run.publish(2)
     assert sync_run(run) == 2
@@ -374,24 +331,24 @@ def test_another_uri_or_experiment_gets_its_own_run(outputs, tmp_path, empty_dat
     elsewhere.mkdir()
     shutil.copy(empty_database, elsewhere / "mlflow.db")
     assert sync_run(run, uri=uri_of(elsewhere)) == 2
-    assert sync_run(run) == 0  # back again: the first run is found
+    assert sync_run(run) == 0  # back to the first store: the first run is found
     assert sync(run.folder, uri=uri_of(outputs), experiment="other", artifacts=False) == 2
     assert_each_step_once(elsewhere / "mlflow.db", [run])
     assert_each_step_once(outputs / "mlflow.db", [run, run])
 
 
-def test_a_store_that_was_wiped_gets_everything_anew(outputs):
+def test_an_unknown_run_id_is_replaced_by_that_of_the_run_with_the_same_key(outputs):
     run = FabricatedRun(outputs)
     run.publish(2)
     sync_run(run)
     note = json.loads((run.folder / "mlflow.json").read_text())
     (run.folder / "mlflow.json").write_text(json.dumps(note | {"run_id": "0" * 32}))
     shutil.rmtree(outputs / "mlartifacts", ignore_errors=True)
-    assert sync_run(run) == 0  # the run is there under another id
+    assert sync_run(run) == 0  # the run exists under another id
     assert json.loads((run.folder / "mlflow.json").read_text()) == note
 
 
-def test_what_the_user_deleted_in_mlflow_stays_deleted(outputs):
+def test_a_run_or_experiment_that_the_user_deleted_stays_deleted(outputs):
     from mlflow import MlflowClient
 
     run = FabricatedRun(outputs)
@@ -408,12 +365,12 @@ def test_what_the_user_deleted_in_mlflow_stays_deleted(outputs):
         sync_run(run)
 
 
-def test_a_folder_without_a_run_is_named(tmp_path):
+def test_a_folder_without_a_run_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"has no run\.json"):
         sync(tmp_path, uri=uri_of(tmp_path), experiment="study", artifacts=False)
 
 
-def test_jobs_are_children_of_their_sweep_whoever_comes_first(outputs):
+def test_jobs_are_children_of_their_sweep_even_if_they_are_sent_first(outputs):
     asked = ("seed=0,1",)
     plan = SweepPlan(
         outputs / "sweeps" / "seed-0", sweep_key(asked), "odkd -m seed=0,1", asked, ("seed",), fail_fast=False
@@ -448,7 +405,7 @@ def test_jobs_are_children_of_their_sweep_whoever_comes_first(outputs):
     assert runs["seed=1"].data.tags["odkd.error"] == "KeyError: 'x'"
 
 
-def test_a_failed_attempt_that_is_mended_is_forgotten(outputs):
+def test_forget_deletes_the_mlflow_run_of_a_folder(outputs):
     run = FabricatedRun(outputs)
     run.end("failed")
     sync_run(run)
@@ -461,348 +418,3 @@ def test_a_failed_attempt_that_is_mended_is_forgotten(outputs):
 def test_a_password_is_neither_stored_nor_shown():
     assert without_password("https://me:secret@host:5000/x") == "https://host:5000/x"
     assert without_password("sqlite:////tmp/a@b/mlflow.db") == "sqlite:////tmp/a@b/mlflow.db"
-
-
-QUIET = """
-import os, sys
-from pathlib import Path
-from odkd.runs.sync import Follower
-before = dict(os.environ)
-folder, uri = sys.argv[1:]
-follower = Follower(Path(folder), uri=uri, experiment="study", seconds=60)
-follower.start()
-assert follower.close(60), follower.error
-assert dict(os.environ) == before
-import mlflow
-assert mlflow.active_run() is None
-assert not mlflow.is_tracking_uri_set()
-"""
-
-
-def test_a_new_database_is_filled_in_silence_and_no_global_state_is_left(tmp_path):
-    run = FabricatedRun(tmp_path / "outputs")
-    run.publish(2)
-    run.end()
-    command = [sys.executable, "-c", QUIET, str(run.folder), uri_of(run.outputs)]
-    clean = {key: value for key, value in os.environ.items() if not key.startswith("MLFLOW")}
-    result = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=clean, timeout=100)
-    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
-    assert [path.name for path in tmp_path.iterdir()] == ["outputs"]
-    assert_each_step_once(run.outputs / "mlflow.db", [run])
-
-
-def sync_in_process(folder: Path, uri: str) -> None:
-    sync(folder, uri=uri, experiment="study", artifacts=True)
-
-
-def kill_sync_often(run: FabricatedRun, *, num_kills: int) -> None:
-    """kill -9 a real process at random moments of its sync, while the run goes on and finally ends."""
-    moments = random.Random(num_kills)
-    num_killed = 0
-    for kill in range(num_kills):
-        run.publish(10)
-        if kill == num_kills // 2:
-            run.end()
-        process = processes.Process(target=sync_in_process, args=(run.folder, uri_of(run.outputs)))
-        process.start()
-        process.join(moments.uniform(0.02, 0.2))
-        process.kill()
-        process.join()
-        num_killed += process.exitcode == -9
-    assert num_killed > num_kills // 3, "too late to kill: the test shows nothing"
-    run.publish(1)
-    sync_run(run)
-    assert len(runs_in(run.outputs)) == 1
-    assert_each_step_once(run.outputs / "mlflow.db", [run])
-    (overlay,) = run.outputs.glob("mlartifacts/*/artifacts/overlay.mp4")
-    assert overlay.read_bytes() == (run.folder / "overlay.mp4").read_bytes()
-    assert [step for step, _ in images_in(run.outputs, ".webp")] == [3, 3, 40, 40]
-
-
-def test_nothing_is_there_twice_after_kills_in_the_middle_of_a_sync(outputs):
-    kill_sync_often(FabricatedRun(outputs), num_kills=10)
-
-
-@pytest.mark.slow
-def test_nothing_is_there_twice_after_a_hundred_kills(outputs):
-    kill_sync_often(FabricatedRun(outputs), num_kills=100)
-
-
-def run_at_once(arguments: list[tuple[Path, str]]) -> None:
-    started = [processes.Process(target=sync_in_process, args=each) for each in arguments]
-    for process in started:
-        process.start()
-    for process in started:
-        process.join()
-    assert [process.exitcode for process in started] == [0] * len(started)
-
-
-def test_processes_that_sync_one_run_at_once_do_not_duplicate(outputs):
-    run = FabricatedRun(outputs)
-    run.publish(100)
-    run.end()
-    run_at_once([(run.folder, uri_of(outputs))] * 4)
-    assert len(runs_in(outputs)) == 1
-    assert_each_step_once(outputs / "mlflow.db", [run])
-
-
-@pytest.mark.slow
-def test_a_database_whose_making_was_killed_at_any_instant_is_made_anew(tmp_path):
-    run = FabricatedRun(tmp_path / "outputs")
-    run.publish(2)
-    run.end()
-    database, unfinished = run.outputs / "mlflow.db", run.outputs / ".mlflow.db.new"
-    num_half_made = 0
-    for kill in range(6):
-        process = processes.Process(target=sync_in_process, args=(run.folder, uri_of(run.outputs)))
-        process.start()
-        while process.is_alive() and not unfinished.exists():
-            time.sleep(0.001)
-        time.sleep(0.03 * kill)
-        process.kill()
-        process.join()
-        num_half_made += unfinished.exists() and not database.exists()
-        database.unlink(missing_ok=True)
-    assert num_half_made > 2, "too late to kill: the test shows nothing"
-    sync_run(run)
-    assert not unfinished.exists()
-    assert_each_step_once(database, [run])
-
-
-@pytest.mark.slow
-def test_processes_that_first_use_one_database_at_once_all_succeed(tmp_path):
-    runs = [FabricatedRun(tmp_path / "outputs", key=str(index)) for index in range(4)]
-    for run in runs:
-        run.publish(5)
-        run.end()
-    run_at_once([(run.folder, uri_of(tmp_path / "outputs")) for run in runs])
-    assert len(runs_in(tmp_path / "outputs")) == 4
-    assert_each_step_once(tmp_path / "outputs" / "mlflow.db", runs)
-
-
-def test_follower_follows_while_the_run_goes_on_and_closes_it(outputs):
-    run = FabricatedRun(outputs)
-    follower = Follower(run.folder, uri=uri_of(outputs), experiment="study", seconds=0.05)
-    follower.start()
-    for _ in range(10):
-        run.publish(3)
-        time.sleep(0.03)
-    run.end()
-    assert follower.close(30)
-    (found,) = runs_in(outputs)
-    assert found.info.status == "FINISHED"
-    assert_each_step_once(outputs / "mlflow.db", [run])
-
-
-def test_a_server_that_refuses_neither_stops_nor_slows_a_run(outputs, caplog):
-    with socket.socket() as unused:
-        unused.bind(("127.0.0.1", 0))
-        uri = f"http://127.0.0.1:{unused.getsockname()[1]}"
-    run = FabricatedRun(outputs)
-    follower = Follower(run.folder, uri=uri, experiment="study", seconds=0.1)
-    start = time.perf_counter()
-    follower.start()
-    assert time.perf_counter() - start < 0.1
-    time.sleep(0.5)
-    run.publish(3)
-    run.end()
-    assert not follower.close(20)
-    assert isinstance(follower.error, Exception)
-    messages = [record.getMessage() for record in caplog.records if record.name == "odkd.runs.sync"]
-    assert messages[0] == f"MLflow at {uri}: Connection refused; the run goes on"
-    assert len(messages) == 2, "one message when it fails, one at the end"
-    assert f"odkd-sync '{run.folder}'" in messages[1]
-    assert sync_run(run) == 3  # nothing is lost
-
-
-def test_a_server_that_hangs_does_not_hold_up_the_end(outputs, caplog):
-    with socket.socket() as silent:  # accepts, and never answers
-        silent.bind(("127.0.0.1", 0))
-        silent.listen()
-        uri = f"http://127.0.0.1:{silent.getsockname()[1]}"
-        follower = Follower(FabricatedRun(outputs).folder, uri=uri, experiment="study", seconds=0.1)
-        follower.start()
-        time.sleep(0.3)
-        start = time.perf_counter()
-        assert not follower.close(0.5)
-        assert time.perf_counter() - start < 1.0
-        assert "no answer in 0.5 s" in caplog.text
-
-
-def test_a_server_that_hangs_holds_up_a_sweep_for_a_moment_only(outputs, caplog, monkeypatch):
-    monkeypatch.setattr(sync_module, "BRIEFLY", 0.3)
-    with socket.socket() as silent:
-        silent.bind(("127.0.0.1", 0))
-        silent.listen()
-        uri = f"http://127.0.0.1:{silent.getsockname()[1]}"
-        cfg = compose_config(["debug=smoke", f"paths.outputs={outputs}", "tracking=mlflow", f"tracking.uri={uri}"])
-        begun, ended, mended = (FabricatedRun(outputs, key=key) for key in ("0", "1", "2"))
-        ended.end()
-        write_json(mended.folder / "mlflow.json", {"tracking_uri": uri, "experiment": "odkd", "run_id": "1"})
-        start = time.perf_counter()
-        follower = follow(begun.folder, cfg)
-        assert not sync_module.send(ended.folder, cfg, briefly=True)
-        sync_module.forget(mended.folder, cfg)
-        assert not follower.close(0.3)
-        assert time.perf_counter() - start < 4
-        assert "the failed run of" in caplog.text
-        assert not mended.folder.exists()
-
-
-def test_follower_goes_on_trying_until_it_succeeds(outputs):
-    from mlflow import MlflowClient
-
-    client = MlflowClient(tracking_uri=uri_of(outputs))
-    experiment_id = client.create_experiment("study")
-    client.delete_experiment(experiment_id)
-    run = FabricatedRun(outputs)
-    run.publish(2)
-    follower = Follower(run.folder, uri=uri_of(outputs), experiment="study", seconds=0.05)
-    follower.start()
-    while follower.error is None:
-        time.sleep(0.01)
-    client.restore_experiment(experiment_id)
-    run.end()
-    assert follower.close(30), follower.error
-    assert_each_step_once(outputs / "mlflow.db", [run])
-
-
-def command(monkeypatch, *arguments: str) -> int:
-    monkeypatch.setattr(sys, "argv", ["odkd-sync", *arguments])
-    with pytest.raises(SystemExit) as end:
-        sync_command.main()
-    return int(end.value.code or 0)
-
-
-def test_command_sends_all_runs_to_where_they_were_to_be_logged(outputs, monkeypatch, capsys):
-    outputs = outputs.rename(outputs.with_name("outputs"))
-    monkeypatch.chdir(outputs.parent)
-    runs = [FabricatedRun(outputs, key=key) for key in ("a", "b")]
-    for run in runs:
-        run.publish(2)
-    sync(runs[0].folder, uri=uri_of(outputs), experiment="study", artifacts=False)
-    assert command(monkeypatch) == 0
-    assert "outputs/runs/camvid-a: 0 iterations sent" in capsys.readouterr().out
-    assert [run.info.status for run in runs_in(outputs)] == ["KILLED"]
-    assert [run.info.status for run in runs_in(outputs, "odkd")] == ["KILLED"]
-    assert_each_step_once(outputs / "mlflow.db", runs)
-
-
-def test_command_without_a_server_gives_advice_and_fails(outputs, monkeypatch, capsys):
-    runs = [FabricatedRun(outputs, key=key) for key in ("a", "b")]
-    arguments = [str(run.folder) for run in runs]
-    assert command(monkeypatch, *arguments, "--uri", "http://me:secret@127.0.0.1:9") == 1
-    output = capsys.readouterr().out
-    assert "MLflow at http://127.0.0.1:9: Connection refused" in output
-    assert "not tried again" in output
-    assert "Start the MLflow server at http://127.0.0.1:9 or name another with --uri" in output
-    assert "secret" not in output
-
-
-def test_command_names_a_folder_that_is_no_run_and_goes_on(outputs, tmp_path, monkeypatch, capsys):
-    run = FabricatedRun(outputs)
-    run.publish(1)
-    assert command(monkeypatch, str(tmp_path), str(run.folder), "--uri", uri_of(outputs)) == 1
-    output = capsys.readouterr().out
-    assert "has no run.json" in output
-    assert "1 iterations sent" in output
-
-
-def test_command_without_runs_says_where_it_looked(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    assert command(monkeypatch) == 0
-    assert "no runs or sweeps under outputs;" in capsys.readouterr().err
-
-
-def test_command_sends_all_of_an_outputs_folder_to_its_own_store_parents_first(outputs, monkeypatch, capsys):
-    monkeypatch.chdir(outputs.parent)
-    run, sweep, failed = (FabricatedRun(outputs, key=key) for key in "abc")
-    (outputs / "sweeps").mkdir()
-    sweep.folder.rename(outputs / "sweeps" / "study")
-    (outputs / "sweeps" / "study" / "failed").mkdir()
-    failed.folder.rename(outputs / "sweeps" / "study" / "failed" / "3")
-    run.publish(2)
-    assert command(monkeypatch, outputs.name) == 0
-    store = uri_of(outputs)
-    assert capsys.readouterr().out.splitlines() == [
-        f"{outputs.name}/{place}: {count} iterations sent to {store}"
-        for place, count in (("sweeps/study", 0), ("runs/camvid-a", 2), ("sweeps/study/failed/3", 0))
-    ]
-
-
-def test_only_a_run_whose_process_is_gone_is_marked_killed(outputs):
-    run = FabricatedRun(outputs)
-    holder = processes.Process(target=hold_lock, args=(run.folder,))
-    holder.start()
-    while not (run.folder / "held").exists():
-        time.sleep(0.01)
-    assert not mark_if_killed(run.folder)
-    holder.kill()
-    holder.join()
-    assert mark_if_killed(run.folder)
-    assert read_run(run.folder).status == "killed"
-    run.write(status="finished")
-    assert not mark_if_killed(run.folder)
-
-
-def hold_lock(folder: Path) -> None:
-    with FileLock(folder / "run.lock"):
-        (folder / "held").touch()
-        time.sleep(60)
-
-
-def test_an_error_is_one_line_that_a_user_can_act_on():
-    assert brief(OSError(28, "No space left on device")) == "No space left on device"
-    assert brief(RuntimeError("first\nsecond")) == "first"
-    assert brief(RuntimeError("word " * 100)).endswith("word word ...")
-    assert brief(KeyError()) == "KeyError()"
-
-
-@pytest.mark.parametrize(
-    ("answer", "expected"),
-    [
-        (None, "Remote end closed connection without response"),
-        (b"", "Connection reset by peer"),
-        (b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 3\r\n\r\noh!", "too many 502 error responses"),
-    ],
-    ids=["closed", "reset", "502"],
-)
-def test_a_lost_connection_is_told_in_a_phrase(outputs, caplog, answer, expected):
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        thread = threading.Thread(target=answer_all, args=(server, answer), daemon=True)
-        thread.start()
-        uri = f"http://127.0.0.1:{server.getsockname()[1]}"
-        follower = Follower(FabricatedRun(outputs).folder, uri=uri, experiment="study", seconds=60)
-        follower.start()
-        follower.wait(30)
-        follower.close(30)
-    (message, *_) = [record.getMessage() for record in caplog.records if "the run goes on" in record.getMessage()]
-    assert message == f"MLflow at {uri}: {expected}; the run goes on"
-
-
-def answer_all(server: socket.socket, answer: bytes | None) -> None:
-    """Each connection is answered, closed without an answer (None), or reset (b"")."""
-    while True:
-        try:
-            connection, _ = server.accept()
-        except OSError:
-            return
-        with connection:
-            connection.recv(65536)
-            if answer:
-                connection.sendall(answer)
-            elif answer is not None:
-                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-
-
-def test_a_silent_or_absent_server_is_told_in_a_phrase():
-    import requests
-
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        uri = f"http://127.0.0.1:{server.getsockname()[1]}"
-        with pytest.raises(requests.Timeout) as silent:
-            requests.get(uri, timeout=0.1)
-    assert brief(silent.value) == "Read timed out"
-    with pytest.raises(requests.ConnectionError) as refused:
-        requests.get("http://127.0.0.1:9", timeout=1)
-    assert brief(refused.value) == "Connection refused"

@@ -14,7 +14,7 @@ frames, the paper draws twice. All terms are averaged over the frames of the upd
 from typing import Any
 
 import torch
-import torch.nn.functional as F  # noqa: N812
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from odkd.training.regularizers import Update

@@ -1,4 +1,4 @@
-"""Searches with Optuna: the words of a space, a study that goes on, trials that are pruned, kills and two at a time."""
+"""Searches with Optuna: overrides that define a space, a study that is continued, pruned trials, kills."""
 
 import contextlib
 import json
@@ -45,29 +45,29 @@ def value_of(params: dict[str, str]) -> float:
     return (params["replay"] == "fifo") - abs(float(params["lr"]) - 1e-3)
 
 
-def judge(plan: Search, number: int, scores: list[float | None]) -> list[str | None]:
-    """What a process says of a run's lines, one each 10 positions, until it says that the run is to end."""
+def prune(plan: Search, number: int, scores: list[float | None]) -> list[str | None]:
+    """Return a new pruner's decisions on the lines of a run, one every 10 positions, up to a reason to end it."""
     found = plan.pruner_of(number)
     assert found is not None
-    verdicts: list[str | None] = []
+    reasons: list[str | None] = []
     for position, score in enumerate(scores):
-        verdicts.append(found({"position": 10 * position, "metrics": {"test/miou": score}}))
-        if verdicts[-1] is not None:
+        reasons.append(found({"position": 10 * position, "metrics": {"test/miou": score}}))
+        if reasons[-1] is not None:
             break
-    return verdicts
+    return reasons
 
 
 # --- the study
 
 
-def test_a_search_finds_what_is_better_and_says_what_matters(tmp_path: Path) -> None:
+def test_a_search_finds_the_better_choice_and_the_important_parameter(tmp_path: Path) -> None:
     study = Study(search(tmp_path, sampler_options={"n_startup_trials": 5}), SPACE)
     while begun := study.begin(12, 1):
         assert study.tell(begun[0], finished(value_of(begun[0].params)))
     result = study.result()
     assert result["best"]["params"]["replay"] == "fifo"
     assert result["best"]["value"] > 0.98
-    assert min(result["importance"], key=result["importance"].get) == "n"  # it changes nothing
+    assert min(result["importance"], key=result["importance"].get) == "n"  # it has no effect on the value
     assert sum(result["importance"].values()) == pytest.approx(1, abs=1e-3)
     study.write_history()
     lines = [json.loads(line)["metrics"] for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
@@ -75,12 +75,12 @@ def test_a_search_finds_what_is_better_and_says_what_matters(tmp_path: Path) -> 
     assert lines[-1]["best/total/miou"] == max(line["trial/total/miou"] for line in lines) == result["best"]["value"]
 
 
-def test_a_search_that_was_cut_off_suggests_what_an_undisturbed_one_would(tmp_path: Path) -> None:
+def test_an_interrupted_search_suggests_the_same_as_an_undisturbed_one(tmp_path: Path) -> None:
     def go(folder: str, is_disturbed: bool) -> list[dict[str, str]]:
         study, suggested = Study(search(tmp_path / folder, sampler_options={"n_startup_trials": 3}), SPACE), {}
         while begun := study.begin(6, 2):
             suggested |= {trial.number: trial.params for trial in begun}
-            if is_disturbed and begun[0].number in (2, 4):  # its jobs and it die; another process goes on
+            if is_disturbed and begun[0].number in (2, 4):  # the process and its jobs die; another process continues
                 study = Study(study.search, SPACE)
                 assert [trial for trial, done in study.earlier() if done is None] == begun
                 assert study.begin(6, 2) == begun
@@ -90,25 +90,25 @@ def test_a_search_that_was_cut_off_suggests_what_an_undisturbed_one_would(tmp_pa
         assert sorted(suggested) == list(range(6))
         return [suggested[number] for number in range(6)]
 
-    assert go("killed", is_disturbed=True) == go("whole", is_disturbed=False)
+    assert go("killed", is_disturbed=True) == go("undisturbed", is_disturbed=False)
 
 
-def test_a_search_killed_between_two_results_of_a_batch_suggests_what_an_undisturbed_one_would(tmp_path: Path) -> None:
+def test_a_search_killed_between_two_results_of_a_batch_suggests_the_same_as_an_undisturbed_one(tmp_path: Path) -> None:
     def go(folder: str, is_killed: bool) -> list[dict[str, str]]:
         study, suggested = Study(search(tmp_path / folder, sampler_options={"n_startup_trials": 3}), SPACE), {}
         while begun := study.begin(10, 2):
             suggested |= {trial.number: trial.params for trial in begun}
             for trial in begun:
                 study.tell(trial, finished(value_of(trial.params)))
-                if is_killed and trial.number == 4:  # and 5 was not told
+                if is_killed and trial.number == 4:  # the result of trial 5 is lost
                     study = Study(study.search, SPACE)
                     break
         return [suggested[number] for number in range(10)]
 
-    assert go("killed", is_killed=True) == go("whole", is_killed=False)
+    assert go("killed", is_killed=True) == go("undisturbed", is_killed=False)
 
 
-def test_more_trials_may_be_asked_for_later_and_failed_ones_are_tried_again(tmp_path: Path) -> None:
+def test_more_trials_can_be_requested_later_and_failed_trials_run_again(tmp_path: Path) -> None:
     study = Study(search(tmp_path), SPACE)
     first, second = study.begin(2, 5)
     study.tell(first, finished(0.5))
@@ -117,7 +117,7 @@ def test_more_trials_may_be_asked_for_later_and_failed_ones_are_tried_again(tmp_
     study = Study(search(tmp_path), SPACE)
     assert study.begin(3, 5) == [second]
     study.tell(second, finished(0.5, "failed"))
-    assert [trial.number for trial in study.begin(3, 5)] == [2], "once by each command"
+    assert [trial.number for trial in study.begin(3, 5)] == [2], "a process runs each trial once"
     study = Study(search(tmp_path), SPACE)
     assert [done is not None for _, done in study.earlier()] == [True, False, False]
     assert [trial.number for trial in study.begin(3, 5)] == [1, 2]
@@ -143,7 +143,7 @@ def test_a_value_is_the_mean_over_seeds(tmp_path: Path) -> None:
         ({"sampler_options": {"startup": 3}}, "sampler=tpe with sampler_options"),
     ],
 )
-def test_settings_that_make_no_sense_are_refused(tmp_path: Path, changed: dict[str, Any], message: str) -> None:
+def test_invalid_settings_are_refused(tmp_path: Path, changed: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         search(tmp_path, **changed).make_sampler(0)
 
@@ -153,17 +153,17 @@ def test_running_scores_are_compared_at_the_same_position(tmp_path: Path) -> Non
     study = Study(plan, SPACE)
     good, bad = study.begin(2, 2)
 
-    assert judge(plan, good.number, [0.5, None, 0.7]) == [None, None, None]
+    assert prune(plan, good.number, [0.5, None, 0.7]) == [None, None, None]
     study.tell(good, finished(0.6))
-    assert judge(plan, bad.number, [0.9, 0.1, 0.1]) == [None, None, None]  # its best so far was good
+    assert prune(plan, bad.number, [0.9, 0.1, 0.1]) == [None, None, None]  # its best score so far was good
     (worse,) = study.begin(3, 1)
-    assert judge(plan, worse.number, [0.6, 0.1]) == [None, None]
-    assert judge(plan, worse.number, [0.6, 0.1, 0.2, 0.0]) == [None] * 4  # another process goes on
+    assert prune(plan, worse.number, [0.6, 0.1]) == [None, None]
+    assert prune(plan, worse.number, [0.6, 0.1, 0.2, 0.0]) == [None] * 4  # another process resumes the run
     stored = optuna.load_study(study_name=tmp_path.name, storage=f"sqlite:///{tmp_path}/study.db").trials
     assert stored[0].intermediate_values == {0: 0.5, 20: 0.6}
     assert stored[2].intermediate_values == {0: 0.6, 10: 0.35, 20: 0.3, 30: pytest.approx(0.225)}
     (last,) = study.begin(4, 1)
-    assert judge(plan, last.number, [0.1]) == ["pruned at position 0 by the median pruner: test/miou 0.1000 so far"]
+    assert prune(plan, last.number, [0.1]) == ["pruned at position 0 by the median pruner: test/miou 0.1000 so far"]
     study.tell(last, finished(0.0, "pruned"))
     assert study.result()["best"]["trial"] == good.number
 
@@ -176,7 +176,7 @@ def test_running_scores_are_compared_at_the_same_position(tmp_path: Path) -> Non
         ("threshold", {"lower": 0.4}),
     ],
 )
-def test_a_run_that_goes_on_is_pruned_where_an_undisturbed_one_is(
+def test_a_resumed_run_is_pruned_at_the_same_position_as_an_undisturbed_one(
     tmp_path: Path, pruner: str, options: dict[str, Any]
 ) -> None:
     scores: list[float | None] = [0.9, 0.2, 0.1, 0.1] if pruner == "threshold" else [0.3, 0.2, 0.1, 0.1]
@@ -185,29 +185,30 @@ def test_a_run_that_goes_on_is_pruned_where_an_undisturbed_one_is(
         plan = search(tmp_path / folder, pruner=pruner, pruner_options=options)
         study = Study(plan, SPACE)
         good, second = study.begin(2, 2)
-        judge(plan, good.number, [0.5, 0.6, 0.7, 0.8])
+        prune(plan, good.number, [0.5, 0.6, 0.7, 0.8])
         study.tell(good, finished(0.7))
-        return [judge(plan, second.number, scores[:number]) for number in shown][-1]
+        return [prune(plan, second.number, scores[:number]) for number in shown][-1]
 
-    whole = go("whole", [4])
-    end = next(number for number, reason in enumerate(whole) if reason is not None)
-    assert f"pruned at position {10 * end} by the {pruner} pruner" in str(whole[end])
+    expected = go("undisturbed", [4])
+    end = next(number for number, reason in enumerate(expected) if reason is not None)
+    assert f"pruned at position {10 * end} by the {pruner} pruner" in str(expected[end])
     assert end > 0
-    for shown in ([1, 4], [end + 1, 4], [1, end, end + 1, 4]):  # by each process; the last one has the verdict
-        assert go(f"disturbed{shown}", shown) == whole
+    # The numbers of lines that one process after another passes to the pruner; the last one ends the run.
+    for shown in ([1, 4], [end + 1, 4], [1, end, end + 1, 4]):
+        assert go(f"disturbed{shown}", shown) == expected
 
 
-def test_a_run_ends_where_its_judge_says_with_all_that_it_has_published(tmp_path: Path) -> None:
+def test_a_pruned_run_ends_with_all_its_lines_published(tmp_path: Path) -> None:
     def lines(*scores: float) -> list[tuple[dict[str, Any], dict[str, Any]]]:
         return [({"iteration": n, "metrics": {"m": s}}, {"iteration": n}) for n, s in enumerate(scores)]
 
-    def judge(record: Mapping[str, Any]) -> str | None:
+    def pruner(record: Mapping[str, Any]) -> str | None:
         return "too low" if record["metrics"]["m"] < 0.5 else None
 
     def is_pruned(folder: Path, work: Callable[[OpenRun], Any]) -> None:
         with (
             pytest.raises(RunPruned, match="too low"),
-            OpenRun(folder, {}, checkpoint_overhead=1e-9, pruner=judge) as run,
+            OpenRun(folder, {}, checkpoint_overhead=1e-9, pruner=pruner) as run,
         ):
             work(run.open({}, restart=False))
         said = json.loads((folder / "run.json").read_text())
@@ -231,7 +232,7 @@ def test_a_run_ends_where_its_judge_says_with_all_that_it_has_published(tmp_path
     assert (said["status"], said["tags"]) == ("finished", {})
 
 
-# --- the words
+# --- the overrides
 
 
 def space_of(*words: str) -> tuple[dict[str, Any], list[str]]:
@@ -270,7 +271,7 @@ def space_of(*words: str) -> tuple[dict[str, Any], list[str]]:
         ("replay=glob(f*)", Choice(("fifo", "first"))),
     ],
 )
-def test_words_say_what_is_searched(word: str, dimension: Range | Choice) -> None:
+def test_overrides_define_the_search_space(word: str, dimension: Range | Choice) -> None:
     space, fixed = space_of(word, "seed=3")
     assert space == {word.partition("=")[0]: dimension}
     assert fixed == ["seed=3"]
@@ -286,18 +287,18 @@ def test_words_say_what_is_searched(word: str, dimension: Range | Choice) -> Non
         (["optimizer.lr=interval(2,1)"], "expected LOW below HIGH"),
         (["window.learn=range(9,3)"], "empty"),
         (["replay=tag(log,choice(fifo,uniform))"], "log is for interval"),
-        (["optimizer.lr=tag(x,interval(0,1))"], "the one tag"),
+        (["optimizer.lr=tag(x,interval(0,1))"], "the only tag"),
         (["replay=choice(fifo,nonsense)"], "nonsense"),
         (["optimizer.typo=interval(0,1)"], "typo"),
     ],
 )
-def test_mistakes_are_found_before_anything_runs(words: list[str], message: str) -> None:
+def test_mistakes_are_found_before_a_job_runs(words: list[str], message: str) -> None:
     with pytest.raises(HydraException, match=message):
         space_of(*words)
 
 
 @pytest.mark.parametrize("path", sorted((CONF / "sweep").glob("optuna_*.yaml")), ids=lambda path: path.stem)
-def test_the_examples_are_spaces(path: Path) -> None:
+def test_the_example_sweeps_define_spaces(path: Path) -> None:
     more = ["experiment=mckd/synthetic", "stage=distill"] if "distill" in path.stem else []
     space, _ = space_of(f"sweep={path.stem}", *more)
     assert len(space) >= 3
@@ -308,7 +309,7 @@ def test_the_examples_are_spaces(path: Path) -> None:
 
 @pytest.fixture
 def odkd_m(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
-    """Run `odkd -m` with Optuna, or `odkd`, in this process; returns sweep.json."""
+    """Run `odkd -m` with Optuna, or `odkd`, in this process; return sweep.json."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.setattr(logging.root, "handlers", list(logging.root.handlers))
@@ -331,7 +332,7 @@ def query(outputs: Path, sql: str) -> list[tuple[Any, ...]]:
         return database.execute(sql).fetchall()
 
 
-def test_a_search_that_goes_on_writes_its_earlier_trials_once(
+def test_a_continued_search_writes_its_earlier_trials_once(
     odkd_m: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     written: list[int] = []
@@ -347,17 +348,19 @@ def test_a_search_that_goes_on_writes_its_earlier_trials_once(
         written.clear()
         with pytest.raises(SystemExit):
             odkd_m(*asked, f"hydra.sweeper.n_trials={num_trials}")
-    assert written[0] == 2, "both before one is tried again"
+    assert written[0] == 2, "both jobs are listed before one runs again"
 
 
 PRUNING = [
-    "optimizer.lr=choice(1e-3,1e-12)", "hydra.sweeper.pruner=median", "hydra.sweeper.n_trials=2",
+    "optimizer.lr=choice(1e-3,1e-12)",
+    "hydra.sweeper.pruner=median",
+    "hydra.sweeper.n_trials=2",
     "hydra.sweeper.pruner_options={n_startup_trials:1,n_warmup_steps:8}",
-]  # fmt: skip
+]
 
 
 @pytest.mark.slow
-def test_a_trial_that_lags_behind_is_pruned_and_goes_on_when_it_is_run_alone(
+def test_a_poor_trial_is_pruned_and_resumes_when_it_is_run_alone(
     odkd_m: Callable[..., Any], capfd: pytest.CaptureFixture[str]
 ) -> None:
     record = odkd_m(*PRUNING)
@@ -392,12 +395,16 @@ def test_a_trial_that_lags_behind_is_pruned_and_goes_on_when_it_is_run_alone(
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_a_search_killed_two_trials_at_a_time_ends_with_the_trials_that_were_asked_for(tmp_path: Path) -> None:
+def test_a_search_of_two_trials_at_a_time_that_is_killed_ends_with_the_requested_trials(tmp_path: Path) -> None:
     place = Workplace(tmp_path)
     asked = [
-        "hydra/sweeper=optuna", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "hydra.sweeper.n_trials=4",
-        "optimizer.lr=tag(log,interval(1e-5,1e-2))", "window.learn=range(3,7)",
-    ]  # fmt: skip
+        "hydra/sweeper=optuna",
+        "hydra/launcher=joblib",
+        "hydra.launcher.n_jobs=2",
+        "hydra.sweeper.n_trials=4",
+        "optimizer.lr=tag(log,interval(1e-5,1e-2))",
+        "window.learn=range(3,7)",
+    ]
 
     def trials() -> list[optuna.trial.FrozenTrial]:
         (path,) = place.outputs.glob("sweeps/*/study.db")
@@ -424,7 +431,7 @@ def test_a_search_killed_two_trials_at_a_time_ends_with_the_trials_that_were_ask
 
 
 def check_mlflow_of_search(place: Workplace, num_trials: int) -> None:
-    """One parent with a curve of the best, one child a trial, each step once."""
+    """Check for one parent run with the best values, one child run for each trial, and each step once."""
     record = place.sweep()
     runs = place.query("SELECT run_uuid, name, status FROM runs WHERE lifecycle_stage = 'active'")
     assert len(runs) == len({job["run"] for job in record["jobs"]}) + 1 == num_trials + 1

@@ -24,11 +24,11 @@ def test_slots_share_gpus_evenly(num_gpus: int, slots_per_gpu: int) -> None:
 
 
 @pytest.mark.parametrize("numbers", [(0, 1), (-1, 1), (True, 1), (2.0, 1), (2, 0), (2, None)])
-def test_numbers_of_slots_that_make_no_sense_are_refused(numbers: tuple[Any, Any]) -> None:
+def test_invalid_numbers_of_slots_are_refused(numbers: tuple[Any, Any]) -> None:
     with pytest.raises(ValueError, match="expected a whole number of at least 1"):
         check_numbers(**dict(zip(("n_jobs", "slots_per_gpu"), numbers, strict=True)))
 
 
-def test_threads_are_set_unless_the_user_has() -> None:
+def test_threads_are_set_unless_the_user_sets_them() -> None:
     assert thread_settings(3, {}) == dict.fromkeys(THREADS, "3")
     assert thread_settings(3, {"MKL_NUM_THREADS": "1"}) == {}

@@ -1,4 +1,4 @@
-"""Sweeps: what is remembered of them, jobs that fail, what one job leaves to the next, slots, what MLflow is told."""
+"""Sweeps on a grid: the sweep's folder, jobs that fail, isolation of jobs in one process, expansion of overrides."""
 
 import gc
 import json
@@ -23,7 +23,8 @@ from odkd.common.files import write_json
 from odkd.config.compose import CONF
 from odkd.data.bank import Bank
 from odkd.runs.outcome import JobLog
-from odkd.runs.sweeps.sweep import Sweep, SweepIsBusyError, SweepPlan, read_job, sweep_key
+from odkd.runs.sweeps.plan import SweepPlan, read_job, sweep_key
+from odkd.runs.sweeps.sweep import Sweep, SweepIsBusyError
 
 Command = Callable[..., dict[str, Any]]
 METHODS = """
@@ -43,13 +44,16 @@ class Leaving(Fifo):
         raise SystemExit(0)
 """
 METHOD_NAMES = {
-    "greedy": "failing.Greedy", "broken": "failing.Broken", "bad": "failing.Greedy", "leaving": "failing.Leaving",
-}  # fmt: skip
+    "greedy": "failing.Greedy",
+    "broken": "failing.Broken",
+    "bad": "failing.Greedy",
+    "leaving": "failing.Leaving",
+}
 
 
 @pytest.fixture
 def sweep(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
-    """Run `odkd -m` in this process, with replays that fail each in its own way; returns sweep.json."""
+    """Run `odkd -m` in this process, with replays that fail in different ways; return sweep.json."""
     (tmp_path / "conf" / "replay").mkdir(parents=True)
     (tmp_path / "failing.py").write_text(METHODS)
     for name, target in METHOD_NAMES.items():
@@ -74,7 +78,7 @@ def sweep(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Comma
     return run
 
 
-def test_failing_jobs_are_told_of_and_the_others_finish(
+def test_failing_jobs_are_reported_and_the_other_jobs_finish(
     sweep: Command, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
@@ -82,8 +86,12 @@ def test_failing_jobs_are_told_of_and_the_others_finish(
     shown = capfd.readouterr()
     jobs = {job["overrides"][-1].partition("=")[2]: job for job in record["jobs"]}
     assert {name: job["status"] for name, job in jobs.items()} == {
-        "greedy": "failed", "leaving": "failed", "fifo": "finished", "broken": "failed", "bad": "failed",
-    }  # fmt: skip
+        "greedy": "failed",
+        "leaving": "failed",
+        "fifo": "finished",
+        "broken": "failed",
+        "bad": "failed",
+    }
     assert record["status"] == "failed"
     assert "1 finished, 4 failed" in shown.out
     assert "Traceback" not in shown.out + shown.err
@@ -106,20 +114,20 @@ def test_failing_jobs_are_told_of_and_the_others_finish(
 
     Path("conf/replay/bad.yaml").write_text("_target_: odkd.training.replay.fifo.Fifo\ncapacity: 5\n")
     monkeypatch.setattr(sys, "path", list(sys.path))
-    mended = sweep("replay=greedy,leaving,fifo,broken,bad", code=1)
-    assert Counter(job["status"] for job in mended["jobs"]) == {"failed": 3, "skipped": 1, "finished": 1}
-    (skipped,) = [job for job in mended["jobs"] if job["status"] == "skipped"]
+    repaired = sweep("replay=greedy,leaving,fifo,broken,bad", code=1)
+    assert Counter(job["status"] for job in repaired["jobs"]) == {"failed": 3, "skipped": 1, "finished": 1}
+    (skipped,) = [job for job in repaired["jobs"] if job["status"] == "skipped"]
     (process,) = json.loads((Path("outputs") / skipped["run"] / "cost.json").read_text())["processes"]
-    assert skipped["seconds"] == round(process["seconds"], 2), "what it took when it was computed"
-    assert mended["created"] == record["created"]
+    assert skipped["seconds"] == round(process["seconds"], 2), "the time of the original computation"
+    assert repaired["created"] == record["created"]
     assert not stub.exists()
 
 
-def test_a_job_that_fails_again_before_it_has_its_run_keeps_its_own_traceback(sweep: Command) -> None:
+def test_a_job_that_fails_again_before_it_opens_its_run_has_the_new_traceback(sweep: Command) -> None:
     (job,) = sweep("replay=broken", code=1)["jobs"]
     lock = Path("outputs") / job["run"] / "run.lock"
     lock.unlink()
-    lock.mkdir()  # so the run cannot be opened
+    lock.mkdir()  # so that the run cannot be opened
     record = sweep("replay=broken", code=1)
     assert "deliberately" not in record["jobs"][0]["error"]
     stub = Path("outputs") / "sweeps" / record["name"] / "failed" / "0"
@@ -127,7 +135,7 @@ def test_a_job_that_fails_again_before_it_has_its_run_keeps_its_own_traceback(sw
     assert record["jobs"][0]["error"] in (stub / "run.log").read_text()
 
 
-def test_fail_fast_stops_at_the_first_and_counts_as_the_same_sweep(sweep: Command) -> None:
+def test_fail_fast_stops_at_the_first_failure_and_does_not_change_the_sweep_key(sweep: Command) -> None:
     record = sweep("replay=bad,fifo", "sweep.fail_fast=true", code=1)
     assert [job["status"] for job in record["jobs"]] == ["failed", "not_run"]
     assert "sweep.fail_fast=true, and job 0 failed" in record["jobs"][1]["error"]
@@ -135,7 +143,7 @@ def test_fail_fast_stops_at_the_first_and_counts_as_the_same_sweep(sweep: Comman
     assert [job["status"] for job in record["jobs"]] == ["failed", "finished"]
 
 
-def test_a_job_finds_the_process_as_the_first_one_did(sweep: Command, odkd: Callable[..., Path]) -> None:
+def test_a_job_leaves_the_process_unchanged_for_the_next_job(sweep: Command, odkd: Callable[..., Path]) -> None:
     def networks() -> int:
         gc.collect()
         kinds = (torch.nn.Module, torch.optim.Optimizer, Bank)
@@ -176,14 +184,14 @@ def write_job(plan: SweepPlan, number: int, status: str, **values: Any) -> None:
 THREE = [["seed=0"], ["seed=1"], ["seed=2"]]
 
 
-def test_the_same_question_is_the_same_sweep_wherever_it_is_stored() -> None:
+def test_equal_settings_are_the_same_sweep_wherever_it_is_stored() -> None:
     key = sweep_key(["window.learn=3,4", "seed=0,1"])
     assert key == sweep_key(["window.learn=3,4", "paths.outputs=x", "seed=0,1", "sweep.fail_fast=true"])
     assert key == sweep_key(["window.learn=3,4", "seed=0,1", "tracking.uri=http://x", "run.restart=true"])
     assert key != sweep_key(["window.learn=3,5", "seed=0,1"])
 
 
-def test_a_job_that_left_no_last_word_has_failed(tmp_path: Path) -> None:
+def test_a_job_without_a_final_status_has_failed(tmp_path: Path) -> None:
     with Sweep(plan(tmp_path)) as sweep:
         sweep.add(THREE)
         write_job(sweep.plan, 0, "finished", value=0.5, run="runs/a")
@@ -198,7 +206,7 @@ def test_a_job_that_left_no_last_word_has_failed(tmp_path: Path) -> None:
     assert [row[:3] for row in table["data"]] == [[0, "0", "finished"], [1, "1", "failed"], [2, "2", "not_run"]]
 
 
-def test_a_sweep_that_is_interrupted_says_so(tmp_path: Path) -> None:
+def test_an_interrupted_sweep_is_killed_and_its_jobs_are_not_run(tmp_path: Path) -> None:
     sweep = Sweep(plan(tmp_path)).__enter__()
     sweep.add(THREE)
     write_job(sweep.plan, 0, "finished")
@@ -208,7 +216,7 @@ def test_a_sweep_that_is_interrupted_says_so(tmp_path: Path) -> None:
     assert [job["status"] for job in sweep.jobs] == ["finished", "not_run", "not_run"]
 
 
-def test_only_one_process_launches_a_sweep(tmp_path: Path) -> None:
+def test_only_one_process_can_launch_a_sweep(tmp_path: Path) -> None:
     with Sweep(plan(tmp_path)), pytest.raises(SweepIsBusyError, match="being run by another process"):
         Sweep(plan(tmp_path)).__enter__()
 
@@ -226,14 +234,14 @@ def test_the_folder_is_up_to_date_while_jobs_run(tmp_path: Path, monkeypatch: py
         assert [job["status"] for job in json.loads(path.read_text())["jobs"]] == ["waiting", "finished", "waiting"]
 
 
-def test_an_old_look_at_a_job_undoes_no_newer_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    has_looked, may_go_on = threading.Event(), threading.Event()
+def test_an_old_reading_of_a_job_does_not_replace_a_newer_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    has_read, may_continue = threading.Event(), threading.Event()
 
     def read_slowly(plan: SweepPlan, number: int) -> dict[str, Any] | None:
         found = read_job(plan, number)
-        if not has_looked.is_set():  # the first one is held up, as by a slow disk
-            has_looked.set()
-            may_go_on.wait()
+        if not has_read.is_set():  # delay the first reading, as a slow disk would
+            has_read.set()
+            may_continue.wait()
         return found
 
     monkeypatch.setattr("odkd.runs.sweeps.sweep.read_job", read_slowly)
@@ -242,12 +250,12 @@ def test_an_old_look_at_a_job_undoes_no_newer_one(tmp_path: Path, monkeypatch: p
     write_job(sweep.plan, 0, "running")
     first = threading.Thread(target=sweep.gather)
     first.start()
-    has_looked.wait()
+    has_read.wait()
     write_job(sweep.plan, 0, "finished", value=0.5)
     second = threading.Thread(target=sweep.gather)
     second.start()
     second.join(0.5)
-    may_go_on.set()
+    may_continue.set()
     first.join()
     second.join()
     assert sweep.jobs[0]["status"] == "finished"
