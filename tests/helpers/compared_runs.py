@@ -6,7 +6,7 @@ from pathlib import Path
 import yaml
 from run_folders import make_run
 
-from odkd.report.comparison import Entry
+from odkd.report.entries import Entry
 from odkd.report.sweep_pictures import student_score
 
 SCORE = student_score("total/miou")

@@ -10,7 +10,7 @@ HOSTILE = "<script>alert(1)</script>\"'&{{7*7}} $x$ $\\frac$"
 
 
 class Page(HTMLParser):
-    """The tags of a page with their attributes, its text and its scripts."""
+    """A parsed page: tags with their attributes, text and scripts."""
 
     def __init__(self, path: Path) -> None:
         super().__init__()
@@ -38,7 +38,7 @@ class Page(HTMLParser):
 
 
 def check_page(page: Page) -> None:
-    """Check that a page is complete, small, accessible, and loads and runs nothing from elsewhere."""
+    """Check the properties of every page: size, accessibility, links, no external content, security policy."""
     assert len(page.source.encode()) < 5_000_000
     for image in page.all("img"):
         assert image["src"].startswith("data:image/")

@@ -36,7 +36,7 @@ def outputs(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_what_differs_is_what_was_swept_and_seeds_are_one_configuration(outputs: Path) -> None:
+def test_factors_are_the_swept_settings_and_seeds_share_a_configuration(outputs: Path) -> None:
     found = compare(entries(outputs))
     assert list(found.factors) == ["replay", "window.learn"]  # replay.capacity and warmup follow from these
     assert found.levels("window.learn") == ["6", "12"]  # sorted as numbers

@@ -159,7 +159,7 @@ def test_parent_runs_of_sweeps_do_not_count(spec: Path, tmp_path: Path, capsys: 
         ("published: houyon", "nothing is published under houyon"),
         ("fixed: [dataset.size=[32,64]]", "column 22: expected ',' or ']', but got '['; put an override that holds"),
         ("fixed: [replay=fifo", "not valid YAML: line"),
-        ("fixed: [student=bomb]", "Name the folder of your YAML with --config-dir"),
+        ("fixed: [student=bomb]", "name the folder of your YAML files with --config-dir"),
         ("fixed: [window.lern=3]", "there is no setting or group window.lern; did you mean window.learn?"),
     ],
 )

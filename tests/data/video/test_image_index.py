@@ -1,0 +1,72 @@
+"""The index of a collection of images: order, pixels, digest and cache."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from image_folders import colours, save
+from PIL import Image
+
+from odkd.data.video.decode import decode_frames
+from odkd.data.video.fit import Fit
+from odkd.data.video.image_index import ImageIndex, index_images
+
+
+def indexed(tmp_path: Path, files: Sequence[str], fit: Fit = "stretch", size: tuple[int, int] = (32, 32)) -> ImageIndex:
+    return index_images(tmp_path, "all", files, size=size, fit=fit, cache=tmp_path / "cache")
+
+
+def test_images_are_read_in_natural_order_with_the_pixels_of_pillow(tmp_path: Path) -> None:
+    save(tmp_path / "10.png", colours(32, 32, 1))
+    save(tmp_path / "9.png", colours(32, 32, 2))
+    index = indexed(tmp_path, ["10.png", "9.png"])
+    assert index.names == ("9.png", "10.png")  # natural order
+    found = dict(decode_frames(index, [0, 1]))
+    assert found[0] is not None
+    assert (found[0] == colours(32, 32, 2)).all()
+    assert index.sizes == ((32, 32), (32, 32))
+
+
+def test_orientation_transparency_and_16_bit_depth_are_handled(tmp_path: Path) -> None:
+    picture_HWC = colours(48, 32)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # a quarter turn clockwise makes the image upright
+    stored = np.ascontiguousarray(np.rot90(picture_HWC))
+    Image.fromarray(stored).save(tmp_path / "turned.png", exif=exif)
+    Image.fromarray(np.dstack([picture_HWC, np.full((48, 32), 7, np.uint8)])).save(tmp_path / "alpha.png")
+    deep_HW = picture_HWC[..., 0].astype(np.uint16) << 8
+    Image.fromarray(deep_HW).save(tmp_path / "deep.png")
+    index = indexed(tmp_path, ["alpha.png", "deep.png", "turned.png"], size=(48, 32))
+    assert index.sizes == ((48, 32),) * 3
+    alpha, deep, turned = (image for _, image in decode_frames(index, [0, 1, 2]))
+    assert (turned == picture_HWC).all()
+    assert (alpha == picture_HWC).all()
+    assert deep is not None
+    assert (deep[..., 0] == picture_HWC[..., 0]).all()
+
+
+def test_the_digest_depends_only_on_names_contents_and_the_visible_part(tmp_path: Path) -> None:
+    for folder in ("a", "b"):
+        save(tmp_path / folder / "0.png", colours(32, 40, 1))
+        save(tmp_path / folder / "1.png", colours(32, 40, 2))
+    cache = tmp_path / "cache"
+
+    def digest(folder: str, files: Sequence[str], fit: Fit = "crop", size: tuple[int, int] = (32, 32)) -> str:
+        return index_images(tmp_path / folder, "all", files, size=size, fit=fit, cache=cache).digest
+
+    first = digest("a", ["0.png", "1.png"])
+    assert first == digest("b", ["1.png", "0.png"])  # the folder does not matter
+    assert first == digest("a", ["0.png", "1.png"], size=(64, 64))  # the same part is visible at another size
+    assert first != digest("a", ["0.png", "1.png"], size=(32, 64))
+    assert first != digest("a", ["0.png", "1.png"], fit="pad")
+    assert first != digest("a", ["0.png"])
+    save(tmp_path / "a" / "1.png", colours(32, 40, 3))
+    assert first != digest("a", ["0.png", "1.png"])
+
+
+def test_the_index_of_a_collection_is_cached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save(tmp_path / "0.png", colours(32, 32))
+    first = indexed(tmp_path, ["0.png"])
+    monkeypatch.setattr("odkd.data.video.image_index._facts", None)
+    assert indexed(tmp_path, ["0.png"]) == first
