@@ -9,10 +9,12 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from odkd.config.compose import compose_config
+from odkd.config.construct import resolve
 from odkd.config.parts import Parts
 from odkd.data.labels.damage import find_damage, mend, mend_manifest
 from odkd.data.labels.exchange import LAYOUT
 from odkd.data.labels.store import LabelStore, SoftSpec
+from odkd.teachers.folder import FolderTeacher
 
 
 def repair(folder: Path, changes: Sequence[str]) -> int:
@@ -48,7 +50,7 @@ def import_folder(folder: Path, settings: Sequence[str]) -> tuple[list[Path], st
     """
     exported = [path for path in folder.glob(f"{LAYOUT}/*") if path.is_dir()]
     cfg = compose_config(["stage=label", "tracking=none", "teacher=folder", *settings])
-    if not cfg.teacher._target_.endswith(".FolderTeacher"):
+    if resolve(cfg.teacher._target_, []) is not FolderTeacher:
         raise ValueError("an import uses teacher=folder; remove teacher= from the settings")
     cfg.teacher.folder = str(exported[0] if len(exported) == 1 else folder)
     parts = Parts(cfg)

@@ -137,8 +137,7 @@ class Parts:
 
     @cached_property
     def student_parts(self) -> StudentParts:
-        source = learns_from(self.stage)
-        return StudentParts(self.cfg, self.seed, self.device, source, self.traits.has_epochs, self._make)
+        return StudentParts(self.cfg, self.seed, self.device, self.learns_from, self.traits.has_epochs, self._make)
 
     @cached_property
     def learner(self) -> Learner:
@@ -206,6 +205,11 @@ class Parts:
         """The run's folder: NAME-KEY below outputs/runs."""
         name = run_name(self.cfg, learns=self.traits.learns, has_teacher=self.has_teacher)
         return Path(self.cfg.paths.outputs) / "runs" / f"{name}-{self.key[:8]}"
+
+    @property
+    def learns_from(self) -> str:
+        """The label source of the training."""
+        return learns_from(self.stage)
 
     @property
     def has_teacher(self) -> bool:

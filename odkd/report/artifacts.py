@@ -37,7 +37,7 @@ def write_artifacts(parts: "Parts", run: "OpenRun", summary: Mapping[str, float]
         plot_run(run.folder, parts.classes, summary)
     if parts.traits.leaves_student and parts.cfg.evaluation.predictor == "student":
         write_student(parts, run, summary)
-        if parts.cfg.stage.get("learn_from") == "groundtruth" and "num_trainings" in summary:
+        if parts.learns_from == "groundtruth" and parts.traits.has_epochs:
             write_teacher(parts, run)
     if (run.folder / "predictions").is_dir() and parts.cfg.run.overlay_video:
         write_overlay_video(parts, run)
@@ -101,15 +101,13 @@ def write_student(parts: "Parts", run: "OpenRun", summary: Mapping[str, float]) 
     scale = f"(pixel / 255 - {mean}) / {std}" if mean and std else "pixel / 255"
     size = "x".join(map(str, cfg.dataset.size))
     how = {"window": f"learn {cfg.window.learn}, test {cfg.window.test}, step {cfg.window.step} sampled frames"}
-    if "shares" in cfg.stage:
+    if parts.traits.has_epochs and "shares" in cfg.stage:
         how = {"split": f"train, val, test {list(cfg.stage.shares)}, frame names in splits/"}
     facts = {
         "student": f"{name} ({cfg.student.name})",
         "parameters": f"{sum(p.numel() for p in student.parameters()):,}",
         "classes": ", ".join(f"{i} {label}" for i, label in enumerate(parts.classes)),
-        **(
-            {"teacher": f"{cfg.teacher.name} (`{cfg.teacher._target_}`)"} if cfg.stage.get("uses_teacher", True) else {}
-        ),
+        **({"teacher": f"{cfg.teacher.name} (`{cfg.teacher._target_}`)"} if parts.has_teacher else {}),
         "dataset": f"{cfg.dataset.name}, {len(parts.stream)} sampled frames, digest {parts.stream.digest[:16]}",
         **how,
         "device": run.description["tags"]["odkd.device"],

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from odkd.common.files import write_atomic
+from odkd.common.metric_names import metric_name
 from odkd.report import REFERENCES, final_scores, known_references, mean_speeds, number
 from odkd.runs.results import Run, read_run
 
@@ -162,7 +163,8 @@ def _stage_texts(run: Run) -> dict[str, str]:
         return {"stage_says": says, "stage_measures": ON_TEST_SPLIT} if says else OTHER
     if run.params.get("stage.pretrain_positions", "0") != "0":
         return BEFOREHAND
-    return NOTHING if run.params.get("replay._target_", "").endswith(".Nothing") else ONLINE
+    has_learned = any(metric_name("learn", "loss_total") in line["metrics"] for line in run.metrics)
+    return ONLINE if has_learned else NOTHING
 
 
 def _score_table(title: str, scores: Mapping[str, Sequence[float]]) -> str:
