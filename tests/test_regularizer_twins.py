@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
-import torch.nn.functional as F  # noqa: N812
+import torch.nn.functional as F
 from tiny_learner import (
     CPU,
     NUM_CLASSES,

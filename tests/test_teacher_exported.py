@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F  # noqa: N812
+import torch.nn.functional as F
 import yaml
 
 from odkd.teachers import SampledFrames, SoftTeacher, exported_description

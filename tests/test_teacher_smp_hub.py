@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import segmentation_models_pytorch as smp
 import torch
-import torch.nn.functional as F  # noqa: N812
+import torch.nn.functional as F
 
 from odkd.teachers import SampledFrames, SoftTeacher
 from odkd.teachers.smp_hub import PREPROCESSING, SmpHubTeacher, parse_albumentations

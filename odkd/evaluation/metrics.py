@@ -1,7 +1,7 @@
 """Scores of label maps: pure functions on int64 confusion matrices (rows = reference, columns = student)."""
 
 import torch
-import torch.nn.functional as F  # noqa: N812
+import torch.nn.functional as F
 from torch import Tensor
 
 from odkd.common.ignore import IGNORE

@@ -3,7 +3,7 @@
 import importlib
 
 import torch
-import torch.nn.functional as F  # noqa: N812
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 DIVISOR = 32  # encoders halve five times

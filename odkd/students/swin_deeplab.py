@@ -11,7 +11,7 @@ little from transformers', the seed's.
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F  # noqa: N812
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from odkd.students import read_weights

@@ -8,7 +8,7 @@ Deviation: the released code fixes the pyramid's pooling kernels to 1920x1080 pi
 """
 
 import torch
-import torch.nn.functional as F  # noqa: N812
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 WIDTH = 64

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F  # noqa: N812
+import torch.nn.functional as F
 
 from odkd.common.ignore import IGNORE
 from odkd.teachers import SampledFrames

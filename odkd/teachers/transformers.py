@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F  # noqa: N812
+import torch.nn.functional as F
 
 from odkd.common.device import PRECISIONS, autocast
 from odkd.teachers import SampledFrames

@@ -1,7 +1,7 @@
 """Cross-entropy, with classes weighted by hand or by how rare they are."""
 
 import torch
-import torch.nn.functional as F  # noqa: N812
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from odkd.common.ignore import IGNORE

@@ -1,7 +1,7 @@
 """Focal loss: pixels that are right already count less (Lin et al., ICCV 2017, eq. 5, for more than two classes)."""
 
 import torch
-import torch.nn.functional as F  # noqa: N812
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from odkd.common.ignore import IGNORE

@@ -1,6 +1,6 @@
 """Distillation from probabilities: KL divergence at a temperature (Hinton et al. 2015), from top-k soft labels."""
 
-import torch.nn.functional as F  # noqa: N812
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from odkd.common.ignore import IGNORE
