@@ -17,8 +17,9 @@ from odkd.evaluation.split_scores import agreement, reference_miou, score_labels
 from odkd.evaluation.tally import Tally
 from odkd.runs.checkpoint import Checkpoint
 from odkd.runs.run import OpenRun
-from odkd.training.epochs import EpochPlan, Task, Trainer, Training
+from odkd.training.epochs import EpochPlan, Task, Training
 from odkd.training.regularizers.none import NoRegularizer
+from odkd.training.trainer import Trainer
 from odkd.training.trainings import Trainings
 
 PLAN = EpochPlan(epochs=6, batch_size=2, drop_last=False, patience=2, best_by="miou", best_against=None)

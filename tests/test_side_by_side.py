@@ -19,9 +19,10 @@ from tiny_learner import CPU, NUM_CLASSES, Frames, Labels, make_bank, make_learn
 
 from odkd.evaluation.evaluate import Evaluator
 from odkd.runs.run import OpenRun
-from odkd.training.epochs import EpochPlan, Task, Trainer
+from odkd.training.epochs import EpochPlan, Task
 from odkd.training.regularizers.none import NoRegularizer
 from odkd.training.side_by_side import SideBySide
+from odkd.training.trainer import Trainer
 from odkd.training.trainings import Trainings
 
 Odkd = Callable[..., Path]

@@ -26,10 +26,11 @@ from odkd.data.video.stream import Stream
 from odkd.evaluation.evaluate import Evaluator
 from odkd.evaluation.split_scores import agreement, label_with, reference_miou, score_labels, score_student
 from odkd.runs.run import OpenRun
-from odkd.training.epochs import EpochPlan, ScheduleFactory, Task, Trainer
+from odkd.training.epochs import EpochPlan, ScheduleFactory, Task
 from odkd.training.learn import Learner
 from odkd.training.pairs import PREVIOUS, RECORD, FirstRounds, Shelf, use_previous
 from odkd.training.side_by_side import SideBySide
+from odkd.training.trainer import Trainer
 from odkd.training.trainings import Trainings
 
 logger = logging.getLogger(__name__)

@@ -38,6 +38,7 @@ class Regularizer(Protocol):
 
     `sets_in_after_passes` is the number of passes before the regularizer first changes an update; 0 = it acts at once.
     A run that has no more passes than that warns. It is optional in a user-defined regularizer: without it, 0 is used.
+    A regularizer whose `adjust_logits` hides classes from the loss has `hides_classes = True` and refuses soft labels.
     """
 
     sets_in_after_passes: int

@@ -25,6 +25,7 @@ class Ace:
     """Masks logits; remembers all classes seen so far."""
 
     sets_in_after_passes = 0
+    hides_classes = True
 
     def __init__(self, num_classes: int, device: torch.device) -> None:
         self._is_seen_K = torch.zeros(num_classes, dtype=torch.bool, device=device)
