@@ -1,4 +1,4 @@
-"""A student of two convolutions on 8x8 pictures of 4 classes: what tests of regularizers learn with."""
+"""A student of two convolutions on 8x8 images of 4 classes, for tests of learning."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -17,14 +17,14 @@ CPU = torch.device("cpu")
 
 
 class Frames:
-    """Noise, another one at each position."""
+    """Frames of noise, different at each position."""
 
     def read(self, positions: Sequence[int]) -> np.ndarray:
         return np.stack([np.random.default_rng(p).integers(0, 256, (8, 8, 3), dtype=np.uint8) for p in positions])
 
 
 class Labels:
-    """Two classes and 255 at each position; class 3 comes up from position 5 on; position 2 has no labels."""
+    """Label maps of two classes and 255; class 3 occurs from position 5 on; position 2 has no labels."""
 
     def read(self, position: int) -> np.ndarray:
         choices = [255] if position == 2 else [position % 3, (position % 4 if position >= 5 else position % 2), 255]
@@ -33,14 +33,14 @@ class Labels:
 
 @dataclass(frozen=True)
 class Pass:
-    """What `Learner.learn` is told."""
+    """Arguments of `Learner.learn`."""
 
     batches: list[list[int]]
     stream_positions: Collection[int]
     kept: Collection[int]
 
 
-# Frames that are dropped, replayed, learned from alone and beside others.
+# Frames that are dropped from memory, replayed, and learned from in batches of one and two.
 PASSES = [
     Pass([[0, 1], [2]], {0, 1, 2}, {0, 1, 2, 3, 4}),
     Pass([[3, 0], [4, 1], [2]], {3, 4}, {0, 1, 3, 4, 5, 6}),
@@ -53,13 +53,18 @@ PASSES = [
 
 def make_bank() -> Bank:
     return Bank(
-        Frames(), {"teacher": Labels()}, num_classes=NUM_CLASSES, device=CPU, memory_bytes=10**7,
-        normalization=Normalization(), channels_last=False,
-    )  # fmt: skip
+        Frames(),
+        {"teacher": Labels()},
+        num_classes=NUM_CLASSES,
+        device=CPU,
+        memory_bytes=10**7,
+        normalization=Normalization(),
+        channels_last=False,
+    )
 
 
 def make_student(*between: nn.Module) -> nn.Sequential:
-    """The first bias is frozen: regularizers leave it alone."""
+    """Return a student whose first bias is frozen, so that regularizers must not use it."""
     torch.manual_seed(0)
     student = nn.Sequential(nn.Conv2d(3, 5, 3, padding=1), *between, nn.ReLU(), nn.Conv2d(5, NUM_CLASSES, 1))
     student[0].bias.requires_grad_(False)
@@ -75,9 +80,14 @@ def make_learner(
     student: nn.Module, regularizer: Regularizer, optimizer: str = "sgd", precision: str = "float32"
 ) -> Learner:
     return Learner(
-        student, make_optimizer(student, optimizer), CrossEntropy(), regularizer,
-        source="teacher", precision=precision, device=CPU,
-    )  # fmt: skip
+        student,
+        make_optimizer(student, optimizer),
+        CrossEntropy(),
+        regularizer,
+        source="teacher",
+        precision=precision,
+        device=CPU,
+    )
 
 
 def learn(learner: Learner, bank: Bank, passes: Sequence[Pass]) -> list[dict[str, float]]:
@@ -89,5 +99,5 @@ def weights_of(student: nn.Module) -> list[Tensor]:
 
 
 def distance(ones: list[Tensor], others: list[Tensor]) -> float:
-    """The largest difference between weights."""
+    """Return the largest difference between weights."""
     return max((one - other).abs().max().item() for one, other in zip(ones, others, strict=True))
