@@ -243,9 +243,9 @@ def test_a_weighted_sum_passes_on_class_frequencies() -> None:
     measured, fixed = CrossEntropy("inverse_frequency"), CrossEntropy([1.0, 2.0])
     loss = WeightedSum({"a": 1, "b": 1, "c": 1}, {"a": measured, "b": fixed, "c": Focal(2.0, "inverse_frequency")})
     assert loss.weighs_classes
-    loss.weigh(torch.tensor([30, 10]))
+    loss.weigh(torch.tensor([30, 10, 0]))
     assert measured.class_weights is not None
-    assert measured.class_weights.tolist() == [pytest.approx(4 / 3), 4]
+    assert measured.class_weights.tolist() == [pytest.approx(4 / 3), 4, 0]  # 0 for a class without pixels
     assert fixed.class_weights is not None
     assert fixed.class_weights.tolist() == [1, 2]
 
