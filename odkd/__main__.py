@@ -1,4 +1,4 @@
-"""The Hydra entry point: check the config, open the run, call the stage, return the swept metric."""
+"""The `odkd` command: parse it, run the job or the sweep, turn a mistake into one message."""
 
 import errno
 import logging
@@ -22,9 +22,10 @@ logger = logging.getLogger(__name__)
 
 
 def check_words(words: list[str]) -> None:
-    """
+    """Check the words of the command that Hydra's parser would not understand.
+
     Raises:
-        ValueError: Hydra's parser would not know what to do with one of the command's words.
+        ValueError: an unknown option, or a word without a setting.
     """
     _, unknown = get_args_parser().parse_known_args(words)
     if unknown and unknown[0].startswith("-"):
@@ -37,7 +38,7 @@ def check_words(words: list[str]) -> None:
 
 
 def terminate(*_: object) -> None:
-    """SIGTERM's handler, so that a terminated run is marked killed.
+    """Handle SIGTERM, so that a terminated run is marked as killed.
 
     Raises:
         Terminated: always.
@@ -46,8 +47,8 @@ def terminate(*_: object) -> None:
 
 
 def main() -> None:
-    """The `odkd` command. A user's mistake is one message and exit code 2; a fault is a traceback and 1."""
-    sys.path.append(str(Path.cwd()))  # a user's own file, named by _target_, may lie where odkd is started
+    """Run the `odkd` command. A mistake of the user is one message and exit code 2; a fault is a traceback and 1."""
+    sys.path.append(str(Path.cwd()))  # a user-defined class, named by _target_, may lie in the working folder
     wants_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come to us instead of being printed by Hydra
     job = Job()
@@ -59,7 +60,7 @@ def main() -> None:
             raise job.failures[0]
     except KeyboardInterrupt:
         print("\nodkd: interrupted; the same command goes on from here", file=sys.stderr)
-        sys.exit(130)  # what shells say of a command that Ctrl-C has ended
+        sys.exit(130)  # the exit code of a command that Ctrl-C has ended
     except BrokenPipeError:  # `odkd --help | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except Exception as error:
@@ -73,9 +74,9 @@ def main() -> None:
 
 
 def user_message(error: BaseException) -> str | None:
-    """What to tell a user whose mistake this is; None for a fault, which needs its traceback."""
+    """Return the message for a mistake of the user; None for a fault, which needs its traceback."""
     while isinstance(error, InstantiationException) and error.__cause__ is not None:
-        error = error.__cause__  # Hydra's wrapping of what a constructor raised
+        error = error.__cause__  # Hydra wraps what a constructor raises
     if isinstance(error, HydraException | OmegaConfBaseException):
         return explain(error, *known_names()) or str(error)
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:

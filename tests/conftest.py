@@ -1,4 +1,4 @@
-"""Fixtures: a tiny synthetic dataset made once, and odkd's command run inside this process."""
+"""Fixtures: a shared cache, real data, an empty MLflow database, and odkd run inside this process."""
 
 import os
 from collections.abc import Callable
@@ -6,24 +6,17 @@ from pathlib import Path
 
 import pytest
 from fabricated_run import FabricatedRun
+from paths import SHARED
+from tiny_settings import TINY
 
 os.environ.setdefault("MPLBACKEND", "agg")
 if "PYTEST_XDIST_WORKER" in os.environ:  # threads of two workers on two cores would wait for each other
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-SHARED = Path(__file__).resolve().parents[2] / "shared"
-
-# debug=smoke in even smaller: 30 sampled frames in 3 periods (city, night, city order is the renderer's).
-TINY = [
-    "debug=smoke",
-    "dataset.prepare.height=32", "dataset.prepare.width=48", "dataset.size=[32,48]", "dataset.prepare.period_seconds=5",
-    "window.learn=6", "window.test=4", "window.step=4", "tracking=none", "run.plots=false", "run.report=false",
-]  # fmt: skip
-
 
 @pytest.fixture(scope="session")
 def camvid() -> Path:
-    """Real driving video with human labels, where it is at hand."""
+    """Real driving video with human labels; skip the test where it is missing."""
     if not (SHARED / "camvid" / "videos").is_dir():
         pytest.skip("no real data: ../shared/camvid is not here")
     return SHARED / "camvid"
@@ -37,7 +30,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A database with MLflow's tables, to be copied: making them takes seconds."""
+    """A database with MLflow's tables, to be copied, because creating the tables takes seconds."""
     from odkd.runs.tracking import sync
 
     run = FabricatedRun(tmp_path_factory.mktemp("template") / "outputs")
@@ -48,8 +41,7 @@ def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def odkd(tmp_path: Path, cache: Path) -> Callable[..., Path]:
-    """Run odkd with overrides in this process; returns the run's folder."""
-
+    """Run odkd with overrides in this process and return the run's folder."""
     from odkd.commands.job import run_job
     from odkd.config.compose import compose_config
     from odkd.config.parts import Parts

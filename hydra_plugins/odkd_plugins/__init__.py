@@ -1,1 +1,1 @@
-"""What Hydra finds by itself: odkd's sweeper and launchers. Hydra takes plugins from `hydra_plugins` alone."""
+"""odkd's sweepers and launchers for Hydra, which looks for plugins in the package `hydra_plugins` only."""

@@ -1,8 +1,8 @@
 """Hydra's sweeper for odkd: the grid of all combinations, in a folder that the same command finds again.
 
-Differs from Hydra's own in four things. A failed job ends nothing (odkd.runs.sweeps.job writes it down). The sweep's
-folder is named by what is asked for. `glob(...)` reaches into folders of a group, and an experiment's own
-`hydra.sweeper.params` are expanded for each experiment of a sweep over experiments.
+It differs from Hydra's own sweeper in four ways. A failed job does not end the sweep (odkd.runs.sweeps.job notes the
+failure). The name of the sweep's folder depends on the settings. `glob(...)` reaches into folders of a group. In a
+sweep over experiments, the `hydra.sweeper.params` of each experiment are expanded.
 """
 
 import itertools
@@ -27,17 +27,17 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from odkd.common.dotted import split_override
 
 logger = logging.getLogger(__name__)
-MAX_NAME = 60  # letters of a sweep's name
+MAX_NAME = 60  # characters of a sweep's name
 GLOBAL_GROUPS = ("experiment", "sweep", "baseline", "debug")  # their files change other groups
 
 
 def key_of(override: str) -> str:
-    """The group or key that an override sets: "window.learn" of "+window.learn=20", "replay" of "replay@x=fifo"."""
+    """Return the group or key of an override: "window.learn" of "+window.learn=20", "replay" of "replay@x=fifo"."""
     return split_override(override)[0].partition("@")[0]
 
 
 class OdkdSweeper(Sweeper):
-    """All combinations of the values given, one job each."""
+    """A sweeper that runs one job for each combination of the given values."""
 
     def __init__(self, max_batch_size: int | None, params: dict[str, Any] | None) -> None:
         self.max_batch_size = max_batch_size
@@ -46,20 +46,20 @@ class OdkdSweeper(Sweeper):
         self.config: DictConfig | None = None
         self.launcher: Launcher | None = None
         self.task_function: TaskFunction | None = None
-        self.composed: set[str] = set()  # choices of groups that can be composed
+        self.composed: set[str] = set()  # choices of groups that have been composed without error
         self.params_of: dict[tuple[str, ...], dict[str, Any]] = {}
         self.groups: dict[str, bool] = {}
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Called by Hydra; the launcher is made when the sweep's folder has its name."""
+        """Take what Hydra passes to a sweeper; the launcher is made when the name of the sweep's folder is known."""
         self.hydra_context, self.config, self.task_function = hydra_context, config, task_function
 
     def sweep(self, arguments: list[str]) -> None:
-        """Run all jobs, and tell what became of them.
+        """Run all jobs, and print the summary.
 
         Raises:
-            HydraException: a job cannot be composed; none is run.
-            SystemExit: 1 if a job has not finished.
+            HydraException: a job cannot be composed; nothing is run.
+            SystemExit: code 1 if a job has not finished.
         """
         from odkd.runs.sweeps.job import SweepJob
         from odkd.runs.sweeps.launch import open_sweep, plan_sweep
@@ -79,27 +79,27 @@ class OdkdSweeper(Sweeper):
                 launcher.launch(jobs[first : first + size], initial_job_idx=first)
 
     def expand(self, asked: Sequence[str]) -> tuple[list[list[str]], list[str]]:
-        """Overrides of each job, and the keys that vary.
+        """Return the overrides of each job, and the keys that vary.
 
         Raises:
-            HydraException: one of them cannot be composed.
+            HydraException: a job cannot be composed.
         """
         jobs: list[list[str]] = []
         keys: dict[str, None] = {}
         for overrides in self.combine(asked, keys):
             given = {key_of(override) for override in overrides}
             more = [f"{key}={value}" for key, value in self.own_params(overrides).items() if key not in given]
-            wholes = self.combine([*more, *overrides], keys) if more else [overrides]
-            for whole in wholes:
-                self.own_params(whole)
-            jobs += wholes
+            expanded = self.combine([*more, *overrides], keys) if more else [overrides]
+            for job in expanded:
+                self.own_params(job)
+            jobs += expanded
         return jobs, list(keys)
 
     def own_params(self, overrides: list[str]) -> dict[str, Any]:
-        """What the chosen files say for `hydra.sweeper.params`; composes them, so that mistakes are found now.
+        """Compose a job, so that mistakes are found now, and return the `hydra.sweeper.params` of its chosen files.
 
-        Values of keys make no difference to that. Each choice of a group is composed once, and each combination of
-        what may change the rest (experiments and their like); all combinations of a large grid would take minutes.
+        The params do not depend on the values of keys. So each choice of a group is composed once, and each combination
+        of the groups whose files change other groups; composing all jobs of a large grid would take minutes.
         """
         assert self.hydra_context is not None
         assert self.config is not None
@@ -113,17 +113,17 @@ class OdkdSweeper(Sweeper):
         return self.params_of[shape]
 
     def is_group(self, key: str) -> bool:
-        """Whether a key names a group of choices."""
+        """True if a key names a group of config files."""
         assert self.hydra_context is not None
         if key not in self.groups:
             self.groups[key] = bool(self.hydra_context.config_loader.get_group_options(key))
         return self.groups[key]
 
     def combine(self, asked: Sequence[str], keys: dict[str, None]) -> list[list[str]]:
-        """All combinations of the values of each override; the keys of those that have several go into `keys`."""
+        """Return all combinations of the overrides' values; add the keys of swept overrides to `keys`."""
         assert self.hydra_context is not None
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
-        choices: dict[str, list[str]] = {}  # a key that is given twice has its last values
+        choices: dict[str, list[str]] = {}  # the last values of a repeated key count
         for override in parser.parse_overrides(list(asked)):
             key = override.get_key_element()
             if override.is_sweep_override():
@@ -134,10 +134,10 @@ class OdkdSweeper(Sweeper):
         return [list(job) for job in itertools.product(*choices.values())]
 
     def values(self, override: Override) -> Iterable[str]:
-        """The values of one override, as text.
+        """Return the values of one override, as text.
 
         Raises:
-            HydraException: there are none, or they cannot be listed.
+            HydraException: there are no values, or they cannot be listed.
         """
         if not override.is_discrete_sweep():
             raise HydraException(f"{override.input_line}: an interval has no values to list; give choice(...)")
@@ -148,11 +148,11 @@ class OdkdSweeper(Sweeper):
             else override.sweep_string_iterator()
         )
         if not found:
-            raise HydraException(f"{override.input_line}: nothing matches; see odkd --help for what there is")
+            raise HydraException(f"{override.input_line}: nothing matches; odkd --help lists the choices")
         return found
 
     def matches(self, group: str, pattern: Glob) -> list[str]:
-        """Choices of a group, folders included; `*` stands for anything but a slash, as in a shell."""
+        """Return the matching choices of a group and its folders; `*` matches anything but a slash, as in a shell."""
         assert self.hydra_context is not None
         loader = self.hydra_context.config_loader
 
@@ -170,7 +170,7 @@ class OdkdSweeper(Sweeper):
 
 
 def start_launcher(context: HydraContext, task: TaskFunction, config: DictConfig, folder: Path) -> Launcher:
-    """The chosen launcher; jobs that it composes elsewhere have the sweep's folder too."""
+    """Return the chosen launcher; jobs that it composes in other processes get the sweep's folder too."""
     with open_dict(config):
         config.hydra.sweep.dir = str(folder)
         quoted = str(folder).replace("'", "\\'")
@@ -179,18 +179,18 @@ def start_launcher(context: HydraContext, task: TaskFunction, config: DictConfig
 
 
 def sweep_name(config: DictConfig, varying: Sequence[str]) -> str:
-    """The chosen file of conf/sweep, else the run's name, else what varies."""
+    """Return the chosen file of conf/sweep, else the run's name, else the varying keys."""
     chosen = config.hydra.runtime.choices.get("sweep") or config.run.name or "-".join(varying) or "sweep"
     return re.sub(r"[^\w.-]+", "-", str(chosen))[:MAX_NAME].strip("-")
 
 
 def write_report(sweep_folder: Path) -> Path:
-    """The page of a sweep; what draws it takes seconds to import, so only when it is written."""
+    """Write the page of a sweep and return its path; the import takes seconds, so it happens only here."""
     from odkd.report.html_sweep import write_sweep_report
 
     return write_sweep_report(sweep_folder)
 
 
 def command() -> str:
-    """What was typed."""
+    """Return the command as typed."""
     return shlex.join(["odkd", *sys.argv[1:]])

@@ -1,7 +1,7 @@
-"""Jobs side by side on one machine: a slot is one process at a time, which keeps its imports and its GPU.
+"""Launcher for parallel jobs on one machine: each slot runs one process at a time, which keeps its imports and its GPU.
 
-joblib's executor ends all its workers when one of them dies, so each slot has an executor of its own: a job that
-is killed takes no other with it. (hydra-joblib-launcher has one for all, and knows of no GPUs.)
+joblib's executor ends all its workers when one of them dies, so each slot has a separate executor: a killed job does
+not end other jobs. (hydra-joblib-launcher has one executor for all jobs, and does not assign GPUs.)
 """
 
 import contextlib
@@ -21,11 +21,11 @@ from hydra.core.utils import JobReturn
 from .jobs import ENDING_SECONDS, OdkdLauncher, Parcel, died
 
 logger = logging.getLogger(__name__)
-ORPHAN_SECONDS = 1.0  # between two looks whether the launching process is still there
+ORPHAN_SECONDS = 1.0  # interval between two checks that the launching process still exists
 
 
 class JoblibLauncher(OdkdLauncher):
-    """Runs jobs in `slots`; jobs that no slot is free for wait."""
+    """A launcher that runs jobs in slots; further jobs wait for a free slot."""
 
     def __init__(self, n_jobs: int | None, slots_per_gpu: int) -> None:
         from .slots import check_numbers
@@ -36,7 +36,7 @@ class JoblibLauncher(OdkdLauncher):
         self.is_kept = False
 
     def workers(self, num_jobs: int) -> "Slots":
-        """A process a slot."""
+        """Return one process for each slot."""
         environments = self.slots()
         logger.info("%d jobs, %d at a time", num_jobs, min(len(environments), num_jobs))
         self.processes += [Slot(environment) for environment in environments[len(self.processes) : num_jobs]]
@@ -47,7 +47,7 @@ class JoblibLauncher(OdkdLauncher):
 
     @contextlib.contextmanager
     def kept(self) -> Iterator[None]:
-        """In it, processes outlive a launch: a search launches many times, and imports are paid for once."""
+        """Keep the processes between launches inside this context: a search launches often, and imports take time."""
         self.is_kept = True
         try:
             yield
@@ -57,7 +57,7 @@ class JoblibLauncher(OdkdLauncher):
             self.processes = []
 
     def slots(self) -> list[dict[str, str]]:
-        """Environment of each slot."""
+        """Return the environment variables of each slot."""
         from .slots import num_cores, slots
 
         def num_gpus() -> int:
@@ -76,7 +76,7 @@ class JoblibLauncher(OdkdLauncher):
 
 
 class Slot:
-    """One process at a time; another one if it dies."""
+    """A place for one process at a time, which is replaced if it dies."""
 
     def __init__(self, environment: dict[str, str]) -> None:
         self.environment = environment
@@ -85,7 +85,7 @@ class Slot:
         self.number = -1
 
     def start(self, parcel: Parcel) -> None:
-        """Run a job here; the slot must be free."""
+        """Start a job; the slot must be free."""
         from joblib.externals.loky import ProcessPoolExecutor
 
         if self.executor is None:
@@ -96,7 +96,7 @@ class Slot:
         self.future = self.executor.submit(parcel)
 
     def take(self) -> tuple[int, JobReturn]:
-        """Number and result of the job that is done."""
+        """Return number and result of the job that has ended, and free the slot."""
         assert self.future is not None
         future, self.future = self.future, None
         error = future.exception()
@@ -105,7 +105,7 @@ class Slot:
         if isinstance(error, BrokenProcessPool):
             logger.error("the process of job %d died", self.number)
             self.close()
-            how = re.search(r"\{(.+)\}", str(error))  # amid much advice: "exit codes of the workers are {SIGKILL(-9)}"
+            how = re.search(r"\{(.+)\}", str(error))  # joblib says: "exit codes of the workers are {SIGKILL(-9)}"
             short = RuntimeError(f"the job's process died{f' by {how[1]}' if how else ''}")
             short.__cause__ = error
             error = short
@@ -119,58 +119,58 @@ class Slot:
 
 
 class Slots:
-    """`Workers` that are slots of this machine."""
+    """The `Workers` of this machine: its slots."""
 
     def __init__(self, slots: list[Slot], *, is_kept: bool) -> None:
         self.slots, self.is_kept = slots, is_kept
 
     def room(self) -> int:
-        """Free slots."""
+        """Return the number of free slots."""
         return len(self.slots) - self.num_running()
 
     def num_running(self) -> int:
-        """Slots that are not free."""
+        """Return the number of occupied slots."""
         return len(self.futures())
 
     def futures(self) -> list[Future[JobReturn]]:
-        """Of jobs that are running."""
+        """Return the futures of running jobs."""
         return [slot.future for slot in self.slots if slot.future is not None]
 
     def start(self, parcels: Sequence[Parcel]) -> None:
-        """A job in a free slot each."""
+        """Start each job in a free slot."""
         free = [slot for slot in self.slots if slot.future is None]
         for slot, parcel in zip(free, parcels, strict=False):
             slot.start(parcel)
 
     def done(self, seconds: float) -> dict[int, JobReturn]:
-        """Jobs that ended."""
+        """Return the results of the jobs that ended, by number; wait up to `seconds` for one."""
         wait(self.futures(), timeout=seconds, return_when=FIRST_COMPLETED)
         return dict(slot.take() for slot in self.slots if slot.future is not None and slot.future.done())
 
     def drop_waiting(self) -> None:
-        """There are none: a job is started when its slot is free."""
+        """Do nothing: a job is started only when a slot is free."""
 
     def end(self, seconds: float) -> None:
         """Wait until running jobs have ended themselves."""
         wait(self.futures(), timeout=seconds)
 
     def close(self) -> None:
-        """End the processes, unless they are kept for another launch."""
+        """End the processes, unless another launch needs them."""
         for slot in () if self.is_kept else self.slots:
             slot.close()
 
 
 def begin_worker(launcher_pid: int) -> None:
-    """Of a new process: Ctrl-C is the launching process's, and without that one there is nobody to work for."""
+    """Prepare a new process: ignore Ctrl-C, which the launching process handles, and end when that process is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=leave_with, args=(launcher_pid,), name="odkd-orphan", daemon=True).start()
 
 
 def leave_with(launcher_pid: int) -> None:
-    """When the launching process is gone, end the job as killed, and the process."""
+    """Wait until the launching process is gone, then end the job as killed, and the process."""
     while os.getppid() == launcher_pid:
         time.sleep(ORPHAN_SECONDS)
     for _ in range(round(ENDING_SECONDS / ORPHAN_SECONDS)):
-        os.kill(os.getpid(), signal.SIGTERM)  # ends a job, which then ignores it until it has ended; then the process
+        os.kill(os.getpid(), signal.SIGTERM)  # the first one ends the job, a later one the process
         time.sleep(ORPHAN_SECONDS)
     os._exit(143)

@@ -1,7 +1,7 @@
-"""What odkd's launchers share: a job as something to be sent to another process, and the loop that hands jobs out.
+"""The common part of odkd's launchers: a job as a parcel for another process, and the loop that starts jobs.
 
-A launcher says who works (`Workers`: processes of this machine, a Slurm array, a Ray cluster); the loop is the same.
-None of this imports torch: a worker's environment must be right before.
+A launcher provides the `Workers`: processes of this machine, a Slurm array, a Ray cluster. The loop is the same for
+all. Nothing here imports torch, because a worker's environment variables must be set before that import.
 """
 
 import logging
@@ -29,25 +29,25 @@ if TYPE_CHECKING:
     from odkd.runs.sweeps.job import SweepJob
 
 logger = logging.getLogger(__name__)
-ENDING_SECONDS = 60.0  # that running jobs have to save what they need when a sweep is ended; then they are killed
-LOOK_SECONDS = 1.0  # between two looks at who has finished
+ENDING_SECONDS = 60.0  # time for running jobs to save their state when a sweep is ended; then they are killed
+LOOK_SECONDS = 1.0  # the longest wait for an ended job before the loop goes on
 
-# Where Hydra's own launcher plugins are installed too, it would take their settings for the schema of ours, which have
-# the same names.
+# If Hydra's own launcher plugins are installed too, Hydra would use their settings of the same names as the schema of
+# odkd's.
 for _name in ("joblib", "submitit_local", "ray"):
     ConfigStore.instance().repo.get("hydra", {}).get("launcher", {}).pop(f"{_name}.yaml", None)
 
 
 @dataclass(frozen=True)
 class Parcel:
-    """A job, packed for a process that may be on another machine; call it there.
+    """A job packed for another process, perhaps on another machine, which runs it by calling the parcel.
 
     Args:
-        number: of the job.
-        contents: arguments of `run_one`, pickled; opened when environment and import path are right.
+        number: number of the job.
+        contents: pickled arguments of `run_one`; unpickled after environment and import path are set.
         environment: variables to set first, such as OMP_NUM_THREADS.
-        folder: to work in; relative paths are relative to it.
-        path: sys.path of the launching process: a user's own classes may lie there.
+        folder: working folder, to which relative paths refer.
+        path: sys.path of the launching process, where user-defined classes may be.
     """
 
     number: int
@@ -57,7 +57,7 @@ class Parcel:
     path: tuple[str, ...] = field(default_factory=lambda: tuple(sys.path))
 
     def __call__(self) -> JobReturn:
-        """Run the job here."""
+        """Run the job in this process."""
         import cloudpickle
 
         os.environ.update(self.environment)
@@ -74,7 +74,7 @@ def run_one(
     hydra_context: HydraContext,
     state: Any,
 ) -> JobReturn:
-    """In the worker: compose the job's config and run it."""
+    """Compose the job's config and run it, in the worker process."""
     setup_globals()
     Singleton.set_state(state)
     sweep_config = hydra_context.config_loader.load_sweep_config(config, overrides)
@@ -92,53 +92,53 @@ def run_one(
 
 
 class Workers(Protocol):
-    """Who runs the jobs of one launch."""
+    """The workers that run the jobs of one launch."""
 
     def room(self) -> int:
-        """How many jobs may be started now."""
+        """Return how many jobs may be started now."""
 
     def num_running(self) -> int:
-        """Jobs that were started and are not `done`; they may wait for a place of their own, as Slurm's do."""
+        """Return the number of jobs that were started and are not `done`; they may still wait in a queue (Slurm)."""
 
     def start(self, parcels: Sequence[Parcel]) -> None:
-        """Start jobs, no more than there is room for."""
+        """Start jobs, at most as many as `room` returns."""
 
     def done(self, seconds: float) -> dict[int, JobReturn]:
-        """By number, the jobs that ended since the last call; waits a while for one."""
+        """Return the jobs that ended since the last call, by number; wait up to `seconds` for one."""
 
     def drop_waiting(self) -> None:
-        """Jobs that were started but still wait for a place are not to begin any more."""
+        """Cancel the jobs that were started but still wait in a queue."""
 
     def end(self, seconds: float) -> None:
-        """Jobs were told to end by the sweep's stop file; wait for that."""
+        """Wait up to `seconds` for running jobs to end, as the sweep's stop file asks them to."""
 
     def close(self) -> None:
-        """Leave no process behind."""
+        """End all processes."""
 
 
 class OdkdLauncher(Launcher):
-    """Hands jobs to workers until all are done; what becomes of them the jobs write down themselves, if they live."""
+    """A launcher that starts jobs until all have ended; the jobs note their own outcome, unless their process dies."""
 
     config: DictConfig
     hydra_context: HydraContext
     task_function: "SweepJob"
 
     def setup(self, *, hydra_context: HydraContext, task_function: Any, config: DictConfig) -> None:
-        """Called by Hydra; what is to be run is a job of one of our sweepers."""
+        """Take what Hydra passes to a launcher; the task function must come from a sweeper of odkd."""
         if not hasattr(task_function, "plan"):
             raise HydraException("this launcher needs hydra/sweeper=odkd (the default) or hydra/sweeper=optuna")
         self.hydra_context, self.config, self.task_function = hydra_context, config, task_function
 
     @abstractmethod
     def workers(self, num_jobs: int) -> Workers:
-        """Who is to run so many jobs."""
+        """Return workers for `num_jobs` jobs."""
 
     def environment(self) -> dict[str, str]:
-        """Variables that each job is to have."""
+        """Return the environment variables that each job gets."""
         return {}
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """Returns what became of each job; one whose process died has failed."""
+        """Run the jobs, and return the result of each; a job whose process died has failed."""
         setup_globals()
         configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
         jobs = {number_of(words, number): words for number, words in enumerate(job_overrides, start=initial_job_idx)}
@@ -154,8 +154,8 @@ class OdkdLauncher(Launcher):
                 ended = workers.done(LOOK_SECONDS)
                 returns |= ended
                 for number, returned in ended.items():
-                    if returned.status == JobStatus.FAILED and not is_stopped:  # then waiting ones were taken back
-                        error = returned._return_value  # the public one prints and raises it
+                    if returned.status == JobStatus.FAILED and not is_stopped:  # else it may be a cancelled job
+                        error = returned._return_value  # the public property prints and raises it
                         self.task_function.lost(self.config, number, jobs[number], error)
                 if not is_stopped and self.task_function.plan.stop_reason() is not None:  # sweep.fail_fast
                     is_stopped = True
@@ -169,7 +169,7 @@ class OdkdLauncher(Launcher):
         return list(returns.values())
 
     def pack(self, number: int, overrides: Sequence[str]) -> Parcel:
-        """What a worker needs for a job."""
+        """Return the parcel of a job."""
         import cloudpickle
 
         state = Singleton.get_state()
@@ -177,7 +177,7 @@ class OdkdLauncher(Launcher):
         return Parcel(number, cloudpickle.dumps(contents), self.environment())
 
     def end(self, workers: Workers) -> None:
-        """Running jobs end themselves, as killed, and can be gone on with."""
+        """Ask running jobs to end as killed, so that they can be resumed, and wait for them."""
         plan = self.task_function.plan
         if plan.stop_reason() is None:
             plan.stop("the sweep was ended")
@@ -188,20 +188,20 @@ class OdkdLauncher(Launcher):
 
 
 def number_of(overrides: Sequence[str], otherwise: int) -> int:
-    """The number that a job writes its notes under: a search names it, in a grid it is the place in the list."""
+    """Return the number of a job: given as sweep.job in a search, else `otherwise`, the job's position in the list."""
     named = [int(value) for key, value in map(split_override, overrides) if key == "sweep.job"]
     return named[-1] if named else otherwise
 
 
 def not_run() -> JobReturn:
-    """Of a job that never began."""
+    """Return the result of a job that never began."""
     returned = JobReturn(status=JobStatus.COMPLETED)
     returned.return_value = math.nan
     return returned
 
 
 def died(error: BaseException) -> JobReturn:
-    """Of a job whose process died, or that could not be run at all."""
+    """Return the result of a job whose process died, or that could not be started."""
     returned = JobReturn(status=JobStatus.FAILED)
     returned.return_value = error
     return returned

@@ -1,13 +1,14 @@
-"""Hydra's sweeper for a search with Optuna: the words of a sweep as its space, trials through any launcher.
+"""Hydra's sweeper for a search with Optuna: overrides define the space, and any launcher runs the trials.
 
-Hydra's own plugin pins Optuna 2. odkd.runs.sweeps.search says how is searched; this file turns overrides into a
-space and trials into jobs. Everything else (folder, parent run, table, exit code) is as for a grid.
+Hydra's own plugin requires Optuna 2. odkd.runs.sweeps.search holds the settings of the search; this file turns
+overrides into a space and runs trials as jobs. Everything else (folder, parent run, table, exit code) is as in a grid.
 """
 
 import contextlib
+import importlib.util
 import json
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -23,13 +24,16 @@ from odkd.common.dotted import split_override
 from .grid_sweeper import OdkdSweeper, command, start_launcher, sweep_name, write_report
 from .joblib_launcher import JoblibLauncher
 
-# Where hydra-optuna-sweeper is installed too, Hydra would take its settings for the schema of ours, of the same name.
+if TYPE_CHECKING:
+    from odkd.runs.sweeps.plan import SweepPlan
+    from odkd.runs.sweeps.search import Search
+
+# If hydra-optuna-sweeper is installed too, Hydra would use its settings of the same name as the schema of odkd's.
 ConfigStore.instance().repo.get("hydra", {}).get("sweeper", {}).pop("optuna.yaml", None)
-NO_VALUE = "it gave no number to compare: a stage that has none, or one that is undefined"
 
 
 class OptunaSweeper(Sweeper):
-    """Searches; arguments as in conf/hydra/sweeper/optuna.yaml."""
+    """A sweeper that searches; its arguments are the keys of conf/hydra/sweeper/optuna.yaml."""
 
     def __init__(self, params: dict[str, Any] | None, n_trials: int, n_jobs: int | None, **how: Any) -> None:
         for name, number in (("n_trials", n_trials), ("n_jobs", n_jobs)):
@@ -43,20 +47,20 @@ class OptunaSweeper(Sweeper):
         self.task_function: TaskFunction | None = None
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Called by Hydra."""
+        """Take what Hydra passes to a sweeper."""
         self.hydra_context, self.config, self.task_function = hydra_context, config, task_function
         self.grid.setup(hydra_context=hydra_context, task_function=task_function, config=config)
 
     def sweep(self, arguments: list[str]) -> None:
-        """Run trials until there are `n_trials`, and tell what became of them.
+        """Run trials until the study holds `n_trials`, and print the summary.
 
         Raises:
             HydraException: a mistake in the space, or a choice that cannot be composed; nothing is run.
-            SystemExit: 1 if a job has not finished.
+            SystemExit: code 1 if a job has not finished.
         """
         from odkd.runs.sweeps.job import SweepJob
-        from odkd.runs.sweeps.launch import open_sweep, plan_sweep
-        from odkd.runs.sweeps.search import Search
+        from odkd.runs.sweeps.launch import open_sweep
+        from odkd.runs.sweeps.trial_jobs import TrialJobs
         from odkd.runs.sweeps.trials import Study
 
         assert self.hydra_context is not None
@@ -66,68 +70,55 @@ class OptunaSweeper(Sweeper):
         asked = [f"{key}={value}" for key, value in self.params.items()] + arguments
         space, fixed = self.space(asked)
         self.check(space, fixed)
+        plan, search = self.plan(asked, space)
+        task = SweepJob(self.task_function, plan, search.pruner_of)
+        launcher = start_launcher(self.hydra_context, task, self.config, plan.folder)
+        with open_sweep(self.config, plan, write_report) as sweep, contextlib.ExitStack() as cleaning:
+            study = Study(search, space)
+            jobs = TrialJobs(study, sweep, fixed)
+            jobs.add_earlier()
+            size = self.n_jobs or num_slots(launcher)
+            if isinstance(launcher, JoblibLauncher):
+                cleaning.enter_context(launcher.kept())
+            while plan.stop_reason() is None and (trials := study.begin(self.n_trials, size)):
+                batch = jobs.add(trials)
+                launcher.launch(
+                    [[*words, f"sweep.job={number}"] for number, words in batch.items()], initial_job_idx=min(batch)
+                )
+                jobs.finish(trials)
+            jobs.write_result()
+
+    def plan(self, asked: Sequence[str], space: dict[str, Any]) -> "tuple[SweepPlan, Search]":
+        """Return the plan of the sweep and the settings of the search.
+
+        Raises:
+            ValueError: a setting of the search makes no sense.
+        """
+        from odkd.runs.sweeps.launch import plan_sweep
+        from odkd.runs.sweeps.search import Search
+
+        assert self.config is not None
         seeds = self.how["seeds"]
         varying = [*(key.lstrip("+") for key in space), *(["seed"] if seeds else [])]
         name, how = sweep_name(self.config, varying), json.dumps(plain(self.how), sort_keys=True)
         plan = plan_sweep(self.config, name, asked, varying, command(), [f"search={how}"])
         options = {key: dict(self.how[key] or {}) for key in ("sampler_options", "pruner_options")}
         search = Search(plan.folder, **self.how | options | {"seeds": tuple(seeds or ())})
-        search.make_sampler(0)
+        search.make_sampler(0)  # they check their options
         search.make_pruner()
-        task = SweepJob(self.task_function, plan, search.pruner_of)
-        launcher = start_launcher(self.hydra_context, task, self.config, plan.folder)
-        with open_sweep(self.config, plan, write_report) as sweep, contextlib.ExitStack() as cleaning:
-            study = Study(search, space)
-
-            def jobs_of(params: dict[str, str]) -> list[list[str]]:
-                words = fixed + [f"{key}={value}" for key, value in params.items()]
-                return [[*words, f"seed={seed}"] for seed in search.seeds] or [words]
-
-            earlier = study.earlier()
-            sweep.add([words for trial, _ in earlier for words in jobs_of(trial.params)])
-            for trial, done in earlier:
-                for number, job in enumerate(done or (), start=trial.number * search.num_jobs):
-                    sweep.jobs[number] |= job | ({} if job["status"] == "pruned" else {"status": "skipped"})
-            size = self.n_jobs or num_slots(launcher)
-            if isinstance(launcher, JoblibLauncher):
-                cleaning.enter_context(launcher.kept())
-            while plan.stop_reason() is None and (trials := study.begin(self.n_trials, size)):
-                batch = {
-                    number: words
-                    for trial in trials
-                    for number, words in enumerate(jobs_of(trial.params), start=trial.number * search.num_jobs)
-                }
-                sweep.add([words for number, words in batch.items() if number >= len(sweep.jobs)])
-                for number, words in batch.items():
-                    sweep.jobs[number]["overrides"] = words  # it may have been cut off before it had them all
-                launcher.launch(
-                    [[*words, f"sweep.job={number}"] for number, words in batch.items()], initial_job_idx=min(batch)
-                )
-                sweep.gather()
-                for trial in trials:
-                    first = trial.number * search.num_jobs
-                    ended = sweep.jobs[first : first + search.num_jobs]
-                    for job in ended:
-                        if job["value"] is None and job["status"] in ("finished", "skipped", "resumed"):
-                            job |= {"status": "failed", "error": NO_VALUE}
-                    study.tell(trial, ended)
-                study.write_history()
-                sweep.search = study.result()
-                sweep.write()
-            study.write_history()
-            sweep.search = study.result()
+        return plan, search
 
     def space(self, asked: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
-        """What is searched, by key (with its +, if it has one), and the overrides that all trials have.
+        """Return the search space by key (with a leading +, if given), and the overrides that all trials have.
 
         Raises:
-            HydraException: nothing is searched, or a range that cannot be.
+            HydraException: the space is empty, or a range is invalid.
         """
         assert self.hydra_context is not None
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
         space: dict[str, Any] = {}
         fixed: dict[str, str] = {}
-        for override in parser.parse_overrides(list(asked)):  # a key that is given twice has its last values
+        for override in parser.parse_overrides(list(asked)):  # the last values of a repeated key count
             key = override.get_key_element()
             space.pop(key, None)
             fixed.pop(key, None)
@@ -142,10 +133,10 @@ class OptunaSweeper(Sweeper):
         return space, list(fixed.values())
 
     def dimension(self, override: Override) -> Any:
-        """Range or Choice.
+        """Return an override as a Range or Choice.
 
         Raises:
-            HydraException: it is empty, or a tag that does not fit.
+            HydraException: it is empty or has an unsuitable tag.
         """
         from odkd.runs.sweeps.search import Choice, Range
 
@@ -153,7 +144,7 @@ class OptunaSweeper(Sweeper):
         tags = set(getattr(value, "tags", ()))
         is_log = "log" in tags
         if tags - {"log"}:
-            raise HydraException(f"{override.input_line}: the one tag that there is is log")
+            raise HydraException(f"{override.input_line}: the only tag is log")
         if isinstance(value, IntervalSweep):
             low, high, step = value.start, value.end, None
         elif isinstance(value, RangeSweep):
@@ -189,24 +180,22 @@ class OptunaSweeper(Sweeper):
                 chosen = {other: found[0] for other, found in values.items()} | {key: choice}
                 more = self.grid.own_params([*fixed, *(f"{other}={value}" for other, value in chosen.items())])
                 if missing := [name for name in more if name.lstrip("+~") not in given]:
-                    raise HydraException(f"{key}={choice} sweeps over {', '.join(missing)} itself; give these yourself")
+                    raise HydraException(f"{key}={choice} sweeps over {', '.join(missing)} itself; set these yourself")
 
 
 def num_slots(launcher: Launcher) -> int:
-    """Jobs that a launcher runs at a time, if it is ours."""
+    """Return how many jobs the launcher runs at a time; 1 for all but `JoblibLauncher`."""
     return len(launcher.slots()) if isinstance(launcher, JoblibLauncher) else 1
 
 
 def need_optuna() -> None:
-    """Say so if it is not installed."""
-    try:
-        import optuna  # noqa: F401
-    except ImportError as error:
-        raise HydraException("a search needs Optuna: pip install 'odkd[optuna]'") from error
+    """Raise HydraException if Optuna is not installed."""
+    if importlib.util.find_spec("optuna") is None:
+        raise HydraException("a search needs Optuna: pip install 'odkd[optuna]'")
 
 
 def plain(value: Any) -> Any:
-    """Lists and dictionaries of the config as Python's own."""
+    """Convert lists and dictionaries of the config to plain Python."""
     from omegaconf import OmegaConf
 
     return OmegaConf.to_container(OmegaConf.create(value), resolve=True)

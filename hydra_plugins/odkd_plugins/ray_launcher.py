@@ -1,7 +1,7 @@
-"""Jobs on Ray: of a cluster, or of this machine for as long as the sweep takes.
+"""Launcher for jobs on Ray: on a cluster, or on a local instance that lives as long as the sweep.
 
-hydra-ray-launcher 1.2.2 wants cloudpickle 2 and brings boto3 and Ray's dashboard; it waits for all results and raises
-the first error. Here a job is a task that is never retried: what becomes of it is in the sweep's folder.
+hydra-ray-launcher 1.2.2 requires cloudpickle 2 and installs boto3 and Ray's dashboard; it waits for all results and
+raises the first error. Here a job is a task that is never retried, and its outcome is in the sweep's folder.
 """
 
 import importlib.util
@@ -19,20 +19,20 @@ from .jobs import OdkdLauncher, Parcel, died
 
 logger = logging.getLogger(__name__)
 QUIET = {
-    "RAY_USAGE_STATS_ENABLED": "0",  # tell nobody
-    "RAY_DEDUP_LOGS": "0",  # lines of jobs that look alike are not alike
+    "RAY_USAGE_STATS_ENABLED": "0",  # send no usage statistics
+    "RAY_DEDUP_LOGS": "0",  # similar log lines of different jobs are no duplicates
 }
 
 
 class RayLauncher(OdkdLauncher):
-    """Submits all jobs to Ray, which starts them as there is room.
+    """A launcher that submits all jobs to Ray, which starts them when resources are free.
 
     Args:
-        address: of a cluster; None for RAY_ADDRESS, else this machine.
-        num_cpus: cores of this machine, where Ray is started on it; None for all.
-        cpus_per_job: cores, and threads, of a job.
-        gpus_per_job: GPUs, or share of one, of a job; None for 1 where there are any.
-        resources: other needs of a job.
+        address: address of a cluster; None for RAY_ADDRESS, else this machine.
+        num_cpus: cores for a local Ray instance; None for all.
+        cpus_per_job: cores and threads of a job.
+        gpus_per_job: number or fraction of GPUs of a job; None for 1 if there are any.
+        resources: other resources of a job.
     """
 
     def __init__(
@@ -56,14 +56,14 @@ class RayLauncher(OdkdLauncher):
         self.gpus_per_job, self.resources = gpus_per_job, dict(resources)
 
     def environment(self) -> dict[str, str]:
-        """As many threads as cores; a job that is to have no GPU sees none."""
+        """Return variables for as many threads as cores; they hide the GPUs from a job that gets none."""
         from .slots import thread_settings
 
         blind = {"CUDA_VISIBLE_DEVICES": ""} if self.gpus_per_job == 0 else {}
         return thread_settings(self.cpus_per_job, os.environ) | blind
 
     def workers(self, num_jobs: int) -> "Tasks":
-        """Tasks of Ray, which is started, or connected with, now."""
+        """Start Ray or connect to it, and return its tasks."""
         for name, value in QUIET.items():
             os.environ.setdefault(name, value)
         import ray
@@ -80,38 +80,38 @@ class RayLauncher(OdkdLauncher):
 
 
 class Tasks:
-    """`Workers` that are Ray's."""
+    """The `Workers` of Ray: its tasks."""
 
     def __init__(self, needs: dict[str, Any], sweep: Path) -> None:
         import ray
 
-        # A retry would be a second attempt that nobody has asked for; the same command is one.
+        # No retry: to try a failed job again is the user's decision (by the same command).
         self.remote = ray.remote(run_parcel).options(max_retries=0, **needs)
         self.sweep = sweep
-        self.refs: dict[Any, int] = {}  # of jobs that wait or run -> number
+        self.refs: dict[Any, int] = {}  # reference of a waiting or running job -> its number
 
     def room(self) -> int:
-        """Jobs wait in Ray."""
+        """Return no limit: jobs wait in Ray."""
         return sys.maxsize
 
     def num_running(self) -> int:
-        """Waiting ones, too."""
+        """Return the number of waiting and running jobs."""
         return len(self.refs)
 
     def start(self, parcels: Sequence[Parcel]) -> None:
-        """As Ray finds room."""
+        """Submit jobs to Ray."""
         for parcel in parcels:
             self.refs[self.remote.remote(parcel)] = parcel.number
 
     def done(self, seconds: float) -> dict[int, JobReturn]:
-        """Jobs that ended."""
+        """Return the results of the jobs that ended, by number; wait up to `seconds` for them."""
         import ray
 
         ended, _ = ray.wait(list(self.refs), num_returns=len(self.refs), timeout=seconds)
         return {self.refs.pop(ref): result(ref) for ref in ended}
 
     def drop_waiting(self) -> None:
-        """Those that have not said that they began."""
+        """Cancel the jobs that have not noted that they began."""
         import ray
 
         for ref, number in self.refs.items():
@@ -125,7 +125,7 @@ class Tasks:
         ray.wait(list(self.refs), num_returns=len(self.refs), timeout=seconds)
 
     def close(self) -> None:
-        """Ray itself stays for the next launch; it ends with the process."""
+        """Cancel all tasks; Ray itself stays for the next launch and ends with the process."""
         import ray
 
         for ref in self.refs:
@@ -133,12 +133,12 @@ class Tasks:
 
 
 def run_parcel(parcel: Parcel) -> JobReturn:
-    """In a process of Ray's."""
+    """Run a job in a process of Ray."""
     return parcel()
 
 
 def result(ref: Any) -> JobReturn:
-    """Of a task that has ended."""
+    """Return the result of a task that has ended."""
     import ray
 
     try:

@@ -1,21 +1,21 @@
-"""Slots of one machine for jobs side by side: how many, and what each of them sees of it."""
+"""Slots for parallel jobs on one machine: their number, and the GPUs and threads of each."""
 
 import os
 from collections.abc import Callable, Mapping
 
-CORES_PER_JOB = 4  # without a GPU, where no number of slots is given
+CORES_PER_JOB = 4  # without a GPU and without a given number of slots
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
 def check_numbers(**numbers: int | None) -> None:
-    """Raises ValueError for settings of a launcher that must be a whole number, at least 1 (n_jobs may be None)."""
+    """Raise ValueError for settings of a launcher that are not a whole number of at least 1 (n_jobs may be None)."""
     for name, value in numbers.items():
         if not (type(value) is int and value >= 1) and not (value is None and name == "n_jobs"):
             raise ValueError(f"hydra.launcher.{name}={value}; expected a whole number of at least 1")
 
 
 def thread_settings(num_cores: int, environment: Mapping[str, str]) -> dict[str, str]:
-    """Variables that give a process so many threads; none if the user has set one of them in `environment`."""
+    """Return variables that give a process `num_cores` threads; none if the user has set one in `environment`."""
     return {} if any(name in environment for name in THREADS) else dict.fromkeys(THREADS, str(num_cores))
 
 
@@ -28,10 +28,10 @@ def slots(
     num_cores: int,
     environment: Mapping[str, str],
 ) -> list[dict[str, str]]:
-    """The environment variables of each slot's process.
+    """Return the environment variables of each slot's process.
 
-    On GPUs a slot sees one of them, in turn; with `device=cuda:N` all see what the launching process sees, and use
-    that one. Without, the cores are shared out. What the user has set in `environment` is left as it is.
+    With GPUs, each slot sees one GPU, in turn; with `device=cuda:N` all slots see the GPUs of the launching process
+    and use that one. Without GPUs, the cores are divided among the slots. Variables in `environment` are not changed.
 
     >>> slots(None, 2, "cuda", num_gpus=lambda: 2, num_cores=8, environment={"OMP_NUM_THREADS": "1"})
     ... # doctest: +NORMALIZE_WHITESPACE
@@ -49,7 +49,7 @@ def slots(
 
 
 def gpus(device: str, num_gpus: Callable[[], int], environment: Mapping[str, str]) -> list[str]:
-    """Names of the GPUs that jobs with this `device` can use, as CUDA_VISIBLE_DEVICES takes them."""
+    """Return the names of the GPUs that jobs with this `device` can use, in the form of CUDA_VISIBLE_DEVICES."""
     if device.startswith("cuda:"):
         return [device.removeprefix("cuda:")]
     if device not in ("auto", "cuda"):
@@ -61,5 +61,5 @@ def gpus(device: str, num_gpus: Callable[[], int], environment: Mapping[str, str
 
 
 def num_cores() -> int:
-    """Cores that this process may use."""
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,4 +1,4 @@
-"""One job: open the run, call the stage, write what it leaves; return what a sweep compares."""
+"""The life of a job: open the run, call the stage, write reports and artifacts, return the score for a sweep."""
 
 import contextlib
 import json
@@ -6,31 +6,29 @@ import logging
 import traceback
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
+
+if TYPE_CHECKING:
+    from odkd.config.parts import Parts
 
 from odkd.common.files import json_digest
 from odkd.config.compose import config_dir
 from odkd.config.construct import targets
 from odkd.config.identity import digests_of_files, source_digests
 from odkd.config.params import curated_params
-from odkd.config.parts import Parts
 from odkd.runs.outcome import Outcome, RunPruned, is_ending
 
 logger = logging.getLogger(__name__)
 
-# What a sweep compares: dataset mIoU of the stream against the teacher; the final student's best validation score
-# (never the test split's: what is chosen by it is no longer a test).
-SWEPT_METRICS = ("total/miou", "final/val_best")
-
 
 def run_job(cfg: DictConfig, outcome: Outcome | None = None) -> float:
-    """One run, from its config to its summary. Returns what a sweep compares (NaN for a stage that has no such).
+    """Run a config to its summary and return the score that a sweep compares (NaN if the stage has none).
 
-    `outcome` says in the end how the job ended; a job of a sweep prints no table of its own.
+    `outcome` is filled in: how the job ended, and its score. A job of a sweep prints no table.
     """
     outcome, is_alone = outcome or Outcome(), outcome is None
     with outcome.log:
@@ -38,7 +36,7 @@ def run_job(cfg: DictConfig, outcome: Outcome | None = None) -> float:
             summary = perform(cfg, outcome)
         except BaseException as error:
             outcome.log.write_error(error)
-            # Their frames would keep the networks of a failed job while the next ones run.
+            # The frames of the traceback would keep the networks of a failed job in memory while the next ones run.
             traceback.clear_frames(error.__traceback__)
             if isinstance(error, SystemExit) and not is_ending(error):
                 raise RuntimeError(f"a part of the job called sys.exit({error.code!r})") from error
@@ -47,17 +45,18 @@ def run_job(cfg: DictConfig, outcome: Outcome | None = None) -> float:
         from odkd.report.summary import summary_table
 
         print(summary_table(outcome.run))
-    found = ((name, value) for name in SWEPT_METRICS if (value := (summary or {}).get(name)) is not None)
-    outcome.metric, outcome.value = next(found, (None, None))
+    outcome.value = (summary or {}).get(outcome.metric or "")
+    outcome.metric = None if outcome.value is None else outcome.metric
     return float("nan") if outcome.value is None else outcome.value
 
 
 def perform(cfg: DictConfig, outcome: Outcome) -> dict[str, float | None] | None:
-    """Find the run, finished or not, and bring it to its end; its summary.
+    """Bring a run to its end, whether it is new, cut off or finished, and return its summary.
 
-    None where another process has it, or if it was pruned.
+    None if another process has the run, or if it was pruned.
     """
     from odkd.common.device import set_up
+    from odkd.config.parts import Parts
     from odkd.report.artifacts import write_overlay_video, write_report
     from odkd.runs.run import OpenRun, RunIsBusyError, RunIsFinishedError
     from odkd.runs.sync import send
@@ -65,21 +64,24 @@ def perform(cfg: DictConfig, outcome: Outcome) -> dict[str, float | None] | None
     parts = Parts(cfg)
     set_up(parts.device, threads=cfg.threads, deterministic=cfg.deterministic)
     folder = parts.folder
+    outcome.metric = parts.traits.compared
     outcome.begin(folder)
     given = list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
-    overrides = [override for override in given if not override.startswith("sweep.job=")]  # a search's, not the user's
+    overrides = [
+        override for override in given if not override.startswith("sweep.job=")
+    ]  # set by a search, not by the user
     description = describe(parts, overrides, outcome)
     run = OpenRun(folder, description, checkpoint_overhead=cfg.run.checkpoint_overhead, pruner=outcome.pruner)
     try:
-        if run.status != "finished" or cfg.run.restart or cfg.stage.always:
+        if run.status != "finished" or cfg.run.restart or parts.traits.always:
             compute(parts, run, overrides, outcome)
             return run.summary() if outcome.status != "pruned" else None
     except RunIsFinishedError:
-        pass  # since we looked
+        pass  # another process finished it in the meantime
     except RunIsBusyError:
-        if cfg.stage.is_shared:
+        if parts.traits.is_shared:
             logger.info("another process has this run; helping it with the labels")
-            _ = parts.teacher_labels
+            parts.label_stream()
             outcome.status = "finished"
             return None
         if outcome.sweep is None:
@@ -89,20 +91,21 @@ def perform(cfg: DictConfig, outcome: Outcome) -> dict[str, float | None] | None
         return perform(cfg, outcome)
     logger.info("this run has finished before; run.restart=true starts over, run.repeat=1 repeats it independently")
     outcome.status = "skipped"
-    run.add_known(["odkd.file_digests"], ["dataset.classes"])  # by which tables find it
+    run.add_known(["odkd.file_digests"], ["dataset.classes"])  # tables find a run by these
     if outcome.sweep is not None:
         run.adopt(outcome.sweep)
     if cfg.run.overlay_video and (folder / "predictions").is_dir() and not (folder / "overlay.mp4").is_file():
         write_overlay_video(parts, run)
     if cfg.run.report and not (folder / "report.html").is_file():
         write_report(parts, run, run.summary())
-    if outcome.sweep is None:  # else the sweep sends what is missing, in the end
+    if outcome.sweep is None:  # otherwise the sweep sends what is missing at its end
         send(folder, cfg)
     return run.summary()
 
 
-def compute(parts: Parts, run: Any, overrides: list[str], outcome: Outcome) -> None:
-    """Open the run, let MLflow follow it, call the stage, write what it leaves behind."""
+def compute(parts: "Parts", run: Any, overrides: list[str], outcome: Outcome) -> None:
+    """Open the run, let MLflow follow it, call the stage, write artifacts and report."""
+    from odkd.config.call_stage import call_stage
     from odkd.report.artifacts import write_artifacts, write_report
     from odkd.report.run_stills import write_run_stills
     from odkd.runs.cost import Cost
@@ -110,18 +113,18 @@ def compute(parts: Parts, run: Any, overrides: list[str], outcome: Outcome) -> N
 
     cfg, cost = parts.cfg, Cost(parts.device)
     files = {"config.yaml": OmegaConf.to_yaml(cfg, resolve=True), "overrides.txt": "".join(f"{o}\n" for o in overrides)}
-    run.open(files, restart=cfg.run.restart, again=cfg.stage.always)
+    run.open(files, restart=cfg.run.restart, again=parts.traits.always)
     outcome.log.move_to(run.folder / "run.log")
     outcome.status = "resumed" if run.has_checkpoint else "finished"
     logger.info("run %s", run.folder)
     tracking = cfg.tracking
     follower = Follower(run.folder, **place_of(cfg), seconds=tracking.seconds)
-    is_brief = outcome.sweep is not None  # which sends in the end what its jobs could not
+    is_brief = outcome.sweep is not None  # the sweep sends at its end what its jobs could not send
     if tracking.enabled:
         follower.start()
     try:
         with run, _sampler(run.folder, tracking.system_seconds):
-            summary = parts.call_stage(run)
+            summary = call_stage(parts, run)
             if cfg.run.report:
                 write_run_stills(parts, run)
             parts.close()
@@ -130,9 +133,9 @@ def compute(parts: Parts, run: Any, overrides: list[str], outcome: Outcome) -> N
             run.finish(summary)
     except RunPruned as ending:
         outcome.status = "pruned"
-        logger.info("%s; the same settings alone go on from its checkpoint", ending)
+        logger.info("%s; the same settings outside a search continue from its checkpoint", ending)
     except BaseException as error:
-        outcome.log.write_error(error)  # before MLflow is sent the log
+        outcome.log.write_error(error)  # before the log goes to MLflow
         is_brief |= not isinstance(error, Exception)
         raise
     finally:
@@ -142,14 +145,14 @@ def compute(parts: Parts, run: Any, overrides: list[str], outcome: Outcome) -> N
 
 
 def _sampler(run_folder: Path, seconds: float | None) -> contextlib.AbstractContextManager[Any]:
-    """Of the machine's state, if it is asked for."""
+    """Return a sampler of CPU, memory and GPU usage, or a context that does nothing."""
     from odkd.runs.usage import Sampler
 
     return Sampler(run_folder, seconds) if seconds is not None else contextlib.nullcontext()
 
 
-def describe(parts: Parts, overrides: list[str], outcome: Outcome | None = None) -> dict[str, Any]:
-    """run.json: who this run is, on what it ran, with which versions."""
+def describe(parts: "Parts", overrides: list[str], outcome: Outcome | None = None) -> dict[str, Any]:
+    """Return the content of run.json: identity, settings, device, versions."""
     from odkd.runs.environment import environment
 
     cfg = parts.cfg
@@ -187,12 +190,12 @@ def describe(parts: Parts, overrides: list[str], outcome: Outcome | None = None)
 
 @dataclass
 class Job:
-    """What Hydra and its launchers call (it can be pickled); a sweep wraps it and gives an outcome to fill in."""
+    """The task function of Hydra and its launchers (can be pickled); a sweep wraps it and passes an outcome."""
 
     failures: list[Exception] = field(default_factory=list)
 
     def __call__(self, cfg: DictConfig, outcome: Outcome | None = None) -> float:
-        """Alone, an error is kept for `main`: Hydra would print the whole command above our message."""
+        """Run the job. Outside a sweep an error is kept for `main`: Hydra would print the command above our message."""
         try:
             check_mode(HydraConfig.get())
             return run_job(cfg, outcome)
@@ -204,9 +207,10 @@ class Job:
 
 
 def check_mode(hydra_cfg: Any) -> None:
-    """
+    """Check that a study of several jobs is run as a sweep.
+
     Raises:
-        ValueError: a study of many jobs is asked for, and one would be run.
+        ValueError: `sweep=NAME` without --multirun.
     """
     study = hydra_cfg.runtime.choices.get("sweep")
     if study is not None and hydra_cfg.mode == RunMode.RUN:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from odkd.data.labels.claims import owner_of
+from odkd.data.labels.damage import find_damage
 from odkd.data.labels.sets import label_set, palette_of
 from odkd.data.labels.shards import DamagedLabelsError
 from odkd.data.labels.store import LabelStore, find_stores
@@ -131,7 +132,7 @@ def verify(args: argparse.Namespace) -> int:
     bad: list[str] = []
     for folder in _found(args.stores):
         try:
-            damage = LabelStore(folder).damage()
+            damage = find_damage(LabelStore(folder))
         except DamagedLabelsError as error:
             print(error)
             bad.append(str(folder))
@@ -165,7 +166,7 @@ def repair_stores(args: argparse.Namespace) -> int:
             print(f"{folder}: {error}")
             num_bad += 1
             continue
-        damage = LabelStore(folder).damage()
+        damage = find_damage(LabelStore(folder))
         print(f"{folder}: {num_labelled} frames labelled again; {'still damaged' if damage else 'whole'}")
         num_bad += bool(damage)
     return 1 if num_bad else 0

@@ -10,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from odkd.config.compose import compose_config
 from odkd.config.parts import Parts
+from odkd.data.labels.damage import find_damage, mend, mend_manifest
 from odkd.data.labels.exchange import LAYOUT
 from odkd.data.labels.store import LabelStore, SoftSpec
 
@@ -25,10 +26,10 @@ def repair(folder: Path, changes: Sequence[str]) -> int:
         ValueError: both copies of the manifest are damaged; the video, the weights or the settings are others now.
     """
     folder = folder.absolute()
-    LabelStore.mend_manifest(folder)
+    mend_manifest(folder)
     store = LabelStore(folder)
-    damage = store.damage()
-    store.mend(damage)
+    damage = find_damage(store)
+    mend(store, damage)
     wanted = set(range(store.num_frames)) - set(damage.undecodable)
     num_labelled = 0
     for spec in [*store.soft_specs, None]:

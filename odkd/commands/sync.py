@@ -8,8 +8,9 @@ from pathlib import Path
 
 from filelock import Timeout
 
+from odkd.runs.client import without_password
 from odkd.runs.sync import advice, brief, mark_if_killed
-from odkd.runs.tracking import sync, without_password
+from odkd.runs.tracking import sync
 
 
 def main() -> None:

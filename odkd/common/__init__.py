@@ -1,1 +1,1 @@
-"""Small tools that every room uses; they import nothing of ours but each other."""
+"""Small tools for all other folders of odkd; they import nothing else of odkd."""

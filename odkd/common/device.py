@@ -16,12 +16,17 @@ M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # malloc.h
 
 
 def choose_device(name: str, *, precision: str, setting: str = "device") -> torch.device:
-    """`auto` takes CUDA where there is one; started by torchrun, `auto` and `cuda` take the GPU of this process.
+    """Return a device by name: `auto` means CUDA if there is a GPU.
 
-    `setting` is whose value `name` is.
+    Under torchrun, `auto` and `cuda` mean the GPU of this process.
+
+    Args:
+        name: value of the setting, such as auto, cpu, cuda or cuda:1.
+        precision: a key of PRECISIONS.
+        setting: dotted name of the setting, for messages.
 
     Raises:
-        ValueError: a device that is not there, or a precision that it cannot do.
+        ValueError: the device does not exist, or does not support the precision.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
@@ -40,8 +45,8 @@ def choose_device(name: str, *, precision: str, setting: str = "device") -> torc
 
 
 def set_up(device: torch.device, *, threads: int | None, deterministic: bool) -> None:
-    """Settings of this process: threads, deterministic kernels, and an allocator that keeps its memory."""
-    torch.set_num_threads(threads or DEFAULT_THREADS)  # also undoes what an earlier job of the sweep has set
+    """Set the threads of this process, deterministic kernels, and an allocator that keeps its memory."""
+    torch.set_num_threads(threads or DEFAULT_THREADS)  # also undoes the setting of an earlier job of the sweep
     torch._dynamo.reset()
     if device.type == "cpu":
         keep_freed_memory()
@@ -53,15 +58,18 @@ def set_up(device: torch.device, *, threads: int | None, deterministic: bool) ->
 
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[Any]:
-    """Automatic mixed precision on `device`; off for float32."""
+    """Return a context of automatic mixed precision on `device`; it has no effect for float32."""
     return torch.autocast(device.type, dtype=PRECISIONS[precision], enabled=PRECISIONS[precision] is not None)
 
 
 def keep_freed_memory() -> bool:
-    """Keep large freed blocks in the process instead of handing them back after every step (glibc).
+    """Keep large freed blocks of memory in the process instead of returning them after every step (glibc).
 
-    Otherwise each step gets its activations as fresh, zeroed pages from the kernel: steps are then about
-    1.5 times slower. Results do not change. Returns whether it could be set.
+    Otherwise each step gets its activations as new, zeroed pages from the kernel, and is about 1.5 times slower.
+    Results do not change.
+
+    Returns:
+        True if the setting took effect.
     """
     if platform.libc_ver()[0] != "glibc":
         return False

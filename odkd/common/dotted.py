@@ -1,25 +1,48 @@
-"""Settings as text: dotted keys with their values, and the words of a command that set them."""
+"""Settings as text: dotted keys with their values, and the overrides of a command that set them."""
 
 import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-# Settings that say where and how, not what: they change no number of a run. Of `run`, only run.repeat does.
+# Settings of storage, display and execution, which change no result of a run. In the group `run`, only run.repeat does.
 WHERE_AND_HOW = (
-    "tracking", "paths", "bank", "sweep", "allow_targets", "run.name", "run.restart", "run.checkpoint_overhead",
-    "run.plots", "run.overlay_video", "run.report",
-)  # fmt: skip
-# Of the other groups, what is not in a run's key. What is in a dataset's files, the stream's digest says.
+    "tracking",
+    "paths",
+    "bank",
+    "sweep",
+    "allow_targets",
+    "run.name",
+    "run.restart",
+    "run.checkpoint_overhead",
+    "run.plots",
+    "run.overlay_video",
+    "run.report",
+)
+# Keys of other groups that are not in a run's key. The digest of the stream stands for a dataset's files.
 NOT_IN_DATASET = ("root", "prepare", "frame_store", "palette", "download")
-NOT_IN_STAGE = ("devices",)  # of the kind of `device`, which is in the key
-NOT_OF_THE_TEACHER = (  # keys of a teacher's config that its class is not handed, nor its labels depend on
-    "name", "size", "batch_size", "label_set", "classes", "allow_missing", "soft", "licence", "source",
-)  # fmt: skip
-OF_THE_MAPPING = ("size", "label_set", "classes", "soft")  # of those, the ones that are in the key nevertheless
+NOT_IN_STAGE = ("devices",)  # they are of the same type as `device`, which is in the key
+NOT_OF_THE_TEACHER = (  # keys of a teacher's config that are not passed to its class and do not change its own labels
+    "name",
+    "size",
+    "batch_size",
+    "label_set",
+    "classes",
+    "allow_missing",
+    "soft",
+    "licence",
+    "source",
+)
+NOT_OF_THE_STUDENT = ("name", "weights", "freeze", "mean", "std")  # the same for a student
+NOT_HANDED = {  # group -> keys that odkd uses itself and does not pass to the class of the group
+    "teacher": NOT_OF_THE_TEACHER,
+    "student": NOT_OF_THE_STUDENT,
+    "schedule": ("name",),
+}
+OF_THE_MAPPING = ("size", "label_set", "classes", "soft")  # those of NOT_OF_THE_TEACHER that are in the key anyway
 
 
 def flatten(value: Any, prefix: str = "", spell: Callable[[Any], str] = str) -> dict[str, str]:
-    """Dotted key -> value, spelled; an empty mapping says nothing.
+    """Return dotted key -> value as text; an empty mapping adds no key.
 
     >>> flatten({"window": {"learn": 67}, "domains": {}})
     {'window.learn': '67'}
@@ -33,7 +56,7 @@ def flatten(value: Any, prefix: str = "", spell: Callable[[Any], str] = str) -> 
 
 
 def is_in(key: str, places: Iterable[str]) -> bool:
-    """Whether a dotted key is one of `places`, or lies below one.
+    """True if a dotted key is one of `places`, or lies below one.
 
     >>> is_in("run.repeat", ["run"]), is_in("runs", ["run"])
     (True, False)
@@ -42,7 +65,7 @@ def is_in(key: str, places: Iterable[str]) -> bool:
 
 
 def quoted(value: str) -> str:
-    """A text as the value of an override: in quotes if Hydra would read something else in it.
+    """Return a text as the value of an override: in quotes if Hydra would read it differently.
 
     >>> quoted("sqlite:////data/mlflow.db"), quoted("it's mine")
     ('sqlite:////data/mlflow.db', "'it\\\\'s mine'")
@@ -52,7 +75,7 @@ def quoted(value: str) -> str:
 
 
 def split_override(override: str) -> tuple[str, str]:
-    """The key that an override sets, without what adds or takes it away, and the value.
+    """Return the key of an override, without a leading + or ~, and the value.
 
     >>> split_override("+window.learn=20")
     ('window.learn', '20')

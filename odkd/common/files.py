@@ -1,4 +1,4 @@
-"""Files that are whole or not there: atomic writes, and digests that are computed once a file version."""
+"""Atomic writes, after which a file is complete or missing, and digests, computed once for each version of a file."""
 
 import contextlib
 import hashlib
@@ -11,12 +11,12 @@ from typing import Any
 
 
 def write_atomic(path: Path, content: bytes | memoryview, *, durable: bool = True) -> None:
-    """Write under a temporary name of our own, flush to the disk, then rename: readers see all or nothing.
+    """Write under a unique temporary name, flush to disk, then rename: readers see the complete file or none.
 
-    Not `durable`, it may be gone after a power cut (but never cut off for readers while the machine is up).
+    If not `durable`, the file may be lost in a power failure; until then readers never see an incomplete file.
 
     Raises:
-        OSError: as the system gives it (a full disk, say); nothing is left behind then.
+        OSError: the file cannot be written (a full disk, for example); no temporary file is left.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
@@ -34,28 +34,28 @@ def write_atomic(path: Path, content: bytes | memoryview, *, durable: bool = Tru
 
 
 def write_json(path: Path, value: Any) -> None:
-    """`write_atomic` of readable JSON."""
+    """Write indented JSON with `write_atomic`."""
     write_atomic(path, (json.dumps(value, indent=1) + "\n").encode())
 
 
 def cut_torn_line(path: Path) -> None:
-    """Drop the last line of a text file if it was cut off, without its newline."""
+    """Remove the last line of a text file if it has no newline, because its writer was interrupted."""
     if path.is_file() and not (content := path.read_bytes()).endswith(b"\n") and content:
         write_atomic(path, content[: content.rfind(b"\n") + 1])
 
 
 def as_written(path: Path) -> Path:
-    """Absolute and without "..", but with its links: a folder of runs may be one to another disk."""
-    return Path(os.path.abspath(path))  # noqa: PTH100 - resolve() follows links
+    """Return the absolute path without "..", but with its links: a folder of runs may be a link to another disk."""
+    return Path(os.path.normpath(path.absolute()))  # resolve() would follow links
 
 
 def json_digest(value: Any) -> str:
-    """sha256 (hex) of a value's canonical JSON: the same for equal values, whatever their key order."""
+    """Return the sha256 (hex) of a value's canonical JSON: equal for equal values, in any order of keys."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 def file_digest(path: Path, cache: Path) -> str:
-    """sha256 (hex) of a file's bytes, kept under `cache` by path, size and modification time."""
+    """Return the sha256 (hex) of a file's bytes, cached in `cache` by path, size and modification time."""
     status = path.stat()
     note = cache / "digests" / json_digest([str(path.resolve()), status.st_size, status.st_mtime_ns])
     if note.is_file():
@@ -67,7 +67,7 @@ def file_digest(path: Path, cache: Path) -> str:
 
 
 def folder_digest(paths: Iterable[Path], root: Path, cache: Path) -> str:
-    """sha256 (hex) over names and contents of files below `root`, kept under `cache` like `file_digest`."""
+    """Return the sha256 (hex) of names and contents of files below `root`, cached in `cache` like `file_digest`."""
     files = sorted(paths)
     versions = [[str(path.relative_to(root)), path.stat().st_size, path.stat().st_mtime_ns] for path in files]
     note = cache / "digests" / json_digest([str(root.resolve()), versions])
@@ -82,11 +82,11 @@ def folder_digest(paths: Iterable[Path], root: Path, cache: Path) -> str:
 
 
 def create_exclusive(path: Path, content: bytes, *, durable: bool = True) -> bool:
-    """Write a file, whole, that is not there yet; False if another process, on any host, was first."""
+    """Create a complete file; return False if it exists, because another process (on any host) was first."""
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     write_atomic(temporary, content, durable=durable)
     try:
-        os.link(temporary, path)  # unlike O_EXCL it shows whole files only, and unlike rename it replaces none
+        os.link(temporary, path)  # unlike O_EXCL it shows complete files only, and unlike rename it never replaces one
     except FileExistsError:
         return False
     finally:
@@ -95,15 +95,15 @@ def create_exclusive(path: Path, content: bytes, *, durable: bool = True) -> boo
 
 
 def sealed(record: Any) -> bytes:
-    """A record as readable JSON with its own sha256, so that any changed byte is found."""
+    """Return a record as indented JSON with its sha256, so that any changed byte is detected."""
     return (json.dumps({"record": record, "sha256": json_digest(record)}, indent=1) + "\n").encode()
 
 
 def unseal(content: bytes) -> Any:
-    """The record that `sealed` wrote.
+    """Return the record in the output of `sealed`.
 
     Raises:
-        ValueError: not one byte for byte.
+        ValueError: a byte has changed.
     """
     try:
         record = json.loads(content)["record"]

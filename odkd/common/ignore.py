@@ -1,3 +1,3 @@
-"""The id of a pixel without a label: it is neither learned from nor scored."""
+"""The id of pixels without a label; they are excluded from losses and scores."""
 
 IGNORE = 255

@@ -1,4 +1,4 @@
-"""Jobs of one process: each finds the process as the first one did. Processes of one job: Ctrl-C is the first one's."""
+"""Keep the jobs of one process from affecting each other, and Ctrl-C from the processes that a job starts."""
 
 import contextlib
 import gc
@@ -9,6 +9,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ import numpy as np
 
 @contextlib.contextmanager
 def deaf_to_interrupts() -> Iterator[None]:
-    """Processes that are started in it leave Ctrl-C to this one: a process inherits what is blocked as it starts."""
+    """Make processes that are started inside ignore Ctrl-C: a process inherits the blocked signals at its start."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -26,14 +27,14 @@ def deaf_to_interrupts() -> Iterator[None]:
 
 @contextlib.contextmanager
 def isolated() -> Iterator[None]:
-    """Put back what a job may leave behind in its process, and free its memory.
+    """Restore the state of the process after a job, and free its memory.
 
-    Environment, working folder, import path, warning filters, signal handlers, global generators (Python, numpy,
-    torch), torch's and numpy's switches that change numbers. What libraries keep once they are imported stays.
+    Restored are environment, working folder, import path, warning filters, signal handlers, global generators (Python,
+    numpy, torch), and the switches of torch and numpy that change numbers. Imported libraries stay imported.
     """
     import torch
 
-    environment, folder, path = dict(os.environ), os.getcwd(), list(sys.path)  # noqa: PTH109
+    environment, folder, path = dict(os.environ), Path.cwd(), list(sys.path)
     in_main = threading.current_thread() is threading.main_thread()
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     generators = random.getstate(), np.random.get_state(), torch.get_rng_state()
@@ -41,7 +42,7 @@ def isolated() -> Iterator[None]:
     precision, has_gradients = torch.get_float32_matmul_precision(), torch.is_grad_enabled()
     deterministic, benchmark = torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark
     warns_only = torch.is_deterministic_algorithms_warn_only_enabled()
-    memory: Any = torch.utils.deterministic  # a module whose one switch type checkers do not know
+    memory: Any = torch.utils.deterministic  # type checkers do not know the switch of this module
     fills = memory.fill_uninitialized_memory
     numpy_errors = np.geterr()
     try:
@@ -56,7 +57,7 @@ def isolated() -> Iterator[None]:
         if in_main:
             for number, handler in handlers.items():
                 signal.signal(number, handler)
-        torch.set_default_device(None if device.type == "cpu" else device)  # None is the CPU, at no cost a call
+        torch.set_default_device(None if device.type == "cpu" else device)  # None is the CPU, at no cost
         random.setstate(generators[0])
         np.random.set_state(generators[1])
         torch.set_rng_state(generators[2])

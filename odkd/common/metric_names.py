@@ -1,7 +1,7 @@
-"""The name of every metric: SCOPE/SCORE, the reference at the end of the score, then what it is of, as in iou/road.
+"""The names of all metrics: SCOPE/SCORE, with the reference at the end of the score, and a part such as the class road.
 
-`metric_name` builds them all. METRICS lists all names that runs give; docs/metrics.md explains each, and a test holds
-the page and the runs of every stage to this list.
+`metric_name` builds every name. METRICS lists all names that runs use; docs/metrics.md explains each, and a test
+compares the page and the runs of every stage with this list.
 """
 
 import re
@@ -11,45 +11,50 @@ REFERENCES = {
     "groundtruth": "_groundtruth",
     "previous_round": "_previous_round",
 }  # label source -> suffix
-SUMMARY = "summary/"  # begins the name of a final score in MLflow, whose series have the other names
+SUMMARY = "summary/"  # prefix of final scores in MLflow; names of series have no prefix
 SCORES = ("miou", "miou_per_frame", "accuracy", "f1_weighted", "f1_macro")  # of a split, in trainings over epochs
 
 # In capitals: CLASS and DOMAIN are names, NUMBER counts segments, LOSS is part of a loss, STUDENT is a training
 # (round_1/student_0, plain, final), ROUND is round_1, plain or final. REFERENCE stands for each suffix in REFERENCES.
 METRICS = (
     # each iteration of a stream
-    "test/miouREFERENCE", "test/accuracyREFERENCE", "test/miou_per_frameREFERENCE", "test/consistencyREFERENCE",
-    "test/iouREFERENCE/CLASS", "past/miouREFERENCE", "future/miouREFERENCE", "segment/miouREFERENCE/NUMBER",
-    "learn/loss_LOSS", "stream/position", "stream/frame", "stream/seconds",
+    *("test/miouREFERENCE", "test/accuracyREFERENCE", "test/miou_per_frameREFERENCE", "test/consistencyREFERENCE"),
+    *("test/iouREFERENCE/CLASS", "past/miouREFERENCE", "future/miouREFERENCE", "segment/miouREFERENCE/NUMBER"),
+    *("learn/loss_LOSS", "stream/position", "stream/frame", "stream/seconds"),
     # the summary of a stream
-    "total/miouREFERENCE", "total/accuracyREFERENCE", "total/iouREFERENCE/CLASS", "domain/miouREFERENCE/DOMAIN",
-    "mean/miouREFERENCE", "mean/accuracyREFERENCE", "mean/miou_per_frameREFERENCE", "mean/consistencyREFERENCE",
-    "mean_past/miouREFERENCE", "mean_future/miouREFERENCE", "recovery/iterationsREFERENCE",
-    "recovery/num_changesREFERENCE", "recovery/num_unrecoveredREFERENCE", "last/miouREFERENCE",
-    "last/accuracyREFERENCE", "last/iouREFERENCE/CLASS", "mean_last/miouREFERENCE", "last_segment/miouREFERENCE/NUMBER",
-    "segments/backward_transferREFERENCE", "segments/forgettingREFERENCE", "num_iterations",
+    *("total/miouREFERENCE", "total/accuracyREFERENCE", "total/iouREFERENCE/CLASS", "domain/miouREFERENCE/DOMAIN"),
+    *("mean/miouREFERENCE", "mean/accuracyREFERENCE", "mean/miou_per_frameREFERENCE", "mean/consistencyREFERENCE"),
+    *("mean_past/miouREFERENCE", "mean_future/miouREFERENCE", "recovery/iterationsREFERENCE"),
+    *("recovery/num_changesREFERENCE", "recovery/num_unrecoveredREFERENCE", "last/miouREFERENCE"),
+    *(
+        "last/accuracyREFERENCE",
+        "last/iouREFERENCE/CLASS",
+        "mean_last/miouREFERENCE",
+        "last_segment/miouREFERENCE/NUMBER",
+    ),
+    *("segments/backward_transferREFERENCE", "segments/forgettingREFERENCE", "num_iterations"),
     # each epoch of a training
-    "STUDENT/loss_LOSS", "STUDENT/learning_rate", "STUDENT/val/SCOREREFERENCE",
+    *("STUDENT/loss_LOSS", "STUDENT/learning_rate", "STUDENT/val/SCOREREFERENCE"),
     # the summary of trainings over epochs
-    "STUDENT/SCOREREFERENCE", "STUDENT/iouREFERENCE/CLASS", "STUDENT/miou_128_batchesREFERENCE", "STUDENT/val_best",
-    "STUDENT/best_epoch", "STUDENT/num_epochs", "ROUND/labels/SCOREREFERENCE", "ROUND/labels/ignored_shareREFERENCE",
-    "ROUND/agreement/miou", "ROUND/agreement/equal_pixels", "num_trainings", "num_epochs",
+    *("STUDENT/SCOREREFERENCE", "STUDENT/iouREFERENCE/CLASS", "STUDENT/miou_128_batchesREFERENCE", "STUDENT/val_best"),
+    *("STUDENT/best_epoch", "STUDENT/num_epochs", "ROUND/labels/SCOREREFERENCE", "ROUND/labels/ignored_shareREFERENCE"),
+    *("ROUND/agreement/miou", "ROUND/agreement/equal_pixels", "num_trainings", "num_epochs"),
     # the teacher's labels
-    "teacher/SCOREREFERENCE", "teacher/iouREFERENCE/CLASS", "teacher/ignored_shareREFERENCE", "num_labelled",
+    *("teacher/SCOREREFERENCE", "teacher/iouREFERENCE/CLASS", "teacher/ignored_shareREFERENCE", "num_labelled"),
     # time, in timing.jsonl
-    "time/learn_seconds", "time/evaluate_seconds", "time/watch_seconds", "time/learn_frames_per_second",
-    "time/evaluate_frames_per_second",
-)  # fmt: skip
+    *("time/learn_seconds", "time/evaluate_seconds", "time/watch_seconds", "time/learn_frames_per_second"),
+    *("time/evaluate_frames_per_second",),
+)
 
 
 def metric_name(scope: str, score: str, reference: str | None = None, part: str | None = None) -> str:
     """Return the name of a metric.
 
     Args:
-        scope: when or on what the score was taken: test, total, round_1/student_0, ...
-        score: what it measures.
-        reference: the label source that it is against; None for what has none, such as a loss.
-        part: the class, domain or segment that it is of.
+        scope: when or on which data the score was measured: test, total, round_1/student_0, ...
+        score: name of the score, such as miou.
+        reference: the label source that predictions are compared with; None for metrics without one, such as a loss.
+        part: a class, domain or segment, for the score of this part only.
 
     >>> metric_name("test", "miou", "teacher"), metric_name("total", "iou", "groundtruth", "road")
     ('test/miou', 'total/iou_groundtruth/road')
@@ -60,7 +65,7 @@ def metric_name(scope: str, score: str, reference: str | None = None, part: str 
 
 
 def pattern_of(name: str) -> str | None:
-    """Return the entry of METRICS that a name belongs to; None if there is none.
+    """Return the entry of METRICS that a name matches; None if there is none.
 
     >>> pattern_of("total/iou_groundtruth/road"), pattern_of("total/iou_of_road")
     ('total/iouREFERENCE/CLASS', None)
@@ -70,8 +75,13 @@ def pattern_of(name: str) -> str | None:
 
 def _regex(pattern: str) -> str:
     values = {
-        "REFERENCE": "|".join(REFERENCES.values()), "SCORE": "|".join(SCORES), "CLASS": ".+", "DOMAIN": ".+",
-        "NUMBER": r"\d{3,}", "LOSS": r"\w+", "STUDENT": r"round_\d+/student_\d+|plain|final",
+        "REFERENCE": "|".join(REFERENCES.values()),
+        "SCORE": "|".join(SCORES),
+        "CLASS": ".+",
+        "DOMAIN": ".+",
+        "NUMBER": r"\d{3,}",
+        "LOSS": r"\w+",
+        "STUDENT": r"round_\d+/student_\d+|plain|final",
         "ROUND": r"round_\d+|plain|final",
-    }  # fmt: skip
+    }
     return re.sub("|".join(values), lambda found: f"({values[found[0]]})", pattern)

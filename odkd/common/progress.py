@@ -1,4 +1,4 @@
-"""How far something long is, logged every few seconds."""
+"""The progress of a long task, logged every few seconds."""
 
 import logging
 import time
@@ -9,13 +9,14 @@ PROGRESS_SECONDS = 5.0
 
 
 class Progress:
-    """Logs how far something is, every few seconds."""
+    """A progress message, logged every few seconds."""
 
     def __init__(self, verb: str, unit: str) -> None:
         self._verb, self._unit = verb, unit
         self._started = self._logged = time.monotonic()
 
     def __call__(self, done: int, total: int, where: str = "") -> None:
+        """Log how much is done, if the last message is old enough."""
         now = time.monotonic()
         if now - self._logged >= PROGRESS_SECONDS:
             self._logged = now

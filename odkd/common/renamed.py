@@ -1,22 +1,27 @@
-"""Names of earlier versions of odkd, so that runs, label stores and YAML files of before can still be read.
+"""Names of earlier versions of odkd, so that their runs, label stores and YAML files can still be read.
 
 2026-11-28: the package was divided into rooms, so classes that a YAML file names have moved. The last online student
-is `last/` and no longer `final/`, which is MCKD's final student; trainings over epochs leave the teacher unnamed as
-streams do; the rounds of MCKD are no longer called stages; MLflow has final scores under `summary/`.
+is `last/` and no longer `final/`, which is MCKD's final student; trainings over epochs leave out the name of the
+teacher, as streams do; the rounds of MCKD are no longer called stages; MLflow has final scores under `summary/`.
 """
 
 import re
 from collections.abc import Mapping
 from typing import Any
 
-MOVED = {  # module of before, with all below it -> where it is now
+MOVED = {  # earlier module or package -> its present name
     "odkd.augment": "odkd.training.augment",
     "odkd.losses": "odkd.training.losses",
     "odkd.regularizers": "odkd.training.regularizers",
     "odkd.replay": "odkd.training.replay",
     "odkd.video": "odkd.data.video",
 }
-SETTINGS = {  # setting of before -> its name now
+STAGES = {  # earlier function -> its present class
+    "odkd.stages.label.label": "odkd.stages.label.Label",
+    "odkd.stages.online.online": "odkd.stages.online.Online",
+    "odkd.stages.mckd.mckd": "odkd.stages.mckd.Mckd",
+}
+SETTINGS = {  # earlier setting -> its present name
     "stage.num_stages": "stage.num_rounds",
     "stage.run_stages": "stage.run_rounds",
     "stage.seed_metric": "stage.reference_metric",
@@ -25,11 +30,13 @@ SCORES = "miou|miou_per_frame|accuracy|f1_weighted|f1_macro|iou|miou_128_batches
 
 
 def current_target(target: str) -> str:
-    """Return the dotted name under which a class of odkd is found today.
+    """Return the present dotted name of a class of odkd; other names are unchanged.
 
     >>> current_target("odkd.replay.fifo.Fifo"), current_target("my_lab.replay.Mine")
     ('odkd.training.replay.fifo.Fifo', 'my_lab.replay.Mine')
     """
+    if target in STAGES:
+        return STAGES[target]
     for before, now in MOVED.items():
         if target.startswith(f"{before}."):
             return now + target.removeprefix(before)
@@ -37,7 +44,7 @@ def current_target(target: str) -> str:
 
 
 def current_config(value: Any, prefix: str = "") -> Any:
-    """Return a config, as plain dictionaries and lists, with the classes and settings of today."""
+    """Return a config (plain dictionaries and lists) with the present names of classes and settings."""
     if isinstance(value, Mapping):
         found: dict[Any, Any] = {}
         for key, item in value.items():
@@ -51,7 +58,7 @@ def current_config(value: Any, prefix: str = "") -> Any:
 
 
 def current_params(params: Mapping[str, str]) -> dict[str, str]:
-    """Return the params of a run, by dotted key, with the classes and settings of today."""
+    """Return the params of a run, by dotted key, with the present names of classes and settings."""
     return {
         SETTINGS.get(key, key): current_target(value) if key.endswith("_target_") else value
         for key, value in params.items()
@@ -59,7 +66,7 @@ def current_params(params: Mapping[str, str]) -> dict[str, str]:
 
 
 def current_metric(name: str, stage: str) -> str:
-    """Return the name of today for a metric of a run of `stage`; names of today stay.
+    """Return the present name of a metric of a run of `stage`; present names are unchanged.
 
     >>> current_metric("final/miou", "online"), current_metric("stage_1/student_0/iou_teacher/car", "mckd")
     ('last/miou', 'round_1/student_0/iou/car')
@@ -75,19 +82,19 @@ def current_metric(name: str, stage: str) -> str:
 
 
 def current_reference(name: str) -> str:
-    """Return the name of today for a label source."""
+    """Return the present name of a label source."""
     return "previous_round" if name == "previous_stage" else name
 
 
 def current_metrics(metrics: Mapping[str, Any], stage: str) -> dict[str, Any]:
-    """Return metrics, by name, under the names of today."""
+    """Return metrics under their present names."""
     return {current_metric(name, stage): value for name, value in metrics.items()}
 
 
 def current_stored_names(names: list[str], stage: str) -> dict[str, str]:
-    """Return today's name of each metric of a run in MLflow -> the one that it is stored under.
+    """Return the present name of each metric of a run in MLflow -> the name that it is stored under.
 
-    Earlier versions put `final/` before the names of final scores, unless they began so.
+    Earlier versions put `final/` before the names of final scores, unless the names began with it.
 
     >>> current_stored_names(["test/miou", "final/total/miou", "final/miou"], "online")
     {'test/miou': 'test/miou', 'summary/total/miou': 'final/total/miou', 'summary/last/miou': 'final/miou'}
@@ -102,6 +109,6 @@ def current_stored_names(names: list[str], stage: str) -> dict[str, str]:
             continue
         is_own = bool(re.match(rf"(?:{SCORES})(_|/|$)|labels/|best_epoch$|num_epochs$|val_best$", rest))
         found[f"summary/{current_metric(name if is_own else rest, stage)}"] = name
-        if rest == "num_epochs":  # of all trainings, and of the last one: they had the same name
+        if rest == "num_epochs":  # the number of all trainings and that of the last one had the same name
             found["summary/num_epochs"] = name
     return found

@@ -1,4 +1,4 @@
-"""Named random numbers: every random choice draws from a generator that its name and the run's seed determine."""
+"""Named random generators: the name of a random choice and the run's seed determine its generator."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def named_seed(seed: int, *names: object) -> int:
-    """A seed in 0..2^63-1 for the choice that `names` name; unrelated for different names.
+    """Return a seed in 0..2^63-1 for a named random choice; different names give unrelated seeds.
 
     >>> named_seed(0, "student") == named_seed(0, "student") != named_seed(0, "order", 3)
     True
@@ -20,7 +20,7 @@ def named_seed(seed: int, *names: object) -> int:
 
 
 def named_generator(seed: int, *names: object) -> torch.Generator:
-    """A CPU generator of its own for the choice that `names` name."""
-    import torch  # takes seconds: not before a run needs it
+    """Return a new CPU generator for a named random choice."""
+    import torch  # the import takes seconds, so it waits until a run needs it
 
     return torch.Generator().manual_seed(named_seed(seed, *names))

@@ -1,7 +1,8 @@
-"""Types of settings: the annotations of a constructor say what its YAML keys may hold.
+"""Types of settings: the annotations of a constructor define the values that its YAML keys may have.
 
-`check_setting` holds a value to such a type, with pydantic's rules for strict types: true is no number, 3.0 is no whole
-number, nan and infinity are no numbers. So a new method has its settings checked because its constructor has types.
+`check_setting` checks a value against such a type, with pydantic's strict rules: true is not a number, 3.0 is not a
+whole number, nan and infinity are not numbers. So types in the constructor of a new method are enough to have its
+settings checked.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import inspect
 import types
 import typing
 from collections.abc import Callable, Mapping
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le, Lt
@@ -26,12 +27,17 @@ def _existing(path: str) -> str:
     return path
 
 
+def _existing_or_url(path: str) -> str:
+    return path if path.startswith(("http://", "https://")) else _existing(path)
+
+
 PositiveInt = Annotated[int, Ge(1)]
 NaturalInt = Annotated[int, Ge(0)]
 PositiveFloat = Annotated[float, Gt(0)]
 NonNegativeFloat = Annotated[float, Ge(0)]
 Fraction = Annotated[float, Ge(0), Le(1)]
 ExistingFile = Annotated[str, AfterValidator(_existing)]
+FileOrUrl = Annotated[str, AfterValidator(_existing_or_url)]
 
 BOUNDS: dict[type, tuple[str, str]] = {
     Ge: ("of at least {}", "ge"),
@@ -44,16 +50,16 @@ STRICT = ConfigDict(strict=True, allow_inf_nan=False, arbitrary_types_allowed=Fa
 
 
 def check_setting(key: str, value: Any, kind: Any) -> None:
-    """Hold the value of a setting to a type.
+    """Check the value of a setting against a type.
 
     Args:
         key: dotted name of the setting.
-        value: plain Python, as YAML gives it.
-        kind: an annotation, such as `PositiveInt | None` or `Literal["teacher", "groundtruth"]`; what pydantic cannot
-            check, such as a class of torch, is not checked.
+        value: plain Python, as read from YAML.
+        kind: an annotation, such as `PositiveInt | None` or `Literal["teacher", "groundtruth"]`; types that pydantic
+            does not know, such as classes of torch, are not checked.
 
     Raises:
-        ValueError: what we got, what we expected, and the nearest choice.
+        ValueError: the value does not fit; the message gives the value, the expected ones and the nearest choice.
 
     >>> check_setting("replay.capacity", 0, PositiveInt)
     Traceback (most recent call last):
@@ -74,15 +80,15 @@ def check_setting(key: str, value: Any, kind: Any) -> None:
 
 
 def check_arguments(function: Callable[..., Any], settings: Mapping[str, Any], prefix: str) -> None:
-    """Hold settings to the annotations of the parameters that they are passed to.
+    """Check settings against the annotations of the parameters that they are passed to.
 
     Args:
         function: a class or function that YAML names.
-        settings: parameter -> value; names that it does not take are left to the call.
-        prefix: of the settings' dotted names, as in "replay."
+        settings: parameter -> value; unknown parameters are not checked here, the call itself rejects them.
+        prefix: prefix of the settings' dotted names, such as "replay."
 
     Raises:
-        ValueError: the first value that does not fit.
+        ValueError: a value does not fit; the first one is reported.
     """
     kinds = parameter_types(function)
     for name, value in settings.items():
@@ -101,13 +107,13 @@ def parameter_types(function: Callable[..., Any]) -> dict[str, Any]:
             continue
         try:
             found[name] = eval(text, dict(names)) if isinstance(text, str) else text
-        except (NameError, AttributeError, TypeError):  # imported for the type checker alone: no type of a setting
+        except (NameError, AttributeError, TypeError):  # imported for the type checker only, so not a type of a setting
             continue
     return found
 
 
 def describe(kind: Any) -> str:
-    """Return what a message expects.
+    """Return the values that a type allows, in words for a message.
 
     >>> describe(PositiveInt | Literal["auto"] | None)
     'a whole number of at least 1, or auto or null'
@@ -124,14 +130,14 @@ def describe(kind: Any) -> str:
 
 
 def spell(value: Any) -> str:
-    """Return a value as YAML has it."""
+    """Return a value as written in YAML."""
     if value is None:
         return "null"
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def nearest_file(path: Path) -> str:
-    """Return "; did you mean X?" for a nearly identical file name beside `path`, or nothing.
+    """Return "; did you mean X?" for a nearly identical file name beside `path`, or an empty string.
 
     The cutoff is high because unrelated names often look alike.
     """
@@ -144,12 +150,14 @@ def nearest_file(path: Path) -> str:
 def _one(kind: Any) -> str:
     if get_origin(kind) is Annotated:
         base, *marks = get_args(kind)
-        if any(isinstance(mark, AfterValidator) and mark.func is _existing for mark in marks):
+        if any(isinstance(mark, AfterValidator) and mark.func in (_existing, _existing_or_url) for mark in marks):
             return "an existing file"
         bounds = [
-            words.format(getattr(mark, name)) for mark in marks for type_, (words, name) in BOUNDS.items()
+            words.format(getattr(mark, name))
+            for mark in marks
+            for type_, (words, name) in BOUNDS.items()
             if isinstance(mark, type_)
-        ]  # fmt: skip
+        ]
         return " ".join([_one(base), " and ".join(bounds)]).strip()
     if kind in NUMBERS:
         return NUMBERS[kind]
@@ -175,10 +183,21 @@ def _choices(kind: Any) -> list[Any]:
     return [choice for arm in _arms(kind) if get_origin(arm) is Literal for choice in get_args(arm)]
 
 
+def _as_yaml(kind: Any) -> Any:
+    """Return the type as YAML can spell it: a path is text, a tuple is a list."""
+    if inspect.isclass(kind) and issubclass(kind, PurePath):
+        return str
+    if get_origin(kind) in (typing.Union, types.UnionType):
+        return typing.Union[tuple(_as_yaml(arm) for arm in get_args(kind))]  # noqa: UP007 - built, not written
+    if kind is tuple or get_origin(kind) is tuple:
+        return list
+    return kind
+
+
 def _adapter(kind: Any) -> TypeAdapter[Any] | None:
     try:
-        return TypeAdapter(kind, config=STRICT)
+        return TypeAdapter(_as_yaml(kind), config=STRICT)
     except (PydanticSchemaGenerationError, PydanticUndefinedAnnotation):
         return None
-    except PydanticUserError:  # a dataclass or model has a configuration of its own
+    except PydanticUserError:  # a dataclass or model has its own pydantic configuration
         return None

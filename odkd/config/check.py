@@ -1,102 +1,132 @@
-"""Mistakes in a config, found before anything is computed; each answered in one message."""
+"""Mistakes in a config, found before anything is computed; each answered in one message.
+
+Settings that every run has are typed in SETTINGS. Those of a method are typed by the constructor of its class, so a new
+method needs no entry here.
+"""
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from omegaconf import DictConfig, OmegaConf
 
-from odkd.common.dotted import flatten
-from odkd.common.names import nearest
-from odkd.config.check_dataset import check_dataset, expected_layout, nearest_file
-from odkd.config.check_stage import check_methods
+from odkd.common.dotted import NOT_HANDED, flatten
+from odkd.common.settings import ExistingFile, NaturalInt, PositiveFloat, PositiveInt, check_setting, parameter_types
+from odkd.config.check_dataset import check_dataset, expected_layout
+from odkd.config.check_relations import check_relations
+from odkd.config.construct import check_targets, resolve
 from odkd.data.video.fit import FITS
 
-POSITIVE_INTEGERS = (
-    "window.learn", "window.test", "window.step", "dataset.stride", "teacher.batch_size",
-    "evaluation.batch_size", "stage.batch_size", "stage.epochs", "threads", "replay.capacity",
-    "stage.pretrain_epochs", "evaluation.shift", "stage.num_rounds", "stage.num_parts", "stage.patience",
-    "stage.plain_epochs", "replay.candidates", "replay.num_positions",
-)  # fmt: skip
-NATURAL_NUMBERS = (
-    "seed", "run.repeat", "teacher.soft.top_k", "evaluation.border_pixels", "evaluation.segment_frames",
-    "stage.pretrain_positions",
-)  # fmt: skip
-WORDS = {"evaluation.shift": "auto", "stage.pretrain_positions": "all"}  # taken in a number's place
-POSITIVE_NUMBERS = (
-    "optimizer.lr", "bank.memory_gib", "tracking.seconds", "tracking.close_seconds", "tracking.system_seconds",
-    "run.checkpoint_overhead", "dataset.stride_seconds",
-)  # fmt: skip
-BOOLEANS = (
-    "channels_last",
-    "compile",
-    "deterministic",
-    "run.restart",
-    "run.overlay_video",
-    "run.plots",
-    "run.report",
-    "sweep.fail_fast",
-    "tracking.enabled",
-    "teacher.allow_missing",
-    "evaluation.final",
-    "stage.drop_last",
-    "stage.reference_metric",
-    "replay.refresh",
-    "regularizer.is_active",
-)
-CHOICES: dict[str, tuple[Any, ...]] = {
-    "precision": ("float32", "bfloat16", "float16"),
-    "teacher.precision": ("float32", "bfloat16", "float16"),
-    "dataset.frame_store": ("disk", "none"),
-    "dataset.fit": FITS,
-    "evaluation.groundtruth": ("auto", True, False),
-    "evaluation.predictor": ("student", "teacher"),
-    "stage.order": ("stream", "shuffled", "paired"),
-    "stage.learn_from": ("teacher", "groundtruth"),
-    "stage.best_by": ("miou", "miou_per_frame", "accuracy", "f1_weighted", "f1_macro"),
-    "stage.best_against": (None, "teacher", "groundtruth", "previous_round"),
+Precision = Literal["float32", "bfloat16", "float16"]
+SETTINGS: dict[str, Any] = {
+    "seed": NaturalInt,
+    "precision": Precision,
+    "channels_last": bool,
+    "compile": bool,
+    "threads": PositiveInt | None,
+    "deterministic": bool,
+    "bank.memory_gib": PositiveFloat,
+    "window.learn": PositiveInt,
+    "window.test": PositiveInt,
+    "window.step": PositiveInt,
+    "dataset.stride": PositiveInt,
+    "dataset.stride_seconds": PositiveFloat | None,
+    "dataset.frame_store": Literal["disk", "none"],
+    "dataset.fit": Literal[FITS],
+    "teacher.batch_size": PositiveInt,
+    "teacher.allow_missing": bool,
+    "teacher.soft.top_k": NaturalInt,
+    "student.weights": ExistingFile | None,
+    "optimizer.lr": PositiveFloat,
+    "evaluation.groundtruth": Literal["auto", True, False],
+    "evaluation.predictor": Literal["student", "teacher"],
+    "evaluation.batch_size": PositiveInt,
+    "evaluation.border_pixels": NaturalInt,
+    "evaluation.shift": PositiveInt | Literal["auto"] | None,
+    "evaluation.segment_frames": NaturalInt,
+    "evaluation.final": bool,
+    "tracking.enabled": bool,
+    "tracking.seconds": PositiveFloat,
+    "tracking.close_seconds": PositiveFloat,
+    "tracking.system_seconds": PositiveFloat | None,
+    "run.restart": bool,
+    "run.repeat": NaturalInt,
+    "run.checkpoint_overhead": PositiveFloat,
+    "run.plots": bool,
+    "run.report": bool,
+    "run.overlay_video": bool,
+    "sweep.fail_fast": bool,
 }
-FILES = ("teacher.checkpoint", "student.weights")
-URLS = ("teacher.checkpoint",)  # of the files, those that may lie on the web
-OPTIONAL = (
-    "threads",
-    "dataset.stride_seconds",
-    "student.weights",
-    "evaluation.shift",
-    "stage.patience",
-    "stage.plain_epochs",
-    "tracking.system_seconds",
-)
+PATHS = ("outputs", "cache", "labels", "weights")
+NAMES = ("run.name", "teacher.name")  # of folders
 
 
 def check_config(cfg: DictConfig) -> None:
-    """Types, ranges, choices, files, and combinations of groups.
+    """Check types, ranges, choices, classes, files, and combinations of groups.
 
     Raises:
-        ValueError: the first thing that is wrong: what we got, what we expected, what to change.
+        ValueError: the first mistake: what we got, what we expected, what to change.
     """
     missing = sorted(key for key, value in flatten(OmegaConf.to_container(cfg)).items() if value == "???")
     if missing:
         layout = f": {expected_layout(cfg.dataset, 'FOLDER')}" if missing[0] == "dataset.root" else ""
         raise ValueError(f"{missing[0]} is not set; add {missing[0]}=... to the command{layout}")
-    for key in POSITIVE_INTEGERS:
-        _check(cfg, key, lambda v: type(v) is int and v >= 1, "a whole number of at least 1")
-    for key in NATURAL_NUMBERS:
-        _check(cfg, key, lambda v: type(v) is int and v >= 0, "a whole number of at least 0")
-    for key in POSITIVE_NUMBERS:
-        _check(cfg, key, lambda v: type(v) in (int, float) and v > 0, "a number above 0")
-    for key in BOOLEANS:
-        _check(cfg, key, lambda v: type(v) is bool, "true or false")
-    for key, choices in CHOICES.items():
-        value = OmegaConf.select(cfg, key)
-        names = [str(choice).lower() if isinstance(choice, bool) else choice for choice in choices]
-        if _has(cfg, key) and value not in choices:
-            raise ValueError(f"{key}={value}; expected one of {', '.join(names)}{nearest(str(value), names)}")
-    for key in ("run.name", "teacher.name"):
+    for key, kind in SETTINGS.items():
+        if _has(cfg, key):
+            check_setting(key, _plain(OmegaConf.select(cfg, key)), kind)
+    _check_places(cfg)
+    _check_teacher(cfg.teacher)
+    check_methods(cfg)
+    _check_images(cfg)
+    check_dataset(cfg)
+    check_relations(cfg)
+
+
+def check_methods(cfg: DictConfig) -> None:
+    """Check that each class that YAML names exists and may be named, and its settings against its constructor.
+
+    Raises:
+        ValueError: the first one that does not fit.
+    """
+    allowed = list(cfg.allow_targets)
+    check_targets(cfg, allowed)
+    for path, node in _nodes(OmegaConf.to_container(cfg, resolve=True), ""):
+        kinds = parameter_types(resolve(node["_target_"], allowed))
+        for name, value in node.items():
+            # A null is what the constructor is offered instead, see `construct`; it knows best what is missing.
+            if name in kinds and name not in NOT_HANDED.get(path, ()) and value is not None:
+                check_setting(f"{path}.{name}", value, kinds[name])
+
+
+def _nodes(value: Any, path: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the dotted key and the content of each part of a config that names a class."""
+    if isinstance(value, dict):
+        if "_target_" in value:
+            yield path, value
+        for key, item in value.items():
+            yield from _nodes(item, f"{path}.{key}" if path else str(key))
+    elif isinstance(value, list):
+        for number, item in enumerate(value):
+            yield from _nodes(item, f"{path}.{number}")
+
+
+def _has(cfg: DictConfig, key: str) -> bool:
+    group, _, name = key.rpartition(".")
+    node = OmegaConf.select(cfg, group) if group else cfg
+    return node is not None and name in node
+
+
+def _plain(value: Any) -> Any:
+    return OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
+
+
+def _check_places(cfg: DictConfig) -> None:
+    for key in NAMES:
         value = OmegaConf.select(cfg, key)
         if not (value is None and key == "run.name") and not re.fullmatch(r"[\w][\w .+-]*", str(value)):
             raise ValueError(f"{key}={value}; expected a plain folder name of letters, digits, . + - and _")
-    for key in ("outputs", "cache", "labels", "weights"):
+    for key in PATHS:
         if not (isinstance(cfg.paths[key], str) and cfg.paths[key]):
             raise ValueError(f"paths.{key}={cfg.paths[key]}; expected a folder")
     outputs = Path(cfg.paths.outputs).absolute()
@@ -104,31 +134,18 @@ def check_config(cfg: DictConfig) -> None:
         raise ValueError(
             f"paths.outputs={outputs}: MLflow's SQLite file cannot lie below a name with ? or %; choose another"
         )
-    _check_teacher(cfg.teacher)
-    for key in FILES:
+
+
+def _check_images(cfg: DictConfig) -> None:
+    """Check how images are normalized, and which parameters of the student are frozen."""
+    for key in ("student.mean", "student.std", "teacher.mean", "teacher.std"):
         value = OmegaConf.select(cfg, key)
-        is_url = key in URLS and str(value).startswith(("http://", "https://"))
-        if value is not None and not is_url and not Path(value).is_file():
-            raise ValueError(f"{key}={value}: no such file{nearest_file(Path(value))}")
-    check_dataset(cfg)
-    check_methods(cfg, len(cfg.dataset.classes))
-
-
-def _check(cfg: DictConfig, key: str, is_valid: Any, expected: str) -> None:
-    value = OmegaConf.select(cfg, key)
-    is_absent = value is None and (
-        key in OPTIONAL or OmegaConf.select(cfg, key.split(".")[0]) is None or not _has(cfg, key)
-    )
-    word = WORDS.get(key)
-    if not is_absent and not is_valid(value) and (word is None or value != word):
-        others = f", or {word}{' or null' if key in OPTIONAL else ''}" if word else ""
-        raise ValueError(f"{key}={value}; expected {expected}{others}")
-
-
-def _has(cfg: DictConfig, key: str) -> bool:
-    group, _, name = key.rpartition(".")
-    node = OmegaConf.select(cfg, group) if group else cfg
-    return node is not None and name in node
+        is_triple = OmegaConf.is_list(value) and len(value) == 3 and all(type(v) in (int, float) for v in value)
+        if value is not None and not (is_triple and (key.endswith("mean") or min(value) > 0)):
+            raise ValueError(f"{key}={value}; expected three numbers, RGB in 0..1 (std above 0)")
+    patterns = cfg.student.get("freeze")
+    if patterns is not None and not (OmegaConf.is_list(patterns) and all(isinstance(p, str) for p in patterns)):
+        raise ValueError(f"student.freeze={patterns}; expected a list of parameter names, such as ['encoder.*']")
 
 
 def _check_teacher(teacher: DictConfig) -> None:

@@ -7,6 +7,8 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from odkd.common.names import nearest
+from odkd.common.settings import nearest_file
+from odkd.config.construct import resolve
 from odkd.config.image_datasets import has_images, pictures_of
 from odkd.data.labels.sets import label_set
 from odkd.data.splits import SPLITS
@@ -14,7 +16,11 @@ from odkd.data.video.order import StreamOrder
 
 
 def check_dataset(cfg: DictConfig) -> None:
-    """Raises ValueError for the first setting of the dataset that is wrong, or that another contradicts."""
+    """Check the settings of the dataset.
+
+    Raises:
+        ValueError: the first one that is wrong or contradicts another.
+    """
     dataset = cfg.dataset
     if has_images(dataset):
         check_images(dataset)
@@ -37,6 +43,16 @@ def check_dataset(cfg: DictConfig) -> None:
         is_size = OmegaConf.is_list(value) and len(value) == 2 and all(type(v) is int and v >= lowest for v in value)
         if not (is_size or (value is None and name != "dataset.size")):
             raise ValueError(f"{name}={value}; expected [height, width] in pixels, each at least {lowest}")
+    _check_classes(dataset)
+    if not_names := [key for key in dataset.domains if not isinstance(key, str)]:
+        raise ValueError(
+            f"dataset.domains has the number {not_names[0]} as the name of a video; put video names in quotes"
+        )
+    check_truth(cfg, has_truth=bool(dataset.groundtruth))
+
+
+def _check_classes(dataset: DictConfig) -> None:
+    """Check names of classes, those of the ground truth, and colours."""
     if not (OmegaConf.is_list(dataset.classes) and all(isinstance(name, str) for name in dataset.classes)):
         raise ValueError(f"dataset.classes={dataset.classes}; expected a list of names, such as [road,car,person]")
     classes = list(dataset.classes)
@@ -49,38 +65,26 @@ def check_dataset(cfg: DictConfig) -> None:
         names = list(label_set(truth).classes) if isinstance(truth, str) else list(truth)
         if names != classes:
             raise ValueError(
-                f"the ground truth of dataset {dataset.name} has classes of its own ({', '.join(names[:3])}, ...), "
-                f"and dataset.classes are others ({', '.join(classes[:3])}, ...); set dataset.groundtruth=null"
+                f"the ground truth of dataset {dataset.name} has the classes ({', '.join(names[:3])}, ...), "
+                f"and dataset.classes are different ({', '.join(classes[:3])}, ...); set dataset.groundtruth=null"
             )
     if dataset.palette is not None:
         colours = [OmegaConf.to_container(c) if OmegaConf.is_list(c) else c for c in dataset.palette]
         is_rgb = [isinstance(c, list) and len(c) == 3 and all(v in range(256) for v in c) for c in colours]
         if len(colours) != len(classes) or not all(is_rgb):
             raise ValueError(f"dataset.palette={colours}; expected {len(classes)} colours [R, G, B] in 0..255, or null")
-    if not_names := [key for key in dataset.domains if not isinstance(key, str)]:
-        raise ValueError(f"dataset.domains names a video {not_names[0]}, a number; put video names in quotes")
-    for key in ("student.mean", "student.std", "teacher.mean", "teacher.std"):
-        value = OmegaConf.select(cfg, key)
-        is_triple = OmegaConf.is_list(value) and len(value) == 3 and all(type(v) in (int, float) for v in value)
-        if value is not None and not (is_triple and (key.endswith("mean") or min(value) > 0)):
-            raise ValueError(f"{key}={value}; expected three numbers, RGB in 0..1 (std above 0)")
-    patterns = cfg.student.get("freeze")
-    if patterns is not None and not (OmegaConf.is_list(patterns) and all(isinstance(p, str) for p in patterns)):
-        raise ValueError(f"student.freeze={patterns}; expected a list of parameter names, such as ['encoder.*']")
-    if (cfg.student.mean is None) != (cfg.student.std is None):
-        raise ValueError("student.mean and student.std go together; set both (RGB in 0..1) or neither")
-    check_truth(cfg, has_truth=bool(dataset.groundtruth))
-    if cfg.stage.get("learn_from") == "groundtruth" and cfg.evaluation.groundtruth is False:
-        raise ValueError(
-            "stage.learn_from=groundtruth and evaluation.groundtruth=false contradict each other; change one"
-        )
 
 
 def check_truth(cfg: DictConfig, *, has_truth: bool) -> None:
-    """Raises ValueError where a setting needs ground truth and there is none."""
+    """Check that a dataset has ground truth if a setting needs it.
+
+    Raises:
+        ValueError: it has none.
+    """
     wants_truth = {"evaluation.groundtruth=true": cfg.evaluation.groundtruth is True}
     wants_truth["stage.learn_from=groundtruth"] = cfg.stage.get("learn_from") == "groundtruth"
-    wants_truth["teacher=oracle"] = cfg.teacher._target_.endswith(".Oracle")
+    teacher = resolve(cfg.teacher._target_, list(cfg.allow_targets))
+    wants_truth[f"teacher={cfg.teacher.name}"] = bool(getattr(teacher, "needs_groundtruth", False))
     change = "set dataset.groundtruth to its folder"
     if has_images(cfg.dataset):
         places = [str(place.files) for place in cfg.dataset.groundtruth or ()]
@@ -92,7 +96,7 @@ def check_truth(cfg: DictConfig, *, has_truth: bool) -> None:
 
 
 def expected_layout(dataset: DictConfig, root: str) -> str:
-    """What is expected below dataset.root, and where to get it."""
+    """Return the layout that is expected below dataset.root, and where to get the files."""
     if has_images(dataset):
         return pictures_of(dataset, Path(root)).expected()
     return "expected a folder that has a subfolder `videos`"
@@ -108,18 +112,11 @@ def _check_order(dataset: DictConfig) -> None:
     StreamOrder(**order)
 
 
-def nearest_file(path: Path) -> str:
-    """A name beside it that is all but the same: of files, strangers are alike by chance (nope.pth, opt)."""
-    if not path.parent.is_dir():
-        return f" (nor a folder {path.parent})"
-    return nearest(path.name, (entry.name for entry in path.parent.iterdir()), cutoff=0.75)
-
-
 def check_images(dataset: DictConfig) -> None:
-    """Types of the settings that only datasets of images have.
+    """Check the types of the settings that only image datasets have.
 
     Raises:
-        ValueError: the first that is wrong.
+        ValueError: the first one that is wrong.
     """
     if not isinstance(dataset.pictures, str):
         raise ValueError(f"dataset.pictures={dataset.pictures}; expected a pattern such as 'images/{{image}}.*'")
@@ -137,7 +134,11 @@ def check_images(dataset: DictConfig) -> None:
 
 
 def check_splits(dataset: DictConfig) -> None:
-    """Raises ValueError where `dataset.splits` is neither null, nor a name, nor {collection: split}."""
+    """Check that `dataset.splits` is null, a name, or {collection: split}.
+
+    Raises:
+        ValueError: it is something else.
+    """
     splits = dataset.get("splits")
     is_table = OmegaConf.is_dict(splits) and all(split in SPLITS for split in splits.values())
     if not (splits is None or isinstance(splits, str) or is_table):

@@ -1,7 +1,8 @@
-"""Where the YAML lies; configs composed outside the `odkd` command (scripts, tools, tests), and completed."""
+"""Compose configs outside the `odkd` command (scripts, tools, tests), and complete every config."""
 
+import functools
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
@@ -16,12 +17,12 @@ from odkd.config.messages import explain
 from odkd.data.labels.sets import label_set
 
 HERE = Path(__file__).resolve().parent
-# In a wheel the YAML lies beside this file, in a checkout beside the package.
+# A wheel has the YAML files beside this file, a checkout has them beside the package.
 CONF = HERE / "conf" if (HERE / "conf").is_dir() else PACKAGE.parent / "conf"
 
 
 def compose_config(overrides: Sequence[str], config_dir: str | None = None) -> DictConfig:
-    """The config that `odkd --config-dir CONFIG_DIR OVERRIDES` would run; also while Hydra is running a job."""
+    """Return the config that `odkd --config-dir CONFIG_DIR OVERRIDES` would run; also while Hydra runs a job."""
     from hydra import compose, initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
 
@@ -35,7 +36,7 @@ def compose_config(overrides: Sequence[str], config_dir: str | None = None) -> D
 
 
 def _search_path(config_dir: str | None) -> list[str]:
-    """As an override, what --config-dir is to the command: a folder of groups beside odkd's own."""
+    """Return --config-dir as an override: a folder of user-defined groups beside those of odkd."""
     if config_dir is None:
         return []
     place = f"file://{Path(config_dir).resolve()}".replace("'", r"\'")
@@ -43,18 +44,26 @@ def _search_path(config_dir: str | None) -> list[str]:
 
 
 def default_config() -> DictConfig:
-    """The completed config of a plain `odkd`, without any override."""
+    """Return the completed config of a plain `odkd`, without overrides."""
     return complete(compose_config([]))
 
 
+@functools.cache
+def default_values() -> Mapping[str, str]:
+    """Return the settings of a plain `odkd`, by dotted key, as text."""
+    return flatten(OmegaConf.to_container(default_config(), resolve=True))
+
+
 def compose_table_config(overrides: Sequence[str], config_dir: str | None = None) -> DictConfig:
-    """The whole config of a run that a table asks for.
+    """Return the complete config of a run that a table asks for.
 
     Raises:
-        ValueError: there is no such setting, choice or folder, or the overrides cannot be understood.
+        ValueError: an unknown setting, choice or folder, or overrides that cannot be parsed.
     """
     if config_dir is not None and not Path(config_dir).is_dir():
-        raise ValueError(f"--config-dir {config_dir}: no such folder; expected one of your own YAML, as my_conf/replay")
+        raise ValueError(
+            f"--config-dir {config_dir}: no such folder; expected one with YAML files, such as my_conf/replay"
+        )
     try:
         return complete(compose_config(overrides, config_dir))
     except (HydraException, OmegaConfBaseException) as error:
@@ -63,7 +72,11 @@ def compose_table_config(overrides: Sequence[str], config_dir: str | None = None
             for folder in conf.iterdir():
                 groups.setdefault(folder.name, []).extend(sorted(file.stem for file in folder.glob("*.yaml")))
         keys = flatten(OmegaConf.to_container(compose_config([])))
-        hint = "; is it yours? Name the folder of your YAML with --config-dir" if _is_unknown_choice(error) else ""
+        hint = (
+            "; if it is your own, name the folder of your YAML files with --config-dir"
+            if _is_unknown_choice(error)
+            else ""
+        )
         message = explain(error, keys, groups) or str(error).splitlines()[0]
         raise ValueError(message + (hint if config_dir is None else "")) from error
 
@@ -73,12 +86,13 @@ def _is_unknown_choice(error: Exception) -> bool:
 
 
 def complete(cfg: DictConfig) -> DictConfig:
-    """The config with the settings that every teacher and dataset has, where its YAML leaves them out; class names.
+    """Return the config with the settings that every teacher and dataset has, also where its YAML leaves them out.
 
-    `dataset.classes`, where it is the name of a label set, becomes its classes, and `dataset.palette` its colours.
+    If `dataset.classes` names a label set, it becomes the list of its classes, and `dataset.palette` its colours.
+    Classes and settings of earlier versions get the names of today.
 
     Raises:
-        ValueError: there is no such label set.
+        ValueError: an unknown label set.
     """
     is_struct = OmegaConf.is_struct(cfg)
     cfg = OmegaConf.create(current_config(OmegaConf.to_container(cfg)))
@@ -99,7 +113,7 @@ def complete(cfg: DictConfig) -> DictConfig:
 
 
 def config_dir() -> str | None:
-    """The folder that was given with --config-dir, as it can be given from here; None if there was none."""
+    """Return the folder given with --config-dir, relative to the working folder if it lies below it, or None."""
     if not HydraConfig.initialized():
         return None
     sources = HydraConfig.get().runtime.config_sources
@@ -110,7 +124,7 @@ def config_dir() -> str | None:
 
 
 def command_with(group: str, choice: str) -> str:
-    """The command that was given, with another choice of one group; outside Hydra only that choice."""
+    """Return the current command with another choice of one group; outside Hydra, only that choice."""
     given = list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
     own = ["--config-dir", folder] if (folder := config_dir()) is not None else []
     return shlex.join(
@@ -119,7 +133,7 @@ def command_with(group: str, choice: str) -> str:
 
 
 def known_names() -> tuple[list[str], dict[str, list[str]]]:
-    """Every dotted key of the default config, and every group with its choices."""
+    """Return every dotted key of the YAML files, and every group with its choices."""
     folders = [path for path in sorted(CONF.rglob("*")) if path.is_dir()]
     groups = {str(path.relative_to(CONF)): sorted(file.stem for file in path.glob("*.yaml")) for path in folders}
     keys: list[str] = []

@@ -1,4 +1,4 @@
-"""From a config node to the object that it names."""
+"""Build the object that a config node names, if YAML may name it."""
 
 import importlib.util
 import inspect
@@ -10,22 +10,24 @@ from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from odkd.common.errors import is_mistake
 from odkd.common.renamed import current_target
 from odkd.common.settings import check_arguments
 
 
 def resolve(target: str, allowed: list[str]) -> Any:
-    """The class or function that a `_target_` names, if it really lives in a package that YAML may name.
+    """Return the class or function that a `_target_` names.
 
     Raises:
-        ValueError: it is not there, or it is something that an allowed module merely imported.
+        ValueError: it does not exist, or it is defined in a package that YAML may not name, even if an allowed module
+            imports it.
     """
     target = current_target(target)
     try:
         found = _find(target)
     except (ModuleNotFoundError, AttributeError) as error:
         raise ValueError(f"_target_: {target} is not there: {error}") from error
-    except Exception as error:  # in the user's own file
+    except Exception as error:  # in a user-defined file
         place = traceback.extract_tb(error.__traceback__)[-1]
         where = "" if isinstance(error, SyntaxError) else f" ({place.filename}, line {place.lineno})"
         raise ValueError(f"_target_: {target} cannot be imported: {type(error).__name__}: {error}{where}") from error
@@ -35,7 +37,7 @@ def resolve(target: str, allowed: list[str]) -> Any:
 
 
 def _find(target: str) -> Any:
-    """What a dotted name stands for: a module, a class, something in a class. Hydra's own helper logs what fails."""
+    """Return the module, class or attribute with a dotted name. (Hydra's own helper logs failures.)"""
     name, *rest = target.split(".")
     found: Any = importlib.import_module(name)
     for part in rest:
@@ -48,12 +50,12 @@ def _find(target: str) -> Any:
 
 
 def construct(node: DictConfig, leave_out: tuple[str, ...], offered: Mapping[str, Any], allowed: list[str]) -> Any:
-    """Call `_target_` with the node's keys (but those of `leave_out`) and with what it asks for of `offered`.
+    """Call `_target_` with the node's keys, except `leave_out`, and with those of `offered` that it has parameters for.
 
-    A key that the config sets wins over an offer of that name.
+    A key that the config sets is preferred to an offer of the same name.
 
     Raises:
-        ValueError: a key that the constructor does not take, or a value that it refuses.
+        ValueError: a key that the constructor does not take, or a value that it or its annotation refuses.
     """
     settings = {str(key): node[key] for key in node if key not in leave_out}
     settings["_target_"] = current_target(node._target_)
@@ -62,7 +64,7 @@ def construct(node: DictConfig, leave_out: tuple[str, ...], offered: Mapping[str
     unknown = [key for key in settings if key != "_target_" and key not in parameters]
     if unknown:
         raise ValueError(f"{node._target_} takes no {', '.join(unknown)}; it takes {', '.join(parameters)}")
-    group = node._get_full_key(None)  # "replay" of a node that lies in the whole config
+    group = node._get_full_key(None)  # "replay" for a node of a complete config
     plain: Any = OmegaConf.to_container(OmegaConf.create(settings), resolve=True)
     given = {key: value for key, value in plain.items() if not (value is None and key in chosen)}
     check_arguments(resolve(settings["_target_"], allowed), given, f"{group}." if group else "")
@@ -70,6 +72,8 @@ def construct(node: DictConfig, leave_out: tuple[str, ...], offered: Mapping[str
         return instantiate(OmegaConf.create(settings), _convert_="all", **chosen)
     except InstantiationException as error:
         cause = error.__cause__
+        if cause is not None and is_mistake(cause):
+            raise cause from error
         if isinstance(cause, ValueError | TypeError | KeyError):
             raise ValueError(f"{node._target_}: {cause}") from error
         raise
@@ -79,7 +83,7 @@ ALLOWED_TARGETS = ("odkd.", "torch.optim.", "torch.nn.", "segmentation_models_py
 
 
 def check_targets(cfg: DictConfig, allowed: list[str]) -> None:
-    """YAML may only name classes of odkd, of the libraries that it builds on, and of packages in `allow_targets`."""
+    """Check that YAML names only classes of odkd, of its libraries, and of the packages in `allow_targets`."""
     for target in targets(cfg):
         if not is_allowed(target, allowed):
             raise ValueError(
@@ -89,12 +93,12 @@ def check_targets(cfg: DictConfig, allowed: list[str]) -> None:
 
 
 def targets(cfg: DictConfig) -> list[str]:
-    """Every `_target_` of a config."""
+    """Return every `_target_` of a config."""
     return list(_targets(OmegaConf.to_container(cfg, resolve=True)))
 
 
 def is_allowed(target: str, allowed: list[str]) -> bool:
-    """Whether a dotted name lies in odkd, a library that it builds on, or one of the packages `allowed`."""
+    """Return True if a dotted name is in odkd, one of its libraries, or one of the packages `allowed`."""
     return target.startswith((*ALLOWED_TARGETS, *(f"{name.rstrip('.')}." for name in allowed)))
 
 

@@ -1,4 +1,4 @@
-"""What identifies a teacher's labels and a run: digests of everything that determines their numbers."""
+"""Identities of runs and of a teacher's labels: digests of everything that determines their numbers."""
 
 import importlib.metadata
 import inspect
@@ -10,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from odkd.common.dotted import NOT_IN_DATASET, NOT_IN_STAGE, NOT_OF_THE_TEACHER, OF_THE_MAPPING, WHERE_AND_HOW, flatten
 from odkd.common.files import file_digest, folder_digest, json_digest
+from odkd.config.compose import default_values
 from odkd.config.construct import is_allowed, resolve, targets
 from odkd.config.image_datasets import has_images
 from odkd.config.own_code import own_digest
@@ -18,13 +19,13 @@ from odkd.data.video.decode import DECODER
 from odkd.data.video.image_index import READER
 from odkd.data.video.stream import Stream
 
-NUMBERS = 2  # raised when a change of odkd changes the numbers of a run on purpose: old results stay, new runs begin
+NUMBERS = 2  # raise it when odkd changes the numbers or keys of runs on purpose
 
 
 def teacher_identity(
     cfg: DictConfig, allowed: list[str], cache: Path, groundtruth_digest: str | None
 ) -> dict[str, Any]:
-    """What determines a teacher's labels besides frames and size: settings, weights digests, the user's code."""
+    """Return what determines a teacher's labels besides frames and size: settings, weights, user-defined code."""
     whole: Any = OmegaConf.to_container(cfg.teacher, resolve=True)
     settings = {key: value for key, value in whole.items() if key not in NOT_OF_THE_TEACHER}
     teacher = resolve(cfg.teacher._target_, allowed)
@@ -36,43 +37,65 @@ def teacher_identity(
     identity |= source_digests([cfg.teacher._target_], allowed, cache)
     if own is None and not getattr(teacher, "needs_images", True):
         identity["groundtruth"] = groundtruth_digest
-    if own is None and "classes" in inspect.signature(teacher).parameters:  # it is handed the dataset's
+    if own is None and "classes" in inspect.signature(teacher).parameters:  # it is passed the dataset's classes
         identity["classes"] = list(cfg.dataset.classes)
     return identity
 
 
 def groundtruth_digest(root: Path, folder: str | None, stream: Stream, cache: Path) -> str | None:
-    """Digest of all label maps of a stream's videos; None without ground truth."""
+    """Return the digest of all label maps of a stream's videos; None without ground truth."""
     if not folder:
         return None
     if not (root / folder).is_dir():
-        raise ValueError(f"no ground truth folder {root / folder}: set dataset.groundtruth=null if there is none")
+        raise ValueError(
+            f"no ground truth folder {root / folder}: set dataset.groundtruth=null if the dataset has none"
+        )
     paths = [path for video in stream.videos for path in (root / folder / video.stem).glob("*.png")]
     return folder_digest(paths, root / folder, cache)
 
 
 def run_key(cfg: DictConfig, parts: list[Any], allowed: list[str], cache: Path) -> str:
-    """Digest of settings, files by content, the user's own code, library versions, and `parts` of the caller's."""
+    """Return the digest of settings, contents of files, user-defined code, library versions, and `parts`."""
     content = named_by_content(OmegaConf.to_container(cfg, resolve=True), cache)
     settings = {name: value for name, value in content.items() if name not in (*WHERE_AND_HOW, "run")}
     settings["dataset"] = {key: value for key, value in settings["dataset"].items() if key not in NOT_IN_DATASET}
     settings["stage"] = {key: value for key, value in settings["stage"].items() if key not in NOT_IN_STAGE}
-    settings["teacher"] = {key: settings["teacher"][key] for key in OF_THE_MAPPING}  # the rest is among the parts
+    settings["teacher"] = {
+        key: settings["teacher"][key] for key in OF_THE_MAPPING
+    }  # the rest is part of the teacher's identity
     if isinstance(table := settings["teacher"]["classes"], str):
-        settings["teacher"]["classes"] = TABLES.get(table, table)  # known by what it says: a table may be corrected
+        settings["teacher"]["classes"] = TABLES.get(
+            table, table
+        )  # a named table counts by its content, which may be corrected
     code = source_digests(targets(cfg), allowed, cache)
     versions = [NUMBERS, importlib.metadata.version("torch"), READER if has_images(cfg.dataset) else DECODER]
     return json_digest([settings, cfg.run.repeat, parts, code, versions])
 
 
+def run_name(cfg: DictConfig, *, learns: bool, has_teacher: bool) -> str:
+    """Return the name of a run: `run.name`, or stage, dataset, student, teacher and methods.
+
+    Replay and regularizer are part of the name if they are not those of a plain `odkd`.
+    """
+    if cfg.run.name:
+        return str(cfg.run.name)
+    names = [cfg.stage.name, cfg.dataset.name, *([cfg.student.name] if learns else [])]
+    names += [cfg.teacher.name] if has_teacher else []
+    for group in ("replay", "regularizer") if learns else ():
+        target = cfg[group]._target_
+        if target != default_values()[f"{group}._target_"]:
+            names.append(target.rpartition(".")[2].lower())
+    return "-".join(names)
+
+
 def source_digests(targets: list[str], allowed: list[str], cache: Path) -> dict[str, str]:
-    """Digest of the source of each target that is not odkd's or its libraries': the user's own code."""
+    """Return the digest of the source of each user-defined target (not of odkd or its libraries)."""
     own = [target for target in targets if not is_allowed(target, [])]
     return {target: own_digest(resolve(target, allowed), allowed, cache) for target in own}
 
 
 def named_by_content(value: Any, cache: Path) -> Any:
-    """`value` with the name of each existing file replaced by the digest of its content."""
+    """Return `value` with the name of each existing file replaced by the digest of its content."""
     if isinstance(value, Mapping):
         return {str(key): named_by_content(item, cache) for key, item in value.items()}
     if isinstance(value, list):
@@ -83,9 +106,11 @@ def named_by_content(value: Any, cache: Path) -> Any:
 
 
 def digests_of_files(whole: Mapping[str, Any], cache: Path) -> dict[str, str]:
-    """Dotted key -> what stands for the files that a setting names, by their content; of settings that name files.
+    """Return, for each setting that names files, its dotted key and its value with digests instead of names.
 
-    `whole` is a resolved config.
+    Args:
+        whole: a resolved config.
+        cache: folder in which digests are kept.
     """
     settings = {name: value for name, value in whole.items() if name not in WHERE_AND_HOW}
     named, known = flatten(settings), flatten(named_by_content(settings, cache))

@@ -1,4 +1,4 @@
-"""A dataset of images as its settings say it: checked, where its files lie, and its official splits."""
+"""Image datasets: where their files are, according to their settings, and their official splits."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 
 def has_images(dataset: DictConfig) -> bool:
-    """Whether the files of a dataset are images (`dataset.pictures` says which) and not videos."""
+    """Return True for a dataset of images (which has `dataset.pictures`), False for one of videos."""
     return "pictures" in dataset
 
 
 def pictures_of(dataset: DictConfig, root: Path) -> Pictures:
-    """Where the images lie."""
+    """Return the patterns by which the images are found."""
     from odkd.data.video.image_stream import Pictures
 
     names = None if dataset.collections is None else tuple(str(name) for name in dataset.collections)
@@ -32,7 +32,7 @@ def pictures_of(dataset: DictConfig, root: Path) -> Pictures:
 
 
 def label_places(dataset: DictConfig) -> list[LabelFiles]:
-    """Where their label maps may lie."""
+    """Return the patterns by which the label maps are found."""
     from odkd.data.labels.image_groundtruth import LabelFiles
 
     entries: Any = OmegaConf.to_container(dataset.groundtruth, resolve=True)
@@ -40,13 +40,14 @@ def label_places(dataset: DictConfig) -> list[LabelFiles]:
 
 
 def official_splits(dataset: DictConfig, root: Path, stream: Stream) -> list[str] | None:
-    """train, val or test of each position, as `dataset.splits` says; None where it says nothing.
+    """Return the split (train, val, test) of each position, according to `dataset.splits`; None if that is null.
 
-    It is {pattern of a collection's or video's name: split}, or names below the dataset's folder: a folder of lists
-    (train.txt, ...), or a .csv file with columns `split` and `name`, or `split`, `video` and `frame`.
+    The setting is {pattern of a collection's or video's name: split}, or the name of a folder or file below the
+    dataset: a folder of lists (train.txt, ...), or a .csv file with columns `split` and `name`, or `split`, `video` and
+    `frame`.
 
     Raises:
-        ValueError: a position is in none of the splits, or there is no such file.
+        ValueError: a position is in no split, or the file does not exist.
     """
     splits: Any = dataset.get("splits")
     if splits is None:
@@ -70,7 +71,7 @@ def official_splits(dataset: DictConfig, root: Path, stream: Stream) -> list[str
 
 
 def _listed(path: Path) -> Mapping[str, str]:
-    """Name -> split."""
+    """Return the split of each name."""
     if path.is_dir():
         lists = read_lists(path)
         return {name: split for split in SPLITS for name in lists.get(split, [])}

@@ -1,4 +1,4 @@
-"""Hydra's complaints about a command, in one line."""
+"""Hydra's errors about a command as one-line messages."""
 
 import re
 from collections.abc import Iterable
@@ -7,7 +7,7 @@ from odkd.common.names import nearest
 
 
 def explain(error: Exception, keys: Iterable[str], groups: dict[str, list[str]]) -> str | None:
-    """Hydra's complaint about a command in one line with the nearest valid name, or None if it is another error."""
+    """Return an error of Hydra as one line with the nearest valid name; None for other errors."""
     text = str(error)
     if found := re.search(r"Could not override '(?:.*@)?([\w./]+)'", text):
         name = found[1]

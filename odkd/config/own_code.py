@@ -1,4 +1,4 @@
-"""The user's own source files that a class depends on: its own, and what that imports of the user's."""
+"""User-defined source files that a class depends on: its own file, and the user's modules that it imports."""
 
 import ast
 import importlib.util
@@ -11,16 +11,16 @@ from typing import Any
 
 from odkd.common.files import file_digest, json_digest
 
-NOT_OWN = {"odkd", "hydra_plugins", *sys.stdlib_module_names}  # wherever they lie
+NOT_OWN = {"odkd", "hydra_plugins", *sys.stdlib_module_names}  # in whatever folder
 INSTALLED = ("site-packages", "dist-packages")  # folders of other people's code
 
 
 def own_digest(target: Any, allowed: list[str], kept: Path) -> str:
-    """Digest of the source of a class or function, and of the user's modules that it imports, however indirectly.
+    """Return the digest of the source of a class or function and of the user's modules that it imports.
 
-    The user's are those of packages in `allowed`, and those that lie in the same folder or below it, unless that
-    is where packages are installed. What is imported by a name that is only made at run time is not seen.
-    Digests are kept in the folder `kept`, see `file_digest`.
+    Indirect imports count. The user's modules are those of the packages in `allowed`, and those in the same folder or
+    below it, unless that is a folder of installed packages. Imports by a name that is computed at run time are not
+    seen. Digests are kept in the folder `kept`, see `file_digest`.
     """
     files = own_files(target.__module__, Path(inspect.getfile(target)), allowed)
     digests = {name: file_digest(path, kept) for name, path in sorted(files.items())}
@@ -28,7 +28,7 @@ def own_digest(target: Any, allowed: list[str], kept: Path) -> str:
 
 
 def own_files(module: str, path: Path, allowed: list[str]) -> dict[str, Path]:
-    """Module name -> source file: the given one, and the user's modules that it imports."""
+    """Return the source file of the given module and of each of the user's modules that it imports, by module name."""
     root = path.resolve().parents[module.count(".") + (path.name == "__init__.py")]
     packages = {name.partition(".")[0] for name in [module, *allowed]}
 
@@ -44,7 +44,7 @@ def own_files(module: str, path: Path, allowed: list[str]) -> dict[str, Path]:
     while waiting:
         name = waiting.pop()
         for imported in _imports(files[name].read_bytes(), name, is_package=files[name].name == "__init__.py"):
-            if imported in files or not is_own(imported.partition(".")[0]):  # to look for others could import them
+            if imported in files or not is_own(imported.partition(".")[0]):  # finding other modules could import them
                 continue
             source = next((Path(place) for place in _places(imported) if place.endswith(".py")), None)
             if source is not None:
@@ -54,7 +54,7 @@ def own_files(module: str, path: Path, allowed: list[str]) -> dict[str, Path]:
 
 
 def _imports(source: bytes, module: str, *, is_package: bool) -> Iterator[str]:
-    """Names of modules that a file may import; what it takes from a module may be one, too."""
+    """Yield the names of modules that a file may import; a name imported from a package may be a module, too."""
     package = module if is_package else module.rpartition(".")[0]
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
@@ -68,10 +68,10 @@ def _imports(source: bytes, module: str, *, is_package: bool) -> Iterator[str]:
 
 
 def _places(module: str) -> list[str]:
-    """The file of a module, or the folders of a package without one; empty where there is no such module."""
+    """Return the file of a module, or the folders of a namespace package; empty for an unknown module."""
     try:
         spec = importlib.util.find_spec(module)
-    except (ImportError, AttributeError, ValueError):  # its parent is no package, or is none that can be imported
+    except (ImportError, AttributeError, ValueError):  # the parent is not a package, or cannot be imported
         spec = None
     if spec is None:
         return []

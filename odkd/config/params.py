@@ -1,32 +1,36 @@
-"""The params of a run in MLflow: what differs from the default configuration, and a few key fields.
+"""The params of a run in MLflow: settings that differ from the default configuration, and a few key fields.
 
-Three hundred flattened keys hide what a study varies. A key that a run's params lack has the default value, so
-nothing is lost; the whole configuration is the artifact config.yaml.
+Three hundred flattened keys would hide what a study varies. A missing key has its default value, so nothing is lost;
+the complete configuration is the artifact config.yaml.
 """
 
-import functools
 from collections.abc import Mapping
 
 from omegaconf import DictConfig, OmegaConf
 
 from odkd.common.dotted import flatten
 from odkd.common.files import json_digest
-from odkd.config.compose import default_config
+from odkd.config.compose import default_values
 
 KEY_FIELDS = (
-    "seed", "stage.name", "dataset.name", "teacher.name", "student.name", "window.learn", "window.test", "window.step",
-    "dataset.classes",
-)  # fmt: skip
-LONGEST_CLASSES = 250  # characters of a list of classes that is shown as it is
-GROUPS = ("replay", "regularizer", "loss", "baseline")  # their chosen names are params
+    *("seed", "stage.name", "dataset.name", "dataset.classes", "teacher.name", "student.name"),
+    *("window.learn", "window.test", "window.step"),
+)
+LONGEST_CLASSES = 250  # characters; a longer list of classes is shown as a digest
+GROUPS = ("replay", "regularizer", "loss", "baseline")  # groups whose choices are params
 NOT_SHOWN = (
-    "paths.", "tracking.", "sweep.", "run.name", "run.plots", "run.report", "run.restart", "dataset.palette",
-    "dataset.download", "dataset.prepare.folder",
-)  # fmt: skip
+    *("paths.", "tracking.", "sweep.", "run.name", "run.plots", "run.report", "run.restart"),
+    *("dataset.palette", "dataset.download", "dataset.prepare.folder"),
+)
 
 
 def curated_params(cfg: DictConfig, choices: Mapping[str, str | None]) -> dict[str, str]:
-    """Dotted key -> value as text. `cfg` must be complete; `choices`: group -> chosen name, as Hydra gives them."""
+    """Return the params: dotted key -> value as text.
+
+    Args:
+        cfg: a complete config.
+        choices: group -> chosen name, as Hydra gives them.
+    """
     values, default = flatten(OmegaConf.to_container(cfg, resolve=True)), default_values()
     chosen = {group: str(choices[group]) for group in GROUPS if choices.get(group) is not None}
     shown = {
@@ -38,15 +42,9 @@ def curated_params(cfg: DictConfig, choices: Mapping[str, str | None]) -> dict[s
 
 
 def short_classes(text: str) -> str:
-    """A list of classes as a param has it: of a long one, a digest; runs with other classes are told apart by it.
+    """Return a list of classes as a param: a long list as its digest, which still tells runs apart.
 
     >>> short_classes("['road', 'car']")
     "['road', 'car']"
     """
     return text if len(text) <= LONGEST_CLASSES else f"sha256:{json_digest(text)}"
-
-
-@functools.cache
-def default_values() -> Mapping[str, str]:
-    """What `odkd` without any override would run, flattened."""
-    return flatten(OmegaConf.to_container(default_config(), resolve=True))

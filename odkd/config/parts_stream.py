@@ -1,4 +1,4 @@
-"""A run's stream: its videos found or made, sampled, decoded once, and put in order."""
+"""The stream of a run: find or render its videos, sample them, decode them once, put them in order."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ logger = logging.getLogger(__name__)
 
 @dataclass
 class StreamParts:
-    """What `build.Parts` knows of the dataset, and what it makes of it.
+    """Builds the stream of a run, its ground truth and its frames.
 
-    Decoding, frame stores and label stores know `sampled`, the videos as they lie: another order of the same videos
-    decodes nothing and labels no frame again.
+    Decoding, frame stores and label stores use `sampled`, the videos in the order of their files: another order of the
+    same videos does not decode or label a frame again.
 
     Args:
         dataset: the config group.
         cache: folder of indices and frames.
         allowed: packages whose classes YAML may name.
-        check: is told how many positions there are, and raises ValueError if they are too few.
+        check: called with the number of positions; raises ValueError if they are too few.
     """
 
     dataset: DictConfig
@@ -50,7 +50,7 @@ class StreamParts:
 
     @cached_property
     def root(self) -> Path:
-        """Folder of the dataset, made if it is one that is made."""
+        """Folder of the dataset; rendered first if the dataset is a rendered one."""
         prepare = self.dataset.prepare
         if not prepare:
             return Path(self.dataset.root)
@@ -58,13 +58,13 @@ class StreamParts:
 
     @cached_property
     def order(self) -> StreamOrder:
-        """`dataset.order`."""
+        """The order of the stream, `dataset.order`."""
         settings: Any = OmegaConf.to_container(self.dataset.order, resolve=True)
         return StreamOrder(**settings)
 
     @cached_property
     def sampled(self) -> Stream:
-        """The videos as they lie, sampled: frames that turn out to be damaged are still in it."""
+        """The sampled videos in the order of their files, including frames that turn out to be damaged."""
         from odkd.data.video.index import list_videos
         from odkd.data.video.stream import open_stream
 
@@ -111,10 +111,8 @@ class StreamParts:
             if fnmatch.fnmatch(stem, pattern)
         }
 
-    # --- true labels and official splits
-
     def truth_of(self, stream: Stream) -> ImageLabels | PictureLabels | None:
-        """True labels of a stream; None where the dataset has none."""
+        """Return the true labels of a stream; None if the dataset has none."""
         dataset = self.dataset
         if not dataset.groundtruth:
             return None
@@ -127,7 +125,7 @@ class StreamParts:
 
     @cached_property
     def truth_digest(self) -> str | None:
-        """Of all label maps of `sampled` and what their ids mean; None without any."""
+        """Digest of all label maps of `sampled` and of the meaning of their ids; None without label maps."""
         dataset = self.dataset
         if not has_images(dataset):
             return groundtruth_digest(self.root, dataset.groundtruth, self.sampled, self.cache)
@@ -141,14 +139,12 @@ class StreamParts:
         return json_digest([folder_digest(labels.files, self.root, self.cache), meaning])
 
     def official_splits_of(self, stream: Stream) -> list[str] | None:
-        """train, val or test of each position; None where the dataset does not say."""
+        """Return the split (train, val, test) of each position; None if the dataset has no official splits."""
         return official_splits(self.dataset, self.root, stream)
-
-    # --- what a run goes through
 
     @cached_property
     def planned(self) -> Stream:
-        """`sampled` in order: known before a frame is decoded, and the run's stream unless frames are damaged."""
+        """`sampled` in order, known before a frame is decoded; the run's stream unless frames are damaged."""
         planned = put_in_order(self.sampled, self.order)[0]
         self.check(len(planned))
         return planned
@@ -173,7 +169,7 @@ class StreamParts:
 
     @cached_property
     def stream(self) -> Stream:
-        """What the run goes through: whole frames, in order."""
+        """The stream of the run: undamaged frames, in order."""
         return self._prepared[0]
 
     @cached_property
@@ -183,9 +179,9 @@ class StreamParts:
 
     @cached_property
     def sequence_positions(self) -> int | None:
-        """Sampled frames of a stretch after which the scene changes; None where that is no one number.
+        """Sampled frames after which the scene changes; None if that is not a single number.
 
-        As `dataset.order` says; where it says no length, that of the stream's segments if they are equally long.
+        `dataset.order` states the length; otherwise it is that of the stream's segments, if all are equally long.
         """
         if (length := sequence_length(self.sampled, self.order)) is not None:
             return length

@@ -1,4 +1,4 @@
-"""A run's student and all that changes it: optimizer and schedule, loss, regularizer, augmentation."""
+"""The student of a run and what trains it: optimizer, schedule, loss, regularizer, augmentation."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from torch.optim.lr_scheduler import LRScheduler
 
+from odkd.common.dotted import NOT_OF_THE_STUDENT
 from odkd.common.seeds import named_seed
 from odkd.students import load_weights
 from odkd.students.freezing import freeze
@@ -19,13 +20,14 @@ from odkd.training.augment import Augmentation
 from odkd.training.learn import Learner
 from odkd.training.losses import Loss, SoftLoss, wants_soft
 
-NOT_OF_THE_STUDENT = ("name", "weights", "freeze", "mean", "std")  # keys of a student that its class is not handed
-INITIAL_WEIGHTS = ("encoder_weights", "encoder_package")  # keys that say where a part's weights come from at first
+PROBED_EPOCHS = 200  # epochs in which a schedule that changes the learning rate must do so
+INITIAL_WEIGHTS = ("encoder_weights", "encoder_package")  # keys for the initial weights of a part
 
 
 def student_arguments(student: DictConfig) -> dict[str, Any]:
-    """What the class of a student is handed, besides what depends on the dataset, to get the same network without
-    its initial weights: what is loaded into it then is whole.
+    """Return the arguments that rebuild a student's network without its initial weights, for weights to be loaded.
+
+    Arguments that depend on the dataset, such as the number of classes, are not among them.
 
     >>> student_arguments(OmegaConf.create({"_target_": "x.Net", "name": "net", "width": 64, "encoder_weights": "web"}))
     {'width': 64, 'encoder_weights': None}
@@ -37,25 +39,29 @@ def student_arguments(student: DictConfig) -> dict[str, Any]:
 
 @dataclass
 class StudentParts:
-    """What `build.Parts` knows of learning, and what it makes of it.
+    """Builds the student of a run and everything that changes it.
 
     Args:
-        cfg: the whole config.
+        cfg: the complete config.
         seed: of the run.
-        device: where the student learns.
-        make: the object of a config node; more that it may ask for by name.
+        device: on which the student learns.
+        source: label source of the training.
+        has_epochs: the stage trains over epochs, so a schedule counts.
+        make: builds the object of a config node; keyword arguments are offered to its constructor.
     """
 
     cfg: DictConfig
     seed: int
     device: torch.device
+    source: str
+    has_epochs: bool
     make: Callable[..., Any]
 
     def learner(self) -> Learner:
-        """A new student, with an optimizer, regularizer and so on of its own.
+        """Return a new student with a new optimizer and regularizer.
 
         Raises:
-            ValueError: anything wrong with their settings.
+            ValueError: a mistake in their settings.
         """
         cfg = self.cfg
         torch.manual_seed(named_seed(self.seed, "student"))
@@ -67,41 +73,42 @@ class StudentParts:
         student.to(device=self.device, memory_format=layout)
         if cfg.compile:
             student.compile()
-        if self.needs_soft_labels and cfg.regularizer._target_.endswith(".Ace"):
+        regularizer = self.make(cfg.regularizer, student=student)
+        if self.needs_soft_labels and getattr(regularizer, "hides_classes", False):
             raise ValueError(
-                "regularizer=ace hides classes from the loss, and the teacher's probabilities, which "
-                f"the loss {self.loss.name} learns from, have a share of each; change one of them"
+                f"regularizer {type(regularizer).__name__} hides classes from the loss, and the teacher's "
+                f"probabilities, which the loss {self.loss.name} learns from, have a share of each; change one of them"
             )
         return Learner(
             student,
             self.make(cfg.optimizer, params=[p for p in student.parameters() if p.requires_grad]),
             self.loss,
-            self.make(cfg.regularizer, student=student),
-            source=cfg.stage.learn_from,
+            regularizer,
+            source=self.source,
             precision=cfg.precision,
             device=self.device,
-            soft_source="teacher",  # with learn_from=groundtruth, KL is Hinton's distillation beside the truth
+            soft_source="teacher",  # with learn_from=groundtruth, KL adds Hinton's distillation to the truth
             augment=self.augmentation,
         )
 
     @property
     def needs_soft_labels(self) -> bool:
-        """Whether the loss does."""
+        """True if the loss learns from the teacher's probabilities."""
         return wants_soft(self.loss)
 
     @cached_property
     def loss(self) -> Loss | SoftLoss:
-        """What the student minimizes.
+        """The loss of the student.
 
         Raises:
-            ValueError: it needs the teacher's probabilities and they are not kept.
+            ValueError: it needs the teacher's probabilities, and none are stored.
         """
         loss: Loss | SoftLoss = self.make(self.cfg.loss)
         if isinstance(loss, torch.nn.Module):
             loss.to(self.device)
         if wants_soft(loss) and not self.cfg.teacher.soft.top_k:
             raise ValueError(
-                f"the loss {loss.name} learns from the teacher's probabilities, of which none are kept; set "
+                f"the loss {loss.name} learns from the teacher's probabilities, and none are stored; set "
                 f"teacher.soft.top_k=3 (classes to keep of each pixel) if the teacher {self.cfg.teacher.name} gives "
                 "any, or choose a loss that needs none"
             )
@@ -109,14 +116,14 @@ class StudentParts:
 
     @cached_property
     def augmentation(self) -> Augmentation | None:
-        """What changes each batch, or None."""
+        """The augmentation of each batch, or None."""
         augmentation: Augmentation = self.make(self.cfg.augmentation, std=self.cfg.student.std)
         return None if augmentation.is_off else augmentation
 
     def schedule(self, optimizer: torch.optim.Optimizer, num_epochs: int) -> LRScheduler:
-        """The schedule of an optimizer's learning rate; its owner calls `step()` after each epoch.
+        """Return the schedule of an optimizer's learning rate; the caller calls `step()` after each epoch.
 
-        Milestones are meant for a training of stage.epochs: of a longer or shorter one they are at the same shares.
+        Milestones refer to a training of stage.epochs; in a longer or shorter one they are at the same fractions of it.
         """
         schedule_cfg = self.cfg.schedule.copy()
         if schedule_cfg.get("milestones"):
@@ -125,18 +132,23 @@ class StudentParts:
         schedule: LRScheduler = self.make(schedule_cfg, leave_out=("name",), optimizer=optimizer, num_epochs=num_epochs)
         return schedule
 
-    def check_schedule(self, *, has_epochs: bool) -> None:
-        """Build the schedule once, for its mistakes to be found before a frame is decoded.
+    def check_schedule(self) -> None:
+        """Build the schedule once, so that its mistakes are found before a frame is decoded.
 
         Raises:
-            ValueError: it is wrong, or it would change nothing in a stage that knows no epochs.
+            ValueError: it is wrong, or it would change the learning rate in a stage that has no epochs.
         """
-        schedule = self.cfg.schedule
         optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
-        self.schedule(optimizer, self.cfg.stage.get("epochs", 1))
-        is_constant = schedule._target_.endswith(".MultiStepLR") and not schedule.milestones
-        if not (has_epochs or is_constant):
+        schedule = self.schedule(optimizer, self.cfg.stage.get("epochs", 1))
+        if self.has_epochs:
+            return
+        rates = set()
+        for _ in range(PROBED_EPOCHS):
+            rates.add(optimizer.param_groups[0]["lr"])
+            optimizer.step()
+            schedule.step()
+        if len(rates) > 1:
             raise ValueError(
-                f"schedule {schedule._target_.rpartition('.')[2]} counts epochs, and stage={self.cfg.stage.name} "
+                f"schedule {type(schedule).__name__} counts epochs, and stage={self.cfg.stage.name} "
                 "has none along a stream; set schedule=none"
             )

@@ -1,4 +1,4 @@
-"""A run's teacher: built only when labels are missing, its labels found or made, its classes the dataset's."""
+"""The teacher of a run: its network, its label stores, and the map from its classes to the dataset's."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from odkd.common.dotted import NOT_OF_THE_TEACHER
 from odkd.common.ignore import IGNORE
 from odkd.common.progress import Progress
 from odkd.config.construct import construct
-from odkd.data.labels.mapping import ClassTable, MappedLabels, class_table, unmapped_warning
+from odkd.data.labels.mapped_labels import MappedLabels, unmapped_warning
+from odkd.data.labels.mapping import ClassTable, class_table
 from odkd.data.labels.sets import label_set
 from odkd.teachers import class_names
 
@@ -34,12 +35,12 @@ logger = logging.getLogger(__name__)
 
 @dataclass
 class TeacherParts:
-    """What `build.Parts` knows of the teacher, and what it makes of it.
+    """Builds the teacher, only if labels are missing, and finds or fills its label stores.
 
     Args:
-        cfg: the whole config.
+        cfg: the complete config.
         classes: of the dataset.
-        identity: what determines the labels (`identity.teacher_identity`).
+        identity: of the labels (`identity.teacher_identity`).
         device: where the teacher runs.
         allowed: packages whose classes YAML may name.
     """
@@ -52,10 +53,10 @@ class TeacherParts:
 
     @cached_property
     def teacher(self) -> Teacher:
-        """The network (or what stands for it).
+        """The teacher, usually a network.
 
         Raises:
-            ValueError: anything wrong with its settings, weights or classes.
+            ValueError: a mistake in its settings, weights or classes.
         """
         node = self.cfg.teacher
         weights_folder = Path(self.cfg.paths.weights)
@@ -68,13 +69,13 @@ class TeacherParts:
         return teacher
 
     def introduce(self) -> None:
-        """Tell once a run where the weights come from and on which terms."""
+        """Log the source and the licence of the weights."""
         node = self.cfg.teacher
         if node.source or node.licence:
             logger.info("teacher %s: %s. Licence: %s", node.name, node.source or "unknown source", node.licence)
 
     def stores(self, sampled: Stream, stream: Stream) -> TeacherLabels:
-        """The label stores of a stream, filled or not."""
+        """Return the label stores of a stream, filled or not."""
         from odkd.data.labels.teacher_labels import TeacherLabels, TeacherName
 
         node = self.cfg.teacher
@@ -85,13 +86,13 @@ class TeacherParts:
         return TeacherLabels(sampled, stream, name, Path(self.cfg.paths.labels), soft)
 
     def fill(self, labels: TeacherLabels, groundtruth: LabelSource | None, *, only: Path | None = None) -> None:
-        """Make what is missing; processes that do the same share the work."""
+        """Label what is missing; processes that do the same share the work."""
         from odkd.teachers.labeller import Labeller, Span
 
-        if only is None and not labels.missing():  # of one store, the labeller sees for itself
+        if only is None and not labels.missing():  # for a single store, the labeller checks this itself
             return
         teacher = self.teacher
-        rank, size = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))  # torchrun's
+        rank, size = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))  # set by torchrun
         labeller = Labeller(
             labels,
             teacher,
@@ -104,10 +105,10 @@ class TeacherParts:
             only=only,
         )
         labeller.run()
-        self.__dict__.pop("teacher", None)  # its memory is the student's now
+        self.__dict__.pop("teacher", None)  # frees its memory for the student
 
     def mapped(self, labels: TeacherLabels) -> LabelSource:
-        """Filled labels with the dataset's ids; warns of the teacher's classes that have none."""
+        """Return filled labels with the dataset's ids; warn about classes of the teacher that have none."""
         classes = self._configured_classes() or labels.classes
         table = self.table(classes, labels.num_classes)
         if table is None or table.is_identity:
@@ -119,10 +120,10 @@ class TeacherParts:
         return MappedLabels(labels, table)
 
     def table(self, classes: list[str] | None, num_classes: int | None) -> ClassTable | None:
-        """The teacher's classes -> the dataset's; None where they are the same, or known by number alone.
+        """Return the map from the teacher's classes to the dataset's; None if only their number is known.
 
         Raises:
-            ValueError: there is no way from one to the other.
+            ValueError: the classes cannot be mapped.
         """
         node = self.cfg.teacher
         if classes is not None and num_classes not in (None, len(classes)):
@@ -146,11 +147,11 @@ class TeacherParts:
         return class_table(classes, self.classes, mapping, allow_missing=node.allow_missing)
 
     def check(self, labels: TeacherLabels) -> None:
-        """Find what is wrong before a frame is decoded; builds the teacher only where labels are missing.
+        """Check the teacher before a frame is decoded; build it only if labels are missing.
 
         Raises:
-            ValueError: the teacher cannot be built, or its classes do not fit the dataset's, or it gives no
-                probabilities and they are to be kept.
+            ValueError: the teacher cannot be built, its classes do not fit the dataset's, or it gives no probabilities
+                although they are to be stored.
         """
         from odkd.teachers.labeller import check_soft
 
@@ -158,7 +159,7 @@ class TeacherParts:
             self.table(classes, labels.num_classes)
             if (stored := labels.classes) not in (None, classes):
                 logger.warning(
-                    "the stored labels of teacher %s name its classes otherwise than teacher.label_set=%s: %s",
+                    "the stored labels of teacher %s have other class names than teacher.label_set=%s: %s",
                     self.cfg.teacher.name,
                     self.cfg.teacher.label_set,
                     ", ".join(map(str, stored)),
@@ -178,7 +179,7 @@ class TeacherParts:
         return self._configured_classes() or class_names(teacher)
 
     def soft(self, size: tuple[int, int]) -> SoftSpec | None:
-        """Which soft labels are kept; at `size` unless the config says another."""
+        """Return which soft labels to store, at `size` unless the config has another; None = none."""
         from odkd.data.labels.store import SoftSpec
 
         node = self.cfg.teacher.soft
@@ -187,7 +188,7 @@ class TeacherParts:
         return SoftSpec(int(node.top_k), size if node.size is None else (int(node.size[0]), int(node.size[1])))
 
     def _recipe(self) -> dict[str, Any]:
-        """What `odkd-labels repair` needs to make damaged labels anew, where the videos and weights still lie."""
+        """Return what `odkd-labels repair` needs to compute damaged labels again from the same videos and weights."""
         recipe: dict[str, Any] = {"folder": str(Path.cwd()), "allow_targets": self.allowed}
         for group in ("dataset", "teacher"):
             recipe[group] = OmegaConf.to_container(self.cfg[group], resolve=True)

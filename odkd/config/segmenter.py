@@ -1,4 +1,4 @@
-"""Students of runs, read back to segment pictures: network, normalization, working size, classes and colours."""
+"""Students of finished runs, loaded to segment images: network, normalization, input size, classes and colours."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ from odkd.training.trainer import student_file
 
 @dataclass(frozen=True, eq=False)
 class Segmenter:
-    """A student that sees pictures as it did in its run.
+    """A student that receives images as it did in its run.
 
     Args:
         network: the student.
         classes: names by class id.
-        palette: [R, G, B] a class.
-        size: (height, width) in pixels that it learned at.
+        palette: [R, G, B] per class.
+        size: (height, width) of its training input, in pixels.
         normalization: of pixels.
-        batch_size: pictures that it is given at once (some batch norms make predictions depend on it).
+        batch_size: images in a forward pass (with some batch norms, predictions depend on it).
         precision: float32, bfloat16, float16.
         channels_last: memory layout of pictures.
         device: where the network is.
@@ -51,9 +51,9 @@ class Segmenter:
     device: torch.device
 
     def segment(self, images_NHWC: np.ndarray, size: tuple[int, int] | None = None) -> np.ndarray:
-        """Class ids, uint8 [N, H, W], of RGB pictures, uint8 [N, h, w, 3].
+        """Return class ids, uint8 [N, H, W], of RGB images, uint8 [N, h, w, 3].
 
-        `size` is (H, W), to which logits are enlarged before the class is taken (`at_size`); None = the pictures' own.
+        Logits are enlarged to `size` = (H, W) before the class is chosen (`at_size`); None = size of the images.
         """
         whole = size or (int(images_NHWC.shape[1]), int(images_NHWC.shape[2]))
         found: list[Tensor] = []
@@ -62,18 +62,18 @@ class Segmenter:
         return labels_NHW
 
     def segment_picture(self, path: Path, *, fit: Fit) -> tuple[np.ndarray, np.ndarray]:
-        """The picture in any file, as far as it was seen, and the class of each of its pixels, at its own resolution.
+        """Return the image in a file, as far as the student sees it, and the class of each pixel, at full resolution.
 
         Args:
             path: of the file.
-            fit: how it is brought to `self.size`: stretch (all of it, its shape changed), crop (the largest part of
-                that shape in its middle), pad (all of it, with black bars).
+            fit: how the image is brought to `self.size`: stretch (aspect ratio changes), crop (largest central part of
+                that aspect ratio), pad (black bars).
 
         Returns:
             RGB uint8 [H, W, 3] and class ids uint8 [H, W].
 
         Raises:
-            ValueError: it is no picture.
+            ValueError: the file is not an image.
         """
         picture = read_picture(path)
         place = placement((picture.height, picture.width), shape=self.size, size=self.size, fit=fit)
@@ -90,19 +90,24 @@ class Segmenter:
         return np.array(seen), found[0][0].numpy()
 
     def _each_logits(self, images_NHWC: np.ndarray, use: Callable[[Batch, Tensor], None]) -> None:
-        """Hands `use` each batch with its logits [B, K, H, W]."""
+        """Call `use` with each batch and its logits [B, K, H, W]."""
         num_classes = len(self.classes)
         with Bank(
-            _Images(images_NHWC), {}, num_classes=num_classes, device=self.device, memory_bytes=0,
-            normalization=self.normalization, channels_last=self.channels_last,
-        ) as bank:  # fmt: skip
+            _Images(images_NHWC),
+            {},
+            num_classes=num_classes,
+            device=self.device,
+            memory_bytes=0,
+            normalization=self.normalization,
+            channels_last=self.channels_last,
+        ) as bank:
             evaluator = Evaluator(bank, batch_size=self.batch_size, precision=self.precision, device=self.device)
             evaluator.each_logits(self.network, range(len(images_NHWC)), use)
 
 
 @dataclass(frozen=True, eq=False)
 class _Images:
-    """Pictures in memory in the part of a stream's frames."""
+    """Images in memory, with the interface of a stream's frames."""
 
     images_NHWC: np.ndarray
 
@@ -113,17 +118,17 @@ class _Images:
 def load_student(
     run: Path, name: str | None = None, *, device: str = "auto", allow_targets: Sequence[str] = ()
 ) -> Segmenter:
-    """A student of a run, from the run's config.yaml and a safetensors file: nothing is unpickled or downloaded.
+    """Load a student of a run from config.yaml and a safetensors file; nothing is unpickled or downloaded.
 
     Args:
         run: the run's folder.
-        name: as in the metrics: round_1/student_0, ..., final; None = the one that the run has ended with.
-        device: auto, cpu, cuda, ... On a CPU a run in float16 is repeated in float32.
-        allow_targets: packages of yours in which the student's class may lie. Those that config.yaml allows
-            do not count: a run's folder may come from anywhere.
+        name: as in the metrics: round_1/student_0, ..., final; None = the last student of the run.
+        device: auto, cpu, cuda, ... On a CPU, a run in float16 is continued in float32.
+        allow_targets: user-defined packages that may contain the student's class. Those that config.yaml allows do not
+            count, because a run's folder may come from anywhere.
 
     Raises:
-        ValueError: no run, no such student, a class that is not allowed, or weights that do not fit.
+        ValueError: no run, an unknown student, a class that is not allowed, or weights that do not fit.
     """
     if not (run / "config.yaml").is_file():
         raise ValueError(f"{run} has no config.yaml; expected a run folder, such as outputs/runs/NAME-KEY")

@@ -1,1 +1,1 @@
-"""Frames and label maps, by position of the stream."""
+"""Frames and label maps, addressed by position in the stream."""

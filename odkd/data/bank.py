@@ -1,4 +1,4 @@
-"""The working set: positions of the stream -> tensors on the compute device, each frame uploaded once."""
+"""The working set: the tensors of stream positions on the compute device, each frame uploaded once."""
 
 from collections import OrderedDict
 from collections.abc import Collection, Mapping, Sequence
@@ -19,12 +19,12 @@ from odkd.data.video.frames import FrameReader
 class Batch(NamedTuple):
     """Normalised images float32 [B, C, H, W] and, by source, label maps uint8 [B, H, W] and soft labels.
 
-    `soft` has the sources that the bank was asked for it; probabilities are float32.
+    `soft` holds the sources whose soft labels the bank keeps; probabilities are float32.
     """
 
     images_BCHW: Tensor
     labels: dict[str, Tensor]
-    soft: dict[str, SoftLabels] = {}  # noqa: RUF012  (never written to)
+    soft: Mapping[str, SoftLabels] = {}
 
 
 class _Resident(NamedTuple):
@@ -36,17 +36,17 @@ class _Resident(NamedTuple):
 
 @dataclass(frozen=True)
 class Normalization:
-    """(pixel / 255 - mean) / std, per channel in RGB order; None leaves pixels in 0..1."""
+    """The scaling (pixel / 255 - mean) / std, per channel in RGB order; None leaves pixels in 0..1."""
 
     mean: Sequence[float] | None = None
     std: Sequence[float] | None = None
 
 
 class Bank:
-    """Keeps uint8 frames and label maps of recent positions on the device, at most `memory_bytes` of them.
+    """A device cache of uint8 frames and label maps of recent positions, at most `memory_bytes` of them.
 
-    The least recently used goes first. A background thread reads ahead (`prefetch`), so that the loop
-    finds the next window ready; results do not depend on it.
+    The least recently used position is evicted first. A background thread reads ahead (`prefetch`), so that the
+    loop finds the next window ready; results do not depend on it.
 
     Args:
         soft: the sources whose soft labels are read and kept too; each has `read_soft`.
@@ -75,7 +75,7 @@ class Bank:
         self._reader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="odkd-bank")
         self._coming: dict[int, Future[dict[int, _Resident]]] = {}
         self._normalization = normalization
-        self._rows: dict[int, tuple[Tensor, Tensor]] = {}  # mean and std of a whole picture row, by width
+        self._rows: dict[int, tuple[Tensor, Tensor]] = {}  # mean and std for a full image row, by width
 
     def __enter__(self) -> Self:
         return self
@@ -86,30 +86,30 @@ class Bank:
         self._coming.clear()
 
     def use(self, name: str, source: LabelSource, *, soft: Collection[str]) -> None:
-        """Take the label maps `name` from this source from now on, and soft labels from the sources `soft`."""
+        """Replace the source of the label maps `name`, and read soft labels from the sources `soft` from now on."""
         for future in set(self._coming.values()):
             future.result()
         self._coming.clear()
-        self.retain([])  # what is here has the old ones
+        self.retain([])  # resident positions hold the old labels
         self._label_sources[name] = source
         self.sources = tuple(self._label_sources)
         self._soft = tuple(soft)
         self._check_soft()
 
     def prefetch(self, positions: Collection[int]) -> None:
-        """Start reading what is not here yet; returns at once."""
+        """Start reading the positions that are not resident yet; return at once."""
         wanted = [p for p in positions if p not in self._resident and p not in self._coming]
         if wanted:
             future = self._reader.submit(self._read, wanted)
             self._coming.update(dict.fromkeys(wanted, future))
 
     def retain(self, positions: Collection[int]) -> None:
-        """Drop all others: memory follows the method's needs, not the length of the stream."""
+        """Drop all other positions, so that memory follows the method's needs and not the length of the stream."""
         for position in set(self._resident) - set(positions):
             self._num_bytes -= self._resident.pop(position).num_bytes
 
     def get(self, positions: Sequence[int]) -> Batch:
-        """Images and label maps of `positions`, in that order.
+        """Return the images and label maps of `positions`, in that order.
 
         Raises:
             ValueError: a label map holds an id that is no class (neither below K nor 255).
@@ -138,11 +138,11 @@ class Bank:
         if mean is not None and std is not None:
             mean_WC, std_WC = self._row(images_BHWC.shape[2], mean, std)
             images_BHWC.sub_(mean_WC).div_(std_WC)
-        images_BCHW = images_BHWC.permute(0, 3, 1, 2)  # channels-last as it lies
+        images_BCHW = images_BHWC.permute(0, 3, 1, 2)  # channels-last in memory
         return images_BCHW if self._channels_last else images_BCHW.contiguous()
 
     def _row(self, width: int, mean: Sequence[float], std: Sequence[float]) -> tuple[Tensor, Tensor]:
-        """Whole rows broadcast 25 times as fast as three numbers do (720p, channels-last, CPU)."""
+        """Return mean and std as full rows, which broadcast 25 times as fast as 3 values (720p, channels-last, CPU)."""
         if width not in self._rows:
             mean_WC, std_WC = (torch.tensor([list(v)] * width, device=self._device) for v in (mean, std))
             self._rows[width] = (mean_WC, std_WC)

@@ -1,4 +1,4 @@
-"""Which positions are trained on, validated on and tested on, and disjoint parts of them; kept as lists of names."""
+"""Splits of positions into train, val and test, and into disjoint parts; stored as lists of names."""
 
 from __future__ import annotations
 
@@ -20,17 +20,20 @@ def split_positions(
     seed: int,
     official: Sequence[str] | None = None,
 ) -> dict[str, list[int]]:
-    """Positions 0..n-1 of each of train, val and test, ascending; disjoint, and together all of them.
+    """Divide positions 0..n-1 into train, val and test; each is ascending, they are disjoint and complete.
 
-    At random in these shares, rounded so that the sizes add up (largest remainder; a split with a share gets one
-    position at least). With `official`, one of train, val, test a position, it is as that says and nothing is drawn.
+    Positions are drawn at random in these shares, rounded so that the sizes add up (largest remainder; a split with
+    a share above 0 gets at least one position). `official` names the split of each position (train, val or test);
+    where it is given, it decides and nothing is drawn.
 
     Raises:
-        ValueError: shares that are no shares, fewer positions than splits, or official splits that do not fit.
+        ValueError: invalid shares, fewer positions than splits, or official splits that do not fit.
     """
     if official is not None:
         if len(official) != num_positions:
-            raise ValueError(f"{len(official)} official splits for {num_positions} positions; expected one a position")
+            raise ValueError(
+                f"{len(official)} official splits for {num_positions} positions; expected one per position"
+            )
         if unknown := sorted(set(official) - set(SPLITS)):
             raise ValueError(f"official split {unknown[0]!r}; expected {', '.join(SPLITS)}: change dataset.splits")
         return {name: [p for p in range(num_positions) if official[p] == name] for name in SPLITS}
@@ -41,31 +44,34 @@ def split_positions(
 
 
 def parts_of(positions: Sequence[int], *, num_parts: int, seed: int) -> list[list[int]]:
-    """Disjoint parts of positions at random, each ascending; sizes differ by one at most, larger ones first.
+    """Divide positions into disjoint random parts, each ascending; sizes differ by at most one, larger parts first.
 
     Raises:
-        ValueError: fewer positions than parts, no part, or a position that comes twice.
+        ValueError: fewer positions than parts, no part, or a repeated position.
     """
     if num_parts < 1 or len(positions) < num_parts:
-        raise ValueError(f"{len(positions)} positions cannot be cut into {num_parts} parts; expected 1 to as many")
+        raise ValueError(
+            f"{len(positions)} positions cannot be divided into {num_parts} parts; expected 1 to {len(positions)} parts"
+        )
     if len(set(positions)) < len(positions):
-        raise ValueError("positions come more than once; the parts would not be disjoint")
+        raise ValueError("some positions occur more than once; the parts would not be disjoint")
     order = np.random.default_rng(named_seed(seed, "parts")).permutation(sorted(positions))
     return [sorted(part.tolist()) for part in np.array_split(order, num_parts)]
 
 
 def labelled_and_rest(positions: Sequence[int], *, share: float, seed: int) -> tuple[list[int], list[int]]:
-    """Positions in two at random, each ascending: those taken as labelled, and the others.
+    """Divide positions at random into those taken as labelled and the rest, each ascending.
 
-    The first are a `share` of all, one at least and not all; those of a smaller share are among those of a larger one.
+    The labelled ones are a `share` of all, at least one and never all. The same seed gives nested sets: the labelled
+    positions of a smaller share are among those of a larger one.
 
     Raises:
-        ValueError: a share that is none, or fewer than two positions.
+        ValueError: a share outside 0..1, or fewer than two positions.
     """
     if not 0 < share < 1 or len(positions) < 2:
         raise ValueError(
-            f"stage.labelled_share={share} of {len(positions)} training pictures; expected a share between 0 and 1 "
-            "of two or more, or null for no such cut"
+            f"stage.labelled_share={share} of {len(positions)} training images; expected a share between 0 and 1 "
+            "of at least two images, or null to take all as labelled"
         )
     order = np.random.default_rng(named_seed(seed, "labelled")).permutation(sorted(positions))
     size = min(max(round(share * len(order)), 1), len(order) - 1)
@@ -73,10 +79,10 @@ def labelled_and_rest(positions: Sequence[int], *, share: float, seed: int) -> t
 
 
 def write_lists(folder: Path, lists: Mapping[str, Sequence[str]]) -> None:
-    """One file NAME.txt a list, a name a line; each is whole or not there.
+    """Write each list to a file TITLE.txt, one name per line; each file is complete or absent.
 
     Raises:
-        ValueError: a name that would not be read back as it is.
+        ValueError: a name that would not be read back unchanged.
     """
     for title, names in lists.items():
         if odd := next((name for name in names if not name or name.splitlines() != [name]), None):
@@ -85,23 +91,25 @@ def write_lists(folder: Path, lists: Mapping[str, Sequence[str]]) -> None:
 
 
 def read_lists(folder: Path) -> dict[str, list[str]]:
-    """The lists of a folder, by title, in alphabetical order of titles.
+    """Return the lists of a folder by title, in alphabetical order of titles.
 
     Raises:
-        ValueError: there is none.
+        ValueError: the folder holds no list.
     """
     files = sorted(folder.glob("*.txt"))
     if not files:
-        raise ValueError(f"no lists in {folder}; expected train.txt, val.txt, test.txt, a name a line")
+        raise ValueError(f"no lists in {folder}; expected train.txt, val.txt, test.txt with one name per line")
     return {path.stem: path.read_text("utf-8").splitlines() for path in files}
 
 
 def _sizes(num_positions: int, shares: Sequence[float]) -> list[int]:
     if len(shares) != len(SPLITS) or not all(0 <= share <= 1 for share in shares) or abs(sum(shares) - 1) > 1e-6:
-        raise ValueError(f"shares {list(shares)}; expected those of {', '.join(SPLITS)}, from 0 to 1, adding up to 1")
+        raise ValueError(
+            f"shares {list(shares)}; expected one share each for {', '.join(SPLITS)}, from 0 to 1, adding up to 1"
+        )
     wanted = [split for split, share in enumerate(shares) if share > 0]
     if num_positions < len(wanted):
-        raise ValueError(f"{num_positions} pictures are too few for {len(wanted)} splits; change stage.shares")
+        raise ValueError(f"{num_positions} images are too few for {len(wanted)} splits; change stage.shares")
     exact = [share * num_positions for share in shares]
     sizes = [int(size + 1e-9) for size in exact]
     by_remainder = sorted(wanted, key=lambda split: (round(sizes[split] - exact[split], 6), split))

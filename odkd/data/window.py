@@ -1,4 +1,4 @@
-"""The window that slides over the stream: what is learned from, what is evaluated on, how far to step."""
+"""The window that slides over the stream: its frames to learn from, its frames to test on, and its step."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Step:
-    """One iteration: `position` is now; `test` are the positions that come next, `fresh` those stepped over.
+    """One iteration at the current `position`: `test` are the next positions, `fresh` those that the step passes.
 
-    `gone_by` were the fresh ones of the iteration before: the stream frames that are now learned from.
+    `gone_by` are the fresh positions of the previous iteration: the stream frames that are now learned from.
     """
 
     iteration: int
@@ -20,7 +20,10 @@ class Step:
 
 @dataclass(frozen=True)
 class Window:
-    """Sizes in sampled frames (released code of Houyon et al. 2023: datasetsize, testingsetsize, studentsubsample)."""
+    """Window sizes in sampled frames.
+
+    In the released code of Houyon et al. (2023): datasetsize, testingsetsize and studentsubsample.
+    """
 
     learn: int
     test: int
@@ -32,7 +35,7 @@ class Window:
                 raise ValueError(f"window.{name}={getattr(self, name)}: expected at least 1 sampled frame")
 
     def num_iterations(self, num_positions: int) -> int:
-        """Iterations with a full test window; positions after the last one are not evaluated.
+        """Return the number of iterations with a full test window; positions after the last one are not tested on.
 
         >>> Window(learn=67, test=20, step=20).num_iterations(105)
         5
@@ -40,7 +43,7 @@ class Window:
         return max(0, (num_positions - self.test) // self.step + 1)
 
     def steps(self, num_positions: int, start: int = 0) -> Iterator[Step]:
-        """Iterations `start`, `start + 1`, ... over a stream of `num_positions` sampled frames."""
+        """Yield the iterations `start`, `start + 1`, ... over a stream of `num_positions` sampled frames."""
         for iteration in range(start, self.num_iterations(num_positions)):
             now = iteration * self.step
             gone_by = range(max(0, now - self.step), now)

@@ -1,4 +1,4 @@
-"""What a finished run leaves behind for people: the student, its card, plots, a CSV, an overlay video, its report."""
+"""Artifacts of a finished run: student weights, model card, plots, results.csv, overlay video, report."""
 
 import csv
 import io
@@ -18,7 +18,8 @@ from odkd.data.labels.shards import FrameArray
 if TYPE_CHECKING:
     from odkd.config.parts import Parts
     from odkd.runs.cost import Cost
-    from odkd.runs.run import OpenRun, Record
+    from odkd.runs.lines import Record
+    from odkd.runs.run import OpenRun
 
 logger = logging.getLogger(__name__)
 OVERLAY_FRAMES_PER_SECOND = 8.0
@@ -26,7 +27,7 @@ NOT_SHOWN_ON_CARDS = ("paths.", "tracking.", "sweep.")
 
 
 def write_artifacts(parts: "Parts", run: "OpenRun", summary: Mapping[str, float]) -> None:
-    """Everything that this stage's results allow."""
+    """Write every artifact that this run has results for."""
     from odkd.report.plots import plot_run
 
     records = run.records()
@@ -34,9 +35,7 @@ def write_artifacts(parts: "Parts", run: "OpenRun", summary: Mapping[str, float]
         write_csv(run, records)
     if parts.cfg.run.plots and (records or (run.folder / "confusion.npz").is_file()):
         plot_run(run.folder, parts.classes, summary)
-    # Of pairs there is not one student, and a teacher that was scored in its place has left none.
-    has_student = parts.cfg.stage.get("run_rounds") != "first" and parts.cfg.evaluation.predictor == "student"
-    if "learner" in parts.__dict__ and has_student:
+    if parts.traits.leaves_student and parts.cfg.evaluation.predictor == "student":
         write_student(parts, run, summary)
         if parts.cfg.stage.get("learn_from") == "groundtruth" and "num_trainings" in summary:
             write_teacher(parts, run)
@@ -47,22 +46,28 @@ def write_artifacts(parts: "Parts", run: "OpenRun", summary: Mapping[str, float]
 def write_report(
     parts: "Parts", run: "OpenRun", summary: Mapping[str, float | None], cost: "Cost | None" = None
 ) -> None:
-    """cost.json and, unless run.report=false, report.html: a page about results is no reason to lose them, so
-    what goes wrong here is only told."""
+    """Write cost.json and, unless run.report=false, report.html.
+
+    An error is only logged, because a report must not make a run fail.
+    """
     try:
         if cost is not None:
-            cost.write(run.folder, parts.teacher_labels.folders if "teacher_labels" in parts.__dict__ else [])
+            cost.write(run.folder, parts.teacher_labels.folders if parts.has_teacher else [])
         if parts.cfg.run.report:
             from odkd.report.html_run import write_run_report
 
             write_run_report(run.folder, summary)
     except Exception:
-        logger.exception("no report was made; the run is not harmed, and  odkd-report %s  tries again", run.folder)
+        logger.exception(
+            "could not make the report; the run is not affected. To try again:  odkd-report %s", run.folder
+        )
 
 
 def write_csv(run: "OpenRun", records: "list[Record]") -> None:
-    """results.csv: one line an iteration, accuracy and mIoU against the teacher first (the seed code's file); of
-    trainings over epochs, one line an epoch."""
+    """Write results.csv with one line per iteration, or per epoch of a training.
+
+    Accuracy and mIoU against the teacher come first, as in the reference code's file.
+    """
     names = {name for record in records for name in record["metrics"]}
     first = [name for name in ("test/accuracy", "test/miou") if name in names]
     where = [key for key in ("iteration", "domain", "training", "epoch") if key in records[0]]
@@ -82,7 +87,7 @@ def write_csv(run: "OpenRun", records: "list[Record]") -> None:
 
 
 def write_student(parts: "Parts", run: "OpenRun", summary: Mapping[str, float]) -> None:
-    """student.safetensors and MODEL_CARD.md."""
+    """Write student.safetensors and MODEL_CARD.md."""
     from safetensors.torch import save
 
     from odkd.config.parts_student import student_arguments
@@ -97,7 +102,7 @@ def write_student(parts: "Parts", run: "OpenRun", summary: Mapping[str, float]) 
     size = "x".join(map(str, cfg.dataset.size))
     how = {"window": f"learn {cfg.window.learn}, test {cfg.window.test}, step {cfg.window.step} sampled frames"}
     if "shares" in cfg.stage:
-        how = {"split": f"train, val, test {list(cfg.stage.shares)}, the names are in splits/"}
+        how = {"split": f"train, val, test {list(cfg.stage.shares)}, frame names in splits/"}
     facts = {
         "student": f"{name} ({cfg.student.name})",
         "parameters": f"{sum(p.numel() for p in student.parameters()):,}",
@@ -109,20 +114,23 @@ def write_student(parts: "Parts", run: "OpenRun", summary: Mapping[str, float]) 
         **how,
         "device": run.description["tags"]["odkd.device"],
         "load": f"from {module} import {name}\n\nstudent = {name}({call})",
-        "input": f"images_BCHW, float32, RGB, {scale}; made for {size} pixels, works at any size.",
+        "input": f"images_BCHW, float32, RGB, {scale}; trained at {size} pixels, accepts any size.",
     }
     state = {key: tensor.contiguous().cpu() for key, tensor in student.state_dict().items()}
     write_atomic(
         run.folder / "student.safetensors", save(state, metadata={"odkd": json.dumps({"run": parts.key, **facts})})
     )
-    whole = flatten(OmegaConf.to_container(cfg, resolve=True))
-    settings = {key: value for key, value in whole.items() if not key.startswith(NOT_SHOWN_ON_CARDS)}
+    flat = flatten(OmegaConf.to_container(cfg, resolve=True))
+    settings = {key: value for key, value in flat.items() if not key.startswith(NOT_SHOWN_ON_CARDS)}
     write_card(run.folder, facts=facts, summary=summary, settings=settings)
 
 
 def write_teacher(parts: "Parts", run: "OpenRun") -> None:
-    """The student in a form that another run takes as its teacher: teacher.pth (teacher=checkpoint), where it is a
-    network of segmentation-models-pytorch; else teacher.pt with teacher.yaml (teacher=exported)."""
+    """Write the student in a form that another run can use as its teacher.
+
+    A network of segmentation-models-pytorch becomes teacher.pth (teacher=checkpoint), any other network teacher.pt
+    with teacher.yaml (teacher=exported).
+    """
     import torch
 
     from odkd.students.smp import SmpStudent
@@ -133,20 +141,20 @@ def write_teacher(parts: "Parts", run: "OpenRun") -> None:
     mean, std = list(student_cfg.mean or (0.0, 0.0, 0.0)), list(student_cfg.std or (1.0, 1.0, 1.0))
     if isinstance(student, SmpStudent):
         state = {key: tensor.cpu() for key, tensor in student.network.state_dict().items()}
-        said = {"arch": student_cfg.arch, "encoder_name": student_cfg.encoder, "classes": classes}
+        facts = {"arch": student_cfg.arch, "encoder_name": student_cfg.encoder, "classes": classes}
         buffer = io.BytesIO()
-        torch.save({"state_dict": state, **said, "mean": mean, "std": std}, buffer)
+        torch.save({"state_dict": state, **facts, "mean": mean, "std": std}, buffer)
         write_atomic(run.folder / "teacher.pth", buffer.getvalue())
         command = f"teacher=checkpoint teacher.checkpoint={run.folder / 'teacher.pth'}"
     else:
         size = (int(parts.cfg.dataset.size[0]), int(parts.cfg.dataset.size[1]))
         write_torchscript(student, run.folder / "teacher.pt", classes=classes, mean=mean, std=std, size=size)
         command = f"teacher=exported teacher.file={run.folder / 'teacher.pt'}"
-    logger.info("this student as a teacher:  odkd %s", command)
+    logger.info("to use this student as a teacher:  odkd %s", command)
 
 
 def write_overlay_video(parts: "Parts", run: "OpenRun") -> None:
-    """overlay.mp4: frame, teacher, student and disagreement at every position that was evaluated."""
+    """Write overlay.mp4: frame, teacher, student and disagreement at every evaluated position."""
     from odkd.report.overlay import write_overlay
 
     logger.info("writing the overlay video")
@@ -160,14 +168,14 @@ def write_overlay_video(parts: "Parts", run: "OpenRun") -> None:
 
 
 def overlay_frames(parts: "Parts", run: "OpenRun") -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, str]]:
-    """Frame, teacher's labels, student's labels, caption; by position."""
+    """Yield frame, teacher's labels, student's labels and caption, by position."""
     predictions, records = FrameArray.open(run.folder / "predictions"), run.records()
     for shard in range(predictions.num_shards):
-        record = records[min(shard, len(records) - 1)]  # the last iteration's window may reach over several shards
+        record = records[min(shard, len(records) - 1)]  # the last iteration's window may span several shards
         miou = record["metrics"]["test/miou"]
         score = "" if miou is None else f"  mIoU {miou:.2f} against the teacher"
         caption = f"iteration {record['iteration']}  {record['domain']}{score}"
         positions = sorted(predictions.stored(shard))
         for position, image_HWC in zip(positions, parts.frames.read(positions), strict=True):
-            taught_HW = resize_nearest(parts.labels.read(position), image_HWC.shape[:2])
-            yield image_HWC, taught_HW, predictions.read(position), caption
+            teacher_HW = resize_nearest(parts.labels.read(position), image_HWC.shape[:2])
+            yield image_HWC, teacher_HW, predictions.read(position), caption

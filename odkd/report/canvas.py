@@ -1,6 +1,6 @@
-"""What the plots of a run share: size, fonts, the strip that names the domains, the axis of time, saving.
+"""Shared parts of the plots of a run: size, fonts, the strip with the domain names, the time axis, saving.
 
-Figures are drawn without pyplot: it keeps global state, and many runs may share one process.
+Figures are drawn without pyplot, which keeps global state: many runs may share one process.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ if TYPE_CHECKING:
 
 Span = tuple[float, float, str]  # start, end (positions), domain
 
-# Light enough to print lines on, told apart in grey; hatched from the seventh domain on
+# Light enough for lines on top, distinct in grey print; hatched from the seventh domain on
 DOMAIN_COLOURS = ("#FFFFFF", "#D3DAE3", "#F6E7C4", "#BFD8CB", "#EAD5DF", "#C4C4C4")
 WIDTH_INCHES = 8.0
 DOTS_PER_INCH = 150
-LARGE_INCHES, LARGE_DOTS_PER_INCH = 12.0, 100  # figures of very many classes are larger than any page
-MIN_MINUTES = 3  # length of a stream from which on its time is in minutes
-LETTER_INCHES = 0.068  # width of one letter of a domain's name, generously
+LARGE_INCHES, LARGE_DOTS_PER_INCH = 12.0, 100  # for figures with too many classes for a page
+MIN_MINUTES = 3  # length of a stream from which its time is in minutes
+LETTER_INCHES = 0.068  # width of one letter of a domain's name, rounded up
 
 
 def new_figure(height_inches: float, title: str, width_inches: float = WIDTH_INCHES) -> Figure:
-    """Returns an empty figure that lays itself out."""
+    """Return an empty figure with automatic layout."""
     from matplotlib.figure import Figure
 
     is_large = max(width_inches, height_inches) > LARGE_INCHES
@@ -45,16 +45,16 @@ def new_figure(height_inches: float, title: str, width_inches: float = WIDTH_INC
 
 
 def plain(text: str) -> str:
-    """Text that matplotlib takes for no formula, whatever a user calls things."""
+    """Escape text that matplotlib would read as a formula."""
     return text.replace("$", r"\$")
 
 
 def stream_figure(
     lines: Sequence[Line], title: str, panels_inches: Sequence[float]
 ) -> tuple[Figure, list[Axes], list[Artist]]:
-    """Returns a figure over the stream: on top a strip of domains with the time, below it its panels.
+    """Return a figure over the stream with a strip of domains and time on top, the panels, and legend entries.
 
-    The third result belongs into the figure's legend: domains whose names do not fit into the strip.
+    The legend entries, for `add_legend`, explain the domains if not all of their names fit into the strip.
     """
     from matplotlib.ticker import MaxNLocator
 
@@ -77,14 +77,14 @@ def stream_figure(
 
 
 def add_legend(figure: Figure, handles: Sequence[Artist]) -> None:
-    """Puts one legend below everything, if there is something to explain."""
+    """Add one legend below all panels, if there are handles."""
     if handles:
         style: dict[str, Any] = {"ncols": min(len(handles), 5), "fontsize": 9, "frameon": False}
         figure.legend(handles=handles, loc="outside lower center", **style)
 
 
 def position_edges(lines: Sequence[Line]) -> Array:
-    """Returns float64 [iterations + 1]: borders halfway between the positions of neighbouring iterations."""
+    """Return float64 [iterations + 1]: borders halfway between the positions of neighbouring iterations."""
     positions = np.array([line["position"] for line in lines], dtype=np.float64)
     if len(positions) == 1:
         return np.array([positions[0] - 0.5, positions[0] + 0.5])
@@ -93,9 +93,9 @@ def position_edges(lines: Sequence[Line]) -> Array:
 
 
 def domain_spans(lines: Sequence[Line]) -> list[Span]:
-    """Returns (start, end, domain) in sampled frames, neighbours of one domain merged.
+    """Return (start, end, domain) in sampled frames; neighbours with the same domain are merged.
 
-    A change of domain lies where the run says, or else somewhere between two iterations: it is drawn halfway.
+    A change of domain is drawn at its recorded position, or else halfway between two iterations.
     """
     edges = position_edges(lines).tolist()
     for index, (before, line) in enumerate(itertools.pairwise(lines), 1):
@@ -111,16 +111,16 @@ def domain_spans(lines: Sequence[Line]) -> list[Span]:
 
 
 def save(figure: Figure, path: Path) -> Path:
-    """Writes the figure as PNG; a killed run leaves the old plot or the new one."""
+    """Write the figure as PNG, atomically, and return the path."""
     write_atomic(path, png_bytes(figure))
     return path
 
 
 def png_bytes(figure: Figure) -> bytes:
-    """The figure as PNG. `figure.savefig` would draw everything twice: most of the time with 150 classes."""
+    """Return the figure as PNG. `figure.savefig` would draw everything twice, which is slow with 150 classes."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-    canvas: Any = FigureCanvasAgg(figure)  # Any: its methods have no types
+    canvas: Any = FigureCanvasAgg(figure)  # Any: its methods are untyped
     canvas.draw()
     buffer = io.BytesIO()
     pixels = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
@@ -129,7 +129,7 @@ def png_bytes(figure: Figure) -> bytes:
 
 
 def svg_bytes(figure: Figure) -> bytes:
-    """The figure as SVG, letters as paths: the same on every machine, and the same bytes each time."""
+    """Return the figure as SVG with letters as paths; equal figures give equal bytes on every machine."""
     from matplotlib import rc_context
     from matplotlib.backends.backend_svg import FigureCanvasSVG
 
@@ -141,12 +141,12 @@ def svg_bytes(figure: Figure) -> bytes:
         try:
             canvas.print_svg(buffer, metadata={"Date": None, "Creator": None})
         finally:
-            figure.set_dpi(dots_per_inch)  # 72 while it was drawn
+            figure.set_dpi(dots_per_inch)  # drawing sets it to 72
     return buffer.getvalue()
 
 
 def _name_domains(strip: Axes, panels: Sequence[Axes], spans: Sequence[Span]) -> list[Artist]:
-    """Shades the panels, names each span that is wide enough, returns what a legend must explain."""
+    """Shade the panels and name each span that is wide enough; return legend entries if some name did not fit."""
     from matplotlib.patches import Patch
 
     strip.set_yticks([])
@@ -176,8 +176,10 @@ def _name_domains(strip: Axes, panels: Sequence[Axes], spans: Sequence[Span]) ->
 
 
 def _add_time(strip: Axes, lines: Sequence[Line]) -> None:
-    """Puts the time in the stream, in minutes or in seconds of a short one, on top of the strip where the run knows
-    it and it advances."""
+    """Add the time in the stream on top of the strip, in minutes or for a short stream in seconds.
+
+    Nothing is added if the time is unknown or does not increase.
+    """
     from matplotlib.ticker import MaxNLocator
 
     time = values(lines, "stream/seconds")

@@ -1,4 +1,4 @@
-"""Model card of a student (Mitchell et al. 2019): what it is, how it was made, how good it is, its limits."""
+"""Model card of a student (Mitchell et al. 2019): network, training, scores, intended use and limits."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ license: other
 
 # {name}
 
-A network for semantic segmentation, the student of the odkd run `{key}` (stage `{stage}`, begun {created}).
+A network for semantic segmentation, the student of the odkd run `{key}` (stage `{stage}`, started {created}).
 
-## What it is
+## Model
 
 {what}
 
-## How it was made
+## Training
 
 {stage_says}
 
@@ -41,7 +41,7 @@ A network for semantic segmentation, the student of the odkd run `{key}` (stage 
 
 ## Scores
 
-"Against teacher" is agreement with the teacher, whose mistakes count as right; "against ground truth" uses
+"Against teacher" is agreement with the teacher, errors of the teacher included; "against ground truth" uses
 true labels. {stage_measures}
 
 {scores}
@@ -50,17 +50,17 @@ true labels. {stage_measures}
 
 ## Intended use and limits
 
-* For research on distillation, and as a fast stand-in for its teacher on video like the one it learned from.
-* It knows one stream: expect it to fail on scenes it never met and to have forgotten some that lie far back.
-* It learned its teacher's mistakes with the rest: biases and gaps of the teacher are its own.
-* A class whose score is undefined was in no frame that was scored: nothing is known about it.
-* Not validated for decisions about people or for anything where a wrong pixel can harm.
+* For research on distillation, and as a fast replacement of its teacher on video similar to its training data.
+* It is trained on one stream: it may fail on scenes outside of it, and may have forgotten scenes seen early.
+* It has learned the errors of its teacher: expect the same biases and gaps.
+* A class with an undefined score does not occur in the scored frames: nothing is known about it.
+* Not validated for decisions about people or for any use where a wrong pixel can do harm.
 
 ## Licence
 
 {licence}
 
-## How to load it
+## Loading
 
 ```python
 from safetensors.torch import load_file
@@ -76,42 +76,42 @@ Input: {input}
 
 DEFAULTS = {
     "licence": (
-        "Not recorded. The weights come from the dataset's frames, the teacher's labels and any initial\n"
-        "weights: check the terms of all three before you share them."
+        "Not recorded. The weights derive from the frames of the dataset, the labels of the teacher and any\n"
+        "initial weights: check the terms of all three before you share them."
     ),
     "input": f"images_BCHW, float32, RGB; size and normalisation {NOT_RECORDED} (see the settings above)",
-    "load": "student = ...  # the network that the run's config.yaml names under `student`",
+    "load": "student = ...  # the network under `student` in the run's config.yaml",
 }
 WHAT = ("student", "parameters", "classes")
-ONLINE = {  # true of this stage alone
+ONLINE = {  # applies to this stage only
     "stage_says": (
-        "It went through a stream once, in order, learning from a teacher's labels of the frames gone by.\n"
+        "It was trained in one pass over a stream, in order, on a teacher's labels of past frames.\n"
         "These are its weights at the end of the stream."
     ),
     "stage_measures": (
-        "Each frame was scored before the student had learned from it, by the weights of that moment:\n"
-        "the scores tell how well it followed the stream, not how well its final weights do on all of it."
+        "Each frame was scored before the student learned from it, with its weights at that time:\n"
+        "the scores show how well it followed the stream, not how well its final weights do on all of it."
     ),
 }
 BEFOREHAND = {
-    "stage_says": "It learned from the stream's frames before it went through the stream, the future included.",
-    "stage_measures": "Frames were scored after the student had learned from them: the scores are no forecast.",
+    "stage_says": "Before its pass over the stream, it was pretrained on frames of the stream, including later ones.",
+    "stage_measures": "Frames were scored after the student learned from them: the scores say nothing about new data.",
 }
 NOTHING = {
-    "stage_says": "It has learned nothing from the stream: these are the weights that it began with.",
-    "stage_measures": "It was scored on frames that it never learned from.",
+    "stage_says": "It was not trained on the stream: these are its initial weights.",
+    "stage_measures": "It was scored on frames that it was not trained on.",
 }
-OTHER = {"stage_says": "It learned from a teacher's labels.", "stage_measures": ""}
-EPOCHS = {  # of trainings over epochs
-    "mckd": "Students learned from disjoint parts of a teacher's labels and relabelled each other's parts,\n"
-    "as often as stage.num_rounds says; it is a last student that learned from their merged labels.",
-    "mckd_final": "It learned from the merged labels of an earlier run's students, who relabelled each other's parts.",
-    "distill": "It learned from a teacher's labels of the training split.",
-    "supervised": "It learned from the true labels of the training split.",
+OTHER = {"stage_says": "It was trained on a teacher's labels.", "stage_measures": ""}
+EPOCHS = {  # stage of trainings over epochs -> how the student was trained
+    "mckd": "Students were trained on disjoint parts of a teacher's labels and relabelled each other's parts,\n"
+    "in stage.num_rounds rounds; this final student was trained on their merged labels.",
+    "mckd_final": "It was trained on the merged labels that the students of an earlier run gave each other's parts.",
+    "distill": "It was trained on a teacher's labels of the training split.",
+    "supervised": "It was trained on the true labels of the training split.",
 }
 ON_TEST_SPLIT = (
-    "All scores but those of training labels are on the test split,\n"
-    'which nothing was learned from or chosen by. "Previous stage" is the labels that it learned from or would have.'
+    "All scores except those of training labels are on the test split, which was used neither for training nor for\n"
+    'model selection. "Against previous round" compares with labels from the source of its training labels.'
 )
 
 
@@ -122,22 +122,22 @@ def write_card(
     summary: Mapping[str, float | None] | None = None,
     settings: Mapping[str, str] | None = None,
 ) -> Path:
-    """Writes MODEL_CARD.md into the run folder and returns it.
+    """Write MODEL_CARD.md into the run folder and return it.
 
     Args:
         run_folder: of the run.
-        facts: what the folder does not say. "student", "parameters" and "classes" say what it is; "input",
-            "load" (Python that builds `student`) and "licence" have places of their own; all others, such as
-            "teacher", "dataset" and "command", tell how it was made, in their order.
-        summary: the final scores, where the run's summary.json is not written yet.
-        settings: all of the run's, by dotted key; without, those that run.json shows.
+        facts: facts that the folder does not hold. "student", "parameters" and "classes" are listed under Model;
+            "input", "load" (Python that builds `student`) and "licence" have separate places; all others, such
+            as "teacher", "dataset" and "command", are listed under Training, in their order.
+        summary: the final scores, if the run's summary.json is not written yet.
+        settings: all settings of the run by dotted key; by default, those in run.json.
     """
     run = read_run(run_folder)
-    whole, classes = final_scores(run.summary if summary is None else summary)
+    overall, classes = final_scores(run.summary if summary is None else summary)
     what = {"student": NOT_RECORDED} | {name: facts[name] for name in WHAT if name in facts}
     how = {name: value for name, value in facts.items() if name not in what and name not in DEFAULTS}
     speeds = [f"{name} {speed:.3g}" for name, speed in mean_speeds(run.metrics).items()]
-    scores = [_score_table("score (0 to 1)", whole), _score_table("IoU of class", classes)]
+    scores = [_score_table("score (0 to 1)", overall), _score_table("IoU of class", classes)]
     text = TEMPLATE.format(
         name=run.name,
         key=run.key,

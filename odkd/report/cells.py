@@ -1,4 +1,4 @@
-"""Tables of a page: cells that sort by their value, rows, and the tables that several pages share."""
+"""Tables of a page: sortable cells, rows, and tables that several pages use."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from odkd.report.html import MISSING
 
 @dataclass(frozen=True)
 class Cell:
-    """What stands there, the number that it sorts by, the page that it leads to, the per cent of a bar behind it."""
+    """A table cell: text, the number to sort by, the page that it links to, the length of its bar in per cent."""
 
     text: str
     value: float | None = None
@@ -22,7 +22,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Row:
-    """The first cell is the row's head; `is_best` prints it bold."""
+    """A table row; its first cell is the row header, and `is_best` prints it bold."""
 
     cells: Sequence[Cell]
     is_best: bool = False
@@ -30,7 +30,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """`words` are the columns that hold text: left aligned, broken where they are long; all others hold numbers."""
+    """A table; the columns in `words` hold text (left aligned, wrapped), all other columns hold numbers."""
 
     caption: str
     head: Sequence[str]
@@ -43,11 +43,12 @@ class Table:
 
 
 def words(text: str) -> Cell:
+    """Return a cell of text."""
     return Cell(text)
 
 
 def score(value: float | None, *, bar: bool = False) -> Cell:
-    """A score between 0 and 1 with four digits; unknown and undefined are no 0.
+    """Return a cell of a score in 0..1 with four digits; None is unknown and NaN undefined, never 0.
 
     >>> score(0.5, bar=True)
     Cell(text='0.5000', value=0.5, link=None, share=50.0)
@@ -58,17 +59,17 @@ def score(value: float | None, *, bar: bool = False) -> Cell:
 
 
 def quantity(value: float | None, form: str = ".4g") -> Cell:
-    """A number in a format of its own."""
+    """Return a cell of a number in the given format; None and NaN are missing."""
     return Cell(MISSING) if value is None or math.isnan(value) else Cell(format(value, form), value)
 
 
 def plain_table(caption: str, head: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
-    """All words."""
+    """Return a table of text only."""
     return Table(caption, head, [Row([Cell(text) for text in row]) for row in rows], frozenset(range(len(head))))
 
 
 def reference_table(title: str, scores: Mapping[str, Sequence[float]]) -> Table | None:
-    """Scores under the references that any of them is known against; None where there are none."""
+    """Return scores with a column for each known reference; None if there are no scores."""
     if not scores:
         return None
     columns = known_references(scores.values())

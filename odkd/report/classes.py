@@ -1,4 +1,4 @@
-"""How often each class occurs in a teacher's labels, as a plot and as a table."""
+"""Class frequencies in a teacher's labels, as a plot and as a table."""
 
 from __future__ import annotations
 
@@ -19,14 +19,16 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 PIXELS, FRAMES = "#0072B2", "#D55E00"  # Okabe and Ito 2008
-MAX_BARS = 60  # more classes do not fit on a page; the rarest are left to the table
+MAX_BARS = 60  # more do not fit on a page; the rarest classes are in the table only
 
 
 def class_histogram_figure(names: Sequence[str], shares: Array, frame_shares: Array, title: str) -> Figure:
-    """Draws the share of pixels of each class (logarithmic: they span orders of magnitude) and of frames that show it.
+    """Draw each class's share of pixels (log scale: shares span orders of magnitude) and of frames that contain it.
 
     Args:
+        names: of the classes, in the order of their ids.
         shares, frame_shares: float64 [K], 0..1.
+        title: of the figure.
     """
     order = np.argsort(-shares, kind="stable")[:MAX_BARS]
     figure = new_figure(1.6 + 0.2 * len(order), title)
@@ -43,7 +45,7 @@ def class_histogram_figure(names: Sequence[str], shares: Array, frame_shares: Ar
         left.text(max(value, lowest / 2) * 1.05, row, f"{value:.3g}" if value else "never", va="center", fontsize=7)
     right.barh(rows, 100 * frame_shares[order], color=FRAMES)
     right.set_xlim(0, 100)
-    right.set_xlabel("% of frames that show it", fontsize=9)
+    right.set_xlabel("% of frames that contain it", fontsize=9)
     left.set_yticks(rows, [plain(shorten(names[i], 24)) for i in order])
     left.invert_yaxis()
     for axes in (left, right):
@@ -53,7 +55,7 @@ def class_histogram_figure(names: Sequence[str], shares: Array, frame_shares: Ar
 
 
 def class_lines(names: Sequence[str], pixels: np.ndarray, frames: np.ndarray, num_frames: int) -> list[str]:
-    """A table for a terminal, the most frequent class first; int64 pixels and frames by class id.
+    """Return a table for a terminal, the most frequent class first; int64 pixels and frames by class id.
 
     >>> print("\\n".join(class_lines(["road", "sky"], np.array([1, 3]), np.array([1, 2]), 2)))
     class  id  pixels  of labelled  of frames
@@ -74,7 +76,7 @@ def class_lines(names: Sequence[str], pixels: np.ndarray, frames: np.ndarray, nu
 def write_class_statistics(
     folder: Path, names: Sequence[str], pixels: np.ndarray, frames: np.ndarray, num_frames: int, title: str
 ) -> list[Path]:
-    """Writes classes.csv and classes.png into `folder`; int64 [K] pixels and frames of each class."""
+    """Write classes.csv and classes.png into `folder`; int64 [K] pixels and frames of each class."""
     shares = pixels / max(int(pixels.sum()), 1)
     text = io.StringIO()
     writer = csv.writer(text)

@@ -1,4 +1,4 @@
-"""Plots and scores of trainings over epochs: loss and validation mIoU of each student, scores stage by stage."""
+"""Plots of trainings over epochs: loss and validation mIoU of each student, scores of each round."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from odkd.common.metric_names import metric_name
-from odkd.report import EPOCH_REFERENCES, Line, student_names, student_title
+from odkd.report import REFERENCE_TITLES, Line, labels_of, round_of, student_names, student_title
 from odkd.report.canvas import add_legend, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# Okabe and Ito 2008; dashes and markers say the same without colour. One style a student, again after eight
+# Okabe and Ito 2008; dashes and markers tell the curves apart without colour. One style per student, repeated after 8
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8A8A8A")
 STYLES = ("-", "--", ":", "-.")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 
 
 def epoch_figures(lines: Sequence[Line], summary: Mapping[str, float | None], name: str) -> dict[str, Figure | None]:
-    """Figures by file name; None where there is nothing to draw."""
+    """Return the figures by file name; None if there is nothing to draw."""
     figures: dict[str, Figure | None] = {
         "losses": curve_figure(lines, "loss_total", "loss (mean of epoch)", f"{name}: loss"),
-        "stages": stage_figure(summary, f"{name}: mIoU on the test split"),
+        "rounds": round_figure(summary, f"{name}: mIoU on the test split"),
     }
-    for reference, title in EPOCH_REFERENCES.items():
+    for reference, title in REFERENCE_TITLES.items():
         heading = f"{name}: validation mIoU {title}"
         key = metric_name("val", "miou", reference)
         figures[key.replace("/", "_")] = curve_figure(lines, key, "mIoU (0 to 1)", heading)
@@ -35,10 +35,9 @@ def epoch_figures(lines: Sequence[Line], summary: Mapping[str, float | None], na
 
 
 def curve_figure(lines: Sequence[Line], key: str, label: str, title: str) -> Figure | None:
-    """Draws one metric of every training by epoch; the epoch whose student is kept has a ring.
+    """Draw one metric of every training by epoch, with a ring at its highest mIoU.
 
-    The kept one is known only for what the run has chosen by, so the ring is at the best epoch so far as the
-    metrics tell: the highest of a score, none for a loss.
+    The ring marks the kept epoch only if the run chose by this score. A loss has no ring.
     """
     from matplotlib.ticker import MaxNLocator
 
@@ -76,16 +75,16 @@ def curve_figure(lines: Sequence[Line], key: str, label: str, title: str) -> Fig
     return figure
 
 
-def stage_figure(summary: Mapping[str, float | None], title: str) -> Figure | None:
-    """Draws the mIoU of the teacher and of each student, and of the labels that each stage learned from, as bars."""
+def round_figure(summary: Mapping[str, float | None], title: str) -> Figure | None:
+    """Draw bars of the mIoU of the teacher, of each student, and of the training labels of each round."""
     rows: dict[str, float] = {}
     for name in ("teacher", *student_names(summary)):
-        stage = name.partition("/")[0]
-        noise, value = summary.get(f"{stage}/labels/miou_groundtruth"), summary.get(f"{name}/miou_groundtruth")
-        if noise is not None:
-            rows.setdefault(f"labels of {student_title(stage)}", noise)
-        if value is not None:
-            rows[student_title(name)] = value
+        of_labels = summary.get(metric_name(labels_of(name), "miou", "groundtruth"))
+        of_student = summary.get(metric_name(name, "miou", "groundtruth"))
+        if of_labels is not None:
+            rows.setdefault(f"labels of {student_title(round_of(name))}", of_labels)
+        if of_student is not None:
+            rows[student_title(name)] = of_student
     if len(rows) < 2 or all(map(math.isnan, rows.values())):
         return None
     figure = new_figure(1.4 + 0.32 * len(rows), title)

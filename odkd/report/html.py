@@ -1,7 +1,7 @@
-"""Pages that are one file: templates, figures as embedded SVG or PNG, nothing loaded from anywhere.
+"""Self-contained HTML pages: templates with figures embedded as SVG or PNG; nothing is loaded from elsewhere.
 
-Everything is escaped by the templates, and a content security policy says the same to the browser: a name with
-markup in it is shown, not run.
+The templates escape all text, and a content security policy makes the browser block foreign scripts: markup in a
+name is displayed, never executed.
 """
 
 from __future__ import annotations
@@ -23,24 +23,24 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 TEMPLATES = Path(__file__).parent / "templates"
-MAX_SVG_BYTES = 150_000  # a larger drawing is embedded as PNG, where that is smaller
+MAX_SVG_BYTES = 150_000  # a larger drawing is embedded as PNG if that is smaller
 CSS_PIXELS_PER_INCH = 96
 MISSING = "–"
 
 
 @dataclass(frozen=True)
 class Picture:
-    """An image to embed: a data URI, what it shows for those who do not see it, its title and explanation."""
+    """An image to embed: a data URI, alternative text, title and explanation."""
 
     uri: str
     alt: str
     title: str = ""
     note: str = ""
-    width: int = 0  # CSS pixels; 0 = as wide as there is room
+    width: int = 0  # CSS pixels; 0 = all available width
 
 
 def render(template: str, context: Mapping[str, Any]) -> bytes:
-    """A page from odkd/report/templates, UTF-8."""
+    """Return a page rendered from a template in odkd/report/templates, UTF-8."""
     from markupsafe import Markup
 
     script = (TEMPLATES / "sort.js").read_text()
@@ -48,12 +48,12 @@ def render(template: str, context: Mapping[str, Any]) -> bytes:
     made = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
     page = _environment().get_template(template)
     given = {"script": Markup(script), "script_digest": digest, "made": made, "missing": MISSING}
-    # Unpaired surrogates (file names that are no UTF-8) cannot be written: shown as question marks.
+    # Unpaired surrogates (file names that are not UTF-8) cannot be encoded: shown as question marks.
     return page.render(given, **context).encode(errors="replace")
 
 
 def write_page(path: Path, template: str, context: Mapping[str, Any]) -> Path:
-    """Renders a page into a file, whole or not at all."""
+    """Render a page into a file atomically and return its path."""
     write_atomic(path, render(template, context))
     return path
 
@@ -69,10 +69,9 @@ def _environment() -> Environment:
 
 
 def embed(figure: Figure, *, alt: str, title: str = "", note: str = "") -> Picture:
-    """A figure without its title, which the page has in its caption, as SVG or, where that is large, PNG."""
-
+    """Return a figure as SVG or, if that is large, as PNG; without its title, which the page shows as caption."""
     figure.suptitle("")
-    is_large = max(figure.get_size_inches()) > LARGE_INCHES  # hundreds of names, each letter a path
+    is_large = max(figure.get_size_inches()) > LARGE_INCHES  # hundreds of names, with each letter a path
     content, kind = (b"", "") if is_large else (svg_bytes(figure), "svg+xml")
     if is_large or len(content) > MAX_SVG_BYTES:
         picture = png_bytes(figure)
@@ -83,12 +82,12 @@ def embed(figure: Figure, *, alt: str, title: str = "", note: str = "") -> Pictu
 
 
 def data_uri(content: bytes, kind: str) -> str:
-    """An image of type image/`kind` as an address that holds it."""
+    """Return a data URI of an image of type image/`kind`."""
     return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
 
 
 def duration(seconds: float) -> str:
-    """A time as people say it.
+    """Return a time in readable units.
 
     >>> duration(0.4), duration(75), duration(7260)
     ('0.40 s', '1 min 15 s', '2 h 1 min')
@@ -101,7 +100,7 @@ def duration(seconds: float) -> str:
 
 
 def gibibytes(num_bytes: float) -> str:
-    """A size in memory.
+    """Return a size of memory in GiB.
 
     >>> gibibytes(3 * 2**29)
     '1.50 GiB'

@@ -1,4 +1,4 @@
-"""report.html of a run: what it is, how good, what it looks like, what it cost; one file that can be mailed."""
+"""report.html of a run: settings, scores, figures, stills and cost in one self-contained file."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 from odkd.report import GROUNDTRUTH, Line, final_scores, mean_speeds, number, values
 from odkd.report.cells import plain_table, reference_table
 from odkd.report.html import MISSING, Picture, duration, embed, write_page
-from odkd.report.run_tables import class_table, cost_table, noise_table, other_scores, stage_table, time_table
+from odkd.report.run_tables import class_table, cost_table, noise_table, other_scores, round_table, time_table
 from odkd.report.settings import (
     changed_settings,
     class_name,
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 NAME = "report.html"
-SECTIONS = {  # title -> its figures, by the names under which plots.py draws them
+SECTIONS = {  # title -> its figures, by their file names in plots.py
     "Scores over time": ("miou", "accuracy", "past_future", "past_future_groundtruth"),
     "What is remembered": ("segments", "segments_groundtruth"),
     "Classes": (
@@ -40,23 +40,23 @@ SECTIONS = {  # title -> its figures, by the names under which plots.py draws th
         "confusion_groundtruth",
         "confusion_previous_round",
     ),
-    "Learning": ("stages", "val_miou", "val_miou_groundtruth", "val_miou_previous_round", "losses"),
+    "Learning": ("rounds", "val_miou", "val_miou_groundtruth", "val_miou_previous_round", "losses"),
     "Cost": ("speed",),
 }
-NOTES = {  # what a figure shows, for those who know odkd from this page alone
-    "miou": "At each moment on the next frames, which the student had not learned from. Stripes are the domains.",
-    "accuracy": "Share of pixels with the right class, on the same frames.",
-    "past_future": "The student of each moment on the next frames, one sequence ago (BWT) and one ahead (FWT).",
-    "segments": "Each row is the student of one moment, scored on every segment of the stream. "
-    "Right of the black line are segments that had not come yet; a column that turns darker downwards is forgetting.",
-    "class_iou": "A row a class, in the order of the class ids.",
-    "confusion": "Rows add up to 100; the diagonal is what was right.",
-    "losses": "Mean over the iteration's or epoch's updates.",
-    "stages": "Each student after its training, and the labels that a stage learned from (hatched).",
-    "val_miou": "What the kept epoch is chosen by, where it is the run's reference. On the val split.",
-    "speed": "Of the loop on the machine of the run, in each iteration.",
+NOTES = {  # explanation of each figure, for readers who do not know odkd
+    "miou": "Each iteration on the next frames, which the student has not learned from. Shaded bands are the domains.",
+    "accuracy": "Share of correctly classified pixels, on the same frames.",
+    "past_future": "The student of each iteration on the next frames, one sequence earlier (BWT) and one ahead (FWT).",
+    "segments": "Each row is the student at one time, scored on every segment of the stream. "
+    "Segments right of the black line were not reached yet; a column that darkens downwards shows forgetting.",
+    "class_iou": "One row per class, in the order of the class ids.",
+    "confusion": "Rows add up to 100; the diagonal shows correct pixels.",
+    "losses": "Mean over the updates of the iteration or epoch.",
+    "rounds": "Each student after its training, and the training labels of each round (hatched).",
+    "val_miou": "On the val split. Selects the kept epoch if it is the run's reference.",
+    "speed": "Speed of the loop in each iteration, on the machine of the run.",
 }
-HEADLINES = {  # keys of a summary, the first two known ones of each group become a card
+HEADLINES = {  # title of a card -> keys of the summary, of which the first known one is shown
     "mIoU against teacher": ("total/miou", "final/miou"),
     "mIoU against ground truth": ("total/miou_groundtruth", "final/miou_groundtruth", "teacher/miou_groundtruth"),
     "pixel accuracy against ground truth": (
@@ -66,7 +66,7 @@ HEADLINES = {  # keys of a summary, the first two known ones of each group becom
     ),
     "forgetting of segments, against teacher": ("segments/forgetting",),
 }
-WHAT = {  # setting -> what the page calls it
+SHOWN_SETTINGS = {  # setting -> its name on the page
     "dataset.name": "dataset",
     "teacher.name": "teacher",
     "student.name": "student",
@@ -78,25 +78,25 @@ WHAT = {  # setting -> what the page calls it
     "precision": "precision",
     "seed": "seed",
 }
-SAME = " The teacher is the ground truth."  # ends the caption of a figure that would look the same against both
-BOTH = ("miou", "accuracy")  # figures with a curve against each reference
-STILLS = {  # of each stage: what its stills are
-    "online": "Predictions of the student of that moment, before it learned from the frame.",
-    "label": "The teacher's labels against true ones.",
+SAME = " The teacher is the ground truth."  # ends the caption of a figure that is equal against both references
+BOTH = ("miou", "accuracy")  # figures with a curve for each reference
+STILLS = {  # stage -> explanation of its stills
+    "online": "Predictions of the student at that time, before it learned from the frame.",
+    "label": "Labels of the teacher and ground truth.",
     "other": "Predictions of the last student on the test split.",
 }
 ONLINE_ONLY = ("replay._target_", "regularizer._target_")
 
 
 def write_run_report(run_folder: Path, summary: Mapping[str, float | None] | None = None) -> Path:
-    """Writes report.html into a run folder and returns it.
+    """Write report.html into a run folder and return it.
 
     Args:
-        run_folder: of a run in whatever state; what it lacks, the page leaves out.
-        summary: the final scores, where the run is about to finish and summary.json is not written yet.
+        run_folder: of a run in any state; the page omits missing parts.
+        summary: the final scores, if the run is about to finish and summary.json is not written yet.
 
     Raises:
-        ValueError: `run_folder` is no run folder.
+        ValueError: `run_folder` is not a run folder.
     """
     run = read_run(run_folder)
     if summary is not None:
@@ -106,11 +106,11 @@ def write_run_report(run_folder: Path, summary: Mapping[str, float | None] | Non
 
 
 def run_context(run: Run) -> dict[str, Any]:
-    """What the template shows."""
+    """Return the values for the template."""
     from odkd.report.plots import read_confusions
 
     settings, classes, lines = settings_of(run), classes_of(run), run.metrics
-    whole, class_scores = final_scores(run.summary)
+    overall, class_scores = final_scores(run.summary)
     is_epochs = "num_trainings" in run.summary
     student = "teacher" if run.stage == "label" else "student"
     pictures, is_same = _pictures(run, classes)
@@ -122,8 +122,8 @@ def run_context(run: Run) -> dict[str, Any]:
         "command": command_of(run),
         "error": read_text(run.folder / "error.txt").strip(),
         "headlines": _headlines(run, lines),
-        "scores": other_scores(run.summary) if is_epochs else reference_table("score (0 to 1)", whole),
-        "stages": stage_table(run.summary),
+        "scores": other_scores(run.summary) if is_epochs else reference_table("score (0 to 1)", overall),
+        "rounds": round_table(run.summary),
         "noise": noise_table(run.summary),
         "classes": class_table(class_scores, read_confusions(run.folder), classes, student, is_same),
         "pictures": pictures,
@@ -139,11 +139,11 @@ def run_context(run: Run) -> dict[str, Any]:
 
 
 def _what(run: Run, settings: Mapping[str, str]) -> list[tuple[str, str]]:
-    """What it is, in pairs."""
+    """Return the main settings of a run as (name, value)."""
     is_online = run.stage == "online"
     shown = {
         name: class_name(settings[key]) if key.endswith("_target_") else settings[key]
-        for key, name in WHAT.items()
+        for key, name in SHOWN_SETTINGS.items()
         if key in settings and (is_online or key not in ONLINE_ONLY)
     }
     if run.stage == "label":
@@ -151,17 +151,18 @@ def _what(run: Run, settings: Mapping[str, str]) -> list[tuple[str, str]]:
     if is_online and "window.learn" in settings:
         learn, test, step = (settings.get(f"window.{part}", MISSING) for part in ("learn", "test", "step"))
         shown["window"] = f"learn {learn}, test {test}, step {step} sampled frames"
-    return [("stage", run.stage), *shown.items(), ("begun", f"{run.created:%Y-%m-%d %H:%M %Z}"), ("key", run.key[:8])]
+    return [("stage", run.stage), *shown.items(), ("started", f"{run.created:%Y-%m-%d %H:%M %Z}"), ("key", run.key[:8])]
 
 
 def _headlines(run: Run, lines: Sequence[Line]) -> list[tuple[str, str]]:
+    """Return the cards at the top of the page as (value, title)."""
     cards = []
     for title, keys in HEADLINES.items():
         value = next((run.summary[key] for key in keys if run.summary.get(key) is not None), None)
         if value is not None:
             of_teacher = keys[-1] in run.summary and keys[-1].startswith("teacher/") and run.stage == "label"
             cards.append((number(value), f"{title}, of the teacher" if of_teacher else title))
-    counts = {"num_iterations": "iterations", "num_epochs": "epochs in all", "num_labelled": "frames labelled"}
+    counts = {"num_iterations": "iterations", "num_epochs": "epochs in total", "num_labelled": "frames labelled"}
     cards += [(f"{run.summary[key]:.0f}", name) for key, name in counts.items() if run.summary.get(key) is not None]
     seconds = sum(float(np.nansum(values(lines, f"time/{part}_seconds"))) for part in ("learn", "evaluate", "watch"))
     if seconds:
@@ -171,7 +172,7 @@ def _headlines(run: Run, lines: Sequence[Line]) -> list[tuple[str, str]]:
 
 
 def _pictures(run: Run, classes: Sequence[str]) -> tuple[dict[str, list[Picture]], bool]:
-    """Figures by section, and whether those against ground truth are left out because they show the same."""
+    """Return the figures by section; the flag is true if those against ground truth are omitted as duplicates."""
     from odkd.report.plots import run_figures, run_title
 
     figures = run_figures(run, classes, run.summary)
@@ -191,7 +192,7 @@ def _pictures(run: Run, classes: Sequence[str]) -> tuple[dict[str, list[Picture]
 
 
 def _twins(figures: Mapping[str, Figure]) -> dict[str, str]:
-    """Of each figure against ground truth, the one that shows the same against the teacher."""
+    """Map each figure against ground truth to the same figure against the teacher."""
     return {
         stem: twin
         for stem in figures
@@ -201,19 +202,19 @@ def _twins(figures: Mapping[str, Figure]) -> dict[str, str]:
 
 
 def _embed(figure: Figure, run: Run, stem: str, title: str, note: str) -> Picture:
-    from odkd.report.plots import reference_scores
+    from odkd.report.stream_plots import reference_scores
 
-    said = ""
-    if stem in ("miou", "accuracy"):
+    ranges = ""
+    if stem in BOTH:
         for name, found in reference_scores(run.metrics, stem).items():
             known = found[np.isfinite(found)]
-            said += f" {name}: first {known[0]:.3f}, last {known[-1]:.3f}, mean {known.mean():.3f}."
+            ranges += f" {name}: first {known[0]:.3f}, last {known[-1]:.3f}, mean {known.mean():.3f}."
     kind = "Heat map" if stem.startswith(("segments", "class_iou", "confusion")) else "Chart"
-    return embed(figure, alt=f"{kind}: {title}.{said}", title=title, note=note)
+    return embed(figure, alt=f"{kind}: {title}.{ranges}", title=title, note=note)
 
 
 def _is_same(run: Run) -> bool:
-    """Whether every score against ground truth is the score against the teacher: an oracle that never errs."""
+    """True if every score against ground truth equals that against the teacher, as with an oracle without errors."""
     pairs = [
         (source[twin], value)
         for source in (run.summary, *(line["metrics"] for line in run.metrics))

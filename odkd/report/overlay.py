@@ -1,4 +1,4 @@
-"""Overlay video of a run: frame, teacher, student and where the two differ, for a browser."""
+"""Overlay video of a run for a browser: frame, teacher, student and where the two differ."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ Pixels = NDArray[np.uint8]
 
 DIFFERS = (255, 60, 40)
 IGNORED = (150, 150, 150)
-BRIGHTNESS = 100  # at most, of the grey picture where teacher and student agree: darker than IGNORED
+BRIGHTNESS = 100  # highest value of the grey image where teacher and student agree: darker than IGNORED
 DIFFERS_CODE = BRIGHTNESS + 1
 BACKGROUND, TEXT, DIMMED = (20, 20, 22), (235, 235, 235), (105, 105, 110)
 
-MIN_PANEL_WIDTH = 320  # pixels; smaller frames are enlarged, or the text above them could not be read
-MAX_WIDTH, MAX_HEIGHT = 1920, 1080  # pixels of the whole video
+MIN_PANEL_WIDTH = 320  # pixels; smaller frames are enlarged, so that the text above them is readable
+MAX_WIDTH, MAX_HEIGHT = 1920, 1080  # pixels of the video
 ROW_HEIGHT = 24  # pixels of a line of text: the caption, a panel's title, a row of the legend
 FONT_SIZE = 15
 SWATCH = 14  # pixels
@@ -39,7 +39,7 @@ def write_overlay(
     palette: Sequence[Sequence[int]],
     frame_rate: float,
 ) -> None:
-    """Encode one picture per item of `frames`, as it comes, to an H.264 mp4.
+    """Encode one image per item of `frames`, in turn, to an H.264 mp4.
 
     Args:
         path: of the video.
@@ -53,7 +53,7 @@ def write_overlay(
     items = iter(frames)
     first = next(items, None)
     if first is None:
-        raise ValueError(f"{path.name}: got no frame to show, expected at least one that was evaluated")
+        raise ValueError(f"{path.name}: got no frame to show; expected at least one evaluated frame")
     painter = OverlayPainter(*first[1].shape, classes=classes, palette=palette)
     with VideoWriter(path, width=painter.width, height=painter.height, frame_rate=frame_rate, crf=26) as writer:
         writer.write(painter.paint(*first))
@@ -62,7 +62,7 @@ def write_overlay(
 
 
 class OverlayPainter:
-    """Paints frames of one size; remembers the places of classes in the legend, so that names do not jump."""
+    """A painter for frames of one size; it keeps the places of classes in the legend, so that names do not jump."""
 
     def __init__(
         self,
@@ -74,7 +74,9 @@ class OverlayPainter:
         titles: tuple[str, str] = ("teacher", "student"),
     ) -> None:
         if len(palette) < len(classes):
-            raise ValueError(f"dataset.palette has {len(palette)} colours for {len(classes)} classes; give one a class")
+            raise ValueError(
+                f"dataset.palette has {len(palette)} colours for {len(classes)} classes; give each class a colour"
+            )
         self._classes = [shorten(name, 24) for name in classes]
         self._colours = np.full((256, 3), BACKGROUND, dtype=np.uint8)  # of each class id
         self._colours[: len(palette)] = np.asarray(palette, dtype=np.uint8)
@@ -86,7 +88,7 @@ class OverlayPainter:
         room_height = (MAX_HEIGHT - (3 + MAX_LEGEND_ROWS) * ROW_HEIGHT - 3 * GAP) / 2
         largest_scale = min((MAX_WIDTH - 3 * GAP) / 2 / width, room_height / height)
         scale = min(largest_scale, max(1, math.ceil(MIN_PANEL_WIDTH / width)))
-        scale = math.floor(scale) if scale >= 1 else scale  # or enlarged pixels differ in size
+        scale = math.floor(scale) if scale >= 1 else scale  # otherwise enlarged pixels would differ in size
         self.panel_width, self.panel_height = max(1, int(width * scale)), max(1, int(height * scale))
         self.lefts = (GAP, 2 * GAP + self.panel_width)
         self.tops = (2 * ROW_HEIGHT, 3 * ROW_HEIGHT + GAP + self.panel_height)
@@ -111,7 +113,7 @@ class OverlayPainter:
                 self._write(end, self.tops[row] - ROW_HEIGHT, "no label", swatch=BACKGROUND)
 
     def paint(self, image_HWC: Pixels, teacher_HW: Pixels, student_HW: Pixels, caption: str) -> Pixels:
-        """Returns the picture for one frame, uint8 [height, width, 3]."""
+        """Return the painted image of one frame, uint8 [height, width, 3]."""
         image = Image.fromarray(image_HWC)
         codes_HW = disagreement(np.asarray(image.convert("L")), teacher_HW, student_HW)
         self._paste(0, 0, image)
@@ -132,7 +134,7 @@ class OverlayPainter:
         return np.array(self._canvas)
 
     def _paste(self, column: int, row: int, panel: Image.Image | Pixels, colours: Pixels | None = None) -> None:
-        """Labels are resized before they get colours, by nearest neighbour: classes must not blend."""
+        """Paste a panel; labels are resized by nearest neighbour before colouring, so that classes do not blend."""
         picture = Image.fromarray(panel) if isinstance(panel, np.ndarray) else panel
         size = (self.panel_width, self.panel_height)
         if picture.size != size:
@@ -143,7 +145,7 @@ class OverlayPainter:
         self._canvas.paste(picture, (self.lefts[column], self.tops[row]))
 
     def _update_legend(self, counts: NDArray[np.int64]) -> None:
-        """Gives new classes a place, at last that of the class unseen for longest; dims what is not here."""
+        """Add new classes to the legend, in place of the class unseen for longest if it is full; dim absent classes."""
         occurring = [index for index in np.flatnonzero(counts).tolist() if index < len(self._classes)]
         self._num_frames += 1
         self._last_seen.update(dict.fromkeys(occurring, self._num_frames))
@@ -174,7 +176,7 @@ class OverlayPainter:
         swatch: tuple[int, ...] | None = None,
         is_dimmed: bool = False,
     ) -> int:
-        """Writes one line, behind a swatch if it explains a colour, cut to fit; returns where to go on."""
+        """Write one line, shortened to fit, after a swatch if given; return the left edge for the next text."""
         if swatch is not None:
             box = (left, top + 5, left + SWATCH, top + 5 + SWATCH)
             fill, outline = (None, swatch) if is_dimmed else (swatch, DIMMED)
@@ -191,7 +193,7 @@ class OverlayPainter:
 
 
 def disagreement(grey_HW: Pixels, teacher_HW: Pixels, student_HW: Pixels) -> Pixels:
-    """Returns a code a pixel, uint8 [H, W]: darkened grey, DIFFERS_CODE, or 255 where a map ignores it.
+    """Return a code per pixel, uint8 [H, W]: darkened grey, DIFFERS_CODE, or 255 where a map ignores it.
 
     >>> disagreement(*(np.array([row], dtype=np.uint8) for row in ([255, 255, 0], [1, 1, 255], [1, 2, 2])))
     array([[100, 101, 255]], dtype=uint8)

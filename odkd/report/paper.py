@@ -1,6 +1,6 @@
-"""Figures of a paper that compare methods: a score over the stream, a score by a setting; seeds as band or bars.
+"""Paper figures that compare methods: a score over the stream, or by a setting; seeds as band or error bars.
 
-Colour-blind-safe, and readable in grey: each curve has a dash and a marker of its own.
+The figures are safe for colour-blind readers and readable in grey: each curve has a different dash and marker.
 """
 
 from __future__ import annotations
@@ -24,37 +24,39 @@ if TYPE_CHECKING:
 
 MAX_CURVES = len(COLOURS)
 MARKERS_A_CURVE = 12
-TITLE_LETTERS = 84  # in a line
+TITLE_LETTERS = 84  # per line
 
 
 @dataclass(frozen=True)
 class Curve:
-    """Values of one method: float64 [seeds, points] at the points `at`; NaN where undefined."""
+    """The values of one method: float64 [seeds, points] at the points `at`; NaN where undefined."""
 
     label: str
     at: Sequence[float]
     values_SN: Array
-    style: int = 0  # number of its colour, dash and marker: a method looks the same in all figures
+    style: int = 0  # index of colour, dash and marker: a method looks the same in all figures
 
     @property
     def mean(self) -> Array:
-        """Over the seeds that have a value; NaN where none has."""
+        """The mean over the seeds that have a value; NaN where none has."""
         return np.array([np.nan if np.isnan(c).all() else np.nanmean(c) for c in self.values_SN.T])
 
     @property
     def std(self) -> Array:
-        """Sample standard deviation over seeds; 0 where fewer than two have a value."""
+        """The sample standard deviation over seeds; 0 where fewer than two have a value."""
         return np.array([np.nanstd(c, ddof=1) if (~np.isnan(c)).sum() > 1 else 0.0 for c in self.values_SN.T])
 
 
 def over_time_figure(
     lines: Sequence[Line], panels: Sequence[tuple[str, Sequence[Curve]]], title: str, note: str = ""
 ) -> Figure:
-    """Draws curves over the stream, a panel a metric: mean over seeds, band of one sample standard deviation.
+    """Draw curves over the stream, one panel per metric: mean over seeds, band of one sample standard deviation.
 
     Args:
-        lines: of one of the runs: where in the stream each iteration is, its domain and time.
-        panels: (label of the y axis, curves); the curves of all panels are of the same methods.
+        lines: iterations of one of the runs, with position, domain and time in the stream.
+        panels: (label of the y axis, curves); all panels show the same methods.
+        title: of the figure.
+        note: second line of the x axis label.
     """
     figure, axes, unnamed = stream_figure(
         lines, textwrap.fill(title, TITLE_LETTERS), [3.4 if len(panels) == 1 else 2.6] * len(panels)
@@ -72,7 +74,7 @@ def over_time_figure(
 
 
 def by_setting_figure(curves: Sequence[Curve], axis: str, label: str, title: str, note: str = "") -> Figure:
-    """Draws a score by a setting: mean over seeds with bars of one sample standard deviation."""
+    """Draw a score by a setting: mean over seeds with error bars of one sample standard deviation."""
     from matplotlib.ticker import NullFormatter, NullLocator
 
     figure = new_figure(4.4, textwrap.fill(title, TITLE_LETTERS))
@@ -93,11 +95,11 @@ def by_setting_figure(curves: Sequence[Curve], axis: str, label: str, title: str
 
 
 def save_figure(figure: Figure, stem: Path) -> list[Path]:
-    """Writes STEM.pdf, with text as text, and STEM.png. Equal figures give equal files."""
+    """Write STEM.pdf, with selectable text, and STEM.png; equal figures give equal files."""
     import matplotlib
 
     buffer = io.BytesIO()
-    with matplotlib.rc_context({"pdf.fonttype": 42}):  # journals refuse Type 3
+    with matplotlib.rc_context({"pdf.fonttype": 42}):  # journals refuse Type 3 fonts
         figure.savefig(buffer, format="pdf", metadata={"CreationDate": None})
     pdf = stem.with_name(f"{stem.name}.pdf")
     write_atomic(pdf, buffer.getvalue())
@@ -105,9 +107,9 @@ def save_figure(figure: Figure, stem: Path) -> list[Path]:
 
 
 def draw_curve(axes: Any, curve: Curve) -> Any:
-    """Draws the mean over seeds with a band of one sample standard deviation and returns the line."""
+    """Draw the mean over seeds with a band of one sample standard deviation; return the line."""
     mean, std, style = curve.mean, curve.std, _style(curve.style)
-    # Markers of different curves on different points, or they would hide each other.
+    # Curves have their markers at different points, or the markers would hide each other.
     step = max(1, len(mean) // MARKERS_A_CURVE)
     (line,) = axes.plot(curve.at, mean, label=curve.label, markevery=(curve.style % step, step), **style)
     axes.fill_between(curve.at, mean - std, mean + std, color=style["color"], alpha=0.18, linewidth=0)

@@ -1,4 +1,4 @@
-"""Which frames of a run its report shows, with labels and predictions: the pictures for `report/stills.py`."""
+"""The frames of a run that its report shows, with labels and predictions: the input of `report/stills.py`."""
 
 import logging
 from collections.abc import Iterator, Sequence
@@ -19,31 +19,31 @@ Still = tuple[int, str, np.ndarray, np.ndarray, np.ndarray]  # step, caption, im
 
 
 def write_run_stills(parts: "Parts", run: "OpenRun") -> None:
-    """stills/ in the run folder. Pictures are no reason for a run to fail: what goes wrong is only told."""
+    """Write stills/ into the run folder; an error is only logged, because stills must not make a run fail."""
     from odkd.report.stills import write_stills
 
     try:
         frames, titles = _stills(parts, run)
         write_stills(run.folder, frames, classes=parts.classes, palette=parts.palette, titles=titles)
     except Exception:
-        logger.exception("no stills were made for the report; the run is not harmed")
+        logger.exception("could not make stills for the report; the run is not affected")
 
 
 def _stills(parts: "Parts", run: "OpenRun") -> tuple[Iterator[Still], tuple[str, str]]:
-    """What there is to see, and the titles of reference and prediction."""
+    """Return the stills, and the titles of reference and prediction."""
     if (run.folder / "predictions").is_dir():
         return _of_stream(parts, run), ("teacher", "student")
-    if parts.cfg.stage.name == "label":
+    if not parts.traits.learns:
         return _of_labels(parts), ("ground truth", "teacher")
     references = [name for name in ("groundtruth", "teacher") if name in parts.references]
-    if "num_rounds" in parts.cfg.stage and "learner" in parts.__dict__ and references:
+    if parts.traits.has_epochs and parts.traits.leaves_student and references:
         title = {"groundtruth": "ground truth"}.get(references[0], references[0])
         return _of_test_split(parts, run, parts.references[references[0]]), (title, "student")
     return iter(()), ("teacher", "student")
 
 
 def _of_stream(parts: "Parts", run: "OpenRun") -> Iterator[Still]:
-    """As they were scored: by the student of that moment, before it learned from them."""
+    """Yield stills of a stream, predicted by the student at that time, before it learned from them."""
     from odkd.report.stills import choose
 
     predictions, records = FrameArray.open(run.folder / "predictions"), run.records()
@@ -52,13 +52,13 @@ def _of_stream(parts: "Parts", run: "OpenRun") -> Iterator[Still]:
     for index, why in choose(scores).items():
         stored = sorted(predictions.stored(records[index]["iteration"]))
         position = stored[len(stored) // 2]
-        said = [f"position {position}", records[index]["domain"], f"mIoU of its window {scores[index]:.2f}", why]
-        step, caption = records[index]["iteration"], ", ".join(filter(None, said))
+        words = [f"position {position}", records[index]["domain"], f"mIoU of its window {scores[index]:.2f}", why]
+        step, caption = records[index]["iteration"], ", ".join(filter(None, words))
         yield step, *_still(parts, caption, position, parts.labels, predictions.read(position))
 
 
 def _of_test_split(parts: "Parts", run: "OpenRun", reference: "LabelSource") -> Iterator[Still]:
-    """The last student, on pictures that nothing was learned from."""
+    """Yield stills of the test split, predicted by the last student."""
     from odkd.data.splits import read_lists
     from odkd.report.stills import evenly
 
@@ -71,7 +71,7 @@ def _of_test_split(parts: "Parts", run: "OpenRun", reference: "LabelSource") -> 
 
 
 def _of_labels(parts: "Parts") -> Iterator[Still]:
-    """The teacher, where truth is known; at its own size."""
+    """Yield stills of the teacher's labels beside ground truth, at the size of the frames."""
     from odkd.report.stills import evenly
 
     for position in evenly(len(parts.stream)) if parts.groundtruth is not None else ():
@@ -83,7 +83,7 @@ def _of_labels(parts: "Parts") -> Iterator[Still]:
 def _still(
     parts: "Parts", caption: str, position: int, reference: "LabelSource", predicted_HW: np.ndarray
 ) -> tuple[str, np.ndarray, np.ndarray, np.ndarray]:
-    """A still without its step, all at the size of the frame."""
+    """Return a still without its step; both maps have the size of the frame."""
     image_HWC = next(iter(parts.frames.read([position])))
     size: Sequence[int] = image_HWC.shape[:2]
     height, width = int(size[0]), int(size[1])

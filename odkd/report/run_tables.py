@@ -1,4 +1,4 @@
-"""Tables of a run's page: classes, stages of trainings over epochs, time, memory and the teacher."""
+"""Tables of a run's page: classes, rounds of trainings over epochs, time, memory and cost of the teacher."""
 
 from __future__ import annotations
 
@@ -10,13 +10,15 @@ from numpy.typing import NDArray
 
 from odkd.common.metric_names import metric_name
 from odkd.report import (
-    EPOCH_REFERENCES,
+    REFERENCE_TITLES,
     REFERENCES,
     STUDENT_SCORES,
     Line,
     Scores,
     known_references,
+    labels_of,
     mean_speeds,
+    round_of,
     student_names,
     student_title,
     values,
@@ -25,8 +27,8 @@ from odkd.report.cells import Cell, Row, Table, plain_table, quantity, score, wo
 from odkd.report.html import MISSING, duration, gibibytes
 from odkd.runs.results import Run, cost_of
 
-PARTS = {  # of an iteration's time
-    "learn": "learning, with the choice of what to learn from",
+PARTS = {  # part of an iteration, as in the metrics of time -> title
+    "learn": "learning, including the selection of frames",
     "evaluate": "evaluation on the next frames",
     "watch": "scores elsewhere: past, future, segments",
 }
@@ -39,9 +41,9 @@ def class_table(
     student: str,
     is_same: bool = False,
 ) -> Table | None:
-    """IoU of each class, how much of the reference it is, and what it is most often taken for.
+    """Return the IoU of each class, its share of the reference's pixels, and the class it is most often confused with.
 
-    `is_same`: scores against ground truth are those against the teacher, and are left out.
+    Scores against ground truth are omitted if they equal those against the teacher (`is_same`).
     """
     if not scores:
         return None
@@ -54,8 +56,8 @@ def class_table(
     confusion = confusions[reference] if reference else None
     head = ["class", *(f"IoU {names[column]}" for column in columns)]
     if confusion is not None:
-        spoken = "ground truth" if reference == "groundtruth" else "the teacher"
-        head += [f"% of pixels of {spoken}", f"most often taken by the {student} for"]
+        source = "ground truth" if reference == "groundtruth" else "the teacher"
+        head += [f"% of pixels of {source}", f"most frequent wrong class of the {student}"]
     rows = []
     for name, found in scores.items():
         cells = [Cell(name), *(score(found[column], bar=True) for column in columns)]
@@ -67,6 +69,7 @@ def class_table(
 
 
 def _mistaken(confusion: NDArray[np.int64], classes: Sequence[str], name: str) -> list[Cell]:
+    """Return the share of the class in all pixels, and its most frequent wrong class with the share of its pixels."""
     if name not in classes or len(confusion) != len(classes):
         return [words(MISSING), words(MISSING)]
     index, total = classes.index(name), int(confusion.sum())
@@ -78,21 +81,21 @@ def _mistaken(confusion: NDArray[np.int64], classes: Sequence[str], name: str) -
     return [quantity(100 * num_pixels / total if total else math.nan, ".2f"), words(mistaken)]
 
 
-def stage_table(summary: Mapping[str, float | None]) -> Table | None:
-    """Teacher and students of trainings over epochs, one a row, against each reference, with what they learned from."""
+def round_table(summary: Mapping[str, float | None]) -> Table | None:
+    """Return a row for the teacher and for each student of trainings over epochs: test and label scores, epochs."""
     students = student_names(summary)
     if not students:
         return None
     names = ["teacher", *students]
-    known = [r for r in EPOCH_REFERENCES if any(metric_name(name, "miou", r) in summary for name in names)]
-    head = ["", *(f"mIoU {EPOCH_REFERENCES[r]}" for r in known), "mIoU of the labels it learned from"]
-    head += ["epochs", "best epoch", "its score on the val split"]
+    known = [r for r in REFERENCE_TITLES if any(metric_name(name, "miou", r) in summary for name in names)]
+    head = ["", *(f"mIoU {REFERENCE_TITLES[r]}" for r in known), "mIoU of its training labels"]
+    head += ["epochs", "best epoch", "best score on the val split"]
     rows = []
     for name in names:
         if name == "teacher" and "teacher/miou_groundtruth" not in summary:
             continue
         cells = [Cell(student_title(name)), *(score(summary.get(metric_name(name, "miou", r))) for r in known)]
-        cells.append(score(summary.get(f"{name.partition('/')[0]}/labels/miou_groundtruth")))
+        cells.append(score(summary.get(metric_name(labels_of(name), "miou", "groundtruth"))))
         best = summary.get(f"{name}/best_epoch")
         cells += [quantity(summary.get(f"{name}/num_epochs"), ".0f")]
         cells += [quantity(None if best is None else best + 1, ".0f"), score(summary.get(f"{name}/val_best"))]
@@ -101,23 +104,27 @@ def stage_table(summary: Mapping[str, float | None]) -> Table | None:
 
 
 def noise_table(summary: Mapping[str, float | None]) -> Table | None:
-    """How wrong the labels are that each stage learned from (training split), and how alike its students are."""
-    stages = list(dict.fromkeys(name.partition("/")[0] for name in student_names(summary)))
-    names = [name for name in STUDENT_SCORES if any(f"{s}/labels/{name}_groundtruth" in summary for s in stages)]
+    """Return the scores of each round's labels on the training split, and the agreement of its students."""
+    rounds = list(dict.fromkeys(map(round_of, student_names(summary))))
+
+    def of_labels(round_name: str, name: str) -> str:
+        return metric_name(labels_of(round_name), name, "groundtruth")
+
+    names = [name for name in STUDENT_SCORES if any(of_labels(found, name) in summary for found in rounds)]
     if not names:
         return None
     head = ["labels of", *(STUDENT_SCORES[name] for name in names), "share ignored"]
     head += ["mIoU of its students against each other", "share of pixels on which they agree"]
     rows = []
-    for stage in stages:
-        keys = [*(f"labels/{name}_groundtruth" for name in names), "labels/ignored_share_groundtruth"]
-        keys += ["agreement/miou", "agreement/equal_pixels"]
-        rows.append(Row([Cell(student_title(stage)), *(score(summary.get(f"{stage}/{key}")) for key in keys)]))
+    for found in rounds:
+        keys = [of_labels(found, name) for name in (*names, "ignored_share")]
+        keys += [metric_name(f"{found}/agreement", name) for name in ("miou", "equal_pixels")]
+        rows.append(Row([Cell(student_title(found)), *(score(summary.get(key)) for key in keys)]))
     return Table("", head, rows)
 
 
 def other_scores(summary: Mapping[str, float | None]) -> Table | None:
-    """Of trainings over epochs, the scores besides mIoU that the table of stages has no room for."""
+    """Return the scores of trainings over epochs other than mIoU, which is in the table of rounds."""
     names = ["teacher", *student_names(summary)]
     keys = {  # row -> scope and score
         f"{title}, {student_title(name)}": (name, key)
@@ -125,17 +132,17 @@ def other_scores(summary: Mapping[str, float | None]) -> Table | None:
         if key != "miou"
         for name in names
     }
-    known = [r for r in EPOCH_REFERENCES if any(metric_name(*key, r) in summary for key in keys.values())]
+    known = [r for r in REFERENCE_TITLES if any(metric_name(*key, r) in summary for key in keys.values())]
     rows = [
         Row([Cell(title), *(score(summary.get(metric_name(*key, r))) for r in known)])
         for title, key in keys.items()
         if any(metric_name(*key, r) in summary for r in known)
     ]
-    return Table("", ["score (0 to 1)", *(EPOCH_REFERENCES[r] for r in known)], rows) if rows else None
+    return Table("", ["score (0 to 1)", *(REFERENCE_TITLES[r] for r in known)], rows) if rows else None
 
 
 def time_table(lines: Sequence[Line]) -> Table | None:
-    """Seconds of each part of the loop, over all iterations; of trainings over epochs, a row a student too."""
+    """Return the seconds of each part of the loop over all iterations; of several trainings, also a row for each."""
     rows = []
     total = sum(_seconds(lines, part) for part in PARTS)
     speeds = mean_speeds(lines)
@@ -149,9 +156,8 @@ def time_table(lines: Sequence[Line]) -> Table | None:
     for name in trainings if len(trainings) > 1 else ():
         own = [line for line in lines if line["training"] == name]
         seconds = sum(_seconds(own, part) for part in PARTS)
-        rows.append(
-            _time_row(f"of it: {student_title(name)}", seconds, total, quantity(mean_speeds(own).get("learning")))
-        )
+        speed_cell = quantity(mean_speeds(own).get("learning"))
+        rows.append(_time_row(f"of which {student_title(name)}", seconds, total, speed_cell))
     return Table("", ["part of the loop", "time", "seconds", "share", "frames per second"], rows)
 
 
@@ -166,14 +172,14 @@ def _time_row(title: str, seconds: float, total: float, speed: Cell) -> Row:
 
 
 def cost_table(run: Run) -> Table | None:
-    """Whole time, peak memory, and what the teacher's labels have cost whoever made them."""
+    """Return the total time, the peak memory, and the cost of the teacher's labels, whichever run made them."""
     rows: list[tuple[str, str]] = []
     known = cost_of(run.folder)
     if processes := known.get("processes"):
         text = duration(sum(entry["seconds"] for entry in processes))
         if len(processes) > 1:
-            text += f" in {len(processes)} processes; those that were killed at once are not counted"
-        rows.append(("whole time after imports: labels, frames, loop, checkpoints, plots", text))
+            text += f" in {len(processes)} processes; killed processes are not counted"
+        rows.append(("total time after imports: labels, frames, loop, checkpoints, plots", text))
         titles = {"peak_memory_bytes": "peak memory", "peak_device_memory_bytes": "peak memory of the GPU"}
         for key, title in titles.items():
             if peaks := [entry[key] for entry in processes if entry.get(key)]:

@@ -1,4 +1,4 @@
-"""A run's settings as its folder keeps them: flat, compared with the default and with other runs."""
+"""Settings of a run, read from its folder by dotted key, and their differences from the defaults."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from odkd.common.dotted import WHERE_AND_HOW, flatten, is_in
 from odkd.common.renamed import current_config
 from odkd.runs.results import Run
 
-# Two runs that differ in nothing else have the same numbers.
+# Settings that do not affect the results: runs that differ only in these have the same numbers.
 NO_DIFFERENCE = (*WHERE_AND_HOW, "dataset.palette", "dataset.prepare.folder")
-PLAIN = {"NoRegularizer": "none"}  # class -> what people say
+PLAIN = {"NoRegularizer": "none"}  # class -> its usual name
 
 
 class Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]  # chosen when it is imported
-    """YAML as OmegaConf reads it, which has no loader in C: ten times as fast on the thousand runs of a sweep."""
+    """A YAML loader in C that reads values as OmegaConf does; ten times as fast, for sweeps with a thousand runs."""
 
 
 # OmegaConf's two differences from YAML 1.1: 1e-4 is a number, a date is text.
@@ -36,31 +36,31 @@ Loader.add_implicit_resolver(
 
 
 def read_config(path: Path) -> dict[Any, Any] | None:
-    """A run's config.yaml, as OmegaConf would give it; None where there is none, or none that can be read."""
+    """Return a run's config.yaml as OmegaConf would; None if it is missing or cannot be read."""
     try:
         loaded = yaml.load(path.read_bytes(), Loader=Loader)
-    except Exception:  # YAML's own errors share no class; what is left of a run is still worth a page
+    except Exception:  # YAML's errors share no class, and the rest of the run is still worth a page
         return None
     return current_config(loaded) if isinstance(loaded, dict) else None
 
 
 def settings_of(run: Run) -> dict[str, str]:
-    """Every setting by its dotted key, in the order of config.yaml; run.json's where that is missing."""
+    """Return every setting by dotted key, in the order of config.yaml; if that is missing, those of run.json."""
     config = read_config(run.folder / "config.yaml")
     return run.params if config is None else flatten(config, spell=spelled)
 
 
 @cache
 def default_settings() -> Mapping[str, str]:
-    """What a plain `odkd` would run, by dotted key."""
+    """Return the default settings of `odkd` by dotted key."""
     from odkd.config.compose import default_config
 
-    whole: Any = OmegaConf.to_container(default_config(), resolve=True)
-    return flatten(whole, spell=spelled)
+    container: Any = OmegaConf.to_container(default_config(), resolve=True)
+    return flatten(container, spell=spelled)
 
 
 def spelled(value: Any) -> str:
-    """A value as YAML and the command line spell it."""
+    """Return a value as YAML and the command line spell it."""
     if isinstance(value, list):
         return f"[{', '.join(map(spelled, value))}]"
     if isinstance(value, bool):
@@ -69,9 +69,10 @@ def spelled(value: Any) -> str:
 
 
 def changed_settings(settings: Mapping[str, str], default: Mapping[str, str]) -> list[tuple[str, str, str]]:
-    """Key, value, default value of what differs; "" where the default has no such key (another choice of a group).
+    """Return (key, value, default) of the settings that differ from the defaults.
 
-    What only the default has, and what is null and unknown to it, is no setting that anybody chose.
+    The default is "" if it has no such key (another choice of a group). Keys that only the defaults have, and null
+    values of keys that they lack, are skipped: nobody chose them.
 
     >>> changed_settings({"a": "1", "b": "2", "c": "null", "d": "4"}, {"a": "1", "b": "3", "e": "5"})
     [('b', '2', '3'), ('d', '4', '')]
@@ -84,19 +85,19 @@ def changed_settings(settings: Mapping[str, str], default: Mapping[str, str]) ->
 
 
 def overrides_of(run: Run) -> list[str]:
-    """What was asked for on the command line."""
+    """Return the overrides of the command line."""
     path = run.folder / "overrides.txt"
     return path.read_text().splitlines() if path.is_file() else []
 
 
 def command_of(run: Run) -> str:
-    """The command that makes this run again."""
+    """Return the command that repeats this run."""
     own = ["--config-dir", folder] if (folder := run.tags.get("odkd.config_dir")) else []
     return shlex.join(["odkd", *own, *overrides_of(run)])
 
 
 def classes_of(run: Run) -> list[str]:
-    """Names of the classes in the order of their ids; where config.yaml does not say, as the metrics name them."""
+    """Return the class names in the order of their ids; without a config.yaml, as the metrics name them."""
     dataset = (read_config(run.folder / "config.yaml") or {}).get("dataset")
     known = dataset.get("classes") if isinstance(dataset, dict) else None
     if known:
@@ -106,12 +107,12 @@ def classes_of(run: Run) -> list[str]:
 
 
 def read_text(path: Path) -> str:
-    """A file's text, "" where there is none; what is no UTF-8 is shown as question marks."""
+    """Return the text of a file, "" if there is none; bytes that are not UTF-8 become question marks."""
     return path.read_text(errors="replace") if path.is_file() else ""
 
 
 def class_name(target: str) -> str:
-    """What people call the class that a `_target_` names.
+    """Return the usual name of the class in a `_target_`.
 
     >>> class_name("odkd.training.replay.fifo.Fifo"), class_name("odkd.training.regularizers.none.NoRegularizer")
     ('fifo', 'none')

@@ -1,4 +1,4 @@
-"""A few pictures of a run to look at: frame, labels, prediction, disagreement, kept in the run folder as WebP."""
+"""Stills of a run: frame, labels, prediction and disagreement, stored in the run folder as WebP."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from odkd.common.files import write_atomic, write_json
 from odkd.report.html import Picture, data_uri
 from odkd.report.overlay import OverlayPainter, Pixels
 
-NUM_EVENLY = 6  # stills along the stream, besides those of its best and its worst iteration
+NUM_EVENLY = 6  # stills evenly spaced along the stream, besides those of the best and the worst iteration
 MAX_WIDTH = 1000  # pixels of a still
-SHOWN_WIDTH = 640  # CSS pixels: two in a row; printed or enlarged they have more
+SHOWN_WIDTH = 640  # CSS pixels: two fit in a row; prints and enlargements show all pixels
 QUALITY = 72  # of WebP, 0 to 100
-MAX_BYTES = 2_000_000  # of all stills of a page; more are left out, the last ones first
+MAX_BYTES = 2_000_000  # of all stills of a page; the last ones are omitted if there are more
 
 
 def choose(scores: Sequence[float]) -> dict[int, str]:
-    """Which iterations to show and why: evenly spaced ones, the best and the worst.
+    """Return the iterations to show with the reason: evenly spaced ones (""), the best and the worst.
 
-    The first has learned nothing, so it is shown, but not as the worst.
+    The first iteration is never the worst, because its student has learned nothing yet.
 
     >>> choose([0.0, 0.5, 0.2, 0.9])
     {0: '', 1: '', 2: 'lowest mIoU after the first', 3: 'highest mIoU'}
@@ -39,7 +39,7 @@ def choose(scores: Sequence[float]) -> dict[int, str]:
 
 
 def evenly(num_items: int) -> list[int]:
-    """Indices of up to NUM_EVENLY items, the first and the last among them."""
+    """Return the indices of up to NUM_EVENLY items, including the first and the last."""
     return sorted({round(index) for index in np.linspace(0, num_items - 1, NUM_EVENLY)}) if num_items else []
 
 
@@ -51,14 +51,14 @@ def write_stills(
     palette: Sequence[Sequence[int]],
     titles: tuple[str, str] = ("teacher", "student"),
 ) -> None:
-    """stills/00.webp, ..., and stills.json with their captions.
+    """Write stills/00.webp, ..., and stills.json with their captions.
 
     Args:
         run_folder: of the run.
         frames: (step, caption, image_HWC uint8 RGB, reference_HW uint8, predicted_HW uint8), all of one size;
-            255 = ignore. The step orders them: the iteration, or the number of the picture.
+            255 = ignore. The step is the iteration or the number of the image, and orders the stills.
         classes, palette: names and RGB colours in the order of the class ids.
-        titles: of the panels with the reference and with the prediction.
+        titles: of the panels of the reference and of the prediction.
     """
     painter: OverlayPainter | None = None
     captions: list[dict[str, str | int]] = []
@@ -79,7 +79,7 @@ def write_stills(
 
 
 def read_stills(run_folder: Path) -> list[Picture]:
-    """What `write_stills` has left, as far as it fits onto a page."""
+    """Return the stills that `write_stills` wrote, up to MAX_BYTES."""
     path = run_folder / "stills" / "stills.json"
     if not path.is_file():
         return []

@@ -1,4 +1,4 @@
-"""The table printed when a run ends: final scores, each with its reference, speed, where everything is."""
+"""The table printed when a run ends: final scores with their references, speed, and the paths of all results."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from odkd.common.metric_names import metric_name
 from odkd.common.names import shorten
-from odkd.report import REFERENCES, final_scores, known_references, mean_speeds, number
+from odkd.report import REFERENCES, final_scores, known_references, mean_speeds, number, student_title
 from odkd.runs.results import Run, read_run
 
-MAX_CLASSES = 40  # rows of the table; of more classes, the best and the worst half of it
+MAX_CLASSES = 40  # rows of the table; with more classes, the 20 best and the 20 worst
 PLACES = {
     "report": "report.html",
     "overlay video": "overlay.mp4",
@@ -20,24 +21,24 @@ PLACES = {
     "numbers": "results.csv",
     "student": "student.safetensors",
     "student as a teacher": "teacher.p*",
-    "students of all stages": "students",
-    "names of the split": "splits",
+    "students of all rounds": "students",
+    "frames of each split": "splits",
     "model card": "MODEL_CARD.md",
-    "what went wrong": "error.txt",
+    "error": "error.txt",
 }
 
 
 def summary_table(run_folder: Path) -> str:
-    """Returns the text for a terminal; also of a run that is unfinished or has failed.
+    """Return the table as text for a terminal; also for an unfinished or failed run.
 
     Raises:
-        ValueError: `run_folder` is no run folder.
+        ValueError: `run_folder` is not a run folder.
     """
     run = read_run(run_folder)
-    whole, classes = final_scores(run.summary)
+    overall, classes = final_scores(run.summary)
     parts = [_head(run)]
-    if whole:
-        parts.append(score_table("score (0 to 1)", whole))
+    if overall:
+        parts.append(score_table("score (0 to 1)", overall))
     if pairs := _pair_lines(run.summary):
         parts.append(_pairs(pairs))
     if classes:
@@ -50,7 +51,7 @@ def summary_table(run_folder: Path) -> str:
 
 
 def score_table(title: str, scores: Mapping[str, Sequence[float]]) -> str:
-    """Returns aligned rows of scores under their references, those that any score is known against.
+    """Return aligned rows of scores with a column for each known reference.
 
     >>> print(score_table("IoU", {"sky": [0.91, math.nan], "rare class": [math.nan, math.nan]}))
     IoU         against teacher
@@ -78,7 +79,7 @@ def _head(run: Run) -> str:
 
 
 def _class_tables(classes: Mapping[str, Sequence[float]]) -> list[str]:
-    """Returns one table in the dataset's order, or of very many classes the best and the worst."""
+    """Return one table in the dataset's order, or for very many classes a table of the best and one of the worst."""
     rows = {shorten(name, 40): row for name, row in classes.items()}
     if len(rows) <= MAX_CLASSES:
         return [score_table("IoU of class", rows)]
@@ -92,20 +93,20 @@ def _class_tables(classes: Mapping[str, Sequence[float]]) -> list[str]:
 
 
 def _pair_lines(summary: Mapping[str, float | None]) -> dict[str, str]:
-    """How alike the students of each stage predict."""
+    """Return the agreement of the students of each round as title -> text."""
     rows = {}
     for key, value in summary.items():
-        stage, _, score = key.partition("/agreement/")
+        round_name, _, score = key.partition("/agreement/")
         if score == "miou" and value is not None:
-            equal = summary[f"{stage}/agreement/equal_pixels"]
-            rows[f"students of {stage.replace('_', ' ')} against each other"] = (
+            equal = summary[metric_name(f"{round_name}/agreement", "equal_pixels")]
+            rows[f"students of {student_title(round_name)} against each other"] = (
                 f"mIoU {value:.4f}, same class on {math.nan if equal is None else equal:.1%} of pixels"
             )
     return rows
 
 
 def _places(run_folder: Path) -> dict[str, str]:
-    """Returns what there is to open, and the commands that show it, ready to be pasted."""
+    """Return the existing results by name: paths, and the command of the dashboard."""
     places = {"results folder": _path(run_folder)}
     for name, pattern in PLACES.items():
         if found := sorted(run_folder.glob(pattern)):

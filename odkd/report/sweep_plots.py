@@ -11,7 +11,8 @@ import numpy as np
 from odkd.common.names import shorten
 from odkd.report import Array, values
 from odkd.report.canvas import new_figure, plain
-from odkd.report.comparison import MAX_LEVELS, Comparison, Configuration, Measure, as_number, pareto
+from odkd.report.comparison import MAX_LEVELS, Comparison, Configuration, as_number, pareto
+from odkd.report.entries import Measure
 from odkd.report.paper import MAX_CURVES, Curve, draw_curve
 from odkd.runs.sweeps.summary import in_brief
 
@@ -19,19 +20,19 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-MAX_RATIO = 10  # between largest and smallest value; beyond it the axis is logarithmic
+MAX_RATIO = 10  # between largest and smallest value; above it the axis is logarithmic
 PANELS_A_ROW = 3
-POINT_OFFSET = 0.13  # of points from the bar of their mean
-MAX_LABELS = 12  # points that all have their number; of more, those on the front
-MIN_CROSSED = 0.5  # share of a heat map's cells that have a run; a map of fewer says nothing of the pair
-MAX_DECADES = 2  # of a logarithmic axis, up to which 2 and 5 have ticks too
+POINT_OFFSET = 0.13  # distance of points from the bar of their mean
+MAX_LABELS = 12  # with more points, only those on the front are numbered
+MIN_CROSSED = 0.5  # share of a heat map's cells that must have a run; with fewer it is not drawn
+MAX_DECADES = 2  # a logarithmic axis up to this length also has ticks at 2 and 5
 POINT, MEAN, FRONT = "#8A8A8A", "#0072B2", "#D55E00"
 
 
 def effects_figure(comparison: Comparison, measure: Measure, label: str) -> Figure | None:
-    """Draws a panel a factor: means and standard deviations at its values, or a scatter along a continuous one.
+    """Draw one panel per factor: means and standard deviations at its values, or a scatter of a continuous factor.
 
-    Points are the configurations, bars are over them; where each value has one configuration, over its runs.
+    Points are configurations, and bars are over them; if each value has one configuration, both are over its runs.
     """
     factors = [factor for factor in comparison.factors if len(comparison.levels(factor, measure)) > 1]
     if not factors:
@@ -75,7 +76,7 @@ def _effect_of_levels(axes: Axes, comparison: Comparison, factor: str, measure: 
         axes.plot(beside, points, "o", color=POINT, markersize=4, alpha=0.7, markeredgewidth=0)
     means, deviations, _ = zip(*(comparison.at_level(factor, level, measure) for level in levels), strict=True)
     is_ordered = all(as_number(level) is not None for level in levels)
-    is_mixed = is_over_runs and len(comparison.factors) > 1  # from value to value something else differs too: no line
+    is_mixed = is_over_runs and len(comparison.factors) > 1  # other settings differ between the values too: no line
     style: dict[str, Any] = {"color": MEAN, "marker": "s", "markersize": 5, "linewidth": 1.5, "capsize": 3}
     style |= {} if is_ordered and not is_mixed else {"linestyle": ""}
     axes.errorbar(range(len(levels)), means, np.nan_to_num(deviations), **style)
@@ -86,14 +87,14 @@ def _effect_of_levels(axes: Axes, comparison: Comparison, factor: str, measure: 
 def _points(
     comparison: Comparison, factor: str, measure: Measure
 ) -> tuple[list[float], list[tuple[float, float, int]]]:
-    """Of each configuration with a score, the factor's value and the score's statistics over runs."""
+    """Return the factor's value and the score's statistics over runs, for each configuration with a score."""
     index = comparison.factors.index(factor)
     known = [c for c in comparison.configurations if c.statistics(measure)[2]]
     return [float(c.levels[index]) for c in known], [c.statistics(measure) for c in known]
 
 
 def _scale(axes: Axes, which: Literal["x", "y"], found: Sequence[float] | Array) -> None:
-    """Makes an axis logarithmic where its values span much, with ticks as plain numbers."""
+    """Make an axis logarithmic if its values differ by more than MAX_RATIO; write ticks as plain numbers."""
     from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
     axis = axes.xaxis if which == "x" else axes.yaxis
@@ -109,10 +110,10 @@ def _scale(axes: Axes, which: Literal["x", "y"], found: Sequence[float] | Array)
 
 
 def pair_figure(comparison: Comparison, rows: str, columns: str, measure: Measure, label: str) -> Figure | None:
-    """Draws the mean over all other factors at each pair of values; hatched where there is no run.
+    """Draw the mean over all other factors at each pair of values; hatched where there is no run.
 
-    Two continuous factors are a scatter of the configurations. None for pairs of which too little was run: most
-    cells empty, or no more cells than one a value, which says nothing of the pair.
+    Two continuous factors give a scatter of the configurations. None if too few pairs were run: most cells are
+    empty, or there is no more than one per value.
     """
     if comparison.is_continuous(rows, measure) and comparison.is_continuous(columns, measure):
         return _pair_points(comparison, rows, columns, measure, label)
@@ -155,7 +156,7 @@ def _pair_points(comparison: Comparison, rows: str, columns: str, measure: Measu
 
 
 def _finish_pair(figure: Figure, axes: Axes, coloured: Any, names: tuple[str, str, str]) -> None:
-    """Names of rows, columns and colours."""
+    """Label the axes and the colours of a figure with (rows, columns, label)."""
     rows, columns, label = names
     axes.set_xlabel(plain(shorten(columns, 40)), fontsize=9)
     axes.set_ylabel(plain(shorten(rows, 26)), fontsize=9)
@@ -167,7 +168,7 @@ def _finish_pair(figure: Figure, axes: Axes, coloured: Any, names: tuple[str, st
 def pareto_figure(
     comparison: Comparison, cost: Measure, cost_label: str, measure: Measure, label: str
 ) -> Figure | None:
-    """Draws configurations by cost and score with deviations over seeds; the front is what none beats in both."""
+    """Draw configurations by cost and score with deviations over seeds, and the front that none beats in both."""
     costs = [c.statistics(cost) for c in comparison.configurations]
     scores = [c.statistics(measure) for c in comparison.configurations]
     x, y = np.array([c[0] for c in costs]), np.array([s[0] for s in scores])
@@ -199,7 +200,7 @@ def pareto_figure(
 
 
 def seed_curves(chosen: Sequence[Configuration], key: str) -> list[Curve]:
-    """A metric over the stream, a curve a configuration with its runs as seeds, as far as all of them got."""
+    """Return a metric over the stream as one curve per configuration; its runs are seeds, cut to the shortest run."""
     curves: list[Curve] = []
     for configuration in chosen[:MAX_CURVES]:
         lines = [entry.run.metrics for entry in configuration.entries if entry.run.metrics]
@@ -214,7 +215,7 @@ def seed_curves(chosen: Sequence[Configuration], key: str) -> list[Curve]:
 
 
 def curves_figure(curves: Sequence[Curve], label: str) -> Figure:
-    """Draws the mean over seeds of each configuration, with a band of one sample standard deviation."""
+    """Draw the mean over seeds of each configuration, with a band of one sample standard deviation."""
     figure = new_figure(4.4 + 0.18 * len(curves), "", width_inches=9.0)
     axes = figure.subplots()
     for curve in curves:
@@ -229,7 +230,7 @@ def curves_figure(curves: Sequence[Curve], label: str) -> Figure:
 
 
 def _name_levels(set_ticks: Any, places: Sequence[float] | range, levels: Sequence[str]) -> None:
-    """Levels along an axis, turned where they would not fit side by side."""
+    """Write the levels along an axis, rotated if they would not fit side by side."""
     names = [plain(shorten(in_brief(level), 24)) or "–" for level in levels]
     is_long = set_ticks.__name__ == "set_xticks" and sum(map(len, names)) > 34
     set_ticks(places, names, fontsize=8, **({"rotation": 30, "ha": "right"} if is_long else {}))

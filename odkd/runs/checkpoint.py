@@ -1,4 +1,4 @@
-"""Saving and loading the state of a run: atomic, without pickled code, and never a large part of the time."""
+"""Saving and loading the state of a run: atomic, without pickled code, and with a bounded share of the run time."""
 
 import io
 import time
@@ -11,10 +11,10 @@ from odkd.common.files import write_atomic
 
 
 class Checkpoint:
-    """One file that always holds a whole state.
+    """A file that always holds one complete state.
 
     Args:
-        path: of the file.
+        path: the file.
         overhead: share of the wall time that writing may take; `is_due` spaces the writes accordingly.
     """
 
@@ -24,11 +24,11 @@ class Checkpoint:
         self._written = time.monotonic()
 
     def is_due(self) -> bool:
-        """Whether enough time has gone by since the last write for another one."""
+        """True if enough time has passed since the last write."""
         return time.monotonic() - self._written >= self._wait_seconds
 
     def save(self, state: dict[str, Any]) -> None:
-        """Write `state`: tensors, numbers, strings, lists and dicts of them."""
+        """Write `state`, which may hold tensors, numbers, strings, and lists and dicts of them."""
         started = time.monotonic()
         buffer = io.BytesIO()
         torch.save(state, buffer)
@@ -37,9 +37,12 @@ class Checkpoint:
         self._wait_seconds = (self._written - started) / self._overhead
 
     def load(self) -> dict[str, Any] | None:
-        """The last state saved, on the CPU, or None: what loads it moves to the device what belongs there.
+        """Return the last state saved, with all tensors on the CPU, or None; the caller moves them to the device.
 
-        Optimizers keep their step counts on the CPU, and generators take their state from it.
+        Optimizers keep their step counts on the CPU, and generators load their state from there.
+
+        Raises:
+            ValueError: the file is damaged.
         """
         if not self._path.is_file():
             return None
@@ -47,10 +50,10 @@ class Checkpoint:
             state: dict[str, Any] = torch.load(self._path, map_location="cpu", weights_only=True)
         except Exception as error:
             raise ValueError(
-                f"{self._path} is damaged ({str(error).splitlines()[0][:200]}); run.restart=true begins this run anew"
+                f"{self._path} is damaged ({str(error).splitlines()[0][:200]}); run.restart=true starts this run over"
             ) from error
         return state
 
     def delete(self) -> None:
-        """The run is over."""
+        """Remove the file, when the run has finished."""
         self._path.unlink(missing_ok=True)

@@ -1,6 +1,6 @@
-"""What a run costs besides its iterations' times: seconds of each process, peak memory, the teacher's labelling.
+"""The cost of a run (cost.json): seconds and peak memory of each process, and the time for the teacher's labels.
 
-cost.json is no part of a run's numbers: it differs from machine to machine, and from one process of a run to the next.
+cost.json is not part of a run's results: it differs between machines, and between the processes of one run.
 """
 
 import contextlib
@@ -19,10 +19,10 @@ from odkd.runs.results import cost_of
 
 
 class Cost:
-    """Measures this process from its construction on; `write` keeps what the run's earlier processes have written.
+    """The cost of this process since construction; `write` keeps the entries of the run's earlier processes.
 
-    Peak memory is that of the process since then where the system can forget its old peak (Linux), else since
-    the process began: in a sweep of many jobs in one process, an earlier job's.
+    Peak memory counts from construction where the system can reset the old peak (Linux). Elsewhere it counts from
+    the start of the process, so in a sweep with several jobs in one process it may belong to an earlier job.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -37,7 +37,7 @@ class Cost:
         """Write cost.json; `stores` are the folders of the teacher's labels, if the run used any.
 
         Raises:
-            OSError: as the system gives it (a full disk, say).
+            OSError: the file cannot be written (a full disk, for example).
         """
         known = cost_of(run_folder)
         earlier = [entry for entry in known.get("processes", []) if entry["started"] != self._since]
@@ -50,7 +50,7 @@ class Cost:
 
 
 def peak_memory_bytes() -> int | None:
-    """The largest resident set of this process since its peak was reset; None where the system does not tell."""
+    """Return the largest resident set of this process since its peak was reset; None if the system hides it."""
     try:
         lines = Path("/proc/self/status").read_text().splitlines()
         return next(1024 * int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))
@@ -64,7 +64,7 @@ def peak_memory_bytes() -> int | None:
 
 
 def labelling_cost(stores: Sequence[Path]) -> dict[str, Any] | None:
-    """Frames and seconds of all sessions that made these labels, by whichever run, and on what; None if unknown."""
+    """Return frames, seconds and devices of all sessions that made these labels, in any run; None if unknown."""
     sessions = [record for folder in stores for record in LabelStore(folder).sessions()]
     if not sessions:
         return None

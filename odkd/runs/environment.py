@@ -1,4 +1,4 @@
-"""What a run ran on: versions, machine and git state, as tags."""
+"""The environment of a run as tags: versions, machine and git state."""
 
 import contextlib
 import getpass
@@ -16,10 +16,10 @@ PACKAGES = ("odkd", "torch", "numpy", "av", "hydra-core", "omegaconf", "segmenta
 
 
 def environment(device: torch.device) -> dict[str, str]:
-    """Tags: odkd.device, odkd.version.*, odkd.git.*, odkd.host, mlflow.user."""
+    """Return the tags odkd.device, odkd.version.*, odkd.git.*, odkd.host and mlflow.user."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else processor()
     tags = {"odkd.device": f"{device.type}: {name}, {torch.get_num_threads()} threads", "odkd.host": platform.node()}
-    with contextlib.suppress(KeyError, OSError, ImportError):  # a container may have nobody
+    with contextlib.suppress(KeyError, OSError, ImportError):  # a container may have no user name
         tags["mlflow.user"] = getpass.getuser()
     tags["odkd.version.python"] = platform.python_version()
     for package in PACKAGES:
@@ -36,7 +36,7 @@ def environment(device: torch.device) -> dict[str, str]:
 
 
 def processor() -> str:
-    """The CPU's model name where the system tells it."""
+    """Return the CPU's model name if the system reports it, else the platform's name for it."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
@@ -47,7 +47,7 @@ def processor() -> str:
 
 
 def git(folder: Path, *arguments: str) -> str | None:
-    """Output of a git command in `folder`, or None where git does not answer."""
+    """Return the output of a git command in `folder`; None if git fails or does not answer."""
     environment = {**os.environ, "GIT_OPTIONAL_LOCKS": "0"}
     try:
         done = subprocess.run(

@@ -1,4 +1,4 @@
-"""What became of one job, filled in while it runs: for the sweep that it belongs to, and its log file."""
+"""The outcome of one job, filled in while it runs: read by the sweep that it belongs to; and the log of the job."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 
-class RunPruned(Exception):  # noqa: N818 - an ending, no fault
-    """A search has ended a run that promises little; it can be gone on with from its checkpoint."""
+class RunPruned(Exception):
+    """The pruner of a search has ended an unpromising run, which can be resumed from its checkpoint; not an error."""
 
 
 class Terminated(SystemExit):
-    """This process was told to end: what it runs is marked killed. Any other SystemExit is a component's failure."""
+    """A request to end this process: its run is marked killed. Any other SystemExit counts as a failure."""
 
     def __init__(self, reason: str = "terminated") -> None:
         super().__init__(143)
@@ -30,25 +30,26 @@ _exit_is_announced = threading.Event()
 
 
 def announce_exit() -> None:
-    """Whoever manages this process (Slurm, through submitit) is about to end it by a SystemExit of its own."""
+    """Note that the manager of this process (Slurm, through submitit) is about to raise SystemExit in it."""
     _exit_is_announced.set()
 
 
 def is_ending(error: BaseException | None) -> bool:
-    """Whether this is somebody ending the process or the run, and no failure: Ctrl-C, SIGTERM, an announced exit."""
+    """True if the error is a request to end the process, not a failure: Ctrl-C, SIGTERM or an announced exit."""
     is_announced = isinstance(error, SystemExit) and _exit_is_announced.is_set()
     return is_announced or isinstance(error, KeyboardInterrupt | Terminated)
 
 
 @dataclass
 class Outcome:
-    """The notes of a job. A single run has them too, and nobody reads them.
+    """The outcome of a job; a single run has one too, but nothing reads it.
 
     Args:
-        title: what differs between the jobs of the sweep, such as "window.learn=20 seed=1"; "" for a single run.
-        sweep: key and folder (relative to the outputs) of the sweep, as run.json holds them; None for a single run.
+        title: the settings that differ between the jobs of the sweep, such as "window.learn=20 seed=1"; "" for a
+            single run.
+        sweep: key and folder (relative to the outputs) of the sweep, as in run.json; None for a single run.
         has_begun: called when the folder of the run is known.
-        pruner: of a search: is shown each metrics line, and gives a reason to end the run there, or None.
+        pruner: in a search, called with each metrics line; returns a reason to end the run there, or None.
     """
 
     title: str = ""
@@ -58,19 +59,19 @@ class Outcome:
     status: str = "running"  # running, finished, skipped, resumed, pruned
     run: Path | None = None  # folder
     metric: str | None = None  # name of the value
-    value: float | None = None  # what a sweep compares
+    value: float | None = None  # the value that a sweep compares
     log: JobLog = field(default_factory=lambda: JobLog())
 
     def begin(self, run: Path) -> None:
-        """The folder of the run is known, though it may not be there yet."""
+        """Note the folder of the run, which may not exist yet."""
         self.run = run
         self.has_begun()
 
 
 class JobLog(logging.Handler):
-    """A job's own log: kept in memory until it is known where the run's folder is, then in its run.log.
+    """The log of one job: kept in memory until the run's folder is known, then written to its run.log.
 
-    A context: it listens to all loggers of the process, whose jobs come one after another.
+    A context manager: inside, it receives the messages of all loggers of the process, which runs one job at a time.
     """
 
     def __init__(self) -> None:
@@ -90,13 +91,13 @@ class JobLog(logging.Handler):
 
     @property
     def has_place(self) -> bool:
-        """Whether this is a file by now."""
+        """True if the log is a file by now."""
         return self._path is not None
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
             self.write(self.format(record) + "\n")
-        except Exception:  # as logging's own handlers do: a full disk must not end a training from here
+        except Exception:  # like the handlers of logging: a full disk must not end a training here
             self.handleError(record)
 
     def write(self, text: str) -> None:
@@ -108,13 +109,13 @@ class JobLog(logging.Handler):
                 file.write(text)
 
     def write_error(self, error: BaseException) -> None:
-        """Append the traceback of what ended the job, once."""
+        """Append the traceback of the error that ended the job; the same error is written only once."""
         if error is not self._error:
             self._error = error
             self.write("".join(traceback.format_exception(error)))
 
     def move_to(self, path: Path) -> None:
-        """From here on the log is this file; a resumed run's log goes on."""
+        """Write the log to this file from now on; the file of a resumed run is continued."""
         self._path, kept = path, self._kept
         self._kept = []
         self.write("".join(kept))

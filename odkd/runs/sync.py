@@ -1,4 +1,7 @@
-"""When MLflow is brought up to date: in the background of a run (`Follower`) and by command (`odkd-sync`)."""
+"""When run folders are copied to MLflow: in the background of a run (`Follower`), and at its end (`send`).
+
+The command `odkd-sync` is `odkd.commands.sync`.
+"""
 
 from __future__ import annotations
 
@@ -16,14 +19,15 @@ from filelock import FileLock, Timeout
 from omegaconf import DictConfig
 
 from odkd.common.files import write_json
+from odkd.runs.client import without_password
 from odkd.runs.results import status_of
 from odkd.runs.tracking import forget as forget_run
-from odkd.runs.tracking import is_complete, sync, without_password
+from odkd.runs.tracking import is_complete, sync
 
 logger = logging.getLogger(__name__)
-BRIEFLY = 10.0  # seconds that MLflow may take where others wait: in a sweep, and when a run is ended
+BRIEFLY = 10.0  # seconds to wait for MLflow in a sweep, where other jobs wait, and when a run is interrupted
 
-# What lies at the bottom of a failed request: errors of the system, a silent server, the last that urllib3 quotes.
+# The cause of a failed request: an error of the system, a server that does not answer, the last error urllib3 quotes.
 CAUSES = (
     r"\[Errno -?\d+\] ([^\"')]+)",
     r"(Read timed out)",
@@ -34,8 +38,8 @@ CAUSES = (
 class Follower:
     """A background thread that syncs a run folder every `seconds`.
 
-    It never raises into the loop and never makes it wait: without MLflow, training goes on, and `error`
-    holds the last failure (None after a pass that went well).
+    It never raises into the training loop and never makes it wait: without MLflow, training continues, and `error`
+    holds the last failure (None after a successful pass).
     """
 
     def __init__(self, run_folder: Path, *, uri: str, experiment: str, seconds: float) -> None:
@@ -48,18 +52,20 @@ class Follower:
         self._thread = threading.Thread(target=self._follow, name="odkd-follower", daemon=True)
 
     def start(self) -> None:
-        """Begin to follow; returns at once."""
+        """Start the thread; return at once."""
         self._thread.start()
 
     def wait(self, timeout_seconds: float) -> None:
-        """Until the first pass is over, however it went: what others will need is there then, if MLflow is."""
+        """Wait until the first pass is over, successful or not; if MLflow was reached, the MLflow run exists then."""
         self._has_passed.wait(timeout_seconds)
 
     def close(self, timeout_seconds: float) -> bool:
-        """Sync a last time, with files and status: run.json must say by now how the run ended.
+        """Sync a last time, with files and status; run.json must hold the final status by now.
 
-        Returns False after `timeout_seconds` or a failure, with a logged message that says how to go on; a
-        pass still under way is left to the thread, which does not keep the process alive.
+        A pass that takes longer than `timeout_seconds` is left to the thread, which does not keep the process alive.
+
+        Returns:
+            False after a timeout or a failure; a logged message then says how to send the rest.
         """
         self._closing.set()
         self._thread.join(timeout_seconds)
@@ -87,20 +93,20 @@ class Follower:
         try:
             self._sync(artifacts=is_last)
             self.error = None
-        except Exception as error:  # tracking must not end a training; close() reports what is left
+        except Exception as error:  # tracking must not end a training; close() reports what is missing
             self.error = error
             if was_reached and not is_last:
                 logger.warning("MLflow at %s: %s; the run goes on", without_password(self._uri), brief(error))
 
 
 def place_of(cfg: DictConfig) -> dict[str, str]:
-    """Where MLflow keeps the runs: a SQLite file beside them unless the config names a place."""
+    """Return the arguments `uri` and `experiment` of `sync`; the default store is a SQLite file beside the runs."""
     uri = cfg.tracking.uri or f"sqlite:///{(Path(cfg.paths.outputs) / 'mlflow.db').resolve()}"
     return {"uri": uri, "experiment": cfg.tracking.experiment}
 
 
 def send(folder: Path, cfg: DictConfig, *, briefly: bool = False) -> bool:
-    """Send MLflow what it lacks of a run that has ended; if it cannot be reached, say so, go on, return False."""
+    """Send MLflow what it does not have yet of a run that has ended; log a failure, and return False then."""
     place = place_of(cfg)
     if not cfg.tracking.enabled or is_complete(folder, **place):
         return True
@@ -110,20 +116,20 @@ def send(folder: Path, cfg: DictConfig, *, briefly: bool = False) -> bool:
 
 
 def close_seconds(cfg: DictConfig, *, briefly: bool) -> float:
-    """How long to wait for MLflow in the end."""
+    """Return how many seconds to wait for the last pass of a run."""
     seconds = float(cfg.tracking.close_seconds)
     return min(seconds, BRIEFLY) if briefly else seconds
 
 
 def forget(folder: Path, cfg: DictConfig) -> None:
-    """Delete a folder, and its run in MLflow: it stood for a failure that is mended."""
+    """Delete a folder that stands for a failure, and its MLflow run, when the failure no longer counts."""
     errors: list[Exception | None] = [TimeoutError(f"no answer in {BRIEFLY:g} s")]
 
     def try_it() -> None:
         try:
             forget_run(folder, **place_of(cfg))
             errors.append(None)
-        except Exception as error:  # it stays, as failed, in MLflow
+        except Exception as error:  # the run stays in MLflow as failed
             errors.append(error)
 
     if cfg.tracking.enabled:
@@ -137,7 +143,7 @@ def forget(folder: Path, cfg: DictConfig) -> None:
 
 
 def brief(error: BaseException | None) -> str:
-    """The one line of an error that a user can act on; MLflow wraps it three times."""
+    """Return the one line of an error that a user can act on; MLflow wraps it three times."""
     text = str(error).strip() or repr(error)
     causes = (re.search(pattern, text) for pattern in CAUSES)
     found = next((cause.group(1) for cause in causes if cause), text.splitlines()[0])
@@ -145,21 +151,25 @@ def brief(error: BaseException | None) -> str:
 
 
 def advice(uri: str) -> str:
-    """What to do when MLflow was not reached."""
+    """Return what to do when MLflow was not reached."""
     if uri.startswith("sqlite:"):
         path = uri.removeprefix("sqlite:///")
-        return f"If {path} stays unusable, move it away and come again."
-    return f"Start the MLflow server at {without_password(uri)} or name another with --uri, then come again."
+        return f"If {path} stays unusable, move it away and try again."
+    return f"Start the MLflow server at {without_password(uri)} or name another with --uri, then try again."
 
 
 def mark_if_killed(run_folder: Path) -> bool:
-    """Write status "killed" into run.json if it says "running" and no process holds the run's lock."""
+    """Write status "killed" into run.json if it says "running" and no process holds the run's lock.
+
+    Returns:
+        True if the status was changed.
+    """
     path = run_folder / "run.json"
     if status_of(run_folder) != "running":
         return False
     try:
         with FileLock(run_folder / "run.lock", timeout=0):
-            record = json.loads(path.read_text())  # it may have ended since
+            record = json.loads(path.read_text())  # the run may have ended since
             if record["status"] == "running":
                 write_json(path, record | {"status": "killed"})
                 if (sweep := run_folder / "sweep.json").is_file():

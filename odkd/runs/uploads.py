@@ -1,4 +1,4 @@
-"""The files of a run that ended, for MLflow: what is not there yet; stills as images with a step slider."""
+"""Uploading the files of a run that has ended to MLflow; stills become images with a step slider."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ if TYPE_CHECKING:
 
 ARTIFACTS = ["config.yaml", "metrics.jsonl", "summary.json", "results.csv", "MODEL_CARD.md", "error.txt"]
 ARTIFACTS += ["student.safetensors", "overlay.mp4", "plots/*", "report.html", "cost.json", "run.log", "system.jsonl"]
-NOT_RESULTS = ["run.log"]  # it is written to after a run's end, too
-OF_A_SWEEP = ["sweep.json", "jobs.json"]  # sent whenever it has ended: of the same size, they may say something else
-STILLS = "overlay"  # MLflow's name of the series of images
+NOT_RESULTS = ["run.log"]  # may still be written to after a run's end
+OF_A_SWEEP = ["sweep.json", "jobs.json"]  # sent at every end of a sweep: they may change without changing size
+STILLS = "overlay"  # name of the series of images in MLflow
 
 
 def state_of(folder: Path) -> str:
-    """Digest of what there is to tell of a run that ended: run.json, and which files of which sizes there are."""
+    """Return a digest of a run that has ended, over run.json and the names and sizes of its files."""
     found = [path for pattern in ARTIFACTS if pattern not in NOT_RESULTS for path in folder.glob(pattern)]
     sizes = sorted([path.relative_to(folder).as_posix(), path.stat().st_size] for path in found)
     return json_digest([(folder / "run.json").read_text(), sizes])
 
 
 def send_artifacts(client: MlflowClient, run: Run, mlflow_run: MlflowRun) -> None:
-    """Upload what is not there yet; a file of another size was cut off, or has grown since."""
+    """Upload the files that MLflow does not have; a file of another size was cut off, or has grown since."""
     sizes = _sizes(client, mlflow_run, "", "plots")
     for path in sorted(path for pattern in ARTIFACTS + OF_A_SWEEP for path in run.folder.glob(pattern)):
         name = path.relative_to(run.folder)
@@ -42,10 +42,10 @@ def send_artifacts(client: MlflowClient, run: Run, mlflow_run: MlflowRun) -> Non
 
 
 def send_stills(client: MlflowClient, run: Run, mlflow_run: MlflowRun) -> None:
-    """The report's stills, each at its step: the iteration; of pictures without an order, their number.
+    """Upload the report's stills, each at its step: the iteration, or for images without an order their number.
 
-    MLflow's own log_image gives its two files (the picture, and a thumbnail too small to read) random names, so
-    that sent again after a kill they are there twice. Ours have names of the same form that the run gives.
+    MLflow's own log_image gives its two files (the image, and a thumbnail too small to read) random names, so
+    an upload repeated after a kill would appear twice. Here the names have the same form but depend on the run alone.
     """
     note = run.folder / "stills" / "stills.json"
     stills = json.loads(note.read_text())["stills"] if note.is_file() else []
@@ -54,15 +54,15 @@ def send_stills(client: MlflowClient, run: Run, mlflow_run: MlflowRun) -> None:
     for number, still in enumerate(stills):
         path = run.folder / "stills" / still["file"]
         name = f"{STILLS}+step+{still.get('step', number)}+timestamp+{run.milliseconds({})}+{unique}"
-        for whole in (f"{name}{path.suffix}", f"{name}+compressed{path.suffix}"):
-            if sizes.get(f"images/{whole}") != path.stat().st_size:
+        for file in (f"{name}{path.suffix}", f"{name}+compressed{path.suffix}"):
+            if sizes.get(f"images/{file}") != path.stat().st_size:
                 with tempfile.TemporaryDirectory() as folder:
-                    client.log_artifact(run_id, str(shutil.copy(path, Path(folder) / whole)), "images")
+                    client.log_artifact(run_id, str(shutil.copy(path, Path(folder) / file)), "images")
     if stills and "mlflow.loggedImages" not in mlflow_run.data.tags:
         client.set_tag(run_id, "mlflow.loggedImages", "True")
 
 
 def _sizes(client: MlflowClient, mlflow_run: MlflowRun, *folders: str) -> dict[str, int | None]:
-    """Bytes of each file that MLflow has."""
+    """Return the size in bytes of each file in these folders of the MLflow run."""
     files = [file for folder in folders for file in client.list_artifacts(mlflow_run.info.run_id, folder or None)]
     return {file.path: file.file_size for file in files}

@@ -1,7 +1,7 @@
-"""What the machine does while a run goes on: CPU, memory and GPU, sampled into the run folder (system.jsonl).
+"""System metrics during a run: CPU, memory and GPU, sampled into the run folder (system.jsonl).
 
-It is no part of a run's numbers. The names are those of MLflow's own system metrics, so that its dashboard shows them
-in their place; a run that goes on after a kill goes on with their numbering.
+They are not part of a run's results. The names are those of MLflow's own system metrics, so that its dashboard shows
+them in the usual place. A resumed run continues their numbering.
 """
 
 from __future__ import annotations
@@ -17,14 +17,15 @@ from typing import Any
 import psutil
 
 from odkd.common.files import cut_torn_line
-from odkd.runs.results import import_mlflow, read_lines
+from odkd.runs.client import import_mlflow
+from odkd.runs.results import read_lines
 
 logger = logging.getLogger(__name__)
 MEGABYTE = 1e6  # bytes, as MLflow counts
 
 
 class Sampler:
-    """A background thread that writes a line every `seconds`; a context. It never raises into the run."""
+    """A background thread that writes a sample every `seconds`; a context manager. It never raises into the run."""
 
     def __init__(self, run_folder: Path, seconds: float) -> None:
         self._path = run_folder / "system.jsonl"
@@ -37,7 +38,7 @@ class Sampler:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Ends within the sample that is under way; what is sampled by then is in the file."""
+        """Stop after the current sample; all samples are in the file then."""
         self._ended.set()
         self._thread.join()
 
@@ -46,23 +47,23 @@ class Sampler:
             cut_torn_line(self._path)
             sample = len(read_lines(self._path))
             process, monitors = psutil.Process(), _monitors()
-            process.cpu_percent()  # the first answer is over no time, and means nothing
+            process.cpu_percent()  # the first answer covers no time span and is meaningless
             while not self._ended.wait(self._seconds):
                 line = {"sample": sample, "time": time.time(), "metrics": _measure(process, monitors)}
                 with self._path.open("a") as file:
                     file.write(json.dumps(line) + "\n")
                 sample += 1
-        except Exception as error:  # a full disk, say: no reason to end a training
-            logger.warning("no more system metrics: %s", error)
+        except Exception as error:  # a full disk, for example, must not end a training
+            logger.warning("system metrics stop here: %s", error)
 
 
 def _monitors() -> list[Any]:
-    """MLflow's, of the whole machine; that of GPUs only where there is one that tells (nvidia-ml-py)."""
+    """Return MLflow's monitors of the machine; the one of GPUs only if a GPU can be monitored (nvidia-ml-py)."""
     import_mlflow()
     from mlflow.system_metrics.metrics.cpu_monitor import CPUMonitor
     from mlflow.system_metrics.metrics.gpu_monitor import GPUMonitor
 
-    cpu: Any = CPUMonitor  # without types
+    cpu: Any = CPUMonitor  # MLflow's monitors have no types
     gpu: Any = GPUMonitor
     found: list[Any] = [cpu()]
     with contextlib.suppress(ImportError, RuntimeError):
@@ -71,7 +72,7 @@ def _monitors() -> list[Any]:
 
 
 def _measure(process: psutil.Process, monitors: list[Any]) -> dict[str, float]:
-    """One sample: the machine's, and this process's own (more than 100 % is more than one core)."""
+    """Return one sample: the values of the machine, and of this process (above 100 % it uses more than one core)."""
     found = {
         "process_cpu_percentage": process.cpu_percent(),
         "process_memory_megabytes": process.memory_info().rss / MEGABYTE,

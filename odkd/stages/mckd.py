@@ -1,200 +1,158 @@
 """Multistage collaborative distillation: pairs of students relabel each other's half (arXiv 2311.08640, sec. 3).
 
-The training positions are split once, at random, into disjoint parts. In each stage but the last, student p, new,
-learns from the current labels of part p and then relabels part p + 1 (the last one: part 0), which it has not learned
-from; the last stage's one student learns from the merged latest labels of all parts. One stage alone is plain
-distillation, or, on true labels, supervised learning.
+The training images are split once, at random, into disjoint parts. In each round but the last, student p, new, learns
+from the current labels of part p and then relabels part p + 1 (the last student: part 0), from which it has not
+learned. In the last round, one new student learns from the merged latest labels of all parts. One round alone is plain
+distillation or, on ground truth, supervised learning.
 
-Deviation: validation and test positions are split and relabelled in the same way, so that there are labels of the
-previous stage to validate with and to score against; nothing is ever learned from them.
+Deviation: validation and test images are split and relabelled in the same way, so that labels of the previous round
+exist to validate with and to score against; nothing is ever learned from them.
 """
 
-import copy
-import logging
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from dataclasses import dataclass
+from typing import Annotated, Literal
 
-from torch import Tensor
+from annotated_types import Gt, Lt
 
-from odkd.common.files import write_json
-from odkd.common.metric_names import metric_name
+from odkd.common.settings import PositiveInt
 from odkd.data.labels import LabelSource
-from odkd.data.labels.store import Labelled
-from odkd.data.labels.student_labels import MergedLabels, StudentLabels, StudentName
-from odkd.data.splits import labelled_and_rest, parts_of, split_positions, write_lists
+from odkd.data.split_plan import plan_splits
 from odkd.data.video.stream import Stream
 from odkd.evaluation.evaluate import Evaluator
-from odkd.evaluation.split_scores import agreement, label_with, reference_miou, score_labels, score_student
 from odkd.runs.run import OpenRun
-from odkd.training.epochs import EpochPlan, ScheduleFactory, Task
+from odkd.stages import Traits
+from odkd.training.epochs import EpochPlan, ScheduleFactory
 from odkd.training.learn import Learner
-from odkd.training.pairs import PREVIOUS, RECORD, FirstRounds, Shelf, use_previous
+from odkd.training.pairs import FirstRounds, Shelf
+from odkd.training.rounds import Rounds, SplitScores
 from odkd.training.side_by_side import SideBySide
 from odkd.training.trainer import Trainer
 from odkd.training.trainings import Trainings
 
-logger = logging.getLogger(__name__)
 
+@dataclass(frozen=True, kw_only=True)
+class Mckd:
+    """Trains students over epochs, in rounds. The settings are explained in conf/stage/parts/epochs.yaml.
 
-def mckd(
-    *,
-    stream: Stream,
-    learner: Learner,
-    evaluator: Evaluator,
-    references: Mapping[str, LabelSource],
-    classes: Sequence[str],
-    schedule: ScheduleFactory | None,
-    official_splits: Sequence[str] | None,
-    shelf: Shelf,
-    first_rounds: FirstRounds | None,
-    side_by_side: SideBySide | None,
-    run: OpenRun,
-    seed: int,
-    run_rounds: Literal["all", "first", "final"],
-    num_rounds: int,
-    num_parts: int,
-    shares: Sequence[float],
-    labelled_share: float | None,
-    epochs: int,
-    plain_epochs: int | None,
-    batch_size: int,
-    drop_last: bool,
-    patience: int | None,
-    best_by: str,
-    best_against: str | None,
-    reference_metric: bool,
-) -> dict[str, float]:
-    """Run the stages from where an earlier process left them. Returns the summary."""
-    if evaluator.predictor != "student":
-        raise ValueError("evaluation.predictor=teacher is for stage=online; here the teacher is always scored too")
-    origin = learner.source
-    splits = split_positions(len(stream), shares=shares, seed=seed, official=official_splits)
-    lists: dict[str, list[int]] = {}
-    if labelled_share is not None:
-        lists["train_labelled"], rest = labelled_and_rest(splits["train"], share=labelled_share, seed=seed)
-        splits["train"] = lists["train_labelled"] if origin == "groundtruth" else rest
-    parts = {name: _parts(positions, num_parts, seed) for name, positions in splits.items()}
-    if min(map(len, parts["train"])) == 0:
-        raise ValueError(
-            f"{len(splits['train'])} training pictures{'' if labelled_share is None else ' without a label'} cannot be "
-            f"split into stage.num_parts={num_parts}; lower it, or dataset.stride, or give stage.shares more to train"
-            f"{'' if labelled_share is None else f', or lower stage.labelled_share={labelled_share}'}"
+    Raises:
+        ValueError: settings that contradict each other.
+    """
+
+    name: str
+    uses_teacher: bool
+    learn_from: Literal["teacher", "groundtruth"]
+    run_rounds: Literal["all", "first", "final"]
+    num_rounds: PositiveInt
+    num_parts: PositiveInt
+    devices: list[str] | None
+    first_run: str | None
+    shares: list[float]
+    labelled_share: Annotated[float, Gt(0), Lt(1)] | None
+    epochs: PositiveInt
+    plain_epochs: PositiveInt | None
+    batch_size: PositiveInt
+    drop_last: bool
+    patience: PositiveInt | None
+    best_by: Literal["miou", "miou_per_frame", "accuracy", "f1_weighted", "f1_macro"]
+    best_against: Literal["teacher", "groundtruth", "previous_round"] | None
+    reference_metric: bool
+
+    def __post_init__(self) -> None:
+        self._check_rounds()
+        shares = self.shares
+        if len(shares) != 3 or min(shares) < 0 or abs(sum(shares) - 1) > 1e-6 or shares[0] == 0:
+            raise ValueError(f"stage.shares={shares}; expected three shares (train, val, test) whose sum is 1")
+        self._check_devices()
+
+    @property
+    def traits(self) -> Traits:
+        """Students of a pair leave no single student."""
+        return Traits(has_epochs=True, leaves_student=self.run_rounds != "first", compared="final/val_best")
+
+    def run(
+        self,
+        *,
+        stream: Stream,
+        learner: Learner,
+        evaluator: Evaluator,
+        references: Mapping[str, LabelSource],
+        schedule: ScheduleFactory | None,
+        official_splits: Sequence[str] | None,
+        shelf: Shelf,
+        first_rounds: FirstRounds | None,
+        side_by_side: SideBySide | None,
+        run: OpenRun,
+        seed: int,
+    ) -> dict[str, float]:
+        """Run the rounds, from where an earlier process stopped, and return the summary."""
+        if evaluator.predictor != "student":
+            raise ValueError("evaluation.predictor=teacher is for stage=online; here the teacher is always scored too")
+        plan = plan_splits(
+            len(stream),
+            official_splits,
+            shares=self.shares,
+            labelled_share=self.labelled_share,
+            learns_from_labelled=self.learn_from == "groundtruth",
+            num_parts=self.num_parts,
+            seed=seed,
         )
-    lists |= {f"train_part_{p}": part for p, part in enumerate(parts["train"])} if num_parts > 1 else {}
-    write_lists(
-        run.folder / "splits", {name: [stream.name_of(p) for p in found] for name, found in (splits | lists).items()}
-    )
-    relabelled = [[p for name in splits for p in parts[name][(n + 1) % num_parts]] for n in range(num_parts)]
+        plan.write(run.folder / "splits", stream)
+        overhead = run.checkpoint_overhead
+        trainer = Trainer(learner, evaluator, self._plan, seed=seed, schedule=schedule, checkpoint_overhead=overhead)
+        trainings = Trainings(run, trainer)
+        batch_size = self.batch_size if self.reference_metric else None
+        scores = SplitScores(evaluator, references, plan, shelf.classes, batch_size)
+        rounds = Rounds(stream, plan, trainings, scores, shelf, self.learn_from)
 
-    plan = EpochPlan(epochs, batch_size, drop_last, patience, best_by, best_against)
-    overhead = run.checkpoint_overhead
-    trainer = Trainer(learner, evaluator, plan, seed=seed, schedule=schedule, checkpoint_overhead=overhead)
-    trainings = Trainings(run, trainer)
+        if self.plain_epochs is not None and self.run_rounds != "first":
+            rounds.train_one("plain", epochs=self.plain_epochs)
+        if first_rounds is not None:
+            rounds.continue_from(first_rounds)
+        elif self.num_rounds > 1:
+            for number in range(1, self.num_rounds):
+                students = rounds.train_round(number, side_by_side)
+                rounds.relabel(students)
+            rounds.record(students)
+        if self.run_rounds != "first":
+            rounds.train_one("final")
+            trainings.restore("final")
+        return rounds.summary()
 
-    def label(positions: Sequence[int]) -> list[Labelled]:
-        return label_with(evaluator, learner.student, positions, shelf.soft)
+    @property
+    def _plan(self) -> EpochPlan:
+        return EpochPlan(self.epochs, self.batch_size, self.drop_last, self.patience, self.best_by, self.best_against)
 
-    def hand_on(stored: Sequence[StudentLabels]) -> MergedLabels:
-        """Labels to learn from next."""
-        merged = MergedLabels(stored)
-        use_previous(evaluator.bank, merged)
-        return merged
+    def _check_rounds(self) -> None:
+        if self.num_rounds > 1 and self.num_parts < 2:
+            raise ValueError(
+                "stage.num_parts=1: each student would relabel the pictures that it has learned from; set 2 or more, "
+                "or stage.num_rounds=1 for plain distillation"
+            )
+        if self.num_rounds < 2 and self.run_rounds != "all":
+            raise ValueError(
+                f"stage.num_rounds={self.num_rounds} has no pair rounds for stage={self.name}; set 2 or more"
+            )
+        if self.plain_epochs is not None and (self.num_rounds < 2 or self.run_rounds == "first"):
+            raise ValueError(
+                f"stage.plain_epochs={self.plain_epochs} is what stage=mckd or mckd_final is compared with; "
+                f"stage={self.name} has no final student to compare: set null"
+            )
+        if self.first_run is not None and self.run_rounds != "final":
+            raise ValueError(
+                f"stage.first_run is for stage=mckd_final; stage={self.name} trains its own pairs: set null"
+            )
 
-    def sources() -> tuple[str, str]:
-        """Of hard and of soft labels to learn from now."""
-        return (PREVIOUS, PREVIOUS) if merged else (origin, "teacher")
-
-    def labels_of(students: Sequence[StudentName]) -> list[StudentLabels]:
-        return [shelf.labels(stream, relabelled[student.number], student) for student in students]
-
-    def refill(students: Sequence[StudentName]) -> list[StudentLabels]:
-        """Their labels; what was deleted or repaired away meanwhile is made again."""
-        stored = labels_of(students)
-        for student, labels in zip(students, stored, strict=True):
-            if labels.missing():
-                trainings.restore(f"round_{student.round}/student_{student.number}")
-                labels.fill(label, shelf.device)
-        return stored
-
-    def score(name: str) -> dict[str, float]:
-        """Of the learner's student, on the test split."""
-        against = dict(references) | ({PREVIOUS: merged} if merged else {})
-        found: dict[str, float] = {}
-        for reference, tally in score_student(evaluator, learner.student, splits["test"], against).items():
-            found |= tally.scores(name, reference) | tally.class_scores(classes, name, reference)
-            confusions[reference] = tally.total_KK
-        if reference_metric:
-            found |= reference_miou(evaluator, learner.student, splits["test"], against, name, batch_size)
-        return found
-
-    def noise(scope: str, source: LabelSource) -> dict[str, float]:
-        """How wrong the labels are that a stage learns from: their scores against true ones, on the training split."""
-        if "groundtruth" not in references:
-            return {}
-        tally, ignored = score_labels(source, references["groundtruth"], splits["train"], len(classes))
-        scope = f"{scope}/labels"
-        return tally.scores(scope, "groundtruth") | {metric_name(scope, "ignored_share", "groundtruth"): ignored}
-
-    confusions: dict[str, Tensor] = {}
-    merged: MergedLabels | None = None
-    if plain_epochs is not None and run_rounds != "first":  # before the bank's soft labels are a student's
-        task = Task("plain", splits["train"], *sources(), splits["val"], epochs=plain_epochs)
-        if task.name not in trainings.weights:
-            digest = trainings.train(task)
-            trainings.finish(task, digest, noise("plain", references[origin]) | score("plain"))
-
-    if first_rounds is not None:
-        stored = labels_of(first_rounds.students)
-        first_rounds.check(splits, stored)
-        merged = hand_on(stored)
-
-    finished: list[StudentName] = []  # of the newest stage
-    for stage in range(1, num_rounds) if run_rounds != "final" else ():
-        finished = []
-        tasks = [
-            Task(f"round_{stage}/student_{number}", parts["train"][number], *sources(), splits["val"])
-            for number in range(num_parts)
-        ]
-        if side_by_side is not None:
-            side_by_side.train(trainings, tasks, merged)
-        for number, task in enumerate(tasks):
-            if task.name not in trainings.weights:
-                digest = trainings.train(task)
-                student = StudentName(shelf.run_key, stage, number, digest)
-                labels_of([student])[0].fill(label, shelf.device)
-                found = noise(f"round_{stage}", merged or references[origin]) if number == 0 else {}
-                trainings.finish(task, digest, found | score(task.name))
-            finished.append(StudentName(shelf.run_key, stage, number, trainings.weights[task.name]))
-        if num_parts > 1 and f"round_{stage}/agreement/miou" not in trainings.summary:
-            students = []
-            for number in range(num_parts):
-                trainings.restore(f"round_{stage}/student_{number}")
-                students.append(copy.deepcopy(learner.student))
-            trainings.summary |= agreement(evaluator, students, splits["test"], f"round_{stage}/agreement")
-        stored = refill(finished)
-        merged = hand_on(stored)
-    if finished:
-        record = FirstRounds(shelf.run_key, finished, run.folder)
-        write_json(run.folder / RECORD, record.describe(splits, stored))
-
-    if run_rounds != "first":
-        task = Task("final", splits["train"], *sources(), splits["val"])
-        if task.name not in trainings.weights:
-            digest = trainings.train(task)
-            found = noise("final", merged or references[origin]) | score("final")
-            run.save_confusions(confusions)
-            trainings.finish(task, digest, found)
-        trainings.restore("final")
-    summary = {"num_trainings": float(len(trainings.weights)), "num_epochs": float(len(run.records()))}
-    if "teacher" in references and "groundtruth" in references:
-        tally, ignored = score_labels(references["teacher"], references["groundtruth"], splits["test"], len(classes))
-        summary |= tally.scores("teacher", "groundtruth") | tally.class_scores(classes, "teacher", "groundtruth")
-        summary[metric_name("teacher", "ignored_share", "groundtruth")] = ignored
-    return summary | trainings.summary
-
-
-def _parts(positions: Sequence[int], num_parts: int, seed: int) -> list[list[int]]:
-    """`parts_of`; of fewer positions than parts, the first ones have one and the others none."""
-    if len(positions) < num_parts:
-        return [list(positions[number : number + 1]) for number in range(num_parts)]
-    return parts_of(positions, num_parts=num_parts, seed=seed)
+    def _check_devices(self) -> None:
+        devices = self.devices
+        if devices is None:
+            return
+        if not devices:
+            raise ValueError(f"stage.devices={devices}; expected a list such as [cuda:0,cuda:1], or null for in turn")
+        if self.run_rounds == "final" or self.num_rounds < 2:
+            raise ValueError(f"stage.devices is for pairs of students, and stage={self.name} trains one; leave it out")
+        if len(devices) > self.num_parts:
+            raise ValueError(
+                f"stage.devices names {len(devices)} devices for the stage.num_parts={self.num_parts} students of a "
+                "pair round; leave some out"
+            )

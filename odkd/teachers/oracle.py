@@ -26,6 +26,7 @@ class Oracle:
     """
 
     needs_images = False
+    needs_groundtruth = True
     num_classes = None
 
     def __init__(

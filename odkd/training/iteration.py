@@ -1,111 +1,209 @@
-"""The bookkeeping of an online iteration: its metrics line, its predictions, its line on the console."""
+"""An iteration of the online loop: select, learn, and what is kept of it: state, metrics lines, predictions."""
 
 import logging
 import time
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 from odkd.common.metric_names import REFERENCES, metric_name
+from odkd.data.bank import Bank
 from odkd.data.labels.shards import FrameArray
 from odkd.data.video.stream import Stream
 from odkd.data.window import Step, Window
 from odkd.evaluation.evaluate import Scores
+from odkd.evaluation.watch import Watch
+from odkd.runs.lines import Record
 from odkd.runs.run import OpenRun
-from odkd.training.learn import Learner
+from odkd.training.batches import Order, batches_of_pass
+from odkd.training.learn import Learner, check_finite
 from odkd.training.replay import Replay
+from odkd.training.scorer import StudentScorer
 
 logger = logging.getLogger(__name__)
 
 
-def warn_of_nothing(learner: Learner, num_passes: int) -> None:
-    """Say so if a regularizer would never set in."""
-    needed = getattr(learner.regularizer, "sets_in_after_passes", 0)
-    if needed >= num_passes:
-        name = type(learner.regularizer).__name__
-        logger.warning(
-            "regularizer %s sets in after %d passes, and this run has %d: it will change nothing; "
-            "lower regularizer.warmup_passes",
-            *(name, needed, num_passes),
+class Passes(Protocol):
+    """How the selected frames of an iteration are learned from; a stage's settings."""
+
+    @property
+    def epochs(self) -> int: ...
+    @property
+    def batch_size(self) -> int: ...
+    @property
+    def order(self) -> Order: ...
+
+
+@dataclass
+class OnlineState:
+    """Everything on which the rest of an online run depends: student, memory, scores, and how far the run is."""
+
+    run: OpenRun
+    learner: Learner
+    replay: Replay
+    watch: Watch
+    iteration: int = -1  # last one that is done
+    pretrained: int = 0  # epochs before the stream that are done
+
+    def resume(self) -> None:
+        """Continue from the run's checkpoint, if it has one."""
+        if state := self.run.resume():
+            self.iteration, self.pretrained = state["iteration"], state["pretrained"]
+            self.learner.load_state_dict(state["learner"])
+            self.replay.load_state_dict(state["replay"])
+            self.watch.load_state_dict(state["watch"])
+            logger.info("resumed after iteration %d", self.iteration)
+
+    def commit(self) -> None:
+        """Write the checkpoint and publish the metrics lines that it covers."""
+        self.run.commit(
+            {
+                "iteration": self.iteration,
+                "pretrained": self.pretrained,
+                "learner": self.learner.state_dict(),
+                "replay": self.replay.state_dict(),
+                "watch": self.watch.state_dict(),
+            }
         )
 
 
-def check_selected(selected: Sequence[int], num_positions: int, step: Step, replay: Replay) -> None:
-    """Hold a replay memory to the rules that every score and every comparison rests on.
+class Stopwatch:
+    """Seconds of each part of an iteration, from its creation on."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._before = time.perf_counter()
+
+    def lap(self, name: str) -> None:
+        """End a part."""
+        now = time.perf_counter()
+        self.seconds[name], self._before = now - self._before, now
+
+
+def select(replay: Replay, window: Window, step: Step, scorer: StudentScorer) -> list[int]:
+    """Return the past positions to learn from, as the replay memory selects them.
 
     Raises:
-        ValueError: it selects what has not gone by yet, a position twice, or more than `num_positions`.
+        ValueError: the memory selects a position that is not past, a position twice, or more than `window.learn`.
     """
+    selected = replay.select(window.learn, scorer)
     if len(set(selected)) < len(selected) or not all(0 <= position < step.position for position in selected):
         raise ValueError(
             f"replay {type(replay).__name__} selects position {max(selected)} at position {step.position}; expected "
             "positions that have gone by, each once"
         )
-    if len(selected) > num_positions:
+    if len(selected) > window.learn:
         raise ValueError(
             f"replay {type(replay).__name__} selects {len(selected)} positions at position {step.position}; expected "
-            f"at most window.learn={num_positions}, which is what every method learns from"
+            f"at most window.learn={window.learn}, which is what every method learns from"
         )
+    return selected
+
+
+def learn(
+    learner: Learner, bank: Bank, selected: Sequence[int], step: Step, replay: Replay, *, plan: Passes, seed: int
+) -> dict[str, float]:
+    """Make the passes over the selected positions; return the mean losses of the last pass, by metric name."""
+    losses: dict[str, float] = {}
+    past: Collection[int] = step.gone_by
+    for epoch in range(plan.epochs):
+        batches = batches_of_pass(
+            selected,
+            plan.order,
+            plan.batch_size,
+            stream_positions=past,
+            seed=seed,
+            iteration=step.iteration,
+            epoch=epoch,
+        )
+        losses = learner.learn(bank, batches, stream_positions=past, kept=replay.kept())
+        check_finite(losses, f"iteration {step.iteration}")
+    return {metric_name("learn", f"loss_{name}"): loss for name, loss in losses.items()}
+
+
+class Journal:
+    """Writes what a run keeps of each iteration: predictions, a metrics line and a timing line.
+
+    Args:
+        run: the run.
+        stream: what it follows.
+        window: how far an iteration reaches.
+        first: number of the first iteration.
+    """
+
+    def __init__(self, run: OpenRun, stream: Stream, window: Window, first: int) -> None:
+        self.last = window.num_iterations(len(stream)) - 1
+        self._run, self._stream, self._window, self._first = run, stream, window, first
+        self._newest: tuple[Record, Record] | None = None
+
+    def write(
+        self, step: Step, scores: Scores, metrics: dict[str, float], clock: Stopwatch, *, num_learned: int
+    ) -> None:
+        """Write an iteration; the lines are published with the next checkpoint."""
+        self._save_predictions(step, scores)
+        self._newest = describe(step, self._stream, metrics), measure(step, num_learned, clock)
+        self._run.record(*self._newest)
+
+    def report(self) -> None:
+        """Log the newest iteration in one line."""
+        assert self._newest is not None
+        record, timing = self._newest
+        metrics, times = record["metrics"], timing["metrics"]
+        found = {name: metrics.get(metric_name("test", "miou", name)) for name in REFERENCES}
+        references = [f"{miou:.3f} {name}" for name, miou in found.items() if miou is not None]
+        loss = metrics.get(metric_name("learn", "loss_total"))
+        logger.info(
+            "iteration %d/%d  position %d  %s  %s  mIoU %s  %.1f s",
+            *(record["iteration"], self.last, record["position"], record["domain"]),
+            *("nothing learned" if loss is None else f"loss {loss:.3f}", ", ".join(references)),
+            times["time/learn_seconds"] + times["time/evaluate_seconds"],
+        )
+
+    def _save_predictions(self, step: Step, scores: Scores) -> None:
+        """Keep the last prediction of each position before it is learned from: a Zarr array, one shard an iteration.
+
+        The last iteration keeps its complete test window, because no later one evaluates the rest.
+        """
+        num_positions = len(self._stream)
+        height, width = scores.predictions_NHW.shape[1:]
+        folder = self._run.folder / "predictions"
+        shape = (height, width)
+        store = FrameArray(folder, num_frames=num_positions, shape=shape, shard_frames=self._window.step)
+        if step.iteration == self._first:
+            store.create({"what": "class ids predicted by the newest student that had not learned from the frame"})
+        predictions = dict(zip(step.test, scores.predictions_NHW, strict=True))
+        end = store.num_shards if step.iteration == self.last else step.iteration + 1
+        for shard in range(step.iteration, end):
+            if found := {p: predictions[p] for p in store.shard_range(shard) if p in predictions}:
+                store.write(shard, found)
 
 
 def describe(step: Step, stream: Stream, metrics: dict[str, float]) -> dict[str, Any]:
-    """The metrics line of an iteration: nothing in it depends on the clock."""
+    """Return the metrics line of an iteration; nothing in it depends on the clock."""
     video, segment = int(stream.video_of[step.position]), int(stream.segment_of[step.position])
     where = {
-        "stream/position": step.position,
-        "stream/frame": sum(v.num_frames for v in stream.videos[:video]) + int(stream.frame_of[step.position]),
-        "stream/seconds": float(stream.seconds[step.position]),
+        metric_name("stream", "position"): step.position,
+        metric_name("stream", "frame"): sum(v.num_frames for v in stream.videos[:video])
+        + int(stream.frame_of[step.position]),
+        metric_name("stream", "seconds"): float(stream.seconds[step.position]),
     }
     return {
         "iteration": step.iteration,
         "position": step.position,
         "domain": stream.domain_of(step.position),  # of the test window's first frame
         "domain_began": stream.domain_began(step.position),
-        "segment": segment if segment == int(stream.segment_of[step.test[-1]]) else None,  # None: it lies in two
+        "segment": segment
+        if segment == int(stream.segment_of[step.test[-1]])
+        else None,  # None: the window lies in two
         "segments_learned": sum(part.stop <= step.position for part in stream.segments),
         "metrics": where | metrics,
     }
 
 
-def measure(step: Step, num_learned: int, moments: list[float]) -> dict[str, Any]:
-    """The timing line of an iteration; `moments`: begun, learned (with the replay's choice), evaluated, watched."""
-    started, learned, evaluated, watched = moments
-    metrics = {
-        "time/learn_seconds": learned - started,
-        "time/evaluate_seconds": evaluated - learned,
-        "time/watch_seconds": watched - evaluated,
-        "time/learn_frames_per_second": num_learned / (learned - started),
-        "time/evaluate_frames_per_second": len(step.test) / (evaluated - learned),
-    }
+def measure(step: Step, num_learned: int, clock: Stopwatch) -> dict[str, Any]:
+    """Return the timing line of an iteration; learning includes the choice of the replay memory."""
+    seconds = clock.seconds
+    metrics = {metric_name("time", f"{part}_seconds"): seconds[part] for part in ("learn", "evaluate", "watch")}
+    metrics[metric_name("time", "learn_frames_per_second")] = num_learned / seconds["learn"]
+    metrics[metric_name("time", "evaluate_frames_per_second")] = len(step.test) / seconds["evaluate"]
     return {"iteration": step.iteration, "time": time.time(), "metrics": metrics}
-
-
-def save_predictions(
-    run: OpenRun, window: Window, num_positions: int, step: Step, scores: Scores, *, is_first: bool
-) -> None:
-    """Keep each position's last prediction before it is learned from: a Zarr array, one shard an iteration.
-
-    The last iteration keeps its whole test window: no later one evaluates the rest.
-    """
-    height, width = scores.predictions_NHW.shape[1:]
-    folder = run.folder / "predictions"
-    store = FrameArray(folder, num_frames=num_positions, shape=(height, width), shard_frames=window.step)
-    if is_first:
-        store.create({"what": "class ids predicted by the newest student that had not learned from the frame"})
-    predictions = dict(zip(step.test, scores.predictions_NHW, strict=True))
-    is_last = step.iteration == window.num_iterations(num_positions) - 1
-    for shard in range(step.iteration, store.num_shards if is_last else step.iteration + 1):
-        if found := {p: predictions[p] for p in store.shard_range(shard) if p in predictions}:
-            store.write(shard, found)
-
-
-def report(record: dict[str, Any], timing: dict[str, Any], last: int) -> None:
-    """One line to the console."""
-    metrics = record["metrics"]
-    seconds = timing["metrics"]["time/learn_seconds"] + timing["metrics"]["time/evaluate_seconds"]
-    found = {name: metrics.get(metric_name("test", "miou", name)) for name in REFERENCES}
-    references = [f"{miou:.3f} {name}" for name, miou in found.items() if miou is not None]
-    loss = f"loss {metrics['learn/loss_total']:.3f}" if "learn/loss_total" in metrics else "nothing learned"
-    logger.info(
-        "iteration %d/%d  position %d  %s  %s  mIoU %s  %.1f s",
-        *(record["iteration"], last, record["position"], record["domain"], loss, ", ".join(references), seconds),
-    )

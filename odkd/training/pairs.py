@@ -139,13 +139,12 @@ def find_first_rounds(cfg: DictConfig, key_of: Callable[[DictConfig], str], comm
     Raises:
         ValueError: there is no such run, or its pair rounds are not finished.
     """
-    if "first_run" not in cfg.stage:
+    if cfg.stage.get("run_rounds") != "final":
         return None
     if cfg.stage.first_run is not None:
         return FirstRounds.read(Path(cfg.stage.first_run))
     first = cfg.copy()
-    stage = {key: value for key, value in cfg.stage.items() if key != "first_run"}
-    first.stage = stage | {"name": "mckd_first", "run_rounds": "first", "plain_epochs": None}
+    first.stage = dict(cfg.stage) | {"name": "mckd_first", "run_rounds": "first", "plain_epochs": None}
     key, runs = key_of(first), Path(cfg.paths.outputs) / "runs"
     found = sorted(runs.glob(f"*-{key[:8]}/{RECORD}"))
     if not found:

@@ -20,7 +20,7 @@ from torch import Tensor
 from odkd.common.metric_names import REFERENCES, metric_name
 from odkd.evaluation.evaluate import Evaluator
 from odkd.runs.checkpoint import Checkpoint
-from odkd.runs.run import Record
+from odkd.runs.lines import Record
 from odkd.training.epochs import EpochPlan, ScheduleFactory, Task, Training
 from odkd.training.learn import Learner
 

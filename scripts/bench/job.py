@@ -5,6 +5,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
+from odkd.config.call_stage import call_stage
 from odkd.config.compose import compose_config
 from odkd.config.parts import Parts
 from odkd.runs.run import OpenRun
@@ -36,7 +37,8 @@ def make_parts(job: list[str]) -> Parts:
     cfg = compose_config(job)
     parts = Parts(cfg)
     set_up(parts.device, threads=cfg.threads, deterministic=cfg.deterministic)
-    _ = parts.stream, parts.teacher_labels, parts.learner
+    parts.label_stream()
+    _ = parts.stream, parts.learner
     return parts
 
 
@@ -45,6 +47,6 @@ def call_online(parts: Parts, folder: Path) -> OpenRun:
     shutil.rmtree(folder, ignore_errors=True)
     run = OpenRun(folder, {"key": parts.key}, checkpoint_overhead=parts.cfg.run.checkpoint_overhead)
     with run.open({}, restart=False):
-        parts.call_stage(run)
+        call_stage(parts, run)
         parts.close()
     return run

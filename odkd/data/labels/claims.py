@@ -1,12 +1,12 @@
-"""Who labels what now: one small file a claim, on a disk that processes of several machines may share.
+"""Claims of processes on the shards they label: one small file per claim, on a disk that several machines may share.
 
-A claim is a file that only one process can create. Its owner touches it every few seconds. It counts for
-nothing once its owner is dead: at once where that can be seen (same machine: the process is gone), else when
-it was not touched for a minute, by the clock of the disk. Locks of the operating system would be simpler, but
-not every shared file system has them, and one held by a machine that is gone can last for ever.
+A claim is a file that only one process can create. Its owner touches it every few seconds. A claim expires when its
+owner is dead: at once where that can be seen (same machine: the process is gone), otherwise when it was not touched for
+a minute by the clock of the disk. Locks of the operating system would be simpler, but not every shared file system has
+them, and a lock held by a machine that crashed can last for ever.
 
-Taking over a dead claim can in the worst case (two processes at the same instant) leave a shard to two
-owners. That costs time, never labels: see `FrameArray.write`.
+Taking over a dead claim can in the worst case (two processes at the same instant) give a shard two owners. That
+costs time, never labels: see `FrameArray.write`.
 """
 
 import contextlib
@@ -15,7 +15,6 @@ import json
 import os
 import platform
 import threading
-import time
 import uuid
 from pathlib import Path
 from types import TracebackType
@@ -28,7 +27,7 @@ STALE_SECONDS = 60.0  # without a touch, on another machine
 
 
 class Claims:
-    """The claims of this process; a context that touches them, and gives back those still held at its end."""
+    """The claims of this process; a context manager that touches them and releases the remaining ones at its end."""
 
     def __init__(self) -> None:
         self._owner = {**_this_process(), "token": uuid.uuid4().hex}
@@ -50,7 +49,7 @@ class Claims:
             self.release(path)
 
     def take(self, path: Path) -> bool:
-        """Create the claim `path`, or take it over from a dead owner; False if somebody lives who has it."""
+        """Create the claim `path`, or take it over from a dead owner; return False if a living process holds it."""
         path.parent.mkdir(parents=True, exist_ok=True)
         content = json.dumps(self._owner).encode()
         is_taken = create_exclusive(path, content, durable=False)
@@ -62,7 +61,7 @@ class Claims:
         return is_taken
 
     def release(self, path: Path) -> None:
-        """Give a claim back; one that another process took over meanwhile is left to it."""
+        """Release a claim, unless another process has taken it over in the meantime."""
         with self._lock:
             self._held.discard(path)
         with contextlib.suppress(OSError):
@@ -79,7 +78,7 @@ class Claims:
 
 
 def owner_of(path: Path) -> str | None:
-    """ "HOST, process PID" of a claim whose owner lives; None for a dead claim and for none."""
+    """Return "HOST, process PID" for a claim whose owner is alive; None for a dead claim or no claim."""
     try:
         owner = _read(path)
         return None if _is_dead(path, owner) else f"{owner.get('host')}, process {owner.get('pid')}"
@@ -88,16 +87,16 @@ def owner_of(path: Path) -> str | None:
 
 
 def _remove_if_dead(path: Path) -> bool:
-    """Put a dead claim aside and delete it; whether the way is free now."""
+    """Rename a dead claim and delete it; return True if the claim can be created now."""
     try:
         owner = _read(path)
         if not _is_dead(path, owner):
             return False
         aside = path.with_name(f".{path.name}.{uuid.uuid4().hex}.dead")
-        path.rename(aside)  # of processes that do this at once, one succeeds
+        path.rename(aside)  # of several processes at this point, only one succeeds
     except FileNotFoundError:
         return True
-    if _read(aside).get("token") != owner.get("token"):  # somebody was faster: this one is alive
+    if _read(aside).get("token") != owner.get("token"):  # another process took it over first: restore its claim
         with contextlib.suppress(OSError):
             os.link(aside, path)
     aside.unlink(missing_ok=True)
@@ -113,7 +112,7 @@ def _is_dead(path: Path, owner: dict[str, Any]) -> bool:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """The owner; of a file that is none, an owner of whom nothing is known."""
+    """Return the owner of a claim; empty if the file is no valid claim."""
     try:
         owner: dict[str, Any] = json.loads(path.read_bytes())
     except ValueError:
@@ -122,7 +121,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _now_of_disk(folder: Path) -> float:
-    """The file server's time: clocks of machines differ."""
+    """Return the time of the file server, because the clocks of machines differ."""
     probe = folder / f".now.{uuid.uuid4().hex}.tmp"
     probe.touch()
     try:
@@ -138,7 +137,7 @@ def _this_process() -> dict[str, Any]:
 
 @functools.cache
 def _this_machine() -> dict[str, str]:
-    """What tells machines, their boots and their containers apart."""
+    """Return what identifies this machine, its boot and its container."""
     facts = {"host": platform.node(), "boot": "", "namespace": ""}
     with contextlib.suppress(OSError):
         facts["boot"] = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
@@ -147,12 +146,12 @@ def _this_machine() -> dict[str, str]:
 
 
 def _started(pid: object) -> str | None:
-    """When a process of this machine was started, in its own units; None if there is no such process."""
+    """Return the start time of a process of this machine, in the machine's units; None if there is no such process."""
     if not isinstance(pid, int):
         return None
     if Path("/proc/self/stat").is_file():
         try:
-            # The name in parentheses may hold blanks; the 20th field after it is the start time.
+            # The name in parentheses may contain spaces; the 20th field after it is the start time.
             fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         except OSError:
             return None
@@ -164,8 +163,3 @@ def _started(pid: object) -> str | None:
     except PermissionError:
         pass
     return "alive"
-
-
-def wait_a_little() -> None:
-    """Between two looks at claims of others."""
-    time.sleep(0.5)

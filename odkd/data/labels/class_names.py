@@ -1,19 +1,21 @@
-"""Names of classes: which two are the same, and which is meant."""
+"""Comparison of class names: which names denote the same class."""
 
 import re
 from collections import Counter
 from collections.abc import Sequence
 
-ENDINGS = re.compile(r"[ _-]*(other[ _-]*)?(merged|other|stuff)$")  # COCO's; not every set has them
+ENDINGS = re.compile(r"[ _-]*(other[ _-]*)?(merged|other|stuff)$")  # of COCO's names; other sets lack them
 
 
 def plain(name: str) -> str:
-    """A name without what is mere spelling: case, spaces, `-`, `_`."""
+    """Return a name without differences of spelling: in lower case, without spaces, `-` and `_`."""
     return re.sub(r"[ _-]", "", name.lower())
 
 
 def match_names(teacher_classes: Sequence[str], dataset_classes: Sequence[str]) -> dict[int, int]:
-    """{teacher id: dataset id} by name; then, of what is left, without COCO's endings where only one on each side fits.
+    """Return {teacher id: dataset id} of the classes whose names match.
+
+    The remaining names are compared again without COCO's endings and match where exactly one on each side fits.
 
     >>> match_names(["Road", "sky-other-merged", "wall-other", "wall-stuff"], ["sky", "wall", "road"])
     {0: 2, 1: 0}
@@ -29,13 +31,13 @@ def match_names(teacher_classes: Sequence[str], dataset_classes: Sequence[str]) 
 
 
 def find_name(name: str, classes: Sequence[str]) -> list[int]:
-    """Ids of the classes of this name: spelled so, or else in any spelling; none if there are none."""
+    """Return the ids of the classes with exactly this name, or else with another spelling of it."""
     found = [i for i, known in enumerate(classes) if known == name]
     return found or [i for i, known in enumerate(classes) if plain(known) == plain(name)]
 
 
-def shorten(names: Sequence[str]) -> str:
-    """A list of names for a message: the first twenty, and how many there are."""
+def join_names(names: Sequence[str]) -> str:
+    """Return a list of names for a message; of more than twenty, the first twenty and the number."""
     return ", ".join(names) if len(names) <= 20 else f"{', '.join(names[:20])}, ... ({len(names)} in all)"
 
 

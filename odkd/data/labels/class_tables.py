@@ -1,12 +1,12 @@
-"""Tables from one label set to another's classes: {dataset class: [teacher classes]}; what is not listed is ignored.
+"""Tables from one label set to another: {dataset class: [teacher classes]}; teacher classes not listed are ignored.
 
-A table names every source, those of the same name too: it says all that it does. Where classes do not match one
-to one, the choice is explained. A class that the teacher cannot know is left out, and `allow_missing` asks about it.
+A table lists every source, also one of the same name, so that it is complete. Where classes do not match one to one, a
+comment explains the choice. A dataset class that the teacher lacks is left out, which needs `allow_missing`.
 """
 
 TABLES: dict[str, dict[str, list[str]]] = {
-    # CamVid's 11 classes are groups of its 32; the groups decide: Wall is in building, TrafficLight in sign,
-    # Truck_Bus and Train in car, VegetationMisc in tree, MotorcycleScooter in bicyclist.
+    # CamVid's 11 classes are groups of its 32, and the table follows the groups: Wall is in building, TrafficLight
+    # in sign, Truck_Bus and Train in car, VegetationMisc in tree, MotorcycleScooter in bicyclist.
     "cityscapes_to_camvid": {
         "sky": ["sky"],
         "building": ["building", "wall"],
@@ -18,9 +18,9 @@ TABLES: dict[str, dict[str, list[str]]] = {
         "fence": ["fence"],
         "car": ["car", "truck", "bus", "train"],
         "pedestrian": ["person"],
-        "bicyclist": ["rider", "bicycle", "motorcycle"],  # CamVid labels rider and machine as one; parked ones are rare
+        "bicyclist": ["rider", "bicycle", "motorcycle"],  # CamVid joins rider and vehicle; parked ones are rare
     },
-    # The other way the groups cannot be taken apart: each goes to its most frequent member.
+    # In this direction the groups cannot be separated: each becomes its most frequent member.
     "camvid_to_cityscapes": {
         "road": ["road"],
         "sidewalk": ["pavement"],
@@ -31,18 +31,35 @@ TABLES: dict[str, dict[str, list[str]]] = {
         "vegetation": ["tree"],
         "sky": ["sky"],
         "person": ["pedestrian"],
-        "rider": ["bicyclist"],  # the bicycle below it is lost
+        "rider": ["bicyclist"],  # includes the bicycle, which is lost as a class
         "car": ["car"],
     },
-    # The official train ids: the classes that are not scored are ignored, polegroup too.
+    # The official train ids: classes that are not scored are ignored, including polegroup.
     "cityscapes_ids_to_cityscapes": {
         name: [name]
         for name in (
-            "road", "sidewalk", "building", "wall", "fence", "pole", "traffic light", "traffic sign", "vegetation",
-            "terrain", "sky", "person", "rider", "car", "truck", "bus", "train", "motorcycle", "bicycle",
+            "road",
+            "sidewalk",
+            "building",
+            "wall",
+            "fence",
+            "pole",
+            "traffic light",
+            "traffic sign",
+            "vegetation",
+            "terrain",
+            "sky",
+            "person",
+            "rider",
+            "car",
+            "truck",
+            "bus",
+            "train",
+            "motorcycle",
+            "bicycle",
         )
     },
-    # The embedded scene. Cityscapes has no lane marking (it is road): the class stays without a source.
+    # The built-in scene. Cityscapes labels lane markings as road, so this class has no source.
     "cityscapes_to_synthetic": {
         "road": ["road"],
         "pavement": ["sidewalk"],
@@ -52,20 +69,20 @@ TABLES: dict[str, dict[str, list[str]]] = {
         "sign": ["traffic sign", "traffic light"],
         "vegetation": ["vegetation", "terrain"],  # the scene's grass is vegetation
         "sky": ["sky"],
-        "car": ["car", "truck", "bus"],  # the scene has no train and no two-wheelers: those are ignored
+        "car": ["car", "truck", "bus"],  # the scene has no trains and no two-wheelers: they are ignored
         "pedestrian": ["person", "rider"],
     },
-    # COCO has neither pole nor rider (a cyclist is a person).
+    # COCO has no pole and no rider (a cyclist is a person).
     "coco_panoptic_to_cityscapes": {
         "road": ["road"],
         "sidewalk": ["pavement-merged"],
-        # Cityscapes counts what a building's front is made of as building.
+        # Cityscapes counts all parts of a building's front as building.
         "building": ["building-other-merged", "house", "roof", "door-stuff", "window-other"],
-        # COCO also calls a house's brickwork seen close up a wall.
+        # COCO also labels the brickwork of a house, seen close up, as wall.
         "wall": ["wall-brick", "wall-stone", "wall-tile", "wall-wood", "wall-other-merged"],
         "fence": ["fence-merged"],
         "traffic light": ["traffic light"],
-        "traffic sign": ["stop sign"],  # its only sign: others stay what is behind them
+        "traffic sign": ["stop sign"],  # COCO's only sign class: other signs get the class behind them
         "vegetation": ["tree-merged", "potted plant", "flower"],
         "terrain": ["grass-merged", "dirt-merged", "sand", "gravel", "playingfield"],  # horizontal, not paved
         "sky": ["sky-other-merged"],
@@ -81,10 +98,8 @@ TABLES: dict[str, dict[str, list[str]]] = {
         "road": ["road"],
         "sidewalk": ["pavement"],
         "building": ["building-other", "house", "skyscraper", "roof", "door-stuff", "window-other"],
-        "wall": [
-            "wall-brick", "wall-concrete", "wall-other", "wall-panel", "wall-stone", "wall-tile", "wall-wood",
-        ],
-        "fence": ["fence", "railing"],  # Cityscapes' guard rails are another class, which is not scored
+        "wall": ["wall-brick", "wall-concrete", "wall-other", "wall-panel", "wall-stone", "wall-tile", "wall-wood"],
+        "fence": ["fence", "railing"],  # guard rails are a separate class in Cityscapes, which is not scored
         "traffic light": ["traffic light"],
         "traffic sign": ["stop sign"],
         "vegetation": ["tree", "bush", "branch", "leaves", "plant-other", "potted plant", "flower"],
@@ -98,20 +113,29 @@ TABLES: dict[str, dict[str, list[str]]] = {
         "motorcycle": ["motorcycle"],
         "bicycle": ["bicycle"],
     },
-    # ADE20K has neither rider nor train.
+    # ADE20K has no rider and no train.
     "ade20k_to_cityscapes": {
         "road": ["road"],
-        "sidewalk": ["sidewalk", "path"],  # in streets a path is for walkers
+        "sidewalk": ["sidewalk", "path"],  # in street scenes a path is for pedestrians
         "building": [
-            "building", "house", "skyscraper", "hovel", "tower", "booth", "door", "windowpane", "awning", "column",
+            "building",
+            "house",
+            "skyscraper",
+            "hovel",
+            "tower",
+            "booth",
+            "door",
+            "windowpane",
+            "awning",
+            "column",
         ],
-        "wall": ["wall"],  # ADE20K's is mostly indoors, and outdoors often a house's
+        "wall": ["wall"],  # ADE20K's walls are mostly indoors; outdoors they often belong to a house
         "fence": ["fence", "railing"],
         "pole": ["pole", "streetlight"],
         "traffic light": ["traffic light"],
-        "traffic sign": ["signboard"],  # shop signs are among them; ADE20K does not tell them apart
+        "traffic sign": ["signboard"],  # includes shop signs: ADE20K has one class for both
         "vegetation": ["tree", "plant", "palm", "flower"],
-        "terrain": ["grass", "earth", "field", "sand", "land", "dirt track"],  # hill and mountain are far: ignored
+        "terrain": ["grass", "earth", "field", "sand", "land", "dirt track"],  # distant hills, mountains are ignored
         "sky": ["sky"],
         "person": ["person"],
         "car": ["car", "van"],  # Cityscapes counts vans as cars
@@ -120,4 +144,4 @@ TABLES: dict[str, dict[str, list[str]]] = {
         "motorcycle": ["minibike"],
         "bicycle": ["bicycle"],
     },
-}  # fmt: skip
+}

@@ -1,9 +1,9 @@
-"""Label maps as files that others read: one `.npz` or palette PNG a frame, in the layout of the seed's code.
+"""Export of label maps to files: one `.npz` or palette PNG per frame, in the layout of the reference code.
 
     FOLDER/pseudo_groundtruth_seg/TEACHER/VIDEO/000000.npz      key `seg`, [H, W]
 
-Files are numbered by frame of the video (000000, 000075, ... at stride 75), as that code does. `teacher=folder`
-reads this layout.
+Files are numbered by the frame of the video (000000, 000075, ... at stride 75), as in the reference code.
+`teacher=folder` reads this layout.
 """
 
 import io
@@ -30,11 +30,11 @@ def export(
     dtype: str = "int64",
     palette: Sequence[Sequence[int]],
 ) -> Iterator[Path]:
-    """Write every label map that the store has; yields each file as it is written.
+    """Write every label map of the store; yield the path of each file after it is written.
 
     Args:
-        dtype: of the arrays in `.npz` files; the seed's code writes and reads int64.
-        palette: [R, G, B] a class, of PNGs; what is ignored is white.
+        dtype: of the arrays in `.npz` files; the reference code writes and reads int64.
+        palette: [R, G, B] per class, for PNGs; ignored pixels are white.
     """
     video = Path(store.manifest["video"]).stem
     for frame in sorted(store.all_stored()):

@@ -1,4 +1,4 @@
-"""Values of label PNGs -> the dataset's classes: ids of another set, or segments of COCO's panoptic files."""
+"""Translation of the values in label PNGs to the dataset's classes: ids of another set, or COCO panoptic segments."""
 
 from __future__ import annotations
 
@@ -13,23 +13,26 @@ from odkd.common.ignore import IGNORE
 from odkd.data.labels.mapping import class_table
 from odkd.data.labels.sets import label_set
 
-UNKNOWN = -1  # in a table: no such value was expected
-COCO_LEFT_OUT = (12, 26, 29, 30, 45, 66, 68, 69, 71, 83, 91)  # of COCO's 182 ids, those that no class has
+UNKNOWN = -1  # in a table: a value that must not occur
+COCO_LEFT_OUT = (12, 26, 29, 30, 45, 66, 68, 69, 71, 83, 91)  # those of COCO's 182 ids that no class has
 Ids = str | Mapping[int, int] | None
 
 
 def id_table(ids: Ids, classes: Sequence[str]) -> np.ndarray:
-    """int16 [256]: what becomes of each value of a label map: a class, 255 = ignore, -1 = it must not occur.
+    """Return int16 [256], the class of each value of a label map; 255 = ignore, -1 = the value must not occur.
 
-    `ids` is null: the values are the classes' own; the name of a label set whose ids the values are, matched by name
-    (classes that the dataset has not are ignored); `coco_stuff_pixels`, COCO's category ids less one, as in
-    stuffthingmaps; or {value: class id}, and every other value is ignored.
+    Args:
+        ids: what the values mean. None: they are the ids of the dataset's classes. The name of a label set: they are
+            that set's ids, matched by class name (classes that the dataset lacks are ignored). `coco_stuff_pixels`:
+            they are COCO's category ids minus one, as in stuffthingmaps. {value: class id}: every other value is
+            ignored.
+        classes: of the dataset.
 
     >>> id_table("cityscapes_ids", label_set("cityscapes").classes)[[0, 7, 26, 255, 99]]
     array([255,   0,  13, 255,  -1], dtype=int16)
 
     Raises:
-        ValueError: there is no such set, or a class id that the dataset has not.
+        ValueError: there is no such set, or the dataset lacks a class id.
     """
     table = np.full(256, UNKNOWN, np.int16)
     table[IGNORE] = IGNORE
@@ -49,11 +52,11 @@ def id_table(ids: Ids, classes: Sequence[str]) -> np.ndarray:
 
 
 class PanopticIds:
-    """COCO's panoptic annotation: a colour is a segment, R + 256 G + 65536 B its id, and a JSON file has its class.
+    """COCO's panoptic annotation: a colour encodes a segment id, R + 256 G + 65536 B, whose class is in a JSON file.
 
     Args:
-        path: of the JSON file.
-        classes: of the dataset; the file's categories are matched by name, others are ignored.
+        path: the JSON file.
+        classes: of the dataset; the file's categories are matched by name, the rest are ignored.
 
     Raises:
         ValueError: the file is no panoptic annotation.
@@ -84,15 +87,17 @@ class PanopticIds:
         }
 
     def translate(self, path: Path, image: Image.Image) -> np.ndarray:
-        """uint8 [H, W]: classes of the dataset; 255 where there is no segment.
+        """Return uint8 [H, W] with the dataset's class ids, 255 where there is no segment.
 
         Raises:
-            ValueError: no colours, or segments that the JSON file has not.
+            ValueError: the image is not RGB, or the JSON file lacks one of its segments.
         """
         if image.mode != "RGB":
             raise ValueError(f"{path} is a {image.mode} image; expected the colours of panoptic segments (RGB)")
         if path.name not in self._segments:
-            raise ValueError(f"{path.name} is not among the annotations of {self._path}; are both of one download?")
+            raise ValueError(
+                f"{path.name} is not among the annotations of {self._path}; check that both are from one download"
+            )
         ids, classes = self._segments[path.name]
         red, green, blue = np.moveaxis(np.asarray(image).astype(np.int64), 2, 0)
         segment_HW = red + 256 * green + 65536 * blue
@@ -101,7 +106,7 @@ class PanopticIds:
         if not (is_known_HW | (segment_HW == 0)).all():
             segment = int(segment_HW[~is_known_HW & (segment_HW != 0)][0])
             raise ValueError(
-                f"{path} has a segment {segment} that {self._path} does not know; are both of one download?"
+                f"{path} has a segment {segment} that {self._path} does not list; check that both are from one download"
             )
         label_HW = np.full(segment_HW.shape, IGNORE, np.uint8)
         label_HW[is_known_HW] = classes[place_HW[is_known_HW]]

@@ -1,4 +1,4 @@
-"""Ground truth of image collections: a PNG found by the image's name, its ids translated, fitted as the image is."""
+"""Ground truth of image collections: PNGs found by the image's name, ids translated, fitted like the image."""
 
 from __future__ import annotations
 
@@ -22,26 +22,26 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class LabelFiles:
-    """One place where the label map of an image may lie: a pattern with words of the image's, and what its ids mean."""
+    """One possible place of an image's label map: a file pattern with words of the image's pattern, and its ids."""
 
     files: str
     ids: Ids
 
     @property
     def is_panoptic(self) -> bool:
-        """Whether `ids` is the pattern of a panoptic JSON file."""
+        """True if `ids` is the pattern of a panoptic JSON file."""
         return isinstance(self.ids, str) and self.ids.endswith(".json")
 
 
 class PictureLabels:
-    """Reads label maps of a stream of images; where an image has none, all of it is ignored (255).
+    """The label maps of a stream of images; an image without a map is ignored everywhere (255).
 
     Args:
         pattern: of the images, below the dataset's folder (`dataset.pictures`).
-        places: where maps may lie; the first that is there counts (`dataset.groundtruth`).
+        places: where maps may lie; the first existing file counts (`dataset.groundtruth`).
 
     Raises:
-        ValueError: a place names words that the pattern has not, or ids that make no sense.
+        ValueError: a place uses words that the pattern lacks, or has invalid ids.
     """
 
     def __init__(
@@ -61,21 +61,21 @@ class PictureLabels:
 
     @property
     def num_there(self) -> int:
-        """How many images have a label map."""
+        """The number of images with a label map."""
         return sum(found is not None for found in self._found)
 
     @property
     def files(self) -> list[Path]:
-        """Everything that is read: maps, and panoptic JSON files."""
+        """All files that are read: label maps and panoptic JSON files."""
         found = [entry for entry in self._found if entry is not None]
         tables = {table for _, number, words in found if (table := self._table_file(number, words)) is not None}
         return sorted({path for path, _, _ in found} | tables)
 
     def check(self) -> None:
-        """Read one map of each collection; say how many images have none.
+        """Read one map of each collection; warn about images without a map.
 
         Raises:
-            ValueError: it is no label map.
+            ValueError: the file is no label map.
         """
         for number, source in enumerate(self._stream.videos):
             positions = np.flatnonzero(self._stream.video_of == number).tolist()
@@ -84,17 +84,17 @@ class PictureLabels:
                 self.read(there[0])
             if len(there) < len(positions):
                 logger.warning(
-                    "%d of %d images of %s have no label map; they count as not labelled",
+                    "%d of %d images of %s have no label map; they count as unlabelled",
                     len(positions) - len(there),
                     len(positions),
                     source.stem,
                 )
 
     def read(self, position: int) -> np.ndarray:
-        """uint8 [H, W] at the dataset's size.
+        """Return uint8 [H, W] at the dataset's size.
 
         Raises:
-            ValueError: no label map, ids that the dataset has not, or another shape than the image's.
+            ValueError: the file is no label map, holds ids that the dataset lacks, or differs in shape from the image.
         """
         index = self._stream.videos[int(self._stream.video_of[position])]
         assert isinstance(index, ImageIndex)
@@ -106,7 +106,7 @@ class PictureLabels:
             opened = Image.open(path)
             opened.load()
         except OSError as error:
-            raise ValueError(f"ground truth {path} cannot be read ({error}); mend or delete it") from error
+            raise ValueError(f"ground truth {path} cannot be read ({error}); repair or delete it") from error
         with opened as image:
             table_file = self._table_file(number, words)
             if table_file is None:
@@ -122,7 +122,9 @@ class PictureLabels:
 
     def _translate(self, path: Path, image: Image.Image, number: int) -> np.ndarray:
         if image.mode not in ("L", "P"):
-            raise ValueError(f"{path} is a {image.mode} image; expected one byte a pixel, the class id (255 = ignore)")
+            raise ValueError(
+                f"{path} is a {image.mode} image; expected one byte per pixel, the class id (255 = ignore)"
+            )
         values_HW = np.asarray(image, np.uint8)
         table = self._tables[number]
         assert table is not None
@@ -131,7 +133,7 @@ class PictureLabels:
             value = int(values_HW[label_HW == UNKNOWN].max())
             meant = self._places[number].ids or f"{len(self._classes)} classes of the dataset"
             raise ValueError(
-                f"ground truth {path} holds {value}, which is no id of {meant}, nor {IGNORE}: change ids in "
+                f"ground truth {path} holds {value}, which is neither an id of {meant} nor {IGNORE}: change ids in "
                 "dataset.groundtruth or dataset.classes, or set dataset.groundtruth=null"
             )
         return label_HW.astype(np.uint8)
@@ -144,7 +146,7 @@ class PictureLabels:
             if (path := self._root / fill(place.files, words)).is_file():
                 table = self._table_file(number, words)
                 if table is not None and not table.is_file():
-                    raise ValueError(f"{path} is there and {table} is not, which says what its segments are; get it")
+                    raise ValueError(f"{path} exists, but not {table}, which says what its segments are; download it")
                 return path, number, words
         return None
 

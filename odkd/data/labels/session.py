@@ -1,4 +1,4 @@
-"""The record of one process's labelling: which frames, when, how long, on what, with which libraries."""
+"""The record of what one process labelled: which frames, when, how long, on which device, with which libraries."""
 
 import importlib.metadata
 import os
@@ -12,7 +12,7 @@ from typing import Any
 from odkd.data.labels.store import LabelStore
 from odkd.data.labels.teacher_labels import VideoLabels
 
-LIBRARIES = {  # distribution of each module whose version may matter
+LIBRARIES = {  # module -> distribution, of the libraries whose version may influence labels
     "torch": "torch",
     "segmentation_models_pytorch": "segmentation-models-pytorch",
     "transformers": "transformers",
@@ -24,7 +24,7 @@ LIBRARIES = {  # distribution of each module whose version may matter
 
 
 class Session:
-    """Written into a video's store with each portion of labels; `odkd-labels info` shows it."""
+    """The labelling record of this process, updated in a video's store with each shard; `odkd-labels info` shows it."""
 
     def __init__(self, device: str) -> None:
         self._device = device
@@ -34,8 +34,8 @@ class Session:
         self._dropped: dict[int, list[float]] = {}
 
     def add(self, video: VideoLabels, store: LabelStore, rows: list[int], dropped: list[float]) -> None:
-        """Count rows that were stored now; `dropped` is what top-k left out of each frame's probabilities, 0..1."""
-        if video.number not in self._records:  # reading the versions takes a while: not with each portion
+        """Record rows that were just stored; `dropped` is the probability that top-k omitted in each frame, 0..1."""
+        if video.number not in self._records:  # reading the versions is slow: once per video
             self._records[video.number] = self._begin(video)
         record = self._records[video.number]
         now = time.monotonic()

@@ -1,4 +1,4 @@
-"""Label sets that odkd knows: names and colours of datasets' classes, in order of their ids (data: `sets.json`)."""
+"""Built-in label sets: class names and colours of datasets, in order of their ids (data: `sets.json`)."""
 
 import json
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from odkd.common.names import nearest
 
 @dataclass(frozen=True)
 class LabelSet:
-    """Classes of a dataset: entry i of `classes` and `palette` (R, G, B in 0..255) is the class with id i."""
+    """The classes of a dataset: entry i of `classes` and `palette` (R, G, B in 0..255) is the class with id i."""
 
     name: str
     classes: tuple[str, ...]
@@ -19,13 +19,13 @@ class LabelSet:
 
 
 def label_set(name: str) -> LabelSet:
-    """The label set of this name.
+    """Return the label set of this name.
 
     >>> label_set("cityscapes").classes[:3]
     ('road', 'sidewalk', 'building')
 
     Raises:
-        ValueError: there is none of this name.
+        ValueError: there is no label set of this name.
     """
     known = _known()
     if name not in known:
@@ -35,7 +35,7 @@ def label_set(name: str) -> LabelSet:
 
 
 def palette_of(classes: Sequence[str]) -> list[list[int]] | None:
-    """[R, G, B] a class, of the label set with exactly these names; None where odkd knows none."""
+    """Return [R, G, B] per class from the label set with exactly these names; None if there is no such set."""
     for rows in (entry["name_and_rgb"] for entry in _known().values()):
         if [row[0] for row in rows] == list(classes):
             return [list(row[1:4]) for row in rows]

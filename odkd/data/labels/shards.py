@@ -1,9 +1,9 @@
-"""One array on disk, a row a frame: Zarr v3 [n, *shape], a chunk a frame, in shards.
+"""One array on disk with a row per frame: Zarr v3 [n, *shape], one chunk per frame, in shards.
 
-Any Zarr v3 library reads it; we write and read whole shards ourselves, since zarr's own cost a chunk
-(about 5 ms) is many times the codec's (0.4 ms). A frame that is not stored yet is an empty chunk of its
-shard's index, so "done" and "data" can never disagree, and a shard appears under its name complete or not at
-all. Every chunk and every index carries a CRC-32C: a damaged byte is an error, never a wrong label.
+Any Zarr v3 library reads it. We read and write the shards ourselves, because zarr's overhead per chunk (about 5 ms)
+is many times that of the codec (0.4 ms). A frame that is not stored yet is an empty chunk in the index of its shard, so
+that progress and data cannot disagree, and shards are written atomically. Every chunk and every index carries a
+CRC-32C: a damaged byte is an error, never a wrong label.
 """
 
 import json
@@ -20,19 +20,19 @@ from numcodecs.zstd import Zstd
 
 from odkd.common.files import write_atomic
 
-EMPTY = 2**64 - 1  # Zarr v3 sharding: offset and length of a chunk that is not stored
+EMPTY = 2**64 - 1  # Zarr v3 sharding: offset and length of a missing chunk
 ZSTD_LEVEL = 1
-FILL_VALUES: dict[str, float] = {"uint8": 255, "float16": 0.0}  # what other libraries show for a frame not stored
+FILL_VALUES: dict[str, float] = {"uint8": 255, "float16": 0.0}  # what other libraries show for a missing frame
 _ENTRY = struct.Struct("<QQ")
 _CRC = struct.Struct("<I")
 
 
 class DamagedLabelsError(ValueError):
-    """A stored label map fails its checksum."""
+    """An error for stored labels or metadata that fail their checksum."""
 
 
 class FrameArray:
-    """Rows 0..n-1, each of one shape and dtype ("uint8" or "float16")."""
+    """An array of rows 0..n-1, all of one shape and dtype ("uint8" or "float16")."""
 
     def __init__(
         self, folder: Path, *, num_frames: int, shape: tuple[int, ...], shard_frames: int, dtype: str = "uint8"
@@ -44,7 +44,7 @@ class FrameArray:
         self._indexes: dict[int, tuple[tuple[int, int, int], list[tuple[int, int]]]] = {}
 
     def metadata(self, attributes: Mapping[str, object]) -> bytes:
-        """The array's zarr.json."""
+        """Return the content of the array's zarr.json."""
         bytes_codec: dict[str, object] = {"name": "bytes"}
         if self.dtype.itemsize > 1:
             bytes_codec["configuration"] = {"endian": "little"}
@@ -71,12 +71,12 @@ class FrameArray:
         return (json.dumps(content, indent=1) + "\n").encode()
 
     def create(self, attributes: Mapping[str, object]) -> None:
-        """Write zarr.json; `attributes` say what this is."""
+        """Write zarr.json; `attributes` describe the array."""
         write_atomic(self.folder / "zarr.json", self.metadata(attributes))
 
     @classmethod
     def open(cls, folder: Path) -> "FrameArray":
-        """Open what `create` made."""
+        """Open an array that `create` made."""
         content = json.loads((folder / "zarr.json").read_text())
         num_frames, *shape = content["shape"]
         shard_frames = content["chunk_grid"]["configuration"]["chunk_shape"][0]
@@ -88,11 +88,11 @@ class FrameArray:
         return -(-self.num_frames // self.shard_frames)
 
     def shard_range(self, shard: int) -> range:
-        """Frames of a shard."""
+        """Return the frames of a shard."""
         return range(shard * self.shard_frames, min((shard + 1) * self.shard_frames, self.num_frames))
 
     def stored(self, shard: int) -> set[int]:
-        """Frames of a shard that are there."""
+        """Return the frames of a shard that are stored."""
         try:
             with self.shard_path(shard).open("rb", buffering=0) as file:
                 index = self._index(shard, file)
@@ -101,19 +101,19 @@ class FrameArray:
         return {frame for frame in self.shard_range(shard) if index[frame % self.shard_frames][0] != EMPTY}
 
     def read(self, frame: int) -> np.ndarray:
-        """The row of a frame, read-only.
+        """Return the row of a frame, read-only.
 
         Raises:
             KeyError: the frame is not stored.
-            DamagedLabelsError: its bytes, or its shard's index, fail their checksum.
+            DamagedLabelsError: the frame or the index of its shard fails its checksum.
         """
         return np.frombuffer(self._decode(self._chunk(frame), frame), self.dtype).reshape(self.shape)
 
     def write(self, shard: int, rows: Mapping[int, np.ndarray]) -> None:
-        """Add frames to a shard in one atomic step; frames that it holds already are kept.
+        """Add frames to a shard in one atomic step; other stored frames are kept.
 
-        One process at a time writes a shard (`labels/claims.py`). Where two do, for one was taken for dead, no
-        frame becomes wrong: those of the slower one may be lost and are made again.
+        One process at a time writes a shard (`labels/claims.py`). If two do, because one was wrongly taken for dead,
+        no frame becomes wrong: frames of the slower process may be lost and are labelled again.
         """
         frames = self.shard_range(shard)
         chunks = {frame: self._chunk(frame) for frame in sorted(self.stored(shard) - rows.keys())}
@@ -128,7 +128,7 @@ class FrameArray:
         self._write_chunks(shard, chunks)
 
     def drop(self, frames: Collection[int]) -> None:
-        """Forget frames, damaged ones say: they are not stored any more. A shard whose index is damaged goes whole."""
+        """Delete frames, for example damaged ones; a shard with a damaged index is deleted completely."""
         for shard in sorted({frame // self.shard_frames for frame in frames}):
             try:
                 kept = sorted(self.stored(shard) - set(frames))
@@ -150,7 +150,7 @@ class FrameArray:
         write_atomic(self.shard_path(shard), b"".join([*body, footer, _CRC.pack(google_crc32c.value(footer))]))
 
     def damaged(self) -> Iterable[int]:
-        """Frames whose stored bytes fail their checksum; all of a shard's when its index does."""
+        """Yield the frames that fail their checksum; all frames of a shard if its index does."""
         for shard in range(self.num_shards):
             try:
                 frames: Iterable[int] = sorted(self.stored(shard))
@@ -164,11 +164,11 @@ class FrameArray:
                     yield frame
 
     def shard_path(self, shard: int) -> Path:
-        """The file of a shard."""
+        """Return the path of a shard's file."""
         return self.folder.joinpath("c", str(shard), *("0" for _ in self.shape))
 
     def _index(self, shard: int, file: BinaryIO) -> list[tuple[int, int]]:
-        """(offset, length) of each chunk, remembered as long as the file is the same."""
+        """Return (offset, length) of each chunk, cached as long as the file does not change."""
         status = os.fstat(file.fileno())
         version = (status.st_ino, status.st_mtime_ns, status.st_size)
         cached = self._indexes.get(shard)
@@ -180,7 +180,7 @@ class FrameArray:
         if len(footer) != length + _CRC.size or _CRC.unpack(footer[length:])[0] != google_crc32c.value(footer[:length]):
             raise DamagedLabelsError(
                 f"{self.shard_path(shard)}: the shard's index fails its checksum; "
-                "`odkd-labels repair` makes its frames anew"
+                "`odkd-labels repair` labels its frames again"
             )
         index = list(_ENTRY.iter_unpack(footer[:length]))
         self._indexes[shard] = (version, index)
@@ -189,7 +189,7 @@ class FrameArray:
     def _chunk(self, frame: int) -> bytes:
         shard = frame // self.shard_frames
         try:
-            # One descriptor for both: the shard may be replaced by a fuller one in between.
+            # One file descriptor for index and chunk, because the shard may be replaced between the two reads.
             with self.shard_path(shard).open("rb", buffering=0) as file:
                 offset, length = self._index(shard, file)[frame % self.shard_frames]
                 if offset != EMPTY:
@@ -203,12 +203,14 @@ class FrameArray:
         payload, checksum = chunk[: -_CRC.size], chunk[-_CRC.size :]
         if len(checksum) != _CRC.size or _CRC.unpack(checksum)[0] != google_crc32c.value(payload):
             raise DamagedLabelsError(
-                f"frame {frame} of {self.folder} fails its checksum; `odkd-labels repair` makes it anew"
+                f"frame {frame} of {self.folder} fails its checksum; `odkd-labels repair` labels it again"
             )
         try:
             row = bytes(self._codec.decode(payload))
         except RuntimeError as error:
-            raise DamagedLabelsError(f"frame {frame} of {self.folder} cannot be unpacked: {error}") from error
+            raise DamagedLabelsError(f"frame {frame} of {self.folder} cannot be decompressed: {error}") from error
         if len(row) != self.dtype.itemsize * math.prod(self.shape):
-            raise DamagedLabelsError(f"frame {frame} of {self.folder} is {len(row)} bytes long, not {self.shape}")
+            raise DamagedLabelsError(
+                f"frame {frame} of {self.folder} has {len(row)} bytes; expected {self.dtype} {self.shape}"
+            )
         return row

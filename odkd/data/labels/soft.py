@@ -1,4 +1,4 @@
-"""Top-k soft labels: the likeliest classes of each pixel and their probabilities, small enough to keep."""
+"""Top-k soft labels: the k likeliest classes of each pixel and their probabilities, small enough to store."""
 
 from typing import NamedTuple
 
@@ -8,9 +8,10 @@ from torch import Tensor
 
 
 def top_k(probabilities_BKHW: Tensor, k: int) -> tuple[np.ndarray, np.ndarray, list[float]]:
-    """Classes uint8 [B, k, h, w] and probabilities float32 [B, k, h, w], likeliest first; what is lost, by frame.
+    """Return classes uint8 [B, k, h, w], probabilities float32 [B, k, h, w], and the probability lost per frame.
 
-    What is lost is the mean over a frame's pixels of what the classes beyond k held.
+    Classes are sorted by probability, likeliest first. The lost probability is that of the classes beyond the k
+    likeliest, averaged over the pixels of a frame.
     """
     values_BKHW, ids_BKHW = probabilities_BKHW.float().topk(k, dim=1)
     lost_B = 1 - values_BKHW.sum(1).mean((1, 2))
@@ -18,10 +19,10 @@ def top_k(probabilities_BKHW: Tensor, k: int) -> tuple[np.ndarray, np.ndarray, l
 
 
 class SoftLabels(NamedTuple):
-    """The k likeliest classes of each pixel, at a size of their own (h x w, the logits' or smaller).
+    """The k likeliest classes of each pixel, at their own size (h x w, that of the logits or smaller).
 
-    `classes_BkHW` uint8, 255 for a place that is not used; `probabilities_BkHW` floating point, 0 there. What is left
-    to 1 is that of all other classes together. A pixel without a used place teaches nothing.
+    `classes_BkHW` is uint8, 255 in an unused place; `probabilities_BkHW` is floating point, 0 there. The remainder to
+    1 belongs to all other classes together. A pixel without a used place is not learned from.
     """
 
     classes_BkHW: Tensor

@@ -1,4 +1,4 @@
-"""What a store holds: pixels and frames of each class, and how uneven the classes are."""
+"""Class statistics of label stores: pixels and frames per class, and the class imbalance."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -11,15 +11,15 @@ from odkd.data.labels.store import LabelStore
 
 @dataclass(frozen=True)
 class ClassStatistics:
-    """`pixels` and `frames` (that show the class at all): int64 [256] by class id, 255 = ignored; of `num_frames`."""
+    """Pixel and frame counts by class id over `num_frames` label maps; id 255 = ignored."""
 
-    pixels: np.ndarray
-    frames: np.ndarray
+    pixels: np.ndarray  # int64 [256]
+    frames: np.ndarray  # int64 [256]: frames with at least one pixel of the class
     num_frames: int
 
     @property
     def shares(self) -> np.ndarray:
-        """float64 [256]: share of the labelled pixels, 0..1; 0 for 255."""
+        """float64 [256]: the share of each class in the labelled pixels, 0..1; 0 for id 255."""
         counted = self.pixels.astype(np.float64)
         counted[IGNORE] = 0
         shares: np.ndarray = counted / max(counted.sum(), 1)
@@ -27,27 +27,27 @@ class ClassStatistics:
 
     @property
     def ignored_share(self) -> float:
-        """Share of all pixels that the teacher ignores, 0..1."""
+        """The share of all pixels that the teacher ignores, 0..1."""
         return float(self.pixels[IGNORE] / max(self.pixels.sum(), 1))
 
     @property
     def imbalance(self) -> float:
-        """Pixels of the most over those of the least frequent class that occurs at all; 1 = even."""
+        """Pixels of the most frequent class / pixels of the rarest class that occurs; 1 = balanced."""
         found = self.pixels[:IGNORE][self.pixels[:IGNORE] > 0]
         return float(found.max() / found.min()) if len(found) else float("nan")
 
     @property
     def effective_classes(self) -> float:
-        """exp(entropy of the shares): as many equally frequent classes would be as uncertain (Hill 1973, order 1)."""
+        """exp(entropy of the shares): the number of equally frequent classes of that entropy (Hill 1973, order 1)."""
         shares = self.shares[self.shares > 0]
         return float(np.exp(-(shares * np.log(shares)).sum())) if len(shares) else 0.0
 
 
 def class_statistics(stores: Iterable[LabelStore]) -> ClassStatistics:
-    """Count all label maps that the stores have.
+    """Count the pixels of all label maps in the stores.
 
     Raises:
-        DamagedLabelsError: one of them is damaged.
+        DamagedLabelsError: a label map is damaged.
     """
     pixels, frames, num_frames = np.zeros(256, np.int64), np.zeros(256, np.int64), 0
     for store in stores:

@@ -1,4 +1,4 @@
-"""What students have labelled: kept in the label store like a teacher's labels, a store a video and student."""
+"""Labels made by students, kept in label stores like those of a teacher: one store per video and student."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,7 +16,7 @@ from odkd.data.video.stream import Stream
 
 @dataclass(frozen=True)
 class StudentName:
-    """A student: its run, its round, its number in the round, and the sha256 of its weights file."""
+    """The identity of a student: its run, its round, its number in the round, and the sha256 of its weights file."""
 
     run_key: str
     round: int
@@ -25,24 +25,24 @@ class StudentName:
 
     @property
     def folder(self) -> str:
-        """Of its stores, below the folder of all label stores."""
+        """The name of its folder below that of all label stores."""
         return f"mckd-{self.run_key[:8]}-stage{self.round}-student{self.number}"
 
     def identity(self) -> dict[str, Any]:
-        """What determines its labels, besides the frames."""
+        """Return what determines its labels besides the frames."""
         return {"run": self.run_key, "stage": self.round, "student": self.number, "weights_sha256": self.weights}
 
 
 class StudentLabels:
-    """The positions that one student has labelled, or is to label: the store has these frames and no others.
+    """The labels of one student at a set of positions; its stores hold exactly these frames.
 
     Args:
-        stream: what positions count in.
-        positions: that it labels.
+        stream: the stream that positions refer to.
+        positions: those that the student labels.
         folder: of all label stores.
         size: (height, width) of its label maps.
-        facts: what else to write down.
-        soft: which soft labels it gives too; None = class ids alone.
+        facts: further entries of the stores' manifests.
+        soft: the soft labels to store too; None = class ids only.
     """
 
     def __init__(
@@ -69,28 +69,28 @@ class StudentLabels:
 
     @property
     def folders(self) -> list[Path]:
-        """Of the stores that hold them."""
+        """The folders of its stores."""
         return [video.folder for video in self._stores.videos if len(video.frame_numbers)]
 
     def read(self, position: int) -> np.ndarray:
-        """uint8 [H, W]. Raises KeyError for a position that this student has not labelled."""
+        """Return uint8 [H, W]. Raises KeyError for a position that this student has not labelled."""
         return self._stores.read(self._row_of[position])
 
     def read_soft(self, position: int) -> tuple[np.ndarray, np.ndarray]:
-        """Classes uint8 [k, h, w] and probabilities float32 [k, h, w]. Raises as `read`."""
+        """Return classes uint8 [k, h, w] and probabilities float32 [k, h, w]. Raises as `read`."""
         return self._stores.read_soft(self._row_of[position])
 
     def missing(self) -> list[int]:
-        """Positions that are not stored yet."""
+        """Return the positions that are not stored yet."""
         return [self.positions[row] for row in self._stores.missing()]
 
     def fill(self, label: Callable[[Sequence[int]], Sequence[Labelled]], device: str) -> None:
-        """Label what is missing and store it, shard by shard: a kill loses at most the shard in work.
+        """Label the missing positions and store them shard by shard: a kill loses at most the current shard.
 
-        `label` gives what is to be stored of each position, soft labels included where they are wanted.
+        `label` returns the labels of each position, including soft labels if `soft` asks for them.
         """
         session = Session(device)
-        offset = 0  # row of `positions` at which the video begins
+        offset = 0  # index into `positions` at which the video begins
         for video in self._stores.videos:
             missing = self._stores.missing_rows(video)
             size = int(video.manifest["shard_frames"])
@@ -104,7 +104,7 @@ class StudentLabels:
 
 
 class MergedLabels:
-    """Label maps by position, each from the student that has labelled it."""
+    """Label maps by position, each read from the student that labelled it."""
 
     def __init__(self, parts: Sequence[StudentLabels]) -> None:
         self._source_of: dict[int, StudentLabels] = {position: part for part in parts for position in part.positions}
@@ -112,16 +112,16 @@ class MergedLabels:
         self.has_soft = all(part.soft is not None for part in parts)
 
     def read(self, position: int) -> np.ndarray:
-        """uint8 [H, W]."""
+        """Return uint8 [H, W]."""
         return self._source_of[position].read(position)
 
     def read_soft(self, position: int) -> tuple[np.ndarray, np.ndarray]:
-        """Classes uint8 [k, h, w] and probabilities float32 [k, h, w]."""
+        """Return classes uint8 [k, h, w] and probabilities float32 [k, h, w]."""
         return self._source_of[position].read_soft(position)
 
 
 def _restricted(stream: Stream, positions: Sequence[int]) -> Stream:
-    """The stream of these positions alone, in this order."""
+    """Return the stream restricted to these positions, in this order."""
     index = np.asarray(positions, np.int64)
     return replace(
         stream,

@@ -1,4 +1,4 @@
-"""A teacher's labels of a stream, by position: read from the label store, where they may still be missing."""
+"""A teacher's labels of a stream by position, read from the label stores; positions may still lack labels."""
 
 import json
 from collections.abc import Mapping
@@ -16,10 +16,10 @@ from odkd.data.video.stream import Stream
 
 @dataclass(frozen=True)
 class TeacherName:
-    """What determines a teacher's labels besides the frames, and what else to write down of it.
+    """The identity of a teacher: what determines its labels besides the frames, and further facts about it.
 
-    `identity` holds settings and weights digests, `facts` what is worth knowing (licence, source, class names,
-    how to make them anew), `size` is (height, width) of the frames that it sees; None = the video's own.
+    `identity` holds settings and digests of weights. `facts` are recorded but determine nothing (licence, source,
+    class names, the recipe to label again). `size` is (height, width) of the teacher's frames; None = the video's size.
     """
 
     name: str
@@ -30,12 +30,12 @@ class TeacherName:
 
 @dataclass(frozen=True, eq=False)
 class VideoLabels:
-    """The part of a stream's labels that lies in one video's store."""
+    """The part of a stream's labels that is stored for one video."""
 
     number: int  # of the video in the stream
     folder: Path
-    frame_numbers: np.ndarray  # of the rows of the store's arrays
-    position_of: dict[int, int]  # row -> position; rows that the video has lost have none
+    frame_numbers: np.ndarray  # frame number of each row of the store's arrays
+    position_of: dict[int, int]  # row -> position; rows of damaged frames have none
     manifest: dict[str, Any]
 
 
@@ -43,10 +43,10 @@ class TeacherLabels:
     """The label stores of one teacher on one stream.
 
     Args:
-        stream: as sampled, before damaged frames were left out: the arrays' rows are its frames.
-        kept: the stream that positions count in.
+        stream: as sampled, before damaged frames were left out: its frames are the rows of the arrays.
+        kept: the stream that positions refer to.
         folder: of all label stores.
-        soft: which soft labels are wanted too.
+        soft: the soft labels that are needed too.
     """
 
     def __init__(
@@ -86,12 +86,12 @@ class TeacherLabels:
 
     @property
     def folders(self) -> list[Path]:
-        """One store a video."""
+        """The folders of the stores, one per video."""
         return [video.folder for video in self.videos]
 
     @property
     def classes(self) -> list[str] | None:
-        """The teacher's own classes as a store tells them; None before there is one, or where nobody knew."""
+        """The teacher's class names as recorded in a store; None if there is no store or the names are unknown."""
         for video in self.videos:
             store = self.find(video)
             if store is not None and store.manifest.get("classes"):
@@ -100,52 +100,55 @@ class TeacherLabels:
 
     @property
     def num_classes(self) -> int | None:
-        """How many classes the teacher of the stored labels has; None before there is a store, or if nobody knew."""
+        """The teacher's number of classes as recorded in a store; None if there is no store or it is unknown."""
         stores = filter(None, map(self.find, self.videos))
         return next((store.manifest["num_classes"] for store in stores if store.manifest.get("num_classes")), None)
 
     def read(self, position: int) -> np.ndarray:
-        """uint8 [H, W] at the teacher's output size, ids of its own classes.
+        """Return uint8 [H, W] at the teacher's output size, with ids of the teacher's classes.
 
         Raises:
-            KeyError: not labelled yet.
+            KeyError: the position is not labelled yet.
             DamagedLabelsError: the stored map fails its checksum.
         """
         store, row = self._place(position)
         return store.read(row)
 
     def read_soft(self, position: int) -> tuple[np.ndarray, np.ndarray]:
-        """Classes uint8 [k, h, w] and probabilities float32 [k, h, w], likeliest first. Raises as `read`."""
-        assert self.soft is not None, "no soft labels were asked for"
+        """Return classes uint8 [k, h, w] and probabilities float32 [k, h, w], likeliest first. Raises as `read`."""
+        assert self.soft is not None, "these labels were opened without `soft`"
         store, row = self._place(position)
         return store.read_soft(row, self.soft)
 
     def missing(self) -> list[int]:
-        """Positions that lack labels, or soft labels where they are wanted."""
+        """Return the positions that lack labels, or soft labels if these are needed."""
         rows = ((video, row) for video in self.videos for row in self.missing_rows(video))
         return sorted(video.position_of[row] for video, row in rows)
 
     def missing_rows(self, video: VideoLabels) -> list[int]:
-        """Rows of a video's store that are not there yet and can be had."""
+        """Return the rows of a video's store that are missing and can be labelled (their frames are not damaged)."""
         store = self.find(video)
         stored = store.all_stored(self.soft) if store else set()
         return sorted(video.position_of.keys() - stored)
 
     def find(self, video: VideoLabels) -> LabelStore | None:
-        """The store of a video, if there is one."""
+        """Return the store of a video, or None if there is none."""
         if video.number not in self._stores and (video.folder / "manifest.json").is_file():
             self._stores[video.number] = LabelStore(video.folder)
         return self._stores.get(video.number)
 
     def create(self, video: VideoLabels, classes: list[str] | None, num_classes: int | None = None) -> LabelStore:
-        """The store of a video, made where there is none."""
+        """Return the store of a video; create it if there is none."""
         if self.find(video) is None:
             facts = {**video.manifest, "classes": classes, "num_classes": num_classes}
             self._stores[video.number] = LabelStore.create(video.folder, facts)
         return self._stores[video.number]
 
     def histogram(self, cache: Path) -> np.ndarray:
-        """int64 [256]: pixels of each class id over all positions; counted once a version, kept under `cache`."""
+        """Return int64 [256], the pixels of each class id over all positions.
+
+        They are counted once per version of the label files and kept under `cache`.
+        """
         files = sorted(
             path for folder in self.folders for path in (folder / "labels" / "c").rglob("0") if path.is_file()
         )
@@ -163,5 +166,5 @@ class TeacherLabels:
         video = self.videos[int(self.stream.video_of[position])]
         store = self.find(video)
         if store is None:
-            raise KeyError(f"position {position} is not labelled: there is no {video.folder}")
+            raise KeyError(f"position {position} is not labelled: {video.folder} does not exist")
         return store, int(np.searchsorted(video.frame_numbers, self.stream.frame_of[position]))

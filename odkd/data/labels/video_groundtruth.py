@@ -1,4 +1,4 @@
-"""Ground truth as one image a frame: FOLDER/VIDEO/000000.png, named by frame number, class ids as grey values."""
+"""Ground truth of videos, one PNG per frame: FOLDER/VIDEO/000000.png, named by frame number, pixels = class ids."""
 
 from pathlib import Path
 
@@ -11,12 +11,12 @@ from odkd.data.video.stream import Stream
 
 
 class ImageLabels:
-    """Reads PNG label maps of a stream. Palette images give their indices."""
+    """The PNG label maps of a stream: grey values or palette indices are class ids."""
 
     def __init__(self, folder: Path, stream: Stream, num_classes: int = IGNORE) -> None:
         self._folder, self._stream, self._num_classes = folder, stream, num_classes
         if not folder.is_dir():
-            raise ValueError(f"no ground truth folder {folder}: expected FOLDER/VIDEO/000000.png for each frame")
+            raise ValueError(f"no ground-truth folder {folder}: expected FOLDER/VIDEO/000000.png for each frame")
         missing = [str(path) for path in map(self._path, range(len(stream))) if not path.is_file()]
         if missing:
             raise ValueError(
@@ -28,7 +28,7 @@ class ImageLabels:
         """Read one map of each video.
 
         Raises:
-            ValueError: it is no label map.
+            ValueError: the file is no label map.
         """
         for video in range(len(self._stream.videos)):
             positions = np.flatnonzero(self._stream.video_of == video)
@@ -36,11 +36,16 @@ class ImageLabels:
                 self.read(int(positions[0]))
 
     def read(self, position: int) -> np.ndarray:
+        """Return uint8 [H, W] at the map's own size; 255 = ignore.
+
+        Raises:
+            ValueError: the file is no label map, or holds ids that the dataset lacks.
+        """
         with Image.open(self._path(position)) as image:
             if image.mode not in ("L", "P"):
                 raise ValueError(
                     f"{self._path(position)} is a {image.mode} image; "
-                    "expected one byte a pixel, the class id (255 = ignore)"
+                    "expected one byte per pixel, the class id (255 = ignore)"
                 )
             label_HW = np.asarray(image, dtype=np.uint8)
         if (highest := highest_class(label_HW)) >= self._num_classes:

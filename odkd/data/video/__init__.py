@@ -1,1 +1,1 @@
-"""Video files to sampled frames: index, decode, stream, frame store. Nothing else touches a video."""
+"""From video files to sampled frames: index, decoder, stream, frame store. Only this package opens videos."""

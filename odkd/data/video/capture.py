@@ -1,4 +1,4 @@
-"""A live stream recorded at a low rate, in short files, and opened again where it breaks off."""
+"""Recording of a live stream at a low frame rate, in short files; the stream is reopened after a failure."""
 
 from __future__ import annotations  # Packet[VideoStream] exists in PyAV's type stubs alone
 
@@ -19,25 +19,25 @@ from odkd.data.video.encode import VideoWriter
 
 logger = logging.getLogger(__name__)
 
-LONGEST_GAP_SECONDS = 5.0  # between two frames of a stream that goes on; more, and a new file begins
-CLOCK_TOLERANCE = 0.02  # of a picture's turn: containers round timestamps
+LONGEST_GAP_SECONDS = 5.0  # between two frames of one file; a longer gap begins a new file
+CLOCK_TOLERANCE = 0.02  # of the interval between two kept pictures, because containers round timestamps
 
 
 @dataclass(frozen=True)
 class Capture:
-    """What to record.
+    """The settings of a recording.
 
     Args:
-        address: URL, or file name.
+        address: URL or file name of the stream.
         folder: where the files go: NAME_0001_YYYYMMDD-HHMMSS.mp4 (UTC), NAME_0002_..., ...
-        name: that they begin with.
-        frame_rate: pictures kept a second of the stream's own time.
-        minutes: of pictures in all.
-        segment_minutes: of one file.
-        pause_seconds: before the stream is opened again after it has failed or ended.
-        retries: times in a row that it may give no picture before it is given up.
-        timeout_seconds: without data, after which a connection counts as failed.
-        crf: H.264 quality.
+        name: the beginning of the file names.
+        frame_rate: pictures kept per second of the stream's time.
+        minutes: length of the recording.
+        segment_minutes: length of one file.
+        pause_seconds: wait before the stream is reopened after it failed or ended.
+        retries: consecutive connections without a picture after which the recording fails.
+        timeout_seconds: time without data after which a connection counts as failed.
+        crf: H.264 quality (constant rate factor; lower is better).
     """
 
     address: str
@@ -53,14 +53,14 @@ class Capture:
 
 
 def capture(settings: Capture, *, sleep: Callable[[float], None] = time.sleep) -> list[Path]:
-    """Record until there are enough pictures, or a local file is at its end; returns the files.
+    """Record until there are enough pictures or a local file ends; return the files.
 
-    Where the stream breaks off, or its clock jumps, a new file begins: within a file pictures are evenly spaced.
-    KeyboardInterrupt ends the file that is being written, and the recording, as if there were enough. Files that
-    are there already stay, and the numbers go on.
+    A new file begins where the stream breaks off or its clock jumps, so that pictures within a file are evenly spaced.
+    KeyboardInterrupt completes the current file and ends the recording normally. Existing files stay, and the
+    numbering continues after them.
 
     Raises:
-        ValueError: the stream cannot be opened, or gives no more pictures. What was recorded stays.
+        ValueError: the stream cannot be opened, or yields no more pictures. Recorded files stay.
     """
     wanted = max(1, round(settings.minutes * 60 * settings.frame_rate))
     in_a_file = max(1, round(settings.segment_minutes * 60 * settings.frame_rate))
@@ -93,7 +93,7 @@ def capture(settings: Capture, *, sleep: Callable[[float], None] = time.sleep) -
 
 
 def _pictures(settings: Capture, sleep: Callable[[float], None]) -> Generator[np.ndarray | None]:
-    """uint8 RGB [H, W, 3], `1 / frame_rate` seconds apart; None where that is broken. Reconnects without end."""
+    """Yield uint8 RGB [H, W, 3], `1 / frame_rate` seconds apart, and None at each gap; reconnect after each end."""
     failures = 0
     while True:
         problem, is_empty = "the stream has ended", True
@@ -103,15 +103,15 @@ def _pictures(settings: Capture, sleep: Callable[[float], None]) -> Generator[np
                 yield image
         except av.error.FFmpegError as error:
             problem = error.strerror or str(error)
-        yield None  # before the pause: what was recorded is written now
+        yield None  # before the pause, so that the current file is completed now
         if Path(settings.address).is_file():
             if problem != "the stream has ended":
-                logger.warning("%s cannot be read further: %s", settings.address, problem)
+                logger.warning("%s cannot be read to its end: %s", settings.address, problem)
             return
         failures = failures + 1 if is_empty else 0
         if failures > settings.retries:
             raise ValueError(
-                f"{settings.address} gave no picture {failures} times in a row ({problem}); check the address"
+                f"{settings.address} yielded no picture {failures} times in a row ({problem}); check the address"
             )
         logger.warning("%s: %s; trying again in %g s", settings.address, problem, settings.pause_seconds)
         sleep(settings.pause_seconds)
@@ -123,12 +123,12 @@ def _pictures_of_connection(settings: Capture) -> Generator[np.ndarray | None]:
     with av.open(settings.address, timeout=settings.timeout_seconds) as container:
         stream = container.streams.best("video")
         if not isinstance(stream, av.VideoStream):
-            raise ValueError(f"{settings.address} holds no video")
+            raise ValueError(f"{settings.address} contains no video")
         stream.codec_context.thread_type = "SLICE"  # frame threads can hang when left early (PyAV #1849)
         for packet in container.demux(stream):
             try:
                 frames = packet.decode()
-            except av.error.InvalidDataError:  # joined between two keyframes, or hit by a lost packet
+            except av.error.InvalidDataError:  # the connection began between two keyframes, or a packet was lost
                 continue
             for frame in frames:
                 if frame.time is None or frame.is_corrupt:

@@ -1,7 +1,7 @@
-"""Exact, sparse decoding: only groups of pictures that hold a wanted frame; damaged pictures are found.
+"""Exact, sparse decoding: only groups of pictures with a wanted frame are decoded, and damaged pictures are detected.
 
-What can be found: data that the decoder refuses or flags, pictures that never come out, holes of zeros. A few
-altered bytes that still parse decode to a wrong picture and nobody can tell: video formats carry no checksum.
+Detected damage: data that the decoder refuses or flags, pictures that the decoder never returns, holes of zeros. A few
+altered bytes that still parse give a wrong picture that cannot be detected, because video formats carry no checksum.
 """
 
 from __future__ import annotations  # Packet[VideoStream] exists in PyAV's type stubs alone
@@ -21,7 +21,7 @@ from odkd.data.video.image_index import ImageIndex, Source, read_images
 from odkd.data.video.index import VideoIndex
 from odkd.data.video.scan import open_video
 
-# AREA averages when it shrinks; the other two make the result the same on every processor.
+# AREA averages when it shrinks; the other two flags make the result the same on every processor.
 SCALER = Interpolation.AREA | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
 DECODER = "pyav-{} avcodec-{} swscale-{} area".format(
     av.__version__, *(".".join(map(str, av.library_versions[name])) for name in ("libavcodec", "libswscale"))
@@ -29,7 +29,7 @@ DECODER = "pyav-{} avcodec-{} swscale-{} area".format(
 
 
 def decoder_of(source: Source) -> str:
-    """Name and versions of what reads it: part of the key of all that is made of its frames."""
+    """Return name and versions of a source's reader, which are part of the key of everything made from its frames."""
     return source.decoder if isinstance(source, ImageIndex) else DECODER
 
 
@@ -42,9 +42,9 @@ def decode_frames(
 ) -> Generator[tuple[int, np.ndarray | None]]:
     """Yield (frame number, image) for strictly ascending frame numbers; None where the file is damaged.
 
-    Images are uint8 RGB [H, W, 3], upright, C-contiguous, of `size` = (height, width), by default that of
-    the video. At native size they equal `frame.to_ndarray(format="rgb24")` bit for bit. Groups of pictures in
-    a row are decoded in one pass, without seeking. A frame is known by its timestamp, never by counting.
+    Images are uint8 RGB [H, W, 3], upright, C-contiguous, of `size` = (height, width), by default that of the video. At
+    native size they equal `frame.to_ndarray(format="rgb24")` bit for bit. Consecutive groups of pictures are decoded
+    in one pass, without seeking. A frame is identified by its timestamp, never by counting.
     """
     numbers = np.asarray(frame_numbers, np.int64)
     if not len(numbers):
@@ -63,19 +63,19 @@ def decode_frames(
             start, run = todo.popleft()
             for done, (number, image) in enumerate(decoder.decode(start, run)):
                 if image is None and group_of[number] == start > 0:
-                    # After some "keyframes" the picture is whole only by and by: start one earlier.
+                    # Some "keyframes" only begin a gradual refresh of the picture: start one keyframe earlier.
                     todo.appendleft((start - 1, run[done:]))
                     break
                 yield number, image
 
 
 class _Decoder:
-    """An open video that is decoded from any of its keyframes on."""
+    """An open video that can be decoded from any of its keyframes on."""
 
     def __init__(self, index: VideoIndex, size: tuple[int, int] | None, num_threads: int) -> None:
         self.index, self.num_threads = index, num_threads
         self.height, self.width = size or (index.height, index.width)
-        if index.rotation % 180:  # sizes before rotation
+        if index.rotation % 180:  # the decoder needs the size before rotation
             self.height, self.width = self.width, self.height
         self.reformatter = VideoReformatter()
         self._open(index.path)
@@ -88,7 +88,7 @@ class _Decoder:
         self.container.close()
 
     def decode(self, group: int, numbers: np.ndarray) -> Iterator[tuple[int, np.ndarray | None]]:
-        """Decode from a group's keyframe (-1: the start of the file) until all these frames are settled."""
+        """Decode from a group's keyframe (-1: the start of the file) until all these frames are classified."""
         todo = deque(zip(self.index.pts[numbers].tolist(), numbers.tolist(), strict=True))
         wanted = {pts for pts, _ in todo}
         images: dict[int, np.ndarray] = {}
@@ -110,11 +110,11 @@ class _Decoder:
                 yield number, image if is_whole[pts] else None
             if not todo:
                 return
-        for _, number in todo:  # the file ends before them
+        for _, number in todo:  # the file ends before these frames
             yield number, None
 
     def _packets_from(self, group: int) -> Iterator[av.Packet[av.VideoStream] | None]:
-        """Packets in decoding order from a keyframe on; then None: the decoder returns the rest."""
+        """Yield packets in decoding order from a keyframe on, then None, upon which the decoder returns the rest."""
         start = None if group < 0 else int(self.index.pts[self.index.keyframes[group]])
         if start is not None:
             self.codec.flush_buffers()
@@ -128,7 +128,7 @@ class _Decoder:
                     yield from packets
                     yield None
                     return
-        # From the start of the file; or the seek went too far, as it may in some containers.
+        # Read from the start of the file: this was asked for, or the seek went too far, as happens in some containers.
         self.close()
         self._open(self.index.path)
         is_reached = start is None
@@ -144,7 +144,7 @@ class _Decoder:
                 if packet.size:
                     yield packet
         except av.error.FFmpegError:
-            return  # nothing more can be read, as index_video has warned
+            return  # nothing more can be read; index_video has warned about it
 
     def _pictures(self, packet: av.Packet[av.VideoStream] | None, tracker: DamageTracker) -> Iterator[av.VideoFrame]:
         pts = None if packet is None else packet.pts
@@ -178,7 +178,7 @@ class _Decoder:
             interpolation=None if is_native else SCALER,
             threads=self.num_threads,
         )
-        plane: Any = rgb.planes[0]  # looked at, not copied: the array keeps the picture's memory
+        plane: Any = rgb.planes[0]  # a view without a copy: the array keeps the picture's memory alive
         rows_HX = np.frombuffer(plane, np.uint8).reshape(rgb.height, plane.line_size)
         image_HWC = rows_HX[:, : 3 * rgb.width].reshape(rgb.height, rgb.width, 3)
         return np.ascontiguousarray(np.rot90(image_HWC, self.index.rotation // 90))

@@ -1,4 +1,4 @@
-"""Pictures to an H.264 file that every browser plays and that has its name only when it is whole."""
+"""Encoding of pictures to an H.264 file that every browser plays and that gets its name only when it is complete."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ import av
 import numpy as np
 from av.video.reformatter import ColorRange, Colorspace
 
-NUM_THREADS = 2  # fixed, because x264's output depends on it and must not depend on the machine
+NUM_THREADS = 2  # fixed: x264's output depends on it, and must not depend on the machine
 
 
 class VideoWriter:
-    """Write RGB pictures as yuv420p H.264 in an mp4 whose index comes first: it plays while it loads.
+    """A writer of RGB pictures as yuv420p H.264 in an mp4 whose index comes first, so that it plays while it loads.
 
-    Use as a context manager, one writer a path. Pictures are collected in ``NAME.part`` next to the path,
-    which takes the final name when the block ends well and is removed when it ends in an exception; a killed
-    process leaves the ``.part`` file, and the next writer of the same path overwrites it. H.264 4:2:0 needs
-    even sizes: an odd width or height is padded by repeating its last column or row.
+    Use it as a context manager, with one writer per path. Pictures are collected in ``NAME.part`` next to the path.
+    This file takes the final name when the block ends normally and is removed when it ends in an exception; a killed
+    process leaves it behind, and the next writer of the same path overwrites it. H.264 4:2:0 needs even sizes: an odd
+    width or height is padded by repeating its last column or row.
 
     Raises:
-        ValueError: on an impossible size or frame rate, a picture of another shape or type, or no picture.
-        RuntimeError: if this build of PyAV has no libx264.
+        ValueError: an impossible size or frame rate, a picture of another shape or type, or no picture.
+        RuntimeError: this build of PyAV has no libx264.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class VideoWriter:
     ) -> None:
         if width < 1 or height < 1 or not 0 < frame_rate < 1000:
             raise ValueError(
-                f"cannot write a video of {width}x{height} pixels at {frame_rate} frames a second: "
+                f"cannot write a video of {width}x{height} pixels at {frame_rate} frames per second: "
                 "width and height must be at least 1, the frame rate above 0 and below 1000"
             )
         if "libx264" not in av.codecs_available:
@@ -54,12 +54,12 @@ class VideoWriter:
         self._stream = self._container.add_stream("libx264", rate=rate)
         self._stream.width, self._stream.height = width + width % 2, height + height % 2
         self._stream.pix_fmt = "yuv420p"
-        # mbtree off: with it and B-frames, libx264 gives other bytes for the same pictures from run to run.
+        # mbtree off: with it and B-frames, libx264 writes different bytes for the same pictures from run to run.
         self._stream.options = {"crf": str(crf), "preset": "veryfast", "x264-params": "mbtree=0"}
         context = self._stream.codec_context
         context.gop_size = keyframe_interval
         context.thread_count = NUM_THREADS
-        # Some players guess untagged colours from the size; the tag says what the conversion below does.
+        # Some players guess untagged colour spaces from the size; these tags match the conversion in `write`.
         context.colorspace, context.color_range = Colorspace.ITU601, ColorRange.MPEG
 
     def write(self, image_HWC: np.ndarray) -> None:

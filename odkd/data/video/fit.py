@@ -1,7 +1,7 @@
-"""How pictures of any shape fit one working size: stretch, crop or pad, for a picture and its label map alike.
+"""Fitting of images of any shape to one working size: stretch, crop or pad, alike for an image and its label map.
 
-What is seen of a picture depends on the shape (height : width) of the dataset's size alone, so that a teacher, who
-may look at another size, sees the same part as the student.
+The visible part of an image depends only on the aspect ratio of the dataset's size, so that a teacher that works at
+another size sees the same part as the student.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ FITS: tuple[str, ...] = get_args(Fit)
 
 @dataclass(frozen=True)
 class Placement:
-    """The part of a picture that is seen, in its own pixels, and the rows and columns of the result that it fills."""
+    """The visible part of an image, in its own pixels, and the rows and columns of the result that it fills."""
 
     box: tuple[float, float, float, float]  # left, top, right, bottom
     rows: slice
@@ -28,10 +28,15 @@ class Placement:
 
 
 def placement(source: tuple[int, int], *, shape: tuple[int, int], size: tuple[int, int], fit: Fit) -> Placement:
-    """Where a picture of size `source` goes in one of `size`; all are (height, width), of `shape` the ratio counts.
+    """Return where an image of size `source` goes in a result of size `size`.
 
-    stretch: all of it, scaled to the size. crop: the largest part of that shape in its middle. pad: all of it in the
-    middle, its own shape kept, with bars at two sides.
+    stretch: the full image, scaled to the size. crop: the largest centred part with the aspect ratio. pad: the full
+    image with its aspect ratio kept, centred between two bars.
+
+    Args:
+        source: (height, width) of the image.
+        shape: (height, width) whose aspect ratio counts: that of the dataset.
+        size: (height, width) of the result.
 
     >>> placement((100, 200), shape=(1, 1), size=(50, 50), fit="crop")
     Placement(box=(50.0, 0.0, 150.0, 100.0), rows=slice(0, 50, None), columns=slice(0, 50, None))
@@ -51,7 +56,7 @@ def placement(source: tuple[int, int], *, shape: tuple[int, int], size: tuple[in
 
 
 def fit_picture(picture: Image.Image, place: Placement, size: tuple[int, int]) -> np.ndarray:
-    """uint8 RGB [H, W, 3] of an RGB picture; bars are black. Linear, averaged where it shrinks."""
+    """Return an RGB image fitted to `size`: uint8 [H, W, 3]; bars are black. Bilinear, averaging where it shrinks."""
     image_HWC = np.zeros((*size, 3), np.uint8)
     inner = (place.columns.stop - place.columns.start, place.rows.stop - place.rows.start)
     scaled = picture.resize(inner, Image.Resampling.BILINEAR, box=place.box)
@@ -60,7 +65,10 @@ def fit_picture(picture: Image.Image, place: Placement, size: tuple[int, int]) -
 
 
 def fit_label(label_HW: np.ndarray, place: Placement, size: tuple[int, int]) -> np.ndarray:
-    """uint8 [H, W]: each pixel takes the label under its centre; bars are ignored."""
+    """Return a label map fitted to `size`: uint8 [H, W]; each pixel takes the label under its centre, bars are 255.
+
+    Cropped boxes begin between pixels, so the integer rule of `odkd.data.labels.under_centres` does not apply here.
+    """
     left, top, right, bottom = place.box
     num_rows, num_columns = place.rows.stop - place.rows.start, place.columns.stop - place.columns.start
     rows = (top + (np.arange(num_rows) + 0.5) * (bottom - top) / num_rows).astype(np.int64)

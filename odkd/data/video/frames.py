@@ -1,4 +1,4 @@
-"""Frame store: sampled frames at working size, raw uint8 on disk, shared by all runs on the machine."""
+"""The frame store: sampled frames at working size, raw uint8 on disk, shared by all runs on the machine."""
 
 import json
 import logging
@@ -18,13 +18,15 @@ from odkd.data.video.stream import Stream
 
 logger = logging.getLogger(__name__)
 
-NAMED = 10  # damaged images, in a warning
-JOURNAL_FRAMES = 32  # a killed build repeats at most so many frames
+NAMED = 10  # damaged images that a warning names
+JOURNAL_FRAMES = 32  # frames that a killed build repeats at most
 
 
 class FrameReader(Protocol):
+    """A source of frames by position in the stream."""
+
     def read(self, positions: Sequence[int]) -> np.ndarray:
-        """uint8 RGB [n, H, W, 3]: the frames at these positions, in this order."""
+        """Return uint8 RGB [n, H, W, 3]: the frames at these positions, in this order."""
 
 
 def prepare_frames(
@@ -35,12 +37,18 @@ def prepare_frames(
     store: Literal["disk", "none"] = "disk",
     progress: Callable[[str, int, int], None] | None = None,
 ) -> tuple[Stream, FrameReader]:
-    """Decode what was never decoded before; return the stream without damaged frames, and its reader.
+    """Decode the frames that are not in the store yet; return the stream without damaged frames, and its reader.
 
-    `size` is (height, width) in pixels. With store "disk" the frames are kept under `cache`/frames; with
-    "none" they are decoded once to find damage, and again at each read. `progress` is told (video, frames
-    done, frames in all). Warns once per damaged video. Raises ValueError if the disk is too small or no
-    frame is whole. Processes that prepare the same video wait for each other.
+    Warns once per damaged video. Processes that prepare the same video wait for each other.
+
+    Args:
+        size: (height, width) in pixels.
+        store: "disk" keeps the frames under `cache`/frames; "none" decodes them once to find damage, and again at each
+            read.
+        progress: called with (video, frames done, frames in total).
+
+    Raises:
+        ValueError: the disk is too small, or all frames are damaged.
     """
     damaged: list[tuple[int, int]] = []
     folders: list[Path] = []
@@ -70,19 +78,22 @@ def prepare_frames(
 
 
 class ReorderedFrames:
-    """Frames of a stream in another order: position p is position `index[p]` of `frames`."""
+    """A reader of frames in another order: position p is position `index[p]` of `frames`."""
 
     def __init__(self, frames: FrameReader, index: np.ndarray) -> None:
         self._frames, self._index = frames, index
 
     def read(self, positions: Sequence[int]) -> np.ndarray:
-        """As `FrameReader`."""
+        """Return uint8 RGB [n, H, W, 3], as `FrameReader.read`."""
         return self._frames.read(self._index[np.asarray(positions, np.int64)].tolist())
 
 
 class _Store:
-    """Reads frames from the store. Plain reads: they share the page cache between processes as a memory map
-    does, but do not count as this process's memory and do not crash it if the file goes away."""
+    """A reader of frames in the store.
+
+    It uses plain reads: they share the page cache between processes as a memory map does, but do not count as memory of
+    this process and do not crash it if the file disappears.
+    """
 
     def __init__(self, places: list[tuple[Path, int]], size: tuple[int, int]) -> None:
         self.places, self.size = places, size
@@ -94,12 +105,12 @@ class _Store:
             with path.open("rb", buffering=0) as file:
                 file.seek(row * image.nbytes)
                 if file.readinto(image.data) != image.nbytes:
-                    raise OSError(f"{path} is cut short; delete its folder and run again")
+                    raise OSError(f"{path} is truncated; delete its folder and run again")
         return images
 
 
 class _Decoder:
-    """Decodes frames at each read; positions of one call share their groups of pictures."""
+    """A reader that decodes frames at each read; a group of pictures is decoded once for all positions of a call."""
 
     def __init__(self, stream: Stream, size: tuple[int, int]) -> None:
         self.stream, self.size = stream, size
@@ -130,7 +141,7 @@ def _prepare_video(
     keep: bool,
     progress: Callable[[str, int, int], None] | None,
 ) -> list[int]:
-    """Fill `folder` if it is not yet filled; return the damaged frame numbers."""
+    """Fill `folder` unless it is complete; return the numbers of damaged frames."""
     raw, manifest = folder / "frames.raw", folder / "manifest.json"
     finished = raw if keep else manifest
     folder.mkdir(parents=True, exist_ok=True)
@@ -159,7 +170,7 @@ def _build(
         state = json.loads(journal.read_text())
         done, damaged = state["done"], state["damaged"]
     else:
-        journal.unlink(missing_ok=True)  # it tells of another file
+        journal.unlink(missing_ok=True)  # it belongs to another file
     with partial.open("r+b" if partial.exists() else "w+b") as file:
         if keep:
             _reserve(file.fileno(), num_bytes, folder)
@@ -186,7 +197,7 @@ def _build(
 
 
 def _reserve(descriptor: int, num_bytes: int, folder: Path) -> None:
-    """Take the disk space before decoding, so that a full disk is found now and not hours later."""
+    """Reserve the disk space before decoding, so that a full disk is noticed now and not hours later."""
     if not hasattr(os, "posix_fallocate"):  # macOS
         os.ftruncate(descriptor, num_bytes)
         return

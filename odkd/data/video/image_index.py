@@ -1,4 +1,4 @@
-"""A collection of images in the part of a video: image i is frame i, in natural order of names."""
+"""A collection of images that serves as a video: image i is frame i, in natural order of names."""
 
 from __future__ import annotations
 
@@ -27,75 +27,81 @@ logger = logging.getLogger(__name__)
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".pgm", ".ppm", ".tif", ".tiff", ".webp"})
 JPEG = features.version("libjpeg_turbo") or features.version("jpg")
-READER = f"pillow-{__version__} jpeg-{JPEG} bilinear"  # takes the place of the video decoder in keys
-INDEX_VERSION = 1  # part of the index's key: raise it when the index changes
-INDEX_THREADS = 4  # reading and hashing wait for the disk more than for each other
+READER = f"pillow-{__version__} jpeg-{JPEG} bilinear"  # replaces the video decoder in keys
+INDEX_VERSION = 1  # part of the key of an index: raise it when the index changes
+INDEX_THREADS = 4  # reading and hashing mostly wait for the disk
 UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
 ORIENTATION, TURNED = 0x0112, (5, 6, 7, 8)  # EXIF: these orientations exchange height and width
 
 
 @dataclass(frozen=True)
 class ImageIndex:
-    """Images of any sizes, seen at one size. An image lasts a second, so that a stream of them has a time."""
+    """Images of any size, read at one size. An image lasts one second, so that a stream of images has a time axis."""
 
     path: Path  # the dataset's folder / the collection's name
-    names: tuple[str, ...]  # of the files below that folder, with "/": unique in the dataset
-    sizes: tuple[tuple[int, int], ...]  # (height, width) of each, upright; (0, 0) where it cannot be read
-    digest: str  # of names, contents, and what part of them is seen
-    height: int  # pixels: the dataset's size
-    width: int
+    names: tuple[str, ...]  # of the files below the dataset's folder, with "/": unique in the dataset
+    sizes: tuple[tuple[int, int], ...]  # (height, width) of each upright image; (0, 0) if it cannot be read
+    digest: str  # of names, contents, and the visible part of the images
+    height: int  # pixels, the dataset's size
+    width: int  # pixels
     fit: Fit
 
     @property
     def stem(self) -> str:
+        """The name of the collection."""
         return self.path.name
 
     @property
     def num_frames(self) -> int:
+        """The number of images."""
         return len(self.names)
 
     @property
     def time_base(self) -> Fraction:
+        """The unit of timestamps in seconds: one second."""
         return Fraction(1)
 
     @property
     def seconds(self) -> np.ndarray:
-        """float64 [F]."""
+        """float64 [F]: the time of each image."""
         return np.arange(self.num_frames, dtype=np.float64)
 
     @property
     def duration_seconds(self) -> float:
+        """The total duration, one second per image."""
         return float(self.num_frames)
 
     @property
     def decoder(self) -> str:
-        """What reads it, as part of the keys of what was read."""
+        """The name and versions of the image reader, part of the keys of everything made from its images."""
         return READER
 
     def file_of(self, frame_number: int) -> Path:
+        """Return the path of an image."""
         return self.path.parent / self.names[frame_number]
 
     def name_of(self, frame_number: int) -> str:
+        """Return the name of an image, unique in the dataset."""
         return self.names[frame_number]
 
     def place(self, source: tuple[int, int], size: tuple[int, int]) -> Placement:
-        """Where a picture, or label map, of size `source` = (height, width) goes in one of `size`."""
+        """Return where an image or label map of size `source` = (height, width) goes in a result of size `size`."""
         return placement(source, shape=(self.height, self.width), size=size, fit=self.fit)
 
     def fit_label(self, frame_number: int, label_HW: np.ndarray) -> np.ndarray:
-        """A label map of the whole image as the image is seen: uint8 [height, width].
+        """Return the label map of an image fitted like the image: uint8 [height, width].
 
         Raises:
-            ValueError: it has another shape than the image.
+            ValueError: the aspect ratio of the label map differs from that of the image.
         """
         (height, width), (rows, columns) = self.sizes[frame_number], label_HW.shape
-        if abs(height * columns - width * rows) > max(height, width, rows, columns):  # a pixel of rounding
-            raise ValueError(f"{columns}x{rows} pixels, and the image {width}x{height}; expected one shape")
+        if abs(height * columns - width * rows) > max(height, width, rows, columns):  # one pixel of rounding is allowed
+            raise ValueError(f"{columns}x{rows} pixels, and the image {width}x{height}; expected one aspect ratio")
         size = (self.height, self.width)
         return fit_label(label_HW, self.place((rows, columns), size), size)
 
     def without_bars(self, frame_number: int, label_HW: np.ndarray) -> np.ndarray:
-        """A label map of the image as it is seen, at any size, whose bars are ignored, whatever a teacher saw there."""
+        """Return a label map of the fitted image, of any size, with 255 in the bars, whatever a teacher said there."""
         if self.fit != "pad":
             return label_HW
         height, width = label_HW.shape
@@ -105,18 +111,18 @@ class ImageIndex:
         return blank_HW
 
 
-Source = VideoIndex | ImageIndex  # what frames come from
+Source = VideoIndex | ImageIndex  # of frames
 
 
 def index_images(
     root: Path, collection: str, names: Sequence[str], *, size: tuple[int, int], fit: Fit, cache: Path
 ) -> ImageIndex:
-    """Read all files once for their digest and size; afterwards from `cache`/images, while no file has changed."""
+    """Index images by reading all files once; afterwards read the index from `cache`/images while no file changes."""
     names = sorted(names, key=natural)
     versions = [[name, status.st_size, status.st_mtime_ns] for name in names if (status := (root / name).stat())]
     cached = cache / "images" / f"{json_digest([INDEX_VERSION, str(root.resolve()), versions])}.json"
     if not cached.exists():
-        logger.info("reading the %d images of %s once, for their digest", len(names), collection)
+        logger.info("reading the %d images of %s once to compute their digest", len(names), collection)
         with ThreadPoolExecutor(INDEX_THREADS) as pool:
             facts = list(pool.map(_facts, (root / name for name in names)))
         contents = [[name, digest] for name, (digest, _) in zip(names, facts, strict=True)]
@@ -138,7 +144,7 @@ def index_images(
 def read_images(
     index: ImageIndex, frame_numbers: Sequence[int] | np.ndarray, *, size: tuple[int, int] | None, num_threads: int
 ) -> Generator[tuple[int, np.ndarray | None]]:
-    """Yield (number, image) in the order asked for; uint8 RGB [H, W, 3], None where the file is damaged."""
+    """Yield (number, image) in the given order; images are uint8 RGB [H, W, 3], None if the file is damaged."""
     wanted = size or (index.height, index.width)
     pool = ThreadPoolExecutor(num_threads, thread_name_prefix="odkd-images")
     coming: deque[tuple[int, Future[np.ndarray | None]]] = deque()
@@ -156,19 +162,19 @@ def read_images(
 
 
 def read_picture(path: Path) -> Image.Image:
-    """The RGB picture in any file that Pillow reads, turned as its camera was.
+    """Read any image file that Pillow reads as an upright RGB image.
 
     Raises:
-        ValueError: it is no picture, or a damaged one.
+        ValueError: the file is no image, or is damaged.
     """
     try:
         return _upright(path.read_bytes())
     except UNREADABLE as error:
-        raise ValueError(f"{path} cannot be read as a picture: {error}") from error
+        raise ValueError(f"{path} cannot be read as an image: {error}") from error
 
 
 def _read(index: ImageIndex, number: int, size: tuple[int, int]) -> np.ndarray | None:
-    content = index.file_of(number).read_bytes()  # a disk that fails is no damaged image
+    content = index.file_of(number).read_bytes()  # outside the try: a failing disk is no damaged image
     try:
         picture = _upright(content)
     except UNREADABLE:
@@ -177,11 +183,11 @@ def _read(index: ImageIndex, number: int, size: tuple[int, int]) -> np.ndarray |
 
 
 def _upright(content: bytes) -> Image.Image:
-    """An RGB picture, turned as its camera was; transparency is dropped, 16 bits a channel become 8."""
+    """Return an upright RGB image; transparency is dropped, 16 bits per channel become 8."""
     with Image.open(io.BytesIO(content)) as image:
         image.load()
         turned = ImageOps.exif_transpose(image)
-    if turned.mode.startswith(("I", "F")):  # Pillow would cut off what exceeds a byte
+    if turned.mode.startswith(("I", "F")):  # Pillow would clip values above a byte
         return Image.fromarray((np.asarray(turned).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8)).convert("RGB")
     if "transparency" in turned.info:
         turned = turned.convert("RGBA")
@@ -189,7 +195,7 @@ def _upright(content: bytes) -> Image.Image:
 
 
 def _facts(path: Path) -> tuple[str, tuple[int, int]]:
-    """sha256 (hex) of a file, and (height, width) of the image in it."""
+    """Return the sha256 (hex) of a file and (height, width) of its image; (0, 0) if it cannot be read."""
     content = path.read_bytes()
     try:
         with Image.open(io.BytesIO(content)) as image:

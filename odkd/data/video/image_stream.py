@@ -1,4 +1,4 @@
-"""A stream of image collections: train, val, test, ... of a dataset, each in the part of a video."""
+"""A stream of image collections (train, val, test, ... of a dataset), each of which serves as a video."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from odkd.data.video.stream import Stream, make_stream, sample
 
 @dataclass(frozen=True)
 class Pictures:
-    """Where the images of a dataset lie.
+    """The location of a dataset's images.
 
     Args:
         root: the dataset's folder.
-        pattern: of the files below it (`patterns.py`); `{split}` names the collection.
-        collections: which of those, in this order; None = all there are, in natural order.
-        name: of the one collection where the pattern has no `{split}`.
-        hint: what to download, for the error that tells of missing files.
+        pattern: of the files below it (`patterns.py`); `{split}` stands for the collection.
+        collections: the collections to use, in this order; None = all that exist, in natural order.
+        name: of the only collection, if the pattern has no `{split}`.
+        hint: what to download; part of the error about missing files.
     """
 
     root: Path
@@ -34,10 +34,10 @@ class Pictures:
     hint: str
 
     def find(self) -> dict[str, list[str]]:
-        """Names of the files below root, by collection.
+        """Return the names of the files below root, by collection.
 
         Raises:
-            ValueError: no files, or none of a collection: what to download, and how it is to lie.
+            ValueError: there are no files, or a collection has none; the message says what to download and the layout.
         """
         found: dict[str, list[str]] = {}
         patterns = [fill(self.pattern, {"split": name}) for name in self.collections or ()] or [self.pattern]
@@ -56,7 +56,7 @@ class Pictures:
         return {name: found[name] for name in wanted}
 
     def expected(self) -> str:
-        """The layout, and where to get the data."""
+        """Return a text with the expected layout and where to get the data."""
         names = f" with {{split}} = {', '.join(self.collections)}" if self.collections else ""
         return f"expected {self.root}/{self.pattern}{names}{f'. {self.hint}' if self.hint else ''}"
 
@@ -73,19 +73,21 @@ def open_images(
     domains: Mapping[str, str],
     cache: Path,
 ) -> Stream:
-    """Index the collections `[start:stop]` of those found (`Pictures.find`); take one of every `stride` images.
+    """Index the collections `[start:stop]` of those found (`Pictures.find`) and sample one of every `stride` images.
 
     Raises:
-        ValueError: nothing is left.
+        ValueError: no collection or no image remains.
     """
     chosen: Sequence[str] = list(found)[start:stop]
     if not chosen:
-        raise ValueError(f"dataset.start={start}, dataset.stop={stop} leave none of {', '.join(found)}; change them")
+        raise ValueError(
+            f"dataset.start={start}, dataset.stop={stop} select none of the collections {', '.join(found)}; change them"
+        )
     indices = [index_images(root, name, found[name], size=size, fit=fit, cache=cache) for name in chosen]
     sampled = [sample(index, stride=stride, stride_seconds=None) for index in indices]
     video_of = np.repeat(np.arange(len(indices)), [len(frames) for frames in sampled])
     if not len(video_of):
-        raise ValueError(f"dataset.stride={stride} exceeds every collection of images; lower it")
+        raise ValueError(f"dataset.stride={stride} exceeds the length of every collection of images; lower it")
     return make_stream(
         tuple(indices), tuple(domains.get(name, "") for name in chosen), video_of, np.concatenate(sampled)
     )

@@ -1,4 +1,4 @@
-"""Index of a video file: when each of its frames is shown and where decoding may start."""
+"""The index of a video file: the time of each frame, and the frames at which decoding may start."""
 
 from __future__ import annotations  # Packet[VideoStream] exists in PyAV's type stubs alone
 
@@ -24,50 +24,55 @@ INDEX_VERSION = f"1 pyav-{av.__version__}"  # part of the cache key: change the 
 
 @dataclass(frozen=True)
 class VideoIndex:
-    """One video, read once. A frame's identity is its timestamp; its frame number is the rank of that.
+    """The facts about one video. A frame is identified by its timestamp; its number is the rank of the timestamp.
 
-    `rotation` is what to turn a decoded picture by, in degrees counterclockwise, to see it upright.
-    `keyframes` are the frame numbers at which decoding may start. Frames before the first one can be
-    reached from the start of the file, if at all (a cut by edit list).
+    `rotation` turns a decoded picture upright, in degrees counterclockwise. `keyframes` are the frame numbers at which
+    decoding may start. Frames before the first keyframe can be reached only from the start of the file, if at all (a
+    cut by edit list).
     """
 
     path: Path
     digest: str  # sha256 hex of the file's bytes
     width: int  # displayed size in pixels, after rotation
-    height: int
+    height: int  # likewise
     rotation: int  # 0, 90, 180 or 270
     time_base: Fraction  # seconds per tick of `pts`
     pts: np.ndarray  # int64 [F], ascending
     keyframes: np.ndarray  # int64 [G], ascending
-    lost: tuple[int, ...] = ()  # frame numbers that are known to be missing from a damaged file
+    lost: tuple[int, ...] = ()  # numbers of frames that are known to be missing from a damaged file
 
     @property
     def stem(self) -> str:
+        """The file name without its extension."""
         return self.path.stem
 
     def name_of(self, frame_number: int) -> str:
+        """Return the name of a frame, VIDEO/000000."""
         return f"{self.stem}/{frame_number:06d}"
 
     @property
     def num_frames(self) -> int:
+        """The number of frames."""
         return len(self.pts)
 
     @property
     def seconds(self) -> np.ndarray:
-        """float64 [F]: time of each frame since the first one."""
+        """float64 [F]: the time of each frame since the first one."""
         return np.asarray((self.pts - self.pts[0]) * float(self.time_base), np.float64)
 
     @property
     def duration_seconds(self) -> float:
-        """From the first frame to the end of the last, which is taken to last as long as the median frame."""
+        """The time from the first frame to the end of the last, whose length is taken from the median frame."""
         return float(self.seconds[-1] + np.median(np.diff(self.seconds))) if self.num_frames > 1 else 0.0
 
 
 def index_video(path: Path, cache: Path) -> VideoIndex:
-    """Index a video by reading its packets once; afterwards from `cache`/videos.
+    """Index a video by reading its packets once; afterwards read the index from `cache`/videos.
 
-    What the header promises is not believed: only packets count. Warns if the file ends early. Raises
-    ValueError if the file cannot be read as a video, or if its frames have no usable timestamps.
+    Only packets count, not what the header states. Warns if the file ends early.
+
+    Raises:
+        ValueError: the file cannot be read as a video, or its frames have no usable timestamps.
     """
     path = path.absolute()
     status = path.stat()
@@ -92,9 +97,12 @@ def index_video(path: Path, cache: Path) -> VideoIndex:
 
 
 def list_videos(folder: Path, start: int | None = None, stop: int | None = None) -> list[Path]:
-    """Videos of a folder in natural order ("clip9" before "clip10"), then `[start:stop]` of that list.
+    """Return the videos of a folder in natural order ("clip9" before "clip10"), and of these `[start:stop]`.
 
-    Raises ValueError if nothing is left. Files without a video's extension are skipped with a note.
+    Files without the extension of a video are skipped with a log entry.
+
+    Raises:
+        ValueError: there is no such folder, or no video remains.
     """
     if not folder.is_dir():
         raise ValueError(f"{folder} is not a folder; expected a folder of videos; check dataset.root")
@@ -102,19 +110,19 @@ def list_videos(folder: Path, start: int | None = None, stop: int | None = None)
     videos = [path for path in files if path.suffix.lower() in VIDEO_SUFFIXES]
     for path in files:
         if path not in videos and not path.name.startswith("."):
-            logger.info("%s is not a video by its extension and is ignored", path)
+            logger.info("%s does not have the extension of a video and is ignored", path)
     if not videos:
-        raise ValueError(f"{folder} holds no video; expected files such as clip1.mp4, clip2.mkv")
+        raise ValueError(f"{folder} contains no video; expected files such as clip1.mp4, clip2.mkv")
     if not videos[start:stop]:
         raise ValueError(
-            f"dataset.start={start}, dataset.stop={stop} leave none of the {len(videos)} videos of {folder}; "
+            f"dataset.start={start}, dataset.stop={stop} select none of the {len(videos)} videos of {folder}; "
             "change them"
         )
     return videos[start:stop]
 
 
 def natural(name: str) -> list[tuple[int, int, str]]:
-    """Sorting key that compares runs of digits as numbers.
+    """Return a sorting key that compares runs of digits as numbers.
 
     >>> sorted(["b2", "b10", "a", "b1"], key=natural)
     ['a', 'b1', 'b2', 'b10']

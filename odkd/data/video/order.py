@@ -1,7 +1,7 @@
-"""The order of a stream: videos one after the other, or stretches of each domain or video in turn, without re-encoding.
+"""The order of a stream: videos one after the other, or alternating stretches of domains or videos.
 
-Houyon et al. (2023) cut two videos into stretches of 20 minutes and join them alternately into a third file. Here
-the same stream is a list of positions in the videos as they are: frames and labels are shared by all orders.
+Houyon et al. (2023) cut two videos into stretches of 20 minutes and join them alternately into a third file. Here the
+same stream is a list of positions in the unchanged videos, so that all orders share frames and labels.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 Kind = Literal["concatenate", "alternate"]
 By = Literal["domain", "video"]
-SAME_RATE = 1.01  # sampled frames whose distances differ by less (30 and 29.97 fps) count as equally far apart
+SAME_RATE = 1.01  # sampling intervals whose ratio is below this (30 and 29.97 fps) count as equal
 
 
 @dataclass(frozen=True)
@@ -28,16 +28,17 @@ class StreamOrder:
     """The settings `dataset.order`.
 
     Args:
-        kind: concatenate: videos as they lie | alternate: a stretch of each group in turn, in order of appearance.
-        by: what is a group (alternate).
-        periods: how often each group comes round (alternate); None = as often as the shortest group allows.
-        sequence_minutes: length of a stretch in the videos' own time.
-        sequence_positions: the same in sampled frames. Give one of the two. With neither, alternate divides each
-            group's frames evenly, and concatenate has a stretch for each run of one domain.
+        kind: concatenate: videos one after the other | alternate: a stretch of each group in turn, in order of their
+            first appearance.
+        by: the groups that alternate: domains or videos.
+        periods: number of stretches per group (alternate); None = as many as the shortest group allows.
+        sequence_minutes: length of a stretch in the time of the videos.
+        sequence_positions: length of a stretch in sampled frames. Set at most one of the two. With neither, alternate
+            divides the frames of each group evenly, and concatenate has one stretch per run of a domain.
         skip_minutes: pattern of a video's stem -> minutes left out at its start.
 
     Raises:
-        ValueError: settings that contradict each other, or make no sense.
+        ValueError: settings that are invalid or contradict each other.
     """
 
     kind: Kind = "concatenate"
@@ -62,7 +63,7 @@ class StreamOrder:
         if self.sequence_minutes is not None and self.sequence_positions is not None:
             raise ValueError(
                 f"dataset.order.sequence_minutes={self.sequence_minutes} and .sequence_positions="
-                f"{self.sequence_positions} say the same thing; set one of them to null"
+                f"{self.sequence_positions} both set the length of a sequence; set one of them to null"
             )
         has_length = self.sequence_minutes is not None or self.sequence_positions is not None
         if self.kind == "alternate" and self.periods is None and not has_length:
@@ -71,19 +72,19 @@ class StreamOrder:
             )
         if self.kind == "concatenate" and self.periods is not None:
             raise ValueError(
-                f"dataset.order.periods={self.periods} is for streams that alternate; "
+                f"dataset.order.periods={self.periods} applies only to streams that alternate; "
                 "set dataset.order.kind=alternate, or periods to null"
             )
 
 
 def put_in_order(stream: Stream, order: StreamOrder) -> tuple[Stream, np.ndarray]:
-    """The stream in that order, and int64 [n]: where each of its positions lies in `stream`.
+    """Return the reordered stream, and int64 [n]: the position in `stream` of each of its positions.
 
-    No frame comes twice. `seconds` of the new stream is the time that has gone by in it: each sampled frame lasts
-    until the next one of its video.
+    No frame occurs twice. `seconds` of the new stream is the elapsed time in it: each sampled frame lasts until the
+    next sampled frame of its video.
 
     Raises:
-        ValueError: there are too few frames, or nothing to alternate.
+        ValueError: there are too few frames, or fewer than two groups to alternate.
     """
     kept = _after_skips(stream, order)
     length = sequence_length(stream, order)
@@ -112,10 +113,10 @@ def put_in_order(stream: Stream, order: StreamOrder) -> tuple[Stream, np.ndarray
 
 
 def sequence_length(stream: Stream, order: StreamOrder) -> int | None:
-    """Sampled frames of a stretch, where the order gives its length.
+    """Return the length of a stretch in sampled frames; None if the order does not set it.
 
     Raises:
-        ValueError: minutes are given, and videos are sampled at different rates.
+        ValueError: the length is given in minutes, but the videos are sampled at different rates.
     """
     if order.sequence_minutes is None:
         return order.sequence_positions
@@ -123,47 +124,51 @@ def sequence_length(stream: Stream, order: StreamOrder) -> int | None:
     gaps, videos = np.diff(stream.seconds)[same_video], stream.video_of[1:][same_video]
     typical = {int(video): float(np.median(gaps[videos == video])) for video in np.unique(videos)}
     if not typical:
-        raise ValueError("dataset.order.sequence_minutes needs videos of two sampled frames; lower dataset.stride")
+        raise ValueError(
+            "dataset.order.sequence_minutes needs videos of at least two sampled frames; lower dataset.stride"
+        )
     slow, fast = max(typical, key=lambda v: typical[v]), min(typical, key=lambda v: typical[v])
     if typical[slow] > SAME_RATE * typical[fast]:
         raise ValueError(
             f"{stream.videos[slow].stem} is sampled every {typical[slow]:.3g} s and {stream.videos[fast].stem} every "
-            f"{typical[fast]:.3g} s, so {order.sequence_minutes} minutes are no one number of sampled frames; "
+            f"{typical[fast]:.3g} s, so {order.sequence_minutes} minutes differ in sampled frames; "
             "set dataset.stride_seconds, or dataset.order.sequence_positions instead"
         )
     return max(1, round(order.sequence_minutes * 60 / float(np.median(gaps))))
 
 
 def _after_skips(stream: Stream, order: StreamOrder) -> np.ndarray:
-    """int64: positions that lie after what is left out at the start of videos."""
+    """Return int64, the positions that remain after the start of videos is left out."""
     skips = np.zeros(len(stream.videos))
     for pattern, minutes in order.skip_minutes.items():
         found = [number for number, video in enumerate(stream.videos) if fnmatch.fnmatch(video.stem, pattern)]
         if not found:
             names = ", ".join(video.stem for video in stream.videos[:5])
-            raise ValueError(f"dataset.order.skip_minutes names {pattern}, and no video is called so ({names}, ...)")
+            raise ValueError(f"dataset.order.skip_minutes names {pattern}, which matches no video ({names}, ...)")
         skips[found] = minutes * 60
     kept = np.flatnonzero(_seconds_in_video(stream) >= skips[stream.video_of])
     if not len(kept):
-        raise ValueError(f"dataset.order.skip_minutes={dict(order.skip_minutes)} leave nothing of the stream")
+        raise ValueError(
+            f"dataset.order.skip_minutes={dict(order.skip_minutes)} leave no frame of the stream; lower them"
+        )
     return kept
 
 
 def _groups(stream: Stream, kept: np.ndarray, order: StreamOrder) -> dict[str, np.ndarray]:
-    """Positions of each group, in order of first appearance."""
+    """Return the positions of each group, in order of first appearance."""
     if order.by == "video":
         groups = {video.path.name: kept[stream.video_of[kept] == n] for n, video in enumerate(stream.videos)}
     else:
         if unknown := [v.stem for v, name in zip(stream.videos, stream.domains, strict=True) if not name]:
             raise ValueError(
-                f"dataset.order.by=domain and {len(unknown)} of {len(stream.videos)} videos have none "
-                f"({', '.join(unknown[:3])}); name them in dataset.domains, or set dataset.order.by=video"
+                f"dataset.order.by=domain, but {len(unknown)} of {len(stream.videos)} videos have no domain "
+                f"({', '.join(unknown[:3])}); name it in dataset.domains, or set dataset.order.by=video"
             )
         domains = np.array(stream.domains)[stream.video_of[kept]]
         groups = {name: kept[domains == name] for name in dict.fromkeys(stream.domains)}
     if len(groups) < 2:
         raise ValueError(
-            f"dataset.order.kind=alternate needs two {order.by}s and finds {', '.join(groups)} alone; "
+            f"dataset.order.kind=alternate needs at least two {order.by}s and finds only {', '.join(groups)}; "
             f"set dataset.order.kind=concatenate{', or by=video' if len(stream.videos) > 1 else ''}"
         )
     return groups
@@ -172,16 +177,16 @@ def _groups(stream: Stream, kept: np.ndarray, order: StreamOrder) -> dict[str, n
 def _alternate(
     groups: Mapping[str, np.ndarray], seconds_of_frame: np.ndarray, order: StreamOrder, length: int | None
 ) -> list[np.ndarray]:
-    """The stretches, period by period."""
+    """Return the positions of each stretch, period by period."""
     shortest = min(groups, key=lambda name: len(groups[name]))
-    num_there = len(groups[shortest])
-    periods = order.periods or max(1, num_there // (length or 1))
-    if num_there < periods * (length or 1):
+    num_frames = len(groups[shortest])
+    periods = order.periods or max(1, num_frames // (length or 1))
+    if num_frames < periods * (length or 1):
         minutes = float(seconds_of_frame[groups[shortest]].sum()) / 60
         raise ValueError(
-            f"{order.by} {shortest} has {num_there} sampled frames ({minutes:.1f} minutes), and {periods} periods of "
+            f"{order.by} {shortest} has {num_frames} sampled frames ({minutes:.1f} minutes), but {periods} periods of "
             f"{length or 'at least 1'} need {periods * (length or 1)}; lower dataset.order.periods "
-            f"(at most {num_there // (length or 1)}), the length of a sequence, or dataset.stride"
+            f"(at most {num_frames // (length or 1)}), the length of a sequence, or dataset.stride"
         )
     if length is None:
         parts = {name: np.array_split(positions, periods) for name, positions in groups.items()}
@@ -191,7 +196,7 @@ def _alternate(
 
 
 def _seconds_in_video(stream: Stream) -> np.ndarray:
-    """float64 [N]: time of each sampled frame since the start of its video."""
+    """Return float64 [N], the time of each sampled frame since the start of its video."""
     seconds = np.empty(len(stream))
     for number, video in enumerate(stream.videos):
         here = stream.video_of == number
@@ -200,7 +205,7 @@ def _seconds_in_video(stream: Stream) -> np.ndarray:
 
 
 def _seconds_of_frame(stream: Stream) -> np.ndarray:
-    """float64 [N]: until the next sampled frame of the video, or its end."""
+    """Return float64 [N], the time from each sampled frame to the next one of its video, or to the end of the video."""
     begins = _seconds_in_video(stream)
     ends = np.array([video.duration_seconds for video in stream.videos])[stream.video_of]
     is_followed = np.append(np.diff(stream.video_of) == 0, False)

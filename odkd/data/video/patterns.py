@@ -1,7 +1,7 @@
-"""Files of a dataset by pattern: "leftImg8bit/{split}/{city}/{image}_leftImg8bit.png".
+"""Patterns for the files of a dataset, such as "leftImg8bit/{split}/{city}/{image}_leftImg8bit.png".
 
-A word in braces stands for any text within one folder's or file's name, `{image}` also for folders in between, and `*`
-for text that no other pattern repeats. The same words fill the pattern of a picture's label map.
+A word in braces stands for any text within the name of one folder or file; `{image}` may also span folders. `*` stands
+for any text within a name that other patterns do not use. The same words fill the pattern of an image's label map.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ WORD = re.compile(r"\{(\w+)\}")
 
 
 def words_of(pattern: str) -> set[str]:
-    """The words in braces.
+    """Return the words in braces.
 
     >>> sorted(words_of("{split}/{image}.jpg"))
     ['image', 'split']
@@ -24,7 +24,7 @@ def words_of(pattern: str) -> set[str]:
 
 
 def fill(pattern: str, words: Mapping[str, str]) -> str:
-    """The pattern with those words that are known put in; others stay.
+    """Replace the known words of a pattern; the rest stay.
 
     >>> fill("labels/{split}/{image}.png", {"image": "a/0"})
     'labels/{split}/a/0.png'
@@ -33,9 +33,9 @@ def fill(pattern: str, words: Mapping[str, str]) -> str:
 
 
 def find_files(root: Path, pattern: str) -> Iterator[tuple[str, dict[str, str]]]:
-    """(name below root with "/", what each word stands for) of the files that match, in no order.
+    """Yield (name below root with "/", {word: text}) of the files that match, in no particular order.
 
-    Hidden files and folders are passed over, links to folders are followed.
+    Hidden files and folders are skipped, links to folders are followed.
     """
     regex = compiled(pattern)
     fixed, _, _ = re.split(r"[{*]", pattern, maxsplit=1)[0].rpartition("/")
@@ -49,7 +49,7 @@ def find_files(root: Path, pattern: str) -> Iterator[tuple[str, dict[str, str]]]
 
 
 def compiled(pattern: str) -> re.Pattern[str]:
-    """What matches names; its groups are the words.
+    """Return the regular expression for a pattern; its groups are the words.
 
     >>> compiled("images/{image}.*").fullmatch("images/a/b.0.jpg").groupdict()
     {'image': 'a/b.0'}
@@ -67,4 +67,4 @@ def compiled(pattern: str) -> re.Pattern[str]:
         else:
             known.add(word[1])
             parts.append(f"(?P<{word[1]}>{'.+' if word[1] == 'image' else '[^/]+'})")
-    return re.compile("".join(parts), re.DOTALL)  # a name may hold a line break
+    return re.compile("".join(parts), re.DOTALL)  # a name may contain a line break

@@ -1,4 +1,4 @@
-"""One pass over a video file's packets: what is really in it, as opposed to what its header says."""
+"""A scan of all packets of a video file, to find its real content as opposed to what its header states."""
 
 from __future__ import annotations  # Packet[VideoStream] exists in PyAV's type stubs alone
 
@@ -10,23 +10,23 @@ from typing import Any
 import av
 import numpy as np
 
-NUM_CHECKED = 48  # pictures decoded to see whether timestamps are in order
-MAX_REORDER = 16  # H.264 and HEVC show a picture at most so many pictures later than they decode it
-MAX_BLOCK_HEADER = 256  # bytes; between two packets Matroska writes 6 to 50
+NUM_CHECKED = 48  # pictures decoded to check that timestamps are in order
+MAX_REORDER = 16  # pictures by which H.264 and HEVC show a picture later than they decode it, at most
+MAX_BLOCK_HEADER = 256  # bytes; Matroska writes 6 to 50 between two packets
 
 
 class UnreadableVideoError(ValueError):
-    """A file that cannot be used as a video at all; a stream goes on without it."""
+    """An error for a file that cannot be used as a video; a stream leaves it out."""
 
 
 @dataclass
 class _Packets:
-    """What a file holds, in decoding order."""
+    """The facts about a file's packets, in decoding order."""
 
     pts: list[int] = field(default_factory=list)
     keys: list[int] = field(default_factory=list)  # pts of the keyframes
     holes: list[int] = field(default_factory=list)  # indices into `pts` of packets before which data was lost
-    shown: list[int] = field(default_factory=list)  # pts of the first pictures, as they come out
+    shown: list[int] = field(default_factory=list)  # pts of the first pictures, in the order the decoder returns them
     shape: tuple[int, int, int] | None = None  # of the first picture: width, height, rotation
     num_packets: int = 0
     num_without_time: int = 0
@@ -35,27 +35,36 @@ class _Packets:
 
 
 def open_video(path: Path, num_threads: int = 1) -> tuple[av.container.InputContainer, av.VideoStream]:
-    """Open a file and pick its video stream; the caller closes the container. Raises ValueError."""
+    """Open a file and select its video stream; the caller closes the container.
+
+    Raises:
+        UnreadableVideoError: the file is no video that can be decoded.
+    """
     try:
-        container = av.open(str(path), options={"fflags": "+genpts"})  # AVI keeps no timestamps
+        container = av.open(str(path), options={"fflags": "+genpts"})  # AVI files have no timestamps
     except (av.error.FFmpegError, ValueError) as error:
-        raise UnreadableVideoError(f"{path} cannot be read as a video ({error}); repair it, or take it out") from error
+        raise UnreadableVideoError(f"{path} cannot be read as a video ({error}); repair or remove it") from error
     stream = container.streams.best("video")
     if not isinstance(stream, av.VideoStream) or stream.codec_context is None:
         container.close()
-        raise UnreadableVideoError(f"{path} holds no video that can be decoded; take it out")
-    # Frame threads would blame the wrong packet for damage, and can hang when left early (PyAV #1849).
+        raise UnreadableVideoError(f"{path} contains no video that can be decoded; remove it")
+    # Frame threads would attribute damage to the wrong packet, and can hang when left early (PyAV #1849).
     stream.codec_context.thread_type = "SLICE"
     stream.codec_context.thread_count = num_threads
     return container, stream
 
 
 def scan_video(path: Path) -> dict[str, Any]:
-    """The facts of a VideoIndex and `warnings`, ready for JSON. Raises ValueError if nothing can be used."""
+    """Return the fields of a VideoIndex and `warnings`, ready for JSON.
+
+    Raises:
+        UnreadableVideoError: the file contains no usable frame.
+    """
     container, stream = open_video(path)
     with container:
-        time_base, num_promised = stream.time_base, stream.frames  # a closed stream forgets them
-        # Matroska counts no frames. Other headers without a count have no duration either: it is guessed.
+        time_base, num_promised = stream.time_base, stream.frames  # not available after the container is closed
+        # Matroska headers have no frame count but a duration. In other headers without a count, FFmpeg estimates the
+        # duration.
         has_duration = "matroska" in container.format.name and container.duration is not None
         promised_seconds = (container.duration or 0) / av.time_base if has_duration else 0.0
         assert time_base is not None
@@ -64,7 +73,7 @@ def scan_video(path: Path) -> dict[str, Any]:
     if found.num_packets and (not found.pts or num_disordered > NUM_CHECKED // 10):
         raise UnreadableVideoError(f"{path}: its frames have no usable timestamps; convert it to .mp4 or .mkv")
     if found.shape is None:
-        raise UnreadableVideoError(f"{path}: no frame can be decoded; repair it, or take it out")
+        raise UnreadableVideoError(f"{path}: no frame can be decoded; repair or remove it")
     lost = _lost_frames(found)
     pts = np.unique([*found.pts, *lost])
     warnings = [found.error] if found.error else []
@@ -94,7 +103,7 @@ def scan_video(path: Path) -> dict[str, Any]:
 
 def _read_packets(container: av.container.InputContainer, stream: av.VideoStream) -> _Packets:
     found = _Packets()
-    previous_end: int | None = None  # byte after the previous packet, where that says something
+    previous_end: int | None = None  # byte after the previous packet (Matroska only)
     try:
         for packet in container.demux():
             if packet.pts is not None and packet.size:
@@ -115,7 +124,7 @@ def _read_packets(container: av.container.InputContainer, stream: av.VideoStream
                 continue
             found.num_packets += 1
             found.num_without_time += packet.pts is None
-            if packet.pts is None or packet.is_discard:  # discard: cut away by an edit list
+            if packet.pts is None or packet.is_discard:  # discard: removed by an edit list
                 continue
             if is_after_hole:
                 found.holes.append(len(found.pts))
@@ -131,18 +140,18 @@ def _decode(stream: av.VideoStream, packet: Any) -> list[av.VideoFrame]:
     try:
         return stream.codec_context.decode(packet)
     except av.error.FFmpegError:
-        return []  # decode.py deals with damage
+        return []  # decode.py handles damage
 
 
 def _lost_frames(found: _Packets) -> list[int]:
-    """Timestamps that are missing next to holes in the file, where frames have a constant distance.
+    """Return the timestamps that are missing next to holes in the file, for frames at a constant distance.
 
-    They keep their frame numbers, so that what follows a hole still fits labels that are stored by number.
+    Lost frames keep their numbers, so that labels stored by frame number still fit the frames after a hole.
     """
     lost: list[int] = []
     times = np.unique(found.pts)
     for hole in found.holes:
-        if hole == len(found.pts) - 1:  # nothing follows that could be misnumbered: the file is cut here
+        if hole == len(found.pts) - 1:  # the file is cut here: no later frame could get a wrong number
             continue
         near = found.pts[max(hole - MAX_REORDER, 0) : hole + MAX_REORDER]
         around = times[(times >= min(near)) & (times <= max(near))]

@@ -1,4 +1,4 @@
-"""A stream: the videos of a folder, in natural order, sampled as if they were one long video."""
+"""The stream: the videos of a folder in natural order, sampled as if they were one long video."""
 
 import hashlib
 import itertools
@@ -18,49 +18,49 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Stream:
-    """Sampled frames of a list of videos; position p is frame `frame_of[p]` of video `video_of[p]`.
+    """The sampled frames of a list of videos; position p is frame `frame_of[p]` of video `video_of[p]`.
 
-    A segment is a stretch in which the domain stays the same: where a new one begins, the scene changes. Without
-    known domains each video is one. `odkd.data.video.order` makes other streams, with segments of their own.
+    A segment is a stretch of constant domain. If the domains are unknown, each video is a segment.
+    `odkd.data.video.order` reorders streams and sets their segments.
     """
 
-    videos: tuple[Source, ...]  # or collections of images, which play the same part
-    domains: tuple[str, ...]  # one a video, "" when unknown
+    videos: tuple[Source, ...]  # or collections of images, which serve as videos
+    domains: tuple[str, ...]  # one per video, "" if unknown
     video_of: np.ndarray  # int64 [N]
     frame_of: np.ndarray  # int64 [N]
-    seconds: np.ndarray  # float64 [N]: durations of earlier videos + time in this one
+    seconds: np.ndarray  # float64 [N]: duration of earlier videos + time in the current one
     segment_of: np.ndarray  # int64 [N]: 0, ..., 0, 1, ..., 1, 2, ...
-    digest: str  # of the videos' content, the sampled frame numbers, and the order where it is not as they lie
+    digest: str  # of the content of the videos, the sampled frame numbers and, if it was changed, the order
 
     def __len__(self) -> int:
         return len(self.video_of)
 
     @property
     def segments(self) -> list[range]:
-        """Positions of each segment."""
+        """The positions of each segment."""
         cuts = np.searchsorted(self.segment_of, np.arange(int(self.segment_of[-1]) + 2)).tolist()
         return [range(begin, end) for begin, end in itertools.pairwise(cuts)]
 
     def domain_of(self, position: int) -> str:
-        """Name of the domain at a position; "" when unknown."""
+        """Return the name of the domain at a position; "" if unknown."""
         return self.domains[int(self.video_of[position])]
 
     def domain_began(self, position: int) -> int:
-        """The first of the positions up to this one that are all of its domain."""
+        """Return the first position of the run of the domain that a position belongs to."""
         is_other_V = np.array([domain != self.domain_of(position) for domain in self.domains])
         others = np.flatnonzero(is_other_V[self.video_of[: position + 1]])
         return int(others[-1]) + 1 if len(others) else 0
 
     def name_of(self, position: int) -> str:
-        """A name that no other position has: VIDEO/000000, or the image's file below the dataset's folder."""
+        """Return the unique name of a position: VIDEO/000000, or the image's file below the dataset's folder."""
         return self.videos[int(self.video_of[position])].name_of(int(self.frame_of[position]))
 
     def frames_of_video(self, video: int) -> np.ndarray:
-        """int64 [n]: the sampled frame numbers of one video, ascending."""
+        """Return int64 [n], the sampled frame numbers of one video, ascending."""
         return np.asarray(self.frame_of[self.video_of == video], np.int64)
 
     def without(self, damaged: Collection[tuple[int, int]]) -> "Stream":
-        """The stream without these (video, frame number) pairs; videos keep their numbers, and frames their times."""
+        """Return the stream without these (video, frame number) pairs; video numbers and frame times do not change."""
         drop = set(damaged)
         pairs = zip(self.video_of.tolist(), self.frame_of.tolist(), strict=True)
         keep = np.asarray([pair not in drop for pair in pairs], bool)
@@ -86,12 +86,16 @@ def open_stream(
     domains: Mapping[str, str],
     cache: Path,
 ) -> Stream:
-    """Index the videos `[start:stop]` of a folder and sample them.
+    """Index the videos `[start:stop]` of a folder and sample them; unreadable videos are left out with a warning.
 
-    `stride` counts frames: 0, s, 2s, ..., floor(frames / s) of them a video, as in the reference code.
-    `stride_seconds` takes its place if given: the first frame at or after each multiple of it, for videos of
-    variable frame rate. `domains` maps a video's stem to the name of its domain. Unreadable videos are left
-    out with a warning. Raises ValueError if nothing is left to sample.
+    Args:
+        stride: in frames: 0, s, 2s, ..., floor(frames / s) of them per video, as in the reference code.
+        stride_seconds: replaces `stride` if given: the first frame at or after each multiple of it, for videos of
+            variable frame rate.
+        domains: video stem -> name of its domain.
+
+    Raises:
+        ValueError: an invalid stride, or no frame remains.
     """
     if stride_seconds is None and stride < 1:
         raise ValueError(f"dataset.stride={stride}; expected at least 1 frame")
@@ -119,7 +123,7 @@ def open_stream(
 
 
 def sample(video: Source, *, stride: int, stride_seconds: float | None) -> np.ndarray:
-    """int64 [n]: frame numbers that are sampled from one video."""
+    """Return int64 [n], the frame numbers that are sampled from one video."""
     if stride_seconds is None:
         return np.arange(video.num_frames // stride, dtype=np.int64) * stride
     half_tick = float(video.time_base) / 2  # containers round timestamps to ticks
@@ -131,7 +135,7 @@ def sample(video: Source, *, stride: int, stride_seconds: float | None) -> np.nd
 def make_stream(
     videos: tuple[Source, ...], domains: tuple[str, ...], video_of: np.ndarray, frame_of: np.ndarray
 ) -> Stream:
-    """These frames of these videos, one after the other."""
+    """Return the stream of these frames of these videos, one video after the other."""
     begins = np.cumsum([0.0, *(video.duration_seconds for video in videos)])
     seconds = np.empty(len(video_of), np.float64)
     for number, video in enumerate(videos):

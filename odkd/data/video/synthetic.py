@@ -1,4 +1,4 @@
-"""The embedded dataset: videos of a sunny city and a night highway in turn, every pixel's class known."""
+"""The built-in dataset: rendered videos of a sunny city and a highway at night in turn, with exact ground truth."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from odkd.data.video.street.scene import Scene
 from odkd.data.video.street.world import CLASS_COLOURS
 from odkd.data.video.street.worlds import CITY, NIGHT
 
-VERSION = 1  # raise it when the pictures change: it is part of the folder's name
+VERSION = 1  # part of the folder's name: raise it when the images change
 CLASSES: list[str] = list(CLASS_COLOURS)
 PALETTE: list[list[int]] = [[int(value) for value in colour] for colour in CLASS_COLOURS.values()]
 
@@ -32,24 +32,24 @@ def render_dataset(
     period_seconds: float,
     seed: int,
 ) -> Path:
-    """Render the dataset into a folder below `folder`, named for the arguments, and return that folder.
+    """Render the dataset into a folder below `folder`, whose name is a digest of the arguments, and return its path.
 
-    It holds ``videos/00_city.mp4``, ``01_night.mp4``, ``02_city.mp4``, ..., one a period, and
-    ``groundtruth/00_city/000000.png``, ..., one uint8 palette PNG of class ids a frame (no pixel is ignored).
-    Time goes on from period to period: a world that comes back is the same world further down the road.
+    It contains ``videos/00_city.mp4``, ``01_night.mp4``, ``02_city.mp4``, ..., one per period, and
+    ``groundtruth/00_city/000000.png``, ..., one uint8 palette PNG of class ids per frame (no pixel is ignored). Time
+    continues from period to period: when a world returns, it is the same world further down the road.
 
-    A folder that is there is whole: it is made under another name and renamed. One process renders at a
-    time, others wait; what a killed process left is removed.
+    The folder is rendered under another name and then renamed, so that an existing folder is complete. One process
+    renders at a time while others wait; remains of a killed process are removed.
 
     Raises:
-        ValueError: on odd or too small sizes, or when there would be no frame.
+        ValueError: odd or too small sizes, or no frame.
     """
     if height % 2 or width % 2 or height < 32 or width < 32:
         raise ValueError(f"synthetic video of {height}x{width} pixels: height and width must be even and at least 32")
     num_frames = round(period_seconds * frame_rate) if frame_rate > 0 else 0
     if num_periods < 1 or num_frames < 1:
         raise ValueError(
-            f"synthetic video of {num_periods} periods of {period_seconds} s at {frame_rate} frames a second "
+            f"synthetic video of {num_periods} periods of {period_seconds} s at {frame_rate} frames per second "
             "has no frames; raise num_periods, period_seconds or frame_rate"
         )
     digest = json_digest([VERSION, height, width, frame_rate, num_periods, period_seconds, seed])[:16]
@@ -60,7 +60,7 @@ def render_dataset(
     with FileLock(folder / "synthetic.lock"):
         if root.is_dir():
             return root
-        for leftover in folder.glob("*.building"):  # ours is the only process that may have one now
+        for leftover in folder.glob("*.building"):  # under the lock no other process is rendering
             shutil.rmtree(leftover)
         building = folder / f"{digest}.building"
         logger.info("rendering %d x %d synthetic frames into %s", num_periods, num_frames, root)

@@ -1,5 +1,6 @@
-"""Paper tables from the MLflow store: what is compared is a YAML file in specs/, what papers give is published.yaml.
+"""Paper tables from the MLflow store: specs/ defines the tables in YAML, published.yaml holds values from papers.
 
-`spec` reads the YAML, `wanted` finds the runs that have its settings, `cells` makes numbers of them, `commands`
-says how to make what is missing, `render` and `latex` print, `command` is `odkd-tables`.
+`spec` reads the YAML, `wanted` finds the runs with its settings, `cells` computes the numbers, `commands` lists the
+commands of missing runs, `incomplete` reports problems, `render` and `latex` print, `command` is `odkd-tables`,
+`figures` is `odkd-figures`.
 """

@@ -1,4 +1,4 @@
-"""The numbers of a table from stored runs: mean, sample standard deviation, count; what is missing, doubled, mixed."""
+"""The numbers of a table from stored runs: mean, sample standard deviation, count; missing and doubled runs."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from statistics import mean, median, stdev
 from odkd.common.metric_names import SUMMARY
 from odkd.report.tables.spec import Column, Row, Table, Variant
 from odkd.report.tables.wanted import Matcher, WantedRun, join, wanted_settings
-from odkd.runs.results import StoredRun
+from odkd.runs.store import StoredRun
 
 UNSENT = "FINISHED without its summary, which odkd-sync sends"
-History = Callable[[StoredRun, str], Mapping[int, float]]  # of a run and a metric: its values by step
+History = Callable[[StoredRun, str], Mapping[int, float]]  # (run, metric) -> its values by step
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One number of the table: values of its seeds, times the column's factor; undefined ones are left out."""
+    """One number of the table: the defined values of its seeds, times the column's factor."""
 
     values: tuple[float, ...] = ()
 
@@ -29,7 +29,7 @@ class Cell:
 
     @property
     def std(self) -> float:
-        """Sample standard deviation; NaN of fewer than two values."""
+        """The sample standard deviation; NaN for fewer than two values."""
         return stdev(self.values) if len(self.values) > 1 else math.nan
 
     @property
@@ -39,7 +39,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Missing:
-    """A run that a cell needs and the store lacks; `status` of one that is there, unfinished."""
+    """A run that a cell needs and the store lacks; `status` is that of an unfinished run in the store, if any."""
 
     place: str
     job: WantedRun
@@ -48,7 +48,7 @@ class Missing:
 
 @dataclass(frozen=True)
 class Doubled:
-    """Several finished runs of one job, newest first."""
+    """Several finished runs with the settings of one job, newest first."""
 
     place: str
     job: WantedRun
@@ -57,21 +57,21 @@ class Doubled:
 
 @dataclass(frozen=True)
 class Mixed:
-    """Runs that are compared and should be of the same data, teacher or own code; a tag says that they are not."""
+    """Compared runs whose `tag` differs, so that they used different data, teachers or own code."""
 
     tag: str
-    runs: list[tuple[str, WantedRun, StoredRun]]  # with the place of each, newest first
+    runs: list[tuple[str, WantedRun, StoredRun]]  # (place, job, run), newest first
 
     @property
-    def of_others(self) -> list[WantedRun]:
-        """The runs that are not as the newest."""
+    def outdated(self) -> list[WantedRun]:
+        """The runs that differ from the newest."""
         newest = self.runs[0][2].tags[self.tag]
         return [job for _, job, run in self.runs if run.tags[self.tag] != newest]
 
 
 @dataclass
 class Filled:
-    """A table with what the store knows: cells by (row, variant, column), runs by job."""
+    """A table filled from the store: cells by (row, variant, column), runs by job."""
 
     table: Table
     cells: dict[tuple[str, str, str], Cell] = field(default_factory=dict)
@@ -85,32 +85,37 @@ class Filled:
         return len({job for _, _, jobs in needs(self.table) for job in jobs})
 
     def runs_of(self, row: Row, variant: Variant) -> list[StoredRun]:
-        """The runs behind a row, one a seed, as far as they are there."""
+        """Return the existing runs of a row, one per seed."""
         return [self.runs[job] for job in jobs_of(self.table, row, variant) if job in self.runs]
 
 
 def jobs_of(table: Table, row: Row, variant: Variant) -> list[WantedRun]:
-    """The runs that a row needs in a variant, one a seed."""
-    # The command line's win; they are named first, too, so that they stand with those of all runs in a command.
+    """Return the runs that a row needs in a variant, one per seed."""
+    # The overrides of the command line come last, because they win. They also come after `fixed`, so that in a
+    # command they stand beside the overrides of all runs.
     overrides = join(table.fixed, table.chosen, row.overrides, variant.overrides, table.chosen)
     return [WantedRun(overrides, seed, table.config_dir) for seed in row.seeds or table.seeds]
 
 
 def needs(table: Table) -> Iterator[tuple[Row, Variant, list[WantedRun]]]:
-    """Everything that the table needs, row by row; rows may share runs."""
+    """Yield all runs that the table needs, row by row; rows may share runs."""
     for row in table.rows:
         for variant in table.variants:
             yield row, variant, jobs_of(table, row, variant)
 
 
 def fill(table: Table, runs: Sequence[StoredRun], history: History, *, newest: bool = False) -> Filled:
-    """Look up every run of a table, and its metrics; `history` gives all values of one metric of a run.
+    """Look up every run of a table and its metrics.
 
-    `newest`: of several finished runs with the same settings take the newest; else they are doubled, and none
-    of them counts.
+    Args:
+        table: whose cells are filled.
+        runs: of the store.
+        history: returns all values of one metric of a run.
+        newest: use the newest of several finished runs with the same settings; otherwise they are doubled, and none
+            of them counts.
 
     Raises:
-        ValueError: a column's metric is in none of the runs; one run would be in two places that are not the same.
+        ValueError: no run has the metric of a column, or a run belongs to two places with different settings.
     """
     matcher, filled = Matcher(runs), Filled(table)
     looked_up: set[WantedRun] = set()
@@ -143,7 +148,7 @@ def fill(table: Table, runs: Sequence[StoredRun], history: History, *, newest: b
 
 
 def place_of(row: Row, variant: Variant) -> str:
-    """Row and variant, as errors name them."""
+    """Return the name of a row and variant in messages."""
     return ", ".join(part for part in (row.label, variant.label) if part)
 
 
@@ -152,22 +157,24 @@ def _has_summary(run: StoredRun) -> bool:
 
 
 def _check_shared(table: Table, run: StoredRun, one: tuple[str, WantedRun], other: tuple[str, WantedRun]) -> None:
-    """One run may stand in two places if their commands are the same one in other words.
+    """Check that one run in two places has equal settings in both.
 
     Raises:
-        ValueError: they are not, but by what they differ the run cannot be told.
+        ValueError: the settings differ, but the run does not record the setting that differs.
     """
     first, second = wanted_settings(one[1]), wanted_settings(other[1])
     if differ := first.untold(second):
         raise ValueError(
             f"table {table.name}: {one[0]} and {other[0]} differ in {' and '.join(differ)}, but the run {run.run_id} "
-            "may be of either; give each a dataset.name of its own, by which runs are told apart"
+            "does not record it and may be of either; give each a different dataset.name to tell their runs apart"
         )
 
 
 def mixed_runs(filled: Filled) -> list[Mixed]:
-    """Runs of a variant whose data differ though their settings of the data do not; seeds of a row whose teachers do,
-    or one's own code. A run that lacks a tag says nothing.
+    """Return groups of compared runs that used different data, teachers or own code.
+
+    Data must agree between runs of a variant with equal dataset settings, teachers and own code between the seeds of
+    a row. A run that lacks a tag is not checked.
     """
     groups: dict[tuple[object, ...], dict[str, tuple[str, WantedRun, StoredRun]]] = {}
     for row, variant, jobs in needs(filled.table):
@@ -194,7 +201,7 @@ def mixed_runs(filled: Filled) -> list[Mixed]:
 
 
 def value_of(column: Column, row: Row, run: StoredRun, history: History) -> float | None:
-    """A run's number for a cell, before its factor; None if it is undefined."""
+    """Return a run's number for a cell, before the column's factor; None if it is undefined."""
     metric = metric_of(column, row)
     if column.take == "final":
         return run.final(metric)
@@ -203,7 +210,7 @@ def value_of(column: Column, row: Row, run: StoredRun, history: History) -> floa
 
 
 def metric_of(column: Column, row: Row) -> str:
-    """The name of a column's number in a row.
+    """Return the name of a column's metric in a row.
 
     >>> metric_of(Column("mIoU", "{of}/miou_groundtruth"), Row("MCKD", of="final"))
     'final/miou_groundtruth'
@@ -212,7 +219,7 @@ def metric_of(column: Column, row: Row) -> str:
 
 
 def _check_metrics(filled: Filled) -> None:
-    """A metric that no run has is a misspelled one: undefined in every row, it would be an empty column."""
+    """Check that some run has the metric of each column: a misspelled metric would be an empty column."""
     known = {name.removeprefix(SUMMARY) for run in filled.runs.values() for name in run.metrics}
     for column in filled.table.columns:
         names = {metric_of(column, row) for row in filled.table.rows}

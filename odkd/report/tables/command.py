@@ -1,4 +1,4 @@
-"""Console script `odkd-tables`: rebuild a paper table from the runs in MLflow's store, or say what it lacks."""
+"""Console script `odkd-tables`: rebuild a paper table from the runs in the MLflow store, or list missing runs."""
 
 import argparse
 import shlex
@@ -18,9 +18,9 @@ from odkd.report.tables.published import Published, published_beside
 from odkd.report.tables.render import markdown, to_csv
 from odkd.report.tables.spec import Row, Table, Variant, check_seeds, known_tables, load_table
 from odkd.report.tables.wanted import Settings, join, wanted_settings
-from odkd.runs.results import NothingStoredError, Store, StoreError
+from odkd.runs.client import without_password
+from odkd.runs.store import NothingStoredError, Store, StoreError
 from odkd.runs.sync import advice, brief
-from odkd.runs.tracking import without_password
 
 FORMATS: dict[str, Callable[[Filled, Published | None], str]] = {
     "markdown": markdown,
@@ -30,21 +30,21 @@ FORMATS: dict[str, Callable[[Filled, Published | None], str]] = {
 
 EPILOG = """\
 examples:
-  odkd-tables houyon2023/table1_synthetic                     print it, or say which commands would fill it
-  odkd-tables houyon2023/table1_synthetic --missing | bash    run what is missing
-  odkd-tables my_table.yaml --config-dir my_conf 'allow_targets=[my_replay]' --run      with a method of your own
+  odkd-tables houyon2023/table1_synthetic                     print it, or the commands that would fill it
+  odkd-tables houyon2023/table1_synthetic --missing | bash    run the missing runs
+  odkd-tables my_table.yaml --config-dir my_conf 'allow_targets=[my_replay]' --run      with your own method
   odkd-tables houyon2023/table1 dataset.root=my_videos device=cuda --format latex --output table1.tex
-KEY=VALUE are overrides of odkd, for all runs of the table: where your data lies, a device, another setting."""
+KEY=VALUE are overrides of odkd for all runs of the table: the folder of your data, a device, other settings."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Exit code 1 if cells are missing or doubled, 2 for a user's mistake."""
+    """Run the command; exit code 1 if cells are missing or doubled, 2 for a user's mistake."""
     parser = argparse.ArgumentParser(
         "odkd-tables", description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add_choices(parser)
     parser.add_argument("--format", choices=FORMATS, default="markdown")
-    parser.add_argument("--output", type=Path, metavar="FILE", help="write there instead of printing")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="write to a file instead of printing")
     parser.add_argument("--missing", action="store_true", help="print only the commands that fill the table")
     parser.add_argument("--run", action="store_true", help="run those commands first, one after the other")
     chosen = parser.parse_intermixed_args(arguments)
@@ -54,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def obey(
     chosen: argparse.Namespace, make_it: Callable[[argparse.Namespace], None], list_all: Callable[[], None]
 ) -> None:
-    """List what there is or make what was chosen; a user's mistake, or a store that cannot be read, is one line."""
+    """List all tables or make the chosen one; a user's mistake or an unreadable store is reported in one line."""
     try:
         if chosen.list or chosen.name is None:
             list_all()
@@ -71,23 +71,23 @@ def obey(
 
 
 def add_choices(parser: argparse.ArgumentParser) -> None:
-    """What tables and figures have in common: which, from where, of what, and who says what is wrong."""
+    """Add the arguments that tables and figures share, and the program name for messages."""
     parser.set_defaults(program=parser.prog)
-    parser.add_argument("name", nargs="?", help="of the table (--list), or a YAML file of yours")
+    parser.add_argument("name", nargs="?", help="a table (see --list), or the path of your YAML file")
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="settings of all runs, as for odkd")
     parser.add_argument("--uri", help="MLflow store (default: mlflow.db in paths.outputs, or tracking.uri)")
-    parser.add_argument("--config-dir", metavar="FOLDER", help="of your own YAML groups, as for odkd")
-    parser.add_argument("--experiment", help="look only at this MLflow experiment")
-    parser.add_argument("--seeds", type=int, nargs="+", help="instead of the table's own, and of its rows'")
+    parser.add_argument("--config-dir", metavar="FOLDER", help="folder of your own YAML groups, as for odkd")
+    parser.add_argument("--experiment", help="use only runs of this MLflow experiment")
+    parser.add_argument("--seeds", type=int, nargs="+", help="instead of the seeds of the table and its rows")
     parser.add_argument(
-        "--newest", action="store_true", help="of runs with the same settings the newest, though data or code differ"
+        "--newest", action="store_true", help="use the newest of runs with equal settings, even if data or code differ"
     )
-    parser.add_argument("--allow-missing", action="store_true", help="leave empty what is missing")
-    parser.add_argument("--list", action="store_true", help="list the tables that there are")
+    parser.add_argument("--allow-missing", action="store_true", help="leave missing cells empty")
+    parser.add_argument("--list", action="store_true", help="list all tables")
 
 
 def make(chosen: argparse.Namespace) -> None:
-    """Print or write a table, run what is missing, or list the commands that would."""
+    """Print or write a table, run its missing runs, or list their commands."""
     table = with_choices(load_table(chosen.name), chosen)
     published = published_beside(table)
     filled, _ = look_up(table, chosen)
@@ -108,10 +108,10 @@ def make(chosen: argparse.Namespace) -> None:
 
 
 def with_choices(table: Table, chosen: argparse.Namespace) -> Table:
-    """The table with the overrides, the seeds and the folder of YAML of the command line."""
+    """Return the table with the overrides, seeds and YAML folder of the command line."""
     for override in chosen.overrides:
         if "=" not in override or override.startswith("seed="):
-            raise ValueError(f"{override}: expected KEY=VALUE, a setting of odkd (seeds are given by --seeds)")
+            raise ValueError(f"{override}: expected KEY=VALUE, a setting of odkd (give seeds with --seeds)")
     if chosen.seeds:
         rows = tuple(replace(row, seeds=None) for row in table.rows)
         table = replace(table, seeds=check_seeds("--seeds", chosen.seeds), rows=rows)
@@ -122,15 +122,16 @@ def with_choices(table: Table, chosen: argparse.Namespace) -> Table:
 
 
 def store_overrides(chosen: argparse.Namespace) -> list[str]:
-    """What sends runs to the store and experiment that is read."""
+    """Return the overrides that make runs log to the chosen store and experiment."""
     uri = [f"tracking.uri={quoted(store_uri(chosen)[0])}"] if chosen.uri else []
     return uri + ([f"tracking.experiment={quoted(chosen.experiment)}"] if chosen.experiment else [])
 
 
 def check_rows_differ(table: Table) -> None:
-    """
+    """Check that the overrides of the command line leave the runs of the table different.
+
     Raises:
-        ValueError: the overrides of the command line make runs of two places the same that the table says are not.
+        ValueError: runs of two places would become equal that differ in the table's YAML.
     """
     before = replace(table, chosen=())
     own = {(row, variant): jobs[0] for row, variant, jobs in needs(before)} if table.chosen else {}
@@ -149,9 +150,9 @@ def check_rows_differ(table: Table) -> None:
 
 
 def look_up(table: Table, chosen: argparse.Namespace) -> tuple[Filled, Store | None]:
-    """The table from the store that was chosen, and the store.
+    """Return the table filled from the chosen store, and the store.
 
-    All is missing if the default one is not there yet, or if one that was named is about to be begun.
+    All runs are missing if the default store does not exist yet, or if --run or --missing will begin a new store.
     """
     uri, is_default = store_uri(chosen)
     is_begun_now = getattr(chosen, "run", False) or getattr(chosen, "missing", False)  # figures have no such options
@@ -166,22 +167,22 @@ def look_up(table: Table, chosen: argparse.Namespace) -> tuple[Filled, Store | N
 
 
 def store_uri(chosen: argparse.Namespace) -> tuple[str, bool]:
-    """Where the runs are, by --uri or by the overrides that say where runs go; and whether nobody named a store."""
+    """Return the store's URI from --uri or the overrides; the flag is true if it is the default."""
     given = dict(override.split("=", 1) for override in chosen.overrides)
     if uri := chosen.uri or given.get("tracking.uri"):
-        is_file = "://" not in uri  # a path of a SQLite file will do
+        is_file = "://" not in uri  # the path of a SQLite file is allowed
         return (f"sqlite:///{Path(uri).resolve()}" if is_file else uri), False
     return f"sqlite:///{(outputs_folder(chosen) / 'mlflow.db').resolve()}", True
 
 
 def outputs_folder(chosen: argparse.Namespace) -> Path:
-    """Where the runs write, by the overrides."""
+    """Return the output folder of the runs, from the overrides."""
     given = dict(override.split("=", 1) for override in chosen.overrides)
     return Path(given.get("paths.outputs", "outputs"))
 
 
 def check_complete(filled: Filled, chosen: argparse.Namespace) -> None:
-    """Leave with exit code 1 and the commands that help, if a cell is missing or doubled."""
+    """Exit with code 1 and a message with commands, if a cell is missing or doubled."""
     words = Advice(chosen.program, store_words(chosen), again("odkd-tables", chosen), again(chosen.program, chosen))
     if lines := complaints(filled, words, allow_missing=chosen.allow_missing, newest=chosen.newest):
         uri, _ = store_uri(chosen)
@@ -189,7 +190,7 @@ def check_complete(filled: Filled, chosen: argparse.Namespace) -> None:
 
 
 def again(program: str, chosen: argparse.Namespace) -> str:
-    """A command of tables or figures for what was chosen: the same table, from the same store."""
+    """Return the command of `program` for the chosen table and store."""
     words = [program, chosen.name, *chosen.overrides]
     for option in ("config_dir", "uri", "experiment"):
         if (value := getattr(chosen, option)) is not None:
@@ -198,18 +199,19 @@ def again(program: str, chosen: argparse.Namespace) -> str:
 
 
 def store_words(chosen: argparse.Namespace) -> str:
-    """What follows "lacks 3 of 4 runs": in which store, or that there is none yet where one would be."""
+    """Return the text after "lacks 3 of 4 runs": in which store, or that the default store does not exist yet."""
     uri, is_default = store_uri(chosen)
     path = outputs_folder(chosen) / "mlflow.db"
     if is_default and not path.is_file():
         here = "" if path.is_absolute() else " here"
-        return f"; there is no store {path}{here} yet (if runs are elsewhere: go there, or name their store with --uri)"
+        advice_on_store = "if your runs are elsewhere, go there or name their store with --uri"
+        return f"; there is no store {path}{here} yet ({advice_on_store})"
     of = f"experiment {chosen.experiment} of " if chosen.experiment else ""
     return f" in {of}{path if is_default else without_password(uri)}"
 
 
 def run(commands: Sequence[Sequence[str]]) -> None:
-    """Run odkd with each of these arguments; a failing one is told, the others go on."""
+    """Run odkd with each of these arguments; report failed commands at the end."""
     failed = []
     for arguments in commands:
         print(shlex.join(["odkd", *arguments]), file=sys.stderr, flush=True)
@@ -217,11 +219,11 @@ def run(commands: Sequence[Sequence[str]]) -> None:
         if done.returncode:
             failed.append(shlex.join(["odkd", *arguments]))
     if failed:
-        print("odkd-tables: these failed, see above:", *failed, sep="\n  ", file=sys.stderr)
+        print("odkd-tables: these commands failed, see above:", *failed, sep="\n  ", file=sys.stderr)
 
 
 def listing(*, with_figures: bool = False) -> str:
-    """Names of the tables that come with odkd, what they are, how many runs they need, or which figures they have."""
+    """Return the names and titles of the tables that come with odkd, with their numbers of runs or their figures."""
     rows = []
     for name in known_tables():
         table = load_table(name)
@@ -233,7 +235,7 @@ def listing(*, with_figures: bool = False) -> str:
 
 
 def fail(message: str, code: int) -> int:
-    """Say why, and return the exit code."""
+    """Print a message to stderr and return the exit code."""
     print(message, file=sys.stderr)
     return code
 

@@ -1,4 +1,4 @@
-"""The commands that fill a table: jobs folded into as few `odkd -m` as say exactly those, no run more."""
+"""The commands that fill a table: jobs combined into as few `odkd -m` commands as run exactly these jobs."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Iterable, Sequence
 
 from odkd.report.tables.wanted import WantedRun
 
-Choices = dict[str, tuple[str, ...]]  # what stands before the = of an override -> its values, one job each in product
+Choices = dict[str, tuple[str, ...]]  # key of an override -> its values; each combination of values is a job
 
 
 def grouped_commands(jobs: Iterable[WantedRun]) -> list[str]:
-    """Commands, to be pasted into a shell, that run these jobs and no others.
+    """Return shell commands that run exactly these jobs.
 
     >>> jobs = [("replay=fifo", 0), ("replay=fifo", 1), ("replay=mir", 0)]
     >>> grouped_commands([WantedRun((word,), seed) for word, seed in jobs])
@@ -21,7 +21,7 @@ def grouped_commands(jobs: Iterable[WantedRun]) -> list[str]:
 
 
 def grouped_arguments(jobs: Iterable[WantedRun]) -> list[list[str]]:
-    """What follows `odkd` in each of the commands."""
+    """Return the arguments of `odkd` in each of the commands."""
     by_folder: dict[str | None, list[Choices]] = {}
     for job in dict.fromkeys(jobs):
         choices: Choices = {key: (value,) for key, value in map(_split, job.command)}
@@ -55,7 +55,7 @@ def _override(choice: tuple[str, Sequence[str]]) -> str:
 
 
 def _merge_once(groups: list[Choices]) -> list[Choices] | None:
-    """Two groups that differ in the values of one key are one; None if there are no such two. Seeds come first."""
+    """Merge groups that differ in the values of one key, seeds first; return None if there are none."""
     for key in dict.fromkeys(["seed", *(key for group in groups for key in group)]):
         by_rest: dict[tuple[bool, tuple[tuple[str, tuple[str, ...]], ...]], Choices] = {}
         for group in groups:

@@ -1,4 +1,4 @@
-"""Console script `odkd-figures`: draw a table's figures from the runs in MLflow's store, as PDF and PNG."""
+"""Console script `odkd-figures`: draw a table's figures from the runs in the MLflow store, as PDF and PNG."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ from odkd.report.paper import MAX_CURVES, Curve, by_setting_figure, over_time_fi
 from odkd.report.tables.cells import Filled
 from odkd.report.tables.command import add_choices, check_complete, listing, look_up, obey, outputs_folder, with_choices
 from odkd.report.tables.spec import Column, Row, Table, Variant, load_table
-from odkd.runs.results import Store, StoredRun
+from odkd.runs.store import Store, StoredRun
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 KEYS = {"over_time": {"kind", "metric", "label", "rows"}, "by_row": {"kind", "columns", "axis"}}
-SHARES = ("miou", "iou", "accuracy", "consistency")  # parts of the names of scores between 0 and 1
+SHARES = ("miou", "iou", "accuracy", "consistency")  # in the names of scores between 0 and 1
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Exit code 1 if runs are missing or doubled, 2 for a user's mistake."""
+    """Run the command; exit code 1 if runs are missing or doubled, 2 for a user's mistake."""
     parser = argparse.ArgumentParser("odkd-figures", description=__doc__)
     add_choices(parser)
-    parser.add_argument("--only", nargs="+", metavar="FIGURE", help="of the table's figures, these")
+    parser.add_argument("--only", nargs="+", metavar="FIGURE", help="draw only these figures of the table")
     parser.add_argument("--output", type=Path, metavar="FOLDER", help="default: figures/ in paths.outputs")
     chosen = parser.parse_intermixed_args(arguments)
     obey(chosen, make, lambda: print(listing(with_figures=True)))
 
 
 def make(chosen: argparse.Namespace) -> None:
-    """Draw the figures of a table that were chosen."""
+    """Draw the chosen figures of a table."""
     table = with_choices(load_table(chosen.name), chosen)
     names = chosen.only or list(table.figures)
     for name in names:
@@ -52,7 +52,7 @@ def make(chosen: argparse.Namespace) -> None:
 
 
 def check_figure(table: Table, name: str, asked: Mapping[str, Any]) -> None:
-    """Raises ValueError where a figure's YAML says something that we do not understand."""
+    """Raise ValueError if the YAML of a figure has an unknown or missing key, row or column."""
     known = KEYS.get(str(asked.get("kind")))
     if known is None:
         raise ValueError(f"table {table.name}: figures.{name}.kind is {asked.get('kind')!r}; one of {', '.join(KEYS)}")
@@ -65,7 +65,7 @@ def check_figure(table: Table, name: str, asked: Mapping[str, Any]) -> None:
 
 
 def draw(filled: Filled, store: Store | None, asked: Mapping[str, Any]) -> Iterator[tuple[Variant, Figure]]:
-    """One figure of a kind for each variant, or one of all variants."""
+    """Yield one figure for each variant, or one for all variants (kind by_row)."""
     seeds = max((cell.count for cell in filled.cells.values()), default=0)
     if asked["kind"] == "by_row":
         figure = by_row(filled, asked, f"bars: ± sample standard deviation over {seeds} seeds" if seeds > 1 else "")
@@ -78,10 +78,10 @@ def draw(filled: Filled, store: Store | None, asked: Mapping[str, Any]) -> Itera
 
 
 def over_time(filled: Filled, store: Store, variant: Variant, asked: Mapping[str, Any], note: str) -> Figure:
-    """A score of each iteration, a curve a row, a panel a metric.
+    """Draw a score of each iteration, with one curve per row and one panel per metric.
 
     Raises:
-        ValueError: there is nothing to draw, or too much for one figure.
+        ValueError: no row has a run, or there are too many rows for one figure.
     """
     wanted = asked.get("rows") or [row.label for row in filled.table.rows]
     rows = [(row, runs) for row in filled.table.rows if row.label in wanted and (runs := filled.runs_of(row, variant))]
@@ -104,19 +104,19 @@ def over_time(filled: Filled, store: Store, variant: Variant, asked: Mapping[str
 
 
 def styles_of(table: Table) -> dict[str, int]:
-    """A number for each row that any figure of the table draws, so that it looks the same in all of them."""
+    """Return a style number for each drawn row, so that a row looks the same in all figures of the table."""
     everything = [row.label for row in table.rows]
     drawn = {label for asked in table.figures.values() for label in asked.get("rows") or everything}
     return {label: number for number, label in enumerate(label for label in everything if label in drawn)}
 
 
 def name_of(table: Table, row: Row) -> str:
-    """A row's label, and of a bare number what it counts."""
+    """Return the label of a row; a number is followed by what it counts."""
     return f"{row.label} {table.stub}".rstrip() if row.label[0].isdigit() else row.label
 
 
 def unit_of(metric: str) -> str:
-    """% of a score, which is shown in per cent; s of what counts seconds; else, of a loss say, none.
+    """Return the unit of a metric: "%" for scores, "s" for seconds, "" for others such as losses.
 
     >>> unit_of("test/miou"), unit_of("test/iou/car"), unit_of("time/learn_seconds"), unit_of("learn/loss_total")
     ('%', '%', 's', '')
@@ -127,7 +127,7 @@ def unit_of(metric: str) -> str:
 
 
 def label_of(name: str, unit: str) -> str:
-    """Of an axis: the unit in brackets, where there is one.
+    """Return the label of an axis, with the unit in brackets if there is one.
 
     >>> label_of("mIoU", "%"), label_of("loss", "")
     ('mIoU (%)', 'loss')
@@ -136,7 +136,7 @@ def label_of(name: str, unit: str) -> str:
 
 
 def curve(store: Store, label: str, runs: Sequence[StoredRun], metric: str, style: int) -> Curve:
-    """A metric of a row's runs over positions in the stream; scores in per cent."""
+    """Return a metric of a row's runs over positions in the stream; scores are in per cent."""
     factor = 100 if unit_of(metric) == "%" else 1
     positions = store.history(runs[0], "stream/position")
     found = [store.history(run, metric) for run in runs]
@@ -145,7 +145,7 @@ def curve(store: Store, label: str, runs: Sequence[StoredRun], metric: str, styl
 
 
 def stream_lines(store: Store, run: StoredRun) -> list[dict[str, Any]]:
-    """Where each iteration is; with its domain, if MLflow has the run's files."""
+    """Return position and time of each iteration; also its domain, if MLflow has the run's files."""
     if lines := store.lines(run):
         return lines
     positions, seconds = store.history(run, "stream/position"), store.history(run, "stream/seconds")
@@ -155,7 +155,7 @@ def stream_lines(store: Store, run: StoredRun) -> list[dict[str, Any]]:
 
 
 def by_row(filled: Filled, asked: Mapping[str, Any], note: str) -> Figure:
-    """Columns of the table over the numbers that its rows begin with, a curve a column and variant.
+    """Draw columns of the table over the numbers at the start of its row labels, one curve per column and variant.
 
     Raises:
         ValueError: no row begins with a number.
@@ -163,9 +163,9 @@ def by_row(filled: Filled, asked: Mapping[str, Any], note: str) -> Figure:
     table = filled.table
     places = {row.label: place for row in table.rows if (place := number_of(row)) is not None}
     if not places:
-        raise ValueError(f"table {table.name}: no row begins with a number, so none has a place on an axis")
+        raise ValueError(f"table {table.name}: no row label begins with a number; a figure of kind by_row needs one")
     if others := [row.label for row in table.rows if row.label not in places]:
-        note = "; ".join(filter(None, (note, f"not drawn, for they have no number: {', '.join(others)}")))
+        note = "; ".join(filter(None, (note, f"not drawn, because they have no number: {', '.join(others)}")))
     columns = [column for column in table.columns if column.label in asked["columns"]]
     parts = [(variant, column) for variant in table.variants for column in columns]
     curves = [
@@ -183,7 +183,7 @@ def by_row(filled: Filled, asked: Mapping[str, Any], note: str) -> Figure:
 
 
 def number_of(row: Row) -> float | None:
-    """The number that a row's label begins with, such as 67 of "67 (as published)"; None if there is none."""
+    """Return the number at the start of a row's label, such as 67 of "67 (as published)"; None if there is none."""
     found = re.match(r"\d+(\.\d+)?", row.label)
     return None if found is None else float(found[0])
 
@@ -191,7 +191,7 @@ def number_of(row: Row) -> float | None:
 def seeds_by_row(
     filled: Filled, rows: Sequence[str], variant: Variant, column: Column
 ) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """Returns float64 [seeds, rows], NaN where a cell has fewer values than others."""
+    """Return float64 [seeds, rows]; NaN where a cell has fewer values than the fullest cell."""
     cells = [filled.cells[row, variant.label, column.label].values for row in rows]
     values = np.full((max(map(len, cells), default=0) or 1, len(cells)), np.nan)
     for number, found in enumerate(cells):

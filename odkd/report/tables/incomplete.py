@@ -1,4 +1,4 @@
-"""What is said of a table whose cells are missing, doubled or mixed: which, in which store, and what helps."""
+"""Messages about missing, doubled or mixed cells of a table: which, in which store, and what to do."""
 
 from __future__ import annotations
 
@@ -10,20 +10,26 @@ from dataclasses import dataclass
 from odkd.common.dotted import WHERE_AND_HOW, is_in
 from odkd.report.tables.cells import Doubled, Filled, Missing, Mixed
 from odkd.report.tables.commands import grouped_commands
-from odkd.runs.results import StoredRun
+from odkd.runs.store import StoredRun
 
-MAX_LINES = 12  # rows with missing runs that an error names one by one
+MAX_LINES = 12  # rows with missing runs that a message lists
 MAX_CHARACTERS = 60  # of a value that differs
-UNTOLD = (  # tags that differ between any two runs, or say again what another tag says
-    "odkd.run_folder", "odkd.overrides", "odkd.run_key", "odkd.created", "odkd.sweep_key", "odkd.teacher",
-    "odkd.changed_params", "odkd.error", "odkd.pruned",
-)  # fmt: skip
-NOTHING = "nothing that MLflow has of them differs"
+UNTOLD = (  # tags that differ between any two runs, or repeat another tag
+    "odkd.run_folder",
+    "odkd.overrides",
+    "odkd.run_key",
+    "odkd.created",
+    "odkd.sweep_key",
+    "odkd.teacher",
+    "odkd.changed_params",
+    "odkd.error",
+    "odkd.pruned",
+)
 
 
 @dataclass(frozen=True)
 class Advice:
-    """Words for the errors: who speaks, which store was read, the commands that fill a table or make it again."""
+    """Text for messages: the program, the store that was read, the commands that fill a table or make it again."""
 
     program: str
     store: str
@@ -32,7 +38,7 @@ class Advice:
 
 
 def complaints(filled: Filled, advice: Advice, *, allow_missing: bool, newest: bool) -> list[str]:
-    """Lines that name each missing, doubled or mixed cell and the commands that help; none if nothing is to be said."""
+    """Return lines about each missing, doubled or mixed cell with commands to mend it; empty if there are none."""
     lines: list[str] = []
     if filled.missing and not allow_missing:
         lines += missing_lines(filled, advice)
@@ -44,14 +50,14 @@ def complaints(filled: Filled, advice: Advice, *, allow_missing: bool, newest: b
         for mixed in filled.mixed:
             lines += mixed_lines(mixed, advice)
         lines.append(
-            f"Then take the newest of each, or now these, with a remark below the table ({advice.again} --newest); "
-            "or delete the others in MLflow."
+            "Then take the newest of each, or accept these runs with a remark below the table "
+            f"({advice.again} --newest), or delete the others in MLflow."
         )
     return lines
 
 
 def missing_lines(filled: Filled, advice: Advice) -> list[str]:
-    """Each row that lacks runs, with the command that fills it, and the one that fills all."""
+    """Return the rows that lack runs, each with the commands that fill it, and the command that fills all."""
     number = f"{len(filled.missing)} of {filled.num_jobs} runs"
     lines = [f"{advice.program}: {filled.table.name} lacks {number}{advice.store}:"]
     places: dict[str, list[Missing]] = {}
@@ -59,20 +65,20 @@ def missing_lines(filled: Filled, advice: Advice) -> list[str]:
         places.setdefault(missing.place, []).append(missing)
     for place, lacking in list(places.items())[:MAX_LINES]:
         seeds = " ".join(str(missing.job.seed) for missing in lacking)
-        there = {missing.status for missing in lacking if missing.status}
-        status = f" (there are runs, {', '.join(sorted(there))})" if there else ""
+        statuses = {missing.status for missing in lacking if missing.status}
+        status = f" (existing runs: {', '.join(sorted(statuses))})" if statuses else ""
         lines.append(f"{place}, seed {seeds}{status}:")
         lines += [f"  {line}" for line in grouped_commands(missing.job for missing in lacking)]
     if len(places) > MAX_LINES:
         lines.append(f"... and {len(places) - MAX_LINES} more")
     lines.append(
-        f"{advice.fill} --missing prints the commands that fill it all, --run runs them; --allow-missing does without."
+        f"{advice.fill} --missing prints all these commands, --run runs them; --allow-missing leaves the cells empty."
     )
     return lines
 
 
 def doubled_lines(doubled: Doubled, advice: Advice) -> list[str]:
-    """The runs of one cell, each with what differs between them; where nothing known does, where to look."""
+    """Return the runs of one cell with their differences; without any, the files to compare."""
     place = f"{doubled.place}, seed {doubled.job.seed}"
     lines = [f"{advice.program}: {place} has {len(doubled.runs)} finished runs with the same settings:"]
     lines += [f"{_run_words(run)}  {differences(run, doubled.runs)}".rstrip() for run in doubled.runs]
@@ -80,25 +86,28 @@ def doubled_lines(doubled: Doubled, advice: Advice) -> list[str]:
         keys = ", ".join(run.key[:12] for run in doubled.runs)
         folders = [run.tags["odkd.run_folder"] for run in doubled.runs if "odkd.run_folder" in run.tags]
         where = f" in {' and '.join(folders)}" if folders else " in their run folders"
-        lines.append(f"  {NOTHING} but their run keys ({keys}): compare config.yaml{where}, and the files it names.")
+        lines.append(
+            f"  They differ in nothing that MLflow stores except their run keys ({keys}): "
+            f"compare config.yaml{where}, and the files it names."
+        )
     return lines
 
 
 def mixed_lines(mixed: Mixed, advice: Advice) -> list[str]:
-    """Some runs of each content, newest first, and what makes those again that are not as the newest."""
+    """Return some runs of each content, newest first, and the commands that repeat those unlike the newest."""
     contents: dict[str, list[str]] = {}
     for place, job, run in mixed.runs:
-        said = run.tags[mixed.tag]
-        contents.setdefault(said, []).append(f"{_run_words(run)}  {place}, seed {job.seed}: {_short(said)}")
-    lines = [f"{advice.program}: runs that are compared differ in {mixed.tag}:"]
+        content = run.tags[mixed.tag]
+        contents.setdefault(content, []).append(f"{_run_words(run)}  {place}, seed {job.seed}: {_short(content)}")
+    lines = [f"{advice.program}: compared runs differ in {mixed.tag}:"]
     for found in contents.values():
         lines += found[: MAX_LINES // 2] + (
             [f"  ... and {more} more"] if (more := len(found) - MAX_LINES // 2) > 0 else []
         )
     return [
         *lines,
-        "To make those again that are not as the newest:",
-        *(f"  {c}" for c in grouped_commands(mixed.of_others)),
+        "To repeat those that differ from the newest:",
+        *(f"  {c}" for c in grouped_commands(mixed.outdated)),
     ]
 
 
@@ -108,7 +117,7 @@ def _run_words(run: StoredRun) -> str:
 
 
 def differences(run: StoredRun, runs: Sequence[StoredRun]) -> str:
-    """What the tags and params of a run say that not all of the doubled ones say: commit, dataset, own code, device."""
+    """Return the tags and params of a run that differ between the doubled runs: commit, dataset, own code, device."""
     known = _known(run)
     settings = {name for other in runs for name in other.params}
     absent = {True: "default", False: "not known"}
@@ -117,7 +126,7 @@ def differences(run: StoredRun, runs: Sequence[StoredRun]) -> str:
 
 
 def differing_names(runs: Sequence[StoredRun]) -> list[str]:
-    """Tags and params that differ between runs, without those that always do; an empty one is as good as none."""
+    """Return the tags and params that differ between runs, except those that always do; "" counts as missing."""
     found = [_known(run) for run in runs]
     names = dict.fromkeys(name for known in found for name in known)
     return [name for name in names if len({known.get(name) for known in found}) > 1]
@@ -133,6 +142,6 @@ def _known(run: StoredRun) -> Mapping[str, str]:
 
 
 def _short(value: str) -> str:
-    """Digests by their first characters, one line of any other text."""
+    """Shorten digests to 12 characters, and any other text to one line of MAX_CHARACTERS."""
     text = re.sub(r"\b([0-9a-f]{12})[0-9a-f]{20,}\b", r"\1", " ".join(value.split()))
     return text if len(text) <= MAX_CHARACTERS else f"{text[:MAX_CHARACTERS]}..."

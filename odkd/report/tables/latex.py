@@ -1,4 +1,4 @@
-"""A filled table as LaTeX for the packages booktabs and graphicx, ready to be \\input."""
+"""A filled table as LaTeX for the packages booktabs and graphicx, ready for \\input."""
 
 from __future__ import annotations
 
@@ -10,14 +10,18 @@ from odkd.report.tables.render import count_of, heading, places, remarks, text_o
 from odkd.report.tables.spec import Table
 
 ESCAPES = {
-    "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "%": r"\%", "_": r"\_",
-    "^": r"\textasciicircum{}", "~": r"\textasciitilde{}", "±": r"$\pm$", "×": r"$\times$", "<": r"$<$", ">": r"$>$",
-    "|": r"$|$",
-}  # fmt: skip
+    **{character: f"\\{character}" for character in "{}$&#%_"},
+    **{character: f"${character}$" for character in "<>|"},
+    "\\": r"\textbackslash{}",
+    "^": r"\textasciicircum{}",
+    "~": r"\textasciitilde{}",
+    "±": r"$\pm$",
+    "×": r"$\times$",
+}
 
 
 def escape(text: str) -> str:
-    r"""Text as LaTeX prints it.
+    r"""Escape text for LaTeX.
 
     >>> escape("50 % of a_b")
     '50 \\% of a\\_b'
@@ -29,7 +33,7 @@ def escape(text: str) -> str:
 
 
 def latex(filled: Filled, published: Published | None) -> str:
-    """A `table*` with rules of booktabs, groups of columns over their variants, remarks in the caption."""
+    """Return a `table*` with booktabs rules, groups of columns for variants, and remarks in the caption."""
     table, columns = filled.table, places(filled, published)
     has_groups = any(variant.label for variant in table.variants)
     lines = [
@@ -53,7 +57,7 @@ def latex(filled: Filled, published: Published | None) -> str:
 
 
 def _group_lines(table: Table, variants: list[str]) -> list[str]:
-    """Each variant's label over its columns, and a rule below it."""
+    """Return each variant's label above its columns, and a rule below it."""
     cells, rules, first = [""], [], 2
     for variant in table.variants:
         width = variants.count(variant.label)

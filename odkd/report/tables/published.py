@@ -1,4 +1,4 @@
-"""Values that papers give, each with its source and how far it can be trusted (published.yaml)."""
+"""Values published in papers, with their sources and how far they can be trusted (published.yaml)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Trust = Literal["primary", "unverified"]
 
 @dataclass(frozen=True)
 class Published:
-    """One published table; `values` by row, variant and column, as they are printed in it."""
+    """A published table; `values` by row, variant and column, as printed in the paper."""
 
     paper: str
     place: str
@@ -26,12 +26,12 @@ class Published:
     values: Mapping[str, Mapping[str, Mapping[str, float]]]
 
     def value(self, row: str, variant: str, column: str) -> float | None:
-        """None where the paper has no such cell, or nobody could read it."""
+        """Return the value of a cell; None if the paper has no such cell or it could not be read."""
         return self.values.get(row, {}).get(variant, {}).get(column)
 
     @property
     def heading(self) -> str:
-        """Secondary values never stand beside ours without that word."""
+        """The heading of its columns; values from secondary sources are always marked as unverified."""
         return "published" if self.trust == "primary" else "published, unverified"
 
     @property
@@ -40,13 +40,13 @@ class Published:
 
 
 def load_published() -> dict[str, Published]:
-    """All published tables by name."""
+    """Return all published tables by name."""
     found: dict[str, Any] = yaml.safe_load(FILE.read_text())
     return {name: Published(**entry) for name, entry in found.items()}
 
 
 def published_beside(table: Table) -> Published | None:
-    """The published table that `table` names, with one variant of it under the names of all of ours if so chosen.
+    """Return the published table that `table` names; a chosen variant of it is repeated for all variants of `table`.
 
     Raises:
         ValueError: there is no such published table or variant.

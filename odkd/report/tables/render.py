@@ -1,4 +1,4 @@
-"""A filled table as Markdown and as CSV, and the columns that every form of it has."""
+"""A filled table as Markdown and as CSV, and the columns that all formats share."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CSV_COLUMNS = ("variant", "column", "unit", "mean", "std", "n", "published", "tr
 
 @dataclass(frozen=True)
 class Place:
-    """A column as it is printed: ours, or what is published."""
+    """A printed column: ours, or the published one."""
 
     variant: Variant
     column: Column
@@ -25,7 +25,7 @@ class Place:
 
 
 def places(filled: Filled, published: Published | None) -> list[Place]:
-    """Printed columns, left to right: each of ours with the published one after it, if that has any value."""
+    """Return the printed columns: each of ours, followed by the published one if that has any value."""
     table = filled.table
     found = []
     for variant in table.variants:
@@ -39,7 +39,7 @@ def places(filled: Filled, published: Published | None) -> list[Place]:
 
 
 def number(cell: Cell, digits: int) -> str:
-    """`12.3 ± 0.4`; without the spread of a single value, nothing of an undefined one."""
+    """Return `12.3 ± 0.4`; a single value has no spread, and an undefined cell is empty."""
     if not cell.values:
         return ""
     spread = "" if math.isnan(cell.std) else f" ± {cell.std:.{digits}f}"
@@ -47,7 +47,7 @@ def number(cell: Cell, digits: int) -> str:
 
 
 def text_of(filled: Filled, published: Published | None, row: Row, place: Place) -> str:
-    """What stands in a cell; a count of seeds that differs from the row's is said in it."""
+    """Return the text of a cell, with its count of seeds if that differs from the row's."""
     variant, column = place.variant.label, place.column
     if not place.is_ours:
         value = published.value(row.label, variant, column.label) if published else None
@@ -58,12 +58,12 @@ def text_of(filled: Filled, published: Published | None, row: Row, place: Place)
 
 
 def count_of(filled: Filled, row: Row) -> int:
-    """Seeds behind a row: of its fullest cell."""
+    """Return the number of seeds of a row: that of its fullest cell."""
     return max((cell.count for (label, _, _), cell in filled.cells.items() if label == row.label), default=0)
 
 
 def remarks(filled: Filled, published: Published | None) -> list[str]:
-    """What must be known to read the table."""
+    """Return the remarks below a table: seeds, missing runs, mixed runs, sources, and the notes of its YAML."""
     table = filled.table
     counted = ", ".join(map(str, sorted({job.seed for job in filled.runs})))
     most = max((cell.count for cell in filled.cells.values()), default=0)
@@ -84,7 +84,7 @@ def remarks(filled: Filled, published: Published | None) -> list[str]:
 
 
 def markdown(filled: Filled, published: Published | None) -> str:
-    """A GitHub table with its title above and remarks below."""
+    """Return a GitHub table with its title above and remarks below."""
     table, columns = filled.table, places(filled, published)
     headings = [", ".join(filter(None, (heading(place, published), place.variant.label))) for place in columns]
     lines = [_line([table.stub, *headings, "n"]), "|" + "---|" * (len(columns) + 2)]
@@ -96,7 +96,7 @@ def markdown(filled: Filled, published: Published | None) -> str:
 
 
 def to_csv(filled: Filled, published: Published | None) -> str:
-    """One line a cell, unrounded: row, variant, column, unit, mean, std, n, published, trust."""
+    """Return one line per cell, unrounded: row, variant, column, unit, mean, std, n, published, trust."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow([filled.table.stub or "row", *CSV_COLUMNS])
@@ -120,7 +120,7 @@ def _cells(filled: Filled) -> Iterator[tuple[Row, Variant, Column]]:
 
 
 def heading(place: Place, published: Published | None) -> str:
-    """A published column stands beside ours, so it need not say again of what, unless there is none of ours."""
+    """Return the heading of a column; a published one repeats the score only if there is no column of ours."""
     if place.is_ours or published is None:
         return place.column.heading
     return published.heading if place.column.metric else f"{place.column.heading}, {published.heading}"

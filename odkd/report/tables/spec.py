@@ -1,11 +1,11 @@
-"""A table as its YAML says it: rows, column groups, columns, each with the settings that its runs differ by.
+"""The YAML specification of a table: rows, groups of columns and columns, with the settings in which runs differ.
 
-The file names what is compared and never a run:
+The file lists settings to compare, never runs:
 
     fixed: [experiment=continual/synthetic]            # overrides of all runs
     seeds: [0, 1, 2]
     rows: {FIFO: [replay=fifo], Uniform: [replay=uniform]}
-    columns: {mIoU: mean/miou, BWT: mean_past/miou}    # heading: final metric, as summary.json calls it
+    columns: {mIoU: mean/miou, BWT: mean_past/miou}    # heading: final metric, named as in summary.json
 
 docs/tables.md explains every key.
 """
@@ -23,13 +23,15 @@ import yaml
 
 FOLDER = Path(__file__).resolve().parent / "specs"
 KEYS = {
-    "extends", "title", "stub", "fixed", "seeds", "rows", "variants", "columns", "published", "notes", "figures",
-}  # fmt: skip
+    *("extends", "title", "stub", "fixed", "seeds"),
+    *("rows", "variants", "columns"),
+    *("published", "notes", "figures"),
+}
 
 
 @dataclass(frozen=True)
 class Row:
-    """A row; `of` fills the place {of} in the columns' metrics."""
+    """A row; `of` replaces {of} in the metrics of the columns."""
 
     label: str
     overrides: tuple[str, ...] = ()
@@ -39,7 +41,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Variant:
-    """A group of columns whose runs have settings of their own."""
+    """A group of columns whose runs have additional settings."""
 
     label: str = ""
     overrides: tuple[str, ...] = ()
@@ -47,9 +49,9 @@ class Variant:
 
 @dataclass(frozen=True)
 class Column:
-    """A number of each row: the final metric times `factor`, with `digits` behind the point.
+    """A column: a final metric times `factor`, with `digits` after the decimal point.
 
-    `take=median`: of a metric of each iteration, the median. Without a metric there are published values only.
+    `take=median` is the median over iterations of a metric. Without a metric there are published values only.
     """
 
     label: str
@@ -66,7 +68,7 @@ class Column:
 
 @dataclass(frozen=True)
 class PublishedChoice:
-    """Which published table is shown beside ours; `variant` of it for all columns, or each variant's own."""
+    """The published table to show beside ours: one `variant` of it for all columns, or by default the same variant."""
 
     table: str
     variant: str | None = None
@@ -75,10 +77,10 @@ class PublishedChoice:
 
 @dataclass(frozen=True)
 class Table:
-    """A whole specification.
+    """A complete specification of a table.
 
-    Of the command line: `config_dir`, the folder of one's own YAML that its runs are composed with, and `chosen`,
-    overrides that win over all others.
+    From the command line come `config_dir`, a folder of user-defined YAML for its runs, and `chosen`, overrides that
+    win over all others.
     """
 
     name: str
@@ -97,21 +99,21 @@ class Table:
 
 
 def known_tables() -> dict[str, Path]:
-    """Name of each table that comes with odkd, and its file."""
+    """Return the tables that come with odkd: name -> file."""
     return {path.relative_to(FOLDER).with_suffix("").as_posix(): path for path in sorted(FOLDER.rglob("*.yaml"))}
 
 
 def load_table(name: str) -> Table:
-    """The table of that name, or of a YAML file of yours, given by its path.
+    """Load a table by its name or by the path of a YAML file.
 
     Raises:
-        ValueError: there is no such table, or its file says something that we do not understand.
+        ValueError: there is no such table, or its file is invalid.
     """
     return make_table(Path(name).stem if name.endswith((".yaml", ".yml")) else name, read_spec(name))
 
 
 def read_spec(name: str, folder: Path = Path()) -> dict[str, Any]:
-    """The YAML of a table, with what it extends merged in: mappings key by key, all else replaced."""
+    """Read the YAML of a table, merged with the table that it extends: mappings key by key, other values replaced."""
     path = folder / name if name.endswith((".yaml", ".yml")) else known_tables().get(name)
     if path is None or not path.is_file():
         near = difflib.get_close_matches(name, known_tables(), n=1, cutoff=0.4)
@@ -122,7 +124,7 @@ def read_spec(name: str, folder: Path = Path()) -> dict[str, Any]:
     try:
         spec = yaml.safe_load(path.read_text())
     except yaml.YAMLError as error:
-        raise ValueError(f"{path} is no YAML: {_yaml_mistake(error)}") from error
+        raise ValueError(f"{path} is not valid YAML: {_yaml_mistake(error)}") from error
     if not isinstance(spec, dict):
         raise ValueError(f"{path} has no keys; expected rows, columns, ...: docs/tables.md")
     if unknown := set(spec) - KEYS:
@@ -132,7 +134,7 @@ def read_spec(name: str, folder: Path = Path()) -> dict[str, Any]:
 
 
 def _yaml_mistake(error: yaml.YAMLError) -> str:
-    """PyYAML's complaint in one line, with what is most often behind it in a list of overrides."""
+    """Return PyYAML's error in one line, with the most frequent cause in a list of overrides."""
     if not isinstance(error, yaml.MarkedYAMLError) or error.problem_mark is None:
         return str(error).splitlines()[0]
     mark = error.problem_mark
@@ -143,7 +145,7 @@ def _yaml_mistake(error: yaml.YAMLError) -> str:
 
 
 def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """`base` with `changes`; null takes a key away.
+    """Return `base` with `changes`; null removes a key.
 
     >>> merge({"rows": {"a": [1], "b": [2]}}, {"rows": {"b": [3], "a": None}})
     {'rows': {'b': [3]}}
@@ -159,10 +161,10 @@ def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]
 
 
 def make_table(name: str, spec: Mapping[str, Any]) -> Table:
-    """A table from its merged YAML.
+    """Make a table from its merged YAML.
 
     Raises:
-        ValueError: a key is missing or of another kind than expected.
+        ValueError: a key is missing or has a value of the wrong type.
     """
     for key in ("rows", "columns"):
         if not (isinstance(spec.get(key), dict) and spec[key]):
@@ -185,18 +187,14 @@ def make_table(name: str, spec: Mapping[str, Any]) -> Table:
         rows=tuple(rows),
         variants=tuple(variants),
         columns=tuple(columns),
-        published=PublishedChoice(**chosen)
-        if isinstance(chosen, dict)
-        else PublishedChoice(chosen)
-        if chosen
-        else None,
+        published=PublishedChoice(**(chosen if isinstance(chosen, dict) else {"table": chosen})) if chosen else None,
         notes=tuple(_texts(name, "notes", spec.get("notes", []))),
         figures=spec.get("figures") or {},
     )
 
 
 def _part(name: str, where: str, kind: Any, label: str, value: Any, short: str) -> Any:
-    """A row, variant or column; written short, its value is that one field."""
+    """Make a row, variant or column; a value that is not a mapping is that of the field `short`."""
     given = value if isinstance(value, dict) else {short: value}
     known = set(kind.__dataclass_fields__) - {"label"}
     if unknown := set(given) - known:
@@ -210,15 +208,15 @@ def _part(name: str, where: str, kind: Any, label: str, value: Any, short: str) 
 
 
 def check_seeds(where: str, seeds: Any) -> tuple[int, ...]:
-    """Seeds as they were given.
+    """Check and return seeds.
 
     Raises:
-        ValueError: they are no whole numbers, or one of them is there twice and would count twice.
+        ValueError: they are not whole numbers, or a seed occurs twice and would count twice.
     """
     if not (isinstance(seeds, list) and seeds and all(type(seed) is int and seed >= 0 for seed in seeds)):
         raise ValueError(f"{where} is {seeds!r}; expected a list of whole numbers, such as [0, 1, 2]")
     if len(set(seeds)) < len(seeds):
-        raise ValueError(f"{where} is {seeds!r}; expected each seed once: it is one run")
+        raise ValueError(f"{where} is {seeds!r}; expected each seed once, because a seed is one run")
     return tuple(seeds)
 
 

@@ -1,8 +1,8 @@
-"""Which stored run is the one that a command would make: compared by settings, never by names.
+"""Find the stored runs that a command would repeat, by their settings and never by their names.
 
-A run in MLflow has every setting, or only those that differ from odkd's defaults; either way it is reduced to
-those that differ, and so is the configuration that is wanted. They match if the two are equal; a file counts by its
-content where both sides know it, else by its path as it is written.
+A run in MLflow has every setting, or only those that differ from odkd's defaults; either way it is reduced to the
+differing ones, and so is the wanted configuration. They match if both are equal. A file is compared by its content if
+both sides know it, else by its path as written.
 """
 
 from __future__ import annotations
@@ -29,24 +29,26 @@ from odkd.common.dotted import (
 from odkd.config.compose import CONF, compose_table_config
 from odkd.config.identity import digests_of_files
 from odkd.config.params import short_classes
-from odkd.runs.results import StoredRun
+from odkd.runs.store import StoredRun
 
-# These change no number of a run, or no more than its last bits. What is not in a run's key is among them: a run that
-# differs by nothing else has finished before. How a dataset is made is not in the key, but the videos' content is.
+# These settings change no number of a run, or only its last bits. They include all settings that are not in a run's
+# key: a run that differs only in those counts as finished before. How a dataset is made is not in the key, because
+# the content of its videos is; here it matters.
 NO_MATTER = (
-    *WHERE_AND_HOW, "device", "threads", "compile", "deterministic", "stage.always", "stage.is_shared", "hydra",
+    *WHERE_AND_HOW,
+    *("device", "threads", "compile", "deterministic", "stage.always", "stage.is_shared", "hydra"),
     *(f"dataset.{key}" for key in NOT_IN_DATASET if key != "prepare"),
     "dataset.prepare.folder",
     *(f"stage.{key}" for key in NOT_IN_STAGE),
     *(f"teacher.{key}" for key in NOT_OF_THE_TEACHER if key not in OF_THE_MAPPING),
-)  # fmt: skip
-CLASSES = "dataset.classes"  # older runs have no such param: they may be of any
-LONGEST = 6000  # characters that MLflow keeps of a value
+)
+CLASSES = "dataset.classes"  # older runs lack this param: they may have any classes
+LONGEST = 6000  # characters of a value that MLflow keeps
 
 
 @dataclass(frozen=True)
 class WantedRun:
-    """One run that a table needs: `odkd OVERRIDES seed=SEED`, with a folder of one's own YAML or without."""
+    """A run that a table needs: `odkd OVERRIDES seed=SEED`, optionally with a folder of user-defined YAML."""
 
     overrides: tuple[str, ...]
     seed: int
@@ -59,9 +61,9 @@ class WantedRun:
 
 @dataclass(frozen=True)
 class Settings:
-    """What makes a run's numbers: settings that differ from odkd's defaults, digests of the files that some name.
+    """The settings that determine a run's numbers: `values` that differ from odkd's defaults, digests of `files`.
 
-    `classes` is None of a run that does not say them; `root` is where its data lay, which does not matter.
+    `classes` is None if the run does not record them; `root` is the folder of its data, which does not matter.
     """
 
     values: Mapping[str, str]
@@ -70,13 +72,13 @@ class Settings:
     root: str | None = None
 
     def is_as(self, other: Settings) -> bool:
-        """Whether they make the same numbers, as far as both sides are known."""
+        """True if both give the same numbers, as far as both are known."""
         if self.classes != other.classes and None not in (self.classes, other.classes):
             return False
         return all(self._value(key, other) == other._value(key, self) for key in {**self.values, **other.values})
 
     def untold(self, other: Settings) -> list[str]:
-        """What differs between two that one run may be as."""
+        """Return the settings in which the two differ although a run may match both."""
         is_other = {"dataset.root": self.root != other.root, CLASSES: self.classes != other.classes}
         return [key for key, differs in is_other.items() if differs]
 
@@ -86,7 +88,7 @@ class Settings:
 
 
 def join(*parts: Iterable[str]) -> tuple[str, ...]:
-    """Overrides of several places as one command; a later one of the same key replaces an earlier one.
+    """Join overrides of several sources; a later one replaces an earlier one with the same key, in its place.
 
     >>> join(["replay=fifo", "window.learn=20"], ["replay=mir"], ["seed=1"])
     ('replay=mir', 'window.learn=20', 'seed=1')
@@ -95,7 +97,7 @@ def join(*parts: Iterable[str]) -> tuple[str, ...]:
 
 
 class Matcher:
-    """Finds the runs of a store that have exactly the settings of a job."""
+    """A search for the runs of a store that have exactly the settings of a job."""
 
     def __init__(self, runs: Sequence[StoredRun]) -> None:
         self.runs: dict[str | None, list[tuple[Settings, StoredRun]]] = {}
@@ -104,7 +106,7 @@ class Matcher:
             self.runs.setdefault(known.values.get("seed"), []).append((known, run))
 
     def find(self, job: WantedRun) -> list[StoredRun]:
-        """Runs of any status, newest first; of a run that is stored twice under one key, the newer one."""
+        """Return runs of any status, newest first; of a run that is stored twice under one key, only the newer one."""
         wanted = wanted_settings(job)
         found: dict[str, StoredRun] = {}
         for known, run in self.runs.get(wanted.values.get("seed"), []):
@@ -114,17 +116,17 @@ class Matcher:
 
 
 def settings_of(run: StoredRun) -> Settings:
-    """The settings of a stored run."""
+    """Return the settings of a stored run."""
     try:
         files: dict[str, str] = json.loads(run.tags.get("odkd.file_digests", "{}"))
-    except ValueError:  # more of them than MLflow keeps of a tag
+    except ValueError:  # longer than MLflow keeps of a tag
         files = {}
     return _settings(run.params, files)
 
 
 @cache
 def wanted_settings(job: WantedRun) -> Settings:
-    """The settings of the run that a job would make."""
+    """Return the settings of the run that a job would make."""
     cfg = _composed(job.overrides, job.config_dir).copy()
     cfg.seed = job.seed
     container: Any = OmegaConf.to_container(cfg, resolve=True)
@@ -135,7 +137,7 @@ def _settings(params: Mapping[str, str], files: Mapping[str, str]) -> Settings:
     values, default = clean(params), _default()
     classes = values.pop(CLASSES, None)
     differing = {key: value for key, value in values.items() if default.get(key) != value}
-    if differing.get("stage.uses_teacher") == "False":  # only how its classes would be mapped is in the key
+    if differing.get("stage.uses_teacher") == "False":  # the key has only the mapping of its classes
         kept = tuple(f"teacher.{key}" for key in OF_THE_MAPPING)
         differing = {key: value for key, value in differing.items() if not is_in(key, ["teacher"]) or is_in(key, kept)}
     digests = {_name(key): value for key, value in files.items()}
@@ -143,9 +145,9 @@ def _settings(params: Mapping[str, str], files: Mapping[str, str]) -> Settings:
 
 
 def clean(params: Mapping[str, str]) -> dict[str, str]:
-    """Params under comparable names and values, without those that change no number.
+    """Return params with comparable names and values, without those that change no number.
 
-    Names of chosen YAML files say nothing beyond the settings in them.
+    The names of chosen YAML files are removed too: the settings in these files are compared.
     """
     groups = _groups()
     return {

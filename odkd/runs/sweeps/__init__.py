@@ -1,1 +1,1 @@
-"""Many runs as one study."""
+"""Sweeps: many runs as one study."""

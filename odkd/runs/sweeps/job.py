@@ -1,18 +1,15 @@
-"""One job of a sweep, in whatever process a launcher runs it: whatever happens is written down, and not raised."""
+"""One job of a sweep, in the process that a launcher chooses: its outcome goes to a file; errors are not raised."""
 
 from __future__ import annotations
 
-import _thread
 import contextlib
 import logging
 import math
 import os
 import platform
-import signal
-import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,24 +21,24 @@ from omegaconf import DictConfig
 from odkd.common.dotted import split_override
 from odkd.common.files import json_digest, write_json
 from odkd.common.isolation import isolated
-from odkd.runs.outcome import Outcome, Terminated
+from odkd.runs.outcome import Outcome
 from odkd.runs.results import cost_of, status_of
+from odkd.runs.sweeps.job_process import number_lines, watched
+from odkd.runs.sweeps.plan import DIED, SweepPlan, read_job
 from odkd.runs.sweeps.summary import title_of
-from odkd.runs.sweeps.sweep import DIED, SweepPlan, read_job
 from odkd.runs.sync import forget, send
 
 logger = logging.getLogger(__name__)
-LOOK_SECONDS = 0.5  # between two looks whether the sweep is to stop
 
 
 @dataclass(frozen=True)
 class SweepJob:
-    """The task function that a launcher is handed; to be pickled.
+    """The task function that a launcher calls; it is pickled.
 
     Args:
-        run: runs a config and fills in the outcome; raises what goes wrong.
+        run: runs a config and fills in the outcome; raises any error.
         plan: the sweep.
-        pruner_of: of a search: gives what judges the run of a job, by its number.
+        pruner_of: in a search, returns the pruner of a job's run, given the job's number.
     """
 
     run: Callable[..., float]  # (DictConfig, Outcome)
@@ -49,28 +46,33 @@ class SweepJob:
     pruner_of: Callable[[int], Callable[[Mapping[str, Any]], str | None] | None] | None = None
 
     def __call__(self, cfg: DictConfig) -> float:
-        """Returns what the sweep compares; NaN where there is no such number.
+        """Run the job, and return the value that the sweep compares; NaN if there is none.
 
         Raises:
-            KeyboardInterrupt: the user has interrupted it; so has Terminated who ended the process.
+            KeyboardInterrupt: the user has interrupted the job.
+            Terminated: the process was asked to end.
         """
         hydra = HydraConfig.get()
         number = int(hydra.job.num if cfg.sweep.job is None else cfg.sweep.job)
         return _Attempt(self, cfg, number, hydra.overrides.task).run()
 
     def lost(self, cfg: DictConfig, number: int, overrides: Sequence[str], error: BaseException) -> None:
-        """For the launching process: the process of a job is gone, or never came. If the job did not say how it ended,
-        it has failed.
+        """Note, in the launching process, that the process of a job died or never started.
+
+        A job that did not note how it ended has failed.
 
         Args:
-            cfg: of the launching process.
-            number, overrides: of the job.
-            error: what the launcher knows of it.
+            cfg: config of the launching process.
+            number: number of the job.
+            overrides: overrides of the job.
+            error: the error that the launcher reports.
         """
         _Attempt(self, cfg, number, overrides).lost(error)
 
 
 class _Attempt:
+    """One attempt to run a job."""
+
     def __init__(self, job: SweepJob, cfg: DictConfig, number: int, overrides: Sequence[str]) -> None:
         self.job, self.plan, self.cfg, self.number = job, job.plan, cfg, number
         self.overrides = [override for override in overrides if split_override(override)[0] != "sweep.job"]
@@ -109,27 +111,28 @@ class _Attempt:
         return value
 
     def failed(self, error: Exception) -> None:
-        """Into the job's log, its folder, MLflow, and what the sweep knows."""
+        """Write a failure to the job's log, its folder, MLflow and the job's notes."""
         run, log = self.outcome.run, self.outcome.log
-        # What an earlier attempt has left says nothing of this one, unless this one has opened the run.
-        is_told = log.has_place and run is not None and status_of(run) == "failed"
-        self.write_failure(error, last_line(error), run if is_told else None)
+        # The status may come from an earlier attempt, unless this one has opened the run.
+        is_shown = log.has_place and run is not None and status_of(run) == "failed"
+        self.write_failure(error, last_line(error), run if is_shown else None)
 
     def lost(self, error: BaseException) -> None:
-        """In the launching process, of a job that is gone."""
-        said = read_job(self.plan, self.number)
-        if said is not None and said["status"] != "running":
+        """Write the failure of a job whose process is gone, in the launching process."""
+        notes = read_job(self.plan, self.number)
+        if notes is not None and notes["status"] != "running":
             return
         run = None
-        if said is not None:
-            self.started -= said["seconds"]
-            run = self.outcome.run = self.plan.outputs / said["run"] if said["run"] else None
+        if notes is not None:
+            self.started -= notes["seconds"]
+            run = self.outcome.run = self.plan.outputs / notes["run"] if notes["run"] else None
         self.outcome.log.write_error(error)
-        is_told = run is not None and status_of(run) == "running"  # it will be marked killed
-        self.write_failure(error, DIED if said else f"it could not begin: {last_line(error)}", run if is_told else None)
+        is_shown = run is not None and status_of(run) == "running"  # it will be marked killed
+        last = DIED if notes else f"it could not begin: {last_line(error)}"
+        self.write_failure(error, last, run if is_shown else None)
 
     def write_failure(self, error: BaseException, last: str, run: Path | None) -> None:
-        """`run` is the folder that shows it, None if there is none yet."""
+        """Write a failure; `run` is the run folder that shows it, None if there is none yet."""
         self.forget_stub()
         if run is None:
             run = self.write_stub("".join(traceback.format_exception(error)))
@@ -138,11 +141,15 @@ class _Attempt:
         if self.plan.fail_fast:
             self.plan.stop(f"sweep.fail_fast=true, and job {self.number} failed")
 
-    def write_stub(self, whole: str) -> Path:
-        """A folder that stands for the run that there is none of, so that MLflow shows the failure."""
+    def write_stub(self, error: str) -> Path:
+        """Write a folder in place of the missing run, so that MLflow shows the failure.
+
+        Args:
+            error: the traceback.
+        """
         stub = self.plan.failed_folder(self.number)
         stub.mkdir(parents=True)
-        (stub / "error.txt").write_text(whole)
+        (stub / "error.txt").write_text(error)
         self.outcome.log.move_to(stub / "run.log")
         outcome = self.outcome
         record = {
@@ -162,13 +169,13 @@ class _Attempt:
         return stub
 
     def forget_stub(self) -> None:
-        """What the last attempt left, if it failed before it had a run."""
+        """Delete the folder that the last attempt left if it failed before it had a run."""
         stub = self.plan.failed_folder(self.number)
         if stub.is_dir():
             forget(stub, self.cfg)
 
     def note(self, status: str, error: str | None = None) -> None:
-        """jobs/NUMBER.json."""
+        """Write jobs/NUMBER.json."""
         outcome = self.outcome
         value = outcome.value if outcome.value is not None and math.isfinite(outcome.value) else None
         seconds = seconds_spent(outcome.run) if status == "skipped" and outcome.run is not None else None
@@ -188,51 +195,11 @@ class _Attempt:
 
 
 def last_line(error: BaseException) -> str:
-    """Kind and message of an error."""
+    """Return the type and message of an error."""
     return traceback.format_exception_only(error)[-1].strip()
 
 
 def seconds_spent(run: Path) -> float | None:
-    """What the processes of a run took that finished before, as far as it is known."""
+    """Return the total time of a finished run's processes, in seconds; None if it is unknown."""
     processes = cost_of(run).get("processes")
     return None if processes is None else sum(float(process["seconds"]) for process in processes)
-
-
-def number_lines(number: int) -> None:
-    """Jobs of several processes share a console: each line says whose it is."""
-    for handler in logging.getLogger().handlers:
-        if isinstance(handler, logging.StreamHandler):
-            handler.setFormatter(logging.Formatter(f"#{number}  %(message)s"))
-
-
-@contextlib.contextmanager
-def watched(plan: SweepPlan) -> Iterator[None]:
-    """While a job runs in a process of its own: SIGTERM and the sweep's stop file end it, marked killed.
-
-    A job that runs in no main thread cannot be interrupted, and goes on to its end.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def terminate(*_: Any) -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once: the ending itself is not to be interrupted
-        raise Terminated(plan.stop_reason() or "terminated")
-
-    over = threading.Event()
-
-    def look() -> None:
-        while not over.wait(LOOK_SECONDS):
-            if plan.stop_reason() is not None:
-                if not over.is_set():
-                    _thread.interrupt_main(signal.SIGTERM)
-                return
-
-    signal.signal(signal.SIGTERM, terminate)  # `isolated` puts the old one back
-    watcher = threading.Thread(target=look, name="odkd-stop", daemon=True)
-    watcher.start()
-    try:
-        yield
-    finally:
-        over.set()
-        watcher.join()

@@ -1,6 +1,6 @@
-"""The launching process of a sweep: its folder, its parent run in MLflow, what is told at the end.
+"""The launching process of a sweep: its folder, its parent run in MLflow, the summary at its end.
 
-A sweeper of any kind opens one of these, adds its jobs, and hands the task function to a launcher.
+Any sweeper opens a sweep here, adds its jobs, and passes the task function to a launcher.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from odkd.runs.results import status_of
+from odkd.runs.sweeps.plan import SweepPlan, sweep_key
 from odkd.runs.sweeps.summary import sweep_table
-from odkd.runs.sweeps.sweep import DONE, Sweep, SweepPlan, sweep_key
+from odkd.runs.sweeps.sweep import DONE, Sweep
 from odkd.runs.sync import Follower, close_seconds, mark_if_killed, place_of, send
 from odkd.runs.tracking import is_complete
 
@@ -27,15 +28,15 @@ logger = logging.getLogger(__name__)
 def plan_sweep(
     cfg: DictConfig, name: str, overrides: Sequence[str], varying: Sequence[str], command: str, how: Sequence[str] = ()
 ) -> SweepPlan:
-    """What identifies a sweep; `odkd.runs.sweeps.job.SweepJob` makes a task function of it.
+    """Return the plan of a sweep; `odkd.runs.sweeps.job.SweepJob` makes a task function of it.
 
     Args:
-        cfg: of the launching process.
-        name: of the sweep's folder, a digest is added.
-        overrides: what is asked for; the same words are the same sweep.
+        cfg: config of the launching process.
+        name: name of the sweep's folder; a digest is appended.
+        overrides: overrides of the sweep; equal overrides are the same sweep.
         varying: keys that differ between jobs.
-        command: to show.
-        how: what else makes it another sweep.
+        command: the command, for display.
+        how: further text that distinguishes sweeps.
     """
     key = sweep_key([*overrides, *how])
     folder = Path(cfg.paths.outputs).absolute() / "sweeps" / f"{name}-{key[:8]}"
@@ -44,16 +45,16 @@ def plan_sweep(
 
 @contextlib.contextmanager
 def open_sweep(cfg: DictConfig, plan: SweepPlan, write_report: Callable[[Path], Path]) -> Iterator[Sweep]:
-    """A context around all launching; in it, add the jobs to the sweep before they are launched.
+    """Open a sweep, around all launching; add jobs to it before they are launched.
 
     Args:
-        cfg: of the launching process.
-        plan: what the sweep is.
-        write_report: writes the page of a sweep folder, in the end, and returns it.
+        cfg: config of the launching process.
+        plan: the plan of the sweep.
+        write_report: writes the page of a sweep folder at the end, and returns its path.
 
     Raises:
-        ValueError: the sweep is being run by another process.
-        SystemExit: 1 if a job has not finished, when everything has been told.
+        ValueError: another process is running the sweep.
+        SystemExit: code 1 if a job has not finished, after the summary is printed.
     """
     sweep = Sweep(plan)
     follower: Follower | None = None
@@ -69,7 +70,7 @@ def open_sweep(cfg: DictConfig, plan: SweepPlan, write_report: Callable[[Path], 
 
 
 def follow(folder: Path, cfg: DictConfig) -> Follower | None:
-    """Follow; make the parent run before any job needs it, and with it MLflow's database and experiment."""
+    """Start copying the sweep to MLflow; wait for the first pass, which creates what jobs need: the parent run."""
     if not cfg.tracking.enabled:
         return None
     follower = Follower(folder, **place_of(cfg), seconds=cfg.tracking.seconds)
@@ -79,7 +80,7 @@ def follow(folder: Path, cfg: DictConfig) -> Follower | None:
 
 
 def tell(sweep: Sweep, cfg: DictConfig, follower: Follower | None, write_report: Callable[[Path], Path]) -> None:
-    """The end of a sweep, into MLflow and to the console."""
+    """Print the summary of a sweep that has ended, write its report, and send MLflow the rest."""
     died = [run for run in sweep.runs() if mark_if_killed(run)]
     record = sweep.record()
     print(sweep_table(record))
@@ -96,18 +97,18 @@ def tell(sweep: Sweep, cfg: DictConfig, follower: Follower | None, write_report:
 
 
 def send_rest(runs: Sequence[Path], cfg: DictConfig, *, briefly: bool) -> None:
-    """What MLflow lacks of runs that have ended, as when it was away then; stops where it is away again."""
+    """Send MLflow what it missed from runs that have ended; stop at the first failure."""
     place = place_of(cfg)
-    ended = [run for run in runs if status_of(run) != "running"]  # else another process has it
+    ended = [run for run in runs if status_of(run) != "running"]  # a running one belongs to another process
     late = [run for run in ended if not is_complete(run, **place)]
     num_sent = sum(1 for _ in itertools.takewhile(lambda run: send(run, cfg, briefly=briefly), late))
     if num_sent:
-        print(f"sent to MLflow, which lacked something of them: {num_sent} runs")
+        print(f"sent to MLflow, which had not received everything: {num_sent} runs")
 
 
 def report(folder: Path, write_report: Callable[[Path], Path]) -> None:
-    """report.html of a sweep; a page about results is no reason to lose them, so its errors are only told."""
+    """Write report.html of a sweep; its errors are only logged, so that they cannot affect the results."""
     try:
         print(f"report        {os.path.relpath(write_report(folder))}")
     except Exception:
-        logger.exception("no report was made; the runs are not harmed, and  odkd-report %s  tries again", folder)
+        logger.exception("no report was written; no run is affected. Try again with  odkd-report %s", folder)

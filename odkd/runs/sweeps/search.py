@@ -1,7 +1,7 @@
-"""How a search with Optuna goes: its space, sampler and pruner, its study in SQLite, the judge of a running trial.
+"""A search with Optuna: its space, sampler and pruner, its study in SQLite, and the pruner of a running trial.
 
-The sampler is seeded anew for each trial, by its number: a search that was cut off suggests what an undisturbed one
-would have suggested.
+The sampler gets a new seed for each trial, from the trial's number: a search that was interrupted suggests the same
+parameters as an undisturbed one.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ PRUNERS = {
     "hyperband": "HyperbandPruner",
     "threshold": "ThresholdPruner",
 }
-LOCK_SECONDS = 120.0  # that a job waits for SQLite while others write
+LOCK_SECONDS = 120.0  # the longest time that a job waits while other processes write to SQLite
 
 
 @dataclass(frozen=True)
 class Range:
-    """Numbers from `low` to `high`, both included; whole ones if both are `int`; on a logarithmic scale if `log`."""
+    """Numbers from `low` to `high`, both included; integers if both are `int`; on a logarithmic scale if `log`."""
 
     low: float
     high: float
@@ -43,7 +43,7 @@ class Range:
 
 @dataclass(frozen=True)
 class Choice:
-    """One of these values, as they are written in an override."""
+    """A choice among values, spelled as in an override."""
 
     values: tuple[str, ...]
 
@@ -53,19 +53,22 @@ Space = Mapping[str, Range | Choice]
 
 @dataclass(frozen=True)
 class Search:
-    """How is searched, as the launching process and every job know it (pickled).
+    """The settings of a search, as known to the launching process and every job (pickled).
 
     Args:
-        folder: of the sweep.
-        direction: "maximize" or "minimize", of the value that the runs return.
-        sampler, pruner: keys of SAMPLERS and PRUNERS; their options as Optuna's classes have them.
-        seed: of the sampler.
-        seeds: each trial is run with each of these; () = as the config says, once.
-        metric: that running trials are judged by; None = of the stage, see `TrialPruner`.
-        report_every: iterations or epochs between two looks.
+        folder: folder of the sweep.
+        direction: "maximize" or "minimize" the value that the runs return.
+        sampler: a key of SAMPLERS.
+        sampler_options: options of Optuna's sampler class.
+        pruner: a key of PRUNERS.
+        pruner_options: options of Optuna's pruner class.
+        seed: seed of the sampler.
+        seeds: each trial is run with each of these seeds; () = once, with the seed of the config.
+        metric: the score for pruning running trials; None = the score of the stage, see `TrialPruner`.
+        report_every: iterations or epochs between two decisions of the pruner.
 
     Raises:
-        ValueError: a name or a number that makes no sense.
+        ValueError: an unknown name or a number out of range.
     """
 
     folder: Path
@@ -94,40 +97,40 @@ class Search:
 
     @property
     def num_jobs(self) -> int:
-        """Jobs of each trial."""
+        """The number of jobs of each trial."""
         return max(1, len(self.seeds))
 
     def pruner_of(self, number: int) -> TrialPruner | None:
-        """For the run of a job; None if none is ever pruned."""
+        """Return the pruner for the run of a job; None if this search prunes no run."""
         return None if self.pruner == "none" else TrialPruner(self, number // self.num_jobs)
 
     def make_sampler(self, number: int) -> optuna.samplers.BaseSampler:
-        """That suggests the parameters of a trial.
+        """Return the sampler that suggests the parameters of a trial.
 
         Raises:
-            ValueError: an option that it does not have.
+            ValueError: an option is unknown or invalid.
         """
         seed = named_seed(self.seed, "trial", number) % 2**32
         made: optuna.samplers.BaseSampler = _make("sampler", SAMPLERS, self.sampler, self.sampler_options, seed=seed)
         return made
 
     def make_pruner(self) -> optuna.pruners.BasePruner:
-        """That says which trials end early.
+        """Return the pruner that decides which trials end early.
 
         Raises:
-            ValueError: an option that it does not have.
+            ValueError: an option is unknown or invalid.
         """
         made: optuna.pruners.BasePruner = _make("pruner", PRUNERS, self.pruner, self.pruner_options)
         return made
 
     def open_study(self, number: int = 0) -> optuna.Study:
-        """The study, made if it is not there yet, with the sampler of a trial."""
+        """Return the study with the sampler of trial `number`; a missing study is created."""
         import optuna
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         path = self.folder / "study.db"
         name = self.folder.name
-        if not path.is_file():  # under another name first: a kill leaves none half made
+        if not path.is_file():  # under a temporary name first, so that a kill leaves no partial file
             unfinished = path.with_name(".study.db.new")
             for left in self.folder.glob(f"{unfinished.name}*"):
                 left.unlink()
@@ -141,13 +144,13 @@ class Search:
 
 
 class TrialPruner:
-    """Reports the running score of one trial's run to the study; says when it is to end, and why.
+    """The pruner of one trial: reports the running score of its run to the study, and decides when the run ends.
 
-    The score is the mean so far of `test/miou` (online), or the final student's validation score; Optuna's step is the
-    position in the stream, or the epoch, so that runs with other windows are compared where they stand.
+    The score is the mean so far of `test/miou` (online), or the final student's validation score. Optuna's step is the
+    position in the stream, or the epoch, so runs with different windows are compared at the same position.
 
-    A run that goes on shows its lines again. The pruner knows a trial by its newest step alone, so it is not asked
-    about earlier ones, which it has let pass; a verdict that an earlier process has had stays.
+    A resumed run passes its lines again. Optuna's pruner considers the newest step of a trial only, so it is not asked
+    about earlier steps, at which the run was not pruned. A decision to prune made by an earlier process stays.
     """
 
     def __init__(self, search: Search, number: int) -> None:
@@ -155,7 +158,7 @@ class TrialPruner:
         self._values: list[float] = []
 
     def __call__(self, record: Mapping[str, Any]) -> str | None:
-        """Of each metrics line in turn; a reason to end the run, or None."""
+        """Take the next metrics line of the run; return a reason to end the run, or None."""
         metric = self.search.metric or _metric_of(record["metrics"])
         value = record["metrics"].get(metric)
         if value is None:
@@ -170,8 +173,8 @@ class TrialPruner:
         newest = max(self._reported, default=-1)
         if step < newest:
             return None
-        if step == newest and (verdict := trial.user_attrs.get("verdict")) is not None:
-            return str(verdict)
+        if step == newest and (earlier := trial.user_attrs.get("verdict")) is not None:
+            return str(earlier)
         if step != newest:
             trial.report(running, step)
         if not trial.should_prune():
@@ -190,12 +193,12 @@ class TrialPruner:
 
     @functools.cached_property
     def _reported(self) -> frozenset[int]:
-        """Steps that an earlier process has reported: Optuna takes each once."""
+        """Steps that an earlier process has reported; Optuna accepts each step once."""
         return frozenset(self._trial.study.get_trials(deepcopy=False)[self.number].intermediate_values)
 
 
 def _metric_of(metrics: Mapping[str, Any]) -> str:
-    """`test/miou`, or the mIoU on the validation set of the final student against what it learns from."""
+    """Return `test/miou`, or the final student's validation mIoU against the labels that it learns from."""
     references = ("previous_round", "teacher", "groundtruth")
     names = (metric_name("final/val", "miou", reference) for reference in references)
     return next((name for name in names if name in metrics), metric_name("test", "miou", "teacher"))

@@ -1,4 +1,4 @@
-"""What is told of a sweep: the table printed at its end, and the same as Markdown for MLflow's page."""
+"""The summary of a sweep: the table printed at its end, and the same in Markdown for MLflow's page."""
 
 import re
 from collections import Counter
@@ -10,12 +10,12 @@ from odkd.common.names import shorten
 
 STATUSES = ("finished", "resumed", "skipped", "pruned", "failed", "not_run", "running", "waiting")
 MEANINGS = {"skipped": "finished before", "resumed": "finished from a checkpoint", "not_run": "not finished"}
-MAX_ROWS = 40  # of the table in MLflow, which takes 8000 letters
-MAX_LETTERS = 300  # of an error in MLflow
+MAX_ROWS = 40  # of the table in MLflow, which accepts 8000 characters
+MAX_LETTERS = 300  # characters of an error in MLflow
 
 
 def title_of(overrides: Sequence[str], keys: Sequence[str]) -> str:
-    """Of a job's overrides, those of the keys that differ between jobs.
+    """Return the overrides of a job for the keys that differ between jobs, as text.
 
     >>> title_of(["experiment=x", "+window.learn=20", "seed=1"], ["window.learn", "seed"])
     'window.learn=20 seed=1'
@@ -27,7 +27,7 @@ def title_of(overrides: Sequence[str], keys: Sequence[str]) -> str:
 
 
 def in_brief(value: str) -> str:
-    """A number of more than four significant digits to four; whole numbers and everything else as they are.
+    """Round a fraction with more than four significant digits to four; return whole numbers and other text unchanged.
 
     >>> [in_brief(value) for value in ("0.0012345678901234", "1.16671e-05", "12.3456", "123456.5")]
     ['0.001235', '1.167e-05', '12.35', '123456']
@@ -42,7 +42,7 @@ def in_brief(value: str) -> str:
 
 
 def tally(jobs: Sequence[Mapping[str, Any]]) -> str:
-    """How many jobs there are of each status.
+    """Return the number of jobs with each status, as text.
 
     >>> tally([{"status": "finished"}, {"status": "not_run"}, {"status": "finished"}])
     '2 finished, 1 not run'
@@ -52,13 +52,13 @@ def tally(jobs: Sequence[Mapping[str, Any]]) -> str:
 
 
 def value_name(jobs: Sequence[Mapping[str, Any]]) -> str | None:
-    """Name of the metric that the jobs were compared by, if they have one in common."""
+    """Return the name of the metric that all jobs are compared by; None if they have none in common."""
     names = {job["metric"] for job in jobs if job.get("metric")}
     return names.pop() if len(names) == 1 else None
 
 
 def cells(record: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
-    """Headings and rows of the table of jobs: number, what differs, status, time, value, run or error."""
+    """Return headings and rows of the table of jobs: number, varying settings, status, time, value, run."""
     keys = list(record["varying"])
     head = ["job", *keys, "status", "time", record["metric"] or "value", "run"]
     rows = []
@@ -72,7 +72,7 @@ def cells(record: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
 
 
 def errors_of(record: Mapping[str, Any]) -> dict[str, str]:
-    """Each error, and whose it is; many jobs may have the same.
+    """Return each error with the jobs that had it; several jobs may share one.
 
     >>> errors_of({"jobs": [{"number": n, "error": e} for n, e in enumerate(["bad", None, "bad"])]})
     {'bad': 'job 0, 2'}
@@ -85,7 +85,7 @@ def errors_of(record: Mapping[str, Any]) -> dict[str, str]:
 
 
 def search_lines(record: Mapping[str, Any]) -> list[str]:
-    """Of a search: its best trial, and how much each parameter matters; nothing for a grid."""
+    """Return lines with the best trial of a search and the importance of each parameter; empty for a grid."""
     search = record.get("search") or {}
     best, importance = search.get("best"), search.get("importance")
     lines = []
@@ -98,7 +98,7 @@ def search_lines(record: Mapping[str, Any]) -> list[str]:
 
 
 def sweep_table(record: Mapping[str, Any]) -> str:
-    """The table that the command prints: jobs, errors, how many of which, how to go on."""
+    """Return the text that the command prints: the table of jobs, errors, result of a search, numbers of jobs."""
     head, rows = cells(record)
     widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
     numeric = {0, len(head) - 3, len(head) - 2}
@@ -120,7 +120,7 @@ def sweep_table(record: Mapping[str, Any]) -> str:
 
 
 def markdown_table(record: Mapping[str, Any]) -> str:
-    """The same for MLflow's description of the run, which shows Markdown."""
+    """Return the same as Markdown, for MLflow's description of the run."""
     head, rows = cells(record)
     lines = [f"`{record['command']}`", "", f"**{record['status']}**: {tally(record['jobs'])}", ""]
     lines += [f"{line}\n" for line in search_lines(record)]

@@ -1,7 +1,7 @@
-"""The trials of a search, as its launching process deals with Optuna's study.
+"""The trials of a search: Optuna's study in the launching process.
 
-A trial is told only when its jobs have ended well; until then Optuna has it as running, and whoever goes on with the
-search takes it up again with the same parameters.
+A trial's result is passed to Optuna only when its jobs have ended without failure. Until then Optuna lists the trial
+as running, and a process that continues the search runs it again with the same parameters.
 """
 
 from __future__ import annotations
@@ -19,29 +19,29 @@ if TYPE_CHECKING:
     import optuna
     from optuna.trial import FrozenTrial
 
-MIN_FOR_IMPORTANCE = 4  # finished trials; of fewer nothing can be said
+MIN_FOR_IMPORTANCE = 4  # finished trials; fewer say nothing about importance
 
 
 @dataclass
 class Trial:
-    """One trial under way: its number, and its parameters as they are written in overrides."""
+    """A trial that is running: its number, and its parameters spelled as in overrides."""
 
     number: int
     params: dict[str, str]
 
 
 class Study:
-    """The launching process's side of a search."""
+    """The study of a search, in its launching process."""
 
     def __init__(self, search: Search, space: Space) -> None:
         self.search, self.space = search, space
         self._study = search.open_study()
-        self._open: dict[int, optuna.Trial] = {}  # by number; each is tried once by a process
+        self._open: dict[int, optuna.Trial] = {}  # by number; a process runs each trial once
 
     def begin(self, num_trials: int, most: int) -> list[Trial]:
-        """At most `most` trials to run next: those that were cut off, else new ones, `num_trials` in all.
+        """Return at most `most` trials to run next: interrupted ones, else new ones up to `num_trials` in the study.
 
-        Not both: an undisturbed search would have known what became of the first when it asked for the second.
+        Never both: in an undisturbed search the results of the former are known before the latter are suggested.
         """
         import optuna
 
@@ -54,12 +54,12 @@ class Study:
         for number in range(len(known), min(num_trials, len(known) + most)) if not cut_off else ():
             self._study.sampler = self.search.make_sampler(number)
             begun.append(self._study.ask())
-            self._suggest(begun[-1])  # before the next one is asked for
+            self._suggest(begun[-1])  # before the next trial is asked for
         self._open |= {trial.number: trial for trial in begun}
         return [Trial(trial.number, self._suggest(trial)) for trial in begun]
 
     def _suggest(self, trial: optuna.Trial) -> dict[str, str]:
-        """A parameter that the trial has already stays as it is."""
+        """Return the parameters of a trial; those that it has already do not change."""
         found = {}
         for key, dimension in self.space.items():
             if isinstance(dimension, Choice):
@@ -73,15 +73,15 @@ class Study:
         return found
 
     def tell(self, trial: Trial, jobs: Sequence[Mapping[str, Any]]) -> bool:
-        """What has become of a trial's jobs, if they have ended well: then it is done, and True is returned."""
+        """Pass the result of a trial's jobs to Optuna if none has failed; return True if the trial is done."""
         from optuna.trial import TrialState
 
         statuses, values = {job["status"] for job in jobs}, [job["value"] for job in jobs]
         is_pruned = "pruned" in statuses
         if not is_pruned and (not statuses <= {"finished", "skipped", "resumed"} or None in values):
             return False
-        told = [{key: job[key] for key in ("status", "run", "seconds", "metric", "value")} for job in jobs]
-        self._open[trial.number].set_user_attr("jobs", told)
+        records = [{key: job[key] for key in ("status", "run", "seconds", "metric", "value")} for job in jobs]
+        self._open[trial.number].set_user_attr("jobs", records)
         if is_pruned:
             self._study.tell(trial.number, state=TrialState.PRUNED)
         else:
@@ -89,7 +89,7 @@ class Study:
         return True
 
     def earlier(self) -> list[tuple[Trial, list[dict[str, Any]] | None]]:
-        """All trials that there are, with their jobs if they are done; before the first `begin`."""
+        """Return all trials of the study, with their jobs if they are done; call it before the first `begin`."""
         found = []
         for trial in self._study.get_trials(deepcopy=False):
             params = {key: _text(value) for key, value in trial.params.items()}
@@ -98,14 +98,14 @@ class Study:
         return found
 
     def finished(self) -> list[FrozenTrial]:
-        """Trials that have a value, in the order in which they ended."""
+        """Return the trials that have a value, in the order in which they ended."""
         from optuna.trial import TrialState
 
         found = self._study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
         return sorted(found, key=lambda trial: (trial.datetime_complete, trial.number))
 
     def result(self) -> dict[str, Any]:
-        """The best trial (None before there is one) and how much each parameter matters (empty for few trials)."""
+        """Return the best trial (None if there is none yet) and each parameter's importance (empty for few trials)."""
         finished = self.finished()
         best = None
         if finished:
@@ -124,7 +124,7 @@ class Study:
         return {key: round(share, 4) for key, share in shares.items()}
 
     def write_history(self) -> None:
-        """Value of each finished trial and the best so far: metrics of the sweep's run in MLflow, by order of end."""
+        """Write each finished trial's value and the best so far, in order of end, as metrics of the sweep's run."""
         best: float | None = None
         better = max if self.search.direction == "maximize" else min
         lines, timings = [], []

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from odkd.common.ignore import IGNORE
+from odkd.data.labels import under_centres
 from odkd.data.labels.soft import SoftLabels
 
 
@@ -36,7 +37,8 @@ def resize_labels(labels_BHW: Tensor, size: tuple[int, int] | torch.Size) -> Ten
     """
     if labels_BHW.shape[1:] == size:
         return labels_BHW
-    height, width = labels_BHW.shape[1:]
-    rows = ((torch.arange(size[0], device=labels_BHW.device) + 0.5) * height / size[0]).long()
-    columns = ((torch.arange(size[1], device=labels_BHW.device) + 0.5) * width / size[1]).long()
+    rows, columns = (
+        under_centres(torch.arange(new, device=labels_BHW.device), old, new)
+        for old, new in zip(labels_BHW.shape[1:], size, strict=True)
+    )
     return labels_BHW[:, rows[:, None], columns]

@@ -1,1 +1,1 @@
-"""The rendered street scene behind the synthetic dataset."""
+"""The renderer of street scenes for the synthetic dataset."""

@@ -1,4 +1,4 @@
-"""Things that stand or move along the road: sprites, painted from far to near and hidden by nearer walls."""
+"""Objects that stand or move along the road: sprites, painted from far to near and hidden by nearer walls."""
 
 from __future__ import annotations
 
@@ -6,25 +6,25 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from odkd.data.video.street.camera import NEAR, NUM_LOTS, Camera, View, named_generator
+from odkd.data.video.street.camera import NEAR, NUM_LOTS, Camera, View, scene_generator
 from odkd.data.video.street.sprites import CLEAR, NUM_VARIANTS, draw_families
 from odkd.data.video.street.world import ObjectRow
 
 STEPS_A_SECOND = 3.0  # of a walking pedestrian
-SWAY_A_SECOND = 0.25  # radians, of those who walk to and fro across the road
+SWAY_A_SECOND = 0.25  # radians, of pedestrians who walk to and fro across the road
 
 
 class ObjectPainter:
-    """Paints all rows of objects. Axis N: the slots of all rows, as many a row as can be in sight at once."""
+    """A painter of all rows of objects. Axis N: the slots of all rows; a row has as many as can be in sight at once."""
 
     def __init__(self, rows: Sequence[ObjectRow], camera: Camera, *, seed: int) -> None:
         self.camera = camera
         name = camera.world.name
-        families = draw_families(name == "night", named_generator(seed, name, "sprites"))
+        families = draw_families(name == "night", scene_generator(seed, name, "sprites"))
         self.sprites = [families[row.sprite] for row in rows]
         self.is_glow = [row.glow for row in rows]
         groups = [row.group or f"{row.sprite} {row.x}" for row in rows]
-        self.chances = np.stack([named_generator(seed, name, group).random((NUM_LOTS, 6)) for group in groups])
+        self.chances = np.stack([scene_generator(seed, name, group).random((NUM_LOTS, 6)) for group in groups])
         slots = [np.arange(int(row.far / row.spacing) + 2) for row in rows]
         self.slot_N = np.concatenate(slots)
         self.row_N = np.repeat(np.arange(len(rows)), [len(slot) for slot in slots])
@@ -46,11 +46,11 @@ class ObjectPainter:
         self.num_sprites_N = np.asarray([len(family) for family in self.sprites])[self.row_N]
 
     def paint(self, canvas_4HW: np.ndarray, depth_HW: np.ndarray, view: View) -> None:
-        """Paint every object in sight; depth_HW (metres) hides what is behind a wall."""
+        """Paint every object in sight, except where depth_HW (metres) has a wall in front of it."""
         camera, fact = self.camera, self.facts
         z_N, x_N, sprite_N, exists_N = self._place(view)
         scale_N = camera.focal / np.maximum(z_N, NEAR)
-        thinnest = camera.height / 64  # pixels: a pole stays visible
+        thinnest = camera.height / 64  # pixels, so that a pole stays visible
         width_N = np.maximum(fact["width"] * scale_N, thinnest)
         height_N = np.maximum(fact["height"] * scale_N, thinnest)
         bottom_N = view.horizon + scale_N * (camera.world.camera_height - fact["base"])
@@ -61,7 +61,7 @@ class ObjectPainter:
         corners_N4 = np.clip(corners_N4, 0, [camera.height] * 2 + [camera.width] * 2)
         exists_N &= (corners_N4[:, 0] < corners_N4[:, 1]) & (corners_N4[:, 2] < corners_N4[:, 3])
         light_N, haze_3N = camera.light_and_haze(z_N)
-        far_to_near = np.argsort(-z_N, kind="stable")  # of two at one distance, the later row is in front
+        far_to_near = np.argsort(-z_N, kind="stable")  # at equal distance the later row is in front
         for n in far_to_near[exists_N[far_to_near]]:
             first_row, last_row, first_column, last_column = corners_N4[n].tolist()
             area = (slice(first_row, last_row), slice(first_column, last_column))
@@ -80,9 +80,9 @@ class ObjectPainter:
             np.copyto(canvas, pixels, where=visible)
 
     def _place(self, view: View) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Distance, x and sprite of what is in each slot, and whether there is something to see."""
+        """Return distance, x and sprite of the object in each slot, and whether the object exists and is in sight."""
         fact = self.facts
-        camera_N = view.travelled - fact["speed"] * view.seconds  # the camera's place as the moving row sees it
+        camera_N = view.travelled - fact["speed"] * view.seconds  # the camera's position relative to the moving row
         number_N = np.floor(camera_N / fact["spacing"]).astype(np.int64) + self.slot_N
         chance_N6 = self.chances[self.row_N, number_N % NUM_LOTS]
         exists, shift, aside, look, phase, step = chance_N6.T
@@ -95,6 +95,6 @@ class ObjectPainter:
 
 
 def _samples(first: int, last: int, start: float, extent: float, size: int) -> np.ndarray:
-    """Which of a sprite's `size` rows (or columns) each picture row first..last-1 shows."""
+    """Return which of a sprite's `size` rows (or columns) each image row (or column) first..last-1 shows."""
     steps = ((np.arange(first, last) + (0.5 - start)) * (size / extent)).astype(np.int64)
     return np.minimum(np.maximum(steps, 0), size - 1)

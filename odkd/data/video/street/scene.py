@@ -1,27 +1,27 @@
-"""A street seen from a driving car, with the exact class of every pixel: a pure function of time.
+"""The street scene as seen from a driving car, with the exact class of every pixel: a pure function of time.
 
-Sky and ground are looked up by row and column, walls by one ray a column, and everything else is a sprite.
-Colours and class travel in one float32 canvas [4, H, W] (red, green, blue, class id), so that a mask cannot
-disagree with its picture.
+Sky and ground are looked up by row and column, walls by one ray per column, and everything else is a sprite. Colours
+and class share one float32 canvas [4, H, W] (red, green, blue, class id), so that a mask cannot disagree with its
+image.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from odkd.data.video.street.camera import FAR, NUM_LOTS, Camera, View, named_generator, smooth_noise
+from odkd.data.video.street.camera import FAR, NUM_LOTS, Camera, View, scene_generator, smooth_noise
 from odkd.data.video.street.objects import ObjectPainter
 from odkd.data.video.street.sprites import CLASS_ID
 from odkd.data.video.street.walls import WallPainter
 from odkd.data.video.street.world import World
 
-MARKS_UNTIL = 45.0  # metres; painted lines are thinner than a pixel beyond
-GROUND_HALF, GROUND_STEPS = 60.0, 25  # the ground's cross section: +- metres, steps a metre
-NOISE_SHIFTS = 64  # the sensor's noise is one picture, moved by 0..63 pixels each way at random
+MARKS_UNTIL = 45.0  # metres; beyond, painted lines are thinner than a pixel
+GROUND_HALF, GROUND_STEPS = 60.0, 25  # the ground's cross section: +- metres, steps per metre
+NOISE_SHIFTS = 64  # the sensor noise is one image, shifted at random by 0..63 pixels along each axis
 
 
 class Scene:
-    """Renders one world at one size; holds only tables, so moments can be rendered in any order."""
+    """A renderer of one world at one size; it holds only tables, so that times can be rendered in any order."""
 
     def __init__(self, world: World, *, height: int, width: int, seed: int) -> None:
         self.world, self.height, self.width, self.seed = world, height, width, seed
@@ -40,10 +40,10 @@ class Scene:
         self.materials_4M, self.section_SX = _ground_tables(world)
 
     def _generator(self, purpose: str) -> np.random.Generator:
-        return named_generator(self.seed, self.world.name, purpose)
+        return scene_generator(self.seed, self.world.name, purpose)
 
     def render(self, seconds: float, *, noise: bool = True) -> tuple[np.ndarray, np.ndarray]:
-        """Picture and truth at a time: image_HWC uint8 RGB, labels_HW uint8 class ids."""
+        """Return image and ground truth at a time: image_HWC uint8 RGB, labels_HW uint8 class ids."""
         view = self.camera.view(seconds)
         canvas_4HW = np.empty((4, self.height, self.width), np.float32)
         depth_HW = np.full((self.height, self.width), np.inf, np.float32)
@@ -64,7 +64,7 @@ class Scene:
         world, camera = self.world, self.camera
         down_R1 = np.minimum(camera.row_H[: sky_4RW.shape[1], None] / np.float32(view.horizon), 1)
         top, low, cloud = np.asarray([world.sky_top, world.sky_low, world.cloud], np.float32)[..., None, None]
-        # Cloud bands flatten towards the horizon, and drift and turn with the road.
+        # Cloud bands flatten towards the horizon, drift, and turn with the road.
         rows_R = (150 * down_R1[:, 0] * (0.5 + down_R1[:, 0])).astype(np.int64)
         columns_W = (camera.slope_W * 180 + (view.bend * 30000 + view.seconds * 2)).astype(np.int64) % 512
         np.multiply(self.clouds[rows_R[:, None], columns_W], cloud, out=sky_4RW[:3])
@@ -96,7 +96,7 @@ class Scene:
         ground_4RW[:3] += haze_3R[..., None]
 
     def _markings(self, z_R: np.ndarray, along_R: np.ndarray) -> np.ndarray:
-        """Which of the ground's four states a row shows: see _ground_tables."""
+        """Return which of the four states of the ground each row shows (see `_ground_tables`)."""
         dash, period = next((band.dash, band.period) for band in self.world.bands if band.dash)
         state_R = 1 + (along_R % period < dash)
         if self.world.crossing:
@@ -105,9 +105,9 @@ class Scene:
 
 
 def _ground_tables(world: World) -> tuple[np.ndarray, np.ndarray]:
-    """Materials [4, M] (red, green, blue, class) and the ground's cross section [4, X] of material numbers.
+    """Return materials [4, M] (red, green, blue, class) and the cross section of the ground [4, X] as material numbers.
 
-    Its four states: no markings (far away), solid lines, solid and dashed lines, zebra crossing.
+    The cross section has four states: no markings (far away), solid lines, solid and dashed lines, zebra crossing.
     """
     materials = [(*band.colour, CLASS_ID[band.label]) for band in world.bands]
     x_X = (np.arange(int(2 * GROUND_HALF * GROUND_STEPS)) + 0.5) / GROUND_STEPS - GROUND_HALF

@@ -1,7 +1,7 @@
-"""Cut-out pictures of cars, people, trees and signs for the synthetic dataset, drawn by formulas.
+"""Sprites of cars, people, trees and signs for the synthetic dataset, drawn by formulas.
 
-A sprite is float32 [4, h, w]: red, green, blue (0..255) and the class id, or CLEAR where one looks past it.
-A family is a list of NUM_VARIANTS sprites; pedestrians have as many again for the second phase of a step.
+A sprite is float32 [4, h, w]: red, green, blue (0..255) and the class id, or CLEAR where it is transparent. A family is
+a list of NUM_VARIANTS sprites; pedestrians have as many again for the second phase of a step.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ CLASS_ID = {name: number for number, name in enumerate(CLASS_COLOURS)}
 
 
 class Sheet:
-    """A sprite under the pen: x runs from -1 (left) to 1, y from 0 (bottom) to 1."""
+    """A sprite that is being drawn: x runs from -1 (left) to 1, y from 0 (bottom) to 1."""
 
     def __init__(self, height: int, width: int, label: str) -> None:
         self.pixels_4hw = np.full((4, height, width), CLEAR, np.float32)
@@ -25,22 +25,26 @@ class Sheet:
         self.label = CLASS_ID[label]
 
     def fill(self, where_hw: np.ndarray, colour: Rgb) -> None:
+        """Fill the pixels of a mask."""
         self.pixels_4hw[:, where_hw] = np.asarray([[*colour, self.label]], np.float32).T
 
     def box(self, left: float, right: float, low: float, high: float, colour: Rgb, mirror: bool = False) -> None:
+        """Fill a rectangle, and with `mirror` also its mirror image about x = 0."""
         x_hw = np.abs(self.x_hw) if mirror else self.x_hw
         self.fill((x_hw >= left) & (x_hw <= right) & (self.y_hw >= low) & (self.y_hw <= high), colour)
 
     def disc(self, x: float, y: float, radius_x: float, radius_y: float, colour: Rgb) -> None:
+        """Fill an ellipse."""
         self.fill(((self.x_hw - x) / radius_x) ** 2 + ((self.y_hw - y) / radius_y) ** 2 <= 1, colour)
 
     def shade(self, factor_hw: np.ndarray) -> np.ndarray:
+        """Multiply the colours by a factor and return the sprite."""
         self.pixels_4hw[:3] *= factor_hw
         return self.pixels_4hw
 
 
 def car(body: Rgb, *, front: bool, night: bool) -> np.ndarray:
-    """A car seen from behind or from the front; at night its lights are what one sees best."""
+    """Return a car seen from behind or from the front; at night its lights are bright and its body is dark."""
     sheet = Sheet(56, 64, "car")
     sheet.box(0.55, 0.9, 0.0, 0.25, (24, 24, 26), mirror=True)
     sheet.box(-0.96, 0.96, 0.13, 0.56, body)
@@ -55,6 +59,7 @@ def car(body: Rgb, *, front: bool, night: bool) -> np.ndarray:
 
 
 def truck(body: Rgb, *, front: bool) -> np.ndarray:
+    """Return a truck, whose class is car, seen from behind or from the front."""
     sheet = Sheet(84, 60, "car")
     sheet.box(0.5, 0.92, 0.0, 0.16, (18, 18, 20), mirror=True)
     sheet.box(-0.97, 0.97, 0.1, 0.99, body)
@@ -69,6 +74,7 @@ def truck(body: Rgb, *, front: bool) -> np.ndarray:
 
 
 def pedestrian(skin: Rgb, top: Rgb, legs: Rgb, stride: float, vest: bool) -> np.ndarray:
+    """Return a pedestrian; `stride` is the spread of the legs, `vest` adds a reflective stripe."""
     sheet = Sheet(64, 26, "pedestrian")
     lean_hw = (0.5 - sheet.y_hw) * stride
     sheet.fill((np.abs(sheet.x_hw - lean_hw) < 0.26) & (sheet.y_hw < 0.5), legs)
@@ -83,6 +89,7 @@ def pedestrian(skin: Rgb, top: Rgb, legs: Rgb, stride: float, vest: bool) -> np.
 
 
 def tree(leaves: Rgb, trunk: Rgb, generator: np.random.Generator) -> np.ndarray:
+    """Return a tree with random foliage."""
     sheet = Sheet(96, 72, "vegetation")
     sheet.box(-0.07, 0.07, 0, 0.5, trunk)
     for _ in range(11):
@@ -95,6 +102,7 @@ def tree(leaves: Rgb, trunk: Rgb, generator: np.random.Generator) -> np.ndarray:
 
 
 def sign(kind: int, night: bool) -> np.ndarray:
+    """Return a traffic sign of one of four kinds: red ring, triangle, blue square, red disc with a bar."""
     sheet = Sheet(32, 32, "sign")
     dim = 0.8 if night else 1.0
     red, white, blue = (205 * dim, 28.0, 30.0), (240 * dim, 240 * dim, 235 * dim), (25.0, 70.0, 190 * dim)
@@ -115,6 +123,7 @@ def sign(kind: int, night: bool) -> np.ndarray:
 
 
 def gantry(generator: np.random.Generator) -> np.ndarray:
+    """Return a sign of a highway gantry with three lines of text."""
     sheet = Sheet(40, 80, "sign")
     sheet.box(-1, 1, 0, 1, (225, 228, 235))
     sheet.box(-0.97, 0.97, 0.06, 0.94, (48, 104, 205))
@@ -124,13 +133,14 @@ def gantry(generator: np.random.Generator) -> np.ndarray:
 
 
 def pole(colour: Rgb) -> np.ndarray:
+    """Return a stretch of a pole."""
     sheet = Sheet(4, 8, "pole")
     sheet.box(-1, 1, 0, 1, colour)
     return sheet.shade(1.15 - 0.3 * np.abs(sheet.x_hw))
 
 
 def glow(colour: Rgb) -> np.ndarray:
-    """Light to be added around its source: no class, red, green and blue fall off from the middle."""
+    """Return light to be added around its source: red, green and blue fall off from the centre; its class is unused."""
     sheet = Sheet(33, 33, "sky")
     fall_hw = np.exp(-5 * (sheet.x_hw**2 + (2 * sheet.y_hw - 1) ** 2))
     sheet.pixels_4hw[:3] = fall_hw * np.asarray(colour, np.float32)[:, None, None]
@@ -138,7 +148,7 @@ def glow(colour: Rgb) -> np.ndarray:
 
 
 def draw_families(night: bool, generator: np.random.Generator) -> dict[str, list[np.ndarray]]:
-    """All sprites of a domain: NUM_VARIANTS a family and phase."""
+    """Return all sprites of a domain by family: NUM_VARIANTS per family and phase."""
     paints = [
         (184, 30, 34),
         (30, 62, 140),

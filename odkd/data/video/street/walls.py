@@ -1,4 +1,4 @@
-"""Upright surfaces along the road (fronts of buildings, hedges, rails), found by one ray a column."""
+"""Upright surfaces along the road (fronts of buildings, hedges, rails), found by one ray per image column."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from odkd.data.video.street.camera import FAR, NUM_LOTS, Camera, View, smooth_no
 from odkd.data.video.street.sprites import CLASS_ID
 from odkd.data.video.street.world import Wall, World
 
-CELLS, CELL_PIXELS = 32, 16  # windows along a side of the texture, texture pixels a window
+CELLS, CELL_PIXELS = 32, 16  # windows along a side of the texture, texture pixels per window
 SIZE = CELLS * CELL_PIXELS  # of the texture, a power of 2
 CELL_WIDTH, CELL_HEIGHT = 3.0, 3.3  # metres
 LABELS = {"building": CLASS_ID["building"], "hedge": CLASS_ID["vegetation"], "rail": CLASS_ID["fence"]}
 
 
 class WallPainter:
-    """Paints one wall; holds what its lots look like."""
+    """A painter of one wall; it holds the appearance of the wall's lots."""
 
     def __init__(self, wall: Wall, camera: Camera, generator: np.random.Generator) -> None:
         self.wall, self.camera = wall, camera
@@ -33,7 +33,7 @@ class WallPainter:
         self.windows = _window_texture(camera.world, generator)
 
     def paint(self, canvas_4HW: np.ndarray, depth_HW: np.ndarray, view: View) -> None:
-        """Paint where nothing nearer is yet, and note the distance in depth_HW (metres)."""
+        """Paint the wall where nothing nearer is painted yet, and write its distance to depth_HW (metres)."""
         camera, wall = self.camera, self.wall
         eye, horizon = np.float32(camera.world.camera_height), np.float32(view.horizon)
         z_W, along_W, lot_W, is_end_W = self._trace(view)
@@ -52,7 +52,7 @@ class WallPainter:
         y = eye - (row - horizon) / scale
         hit = (row >= top) & (row < bottom) & (z < np.minimum(depth_HW[area], FAR))
         if wall.style == "rail":
-            # One looks through below the rail, but for its posts.
+            # Below the rail only its posts hide what is behind.
             hit &= (y > 0.35 * wall.heights[0]) | (along % 4 < 0.25)
         light, haze = camera.light_and_haze(z)
         light *= np.where(is_end_W[columns], np.float32(0.8 * wall.light), np.float32(wall.light))
@@ -65,7 +65,7 @@ class WallPainter:
     def _surface(
         self, y_RC: np.ndarray, along: np.ndarray, lot: np.ndarray, height: np.ndarray, z: np.ndarray
     ) -> np.ndarray:
-        """Colours [3, R, C] in plain light, at height y_RC of the columns' places on the wall."""
+        """Return colours [3, R, C] in plain light, at height y_RC of each column's place on the wall."""
         colour: np.ndarray = self.colours[:, None, lot]
         texture_row = (y_RC * np.float32(CELL_PIXELS / CELL_HEIGHT)).astype(np.int32) & (SIZE - 1)
         texture_column = (along * (CELL_PIXELS / CELL_WIDTH) + 5 * CELL_PIXELS * lot).astype(np.int32)
@@ -85,7 +85,7 @@ class WallPainter:
         return colour
 
     def _trace(self, view: View) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """What each column's ray meets: distance (FAR: nothing), place along, lot, is it an end wall."""
+        """Return what the ray of each column meets: distance (FAR: nothing), place along the wall, lot, is_end_wall."""
         wall, camera = self.wall, self.camera
         slope_W = camera.slope_W.astype(np.float64)
         offset = wall.x - camera.world.camera_x
@@ -96,7 +96,7 @@ class WallPainter:
         along_W = view.travelled + z_W
         lot_W = (along_W // wall.lot).astype(np.int64)
         into_W = along_W - lot_W * wall.lot
-        # A ray through a gap meets the end wall of the next filled lot, if that reaches far enough out.
+        # A ray through a gap meets the end wall of the next filled lot, if that wall reaches far enough outwards.
         passes_W = ~self.is_filled[lot_W % NUM_LOTS] | (into_W > wall.built * wall.lot)
         lot_W = np.where(passes_W, lot_W + self.steps_to_next[lot_W % NUM_LOTS], lot_W)
         end_z_W = lot_W * wall.lot - view.travelled
@@ -109,7 +109,7 @@ class WallPainter:
 
 
 def _window_texture(world: World, generator: np.random.Generator) -> np.ndarray:
-    """Windows, some lit: [4, texels], red, green, blue, and 1 where there is glass; row 0 is the ground."""
+    """Return a texture of windows, some of them lit: [4, texels], red, green, blue, 1 for glass; row 0 is lowest."""
     inside = (np.arange(CELL_PIXELS) + 0.5) / CELL_PIXELS
     is_glass = ((inside > 0.3) & (inside < 0.8))[:, None] & ((inside > 0.28) & (inside < 0.74))
     is_lit = generator.random((CELLS, CELLS)) < world.lit_windows

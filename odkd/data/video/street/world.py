@@ -1,6 +1,6 @@
-"""What a world of the synthetic dataset is made of: strips of ground, walls, rows of objects, light.
+"""The parts of a world of the synthetic dataset: strips of ground, walls, rows of objects, light.
 
-Lengths are metres. x runs to the right from the road's centre line, height upwards from the ground.
+Lengths are in metres. x runs to the right from the centre line of the road, height upwards from the ground.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Literal
 Rgb = tuple[float, float, float]  # 0..255
 Classes = dict[str, Rgb]
 
-# Colours of CamVid's palette where a class is also there.
+# Classes that CamVid has too take their colours from its palette.
 CLASS_COLOURS: Classes = {
     "road": (128, 64, 128),
     "lane marking": (240, 230, 120),
@@ -36,7 +36,7 @@ class Band:
     label: str
     colour: Rgb
     dash: float = 0.0  # painted length of a dashed line; 0: solid
-    period: float = 1.0  # of the dashes
+    period: float = 1.0  # distance from dash to dash
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Wall:
 
 @dataclass(frozen=True)
 class ObjectRow:
-    """Things of one kind on a line along the road, all standing or moving at one speed, so apart."""
+    """Objects of one kind on a line along the road, at a fixed spacing, all standing or moving at one speed."""
 
     sprite: str  # a family of odkd.data.video.street.sprites
     x: float
@@ -65,39 +65,39 @@ class ObjectRow:
     height: float
     chance: float = 1.0
     base: float = 0.0  # height of the lower edge above the ground
-    scatter: float = 0.0  # sideways, +- metres
-    jitter: float = 0.0  # along the road, fraction of the spacing
+    scatter: float = 0.0  # random shift sideways, +- metres
+    jitter: float = 0.0  # random shift along the road, fraction of the spacing
     sway: float = 0.0  # sideways walk, +- metres
-    speed: float = 0.0  # along the road, metres a second
+    speed: float = 0.0  # along the road, metres per second
     far: float = 70.0  # drawn up to this distance
-    group: str = ""  # rows with one group share chance, scatter and jitter: a pole and its plate
-    glow: bool = False  # adds light instead of covering
+    group: str = ""  # rows of one group share chance, scatter and jitter, such as a pole and its plate
+    glow: bool = False  # adds light instead of covering the background
 
 
 @dataclass(frozen=True)
 class World:
-    """Everything that one domain looks like."""
+    """The complete description of one domain."""
 
     name: str
     camera_x: float
     camera_height: float
-    horizon: float  # fraction of the picture's height
-    speed: float  # of the camera, metres a second
+    horizon: float  # fraction of the image height
+    speed: float  # of the camera, metres per second
     bend: float  # largest curvature of the road, 1 / metres
     bands: tuple[Band, ...]
     walls: tuple[Wall, ...]  # from far to near
     rows: tuple[ObjectRow, ...]
     sky_top: Rgb
     sky_low: Rgb
-    cloud: Rgb  # what a full cloud adds
+    cloud: Rgb  # added by a full cloud
     haze: Rgb
     haze_metres: float
-    crossing: float  # distance of zebra crossings; 0: none
-    shadow: float  # light in the shadow of the left buildings; 1: no sun
-    lamps: tuple[float, float]  # distance of street lamps that light the ground, strength 0..1
+    crossing: float  # distance between zebra crossings; 0: none
+    shadow: float  # light in the shadow of the buildings on the left; 1: no sun
+    lamps: tuple[float, float]  # distance between street lamps that light the ground, strength 0..1
     ambient: float  # light far from the headlights
-    headlights: float  # light that they add at the camera
-    lit_windows: float  # fraction
+    headlights: float  # light that the headlights add at the camera
+    lit_windows: float  # fraction of windows
     window: Rgb
     lit_window: Rgb
-    noise: float  # standard deviation of the sensor's noise
+    noise: float  # standard deviation of the sensor noise

@@ -1,8 +1,8 @@
 """The two worlds of the synthetic dataset: a sunny city street, and a highway at night.
 
-They conflict on purpose: the night's cloudy sky has the colour of the city's asphalt, the sodium-lit road
-that of the city's bricks, the blue gantry signs that of the city's sky, and road, verge and walls lie
-elsewhere in the picture.
+They conflict on purpose: the cloudy sky of the night has the colour of the city's asphalt, the sodium-lit road that of
+the city's bricks, and the blue gantry signs that of the city's sky; road, verge and walls appear in other parts of the
+image.
 """
 
 from __future__ import annotations
@@ -13,11 +13,13 @@ from odkd.data.video.street.world import Band, ObjectRow, Wall, World
 
 
 def _with_shadow(row: ObjectRow) -> tuple[ObjectRow, ObjectRow]:
+    """Return the shadows below a row of objects, and the row."""
     row = replace(row, group=f"{row.sprite} {row.x}")
     return replace(row, sprite="shadow", width=1.3 * row.width, height=0.5, base=-0.25, glow=True), row
 
 
 def _with_lights(row: ObjectRow, glow: str) -> tuple[ObjectRow, ObjectRow]:
+    """Return a row of objects, and the glow of their lights."""
     row = replace(row, group=f"{row.sprite} {row.x}")
     return row, replace(row, sprite=glow, width=1.6 * row.width, height=1.6, base=-0.15, glow=True)
 

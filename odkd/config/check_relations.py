@@ -1,0 +1,28 @@
+"""Settings that depend on each other across groups, which no single value shows."""
+
+from omegaconf import DictConfig, OmegaConf
+
+
+def check_relations(cfg: DictConfig) -> None:
+    """
+    Raises:
+        ValueError: the first combination that cannot be: what we got, what we expected, what to change.
+    """
+    for key in ("loss", *(f"loss.parts.{part}" for part in cfg.loss.get("parts", ()))):
+        _check_class_weights(cfg, f"{key}.class_weights", len(cfg.dataset.classes))
+    if (cfg.student.mean is None) != (cfg.student.std is None):
+        raise ValueError("student.mean and student.std go together; set both (RGB in 0..1) or neither")
+    if cfg.stage.get("learn_from") == "groundtruth" and cfg.evaluation.groundtruth is False:
+        raise ValueError(
+            "stage.learn_from=groundtruth and evaluation.groundtruth=false contradict each other; change one"
+        )
+
+
+def _check_class_weights(cfg: DictConfig, key: str, num_classes: int) -> None:
+    weights = OmegaConf.select(cfg, key)
+    if weights is None or isinstance(weights, str):  # the loss itself checks what else it takes
+        return
+    if len(weights) != num_classes:
+        raise ValueError(f"{key} has {len(weights)} numbers for {num_classes} classes")
+    if not (all(0 <= w < float("inf") for w in weights) and sum(weights) > 0):
+        raise ValueError(f"{key}={weights}; expected numbers of at least 0, some above 0")

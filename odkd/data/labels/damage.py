@@ -1,0 +1,92 @@
+"""Damage to a label store: how it is found and mended.
+
+Everything in a store except the shards of its arrays follows from the manifest, byte for byte, and shards carry
+checksums. So any changed byte is found; what cannot be restored from the manifest is deleted and labelled again.
+"""
+
+import json
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from odkd.common.files import json_digest, sealed, write_atomic
+from odkd.data.labels.shards import DamagedLabelsError
+from odkd.data.labels.store import LabelStore, SoftSpec, content_of, is_sealed
+
+
+@dataclass(frozen=True)
+class Damage:
+    """The defects of a store; it counts as true if there are any."""
+
+    files: list[str]  # metadata that differs from what was written
+    frames: dict[str, list[int]]  # by array: frames that fail their checksum
+    missing: list[int]  # sampled frames without a label map, although the video has them
+    missing_soft: dict[str, list[int]]  # by kind of soft labels: frames with a label map but without these soft labels
+    undecodable: list[int] = field(default_factory=list)  # sampled frames that are damaged in the video: no defect
+
+    def __bool__(self) -> bool:
+        return bool(self.files or self.missing or any(self.frames.values()) or any(self.missing_soft.values()))
+
+
+def find_damage(store: LabelStore) -> Damage:
+    """Read the complete store and return everything that differs from what was written."""
+    files = [name for name, content in store.metadata().items() if content_of(store.folder / name) != content]
+    files += [str(path.relative_to(store.folder)) for path in store.session_files() if not is_sealed(path)]
+    frames = {str(array.folder.relative_to(store.folder)): list(array.damaged()) for array in store.arrays()}
+    undecodable = {frame for record in store.sessions() for frame in record.get("undecodable", [])}
+    present: set[int] = set()
+    for shard in range(store.num_shards):
+        try:
+            present |= store.labels.stored(shard)
+        except DamagedLabelsError:
+            present |= set(store.labels.shard_range(shard))  # damaged, not missing
+    missing = sorted(set(range(store.num_frames)) - present - undecodable)
+    missing_soft = {spec.name: _frames_without(store, spec) for spec in store.soft_specs}
+    return Damage(
+        files,
+        {name: found for name, found in frames.items() if found},
+        missing,
+        {name: found for name, found in missing_soft.items() if found},
+        sorted(undecodable),
+    )
+
+
+def mend(store: LabelStore, damage: Damage) -> None:
+    """Rewrite damaged metadata and delete damaged frames and sessions, so that the rest of the store is intact."""
+    for path in store.session_files():
+        if not is_sealed(path):
+            path.unlink()
+    store.write_metadata(only_missing=False)
+    for array in store.arrays():
+        array.drop(damage.frames.get(str(array.folder.relative_to(store.folder)), []))
+
+
+def mend_manifest(folder: Path) -> None:
+    """Restore a damaged or lost manifest.json of a store from its copy in zarr.json.
+
+    Raises:
+        DamagedLabelsError: the copy is damaged too.
+    """
+    path = folder / "manifest.json"
+    if is_sealed(path):
+        return
+    try:
+        manifest = json.loads((folder / "zarr.json").read_text())["attributes"]
+        copy = manifest if manifest.pop("sha256") == json_digest(manifest) else None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        copy = None
+    if copy is None:
+        raise DamagedLabelsError(
+            f"{folder}: both manifest.json and its copy in zarr.json are damaged; "
+            f"delete the store with  odkd-labels prune --all --yes {folder}"
+        )
+    write_atomic(path, sealed(copy))
+
+
+def _frames_without(store: LabelStore, spec: SoftSpec) -> list[int]:
+    """Return the frames with a label map but without these soft labels; shards with a damaged index are skipped."""
+    frames: set[int] = set()
+    for shard in range(store.num_shards):
+        with suppress(DamagedLabelsError):
+            frames |= store.labels.stored(shard) - store.stored(shard, spec)
+    return sorted(frames)

@@ -1,0 +1,90 @@
+"""MLflow's Python library, imported without its console output and telemetry, and clients of it."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+import re
+import sys
+import threading
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+LOCK_SECONDS = 60.0  # the longest wait for another process that works on the same folder or database
+_importing = threading.Lock()
+
+
+def mlflow_client(uri: str) -> MlflowClient:
+    """Return a quiet client with short timeouts; the global tracking URI does not change."""
+    client: MlflowClient = import_mlflow().MlflowClient(tracking_uri=uri, registry_uri=uri)
+    return client
+
+
+def connect(uri: str) -> MlflowClient:
+    """Return a client for writing to `uri`; a missing SQLite file is created."""
+    if uri.startswith("sqlite:///"):
+        import_mlflow()
+        _create_database(Path(uri.removeprefix("sqlite:///")))
+    return mlflow_client(uri)
+
+
+def without_password(uri: str) -> str:
+    """Return the URI without user and password, so that it can be stored and shown."""
+    return re.sub(r"//[^/@]*@", "//", uri)
+
+
+def import_mlflow() -> Any:
+    """Return the mlflow library, without its warnings."""
+    with _importing:  # only one of several threads imports it
+        mlflow = _import_mlflow()
+    warnings.filterwarnings("ignore", module=r"(mlflow|alembic|sqlalchemy)\b")  # the user cannot fix these
+    return mlflow
+
+
+@functools.cache
+def _import_mlflow() -> Any:
+    """Import mlflow with telemetry and log messages off, and with a timeout of one minute.
+
+    Only mlflow's own defaults change: what the user has set in the environment wins, and the environment
+    stays unchanged.
+    """
+    silence = "mlflow" not in sys.modules and "MLFLOW_DISABLE_TELEMETRY" not in os.environ
+    if silence:
+        os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"  # mlflow reads it during its import
+    try:
+        import mlflow
+        from mlflow import environment_variables as settings
+    finally:
+        if silence:
+            del os.environ["MLFLOW_DISABLE_TELEMETRY"]
+    settings.MLFLOW_HTTP_REQUEST_MAX_RETRIES.default = 0  # the next pass retries; create_run sent twice makes two runs
+    settings.MLFLOW_HTTP_REQUEST_TIMEOUT.default = 60  # seconds; the answer to an upload takes a while
+    settings.MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR.default = False
+    settings.MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT.default = True
+    if not settings.MLFLOW_LOGGING_LEVEL.defined:
+        logging.getLogger("mlflow").setLevel(logging.ERROR)
+        logging.getLogger("alembic").setLevel(logging.ERROR)
+    return mlflow
+
+
+def _create_database(database: Path) -> None:
+    """Create MLflow's tables under a temporary name, so that a kill or a full disk leaves no partial database."""
+    from mlflow.store.tracking import sqlalchemy_store
+
+    database.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{database}.lock", timeout=LOCK_SECONDS):  # only one of several processes creates it
+        if database.is_file() and database.stat().st_size > 0:
+            return
+        unfinished = database.with_name(f".{database.name}.new")
+        for path in database.parent.glob(f"{unfinished.name}*"):  # files of a killed process, and their journals
+            path.unlink()
+        make_store: Any = sqlalchemy_store.SqlAlchemyStore
+        make_store(f"sqlite:///{unfinished}", (database.parent / "mlartifacts").absolute().as_uri()).engine.dispose()
+        unfinished.replace(database)

@@ -1,0 +1,140 @@
+"""Sending the content of a run folder to its MLflow run: params, tags, dataset, metrics, summary, status."""
+
+from __future__ import annotations
+
+import json
+import math
+import posixpath
+import re
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from odkd.common.metric_names import SUMMARY
+from odkd.runs.results import Run
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Metric
+    from mlflow.entities import Run as MlflowRun
+
+STATUSES = {"running": "RUNNING", "finished": "FINISHED", "failed": "FAILED", "killed": "KILLED", "pruned": "KILLED"}
+METRICS_PER_BATCH = 1000  # MLflow's limit
+PARAMS_PER_BATCH = 50  # MLflow's limits are 100, and 1 MB for each request
+PARAM_CHARACTERS, TAG_CHARACTERS, KEY_CHARACTERS = 6000, 8000, 250  # MLflow's limits
+DIGEST_CHARACTERS = 36  # MLflow's limit
+
+
+def send_params_and_tags(client: MlflowClient, run: Run, mlflow_run: MlflowRun, more_tags: Mapping[str, str]) -> None:
+    """Send the params and tags that are new; `more_tags` are sent too."""
+    from mlflow.entities import Param, RunTag
+
+    known = mlflow_run.data.params
+    params = {_key(key): str(value)[:PARAM_CHARACTERS] for key, value in run.params.items()}
+    tags = {"odkd.stage": run.stage, "odkd.run_folder": str(run.folder.resolve())} | run.tags
+    tags |= _source(run)
+    if run.error or "odkd.error" in mlflow_run.data.tags:  # the error may be fixed by now
+        tags["odkd.error"] = run.error
+    if "odkd.pruned" in mlflow_run.data.tags:  # a pruned run may have continued
+        tags = {"odkd.pruned": ""} | tags
+    tags |= more_tags
+    changed = [key for key, value in params.items() if known.get(key, value) != value]
+    if changed:  # params in MLflow cannot change, but a resumed run may use another device
+        tags["odkd.changed_params"] = "\n".join(f"{key}: {known[key]} -> {params[key]}" for key in changed)
+    tags = {_key(key): str(value)[:TAG_CHARACTERS] for key, value in tags.items()}
+    new_params = [Param(key, value) for key, value in params.items() if key not in known]
+    new_tags = [RunTag(key, value) for key, value in tags.items() if mlflow_run.data.tags.get(key) != value]
+    for first in range(0, max(len(new_params), len(new_tags)), PARAMS_PER_BATCH):
+        part = slice(first, first + PARAMS_PER_BATCH)
+        client.log_batch(mlflow_run.info.run_id, params=new_params[part], tags=new_tags[part])
+
+
+def _source(run: Run) -> dict[str, str]:
+    """Return the tags for MLflow's column Source.
+
+    The commit is that of the folder where odkd was started, else that of odkd itself.
+    """
+    commits = [run.tags[key].partition(" ")[0] for key in ("odkd.git.folder", "odkd.git.source") if key in run.tags]
+    tags = {"mlflow.source.name": "odkd", "mlflow.source.type": "LOCAL"}
+    return tags | ({"mlflow.source.git.commit": commits[0]} if commits else {})
+
+
+def send_dataset(client: MlflowClient, run: Run, mlflow_run: MlflowRun) -> None:
+    """Send the name and the content digest of the dataset, for MLflow's column Dataset and its filter."""
+    from mlflow.entities import Dataset, DatasetInput
+    from mlflow.exceptions import MlflowException
+
+    digest = run.tags.get("odkd.dataset_digest", "")[:DIGEST_CHARACTERS]
+    is_there = mlflow_run.inputs is not None and bool(mlflow_run.inputs.dataset_inputs)
+    if digest and not is_there:
+        dataset = Dataset(run.params.get("dataset.name", "dataset"), digest, "local", json.dumps({"uri": ""}))
+        try:
+            client.log_inputs(mlflow_run.info.run_id, [DatasetInput(dataset)])
+        except MlflowException as error:
+            if error.error_code != "BAD_REQUEST":
+                raise
+            client.log_inputs(mlflow_run.info.run_id, [DatasetInput(dataset)])  # another run created it meanwhile
+
+
+def send_lines(
+    client: MlflowClient, run: Run, mlflow_run: MlflowRun, lines: Sequence[dict[str, Any]], number: str
+) -> int:
+    """Send the lines that MLflow does not have yet, in order; each batch holds as many complete lines as fit.
+
+    The tag `odkd.synced_iteration` (or `_sample`) holds the number of the last line sent. It is sent in a separate
+    request after the rows: MLflow's client splits a batch of 1000 rows and a tag in two, and sends the tag first.
+
+    Args:
+        lines: iterations, or samples of the machine.
+        number: key of a line's number: "iteration" or "sample".
+
+    Returns:
+        The number of lines sent.
+    """
+    tag = f"odkd.synced_{number}"
+    last_known = int(mlflow_run.data.tags.get(tag, -1))
+    missing = [line for line in lines if line[number] > last_known]
+    batch: list[Metric] = []
+    for index, line in enumerate(missing):
+        batch += _rows(line["metrics"], line[number], run.milliseconds(line))
+        num_next = len(missing[index + 1]["metrics"]) if index + 1 < len(missing) else math.inf
+        if len(batch) + num_next > METRICS_PER_BATCH:
+            _send_rows(client, mlflow_run, batch)
+            client.set_tag(mlflow_run.info.run_id, tag, line[number])
+            batch = []
+    return len(missing)
+
+
+def _send_rows(client: MlflowClient, mlflow_run: MlflowRun, rows: list[Metric]) -> None:
+    for first in range(0, len(rows), METRICS_PER_BATCH):  # more than one batch only for very many classes
+        client.log_batch(mlflow_run.info.run_id, metrics=rows[first : first + METRICS_PER_BATCH])
+
+
+def send_summary(client: MlflowClient, run: Run, mlflow_run: MlflowRun) -> None:
+    """Send the final scores that are new, under `summary/`."""
+    summary = {f"{SUMMARY}{key}": value for key, value in run.summary.items()}
+    new = {key: value for key, value in summary.items() if _key(key) not in mlflow_run.data.metrics}
+    _send_rows(client, mlflow_run, _rows(new, 0, run.last_milliseconds))
+
+
+def send_status(client: MlflowClient, run: Run, mlflow_run: MlflowRun) -> None:
+    """Send the status if it has changed, with the end time of a run that has ended."""
+    status = STATUSES[run.status]
+    if mlflow_run.info.status == status:
+        return
+    if run.status == "running":
+        client.update_run(mlflow_run.info.run_id, status=status)
+    else:
+        client.set_terminated(mlflow_run.info.run_id, status=status, end_time=run.ended_milliseconds)
+
+
+def _rows(metrics: Mapping[str, float | None], step: int, timestamp: int) -> list[Metric]:
+    """Return MLflow's rows for the metrics that are finite numbers."""
+    from mlflow.entities import Metric
+
+    values = {_key(key): math.nan if value is None else float(value) for key, value in metrics.items()}
+    return [Metric(key, value, timestamp, step) for key, value in values.items() if math.isfinite(value)]
+
+
+def _key(key: str) -> str:
+    """Return a key that MLflow accepts: class names may contain any character."""
+    return posixpath.normpath(re.sub(r"[^\w.\- :/]", "_", key))[:KEY_CHARACTERS]

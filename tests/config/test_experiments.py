@@ -1,0 +1,62 @@
+"""Experiments of the papers: their rows, and what the released behaviour changes in each row."""
+
+from typing import Any
+
+import pytest
+from omegaconf import OmegaConf
+
+from odkd.common.dotted import flatten
+from odkd.config.compose import CONF, compose_config
+
+ROWS = sorted(path.stem for path in (CONF / "experiment" / "houyon2023").glob("*.yaml"))
+RELEASED = {
+    "mir": {"replay.virtual_learning_rate": "0"},
+    "lwf": {"regularizer.reduction": "sum"},
+    "mas": {"regularizer.first_importance": "decayed"},
+    "rwalk": {"regularizer.is_active": "False"},
+}
+
+
+def settings(experiment: str, *overrides: str) -> dict[str, str]:
+    cfg: Any = compose_config([f"experiment={experiment}", "dataset.root=x", *overrides])
+    return flatten(OmegaConf.to_container(cfg, resolve=True))
+
+
+def test_every_row_of_table_1_is_an_experiment() -> None:
+    published = {"memoryless", "memoryless_mas", "memoryless_lwf", "memoryless_rwalk", "fifo", "uniform"}
+    assert set(ROWS) == published | {"mir_ace", "mir_rwalk", "mir", "prioritized"}
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_a_row_has_the_settings_of_the_released_readme(row: str) -> None:
+    found = settings(f"houyon2023/{row}")
+    assert [found[f"window.{name}"] for name in ("learn", "test", "step")] == ["100", "20", "20"]
+    assert [found["optimizer.lr"], found["stage.batch_size"], found["dataset.stride"]] == ["0.0001", "1", "90"]
+    assert found["dataset.order.sequence_minutes"] == "20"
+    if row.split("_")[0] in ("uniform", "prioritized", "mir"):
+        assert found["replay.capacity"] == "250"
+    if row.startswith("mir"):
+        assert found["replay.candidates"] == "150"
+    text = (CONF / "experiment" / "parts" / "houyon2023.yaml").read_text()
+    assert "dataset.order.sequence_minutes: 20,40" in text  # -m runs both columns
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_the_released_behaviour_differs_in_its_named_parameters_only(row: str) -> None:
+    expected = {key: value for part in row.split("_") for key, value in RELEASED.get(part, {}).items()}
+    exists = (CONF / "experiment" / "houyon2023_released" / f"{row}.yaml").is_file()
+    assert exists == bool(expected)
+    if exists:
+        paper, released = settings(f"houyon2023/{row}"), settings(f"houyon2023_released/{row}")
+        assert {key: value for key, value in released.items() if paper.get(key) != value} == expected
+        assert released.keys() == paper.keys()
+
+
+@pytest.mark.parametrize("name", ["players", "vehicles"])
+def test_arthus_has_the_published_settings(name: str) -> None:
+    found = settings(f"arthus2019/{name}")
+    assert [found[f"window.{name}"] for name in ("learn", "test", "step")] == ["67", "67", "5"]
+    assert found["optimizer.lr"] == "1e-05"
+    assert found["loss.class_weights"] == "inverse_frequency"
+    assert found["evaluation.border_pixels"] == "3"
+    assert found["dataset.classes"] == "['foreground', 'background']"

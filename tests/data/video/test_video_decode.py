@@ -1,0 +1,149 @@
+"""Decoding is exact: every frame equals the frame with its timestamp in a plain decode of the complete file."""
+
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+from video_files import decode_naively, picture, write_video
+
+from odkd.data.video.decode import _Decoder, decode_frames
+from odkd.data.video.index import VideoIndex, index_video
+
+VFR = [0, 1, 2, 7, 8, 20, 21, 22, 23, 40, 41, 55, 56, 57, 70, 71, 72, 90, 91, 92, 93, 110, 111, 140, 141]
+
+FILES: dict[str, dict[str, Any]] = {
+    "constant.mp4": {},
+    "variable.mp4": {"times": VFR, "num_frames": len(VFR), "bf": 2},
+    "variable.mkv": {"times": VFR, "num_frames": len(VFR), "bf": 2, "ticks": 30},
+    "late.mp4": {"times": [1000 + 2 * number for number in range(40)], "bf": 2},
+    "late.mkv": {"times": [1000 + 2 * number for number in range(40)], "bf": 2},
+    "b_frames.mp4": {"bf": 3, "x264-params": "b-adapt=0"},
+    "b_pyramid.mkv": {"bf": 7, "x264-params": "b-adapt=0:b-pyramid=normal"},
+    "open_groups.mp4": {"bf": 3, "x264-params": "open-gop=1:b-adapt=0:scenecut=0"},
+    "open_groups.mkv": {"bf": 3, "x264-params": "open-gop=1:b-adapt=0:scenecut=0"},
+    "gradual_refresh.mkv": {"x264-params": "intra-refresh=1"},
+    "fragmented.mp4": {"bf": 2, "container_options": {"movflags": "frag_keyframe+empty_moov"}},
+    "only_keyframes.mp4": {"group": 1},
+    "short_groups.mp4": {"group": 2, "bf": 2, "x264-params": "b-adapt=0"},
+    "slices.mp4": {"slices": 4, "bf": 2},
+    "odd.mp4": {"height": 67, "width": 93},
+    "rotated.mp4": {"rotation": 90},
+    "vp9.webm": {"codec": "libvpx-vp9", "cpu-used": 8},
+    "vp8.webm": {"codec": "libvpx", "auto-alt-ref": 1, "lag-in-frames": 16, "cpu-used": 8},
+    "hevc_open_groups.mp4": {"codec": "libx265", "bf": 3, "x265-params": "open-gop=1:scenecut=0:log-level=0"},
+    "av1.mp4": {"codec": "libsvtav1", "preset": 12},
+    "mpeg4.avi": {"codec": "mpeg4", "bf": 2},
+    "broadcast.ts": {"bf": 2},
+    "pictures.mov": {"codec": "mjpeg", "num_frames": 10},
+}
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("videos")
+    for name, options in FILES.items():
+        write_video(folder / name, **options)
+    return folder
+
+
+def check(index: VideoIndex, frames: list[int], plain: dict[int, np.ndarray]) -> None:
+    decoded = list(decode_frames(index, frames))
+    assert [number for number, _ in decoded] == frames
+    for number, image in decoded:
+        assert image is not None, f"frame {number} was dropped"
+        assert image.flags.c_contiguous
+        np.testing.assert_array_equal(image, np.rot90(plain[int(index.pts[number])], index.rotation // 90))
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_frames_equal_those_of_a_plain_decode(
+    videos: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str
+) -> None:
+    index = index_video(videos / name, tmp_path)
+    assert not caplog.records, "there is no warning about an intact file"
+    plain = decode_naively(videos / name)
+    assert index.pts.tolist() == sorted(plain)
+    for stride in (1, 4, 13, 24):
+        check(index, list(range(0, index.num_frames, stride)), plain)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_frame_does_not_depend_on_where_decoding_starts(videos: Path, tmp_path: Path, name: str) -> None:
+    index = index_video(videos / name, tmp_path)
+    plain = decode_naively(videos / name)
+    for number in range(index.num_frames):
+        check(index, [number], plain)
+
+
+def test_times_and_sizes_are_those_of_the_file(videos: Path, tmp_path: Path) -> None:
+    variable = index_video(videos / "variable.mkv", tmp_path)
+    np.testing.assert_allclose(variable.seconds, np.asarray(VFR) / 30, atol=0.0006)  # ticks of 1 ms
+    late = index_video(videos / "late.mp4", tmp_path)
+    assert late.pts[0] * late.time_base == Fraction(40)
+    assert late.seconds[0] == 0
+    odd = index_video(videos / "odd.mp4", tmp_path)
+    assert (odd.height, odd.width) == (67, 93)
+    assert index_video(videos / "constant.mp4", tmp_path).keyframes.tolist() == [0, 10, 20, 30]
+
+
+def test_frames_are_counted_if_the_container_has_no_frame_count(videos: Path, tmp_path: Path) -> None:
+    for name in ("vp9.webm", "b_pyramid.mkv"):
+        with av.open(str(videos / name)) as container:
+            assert container.streams.video[0].frames == 0
+        assert index_video(videos / name, tmp_path).num_frames == 40
+
+
+@pytest.mark.parametrize("rotation", [0, 90, 180, 270])
+def test_a_rotated_video_is_decoded_upright(tmp_path: Path, rotation: int) -> None:
+    """Check the rotation tag with which phones store pictures that were taken sideways."""
+    path = write_video(tmp_path / "phone.mp4", num_frames=2, rotation=rotation, crf=1)
+    index = index_video(path, tmp_path)
+    upright = np.rot90(picture(1, 64, 96), rotation // 90).astype(int)
+    assert index.rotation == rotation
+    assert (index.height, index.width) == upright.shape[:2]
+    image = dict(decode_frames(index, [1]))[1]
+    assert image is not None
+    assert np.mean(np.abs(image - upright)) < 25 < np.mean(np.abs(image - upright[::-1, ::-1]))  # lossy
+    small = dict(decode_frames(index, [1], size=(30, 20)))[1]
+    assert small is not None
+    assert small.shape == (30, 20, 3)
+    whole = image[: image.shape[0] // 2].mean() - image[image.shape[0] // 2 :].mean()
+    halves = small[:15].mean() - small[15:].mean()
+    assert halves == pytest.approx(whole, abs=3)
+
+
+def test_only_groups_with_a_wanted_frame_are_decoded(videos: Path, tmp_path: Path, monkeypatch: Any) -> None:
+    index = index_video(videos / "constant.mp4", tmp_path)
+    fed: list[int] = []
+    seeks: list[int] = []
+    pictures, packets_from = _Decoder._pictures, _Decoder._packets_from
+
+    def count(self: _Decoder, packet: Any, tracker: Any) -> Any:
+        fed.append(-1 if packet is None else int(np.searchsorted(index.pts, packet.pts)))
+        return pictures(self, packet, tracker)
+
+    def seek(self: _Decoder, group: int) -> Any:
+        seeks.append(group)
+        return packets_from(self, group)
+
+    monkeypatch.setattr(_Decoder, "_pictures", count)
+    monkeypatch.setattr(_Decoder, "_packets_from", seek)
+    list(decode_frames(index, [12, 14, 31]))
+    assert not [number for number in fed if 0 <= number < 10 or 25 < number < 30]  # a few frames are read ahead
+    assert seeks == [1, 3]
+    seeks.clear()
+    list(decode_frames(index, range(0, 40, 5)))
+    assert seeks == [0]
+
+
+def test_closing_the_generator_early_closes_the_file(videos: Path, tmp_path: Path) -> None:
+    index = index_video(videos / "slices.mp4", tmp_path)
+    for _ in range(20):
+        frames = decode_frames(index, range(40), num_threads=2)
+        next(frames)
+        frames.close()  # type: ignore[attr-defined]
+    open_files = [path.readlink().name for path in Path("/proc/self/fd").iterdir() if path.is_symlink()]
+    assert "slices.mp4" not in open_files

@@ -1,0 +1,126 @@
+"""Videos of a folder become one stream of sampled frames."""
+
+import logging
+from pathlib import Path
+
+import numpy as np
+import pytest
+from video_files import write_video
+
+from odkd.data.video.index import VideoIndex, index_video, list_videos
+from odkd.data.video.stream import Stream, open_stream, sample
+
+
+def names(folder: Path, start: int | None = None, stop: int | None = None) -> list[str]:
+    return [path.name for path in list_videos(folder, start, stop)]
+
+
+def open_folder(folder: Path, *, stride: int = 4, stride_seconds: float | None = None) -> Stream:
+    return open_stream(
+        folder / "videos", stride=stride, stride_seconds=stride_seconds, domains={"a2": "night"}, cache=folder
+    )
+
+
+def test_videos_are_in_natural_order_and_sliced_like_a_list(tmp_path: Path) -> None:
+    for name in ("clip10.mp4", "clip9.MP4", "clip1.mkv", "b.webm", ".hidden.txt", "notes.txt", "clip9b.mp4"):
+        (tmp_path / name).touch()
+    (tmp_path / "folder.mp4").mkdir()
+    assert names(tmp_path) == ["b.webm", "clip1.mkv", "clip9.MP4", "clip9b.mp4", "clip10.mp4"]
+    assert names(tmp_path, 1, 3) == ["clip1.mkv", "clip9.MP4"]
+    assert names(tmp_path, -1) == ["clip10.mp4"]
+    assert names(tmp_path, None, -4) == ["b.webm"]
+
+
+def test_files_without_the_extension_of_a_video_are_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "clip.mp4").touch()
+    (tmp_path / "notes.txt").touch()
+    with caplog.at_level(logging.INFO):
+        list_videos(tmp_path, None, None)
+    assert "notes.txt does not have the extension of a video" in caplog.text
+
+
+def test_a_folder_without_videos_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"missing is not a folder; .* dataset.root"):
+        list_videos(tmp_path / "missing", None, None)
+    with pytest.raises(ValueError, match="contains no video; expected files such as"):
+        list_videos(tmp_path, None, None)
+    (tmp_path / "clip.mp4").touch()
+    with pytest.raises(ValueError, match=r"dataset.start=1, dataset.stop=None select none of the 1 videos"):
+        list_videos(tmp_path, 1, None)
+
+
+def test_frames_are_sampled_as_in_the_reference_code(tmp_path: Path) -> None:
+    write_video(tmp_path / "videos" / "a10.mp4", num_frames=13)
+    write_video(tmp_path / "videos" / "a2.mp4", num_frames=11)
+    write_video(tmp_path / "videos" / "a3.mp4", num_frames=3)
+    stream = open_folder(tmp_path)
+    assert [video.stem for video in stream.videos] == ["a2", "a3", "a10"]
+    assert stream.domains == ("night", "", "")
+    assert stream.video_of.tolist() == [0, 0, 2, 2, 2]  # floor(frames / stride) per video
+    assert stream.frame_of.tolist() == [0, 4, 0, 4, 8]
+    np.testing.assert_allclose(stream.seconds, [0, 4 / 25, 14 / 25, 18 / 25, 22 / 25])
+    fewer = stream.without({(0, 4), (2, 0), (1, 99)})
+    assert fewer.video_of.tolist() == [0, 2, 2]
+    assert fewer.frame_of.tolist() == [0, 4, 8]
+    np.testing.assert_allclose(fewer.seconds, [0, 18 / 25, 22 / 25])
+    assert len({stream.digest, fewer.digest, open_folder(tmp_path, stride=2).digest}) == 3
+    assert open_folder(tmp_path).digest == stream.digest
+
+
+def test_a_stride_in_seconds_agrees_with_one_in_frames_at_constant_rate(tmp_path: Path) -> None:
+    for name in ("clip.mp4", "clip.mkv"):
+        index = index_video(write_video(tmp_path / name, num_frames=40), tmp_path)
+        for stride in (1, 3, 7, 13, 40):
+            by_seconds = sample(index, stride=1, stride_seconds=stride / 25)
+            assert by_seconds.tolist() == sample(index, stride=stride, stride_seconds=None).tolist()
+
+
+def test_a_stride_in_seconds_takes_the_first_frame_at_or_after_each_multiple(tmp_path: Path) -> None:
+    times = [100, 101, 105, 109, 110, 111, 140, 141, 142, 143, 150, 151]  # tenths of a second; the first is not 0
+    path = write_video(tmp_path / "clip.mp4", num_frames=12, times=times, ticks=10)
+    index = index_video(path, tmp_path)
+    chosen = sample(index, stride=1, stride_seconds=0.5)
+    expected = []
+    for multiple in range(int(index.duration_seconds / 0.5)):
+        expected.append(next(frame for frame, time in enumerate(times) if time - 100 >= 5 * multiple))
+    assert chosen.tolist() == sorted(set(expected)) == [0, 2, 4, 6, 10]
+
+
+def test_unreadable_files_are_left_out_with_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write_video(tmp_path / "videos" / "a1.mp4", num_frames=8)
+    (tmp_path / "videos" / "a2.mp4").write_text("this is no video")
+    with caplog.at_level(logging.WARNING):
+        stream = open_folder(tmp_path)
+    assert [video.stem for video in stream.videos] == ["a1"]
+    assert f"left out: {tmp_path / 'videos' / 'a2.mp4'} cannot be read as a video" in caplog.text
+    (tmp_path / "videos" / "a1.mp4").unlink()
+    with pytest.raises(ValueError, match=r"none of the 1 videos of .* can be read"):
+        open_folder(tmp_path)
+
+
+def test_impossible_strides_are_refused(tmp_path: Path) -> None:
+    write_video(tmp_path / "videos" / "a1.mp4", num_frames=8)
+    with pytest.raises(ValueError, match=r"dataset.stride=0; expected at least 1"):
+        open_folder(tmp_path, stride=0)
+    with pytest.raises(ValueError, match=r"dataset.stride_seconds=-1; expected more than 0"):
+        open_folder(tmp_path, stride_seconds=-1)
+    with pytest.raises(ValueError, match=r"a stride of 9 frames exceeds every video .*8 frames, 0.3 s"):
+        open_folder(tmp_path, stride=9)
+
+
+def test_index_is_cached_until_the_file_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_video(tmp_path / "clip.mp4", num_frames=12)
+    first = index_video(path, tmp_path)
+
+    def refuse(_: Path) -> VideoIndex:
+        raise AssertionError("read again")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("odkd.data.video.index.scan_video", refuse)
+        again = index_video(path, tmp_path)
+    assert again.digest == first.digest
+    assert again.pts.tolist() == first.pts.tolist()
+    write_video(path, num_frames=11)
+    changed = index_video(path, tmp_path)
+    assert changed.num_frames == 11
+    assert changed.digest != first.digest

@@ -1,0 +1,73 @@
+"""Small video files for tests, and a slow, obvious way to decode them."""
+
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+
+FRAME_RATE = 25
+
+
+def picture(number: int, height: int, width: int) -> np.ndarray:
+    """Return a textured scene that moves sideways, with the frame number as a row of black and white squares."""
+    noise = np.random.default_rng(7).integers(0, 256, (height // 4 + 1, (width + 1200) // 4, 3), dtype=np.uint8)
+    scene = noise.repeat(4, axis=0).repeat(4, axis=1)[:height, 3 * number : 3 * number + width].copy()
+    for bit in range(8):
+        scene[:8, 8 * bit : 8 * bit + 8] = 255 * (number >> bit & 1)
+    return scene
+
+
+def write_video(
+    path: Path,
+    *,
+    num_frames: int = 40,
+    height: int = 64,
+    width: int = 96,
+    codec: str = "libx264",
+    group: int = 10,
+    times: list[int] | None = None,
+    ticks: int = FRAME_RATE,
+    rotation: int = 0,
+    container_options: dict[str, str] | None = None,
+    **options: str | int,
+) -> Path:
+    """Encode `picture(0..)`; frame i is shown at times[i] / ticks seconds, by default at i / 25."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with av.open(str(path), "w", options=container_options or {}) as container:
+        chosen = {"g": str(group), **{name: str(value) for name, value in options.items()}}
+        stream = container.add_stream(codec, rate=FRAME_RATE, options=chosen)
+        assert isinstance(stream, av.VideoStream)
+        stream.width, stream.height = width, height
+        is_odd = width % 2 or height % 2
+        stream.pix_fmt = "yuv444p" if is_odd else "yuvj420p" if codec == "mjpeg" else "yuv420p"
+        stream.codec_context.thread_count = 1
+        stream.codec_context.time_base = Fraction(1, ticks)
+        if rotation:
+            stream.set_display_rotation(rotation)
+        for number in range(num_frames):
+            frame = av.VideoFrame.from_ndarray(picture(number, height, width), format="rgb24")
+            frame.pts = number if times is None else times[number]
+            frame.time_base = Fraction(1, ticks)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
+
+
+def decode_naively(path: Path) -> dict[int, np.ndarray]:
+    """Return every frame of the file by timestamp, decoded from start to end."""
+    with av.open(str(path)) as container:
+        return {int(frame.pts or 0): frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)}
+
+
+def packet_places(path: Path) -> list[tuple[int, int, int]]:
+    """Return (pts, byte offset in the file, size) of each packet, in decoding order."""
+    with av.open(str(path)) as container:
+        packets = [packet for packet in container.demux(container.streams.video[0]) if packet.size]
+        return [(int(packet.pts or 0), int(packet.pos or 0), packet.size) for packet in packets]
+
+
+def overwrite(path: Path, offset: int, content: bytes) -> None:
+    with path.open("r+b") as file:
+        file.seek(offset)
+        file.write(content)

@@ -1,0 +1,266 @@
+"""When runs are copied to MLflow: in the background of a run, at its end, and with the command odkd-sync."""
+
+import multiprocessing
+import socket
+import struct
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from fabricated_run import FabricatedRun, assert_each_step_once, outputs_folder, runs_in, sync_run, uri_of
+from filelock import FileLock
+
+from odkd.commands import sync as sync_command
+from odkd.common.files import write_json
+from odkd.config.check import check_config
+from odkd.config.compose import complete, compose_config
+from odkd.runs import sync as sync_module
+from odkd.runs.results import read_run
+from odkd.runs.sweeps.launch import follow
+from odkd.runs.sync import Follower, brief, mark_if_killed
+from odkd.runs.tracking import sync
+
+processes = multiprocessing.get_context("forkserver")
+
+
+@pytest.fixture
+def outputs(tmp_path, empty_database):
+    return outputs_folder(tmp_path, empty_database)
+
+
+def test_follower_sends_iterations_during_the_run_and_the_status_at_its_end(outputs):
+    run = FabricatedRun(outputs)
+    follower = Follower(run.folder, uri=uri_of(outputs), experiment="study", seconds=0.05)
+    follower.start()
+    for _ in range(10):
+        run.publish(3)
+        time.sleep(0.03)
+    run.end()
+    assert follower.close(30)
+    (found,) = runs_in(outputs)
+    assert found.info.status == "FINISHED"
+    assert_each_step_once(outputs / "mlflow.db", [run])
+
+
+def test_a_server_that_refuses_connections_neither_stops_nor_slows_a_run(outputs, caplog):
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        uri = f"http://127.0.0.1:{unused.getsockname()[1]}"
+    run = FabricatedRun(outputs)
+    follower = Follower(run.folder, uri=uri, experiment="study", seconds=0.1)
+    start = time.perf_counter()
+    follower.start()
+    assert time.perf_counter() - start < 0.1
+    time.sleep(0.5)
+    run.publish(3)
+    run.end()
+    assert not follower.close(20)
+    assert isinstance(follower.error, Exception)
+    messages = [record.getMessage() for record in caplog.records if record.name == "odkd.runs.sync"]
+    assert messages[0] == f"MLflow at {uri}: Connection refused; the run goes on"
+    assert len(messages) == 2, "one message at the first failure, one at the end"
+    assert f"odkd-sync '{run.folder}'" in messages[1]
+    assert sync_run(run) == 3  # nothing is lost
+
+
+def test_a_server_that_hangs_does_not_delay_the_end_of_a_run(outputs, caplog):
+    with socket.socket() as silent:  # accepts connections, but never answers
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        uri = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        follower = Follower(FabricatedRun(outputs).folder, uri=uri, experiment="study", seconds=0.1)
+        follower.start()
+        time.sleep(0.3)
+        start = time.perf_counter()
+        assert not follower.close(0.5)
+        assert time.perf_counter() - start < 1.0
+        assert "no answer in 0.5 s" in caplog.text
+
+
+def test_a_server_that_hangs_delays_a_sweep_only_briefly(outputs, caplog, monkeypatch):
+    monkeypatch.setattr(sync_module, "BRIEFLY", 0.3)
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        uri = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        cfg = compose_config(["debug=smoke", f"paths.outputs={outputs}", "tracking=mlflow", f"tracking.uri={uri}"])
+        begun, ended, mended = (FabricatedRun(outputs, key=key) for key in ("0", "1", "2"))
+        ended.end()
+        write_json(mended.folder / "mlflow.json", {"tracking_uri": uri, "experiment": "odkd", "run_id": "1"})
+        start = time.perf_counter()
+        follower = follow(begun.folder, cfg)
+        assert not sync_module.send(ended.folder, cfg, briefly=True)
+        sync_module.forget(mended.folder, cfg)
+        assert not follower.close(0.3)
+        assert time.perf_counter() - start < 4
+        assert "the failed run of" in caplog.text
+        assert not mended.folder.exists()
+
+
+def test_follower_retries_until_it_succeeds(outputs):
+    from mlflow import MlflowClient
+
+    client = MlflowClient(tracking_uri=uri_of(outputs))
+    experiment_id = client.create_experiment("study")
+    client.delete_experiment(experiment_id)
+    run = FabricatedRun(outputs)
+    run.publish(2)
+    follower = Follower(run.folder, uri=uri_of(outputs), experiment="study", seconds=0.05)
+    follower.start()
+    while follower.error is None:
+        time.sleep(0.01)
+    client.restore_experiment(experiment_id)
+    run.end()
+    assert follower.close(30), follower.error
+    assert_each_step_once(outputs / "mlflow.db", [run])
+
+
+def command(monkeypatch, *arguments: str) -> int:
+    monkeypatch.setattr(sys, "argv", ["odkd-sync", *arguments])
+    with pytest.raises(SystemExit) as end:
+        sync_command.main()
+    return int(end.value.code or 0)
+
+
+def test_command_sends_each_run_to_the_store_and_experiment_that_it_notes(outputs, monkeypatch, capsys):
+    outputs = outputs.rename(outputs.with_name("outputs"))
+    monkeypatch.chdir(outputs.parent)
+    runs = [FabricatedRun(outputs, key=key) for key in ("a", "b")]
+    for run in runs:
+        run.publish(2)
+    sync(runs[0].folder, uri=uri_of(outputs), experiment="study", artifacts=False)
+    assert command(monkeypatch) == 0
+    assert "outputs/runs/camvid-a: 0 iterations sent" in capsys.readouterr().out
+    assert [run.info.status for run in runs_in(outputs)] == ["KILLED"]
+    assert [run.info.status for run in runs_in(outputs, "odkd")] == ["KILLED"]
+    assert_each_step_once(outputs / "mlflow.db", runs)
+
+
+def test_command_without_a_server_gives_advice_and_fails(outputs, monkeypatch, capsys):
+    runs = [FabricatedRun(outputs, key=key) for key in ("a", "b")]
+    arguments = [str(run.folder) for run in runs]
+    assert command(monkeypatch, *arguments, "--uri", "http://me:secret@127.0.0.1:9") == 1
+    output = capsys.readouterr().out
+    assert "MLflow at http://127.0.0.1:9: Connection refused" in output
+    assert "not tried again" in output
+    assert "Start the MLflow server at http://127.0.0.1:9 or name another with --uri" in output
+    assert "secret" not in output
+
+
+def test_command_reports_a_folder_without_a_run_and_continues(outputs, tmp_path, monkeypatch, capsys):
+    run = FabricatedRun(outputs)
+    run.publish(1)
+    assert command(monkeypatch, str(tmp_path), str(run.folder), "--uri", uri_of(outputs)) == 1
+    output = capsys.readouterr().out
+    assert "has no run.json" in output
+    assert "1 iterations sent" in output
+
+
+def test_command_without_runs_says_where_it_looked(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert command(monkeypatch) == 0
+    assert "no runs or sweeps under outputs;" in capsys.readouterr().err
+
+
+def test_command_sends_the_runs_of_an_outputs_folder_to_its_store_parents_first(outputs, monkeypatch, capsys):
+    monkeypatch.chdir(outputs.parent)
+    run, sweep, failed = (FabricatedRun(outputs, key=key) for key in "abc")
+    (outputs / "sweeps").mkdir()
+    sweep.folder.rename(outputs / "sweeps" / "study")
+    (outputs / "sweeps" / "study" / "failed").mkdir()
+    failed.folder.rename(outputs / "sweeps" / "study" / "failed" / "3")
+    run.publish(2)
+    assert command(monkeypatch, outputs.name) == 0
+    store = uri_of(outputs)
+    assert capsys.readouterr().out.splitlines() == [
+        f"{outputs.name}/{place}: {count} iterations sent to {store}"
+        for place, count in (("sweeps/study", 0), ("runs/camvid-a", 2), ("sweeps/study/failed/3", 0))
+    ]
+
+
+def test_only_a_run_whose_process_is_gone_is_marked_killed(outputs):
+    run = FabricatedRun(outputs)
+    holder = processes.Process(target=hold_lock, args=(run.folder,))
+    holder.start()
+    while not (run.folder / "held").exists():
+        time.sleep(0.01)
+    assert not mark_if_killed(run.folder)
+    holder.kill()
+    holder.join()
+    assert mark_if_killed(run.folder)
+    assert read_run(run.folder).status == "killed"
+    run.write(status="finished")
+    assert not mark_if_killed(run.folder)
+
+
+def hold_lock(folder: Path) -> None:
+    with FileLock(folder / "run.lock"):
+        (folder / "held").touch()
+        time.sleep(60)
+
+
+def test_an_error_is_shortened_to_one_line_that_a_user_can_act_on():
+    assert brief(OSError(28, "No space left on device")) == "No space left on device"
+    assert brief(RuntimeError("first\nsecond")) == "first"
+    assert brief(RuntimeError("word " * 100)).endswith("word word ...")
+    assert brief(KeyError()) == "KeyError()"
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        (None, "Remote end closed connection without response"),
+        (b"", "Connection reset by peer"),
+        (b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 3\r\n\r\noh!", "too many 502 error responses"),
+    ],
+    ids=["closed", "reset", "502"],
+)
+def test_a_lost_connection_is_reported_in_a_phrase(outputs, caplog, answer, expected):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=answer_all, args=(server, answer), daemon=True)
+        thread.start()
+        uri = f"http://127.0.0.1:{server.getsockname()[1]}"
+        follower = Follower(FabricatedRun(outputs).folder, uri=uri, experiment="study", seconds=60)
+        follower.start()
+        follower.wait(30)
+        follower.close(30)
+    (message, *_) = [record.getMessage() for record in caplog.records if "the run goes on" in record.getMessage()]
+    assert message == f"MLflow at {uri}: {expected}; the run goes on"
+
+
+def answer_all(server: socket.socket, answer: bytes | None) -> None:
+    """Answer each connection, close it without an answer (None), or reset it (b"")."""
+    while True:
+        try:
+            connection, _ = server.accept()
+        except OSError:
+            return
+        with connection:
+            connection.recv(65536)
+            if answer:
+                connection.sendall(answer)
+            elif answer is not None:
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+def test_a_silent_or_missing_server_is_reported_in_a_phrase():
+    import requests
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        uri = f"http://127.0.0.1:{server.getsockname()[1]}"
+        with pytest.raises(requests.Timeout) as silent:
+            requests.get(uri, timeout=0.1)
+    assert brief(silent.value) == "Read timed out"
+    with pytest.raises(requests.ConnectionError) as refused:
+        requests.get("http://127.0.0.1:9", timeout=1)
+    assert brief(refused.value) == "Connection refused"
+
+
+@pytest.mark.parametrize("name", ["a%20b", "what?"])
+def test_an_outputs_folder_that_a_sqlite_uri_cannot_name_is_refused(tmp_path, name):
+    at = f"paths.outputs='{tmp_path}/{name}'"
+    with pytest.raises(ValueError, match="cannot lie below a name with"):
+        check_config(complete(compose_config(["debug=smoke", "tracking=mlflow", at])))
+    check_config(complete(compose_config(["debug=smoke", "tracking=none", at])))

@@ -1,0 +1,379 @@
+"""Multistage collaborative distillation: what each student learns from and relabels; a plain twin; kills."""
+
+import hashlib
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from omegaconf import OmegaConf
+from safetensors.torch import load_file, save
+
+from odkd.commands.labels import main as label_tool
+from odkd.common.seeds import named_seed
+from odkd.data.labels.store import LabelStore, find_stores
+from odkd.data.splits import read_lists
+from odkd.report.summary import summary_table
+from odkd.training.epochs import seed_name
+
+Odkd = Callable[..., Path]
+FAST = ["optimizer.lr=1e-3", "teacher.label_noise=0.1", "stage.epochs=2", "run.report=false"]
+KILL_COMMAND = [sys.executable, "-m", "odkd", "debug=smoke", "stage=mckd", "tracking=none", "stage.num_rounds=3", *FAST]
+
+
+def summary(run: Path) -> dict[str, Any]:
+    return dict(json.loads((run / "summary.json").read_text()))
+
+
+def records(run: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+def stored_names(labels: Path, run: Path, stage: int, student: int) -> list[str]:
+    """Return VIDEO/000000 of each frame that a student has labelled, from its label stores."""
+    key = json.loads((run / "run.json").read_text())["key"]
+    names = []
+    for folder in find_stores(labels / f"mckd-{key[:8]}-stage{stage}-student{student}"):
+        store = LabelStore(folder)
+        assert store.manifest["identity"]["teacher"]["run"] == key
+        frames = [store.manifest["sampled_frames"][row] for row in sorted(store.all_stored())]
+        names += [f"{Path(store.manifest['video']).stem}/{frame:06d}" for frame in frames]
+    return sorted(names)
+
+
+@pytest.mark.parametrize(
+    ("num_rounds", "num_parts"),
+    [(2, 2), (3, 3), pytest.param(3, 2, marks=pytest.mark.slow), pytest.param(2, 3, marks=pytest.mark.slow)],
+)
+def test_no_student_relabels_what_it_learned_from_and_each_starts_from_the_same_weights(
+    odkd: Odkd, cache: Path, num_rounds: int, num_parts: int
+) -> None:
+    run = odkd("stage=mckd", f"stage.num_rounds={num_rounds}", f"stage.num_parts={num_parts}", *FAST)
+    lists = {name: set(names) for name, names in read_lists(run / "splits").items()}
+    parts = [lists[f"train_part_{number}"] for number in range(num_parts)]
+    assert set.union(*parts) == lists["train"]
+    assert sum(map(len, parts)) == len(lists["train"])
+    assert sum(len(lists[name]) for name in ("train", "val", "test")) == 30
+    for stage in range(1, num_rounds):
+        labelled = [set(stored_names(cache / "labels", run, stage, number)) for number in range(num_parts)]
+        for number in range(num_parts):
+            assert not labelled[number] & parts[number]
+            assert labelled[number] & lists["train"] == parts[(number + 1) % num_parts]
+        assert sum(map(len, labelled)) == 30
+        assert len(set.union(*labelled)) == 30
+    trainings = dict.fromkeys(record["training"] for record in records(run))
+    students = [f"round_{s}/student_{n}" for s in range(1, num_rounds) for n in range(num_parts)]
+    assert list(trainings) == [*students, "final"]
+    assert summary(run)["num_trainings"] == num_parts * (num_rounds - 1) + 1
+    assert len({record["begun_with"] for record in records(run)}) == 1
+    digests = {hashlib.sha256(path.read_bytes()).hexdigest() for path in (run / "students").iterdir()}
+    assert len(digests) == len(trainings)
+
+
+def test_every_score_names_its_reference_and_every_file_is_written(
+    odkd: Odkd, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = odkd("run.plots=true", "stage=mckd", "stage.reference_metric=true", *FAST)
+    found = summary(run)
+    for name in ("round_1/student_0", "round_1/student_1", "final"):
+        for score in ("miou", "miou_per_frame", "accuracy", "f1_weighted", "f1_macro", "miou_128_batches"):
+            assert 0 <= found[f"{name}/{score}_groundtruth"] <= 1
+            assert 0 <= found[f"{name}/{score}"] <= 1
+            assert (f"{name}/{score}_previous_round" in found) == (name == "final")
+    assert found["teacher/accuracy_groundtruth"] == pytest.approx(0.91, abs=0.02)
+    assert found["round_1/labels/accuracy_groundtruth"] == pytest.approx(0.91, abs=0.01)
+    assert found["final/labels/miou_groundtruth"] < found["round_1/labels/miou_groundtruth"]
+    assert 0 < found["round_1/agreement/miou"] <= found["round_1/agreement/equal_pixels"] <= 1
+    printed = capsys.readouterr().out
+    for text in ("against previous round", "mIoU, teacher", "mIoU, round 1, student 1", "mIoU, final student"):
+        assert text in printed
+    plots = {path.name for path in (run / "plots").iterdir()}
+    assert {"losses.png", "rounds.png", "val_miou.png", "val_miou_groundtruth.png"} <= plots
+    head = (run / "results.csv").read_text().splitlines()[0]
+    assert head.startswith("iteration,training,epoch,final/learning_rate")
+    assert "true" not in (run / "MODEL_CARD.md").read_text().split("## Scores")[0].split("</summary>")[0]
+    assert load_file(run / "student.safetensors").keys() == load_file(run / "students" / "final.safetensors").keys()
+
+
+def test_the_same_command_gives_the_same_bits_and_another_seed_gives_others(odkd: Odkd) -> None:
+    first = odkd("stage=mckd", *FAST)
+    lines = (first / "metrics.jsonl").read_text()
+    other = odkd("stage=mckd", "bank.memory_gib=0.00001", "run.name=small", *FAST)
+    assert (other / "metrics.jsonl").read_text() == lines
+    seed = odkd("stage=distill", "seed=1", *FAST)
+    assert records(seed)[0]["begun_with"] != records(first)[0]["begun_with"]
+
+
+def test_pseudo_labels_can_be_inspected_with_odkd_labels(
+    odkd: Odkd, cache: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = odkd("stage=mckd_first", "stage.epochs=1", "seed=5")
+    assert not (run / "student.safetensors").exists()
+    key = json.loads((run / "run.json").read_text())["key"]
+    folders = [str(cache / "labels" / f"mckd-{key[:8]}-stage1-student{n}") for n in (0, 1)]
+    for command in ("list", "info", "verify"):
+        with pytest.raises(SystemExit) as ended:
+            label_tool([command, *folders])
+        assert ended.value.code == 0
+    printed = capsys.readouterr().out
+    digest = hashlib.sha256((run / "students" / "round_1-student_0.safetensors").read_bytes()).hexdigest()
+    assert f"weights_sha256: {digest}" in printed
+
+
+def test_mckd_first_and_mckd_final_give_the_numbers_of_mckd(odkd: Odkd) -> None:
+    whole = odkd("stage=mckd", *FAST)
+    first = odkd("stage=mckd_first", *FAST)
+    last = odkd("stage=mckd_final", *FAST)
+    ends = [[record["metrics"] for record in records(run) if record["training"] == "final"] for run in (whole, last)]
+    assert ends[0] == ends[1]
+    expected = summary(whole)
+    for run in (first, last):
+        assert {k: v for k, v in summary(run).items() if not k.startswith("num_")}.items() <= expected.items()
+    named = odkd("stage=mckd_final", f"stage.first_run={whole}", "run.name=named", *FAST)
+    assert [record["metrics"] for record in records(named)] == ends[1]
+
+
+def test_a_missing_first_run_is_one_message_with_its_command(odkd: Odkd, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"has no finished run .*; first run the command  odkd stage=mckd_first"):
+        odkd("stage=mckd_final", "seed=9")
+    with pytest.raises(ValueError, match=r"has no pseudo_labels\.json"):
+        odkd("stage=mckd_final", f"stage.first_run={tmp_path}")
+    first = odkd("stage=mckd_first", "stage.epochs=1", "seed=8")
+    with pytest.raises(ValueError, match="has other splits of its images"):
+        odkd("stage=mckd_final", "stage.epochs=1", "seed=9", f"stage.first_run={first}")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["stage=mckd", "stage.num_parts=1"], "would relabel the pictures that it has learned from"),
+        (["stage=mckd_first", "stage.num_rounds=1"], "has no pair rounds"),
+        (["stage=distill", "stage.shares=[0.5,0.2]"], "three shares"),
+        (["stage=distill", "stage.plain_epochs=2"], "no final student to compare"),
+        (["stage=distill", "stage.labelled_share=1"], "expected a number above 0 and below 1"),
+        (["stage=distill", "stage.best_against=previous_round"], "final has no such reference"),
+        (["stage=distill", "evaluation.predictor=teacher"], "the teacher is always scored too"),
+        (["stage=supervised", "dataset.groundtruth=null", "teacher=folder"], "needs ground truth"),
+    ],
+)
+def test_a_mistake_is_one_message(odkd: Odkd, overrides: list[str], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        odkd(*overrides)
+
+
+def test_distilling_a_perfect_teacher_is_learning_from_true_labels(odkd: Odkd) -> None:
+    distilled = odkd("stage=distill", "stage.epochs=2", "optimizer.lr=1e-3")
+    supervised = odkd("stage=supervised", "stage.epochs=2", "optimizer.lr=1e-3")
+    files = [(run / "students" / "final.safetensors").read_bytes() for run in (distilled, supervised)]
+    assert files[0] == files[1]
+    one, other = summary(distilled), summary(supervised)
+    assert one["final/miou_groundtruth"] == one["final/miou"] == other["final/miou_groundtruth"]
+    assert one["final/labels/miou_groundtruth"] == 1
+    assert not [name for name in other if "teacher" in name]
+    assert "oracle" not in supervised.name
+
+
+def test_plain_distillation_in_the_same_run_is_scored_and_changes_no_other_number(odkd: Odkd) -> None:
+    alone = odkd("stage=mckd", *FAST)
+    both = odkd("stage=mckd", "stage.plain_epochs=3", *FAST)
+    one, other = summary(alone), summary(both)
+    assert {name: other[name] for name in one if not name.startswith("num_")} == {
+        name: value for name, value in one.items() if not name.startswith("num_")
+    }
+    assert [record["training"] for record in records(both)][:3] == ["plain"] * 3
+    assert [record for record in records(both) if record["training"] == "plain"] == records(both)[:3]
+    assert (other["num_trainings"], other["plain/num_epochs"]) == (4, 3)
+    assert 0 < other["plain/miou_groundtruth"] < 1
+    assert other["plain/labels/miou_groundtruth"] == other["round_1/labels/miou_groundtruth"]
+    assert "mIoU, plain distillation" in summary_table(both)
+
+
+def test_a_teacher_of_few_labels_and_its_students_learn_from_different_pictures(odkd: Odkd) -> None:
+    few = ["stage.labelled_share=0.25", "stage.epochs=1", "optimizer.lr=1e-3"]
+    learned = [read_lists(odkd(f"stage={stage}", *few) / "splits") for stage in ("supervised", "mckd")]
+    labelled, rest = (set(lists["train"]) for lists in learned)
+    assert learned[0]["train"] == learned[0]["train_labelled"] == learned[1]["train_labelled"]
+    assert (len(labelled), len(rest), len(labelled & rest)) == (5, 16, 0)
+    assert set(learned[1]["train_part_0"]) | set(learned[1]["train_part_1"]) == rest
+
+
+@pytest.mark.parametrize("student", ["tinynet", "smp"])
+def test_a_supervised_student_can_be_a_teacher(odkd: Odkd, student: str) -> None:
+    own = ["student.encoder=mobilenet_v2"] if student == "smp" else []
+    run = odkd("stage=supervised", "stage.epochs=1", f"student={student}", *own)
+    kinds = {
+        "smp": ("teacher=checkpoint", "teacher.checkpoint", "pth"),
+        "tinynet": ("teacher=exported", "teacher.file", "pt"),
+    }
+    choice, key, ending = kinds[student]
+    labelled = odkd(
+        "stage=label", choice, f"{key}={run}/teacher.{ending}", "teacher.batch_size=1", "teacher.size=[32,48]"
+    )
+    shares = [summary(run)["final/accuracy_groundtruth"], summary(labelled)["teacher/accuracy_groundtruth"]]
+    assert shares[0] == pytest.approx(shares[1], abs=0.15)  # on the test split, and on all pictures
+
+
+def test_the_summary_names_the_best_of_the_recorded_epochs(odkd: Odkd) -> None:
+    run = odkd(
+        "stage=distill", "stage.epochs=9", "stage.patience=1", "optimizer.lr=1e-2", "stage.best_against=groundtruth"
+    )
+    scores = [record["metrics"]["final/val/miou_groundtruth"] for record in records(run)]
+    found = summary(run)
+    assert found["final/val_best"] == max(scores)
+    assert found["final/best_epoch"] == scores.index(max(scores))
+    assert found["final/num_epochs"] == len(scores) == found["num_epochs"]
+    assert len(scores) in (9, found["final/best_epoch"] + 2)
+
+
+# --- a plain twin: loops, lists and tensors, without runs, stores or resuming
+
+
+def test_mckd_equals_a_plain_twin_to_the_bit(odkd: Odkd, cache: Path) -> None:
+    """Train two students, relabel, train the final student: from the frames and labels of the run, in plain loops."""
+    from odkd.config.parts import Parts
+    from odkd.students.tinynet import TinyNet
+
+    run = odkd("stage=mckd", "stage.epochs=2", "stage.patience=null", "optimizer.lr=1e-3", "teacher.label_noise=0.1")
+    parts = Parts(OmegaConf.load(run / "config.yaml"))  # type: ignore[arg-type]
+    stream = parts.stream
+    name_of = [f"{stream.videos[v].stem}/{f:06d}" for v, f in zip(stream.video_of, stream.frame_of, strict=True)]
+    lists = {title: [name_of.index(n) for n in names] for title, names in read_lists(run / "splits").items()}
+    images = torch.stack([torch.from_numpy(parts.frames.read([p])[0].copy()) for p in range(len(stream))])
+    images_NCHW = (images.float() / 255).permute(0, 3, 1, 2).contiguous()
+    taught_NHW = torch.from_numpy(np.stack([parts.labels.read(p) for p in range(len(stream))])).long()
+
+    def miou(student: TinyNet, labels_NHW: torch.Tensor) -> float:
+        ious = torch.zeros(11, 2, dtype=torch.int64)
+        for p in lists["val"]:
+            predicted = classes_of(student, p)
+            for k in range(11):
+                one, other = predicted == k, labels_NHW[p] == k
+                ious[k] += torch.stack([(one & other).sum(), (one | other).sum()])
+        known = ious[ious[:, 1] > 0].double()
+        return (known[:, 0] / known[:, 1]).mean().item()
+
+    def classes_of(student: TinyNet, position: int) -> torch.Tensor:
+        student.eval()
+        with torch.no_grad():
+            return student(images_NCHW[[position]]).argmax(1)[0]
+
+    def train(name: str, positions: list[int], labels_NHW: torch.Tensor) -> TinyNet:
+        torch.manual_seed(named_seed(0, "student"))
+        student = TinyNet(11)
+        optimizer = torch.optim.Adam(student.parameters(), lr=1e-3)
+        best, best_score = None, -1.0
+        seed = named_seed(0, "training", seed_name(name))
+        for epoch in range(2):
+            torch.manual_seed(named_seed(seed, "epoch", epoch))
+            order = torch.randperm(
+                len(positions), generator=torch.Generator().manual_seed(named_seed(seed, "order", 0, epoch))
+            )
+            student.train()
+            for start in range(0, len(positions), 4):
+                chosen = [positions[i] for i in order[start : start + 4]]
+                loss = torch.nn.functional.cross_entropy(student(images_NCHW[chosen]), labels_NHW[chosen])
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+            if (score := miou(student, labels_NHW)) > best_score:
+                best, best_score = {k: v.clone() for k, v in student.state_dict().items()}, score
+        student.load_state_dict(best)
+        return student
+
+    students = [train(f"round_1/student_{n}", lists[f"train_part_{n}"], taught_NHW) for n in (0, 1)]
+    relabelled_NHW = torch.full_like(taught_NHW, 255)
+    for number, student in enumerate(students):
+        for name in stored_names(cache / "labels", run, 1, number):
+            p = name_of.index(name)
+            assert p not in lists[f"train_part_{number}"]
+            relabelled_NHW[p] = classes_of(student, p)
+    last = train("final", lists["train"], relabelled_NHW)
+    for name, student in {"round_1-student_0": students[0], "round_1-student_1": students[1], "final": last}.items():
+        expected = save({k: v.contiguous() for k, v in student.state_dict().items()})
+        assert (run / "students" / f"{name}.safetensors").read_bytes() == expected, name
+
+
+# --- kill -9
+
+
+def start(folder: Path) -> "subprocess.Popen[bytes]":
+    with (folder / "log.txt").open("ab") as log:
+        environment = os.environ | {"OMP_NUM_THREADS": "1"}
+        return subprocess.Popen(KILL_COMMAND, cwd=folder, env=environment, stdout=log, stderr=log)
+
+
+def count_lines(folder: Path) -> int:
+    return sum(path.read_text().count("\n") for path in folder.glob("outputs/runs/*/metrics.jsonl"))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_a_run_killed_anywhere_resumes_and_ends_with_the_same_bits(tmp_path: Path) -> None:
+    def published(folder: Path) -> tuple[str, str]:
+        (run,) = (folder / "outputs" / "runs").iterdir()
+        return (run / "metrics.jsonl").read_text(), (run / "summary.json").read_text()
+
+    undisturbed = tmp_path / "undisturbed"
+    undisturbed.mkdir()
+    assert start(undisturbed).wait() == 0, (undisturbed / "log.txt").read_text()
+    expected = published(undisturbed)
+    (twin,) = (undisturbed / "outputs" / "runs").iterdir()
+    num_lines = expected[0].count("\n")
+    generator = random.Random(0)
+    killed_at: list[int] = []
+    for chain in range(2):
+        folder = tmp_path / f"chain{chain}"
+        folder.mkdir()
+        for wanted in sorted(generator.sample(range(1, num_lines + 1), 5)):
+            process = start(folder)
+            while process.poll() is None and count_lines(folder) < wanted:
+                time.sleep(0.005)
+            time.sleep(generator.uniform(0, 0.3))
+            process.kill()
+            if process.wait() == -signal.SIGKILL:
+                killed_at.append(count_lines(folder))
+        assert start(folder).wait() == 0, (folder / "log.txt").read_text()
+        assert published(folder) == expected
+        (run,) = (folder / "outputs" / "runs").iterdir()
+        for path in (twin / "students").iterdir():
+            assert path.read_bytes() == (run / "students" / path.name).read_bytes()
+    print("killed after epochs", killed_at)
+    assert len(killed_at) >= 6
+
+
+@pytest.mark.slow
+def test_labels_lost_before_resuming_are_recomputed_and_a_lost_student_is_named(
+    odkd: Odkd, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = ["stage=mckd", "stage.num_rounds=3", "seed=77", *FAST]
+    whole = odkd(*command)
+    expected = summary(whole)
+
+    def stop_at_the_end(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("odkd.stages.mckd.agreement", stop_at_the_end)
+        with pytest.raises(KeyboardInterrupt):
+            odkd(*command, "run.restart=true")
+    for folder in (cache / "labels").glob(f"mckd-{whole.name[-8:]}-stage1-*"):
+        shutil.rmtree(folder)
+    assert summary(odkd(*command)) == expected
+
+    with monkeypatch.context() as patch:
+        patch.setattr("odkd.stages.mckd.agreement", stop_at_the_end)
+        with pytest.raises(KeyboardInterrupt):
+            odkd(*command, "run.restart=true")
+    (whole / "students" / "round_1-student_0.safetensors").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"round_1-student_0.safetensors is not there, or not .* run\.restart=true"):
+        odkd(*command)
