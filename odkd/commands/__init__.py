@@ -1,1 +1,1 @@
-"""The commands: what each console script does besides parsing."""
+"""The commands behind the console scripts, without `odkd-tables` and `odkd-figures`, which are in `report/tables/`."""

@@ -1,4 +1,4 @@
-"""Labels made again, or taken from files, outside a run: what `odkd-labels` needs of the rest of odkd."""
+"""Labelling outside a run: repair of a label store, and import of label maps from files."""
 
 import contextlib
 import json
@@ -16,14 +16,14 @@ from odkd.data.labels.store import LabelStore, SoftSpec
 
 
 def repair(folder: Path, changes: Sequence[str]) -> int:
-    """Mend a store: metadata, then the frames that are damaged or missing. Returns the number of frames labelled.
+    """Repair a store's metadata, then label damaged and missing frames; return the number of frames labelled.
 
     Args:
         folder: of the store.
-        changes: KEY=VALUE settings that differ from when the labels were made, such as where the video lies now.
+        changes: KEY=VALUE settings that have changed since the labels were made, such as the folder of the video.
 
     Raises:
-        ValueError: both copies of the manifest are damaged; the video, the weights or the settings are others now.
+        ValueError: both copies of the manifest are damaged; or the video, the weights or the settings have changed.
     """
     folder = folder.absolute()
     mend_manifest(folder)
@@ -39,17 +39,17 @@ def repair(folder: Path, changes: Sequence[str]) -> int:
 
 
 def import_folder(folder: Path, settings: Sequence[str]) -> tuple[list[Path], str, str]:
-    """Take a folder of label maps into stores, by the folder teacher. Returns the stores, teacher.name and .digest.
+    """Copy a folder of label maps into stores with the folder teacher; return the stores, teacher.name and .digest.
 
-    The folder may also be one that `odkd-labels export` was given, with one teacher's maps.
+    The folder may also be the target of `odkd-labels export`, if it contains the maps of one teacher.
 
     Raises:
-        ValueError: a map is missing or is none; the settings do not fit.
+        ValueError: a map is missing or not a label map; the settings do not fit.
     """
     exported = [path for path in folder.glob(f"{LAYOUT}/*") if path.is_dir()]
     cfg = compose_config(["stage=label", "tracking=none", "teacher=folder", *settings])
     if not cfg.teacher._target_.endswith(".FolderTeacher"):
-        raise ValueError("an import is made by teacher=folder; leave teacher= out")
+        raise ValueError("an import uses teacher=folder; remove teacher= from the settings")
     cfg.teacher.folder = str(exported[0] if len(exported) == 1 else folder)
     parts = Parts(cfg)
     stores = parts.teacher_parts.stores(parts.sampled, parts.stream)
@@ -57,7 +57,7 @@ def import_folder(folder: Path, settings: Sequence[str]) -> tuple[list[Path], st
         parts.teacher_parts.check(stores)
         parts.teacher_parts.fill(stores, None)
     except BaseException:
-        for path in stores.folders:  # nothing came in: leave nothing behind
+        for path in stores.folders:  # delete the stores that are incomplete
             if (path / "manifest.json").is_file() and not LabelStore(path).all_stored():
                 shutil.rmtree(path)
         raise
@@ -65,10 +65,11 @@ def import_folder(folder: Path, settings: Sequence[str]) -> tuple[list[Path], st
 
 
 def _relabel(store: LabelStore, changes: Sequence[str], soft: SoftSpec | None) -> int:
+    """Label the frames that lack labels, or soft labels of a kind; return how many were labelled."""
     cfg = _recipe(store, changes, soft)
     before = len(store.all_stored(soft))
     recipe_folder = Path(store.manifest["recipe"]["folder"])
-    # Relative names in the recipe are those of the folder where odkd was started.
+    # Relative paths in the recipe start from the folder where odkd was run.
     with contextlib.chdir(recipe_folder if recipe_folder.is_dir() else Path.cwd()):
         parts = Parts(cfg)
         labels = parts.teacher_parts.stores(parts.sampled, parts.stream)
@@ -79,19 +80,20 @@ def _relabel(store: LabelStore, changes: Sequence[str], soft: SoftSpec | None) -
 
 
 def _recipe(store: LabelStore, changes: Sequence[str], soft: SoftSpec | None) -> DictConfig:
-    """The config that made the labels, with what has changed since."""
+    """Return the config that made the labels, with `changes` applied."""
     recipe = store.manifest.get("recipe")
     if recipe is None:
         raise ValueError(
             f"{store.folder}: made by {store.manifest.get('made_by', 'something unknown')} of run "
-            f"{store.manifest.get('run', '?')}; give that run's command again with run.restart=true"
+            f"{store.manifest.get('run', '?')}; repeat that run's command with run.restart=true"
         )
     cfg = compose_config(["stage=label", "tracking=none"])
     if wrong := [change for change in changes if "=" not in change]:
         raise ValueError(f"--set {wrong[0]}; expected KEY=VALUE")
     OmegaConf.set_struct(cfg, False)
     for group in ("dataset", "teacher"):
-        cfg[group] = {key: value for key, value in recipe[group].items() if key != "order"}  # any frame may be damaged
+        # Without the order of the stream, which may not contain the damaged frames.
+        cfg[group] = {key: value for key, value in recipe[group].items() if key != "order"}
     cfg.allow_targets = recipe["allow_targets"]
     cfg.paths.outputs = str(Path(cfg.paths.outputs).absolute())
     OmegaConf.set_struct(cfg, True)
@@ -102,19 +104,19 @@ def _recipe(store: LabelStore, changes: Sequence[str], soft: SoftSpec | None) ->
 
 
 def _difference(store: LabelStore, manifests: Sequence[dict[str, object]]) -> str:
-    """Why the labels cannot be made here."""
+    """Return the message that says why the labels cannot be made here."""
     ours = store.manifest["identity"]
     same_video = [m["identity"] for m in manifests if m["video"] == store.manifest["video"]]
     if not same_video:
         return (
             f"{store.folder}: the dataset has no video {store.manifest['video']} now; "
-            "name its place with --set dataset.root=FOLDER"
+            "set its folder with --set dataset.root=FOLDER"
         )
     (now, *_) = same_video
     assert isinstance(now, dict)
     differing = [key for key in ours if ours[key] != now.get(key)]
     details = "; ".join(f"{key} was {_brief(ours[key])}, is {_brief(now.get(key))}" for key in differing)
-    return f"{store.folder}: these labels cannot be made here any more: {details}"
+    return f"{store.folder}: these labels can no longer be made here: {details}"
 
 
 def _brief(value: object) -> str:

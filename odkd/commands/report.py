@@ -1,4 +1,4 @@
-"""Console script `odkd-report`: make or remake report.html of runs and sweeps, or one page of any set of runs."""
+"""Console script `odkd-report`: write report.html of runs and sweeps, or one page that compares any runs."""
 
 import argparse
 import json
@@ -12,25 +12,25 @@ from odkd.runs.sync import mark_if_killed
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Write the pages and print where they are; exit code 1 where one could not be made, 2 for a user's mistake."""
+    """Write the pages, print their paths and exit: with code 1 if one could not be written, 2 for wrong arguments."""
     parser = argparse.ArgumentParser(
         prog="odkd-report",
-        description="Write report.html, one file that can be mailed, into run folders and sweep folders.",
+        description="Write report.html, a single file that can be mailed, into run folders and sweep folders.",
     )
     parser.add_argument("folder", type=Path, nargs="*", help="run or sweep folders, such as outputs/runs/NAME-KEY")
     parser.add_argument("--runs", type=Path, nargs="+", metavar="FOLDER", help="compare these runs on one page")
-    parser.add_argument("--output", type=Path, metavar="FILE", help="where that page goes (default: report.html here)")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="path of that page (default: report.html)")
     parser.add_argument(
         "--stills",
         action="store_true",
-        help="make stills of runs that have none; needs their videos and labels, and decodes frames that are not kept",
+        help="make stills of runs without any; needs their videos and labels, and decodes frames that are not stored",
     )
     args = parser.parse_args(arguments)
     if not args.folder and not args.runs:
         parser.error("name run or sweep folders, or several runs with --runs")
     if args.output and not args.runs:
-        parser.error("--output is the page of --runs; that of a folder goes into the folder")
-    num_failed = sum(not _made(folder, with_stills=args.stills) for folder in args.folder)
+        parser.error("--output is for the page of --runs; the page of a folder is written into the folder")
+    num_failed = sum(not _write_page(folder, with_stills=args.stills) for folder in args.folder)
     if args.runs:
         try:
             print(write_runs_report(args.runs, args.output or Path("report.html")))
@@ -40,8 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     raise SystemExit(1 if num_failed else 0)
 
 
-def _made(folder: Path, *, with_stills: bool) -> bool:
-    """Writes the page of one folder; says what is wrong where it cannot."""
+def _write_page(folder: Path, *, with_stills: bool) -> bool:
+    """Write the page of one folder; print the error and return False if that fails."""
     try:
         if (folder / "sweep.json").is_file():
             print(write_sweep_report(folder))
@@ -57,10 +57,10 @@ def _made(folder: Path, *, with_stills: bool) -> bool:
 
 
 def make_stills(run_folder: Path) -> None:
-    """stills/ of a run that ended before there were any, from its predictions, frames and stored labels.
+    """Write the stills/ of a finished run that has none, from its predictions, frames and stored labels.
 
     Raises:
-        ValueError: its frames or labels are not there any more.
+        ValueError: its frames or labels no longer exist.
     """
     from omegaconf import DictConfig, OmegaConf
 
@@ -72,7 +72,7 @@ def make_stills(run_folder: Path) -> None:
     assert isinstance(cfg, DictConfig)
     parts = Parts(cfg)
     if parts.teacher_parts.stores(parts.sampled, parts.stream_parts.planned).missing():
-        raise ValueError("no stills: the teacher's labels are not stored any more")
+        raise ValueError("no stills: the teacher's labels are no longer stored")
     record = json.loads((run_folder / "run.json").read_text())
     write_run_stills(parts, OpenRun(run_folder, record, checkpoint_overhead=cfg.run.checkpoint_overhead))
 

@@ -1,9 +1,10 @@
-"""Console script odkd-sync: send run folders to MLflow."""
+"""Console script `odkd-sync`: send run folders to MLflow."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import sys
 from pathlib import Path
 
 from filelock import Timeout
@@ -14,29 +15,21 @@ from odkd.runs.tracking import sync
 
 
 def main() -> None:
-    """Console script `odkd-sync`: send run folders to MLflow, also those whose process is gone."""
-    parser = argparse.ArgumentParser(
-        prog="odkd-sync",
-        description="Send to MLflow what it does not have yet of each run folder.",
-    )
-    parser.add_argument(
-        "folder", type=Path, nargs="*", help="of a run, a sweep, or all outputs (default: outputs, with all in it)"
-    )
-    parser.add_argument("--uri", help="MLflow's tracking URI (default: where the run was to be logged)")
-    parser.add_argument("--experiment", help="MLflow's experiment (default: where the run was to be logged)")
-    args = parser.parse_args()
+    """Send each run folder and print the result, also runs whose process was killed; exit with 1 if one failed."""
+    args = _parser().parse_args()
     given = args.folder or [Path("outputs")]
-    folders = [place for folder in given for place in _runs_of(folder)]
+    folders = [run for folder in given for run in _runs_of(folder)]
     if not folders:
-        where = ", ".join(map(str, given))
-        parser.exit(0, f"no runs or sweeps under {where}; name run folders, or go to where odkd was run\n")
-    unreached: set[str] = set()
+        places = ", ".join(map(str, given))
+        print(f"no runs or sweeps under {places}; name run folders, or go to where odkd was run", file=sys.stderr)
+        raise SystemExit(0)
+    unreachable: set[str] = set()
     num_failed = 0
     for folder, outputs in folders:
         uri, experiment = _destination(folder, outputs, args.uri, args.experiment)
         where = without_password(uri)
         try:
-            if uri in unreached:
+            if uri in unreachable:
                 raise ConnectionError("not tried again")
             mark_if_killed(folder)
             num_sent = sync(folder, uri=uri, experiment=experiment, artifacts=True)
@@ -49,15 +42,31 @@ def main() -> None:
             num_failed += 1
         except Exception as error:
             print(f"{folder}: not sent: MLflow at {where}: {brief(error)}")
-            unreached.add(uri)
+            unreachable.add(uri)
             num_failed += 1
-    for uri in sorted(unreached):
+    for uri in sorted(unreachable):
         print(advice(uri))
     raise SystemExit(1 if num_failed else 0)
 
 
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="odkd-sync",
+        description="Send to MLflow what it lacks of each run folder.",
+    )
+    parser.add_argument(
+        "folder", type=Path, nargs="*", help="of a run, a sweep, or all outputs (default: outputs, with all in it)"
+    )
+    parser.add_argument("--uri", help="MLflow's tracking URI (default: that of the run)")
+    parser.add_argument("--experiment", help="MLflow's experiment (default: that of the run)")
+    return parser
+
+
 def _runs_of(folder: Path) -> list[tuple[Path, Path]]:
-    """(run folder, outputs) of all runs and sweeps in an outputs folder, parents first; any other is a run's own."""
+    """Return (run folder, outputs folder) of all runs and sweeps in an outputs folder, parents first.
+
+    A folder that is no outputs folder is returned as a run folder.
+    """
     is_outputs = (folder / "runs").is_dir() or (folder / "sweeps").is_dir() or folder == Path("outputs")
     if (folder / "run.json").is_file() or not is_outputs:
         return [(folder, Path("outputs"))]
@@ -66,11 +75,11 @@ def _runs_of(folder: Path) -> list[tuple[Path, Path]]:
 
 
 def _destination(folder: Path, outputs: Path, uri: str | None, experiment: str | None) -> tuple[str, str]:
-    """What is asked for, else what the run has noted, else the default of conf/tracking."""
+    """Return the tracking URI and the experiment: as given, else as stored in the run, else those of conf/tracking."""
     path = folder / "mlflow.json"
-    noted = json.loads(path.read_text()) if path.is_file() else {}
+    stored = json.loads(path.read_text()) if path.is_file() else {}
     default = f"sqlite:///{(outputs / 'mlflow.db').absolute()}"
-    return uri or noted.get("tracking_uri", default), experiment or noted.get("experiment", "odkd")
+    return uri or stored.get("tracking_uri", default), experiment or stored.get("experiment", "odkd")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""Small, fast networks that learn online: any nn.Module from images [B, 3, H, W] to logits [B, K, H, W].
+"""Students: small, fast networks that learn online. Any nn.Module from images [B, 3, H, W] to logits [B, K, H, W].
 
-One file a network, with its `num_classes` as a named argument, and one YAML a student.
+One module per network, whose constructor has an argument `num_classes`, and one YAML file per student.
 """
 
 from pathlib import Path
@@ -10,10 +10,10 @@ from torch import nn
 
 
 def load_weights(student: nn.Module, path: Path) -> None:
-    """Start from weights in a file: safetensors, or a torch file of a state dict that loads with `weights_only=True`.
+    """Load weights from a file: safetensors, or a torch file of a state dict that loads with `weights_only=True`.
 
     Raises:
-        ValueError: no such file, or weights that do not fit.
+        ValueError: the file does not exist, or the weights do not fit.
     """
     if not path.is_file():
         raise ValueError(f"no student weights {path}: set student.weights to a file, or to null for a random start")
@@ -24,7 +24,7 @@ def load_weights(student: nn.Module, path: Path) -> None:
 
 
 def read_weights(path: Path) -> dict[str, torch.Tensor]:
-    """The state dict in a file: safetensors, or what `torch.load(weights_only=True)` takes, bare or as `state_dict`."""
+    """Return the state dict in a file: safetensors, or a torch file that holds it directly or under `state_dict`."""
     if path.suffix == ".safetensors":
         from safetensors.torch import load_file
 

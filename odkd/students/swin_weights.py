@@ -1,4 +1,4 @@
-"""A Swin Transformer's weights under timm's names, whoever wrote the file: timm, or transformers."""
+"""Renaming of a Swin Transformer's weights, written by timm or transformers, to timm's names."""
 
 import re
 from collections.abc import Mapping
@@ -6,8 +6,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-STEM = "embeddings.patch_embeddings.projection.weight"  # of transformers: what comes before it is the prefix
-RENAMES = (  # transformers -> timm; block and layer numbers stay, but for downsampling
+STEM = "embeddings.patch_embeddings.projection.weight"  # in transformers; before it stands the prefix of the encoder
+RENAMES = (  # transformers -> timm; block and layer numbers stay, except for downsampling
     (r"^embeddings\.patch_embeddings\.projection\.", "patch_embed.proj."),
     (r"^embeddings\.norm\.", "patch_embed.norm."),
     (r"^encoder\.layers\.(\d+)\.blocks\.", r"layers_\1.blocks."),
@@ -23,10 +23,9 @@ DOWNSAMPLE = re.compile(r"^encoder\.layers\.(\d+)\.downsample\.")
 
 
 def rename_swin(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The state dict under the names that timm's feature extractor has; what is not the encoder's may stay over.
+    """Return the weights under the names of timm's feature extractor; other entries of `state` may remain.
 
-    Of transformers: `SwinModel`, and the backbones of MaskFormer and Mask2Former, whatever they are part of.
-
+    Known models of transformers are `SwinModel` and networks with a Swin backbone, such as MaskFormer and Mask2Former.
     >>> sorted(rename_swin({"m.embeddings.patch_embeddings.projection.weight": torch.zeros(1), "head": torch.zeros(1)}))
     ['patch_embed.proj.weight']
     >>> sorted(rename_swin({"layers.0.blocks.0.norm1.bias": torch.zeros(1)}))
@@ -36,7 +35,7 @@ def rename_swin(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     if not prefixes:
         return {re.sub(r"^layers\.(\d+)\.", r"layers_\1.", name): tensor for name, tensor in state.items()}
     own = {name.removeprefix(prefixes[0]): tensor for name, tensor in state.items() if name.startswith(prefixes[0])}
-    if not any(name.startswith("encoder.layers.") for name in own):  # MaskFormer's backbone nests once more
+    if not any(name.startswith("encoder.layers.") for name in own):  # MaskFormer's backbone has one more level
         own = {name.removeprefix("model."): tensor for name, tensor in own.items()}
     renamed: dict[str, Tensor] = {}
     parts: dict[str, dict[str, Tensor]] = {}
@@ -45,7 +44,7 @@ def rename_swin(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
             layers, layer, block, kind, ending = found.groups()
             parts.setdefault(f"{layers}_{layer}{block}.attn.qkv{ending}", {})[kind] = tensor
             continue
-        # timm counts the step down as the beginning of the next stage.
+        # timm counts downsampling as the start of the next layer.
         name = DOWNSAMPLE.sub(lambda match: f"layers_{int(match[1]) + 1}.downsample.", name)
         for pattern, new in RENAMES:
             name = re.sub(pattern, new, name)

@@ -1,9 +1,9 @@
 """TinyNet, the real-time student of ARTHuS (Cioppa et al., CVPRW 2019) and of Houyon et al. (CVPRW 2023).
 
-829,207 parameters for 19 classes. Every batch norm uses the statistics of the batch at hand, in training and
-in evaluation: what a frame is evaluated to depends on the frames beside it, so `evaluation.batch_size` is 1.
+829,207 parameters for 19 classes. Every batch norm uses the statistics of the current batch, in training and in
+evaluation: a frame's prediction depends on the other frames of the batch, so `evaluation.batch_size` is 1.
 
-Deviation: the released code fixes the pyramid's pooling kernels to 1920x1080 pictures (1280x720 in its
+Deviation: the released code fixes the pyramid's pooling kernels for images of 1920x1080 (1280x720 in its
 "SmallTinyNet"). Pooling to the same grids gives the same network there and works at any size.
 """
 
@@ -11,12 +11,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from odkd.common.settings import Fraction
+
 WIDTH = 64
 GRIDS = ((1, 1), (3, 2), (5, 4), (9, 8))  # rows x columns of the pyramid
 
 
 def conv_block(channels_in: int, kernel: int, stride: int = 1) -> nn.Sequential:
-    """Convolution with bias and "same" padding, batch norm without running statistics, ReLU."""
+    """Return a convolution with bias and "same" padding, batch norm without running statistics, and ReLU."""
     return nn.Sequential(
         nn.Conv2d(channels_in, WIDTH, kernel, stride, padding=kernel // 2),
         nn.BatchNorm2d(WIDTH, track_running_stats=False),
@@ -25,14 +27,13 @@ def conv_block(channels_in: int, kernel: int, stride: int = 1) -> nn.Sequential:
 
 
 class TinyNet(nn.Module):
-    """Logits [B, K, H, W] for images [B, 3, H, W] of any size.
-
+    """A network from images [B, 3, H, W] of any size to logits [B, K, H, W].
     Args:
         num_classes: K.
         dropout: share of the head's channels that are dropped in training (0.25 in the released code).
     """
 
-    def __init__(self, num_classes: int, dropout: float = 0.25) -> None:
+    def __init__(self, num_classes: int, dropout: Fraction = 0.25) -> None:
         super().__init__()
         self.stem = nn.Sequential(
             conv_block(3, 3, stride=2), conv_block(WIDTH, 3), nn.MaxPool2d(2), conv_block(WIDTH, 3), nn.MaxPool2d(2)
@@ -56,7 +57,7 @@ class TinyNet(nn.Module):
             pooled = F.relu(conv(F.adaptive_avg_pool2d(features, grid)))
             levels.append(F.interpolate(pooled, size=features.shape[2:], mode="nearest"))
         head = self.dropout(F.relu(self.squeeze(self.pyramid_norm(torch.cat(levels, 1)))))
-        # The stem floors odd sizes, so the head returns to half and full size by name rather than by x4 and x2.
+        # The stem rounds odd sizes down, so the head is resized to the half and full size rather than by x4 and x2.
         height, width = images_BCHW.shape[2:]
         head = F.relu(self.to_classes(F.interpolate(head, size=(-(-height // 2), -(-width // 2)), mode="nearest")))
         return self.smooth(F.interpolate(head, size=(height, width), mode="nearest"))  # type: ignore[no-any-return]

@@ -1,23 +1,28 @@
-"""Slow, accurate networks that label the stream; one file a family, one YAML a teacher."""
+"""Teachers: slow, accurate networks that label the stream. One module per family, one YAML file per teacher."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 import numpy as np
 
 if TYPE_CHECKING:
     import torch
 
+Precision = Literal["float32", "bfloat16", "float16"]  # the keys of odkd.common.device.PRECISIONS
+
 
 @dataclass(frozen=True)
 class SampledFrames:
-    """What a teacher is shown: some sampled frames of one video.
+    """A batch of sampled frames of one video, as a teacher receives it.
 
-    `images_BHWC` is uint8 RGB, None for a teacher that `needs_images` not; `groundtruth(i)` gives the
-    dataset's own label map of frame i of the batch (uint8 [H, W]) where the dataset has one. `video` is the
-    file's name without its ending, `sample_numbers` count the sampled frames of the video (0, 1, 2, ...).
+    Args:
+        video_digest: sha256 of the video.
+        frame_numbers: of the frames in the video.
+        images_BHWC: uint8 RGB; None for a teacher whose `needs_images` is false.
+        groundtruth: returns the dataset's label map of frame i of the batch, uint8 [H, W]; None without ground truth.
+        video: name of the video file without its extension.
+        sample_numbers: of the frames among the sampled frames of the video (0, 1, 2, ...).
     """
 
     video_digest: str
@@ -31,8 +36,13 @@ class SampledFrames:
 class Teacher(Protocol):
     """Anything that turns sampled frames into label maps.
 
-    `num_classes` may be None for a teacher that takes the dataset's classes as they are; `classes` are the
-    names of its own classes in order of their ids, None where its weights do not say.
+    `num_classes` may be None for a teacher that has the dataset's classes. `classes` are the names of the teacher's
+    classes in the order of their ids, None where its weights do not name them.
+
+    A teacher class may have a static method `identity(settings, file_digest)`. What it returns, a dict that JSON can
+    hold, replaces the settings in the label store's key, so that the same weights have the same key wherever they lie.
+    It is called before the teacher is built, also where the weights are not at hand. `file_digest(path)` returns the
+    sha256 (hex) of a file and caches it between runs. Without the method, the settings count, files by their content.
     """
 
     @property
@@ -45,33 +55,21 @@ class Teacher(Protocol):
     def needs_images(self) -> bool: ...
 
     def label(self, frames: SampledFrames) -> np.ndarray:
-        """uint8 [B, H, W]: ids of its own classes, 255 = ignore."""
-
-
-class Identified(Protocol):
-    """A teacher class that says itself what determines its labels (others: their settings, files by content)."""
-
-    @staticmethod
-    def identity(settings: Mapping[str, Any], file_digest: Callable[[Path], str]) -> dict[str, Any]:
-        """What replaces the settings in the label store's key: the same for the same weights, wherever they lie.
-
-        Called before the teacher is built, also where its weights are not at hand. `file_digest` gives the
-        sha256 (hex) of a file, remembered from run to run.
-        """
+        """Return label maps uint8 [B, H, W]: ids of the teacher's classes, 255 = ignore."""
 
 
 @runtime_checkable
 class SoftTeacher(Teacher, Protocol):
-    """A teacher that also knows how sure it is."""
+    """A teacher that also gives class probabilities."""
 
     def label_softly(self, frames: SampledFrames, size: tuple[int, int]) -> "tuple[np.ndarray, torch.Tensor]":
-        """The label maps of `label`, and class probabilities float32 [B, K, h, w] at `size` = (h, w).
+        """Return the label maps of `label`, and class probabilities float32 [B, K, h, w] at `size` = (h, w).
 
-        Probabilities of a pixel sum to 1 and lie on the teacher's device.
+        The probabilities of a pixel sum to 1 and lie on the teacher's device.
         """
 
 
 def class_names(teacher: Teacher) -> list[str] | None:
-    """The teacher's own classes, of a teacher that says them."""
+    """Return the names of the teacher's classes, or None where it does not know them."""
     names = getattr(teacher, "classes", None)  # users' teachers may leave the attribute out
     return None if names is None else [str(name) for name in names]

@@ -1,4 +1,4 @@
-"""Any architecture of segmentation-models-pytorch, with weights from a local checkpoint."""
+"""Teacher from a local checkpoint: any architecture of segmentation-models-pytorch."""
 
 from pathlib import Path
 from typing import Any
@@ -8,35 +8,38 @@ import torch
 import torch.nn.functional as F
 
 from odkd.common.device import autocast
-from odkd.teachers import SampledFrames
+from odkd.common.settings import ExistingFile, PositiveInt
+from odkd.teachers import Precision, SampledFrames
 
-DIVISOR = 32  # encoders halve five times
+DIVISOR = 32  # encoders halve the size five times
 
 
 class CheckpointTeacher:
-    """A network saved as a dict: `state_dict`, and where known `arch`, `encoder_name`, `classes`, `mean`, `std`.
+    """A network saved as a dict with `state_dict` and optionally `arch`, `encoder_name`, `classes`, `mean`, `std`.
 
-    Pictures are padded to multiples of 32 at the bottom and right, by reflection, and logits cropped back.
+    Images are padded to multiples of 32 at the bottom and right, by reflection, and logits are cropped back.
 
     Args:
         checkpoint: file that loads with `weights_only=True`.
-        arch, encoder_name, num_classes, mean, std: for checkpoints that do not say; mean and std of RGB in 0..1.
+        device: where the network runs.
+        precision: of the network.
+        arch, encoder_name, num_classes, mean, std: for checkpoints that lack them; mean and std of RGB in 0..1.
 
     Raises:
-        ValueError: no such file, a file that is no such dict, or one that does not fit the architecture.
+        ValueError: the file does not exist, is not such a dict, or does not fit the architecture.
     """
 
     needs_images = True
 
     def __init__(
         self,
-        checkpoint: str,
+        checkpoint: ExistingFile,
         *,
         device: torch.device,
-        precision: str = "float32",
+        precision: Precision = "float32",
         arch: str | None = None,
         encoder_name: str | None = None,
-        num_classes: int | None = None,
+        num_classes: PositiveInt | None = None,
         mean: list[float] | None = None,
         std: list[float] | None = None,
     ) -> None:
@@ -47,12 +50,12 @@ class CheckpointTeacher:
         encoder_name = encoder_name or content.get("encoder_name")
         classes = content.get("classes")
         self.classes = [str(name) for name in classes] if isinstance(classes, list | tuple) else None
-        said = classes if isinstance(classes, int) else len(self.classes or ())
-        if num_classes and said and num_classes != said:
+        stored = classes if isinstance(classes, int) else len(self.classes or ())
+        if num_classes and stored and num_classes != stored:
             raise ValueError(
-                f"{checkpoint} has {said} classes, and teacher.label_set or .num_classes says {num_classes}"
+                f"{checkpoint} has {stored} classes, and teacher.label_set or .num_classes says {num_classes}"
             )
-        num_classes = num_classes or said
+        num_classes = num_classes or stored
         if not (arch and encoder_name and num_classes):
             raise ValueError(
                 f"{checkpoint} does not say its architecture: set teacher.arch, .encoder_name and .num_classes"
@@ -76,7 +79,7 @@ class CheckpointTeacher:
         return self._labels(self._logits(frames))
 
     def label_softly(self, frames: SampledFrames, size: tuple[int, int]) -> tuple[np.ndarray, torch.Tensor]:
-        """Probabilities: softmax at full size, averaged over the pixels that fall on each of `size`."""
+        """Return label maps and probabilities: the softmax at full size, averaged over the pixels of each of `size`."""
         logits_BKHW = self._logits(frames)
         return self._labels(logits_BKHW), F.adaptive_avg_pool2d(logits_BKHW.float().softmax(1), size)
 

@@ -1,4 +1,4 @@
-"""Weights from the web, fetched once: resumed where they were cut off, checked against the digest in their name."""
+"""Download of weights: once per file, resumed after a broken connection, checked against the digest in the name."""
 
 import hashlib
 import http.client
@@ -21,22 +21,22 @@ logger = logging.getLogger(__name__)
 
 CHUNK_BYTES = 1 << 20
 TIMEOUT_SECONDS = 30.0  # without a byte
-ATTEMPTS = 4  # in a row that bring nothing new
+ATTEMPTS = 4  # in a row that receive nothing
 PAUSE_SECONDS = 1.0  # before the second attempt; doubled before each further one
-RETRIED = (408, 429)  # of the 4xx answers, those that pass
+RETRIED = (408, 429)  # the 4xx answers that are temporary: timeout, too many requests
 
 
 class _CutOffError(Exception):
-    """The connection ended early, or there was none."""
+    """A connection that ended early or could not be opened."""
 
 
 def is_url(text: str) -> bool:
-    """Whether a setting names something on the web rather than a file."""
+    """True for the address of a file on the web."""
     return text.startswith(("http://", "https://"))
 
 
 def name_digest(name: str) -> str | None:
-    """The beginning of its sha256 that a file's name says, as OpenMMLab's and torchvision's do.
+    """Return the start of the sha256 in a file's name, as OpenMMLab and torchvision write it; None without one.
 
     >>> name_digest("pspnet_r101b-d8_512x1024_80k_cityscapes_20201226_170012-3a4d38ab.pth")
     '3a4d38ab'
@@ -48,18 +48,21 @@ def name_digest(name: str) -> str | None:
 
 
 def local_path(url: str, folder: Path) -> Path:
-    """Where below `folder` a URL's file lies; names without a digest may mean different files at different URLs."""
+    """Return the path below `folder` of a URL's file.
+
+    Names without a digest may mean different files at different URLs, so that each URL has a subfolder.
+    """
     name = Path(urllib.parse.unquote(urllib.parse.urlsplit(url).path)).name or "file"
     return folder / name if name_digest(name) else folder / hashlib.sha256(url.encode()).hexdigest()[:12] / name
 
 
 def download(url: str, folder: Path, *, attempts: int = ATTEMPTS, pause_seconds: float = PAUSE_SECONDS) -> Path:
-    """The file of a URL, from `folder` if it is there already; one process fetches it, others wait.
+    """Return the path of a URL's file in `folder`; download it if it is missing. One process downloads, others wait.
 
     Args:
         url: http or https; a digest in the name (see `name_digest`) is checked.
-        folder: made if it is not there.
-        attempts: how often in a row nothing new may arrive.
+        folder: is created if it does not exist.
+        attempts: give up after this many attempts in a row that receive nothing.
         pause_seconds: before the second attempt; doubled before each further one.
 
     Raises:
@@ -88,7 +91,7 @@ def _turn(path: Path) -> AbstractContextManager[Any]:
 
 def _download(url: str, path: Path, attempts: int, pause_seconds: float) -> None:
     part = path.with_name(f"{path.name}.part")
-    if name_digest(path.name) is None:  # nothing would tell whether the rest belongs to this beginning
+    if name_digest(path.name) is None:  # nothing would show whether the rest belongs to this part
         part.unlink(missing_ok=True)
     logger.info("downloading %s to %s", url, path)
     try:
@@ -100,7 +103,7 @@ def _download(url: str, path: Path, attempts: int, pause_seconds: float) -> None
     if wrong := _wrong_digest(part, path.name):
         part.unlink()
         raise ValueError(
-            f"what {url} sent is not what its name says ({wrong}); removed it. Run again, or tell its host"
+            f"the file from {url} is not what its name says ({wrong}); removed it. Run again, or tell its host"
         )
     with part.open("rb") as file:
         os.fsync(file.fileno())
@@ -108,14 +111,14 @@ def _download(url: str, path: Path, attempts: int, pause_seconds: float) -> None
 
 
 def _fetch(url: str, part: Path, attempts: int, pause_seconds: float) -> None:
-    """Receive until the file is whole, going on where the last attempt ended."""
+    """Receive until the file is complete; each attempt continues where the last one ended."""
     version: str | None = None
     progress, failures = Progress("downloaded", "MB"), 0
     while True:
         before = _size(part)
         try:
             response = _open(url, before, version)
-            if response is not None:  # else what we have is the whole file
+            if response is not None:  # else the part is the complete file
                 with response:
                     version = response.headers.get("ETag") or response.headers.get("Last-Modified")
                     _receive(response, part, progress)
@@ -129,19 +132,19 @@ def _fetch(url: str, part: Path, attempts: int, pause_seconds: float) -> None:
         except urllib.error.HTTPError as error:
             if error.code != 416:
                 raise _CutOffError(f"HTTP {error.code} {error.reason}") from error
-            part.unlink()  # longer than the file: not a part of it
+            part.unlink()  # it is longer than the file, so not a part of it
             failures += 1
             if failures >= attempts:
-                raise _CutOffError("HTTP 416 again and again") from error
+                raise _CutOffError("HTTP 416 repeatedly") from error
 
 
 def _open(url: str, offset: int, version: str | None) -> http.client.HTTPResponse | None:
-    """The answer to a request for the bytes from `offset`; None where there are no more."""
+    """Return the answer to a request for the bytes from `offset`; None where there are no more."""
     headers = {"User-Agent": "odkd"}
     if offset:
         headers["Range"] = f"bytes={offset}-"
         if version and not version.startswith("W/"):
-            headers["If-Range"] = version  # of a file that has changed, the whole
+            headers["If-Range"] = version  # a file that has changed is sent from its start
     try:
         response = urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=TIMEOUT_SECONDS)
     except urllib.error.HTTPError as error:
@@ -157,7 +160,7 @@ def _open(url: str, offset: int, version: str | None) -> http.client.HTTPRespons
 
 
 def _receive(response: http.client.HTTPResponse, part: Path, progress: Progress) -> None:
-    """Append to `part`, or begin it anew where the server sends the whole file."""
+    """Append to `part`; overwrite it where the server sends the complete file."""
     offset, total = 0, None
     length = response.headers.get("Content-Length")
     if response.status == 206:
@@ -184,13 +187,13 @@ def _read(response: http.client.HTTPResponse) -> bytes:
 
 
 def _wrong_digest(path: Path, name: str) -> str | None:
-    """What is wrong with a file's digest, if its name says one and it is another."""
-    said = name_digest(name)
-    if said is None:
+    """Return how a file's digest differs from the one in its name; None where they agree or the name has none."""
+    expected = name_digest(name)
+    if expected is None:
         return None
     with path.open("rb") as file:
-        is_digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return None if is_digest.startswith(said) else f"its sha256 begins with {is_digest[: len(said)]}, not {said}"
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return None if digest.startswith(expected) else f"its sha256 begins with {digest[: len(expected)]}, not {expected}"
 
 
 def _size(part: Path) -> int:

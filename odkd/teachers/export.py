@@ -1,4 +1,4 @@
-"""Writing a network as TorchScript with its description beside it, as `exported.py` reads it."""
+"""Export of a network as TorchScript, with the description beside it that `exported.py` reads."""
 
 import copy
 import io
@@ -22,15 +22,28 @@ def write_torchscript(
     std: Sequence[float],
     size: tuple[int, int],
 ) -> None:
-    """`path` (.pt) and the YAML of the same name: logits of pictures of one size, to which others are resized.
+    """Write `path` (.pt) and the YAML file of the same name; the network gives logits for images of one size.
 
-    A traced network may hold sizes that it met as constants, so it is told to be for this size only.
+    Tracing may store sizes as constants, so the description names `size`, to which the reader resizes all images.
+
+    Args:
+        network: images [B, 3, H, W] to logits [B, K, H, W].
+        path: of the TorchScript file.
+        classes: names, in the order of the ids.
+        mean, std: of RGB in 0..1.
+        size: (height, width) in pixels.
     """
     content = io.BytesIO()
     traced_copy = copy.deepcopy(network).cpu().eval()
-    with warnings.catch_warnings():  # torch calls TorchScript deprecated, and warns of constants: see above
+    with warnings.catch_warnings():  # torch calls TorchScript deprecated and warns about the constants
         warnings.simplefilter("ignore")
         torch.jit.save(torch.jit.trace(traced_copy, torch.zeros(1, 3, *size)), content)  # type: ignore[no-untyped-call]
     write_atomic(path, content.getvalue())
-    says = {"classes": list(classes), "mean": list(mean), "std": list(std), "size": list(size), "output": "logits"}
-    write_atomic(path.with_suffix(".yaml"), yaml.safe_dump(says, sort_keys=False).encode())
+    description = {
+        "classes": list(classes),
+        "mean": list(mean),
+        "std": list(std),
+        "size": list(size),
+        "output": "logits",
+    }
+    write_atomic(path.with_suffix(".yaml"), yaml.safe_dump(description, sort_keys=False).encode())

@@ -1,7 +1,7 @@
-"""A network exported as TorchScript (.pt, .ts, .torchscript) or ONNX (.onnx), with its description beside it.
+"""Teacher from a network exported as TorchScript (.pt, .ts, .torchscript) or ONNX (.onnx), with its description.
 
-An ONNX file is data: a graph of known operations. A TorchScript file is a program; torch warns that one made with ill
-intent can do anything on loading. Load only what you trust.
+An ONNX file is data: a graph of known operations. A TorchScript file is a program, and torch warns that a malicious one
+can do anything on loading. Load only files that you trust.
 """
 
 import logging
@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 
 from odkd.common.ignore import IGNORE
+from odkd.common.settings import ExistingFile
 from odkd.teachers import SampledFrames
 from odkd.teachers.exported_description import SCALES, read_description
 
@@ -27,28 +28,29 @@ class ExportedTeacher:
     """A network without its source code.
 
     Args:
-        file: the network; what it expects and says is in the YAML of the same name beside it.
+        file: the network; its input and output are described by the YAML file of the same name beside it.
+        device: where the network runs.
 
     Raises:
-        ValueError: no such files, a description that does not fit, onnxruntime is not installed; while labelling:
-            frames that the network cannot take, or answers that are not as described.
+        ValueError: a file is missing, the description does not fit, or onnxruntime is not installed; while labelling:
+            the network cannot take the frames, or its output is not as described.
     """
 
     needs_images = True
 
-    def __init__(self, file: str, *, device: torch.device) -> None:
+    def __init__(self, file: ExistingFile, *, device: torch.device) -> None:
         path, description = _files(file)
-        self._says = read_description(description)
-        self.classes = list(self._says.classes)
+        self._description = read_description(description)
+        self.classes = list(self._description.classes)
         self.num_classes = len(self.classes)
         self._file, self._device = path, device
         self._run = _load_onnx(path, device) if path.suffix == ".onnx" else _load_torchscript(path, device)
-        normalization = (self._says.mean, self._says.std)
+        normalization = (self._description.mean, self._description.std)
         self._mean, self._std = (torch.tensor(v, device=device).view(1, 3, 1, 1) for v in normalization)
 
     @staticmethod
     def identity(settings: Mapping[str, Any], file_digest: Callable[[Path], str]) -> dict[str, Any]:
-        """Digests of the network, of weights that ONNX keeps in files named NETWORK.onnx..., and of the description."""
+        """Return digests of the network, its description, and weights that ONNX keeps in files NETWORK.onnx...."""
         path, description = _files(settings["file"])
         beside = [other for other in path.parent.glob(f"{path.name}?*") if path.suffix == ".onnx" and other.is_file()]
         files = {other.name.removeprefix(path.name): other for other in beside} | {
@@ -59,83 +61,86 @@ class ExportedTeacher:
 
     @torch.inference_mode()
     def label(self, frames: SampledFrames) -> np.ndarray:
-        answers = list(self._answers(frames))
-        return np.stack([answer if isinstance(answer, np.ndarray) else _likeliest(answer) for answer in answers])
+        outputs = list(self._outputs(frames))
+        return np.stack([output if isinstance(output, np.ndarray) else _likeliest(output) for output in outputs])
 
     @torch.inference_mode()
     def label_softly(self, frames: SampledFrames, size: tuple[int, int]) -> tuple[np.ndarray, torch.Tensor]:
-        """Probabilities at full size (of logits: their softmax), averaged over the pixels that fall on each of `size`.
+        """Return label maps and probabilities at full size, averaged over the pixels of each of `size`.
+
+        Logits become probabilities by a softmax.
 
         Raises:
-            ValueError: a network whose output is labels.
+            ValueError: the output of the network is labels.
         """
-        if self._says.output == "labels":
+        if self._description.output == "labels":
             raise ValueError(f"{self._file} puts out labels only; set teacher.soft.top_k=0, or export its logits")
         labels, probabilities = [], []
-        for answer in self._answers(frames):
-            assert isinstance(answer, torch.Tensor)
-            labels.append(_likeliest(answer))
-            answer_KHW = answer.softmax(0) if self._says.output == "logits" else answer
-            probabilities.append(F.adaptive_avg_pool2d(answer_KHW, size))
+        for output in self._outputs(frames):
+            assert isinstance(output, torch.Tensor)
+            labels.append(_likeliest(output))
+            output_KHW = output.softmax(0) if self._description.output == "logits" else output
+            probabilities.append(F.adaptive_avg_pool2d(output_KHW, size))
         return np.stack(labels), torch.stack(probabilities)
 
-    def _answers(self, frames: SampledFrames) -> Iterator[torch.Tensor | np.ndarray]:
-        """Of each frame, at its size: scores float32 [K, H, W], or labels uint8 [H, W]."""
+    def _outputs(self, frames: SampledFrames) -> Iterator[torch.Tensor | np.ndarray]:
+        """Yield the output for each frame at the frame's size: scores float32 [K, H, W], or labels uint8 [H, W]."""
         assert frames.images_BHWC is not None
-        says = self._says
+        described = self._description
         images_BCHW = torch.from_numpy(frames.images_BHWC).to(self._device).permute(0, 3, 1, 2).float()
         full_size = (images_BCHW.shape[2], images_BCHW.shape[3])
-        if says.channel_order == "bgr":
+        if described.channel_order == "bgr":
             images_BCHW = images_BCHW.flip(1)
-        if says.size and tuple(says.size) != full_size:
-            images_BCHW = F.interpolate(images_BCHW, tuple(says.size), mode="bilinear")
-        images_BCHW = (images_BCHW * (SCALES[says.scale] / 255) - self._mean) / self._std
+        if described.size and tuple(described.size) != full_size:
+            images_BCHW = F.interpolate(images_BCHW, tuple(described.size), mode="bilinear")
+        images_BCHW = (images_BCHW * (SCALES[described.scale] / 255) - self._mean) / self._std
         height, width = images_BCHW.shape[2:]
-        padding = (0, -width % says.multiple_of, 0, -height % says.multiple_of)
+        padding = (0, -width % described.multiple_of, 0, -height % described.multiple_of)
         padded = F.pad(images_BCHW, padding, mode="reflect") if any(padding) else images_BCHW
-        output = self._run(padded if says.layout == "nchw" else padded.permute(0, 2, 3, 1)).to(self._device)
+        output = self._run(padded if described.layout == "nchw" else padded.permute(0, 2, 3, 1)).to(self._device)
         if not output.ndim or len(output) != len(padded):
             raise ValueError(f"{self._file} puts out {list(output.shape)} for {len(padded)} frames")
-        for answer in output if says.output == "labels" else self._scores(output):
-            yield self._at_size(answer, tuple(padded.shape[2:]), (height, width), full_size)
+        for frame_output in output if described.output == "labels" else self._scores(output):
+            yield self._at_size(frame_output, tuple(padded.shape[2:]), (height, width), full_size)
 
     def _scores(self, output: torch.Tensor) -> torch.Tensor:
-        """The output as float32 [B, K, h, w], if it is what the description says."""
-        scores = output.permute(0, 3, 1, 2) if self._says.layout == "nhwc" and output.ndim == 4 else output
+        """Return the output as float32 [B, K, h, w]; check it against the description."""
+        described = self._description
+        scores = output.permute(0, 3, 1, 2) if described.layout == "nhwc" and output.ndim == 4 else output
         if scores.ndim != 4 or scores.shape[1] != self.num_classes:
-            layout = "[B, K, H, W]" if self._says.layout == "nchw" else "[B, H, W, K]"
+            layout = "[B, K, H, W]" if described.layout == "nchw" else "[B, H, W, K]"
             raise ValueError(
                 f"{self._file} puts out {list(output.shape)} for {len(output)} frames; expected {layout} with "
                 f"K = {self.num_classes}, the classes of its description"
             )
         scores = scores.float()
-        if self._says.output == "probabilities" and not torch.allclose(scores.sum(1), scores.new_ones(()), atol=1e-2):
+        if described.output == "probabilities" and not torch.allclose(scores.sum(1), scores.new_ones(()), atol=1e-2):
             raise ValueError(f"{self._file} puts out numbers that do not sum to 1; its description says probabilities")
         return scores
 
     def _at_size(
-        self, answer: torch.Tensor, padded: tuple[int, ...], seen: tuple[int, int], full: tuple[int, int]
+        self, output: torch.Tensor, padded: tuple[int, ...], unpadded: tuple[int, int], full: tuple[int, int]
     ) -> torch.Tensor | np.ndarray:
-        """From the answer to a padded picture to that for the frame: enlarge it, cut the padding off, resize it."""
-        is_labels = self._says.output == "labels"
-        answer = self._checked_labels(answer).float()[None, None] if is_labels else answer[None]
+        """Return the output for one padded image at the frame's size: enlarged, cropped to the image, resized."""
+        is_labels = self._description.output == "labels"
+        output = self._checked_labels(output).float()[None, None] if is_labels else output[None]
         mode = "nearest-exact" if is_labels else "bilinear"
-        if tuple(answer.shape[2:]) != padded:
-            answer = F.interpolate(answer, padded, mode=mode)
-        answer = answer[:, :, : seen[0], : seen[1]]
-        if seen != full:
-            answer = F.interpolate(answer, full, mode=mode)
+        if tuple(output.shape[2:]) != padded:
+            output = F.interpolate(output, padded, mode=mode)
+        output = output[:, :, : unpadded[0], : unpadded[1]]
+        if unpadded != full:
+            output = F.interpolate(output, full, mode=mode)
         if not is_labels:
-            return answer[0]
-        labels_HW: np.ndarray = answer[0, 0].to(torch.uint8).cpu().numpy()
+            return output[0]
+        labels_HW: np.ndarray = output[0, 0].to(torch.uint8).cpu().numpy()
         return labels_HW
 
     def _checked_labels(self, labels: torch.Tensor) -> torch.Tensor:
         labels_hw = labels.squeeze()
         if labels_hw.ndim != 2 or labels_hw.is_floating_point():
             raise ValueError(
-                f"{self._file} puts out {list(labels.shape)} {labels.dtype} a frame; expected [H, W] of whole numbers, "
-                "since its description says labels"
+                f"{self._file} puts out {list(labels.shape)} {labels.dtype} for a frame; expected [H, W] of whole "
+                "numbers, since its description says labels"
             )
         unknown = labels_hw[((labels_hw < 0) | (labels_hw >= self.num_classes)) & (labels_hw != IGNORE)]
         if len(unknown):
@@ -149,6 +154,7 @@ def _likeliest(scores_KHW: torch.Tensor) -> np.ndarray:
 
 
 def _files(file: str) -> tuple[Path, Path]:
+    """Return the paths of a network and of its description; both must exist."""
     path = Path(file)
     description = path.with_suffix(".yaml")
     for wanted, what in {path: "exported network", description: "description of an exported network"}.items():
@@ -161,9 +167,9 @@ def _files(file: str) -> tuple[Path, Path]:
 
 def _load_torchscript(path: Path, device: torch.device) -> Run:
     try:
-        with warnings.catch_warnings():  # torch calls TorchScript deprecated; what users have exported is still read
+        with warnings.catch_warnings():  # torch calls TorchScript deprecated; users' old exports are still read
             warnings.simplefilter("ignore", FutureWarning)
-            network = torch.jit.load(str(path), map_location=device).eval()  # type: ignore[no-untyped-call]  # as torch has it
+            network = torch.jit.load(str(path), map_location=device).eval()  # type: ignore[no-untyped-call]
     except Exception as error:
         raise ValueError(f"{path} is no TorchScript file: {_brief(error)}") from error
 
@@ -189,7 +195,7 @@ def _load_onnx(path: Path, device: torch.device) -> Run:
         raise ValueError(f"{path} needs onnxruntime ({error}): pip install 'odkd[onnx]'") from error
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
-    options.log_severity_level = 3  # errors; they come as exceptions
+    options.log_severity_level = 3  # errors, which are raised as exceptions, too
     providers: list[Any] = ["CPUExecutionProvider"]
     if device.type == "cuda" and "CUDAExecutionProvider" in onnxruntime.get_available_providers():
         providers.insert(0, ("CUDAExecutionProvider", {"device_id": device.index or 0}))
@@ -203,7 +209,7 @@ def _load_onnx(path: Path, device: torch.device) -> Run:
     if others or entry.type not in NUMPY_TYPES or len(entry.shape) != 4:
         inputs = [f"{one.name}: {one.type} {one.shape}" for one in session.get_inputs()]
         raise ValueError(
-            f"{path} takes {'; '.join(inputs)}; expected one picture of 4 dimensions in float32 or float16"
+            f"{path} takes {'; '.join(inputs)}; expected one image input of 4 dimensions in float32 or float16"
         )
     if isinstance(entry.shape[0], int) and entry.shape[0] != 1:
         raise ValueError(
@@ -212,24 +218,24 @@ def _load_onnx(path: Path, device: torch.device) -> Run:
     output = session.get_outputs()[0].name
 
     def run(images: torch.Tensor) -> torch.Tensor:
-        pictures = images.cpu().numpy().astype(NUMPY_TYPES[entry.type], copy=False)
-        parts = np.split(pictures, len(pictures)) if entry.shape[0] == 1 else [pictures]
+        arrays = images.cpu().numpy().astype(NUMPY_TYPES[entry.type], copy=False)
+        parts = np.split(arrays, len(arrays)) if entry.shape[0] == 1 else [arrays]
         try:
-            answers = [session.run([output], {entry.name: np.ascontiguousarray(part)})[0] for part in parts]
+            outputs = [session.run([output], {entry.name: np.ascontiguousarray(part)})[0] for part in parts]
         except Exception as error:
             raise ValueError(_refused(path, images, error)) from error
-        return torch.from_numpy(np.concatenate(answers))
+        return torch.from_numpy(np.concatenate(outputs))
 
     return run
 
 
 def _refused(path: Path, images: torch.Tensor, error: Exception) -> str:
     return (
-        f"{path} cannot take pictures {list(images.shape)}: {_brief(error)}; if it takes one size only, or "
+        f"{path} cannot take images {list(images.shape)}: {_brief(error)}; if it takes one size only, or "
         "multiples of a number, say so in its description (size, multiple_of)"
     )
 
 
 def _brief(error: Exception) -> str:
-    """Its last words, which say what was wrong; before them stands where."""
+    """Return the end of an error's text: the reason, which follows the place of the error."""
     return " ".join(str(error).split())[-300:]

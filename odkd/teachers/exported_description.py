@@ -1,15 +1,15 @@
-"""What an exported network expects and puts out: a small YAML beside it, of the same name.
+"""Description of an exported network's input and output: a small YAML file beside it, of the same name.
 
 # net.yaml, beside net.onnx
 classes: [road, sky, car]  # in order of their ids
-mean: [0.485, 0.456, 0.406]  # taken off, in the units of scale and in channel_order
+mean: [0.485, 0.456, 0.406]  # is subtracted, in the units of scale and in channel_order
 std: [0.229, 0.224, 0.225]
-scale: 0..1                # or 0..255: what black and white are before mean and std; default 0..1
+scale: 0..1                # or 0..255: values of black and white before mean and std; default 0..1
 channel_order: rgb         # or bgr; default rgb
 layout: nchw               # or nhwc, of input and output; default nchw
-size: null                 # [height, width] that it takes; null = any; default null
-multiple_of: 32            # height and width must be; padded by reflection; default 1
-output: logits             # or probabilities (sum to 1) or labels (class ids); its first output
+size: null                 # [height, width] of the input; null = any; default null
+multiple_of: 32            # divides height and width of the input, padded by reflection; default 1
+output: logits             # or probabilities (sum to 1) or labels (class ids); the network's first output
 """
 
 from dataclasses import dataclass, fields
@@ -31,7 +31,7 @@ CHOICES = {
 
 @dataclass(frozen=True)
 class Description:
-    """What the YAML says, checked."""
+    """The checked content of the YAML file."""
 
     classes: list[str]
     mean: list[float]
@@ -45,10 +45,10 @@ class Description:
 
 
 def read_description(path: Path) -> Description:
-    """The YAML beside an exported network.
+    """Read the YAML file beside an exported network.
 
     Raises:
-        ValueError: a key that is missing or unknown, or a value that is not among its choices.
+        ValueError: a key is missing or unknown, or a value is not among its choices.
     """
     try:
         content: Any = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
@@ -62,21 +62,22 @@ def read_description(path: Path) -> Description:
     if missing := [key for key in ("classes", "mean", "std", "output") if content.get(key) is None]:
         raise ValueError(f"{path} does not say {', '.join(missing)}")
     content = {key: value for key, value in content.items() if value is not None}
-    says = Description(**content)
+    described = Description(**content)
     for key, choices in CHOICES.items():
-        if (value := getattr(says, key)) not in choices:
+        if (value := getattr(described, key)) not in choices:
             raise ValueError(f"{path}: {key}: {value}; expected one of {', '.join(choices)}")
-    names = says.classes
+    names = described.classes
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names) or not 2 <= len(names) <= 255:
         raise ValueError(f"{path}: classes: {names}; expected a list of 2 to 255 names")
     for key in ("mean", "std"):
-        numbers = getattr(says, key)
+        numbers = getattr(described, key)
         is_triple = isinstance(numbers, list) and len(numbers) == 3 and all(type(v) in (int, float) for v in numbers)
         if not is_triple or (key == "std" and min(numbers) <= 0):
             raise ValueError(f"{path}: {key}: {numbers}; expected three numbers (std above 0)")
-    sizes = [says.multiple_of, *(says.size if isinstance(says.size, list) else [1, 1])]
+    sizes = [described.multiple_of, *(described.size if isinstance(described.size, list) else [1, 1])]
     if len(sizes) != 3 or not all(type(v) is int and v >= 1 for v in sizes):
         raise ValueError(
-            f"{path}: size: {says.size}, multiple_of: {says.multiple_of}; expected [height, width], a number"
+            f"{path}: size: {described.size}, multiple_of: {described.multiple_of}; "
+            "expected [height, width] and a whole number, each at least 1"
         )
-    return says
+    return described

@@ -1,6 +1,6 @@
-"""Label maps made elsewhere: FOLDER/VIDEO/000000.png or .npz, one a sampled frame.
+"""Teacher from label maps made elsewhere: FOLDER/VIDEO/000000.png or .npz, one file per sampled frame.
 
-As .npz with key `seg`, numbered by frame, this is what the reference code (Houyon et al. 2023) writes to
+Files .npz with key `seg`, numbered by frame, are the format of the reference code (Houyon et al. 2023) in
 `pseudo_groundtruth_seg/TEACHER`: with a stride of 75, 000000.npz, 000075.npz, ...
 """
 
@@ -8,9 +8,10 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
+from annotated_types import Ge, Le
 from PIL import Image
 
 from odkd.common.files import json_digest
@@ -19,23 +20,25 @@ from odkd.teachers import SampledFrames
 
 ENDINGS = (".png", ".npz")
 UNREADABLE = (OSError, ValueError, EOFError, KeyError, SyntaxError, zipfile.BadZipFile, zlib.error)
+NumClasses = Annotated[int, Ge(1), Le(IGNORE)]
 
 
 class FolderTeacher:
-    """A folder of label maps: grey or palette PNGs (the indices count), or integer arrays in .npz files.
+    """A folder of label maps: greyscale or palette PNGs (the indices count), or integer arrays in .npz files.
 
     Args:
-        folder: with a folder for each video, named as the video's file without its ending; None where the label
-            store has all of them, known by `digest`.
-        digest: of a folder that was imported, as `odkd-labels import` tells it; stands for the folder itself.
+        folder: contains a folder for each video, named as the video's file without its extension; None where the
+            label store has all maps under `digest`.
         classes: names of the dataset's classes.
-        num_classes: of the maps; None = as many as the dataset's.
-        numbering: what the files' six digits count: "frame", all frames of the video, or "sample", the sampled ones.
+        digest: of an imported folder, as `odkd-labels import` prints it; identifies the maps without the folder. One
+            that has digits only is a number in YAML.
+        num_classes: of the maps; None = as many as the dataset has.
+        numbering: what the six digits of a file count: "frame", all frames of the video, or "sample", the sampled ones.
         key: of the array in .npz files.
         ignore: the value of pixels without a label, such as -1 in arrays.
 
     Raises:
-        ValueError: no such folder, no maps in it, or impossible settings.
+        ValueError: the folder does not exist or contains no label maps.
     """
 
     needs_images = False
@@ -45,28 +48,22 @@ class FolderTeacher:
         folder: str | None,
         classes: Sequence[str],
         *,
-        digest: str | None = None,
-        num_classes: int | None = None,
+        digest: str | int | None = None,
+        num_classes: NumClasses | None = None,
         numbering: Literal["frame", "sample"] = "frame",
         key: str = "seg",
         ignore: int = IGNORE,
     ) -> None:
         if folder is None:
             raise ValueError(
-                f"not all maps of teacher.digest={digest} are in the label store; set teacher.folder to the folder "
-                "that has VIDEO/000000.png or .npz in it, or look for the store with `odkd-labels list`"
+                f"the label store lacks maps of teacher.digest={digest}; set teacher.folder to the folder that has "
+                "VIDEO/000000.png or .npz in it, or look for the store with `odkd-labels list`"
             )
         self._folder = Path(folder)
         if not any(_maps(self._folder)):
             raise ValueError(
                 f"{folder} has no label maps; set teacher.folder to the folder that has VIDEO/000000.png or .npz in it"
             )
-        if numbering not in ("frame", "sample"):
-            raise ValueError(f"teacher.numbering={numbering}; expected frame or sample")
-        if type(ignore) is not int:
-            raise ValueError(f"teacher.ignore={ignore}; expected a whole number: the value of pixels without a label")
-        if num_classes is not None and not (type(num_classes) is int and 1 <= num_classes <= IGNORE):
-            raise ValueError(f"teacher.num_classes={num_classes}; expected 1 to {IGNORE}, or null for the dataset's")
         self.num_classes = num_classes or len(classes)
         self.classes = None if num_classes else list(classes)
         self._numbering, self._key, self._ignore = numbering, key, ignore
@@ -74,7 +71,7 @@ class FolderTeacher:
 
     @staticmethod
     def identity(settings: Mapping[str, Any], file_digest: Callable[[Path], str]) -> dict[str, Any]:
-        """Names and contents of all maps, and how they are read: the same wherever the folder lies.
+        """Return a digest of the names and contents of all maps and of how they are read; the place does not count.
 
         Raises:
             ValueError: there are no maps, or neither folder nor digest is given.
@@ -91,22 +88,22 @@ class FolderTeacher:
         return {"digest": json_digest([maps, others])[:32]}
 
     def label(self, frames: SampledFrames) -> np.ndarray:
-        """The maps of these frames, uint8 [B, H, W], 255 = ignore.
+        """Return the maps of these frames, uint8 [B, H, W], 255 = ignore.
 
         Raises:
-            ValueError: a map is missing, unreadable, has an id that is none of its classes, or another size than the
-                first of its video.
+            ValueError: a map is missing, unreadable, has an unknown class id, or has another size than the first map
+                of its video.
         """
         numbers = frames.frame_numbers if self._numbering == "frame" else frames.sample_numbers
         return np.stack([self._read(self._find(frames.video, int(number))) for number in numbers])
 
     def _find(self, video: str, number: int) -> Path:
         paths = [self._folder / video / f"{number:06d}{ending}" for ending in ENDINGS]
-        there = [path for path in paths if path.is_file()]
-        if len(there) == 1:
-            return there[0]
-        if there:
-            raise ValueError(f"{there[0]} and {there[1].name} are both there; keep one")
+        found = [path for path in paths if path.is_file()]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            raise ValueError(f"{found[0]} and {found[1].name} both exist; keep one")
         maps = sorted(path.name for path in _maps(paths[0].parent, "*"))
         others = f"{len(maps)} other maps there, {maps[0]} to {maps[-1]}" if maps else "no maps of this video"
         raise ValueError(
@@ -118,7 +115,7 @@ class FolderTeacher:
         try:
             values_HW = _read_png(path) if path.suffix == ".png" else _read_npz(path, self._key)
         except UNREADABLE as error:
-            raise ValueError(f"{path} is no label map: {error}; expected one integer a pixel") from error
+            raise ValueError(f"{path} is no label map: {error}; expected one integer per pixel") from error
         is_ignored_HW = values_HW == self._ignore
         labelled = values_HW[~is_ignored_HW]
         lowest, highest = (int(labelled.min()), int(labelled.max())) if labelled.size else (0, 0)
@@ -130,8 +127,8 @@ class FolderTeacher:
         first, size = self._sizes.setdefault(path.parent.name, (path, values_HW.shape))
         if values_HW.shape != size:
             raise ValueError(
-                f"{path} is {_size(values_HW.shape)} pixels and {first.name} is {_size(size)}; make the maps of a "
-                "video all of one size"
+                f"{path} is {_size(values_HW.shape)} pixels and {first.name} is {_size(size)}; all maps of a video "
+                "must have the same size"
             )
         label_HW = values_HW.astype(np.uint8)
         label_HW[is_ignored_HW] = IGNORE
@@ -150,7 +147,7 @@ def _read_png(path: Path) -> np.ndarray:
 
 
 def _read_npz(path: Path, key: str) -> np.ndarray:
-    with path.open("rb") as file:  # numpy does not close what it opened and cannot read
+    with path.open("rb") as file:  # numpy does not close a file that it opened and cannot read
         content = np.load(file, allow_pickle=False)
         if not isinstance(content, np.lib.npyio.NpzFile):
             raise ValueError("it is a single array")

@@ -1,4 +1,4 @@
-"""Any network of mmsegmentation (OpenMMLab; installed as `onedl-mmsegmentation`), labelling as its own API would."""
+"""Teacher from any network of mmsegmentation (OpenMMLab; package `onedl-mmsegmentation`), equal to its own API."""
 
 import copy
 from collections.abc import Callable, Mapping
@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from odkd.common.device import autocast
-from odkd.teachers import SampledFrames
+from odkd.teachers import Precision, SampledFrames
 from odkd.teachers.download import download, is_url, local_path, name_digest
 from odkd.teachers.mmseg_config import config_identity, import_mmseg, load_config, quiet
 from odkd.teachers.mmseg_weights import class_names, fit, load_checkpoint, needed_options
@@ -18,24 +18,26 @@ from odkd.teachers.point_sample import supply_point_sample
 
 
 class MMSegTeacher:
-    """A network as its config describes it: resized, normalized, in windows or whole, all as in its test pipeline.
+    """A network described by a config, which says how images are resized, normalized and split into windows.
 
-    One picture at a time, labels are those of `mmseg.apis.inference_model`, pixel for pixel. In a batch, the
-    last bits of the logits may be others (kernels sum in another order; 3e-6 of a probability were seen on
-    a CPU), so that a pixel whose two likeliest classes are as good as equal may get the other one. PointRend
-    refines the pixels that are least certain, and may then choose another one among equally uncertain ones.
+    For one image at a time, labels equal those of `mmseg.apis.inference_model`, pixel by pixel. In a batch, the last
+    bits of the logits may differ (kernels sum in another order; differences of 3e-6 in a probability were seen on a
+    CPU), so that a pixel whose two likeliest classes are practically equal may get the other one. PointRend refines the
+    least certain pixels and may then choose another one of equally uncertain pixels.
 
     Args:
-        config: name of a shipped config (0.x names of the teachers in `conf/teacher` too), or a config file.
-            Config files are Python and are run: use those that you trust.
-        checkpoint: file or URL, downloaded into `weights_folder` on first use; loaded without running its pickle.
-        precision: of the network's arithmetic.
+        config: name of a shipped config (0.x names of the teachers in `conf/teacher`, too), or a config file. Config
+            files are Python code that is run: use only files that you trust.
+        checkpoint: file or URL, downloaded into `weights_folder` on first use; loaded without running pickled code.
+        device: where the network runs.
+        weights_folder: for downloads.
+        precision: of the network.
         tta: average the probabilities over the scales and flips of the config's `tta_pipeline`.
         options: changes to the config, such as {"test_pipeline.1.scale": [1024, 512]} (width, height).
 
     Raises:
-        ValueError: mmsegmentation is not installed, no such config, weights that are not at hand, that do not
-            load safely or that do not fit the config.
+        ValueError: mmsegmentation is not installed, the config does not exist, or the weights are missing, do not load
+            safely, or do not fit the config.
     """
 
     needs_images = True
@@ -43,13 +45,13 @@ class MMSegTeacher:
     def __init__(
         self,
         config: str,
-        checkpoint: str,
+        checkpoint: FileOrUrl,
         *,
         device: torch.device,
         weights_folder: Path,
-        precision: str = "float32",
+        precision: Precision = "float32",
         tta: bool = False,
-        options: Mapping[str, Any] | None = None,
+        options: dict[str, Any] | None = None,
     ) -> None:
         import_mmseg()
         options = dict(options or {})
@@ -73,20 +75,20 @@ class MMSegTeacher:
 
     @staticmethod
     def identity(settings: Mapping[str, Any], file_digest: Callable[[Path], str]) -> dict[str, Any]:
-        """Config and weights by content (see `config_identity`), and the settings that change labels.
+        """Return what identifies the config (see `config_identity`) and the weights, and the settings that count.
 
-        Weights are known by the beginning of their sha256 that their name says, else by their sha256; a URL
-        whose name says none is known by itself.
+        Weights are identified by the start of the sha256 in their name, else by their sha256. A URL without a digest in
+        its name is identified by the URL.
         """
         checkpoint = str(settings["checkpoint"])
         if is_url(checkpoint):
-            said = name_digest(local_path(checkpoint, Path()).name)
+            identifier = name_digest(local_path(checkpoint, Path()).name)
         else:
-            said, digest = name_digest(checkpoint), file_digest(Path(checkpoint))
-            said = said if said and digest.startswith(said) else digest
+            identifier, digest = name_digest(checkpoint), file_digest(Path(checkpoint))
+            identifier = identifier if identifier and digest.startswith(identifier) else digest
         return {
             "config": config_identity(str(settings["config"]), file_digest),
-            "checkpoint": said or checkpoint,
+            "checkpoint": identifier or checkpoint,
             "precision": settings.get("precision", "float32"),
             "tta": bool(settings.get("tta")),
             "options": settings.get("options") or {},
@@ -96,39 +98,39 @@ class MMSegTeacher:
         return self._predict(frames, None)[0]
 
     def label_softly(self, frames: SampledFrames, size: tuple[int, int]) -> tuple[np.ndarray, torch.Tensor]:
-        """Probabilities: softmax at the frames' size, averaged over the pixels that fall on each of `size`."""
+        """Return label maps and probabilities: the softmax at the frames' size, averaged over the pixels of `size`."""
         labels_BHW, soft = self._predict(frames, size)
         return labels_BHW, torch.stack(soft)
 
     @torch.inference_mode()
     def _predict(self, frames: SampledFrames, size: tuple[int, int] | None) -> tuple[np.ndarray, list[torch.Tensor]]:
-        """Labels uint8 [B, H, W] and, where a size is asked for, probabilities float32 [K, h, w] of each frame."""
+        """Return labels uint8 [B, H, W] and, if a size is given, probabilities float32 [K, h, w] of each frame."""
         assert frames.images_BHWC is not None
-        shown = [self._pipeline({"img": np.ascontiguousarray(image[..., ::-1])}) for image in frames.images_BHWC]
+        inputs = [self._pipeline({"img": np.ascontiguousarray(image[..., ::-1])}) for image in frames.images_BHWC]
         if self._tta:
-            means = self._averaged(shown)
+            means = self._averaged(inputs)
             labels = [mean_KHW.argmax(0) for mean_KHW in means]
         else:
-            samples = self._test(shown)
+            samples = self._test(inputs)
             means = [_probabilities(sample) for sample in samples] if size else []
             labels = [sample.pred_sem_seg.data[0] for sample in samples]
         pooled = [F.adaptive_avg_pool2d(mean_KHW, size) for mean_KHW in means] if size else []
         labels_BHW: np.ndarray = torch.stack(labels).to(torch.uint8).cpu().numpy()
         return labels_BHW, pooled
 
-    def _averaged(self, shown: list[dict[str, Any]]) -> list[torch.Tensor]:
-        """Mean probabilities of each picture over its views, added up as mmseg's SegTTAModel does."""
-        num_views = len(shown[0]["inputs"])
+    def _averaged(self, inputs: list[dict[str, Any]]) -> list[torch.Tensor]:
+        """Return the mean probabilities of each image over its views, summed in the order of mmseg's SegTTAModel."""
+        num_views = len(inputs[0]["inputs"])
         sums: list[torch.Tensor] = []
         for view in range(num_views):
-            samples = self._test([{key: values[view] for key, values in one.items()} for one in shown])
+            samples = self._test([{key: values[view] for key, values in item.items()} for item in inputs])
             each = [_probabilities(sample) for sample in samples]
             sums = [a + b for a, b in zip(sums, each, strict=True)] if sums else each
         return [sum_KHW / num_views for sum_KHW in sums]
 
-    def _test(self, shown: list[dict[str, Any]]) -> list[Any]:
-        """mmseg's results (SegDataSample) of pictures that went through the pipeline."""
-        batch = {key: [one[key] for one in shown] for key in ("inputs", "data_samples")}
+    def _test(self, inputs: list[dict[str, Any]]) -> list[Any]:
+        """Return mmseg's results (SegDataSample) for images that went through the pipeline."""
+        batch = {key: [item[key] for item in inputs] for key in ("inputs", "data_samples")}
         with autocast(self._device, self._precision):
             samples: list[Any] = self._network.test_step(batch)
         return samples
@@ -146,19 +148,19 @@ def _build(cfg: Any, config: str) -> Any:
     except Exception as error:
         raise ValueError(f"config {config} builds no network: {error}") from error
     if network.out_channels != network.num_classes:
-        raise ValueError(f"config {config}: one output for two classes; odkd needs a network with one for each")
+        raise ValueError(f"config {config}: one output for two classes; odkd needs a network with one per class")
     return network
 
 
 def _pipeline(cfg: Any, config: str, tta: bool) -> Callable[[dict[str, Any]], dict[str, Any]]:
-    """The config's test (or test-time augmentation) pipeline, fed with arrays and without annotations."""
+    """Return the config's test (or test-time augmentation) pipeline; it takes arrays and loads no annotations."""
     from mmengine.dataset import Compose
 
     name = "tta_pipeline" if tta else "test_pipeline"
     if name not in cfg:
         raise ValueError(f"config {config} has no {name}")
     if tta and cfg.get("tta_model", {}).get("type") != "SegTTAModel":
-        raise ValueError(f"config {config}: teacher.tta knows the averaging of SegTTAModel only")
+        raise ValueError(f"config {config}: teacher.tta supports the averaging of SegTTAModel only")
     steps = _without_annotations(cfg[name])
     steps[0]["type"] = "LoadImageFromNDArray"
     transform: Callable[[dict[str, Any]], dict[str, Any]] = Compose(steps)
@@ -168,7 +170,7 @@ def _pipeline(cfg: Any, config: str, tta: bool) -> Callable[[dict[str, Any]], di
 def _without_annotations(steps: Any) -> list[Any]:
     kept = []
     for step in copy.deepcopy(list(steps)):
-        if isinstance(step, list | tuple):  # alternatives of a test-time augmentation
+        if isinstance(step, list | tuple):  # alternatives in a test-time augmentation
             kept += [alternatives] if (alternatives := _without_annotations(step)) else []
         elif step["type"] != "LoadAnnotations":
             if step["type"] == "TestTimeAug":

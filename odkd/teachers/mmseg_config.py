@@ -1,7 +1,8 @@
-"""Configs of mmsegmentation: found by name, identified wherever they lie, and changed for inference."""
+"""Configs of mmsegmentation: found by name or file, identified independently of their place, changed for inference."""
 
 import ast
 import contextlib
+import importlib
 import io
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -10,7 +11,7 @@ from typing import Any
 
 from odkd.common.names import nearest
 
-OLD_NAMES = {  # of mmsegmentation 0.x, as reference code of this field calls them -> 1.x
+OLD_NAMES = {  # mmsegmentation 0.x, which the reference code uses -> 1.x
     "pspnet_r101b-d8_512x1024_80k_cityscapes": "pspnet_r101b-d8_4xb2-80k_cityscapes-512x1024",
     "segformer_mit-b5_8x1_1024x1024_160k_cityscapes": "segformer_mit-b5_8xb1-160k_cityscapes-1024x1024",
     "pointrend_r101_512x1024_80k_cityscapes": "pointrend_r101_4xb2-80k_cityscapes-512x1024",
@@ -20,14 +21,13 @@ SHIPPED = ".mim/configs"  # below the installed package
 
 
 def own_file(config: str) -> Path | None:
-    """The user's config file that a setting names; None where it names a config that mmsegmentation ships."""
+    """Return the user's config file that a setting names; None where it names a config that mmsegmentation ships."""
     path = Path(config)
     return path if path.is_file() and SHIPPED not in path.resolve().as_posix() else None
 
 
 def shipped_name(config: str) -> str:
-    """The 1.x name of a shipped config, whether given with its folder and ending or without, or by its 0.x name.
-
+    """Return the 1.x name of a shipped config, given with or without folder and extension, or by its 0.x name.
     >>> shipped_name("../mmsegmentation/configs/pspnet/pspnet_r101b-d8_512x1024_80k_cityscapes.py")
     'pspnet_r101b-d8_4xb2-80k_cityscapes-512x1024'
     """
@@ -36,21 +36,20 @@ def shipped_name(config: str) -> str:
 
 
 def config_identity(config: str, file_digest: Callable[[Path], str]) -> str | list[str]:
-    """What stands for a config in the label store's key, the same on every machine, mmsegmentation installed or not.
+    """Return what identifies a config in the label store's key: the same everywhere, also without mmsegmentation.
 
-    A shipped config is known by its name; its text differs between versions of the package only in what does
-    not matter for weights that are published once. A user's file is known by its content and that of the
-    files that it inherits from.
+    A shipped config is identified by its name: what differs between versions of the package does not matter for
+    weights that are published once. A user's file is identified by its content and that of its base files.
 
     Raises:
-        ValueError: a config file that is no Python.
+        ValueError: the config file is not Python.
     """
     path = own_file(config)
     return shipped_name(config) if path is None else [file_digest(file) for file in _with_bases(path.resolve(), [])]
 
 
 def _with_bases(path: Path, seen: list[Path]) -> list[Path]:
-    """A config file and those it inherits from, in the order in which it names them."""
+    """Return a config file and the files that it inherits from, in the order in which it names them."""
     if path in seen or not path.is_file():
         return seen
     seen = [*seen, path]
@@ -63,7 +62,7 @@ def _with_bases(path: Path, seen: list[Path]) -> list[Path]:
             if isinstance(node, ast.Assign) and "_base_" in (getattr(target, "id", "") for target in node.targets):
                 names = [item.value for item in ast.walk(node.value) if isinstance(item, ast.Constant)]
                 bases = [(path.parent / str(name)).resolve() for name in names]
-            elif isinstance(node, ast.ImportFrom) and node.level:  # the newer way: `with read_base(): from . import`
+            elif isinstance(node, ast.ImportFrom) and node.level:  # newer syntax: `with read_base(): from . import`
                 folder = path.parents[node.level - 1]
                 bases = [folder.joinpath(*(node.module or "").split(".")).with_suffix(".py")]
             else:
@@ -75,26 +74,26 @@ def _with_bases(path: Path, seen: list[Path]) -> list[Path]:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Keep what mmsegmentation warns of and prints about missing compiled operations to ourselves."""
+    """Hide mmsegmentation's warnings and its output about missing compiled operations."""
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
         yield
 
 
 def import_mmseg() -> None:
-    """Import mmsegmentation, which registers its parts.
+    """Import mmsegmentation; the import registers its networks and datasets.
 
     Raises:
-        ValueError: it, or a library of the system that it needs, is not installed.
+        ValueError: mmsegmentation, or a system library that it needs, is not installed.
     """
     try:
         with quiet():
-            import mmseg.datasets
-            import mmseg.models  # noqa: F401
+            for module in ("mmseg.datasets", "mmseg.models"):
+                importlib.import_module(module)
     except ImportError as error:
         if "libGL" in str(error):
             raise ValueError(
-                f"mmsegmentation's opencv-python needs a library that is not here ({error}); install it "
+                f"mmsegmentation's opencv-python needs a library that is not installed ({error}); install it "
                 "(Debian, Ubuntu: apt install libgl1), or replace opencv-python with opencv-python-headless"
             ) from error
         raise ValueError(
@@ -103,10 +102,10 @@ def import_mmseg() -> None:
 
 
 def load_config(config: str, options: Mapping[str, Any]) -> Any:
-    """The mmengine config of a setting, with `options` merged in and changed for inference.
+    """Return the mmengine config that a setting names, with `options` merged in, changed for inference.
 
     Raises:
-        ValueError: no such config, one that cannot be read, or an option that does not fit it.
+        ValueError: the config does not exist or cannot be read, or an option does not fit it.
     """
     from mmengine import Config
 
@@ -129,7 +128,10 @@ def load_config(config: str, options: Mapping[str, Any]) -> Any:
 
 
 def _check_option(cfg: Any, key: str, path: Path) -> None:
-    """mmengine would add what is not there, in silence. The last name may be new: arguments have defaults."""
+    """Check that all parts of an option's key but the last exist in the config: mmengine would add them silently.
+
+    The last part may be new because arguments have defaults.
+    """
     node, names = cfg, key.split(".")
     for name in names[:-1] or names:
         try:
@@ -151,7 +153,7 @@ def _shipped_file(config: str) -> Path:
 
 
 def _for_inference(node: Any) -> None:
-    """Nothing to download, and normalization that needs no process group (the same arithmetic, the same keys)."""
+    """Remove pretrained weights to download; replace SyncBN, which needs a process group, by the equivalent BN."""
     if isinstance(node, dict):
         if isinstance(node.get("pretrained"), str):
             node["pretrained"] = None
@@ -164,7 +166,7 @@ def _for_inference(node: Any) -> None:
 
 
 def _tuples(value: Any) -> Any:
-    """YAML has no tuples, and mmcv takes sizes as tuples only."""
+    """Turn lists of numbers into tuples: YAML has no tuples, and mmcv accepts sizes only as tuples."""
     if isinstance(value, dict):
         return {key: _tuples(item) for key, item in value.items()}
     if isinstance(value, list):

@@ -1,4 +1,4 @@
-"""Checkpoints of mmsegmentation, 0.x and 1.x: loaded without running what is pickled in them, fitted to a 1.x model."""
+"""Checkpoints of mmsegmentation 0.x and 1.x: loaded without running pickled code, fitted to a 1.x model."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,7 +11,7 @@ NUMPY_TYPES = (np.bool_, np.uint8, np.int32, np.int64, np.uint32, np.float32, np
 
 
 class _Ignored:
-    """Stands for what a checkpoint of a training run holds besides weights, such as its log; keeps nothing of it."""
+    """Placeholder for objects besides weights in a training checkpoint, such as its log; it stores nothing."""
 
     def __new__(cls, *_: Any) -> "_Ignored":
         return super().__new__(cls)
@@ -22,11 +22,11 @@ class _Ignored:
 
 
 def _safe_globals() -> list[Any]:
-    """What mmcv and mmengine put beside weights. Numbers of numpy are made, all else becomes `_Ignored`.
+    """Return the types that mmcv and mmengine store beside weights: numpy's are loaded, others become `_Ignored`.
 
-    mmengine lists `getattr` as safe, with which a checkpoint can reach anything; here it is a name without effect.
+    mmengine lists `getattr` as safe, with which a checkpoint can reach anything; here it has no effect.
     """
-    core = np._core.multiarray  # type: ignore[attr-defined]  # as torch and mmengine reach it
+    core = np._core.multiarray  # type: ignore[attr-defined]  # private, but torch and mmengine use it, too
     numbers = [
         (function, f"numpy.{package}.multiarray.{name}")
         for package in ("core", "_core")
@@ -37,10 +37,10 @@ def _safe_globals() -> list[Any]:
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
-    """A checkpoint's content, on the CPU: `state_dict` and `meta` (empty where the file holds weights only).
+    """Load a checkpoint on the CPU; return `state_dict` and `meta` (empty where the file holds weights only).
 
     Raises:
-        ValueError: no such file, one that cannot be loaded with `weights_only=True`, or one without weights.
+        ValueError: the file does not exist, cannot be loaded with `weights_only=True`, or has no weights.
     """
     if not path.is_file():
         raise ValueError(f"no teacher checkpoint {path}: set teacher.checkpoint to a file or a URL")
@@ -58,11 +58,11 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def convert(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Weights under the names of a 1.x model for inference.
+    """Return the weights under the names of a 1.x model for inference.
 
-    Between the published 0.x checkpoints of PSPNet, PointRend, SegFormer and SETR and the 1.x models, names do
-    not differ; see `needed_options` for the one thing that does. Dropped: heads that only training uses, and
-    the prefix that a wrapped (data-parallel) model leaves.
+    The published 0.x checkpoints of PSPNet, PointRend, SegFormer and SETR have the same names as the 1.x models; the
+    one difference is in `needed_options`. Removed are auxiliary heads, which only training uses, and the prefix of a
+    data-parallel model.
     """
     prefix = "module." if all(name.startswith("module.") for name in state) else ""
     named = {name.removeprefix(prefix): tensor for name, tensor in state.items()}
@@ -70,10 +70,10 @@ def convert(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 
 def needed_options(state: Mapping[str, torch.Tensor], model: Mapping[str, Any]) -> dict[str, Any]:
-    """Options of the model's config without which weights of 0.x would be left out.
+    """Return the options of the model's config that the weights of 0.x need to be loaded completely.
 
-    The patch embedding of 0.x' VisionTransformer has a bias; that of 1.x has none unless `patch_bias` is set,
-    which the shipped SETR configs do not do: mmseg.apis.init_model then drops the trained bias with a warning.
+    The patch embedding of the VisionTransformer has a bias in 0.x. In 1.x it has none unless `patch_bias` is set, which
+    the shipped SETR configs do not do: mmseg.apis.init_model then drops the trained bias with a warning.
     """
     backbone = model.get("backbone") or {}
     has_bias = "backbone.patch_embed.projection.bias" in state
@@ -83,16 +83,16 @@ def needed_options(state: Mapping[str, torch.Tensor], model: Mapping[str, Any]) 
 
 
 def fit(model: torch.nn.Module, state: Mapping[str, torch.Tensor], path: Path) -> None:
-    """Load all of `state` into all of `model`.
+    """Load `state` into `model`; each must fit the other completely.
 
     Raises:
-        ValueError: weights that are missing, too many, or of another shape.
+        ValueError: weights are missing, unexpected, or of another shape.
     """
     try:
         found = model.load_state_dict(dict(state), strict=False)
     except RuntimeError as error:
         raise ValueError(f"{path} does not fit teacher.config: {str(error)[:500]}") from error
-    missing = [name for name in found.missing_keys if not name.endswith("num_batches_tracked")]  # counts, no weights
+    missing = [name for name in found.missing_keys if not name.endswith("num_batches_tracked")]  # no weights
     complaints = [
         f"{len(names)} weights {what}, such as {', '.join(names[:4])}"
         for names, what in ((missing, "are missing"), (found.unexpected_keys, "have no place in the model"))
@@ -103,13 +103,13 @@ def fit(model: torch.nn.Module, state: Mapping[str, torch.Tensor], path: Path) -
 
 
 def class_names(meta: Mapping[str, Any], cfg: Any) -> list[str] | None:
-    """Names as the checkpoint says (0.x `CLASSES`, 1.x `dataset_meta`), else as the config's dataset has them."""
+    """Return the class names in the checkpoint (0.x `CLASSES`, 1.x `dataset_meta`), else of the config's dataset."""
     from mmseg.registry import DATASETS
 
     names: Sequence[str] | None = meta.get("CLASSES")
     if names is None:
-        said = meta.get("dataset_meta") or {}
-        names = said.get("classes", said.get("CLASSES"))
+        dataset_meta = meta.get("dataset_meta") or {}
+        names = dataset_meta.get("classes", dataset_meta.get("CLASSES"))
     if names is None:
         dataset = cfg.get("test_dataloader", {}).get("dataset", {})
         kind = DATASETS.get(dataset.get("type", cfg.get("dataset_type", "")))

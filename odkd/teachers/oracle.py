@@ -1,28 +1,29 @@
-"""A teacher whose quality is a parameter: the dataset's ground truth, made worse on purpose, always the same way."""
+"""Teacher of adjustable quality: the dataset's ground truth with reproducible artificial errors."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from odkd.common.ignore import IGNORE
+from odkd.common.settings import Fraction, NonNegativeFloat
 from odkd.teachers import SampledFrames
 
 JITTER_CELL = 16  # pixels between the anchors of the displacement field
 
 
 class Oracle:
-    """Ground truth with errors. Each frame draws from a generator of its own (seed, video, frame number).
+    """Ground truth with errors. The random generator of a frame depends on seed, video and frame number only.
 
     Args:
         classes: names of the dataset's classes.
-        label_noise: share of pixels that get a class drawn at random.
-        boundary_jitter_pixels: how far outlines are displaced, at most, by a smooth random field.
+        label_noise: share of pixels that get a random class.
+        boundary_jitter_pixels: largest distance by which a smooth random field displaces outlines.
         confusion: {class: {other: probability}}; with that probability a frame shows the class as the other.
         seed: of the errors.
 
     Raises:
-        ValueError: an unknown class, or a probability outside 0..1.
+        ValueError: a class is unknown, or probabilities of one class sum to more than 1.
     """
 
     needs_images = False
@@ -33,9 +34,9 @@ class Oracle:
         self,
         classes: Sequence[str],
         *,
-        label_noise: float = 0.0,
-        boundary_jitter_pixels: float = 0.0,
-        confusion: Mapping[str, Mapping[str, float]] | None = None,
+        label_noise: Fraction = 0.0,
+        boundary_jitter_pixels: NonNegativeFloat = 0.0,
+        confusion: dict[str, dict[str, float]] | None = None,
         seed: int = 0,
     ) -> None:
         self.classes = list(classes)
@@ -44,9 +45,9 @@ class Oracle:
         names = {name for pair in self._confusion.items() for name in (pair[0], *pair[1])}
         if unknown := sorted(names - set(self.classes)):
             raise ValueError(f"teacher.confusion names {unknown}; the dataset's classes are {self.classes}")
-        shares = [label_noise, *(sum(others.values()) for others in self._confusion.values())]
-        if not all(0 <= share <= 1 for share in shares):
-            raise ValueError("teacher.label_noise and each sum of teacher.confusion probabilities must be in 0..1")
+        for name, others in self._confusion.items():
+            if not 0 <= sum(others.values()) <= 1:
+                raise ValueError(f"teacher.confusion.{name}={others}; expected probabilities with a sum in 0..1")
 
     def label(self, frames: SampledFrames) -> np.ndarray:
         if frames.groundtruth is None:
@@ -76,7 +77,7 @@ class Oracle:
 
 
 def _displace(label_HW: np.ndarray, pixels: float, generator: np.random.Generator) -> np.ndarray:
-    """Read each pixel's label from up to `pixels` away, neighbours from almost the same offset."""
+    """Return labels read from up to `pixels` away; neighbouring pixels have nearly the same offset."""
     height, width = label_HW.shape
     grid = (2, height // JITTER_CELL + 2, width // JITTER_CELL + 2)
     anchors = generator.uniform(-pixels, pixels, grid)

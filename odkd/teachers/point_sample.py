@@ -1,4 +1,4 @@
-"""Values of a feature map between its pixels, on torch alone: what PointRend needs of mmcv's compiled operations."""
+"""Sampling of a feature map between its pixels in plain torch, in place of mmcv's compiled operation for PointRend."""
 
 from typing import Any
 
@@ -7,27 +7,27 @@ import torch.nn.functional as F
 
 
 def point_sample(input: torch.Tensor, points: torch.Tensor, align_corners: bool = False, **kwargs: Any) -> torch.Tensor:
-    """Sample a map at points, zero outside; named and called as `mmcv.ops.point_sample`, which it stands in for.
+    """Sample a map at points, with zeros outside; a replacement of `mmcv.ops.point_sample` with the same arguments.
 
     Args:
         input: [B, C, H, W].
         points: (x, y) in 0..1 over the width and height of the map, [B, P, 2] or [B, Gh, Gw, 2].
-        align_corners: whether 0 and 1 are the centres of the outermost pixels rather than their outer edges.
-        kwargs: of `torch.nn.functional.grid_sample`, such as mode="nearest".
+        align_corners: 0 and 1 are the centres of the outermost pixels rather than their outer edges.
+        kwargs: passed to `torch.nn.functional.grid_sample`, such as mode="nearest".
 
     Returns:
         [B, C, P] or [B, C, Gh, Gw].
     """
     is_list = points.dim() == 3
     grid = points.unsqueeze(2) if is_list else points
-    exact = torch.promote_types(input.dtype, grid.dtype)  # half precision would not tell neighbouring pixels apart
+    exact = torch.promote_types(input.dtype, grid.dtype)  # half precision cannot separate neighbouring pixels
     sampled = F.grid_sample(input.to(exact), 2 * grid.to(exact) - 1, align_corners=align_corners, **kwargs)
     sampled = sampled.to(input.dtype)
     return sampled.squeeze(3) if is_list else sampled
 
 
 def supply_point_sample() -> None:
-    """Give mmseg's PointRend head our `point_sample`, only where mmcv was installed without its compiled one."""
+    """Give mmseg's PointRend head our `point_sample` where mmcv is installed without the compiled operation."""
     from mmseg.models.decode_heads import point_head
 
     if point_head.point_sample is None:

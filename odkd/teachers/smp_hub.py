@@ -1,8 +1,8 @@
-"""Whole networks of segmentation-models-pytorch as `save_pretrained` and its hub (smp-hub/...) lay them down.
+"""Teacher from a segmentation-models-pytorch network, saved by `save_pretrained` or published as smp-hub/....
 
-Such a folder holds config.json, model.safetensors and, mostly, the pictures' preprocessing as albumentations writes
-it. That file is read here without albumentations, whose successor is AGPL: Resize (bilinear), Normalize (standard)
-and ToTensorV2 are known, whatever else is refused.
+Such a folder has config.json, model.safetensors and usually the preprocessing of images as albumentations writes it.
+That file is read here without albumentations, whose successor is AGPL: Resize (bilinear), Normalize (standard) and
+ToTensorV2 are supported, everything else is refused.
 """
 
 import contextlib
@@ -18,18 +18,18 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from odkd.common.device import PRECISIONS, autocast
-from odkd.teachers import SampledFrames
+from odkd.common.device import autocast
+from odkd.teachers import Precision, SampledFrames
 from odkd.teachers.hub import identify, locate
 
 logger = logging.getLogger(__name__)
 PREPROCESSING = "albumentations_config_eval.json"
-DIVISOR = 32  # encoders halve five times
+DIVISOR = 32  # encoders halve the size five times
 
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """What a network wants done to a picture of 0..255: a size (None: its own), then (picture - mean) / std."""
+    """Preprocessing of an image of 0..255: resize to (height, width) unless None, then (image - mean) / std."""
 
     size: tuple[int, int] | None = None
     mean: tuple[float, ...] = (0.0, 0.0, 0.0)
@@ -44,18 +44,19 @@ class SmpHubTeacher:
 
     Args:
         model: folder, or hub id.
-        revision: commit of the hub id; anything else is warned about (see odkd/teachers/hub.py). None for a folder.
+        device: where the network runs.
+        revision: commit of the hub id; anything else causes a warning (see odkd/teachers/hub.py). None for a folder.
         precision: of the network; logits are compared in float32.
-        resize: false = frames keep their size, whatever the preprocessing says.
+        resize: false = frames keep their size even if the preprocessing resizes.
         mean, std: RGB in 0..1, instead of the preprocessing's.
 
     Raises:
-        ValueError: the weights are not to be had or not as safetensors, do not fit, or are of one class only; a
-            preprocessing that is not known.
+        ValueError: the weights cannot be loaded, are not in safetensors, do not fit, or have one class only; or the
+            preprocessing is not supported.
     """
 
     needs_images = True
-    classes = None  # smp writes down their number only
+    classes = None  # smp stores their number only
 
     def __init__(
         self,
@@ -63,28 +64,26 @@ class SmpHubTeacher:
         *,
         device: torch.device,
         revision: str | None = None,
-        precision: str = "float32",
+        precision: Precision = "float32",
         resize: bool = True,
         mean: list[float] | None = None,
         std: list[float] | None = None,
     ) -> None:
-        if precision not in PRECISIONS:
-            raise ValueError(f"teacher.precision={precision}; expected one of {', '.join(PRECISIONS)}")
         if (mean is None) != (std is None):
             raise ValueError("teacher.mean and teacher.std go together; set both (RGB in 0..1) or neither")
         folder = locate(model, revision, needs=(PREPROCESSING,))
         self._network, config = _load(folder)
         self._network.to(device).eval()
         self.num_classes = int(config["classes"])
-        known = read_preprocessing(folder, str(config.get("encoder_name")), is_overridden=mean is not None)
-        self._size = known.size if resize else None
-        scaled = [[255 * v for v in mean], [255 * v for v in std]] if mean and std else [known.mean, known.std]
+        found = read_preprocessing(folder, str(config.get("encoder_name")), is_overridden=mean is not None)
+        self._size = found.size if resize else None
+        scaled = [[255 * v for v in mean], [255 * v for v in std]] if mean and std else [found.mean, found.std]
         self._mean, self._std = (torch.tensor(list(v), device=device).view(1, 3, 1, 1) for v in scaled)
         self._device, self._precision = device, precision
 
     @staticmethod
     def identity(settings: Mapping[str, Any], file_digest: Callable[[Path], str]) -> dict[str, Any]:
-        """Hub id and commit, or the digests of a folder's files; precision and what overrides the preprocessing."""
+        """Return hub id and commit, or digests of a folder's files, with precision, resize, mean and std."""
         weights = identify(settings["model"], settings.get("revision"), file_digest)
         return {"weights": weights} | {key: settings.get(key) for key in ("precision", "resize", "mean", "std")}
 
@@ -94,7 +93,7 @@ class SmpHubTeacher:
 
     @torch.inference_mode()
     def label_softly(self, frames: SampledFrames, size: tuple[int, int]) -> tuple[np.ndarray, torch.Tensor]:
-        """Probabilities: softmax at full size, averaged over the pixels that fall on each of `size`."""
+        """Return label maps and probabilities: the softmax at full size, averaged over the pixels of each of `size`."""
         labels, probabilities = [], []
         for logits_KHW in self._logits(frames):
             labels.append(_to_labels(logits_KHW))
@@ -102,13 +101,13 @@ class SmpHubTeacher:
         return np.stack(labels), torch.stack(probabilities)
 
     def _logits(self, frames: SampledFrames) -> Iterator[torch.Tensor]:
-        """float32 [K, H, W] of each frame in turn, at its size."""
+        """Yield logits float32 [K, H, W] of each frame, at the frame's size."""
         assert frames.images_BHWC is not None
         images_BCHW = torch.from_numpy(frames.images_BHWC).to(self._device).permute(0, 3, 1, 2).float()
         full_size = images_BCHW.shape[2:]
         if self._size not in (None, tuple(full_size)):
-            # Rounded: the networks were trained and judged on pictures that OpenCV had resized, as uint8. Deviation:
-            # OpenCV sums in fixed point; one in ten values differs from ours, by one grey level of 255.
+            # Rounded, because the networks were trained and evaluated on uint8 images that OpenCV had resized.
+            # Deviation: OpenCV sums in fixed point; one in ten values differs from ours, by one grey level of 255.
             images_BCHW = F.interpolate(images_BCHW, self._size, mode="bilinear").round_()
         images_BCHW = (images_BCHW - self._mean) / self._std
         height, width = images_BCHW.shape[2:]
@@ -133,13 +132,13 @@ def _load(folder: Path) -> tuple[torch.nn.Module, dict[str, Any]]:
     config = json.loads((folder / "config.json").read_text())
     if "_model_class" not in config or not 2 <= config.get("classes", 1) <= 255 or config.get("in_channels", 3) != 3:
         raise ValueError(
-            f"{folder}/config.json is of no network of segmentation-models-pytorch for pictures of 3 channels and "
-            "2 to 255 classes; networks of transformers load with teacher=transformers"
+            f"{folder}/config.json does not describe a network of segmentation-models-pytorch for images of 3 channels "
+            "and 2 to 255 classes; load a network of transformers with teacher=transformers"
         )
-    # Not the encoder's ImageNet weights, which would be downloaded only to be overwritten, and logits, no softmax.
+    # Skip the encoder's ImageNet weights, which would be downloaded only to be overwritten, and get logits, no softmax.
     instead = {key: None for key in ("encoder_weights", "activation") if config.get(key) is not None}
     try:
-        with contextlib.redirect_stdout(io.StringIO()):  # it prints where it loads from
+        with contextlib.redirect_stdout(io.StringIO()):  # the library prints where it loads from
             network = smp.from_pretrained(str(folder), **instead)
     except Exception as error:
         raise ValueError(f"{folder} does not fit {config['_model_class']}: {str(error)[:500]}") from error
@@ -148,10 +147,10 @@ def _load(folder: Path) -> tuple[torch.nn.Module, dict[str, Any]]:
 
 
 def read_preprocessing(folder: Path, encoder_name: str, *, is_overridden: bool) -> Preprocessing:
-    """What albumentations wrote down, or else (with a warning) what the encoder was trained with on ImageNet.
+    """Read the preprocessing that albumentations has written; without it, warn and use the encoder's for ImageNet.
 
     Raises:
-        ValueError: a transform that is not known; or none is written down and the encoder's is not to be had.
+        ValueError: a transform is not supported; or there is no file and the encoder's preprocessing is unknown.
     """
     path = folder / PREPROCESSING
     if path.is_file():
@@ -167,8 +166,8 @@ def read_preprocessing(folder: Path, encoder_name: str, *, is_overridden: bool) 
     if found["input_space"] != "RGB":
         raise ValueError(f"{encoder_name} takes {found['input_space']}: set teacher.mean and teacher.std by hand")
     logger.warning(
-        "%s has no %s: frames are normalized as ImageNet's were for %s (mean %s, std %s), which may not be how this "
-        "network was trained; set teacher.mean and teacher.std if you know better",
+        "%s has no %s: frames are normalized as ImageNet's were for %s (mean %s, std %s), which may differ from this "
+        "network's training; set teacher.mean and teacher.std if you know its values",
         *(folder, PREPROCESSING, encoder_name, found["mean"], found["std"]),
     )
     scale = 255 / found["input_range"][1]
@@ -176,14 +175,14 @@ def read_preprocessing(folder: Path, encoder_name: str, *, is_overridden: bool) 
 
 
 def parse_albumentations(config: Mapping[str, Any], where: str) -> Preprocessing:
-    """Resize, Normalize and ToTensorV2 of a file that albumentations' `save_pretrained` has written.
+    """Return the preprocessing in a file of albumentations: Resize, Normalize and ToTensorV2.
 
     >>> normalize = {"__class_fullname__": "Normalize", "mean": [0.5] * 3, "std": [0.25] * 3, "max_pixel_value": 255.0}
     >>> parse_albumentations({"transform": {"__class_fullname__": "Compose", "transforms": [normalize]}}, "here")
     Preprocessing(size=None, mean=(127.5, 127.5, 127.5), std=(63.75, 63.75, 63.75))
 
     Raises:
-        ValueError: another transform, another kind of these, or one that happens by chance.
+        ValueError: another transform, another variant of these, or one that is applied at random.
     """
     size, mean, std = None, Preprocessing.mean, Preprocessing.std
     for transform in config.get("transform", {}).get("transforms", []):
@@ -200,7 +199,7 @@ def parse_albumentations(config: Mapping[str, Any], where: str) -> Preprocessing
             is_plain = False
         if not is_plain:
             raise ValueError(
-                f"{where}: {transform} is not known here (known: Resize bilinear, Normalize standard, ToTensorV2); "
+                f"{where}: {transform} is not supported (supported: Resize bilinear, Normalize standard, ToTensorV2); "
                 "make a copy of the folder without it"
             )
     return Preprocessing(size, mean, std)

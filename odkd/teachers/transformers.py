@@ -1,43 +1,43 @@
-"""Any semantic, panoptic or universal segmentation network of Hugging Face transformers.
+"""Teacher from any semantic, panoptic or universal segmentation network of Hugging Face transformers.
 
-Labels are those of the library's own `post_process_semantic_segmentation` for the same batch, to the bit; one
-exception says why (`_unpadded`). In batches of another size sums run in another order: ties may fall differently.
-Two kinds of networks: logits of each pixel (SegFormer, UPerNet, BEiT, DPT ...: everything that
-`AutoModelForSemanticSegmentation` loads), and queries that each bring a mask and a class (MaskFormer, Mask2Former,
-OneFormer, EoMT). EoMT checkpoints that are published as differences to DINOv3 must be added up first.
+Labels equal those of the library's `post_process_semantic_segmentation` for the same batch bit by bit; the one
+exception is explained in `_unpadded`. Batches of another size sum in another order, so that ties may fall differently.
+There are two kinds of networks: those with logits per pixel (SegFormer, UPerNet, BEiT, DPT ...: everything that
+`AutoModelForSemanticSegmentation` loads), and those with queries, which give a mask and a class each (MaskFormer,
+Mask2Former, OneFormer, EoMT). EoMT checkpoints that are published as differences to DINOv3 must be added to it first.
 """
 
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
-from odkd.common.device import PRECISIONS, autocast
-from odkd.teachers import SampledFrames
+from odkd.common.device import autocast
+from odkd.teachers import Precision, SampledFrames
 from odkd.teachers.hub import identify, locate
 from odkd.teachers.transformers_load import BY_QUERIES, class_names, load_network, load_processor, quietly, read
 
-TASKS = ("semantic", "panoptic", "instance")  # what a OneFormer may be asked for
 OUTPUTS = ("logits", "class_queries_logits", "masks_queries_logits")
 NEEDS = ("preprocessor_config.json", "processor_config.json")
 
 
 class TransformersTeacher:
-    """A network and its image processor, as `save_pretrained` or the hub lays them down.
+    """A network and its image processor, from a folder of `save_pretrained` or the hub.
 
     Args:
         model: folder, or hub id.
-        revision: commit of the hub id; anything else is warned about (see odkd/teachers/hub.py). None for a folder.
+        device: where the network runs.
+        revision: commit of the hub id; anything else causes a warning (see odkd/teachers/hub.py). None for a folder.
         precision: of the network; scores are always computed in float32.
-        task: the word that a OneFormer is asked with; the labels are the semantic map in any case.
+        task: the task input of a OneFormer; the labels are the semantic map in any case.
 
     Raises:
-        ValueError: transformers is not installed, the weights are not to be had, do not fit, or name their classes
-            oddly; a network or an image processor that this class cannot label with.
+        ValueError: transformers is not installed; the weights cannot be loaded, do not fit, or number their classes
+            with gaps; or the network or the image processor is not supported.
     """
 
     needs_images = True
@@ -48,11 +48,9 @@ class TransformersTeacher:
         *,
         device: torch.device,
         revision: str | None = None,
-        precision: str = "float32",
-        task: str = "semantic",
+        precision: Precision = "float32",
+        task: Literal["semantic", "panoptic", "instance"] = "semantic",
     ) -> None:
-        if precision not in PRECISIONS:
-            raise ValueError(f"teacher.precision={precision}; expected one of {', '.join(PRECISIONS)}")
         try:
             import transformers
         except ImportError as error:
@@ -61,8 +59,8 @@ class TransformersTeacher:
         with quietly():
             config = read(transformers.AutoConfig, folder)
             self._family = str(config.model_type)
-            if task not in TASKS or (task != "semantic" and self._family != "oneformer"):
-                raise ValueError(f"teacher.task={task}; a {self._family} knows semantic only, a OneFormer {TASKS}")
+            if task != "semantic" and self._family != "oneformer":
+                raise ValueError(f"teacher.task={task}; only a OneFormer has tasks, a {self._family} needs semantic")
             self.classes = class_names(config, model)
             self._processor = load_processor(folder, config)
             self._network = load_network(folder, config).to(device).eval()
@@ -71,30 +69,30 @@ class TransformersTeacher:
 
     @staticmethod
     def identity(settings: Mapping[str, Any], file_digest: Callable[[Path], str]) -> dict[str, Any]:
-        """Hub id and commit, or the digests of a folder's files; precision and task."""
+        """Return hub id and commit, or digests of a folder's files, with precision and task."""
         weights = identify(settings["model"], settings.get("revision"), file_digest)
         return {"weights": weights} | {key: settings.get(key) for key in ("precision", "task")}
 
     @torch.inference_mode()
     def label(self, frames: SampledFrames) -> np.ndarray:
         outputs, size = self._outputs(frames)
-        return np.stack([_to_numpy(self._scored(one, size)[0]) for one in outputs])
+        return np.stack([_to_numpy(self._scored(output, size)[0]) for output in outputs])
 
     @torch.inference_mode()
     def label_softly(self, frames: SampledFrames, size: tuple[int, int]) -> tuple[np.ndarray, torch.Tensor]:
-        """Probabilities at full size, averaged over the pixels that fall on each of `size`.
+        """Return label maps and probabilities at full size, averaged over the pixels of each of `size`.
 
-        Networks with logits: their softmax. Networks with queries have no such thing: a class's score is the sum,
-        over queries, of the query's probability of the class times its mask's; scores, divided by their sum over
-        the classes, stand in for probabilities. At full size the likeliest class is the label map's (where two
-        are equal after rounding, either).
+        Probabilities are the softmax of the logits. Networks with queries have none: the score of a class is the sum
+        over queries of the query's class probability times its mask probability, and scores divided by their sum over
+        the classes serve as probabilities. At full size the likeliest class is that of the label map (either, where two
+        are equal after rounding).
         """
         outputs, full_size = self._outputs(frames)
         labels, probabilities = [], []
-        for one in outputs:
-            label_HW, scores_KHW = self._scored(one, full_size)
+        for output in outputs:
+            label_HW, scores_KHW = self._scored(output, full_size)
             if self._family in BY_QUERIES:
-                scores_KHW = scores_KHW + torch.finfo(torch.float32).tiny  # no query, no score: all classes alike
+                scores_KHW = scores_KHW + torch.finfo(torch.float32).tiny  # without a score, all classes are equal
                 probabilities_KHW = scores_KHW / scores_KHW.sum(0)
             else:
                 probabilities_KHW = scores_KHW.softmax(0)
@@ -103,7 +101,7 @@ class TransformersTeacher:
         return np.stack(labels), torch.stack(probabilities)
 
     def _outputs(self, frames: SampledFrames) -> tuple[Iterator[SimpleNamespace], tuple[int, int]]:
-        """What the network says of each frame of the batch, and the frames' (height, width)."""
+        """Return the network's output for each frame of the batch, and the frames' (height, width)."""
         assert frames.images_BHWC is not None
         images_BCHW = torch.from_numpy(frames.images_BHWC).permute(0, 3, 1, 2).contiguous()
         more: dict[str, Any] = {"task_inputs": [self._task] * len(images_BCHW)} if self._family == "oneformer" else {}
@@ -115,7 +113,9 @@ class TransformersTeacher:
         inputs = self._processor(images=images, input_data_format="channels_first", return_tensors="pt", **more)
         offsets = inputs.pop("patch_offsets", None) or []
         if "pixel_mask" in inputs and not bool(inputs["pixel_mask"].all()):
-            raise ValueError("this model's image processor pads the frames, and its labels would not lie on them")
+            raise ValueError(
+                "this model's image processor pads the frames, so that its labels would not align with them"
+            )
         with autocast(self._device, self._precision):
             outputs = self._network(**inputs.to(self._device))
         height, width = images_BCHW.shape[2:]
@@ -125,25 +125,25 @@ class TransformersTeacher:
     def _image_processor(self) -> Any:
         return getattr(self._processor, "image_processor", self._processor)
 
-    def _scored(self, one: SimpleNamespace, size: tuple[int, int]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Label map [H, W] and scores float32 [K, H, W] of one frame, at `size`."""
+    def _scored(self, output: SimpleNamespace, size: tuple[int, int]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return label map [H, W] and scores float32 [K, H, W] of one frame, at `size`."""
         processor = self._image_processor
-        if getattr(processor, "do_pad", False) and not one.patch_offsets and self._family.startswith("eomt"):
-            return self._unpadded(one, size)
-        (result,) = processor.post_process_semantic_segmentation(one, [size], return_segmentation_scores=True)
+        if getattr(processor, "do_pad", False) and not output.patch_offsets and self._family.startswith("eomt"):
+            return self._unpadded(output, size)
+        (result,) = processor.post_process_semantic_segmentation(output, [size], return_segmentation_scores=True)
         return self._checked(result.segmentation, result.segmentation_scores)
 
-    def _unpadded(self, one: SimpleNamespace, size: tuple[int, int]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Labels of an EoMT that sees whole frames, padded to a square.
+    def _unpadded(self, output: SimpleNamespace, size: tuple[int, int]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return label map and scores of an EoMT that receives frames padded to a square.
 
-        Deviation: transformers 5.23 stretches the square, padding and all, over the frame when asked for a semantic
-        map (a 16:9 frame comes out squashed into its upper 56%); for a panoptic one it cuts the padding off first,
-        and so do we, with its own function.
+        Deviation: for a semantic map, transformers 5.23 stretches the square with its padding over the frame (a 16:9
+        frame is compressed into the upper 56%). For a panoptic map it removes the padding first, and so do we, with the
+        library's function.
         """
         processor = self._image_processor
         short, long = processor.size["shortest_edge"], processor.size["longest_edge"]
         square = (short, long or short)
-        (result,) = processor.post_process_semantic_segmentation(one, [square], return_segmentation_scores=True)
+        (result,) = processor.post_process_semantic_segmentation(output, [square], return_segmentation_scores=True)
         (scores_KHW,) = processor.unpad_image(result.segmentation_scores[None], [size], processor.size)
         return self._checked(scores_KHW.argmax(0), scores_KHW)
 
@@ -154,9 +154,9 @@ class TransformersTeacher:
 
 
 def _each(outputs: Any, batch_size: int, offsets: list[torch.Tensor]) -> Iterator[SimpleNamespace]:
-    """One frame at a time, in float32: the library's post-processing keeps the scores of all that it is given.
+    """Yield the outputs of one frame at a time, in float32; the library would keep the scores of the entire batch.
 
-    `offsets` of windows (EoMT): rows of (frame of the batch, start, end), one a window; without windows none.
+    `offsets` are those of an EoMT's windows, (frame of the batch, start, end) for each window; empty without windows.
     """
     for i in range(batch_size):
         rows = [row for row, window in enumerate(offsets) if int(window[0]) == i] if offsets else [i]

@@ -1,4 +1,4 @@
-"""Reading a folder of Hugging Face transformers: its network, its image processor, the names of its classes."""
+"""Loading of a Hugging Face transformers folder: network, image processor, class names."""
 
 import logging
 import warnings
@@ -11,10 +11,11 @@ import torch
 
 from odkd.teachers.hub import weight_files
 
-BY_QUERIES = ("maskformer", "mask2former", "oneformer", "eomt", "eomt_dinov3")  # each query: a mask and a class
+BY_QUERIES = ("maskformer", "mask2former", "oneformer", "eomt", "eomt_dinov3")  # each query gives a mask and a class
 
 
 def class_names(config: Any, model: str) -> list[str]:
+    """Return the class names in config.json in the order of their ids; they must be numbered without gaps."""
     names: dict[int, str] = config.id2label
     if sorted(names) != list(range(len(names))) or not 2 <= len(names) <= 255:
         raise ValueError(f"{model}: config.json numbers its classes {sorted(names)[:5]}...; expected 0 to at most 254")
@@ -22,7 +23,7 @@ def class_names(config: Any, model: str) -> list[str]:
 
 
 def read(kind: Any, folder: Path, **more: Any) -> Any:
-    """`from_pretrained` of a local folder: no network, no code from the folder."""
+    """Call `from_pretrained` on a local folder, without downloads and without code from the folder."""
     try:
         return kind.from_pretrained(folder, local_files_only=True, trust_remote_code=False, **more)
     except Exception as error:
@@ -30,6 +31,7 @@ def read(kind: Any, folder: Path, **more: Any) -> Any:
 
 
 def load_network(folder: Path, config: Any) -> torch.nn.Module:
+    """Load the network in float32; check that no weights are missing."""
     import transformers
 
     universal, semantic = transformers.AutoModelForUniversalSegmentation, transformers.AutoModelForSemanticSegmentation
@@ -37,7 +39,7 @@ def load_network(folder: Path, config: Any) -> torch.nn.Module:
     is_safe = weight_files(folder)[0].name.startswith("model.safetensors")
     more = {"use_safetensors": is_safe, "weights_only": True, "dtype": torch.float32, "output_loading_info": True}
     network, info = read(kind, folder, config=config, **more)
-    # The library fills what is missing with random numbers; the loss's class weights alone are not needed to label.
+    # The library fills missing weights with random numbers. Only the loss's class weights are not needed to label.
     if missing := sorted(key for key in info["missing_keys"] if not key.startswith("criterion.")):
         raise ValueError(f"{folder} lacks {len(missing)} weights of its {config.model_type} ({missing[0]} ...)")
     assert isinstance(network, torch.nn.Module)
@@ -45,9 +47,10 @@ def load_network(folder: Path, config: Any) -> torch.nn.Module:
 
 
 def load_processor(folder: Path, config: Any) -> Any:
+    """Load the image processor, with the tokenizer of a OneFormer; check that its labels cover the frames exactly."""
     import transformers
 
-    # class_info_file would be downloaded from a third place (OneFormer); only training and panoptic maps need it.
+    # OneFormer's class_info_file would be downloaded from another repository; only training and panoptic maps need it.
     more = {"class_info_file": None} if config.model_type == "oneformer" else {}
     processor = read(transformers.AutoImageProcessor, folder, **more)
     kind = type(processor).__name__
@@ -56,8 +59,8 @@ def load_processor(folder: Path, config: Any) -> Any:
     pads = getattr(processor, "do_pad", False) and config.model_type == "dpt"
     if getattr(processor, "do_center_crop", False) or pads:
         raise ValueError(
-            f"{folder}: its image processor {kind} crops or pads the frames, and its labels would not lie on them; "
-            "set do_center_crop and do_pad to false in preprocessor_config.json"
+            f"{folder}: its image processor {kind} crops or pads the frames, so that its labels would not align "
+            "with them; set do_center_crop and do_pad to false in preprocessor_config.json"
         )
     if config.model_type != "oneformer":
         return processor
@@ -67,7 +70,7 @@ def load_processor(folder: Path, config: Any) -> Any:
 
 @contextmanager
 def quietly() -> Iterator[None]:
-    """Loading without the library's progress bars and advice; its settings are then as they were."""
+    """Hide the library's progress bars and warnings during loading; restore its settings afterwards."""
     from transformers.utils import logging as theirs
 
     verbosity = theirs.get_verbosity()

@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -72,7 +74,17 @@ def test_list_info_and_verify_describe_the_stores(labels: Path, command: Command
         assert fact in text
     code, text = command("verify", labels)
     assert code == 0
-    assert text.count(": whole") == 3
+    assert text.count(": complete") == 3
+
+
+def test_a_closed_pipe_ends_the_command_silently(labels: Path) -> None:
+    """As in `odkd-labels list | head`."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    run = [sys.executable, "-m", "odkd.commands.labels", "list", str(labels)]
+    done = subprocess.run(run, stdout=writing, stderr=subprocess.PIPE, text=True)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_damage_is_reported_and_only_damaged_frames_are_relabelled_identically(labels: Path, command: Command) -> None:
@@ -88,9 +100,9 @@ def test_damage_is_reported_and_only_damaged_frames_are_relabelled_identically(l
     assert "manifest.json is damaged" in text
     code, text = command("repair", labels)
     assert code == 0, text
-    assert "1 frames labelled again; whole" in text
-    assert "10 frames labelled again; whole" in text
-    assert "0 frames labelled again; whole" in text
+    assert "1 frames labelled again; complete" in text
+    assert "10 frames labelled again; complete" in text
+    assert "0 frames labelled again; complete" in text
     assert contents(labels) == before
 
 
@@ -113,7 +125,7 @@ def test_repair_says_why_it_cannot_relabel(labels: Path, command: Command, tmp_p
     flip(LabelStore(store).labels.shard_path(0), 50)
     code, text = command("repair", store, "--set", "teacher.label_noise=0.2")
     assert code == 1
-    assert "cannot be made here any more: teacher was" in text
+    assert "can no longer be made here: teacher was" in text
     code, text = command(
         "repair", store, "--set", "dataset.prepare=null", "--set", f"dataset.root={tmp_path / 'nowhere'}"
     )

@@ -44,7 +44,7 @@ CHEAP = ["debug=smoke", "tracking=none", "run.report=false"]
         (["replay._target_=mine.X", "allow_targets=[mine]"], "mine.X is not there: No module named 'mine'"),
         (["--overlay"], "odkd: there is no option --overlay"),
         (["replay._target_=json.decoder.Nothing", "allow_targets=[json]"], "module 'json.decoder' has no attribute"),
-        (["student.dropout=2"], "odkd.students.tinynet.TinyNet: dropout probability has to be between 0 and 1"),
+        (["student.dropout=2"], "student.dropout=2; expected a number of at least 0 and of at most 1"),
     ],
 )
 def test_a_mistake_is_one_message_before_a_frame_is_decoded(

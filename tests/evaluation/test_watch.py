@@ -129,18 +129,18 @@ def test_all_segments_are_scored_when_one_ends(odkd: Odkd) -> None:
 
 
 def test_scores_over_time_are_equal_after_an_interrupt(odkd: Odkd, monkeypatch: pytest.MonkeyPatch) -> None:
-    import odkd.stages.online as module
+    from odkd.training.iteration import Journal
 
     always = "run.checkpoint_overhead=1000"
     uninterrupted = odkd("run.name=uninterrupted", always)
-    original, calls = module.report, iter(range(100))
+    original, calls = Journal.report, iter(range(100))
 
-    def interrupt(*arguments: Any) -> None:
-        original(*arguments)
+    def interrupt(journal: Journal) -> None:
+        original(journal)
         if next(calls) == 4:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(module, "report", interrupt)
+    monkeypatch.setattr(Journal, "report", interrupt)
     with pytest.raises(KeyboardInterrupt):
         odkd("run.name=cut", always)
     run = odkd("run.name=cut", always)

@@ -1,4 +1,4 @@
-"""The Swin student of the MCKD seed, and parts of a student that stay as they are."""
+"""The Swin student of MCKD's reference code, and frozen parts of a student."""
 
 import copy
 from collections.abc import Callable
@@ -23,31 +23,29 @@ def swin(num_classes: int = 19, **settings: str) -> SwinTinyDeepLabV3Plus:
 
 
 @pytest.mark.parametrize("num_classes", [19, 133])
-def test_the_swin_student_has_34_million_parameters_of_which_6_7_learn(num_classes: int) -> None:
+def test_the_swin_student_has_34_million_parameters_and_6_7_million_trained_ones(num_classes: int) -> None:
     student = swin(num_classes)
     freeze(student, ["encoder.*"])
     counts = {
         is_trained: sum(p.numel() for p in student.parameters() if p.requires_grad is is_trained)
         for is_trained in (False, True)
     }
-    # By hand: pyramid 2 (768 256) + 3 (768 256 9) + 1280 256, low 96 48, fuse 304 256 9, norms, 256 K + K.
+    # Products by hand: pyramid 2 (768 256) + 3 (768 256 9) + 1280 256, low 96 48, fuse 304 256 9, norms, 256 K + K.
     head = 2 * 768 * 256 + 3 * 768 * 256 * 9 + 1280 * 256 + 96 * 48 + 304 * 256 * 9 + 2 * (7 * 256 + 48)
     assert counts == {False: 27_517_818, True: head + 257 * num_classes}
     assert 6.65e6 < counts[True] < 6.85e6
     assert 34e6 < sum(counts.values()) < 34.5e6
 
 
-def test_logits_are_at_the_pictures_size_or_at_stride_4_while_learning() -> None:
+def test_logits_have_the_size_of_the_images_or_stride_4_in_training_mode() -> None:
     student = swin(5, upsample="evaluation").train()
     images = torch.rand(2, 3, 66, 98)
     assert student(images).shape == (2, 5, 17, 25)
     assert student.eval()(images).shape == (2, 5, 66, 98)
     assert swin(5).train()(images).shape == (2, 5, 66, 98)
-    with pytest.raises(ValueError, match=r"student\.upsample=never"):
-        swin(5, upsample="never")
 
 
-def test_one_picture_alone_can_be_learned_from() -> None:
+def test_a_batch_of_one_image_can_be_learned_from() -> None:
     pooled = PooledNorm(3, 4).train()
     before = copy.deepcopy(pooled.norm.state_dict())
     pooled(torch.rand(1, 3, 5, 5)).sum().backward()
@@ -59,7 +57,7 @@ def test_one_picture_alone_can_be_learned_from() -> None:
 @pytest.mark.parametrize("kind", ["SwinModel", "SwinBackbone", "timm"])
 def test_encoder_weights_of_transformers_and_timm_give_their_features(kind: str, tmp_path: Path) -> None:
     torch.manual_seed(1)
-    # Whole windows of 7: where some are padded, timm shifts before it pads, transformers after.
+    # The size is a multiple of the windows: where some are padded, timm shifts before it pads, transformers after.
     images, path = torch.rand(1, 3, 448, 448), tmp_path / "model.safetensors"
     if kind == "timm":
         import timm
@@ -86,20 +84,22 @@ def test_encoder_weights_of_transformers_and_timm_give_their_features(kind: str,
     torch.testing.assert_close(high.flatten(1, 2), found["3"].reshape(1, -1, 768), rtol=1e-4, atol=1e-4)
 
 
-def test_maskformers_names_are_known_too() -> None:
-    state = {name: torch.zeros(1) for name in (
-        "model.pixel_level_module.encoder.model.embeddings.patch_embeddings.projection.weight",
-        "model.pixel_level_module.encoder.model.encoder.layers.0.blocks.1.output.dense.bias",
-        "model.pixel_level_module.encoder.model.encoder.layers.0.downsample.norm.bias",
-        *(f"model.pixel_level_module.encoder.model.encoder.layers.2.blocks.5.attention.self.{kind}.bias"
-          for kind in ("query", "key", "value")),
+def test_maskformers_names_are_renamed_to_timms() -> None:
+    encoder = "model.pixel_level_module.encoder.model"
+    names = [
+        f"{encoder}.embeddings.patch_embeddings.projection.weight",
+        f"{encoder}.encoder.layers.0.blocks.1.output.dense.bias",
+        f"{encoder}.encoder.layers.0.downsample.norm.bias",
+        *(f"{encoder}.encoder.layers.2.blocks.5.attention.self.{kind}.bias" for kind in ("query", "key", "value")),
         "class_predictor.bias",
-    )}  # fmt: skip
-    renamed = rename_swin(state)
+    ]
+    renamed = rename_swin({name: torch.zeros(1) for name in names})
     assert set(renamed) == {
-        "patch_embed.proj.weight", "layers_0.blocks.1.mlp.fc2.bias", "layers_1.downsample.norm.bias",
+        "patch_embed.proj.weight",
+        "layers_0.blocks.1.mlp.fc2.bias",
+        "layers_1.downsample.norm.bias",
         "layers_2.blocks.5.attn.qkv.bias",
-    }  # fmt: skip
+    }
     assert len(renamed["layers_2.blocks.5.attn.qkv.bias"]) == 3
 
 
@@ -111,7 +111,7 @@ def test_weights_that_do_not_fit_are_one_clear_message(tmp_path: Path) -> None:
         SwinTinyDeepLabV3Plus(5, encoder_weights=str(tmp_path / "other.safetensors"))
 
 
-def test_frozen_weights_and_statistics_do_not_move_by_a_bit() -> None:
+def test_frozen_weights_and_statistics_stay_bit_identical() -> None:
     torch.manual_seed(0)
     student = SmpStudent(3, arch="FPN", encoder="mobilenet_v2")
     freeze(student, ["network.encoder.*"])
@@ -136,7 +136,7 @@ class Small(nn.Module):
         self.head = nn.Sequential(nn.Conv2d(4, 2, 1), nn.BatchNorm2d(2))
 
 
-def test_only_what_is_wholly_frozen_stays_in_eval_mode_also_in_a_copy() -> None:
+def test_only_completely_frozen_modules_stay_in_eval_mode_also_in_a_copy() -> None:
     student = Small()
     freeze(student, ["encoder.1.*", "head.0.weight"])
     student.train()
@@ -146,7 +146,7 @@ def test_only_what_is_wholly_frozen_stays_in_eval_mode_also_in_a_copy() -> None:
     freeze(student, ["encoder.*"])
     other = copy.deepcopy(student).train()
     assert not other.encoder[2].training
-    assert other.encoder.train() is other.encoder  # bound to the copy
+    assert other.encoder.train() is other.encoder  # the method is bound to the copy
     assert student.eval().train().head.training
 
 
@@ -157,7 +157,7 @@ def test_a_pattern_without_a_match_names_the_nearest() -> None:
         freeze(Small(), ["*"])
 
 
-def test_the_optimizer_gets_only_what_is_not_frozen(cache: Path, tmp_path: Path) -> None:
+def test_the_optimizer_gets_only_parameters_that_are_not_frozen(cache: Path, tmp_path: Path) -> None:
     paths = [f"paths.outputs={tmp_path}", f"paths.cache={cache}"]
     settings = ["debug=smoke", *paths, "student.freeze=['stem.*','merge.0.*']"]
     learner = Parts(compose_config(settings)).learner

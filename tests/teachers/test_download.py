@@ -1,4 +1,4 @@
-"""Downloads from a real server on this machine that cuts connections, knows ranges or not, and counts its bytes."""
+"""Downloads from a local server that cuts connections, supports ranges or not, and counts the bytes it sends."""
 
 import hashlib
 import http.server
@@ -21,7 +21,7 @@ NAME = f"weights-{hashlib.sha256(CONTENT).hexdigest()[:8]}.pth"
 
 
 class Host(http.server.ThreadingHTTPServer):
-    """Serves CONTENT under any name; each of `cuts` ends one connection after that many bytes."""
+    """Serves CONTENT under any name; each number in `cuts` ends one connection after that many bytes."""
 
     daemon_threads = True
 
@@ -47,25 +47,25 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if host.statuses:
             self.send_error(host.statuses.pop(0))
             return
-        asked, whole = self.headers.get("Range"), host.content
+        asked, content = self.headers.get("Range"), host.content
         host.ranges.append(asked)
         start = int(re.fullmatch(r"bytes=(\d+)-", asked)[1]) if asked and host.knows_ranges else 0
         if self.headers.get("If-Range", host.tag) != host.tag:
             start = 0
-        if start >= len(whole):
+        if start >= len(content):
             self.send_response(416)
-            self.send_header("Content-Range", f"bytes */{len(whole)}")
+            self.send_header("Content-Range", f"bytes */{len(content)}")
             self.send_header("Content-Length", "0")
             self.end_headers()
             return
         self.send_response(206 if start else 200)
         if start:
-            self.send_header("Content-Range", f"bytes {start}-{len(whole) - 1}/{len(whole)}")
-        self.send_header("Content-Length", str(len(whole) - start))
+            self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
+        self.send_header("Content-Length", str(len(content) - start))
         self.send_header("ETag", host.tag)
         self.end_headers()
         host.go.wait(10)
-        rest = whole[start:]
+        rest = content[start:]
         rest = rest[: host.cuts.pop(0)] if host.cuts else rest
         self.wfile.write(rest)
         host.sent.append(len(rest))
@@ -86,7 +86,7 @@ def fetch(url: str, folder: Path) -> Path:
     return download(url, folder, attempts=3, pause_seconds=0.01)
 
 
-def test_a_file_is_fetched_once_and_then_read_from_its_folder(host: Host, tmp_path: Path) -> None:
+def test_a_file_is_downloaded_once_and_then_read_from_its_folder(host: Host, tmp_path: Path) -> None:
     path = fetch(host.url(), tmp_path / "weights")
     assert path == tmp_path / "weights" / NAME
     assert path.read_bytes() == CONTENT
@@ -95,21 +95,21 @@ def test_a_file_is_fetched_once_and_then_read_from_its_folder(host: Host, tmp_pa
     assert not list(tmp_path.rglob("*.part"))
 
 
-def test_a_download_that_is_cut_off_goes_on_where_it_ended(
+def test_an_interrupted_download_continues_where_it_ended(
     host: Host, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     host.cuts = [150_000, 100_000]
     assert fetch(host.url(), tmp_path).read_bytes() == CONTENT
     assert host.ranges == [None, "bytes=150000-", "bytes=250000-"]
-    assert sum(host.sent) == len(CONTENT), "nothing was sent twice"
+    assert sum(host.sent) == len(CONTENT), "bytes were sent twice"
     assert "cut off: the connection ended after 150000 of 300000 bytes" in caplog.text
 
 
-def test_a_later_run_goes_on_with_what_an_earlier_one_left(host: Host, tmp_path: Path) -> None:
+def test_a_later_run_continues_the_download_of_an_earlier_one(host: Host, tmp_path: Path) -> None:
     (tmp_path / f"{NAME}.part").write_bytes(CONTENT[:200_000])
     assert fetch(host.url(), tmp_path).read_bytes() == CONTENT
     assert host.sent == [100_000]
-    (tmp_path / NAME).rename(tmp_path / f"{NAME}.part")  # as if it had been killed just before the end
+    (tmp_path / NAME).rename(tmp_path / f"{NAME}.part")  # as if the earlier run had been killed just before the end
     assert fetch(host.url(), tmp_path).read_bytes() == CONTENT
     assert host.sent == [100_000]
     (tmp_path / NAME).unlink()
@@ -132,7 +132,7 @@ def test_without_a_digest_in_the_name_a_download_never_mixes_two_versions(host: 
     thread.start()
     while not host.ranges:
         time.sleep(0.001)
-    host.content, host.tag = CONTENT[::-1], '"2"'  # replaced while the first answer is under way
+    host.content, host.tag = CONTENT[::-1], '"2"'  # the file is replaced during the first answer
     host.go.set()
     thread.join()
     assert found[0].read_bytes() == CONTENT[::-1]
@@ -152,26 +152,26 @@ def test_a_server_without_ranges_starts_over(host: Host, tmp_path: Path) -> None
     assert host.sent == [150_000, 300_000]
 
 
-def test_busy_servers_are_asked_again_and_missing_files_are_not(host: Host, tmp_path: Path) -> None:
+def test_busy_servers_are_asked_again_but_missing_files_are_not(host: Host, tmp_path: Path) -> None:
     host.statuses = [503, 429]
     assert fetch(host.url(), tmp_path / "a").read_bytes() == CONTENT
     host.statuses = [404, 404]
     with pytest.raises(ValueError, match="HTTP 404"):
         fetch(host.url(), tmp_path / "b")
-    assert host.statuses == [404], "asked once"
+    assert host.statuses == [404], "the server was asked twice"
 
 
-def test_a_wrong_digest_removes_the_file_and_says_so(host: Host, tmp_path: Path) -> None:
+def test_a_download_with_a_wrong_digest_is_removed_and_reported(host: Host, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"is not what its name says \(its sha256 begins with \w{8}, not 00112233\)"):
         fetch(host.url("weights-00112233.pth"), tmp_path)
     assert [path.suffix for path in tmp_path.iterdir()] in ([], [".lock"])
-    (tmp_path / "weights-00112233.pth").write_bytes(b"copied by hand, and cut")
+    (tmp_path / "weights-00112233.pth").write_bytes(b"copied by hand and incomplete")
     with pytest.raises(ValueError, match="damaged or another file"):
         fetch(host.url("weights-00112233.pth"), tmp_path)
-    assert (tmp_path / "weights-00112233.pth").exists(), "not ours to delete"
+    assert (tmp_path / "weights-00112233.pth").exists(), "the user's file was deleted"
 
 
-def test_two_processes_at_once_fetch_it_once(host: Host, tmp_path: Path) -> None:
+def test_two_processes_at_once_download_a_file_once(host: Host, tmp_path: Path) -> None:
     code = (
         "import logging, pathlib, sys; from odkd.teachers.download import download; "
         "logging.basicConfig(level='INFO'); download(sys.argv[1], pathlib.Path(sys.argv[2]))"
@@ -191,7 +191,7 @@ def test_two_processes_at_once_fetch_it_once(host: Host, tmp_path: Path) -> None
     assert sum("waiting for it" in log.read_text() for log in logs) == 1
 
 
-def test_offline_is_one_message_that_says_what_to_put_where(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_offline_the_message_names_the_file_and_its_place(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with http.server.HTTPServer(("127.0.0.1", 0), Handler) as closed:
         url = f"http://127.0.0.1:{closed.server_address[1]}/{NAME}"
     with caplog.at_level(logging.CRITICAL), pytest.raises(ValueError, match="could not download") as caught:
@@ -200,11 +200,11 @@ def test_offline_is_one_message_that_says_what_to_put_where(tmp_path: Path, capl
     assert url in message
     assert str(tmp_path / NAME) in message
     assert "refused" in message
-    (tmp_path / NAME).write_bytes(CONTENT)  # done as told
+    (tmp_path / NAME).write_bytes(CONTENT)  # as the message says
     assert fetch(url, tmp_path).read_bytes() == CONTENT
 
 
-def test_only_digests_count_as_digests() -> None:
+def test_digests_in_names_and_urls_are_recognized() -> None:
     assert name_digest("net_20200605_003338-2966598c.pth") == "2966598c"
     assert name_digest("net-20240131.pth") is None
     assert name_digest("net-large.pth") is None

@@ -1,4 +1,4 @@
-"""Networks as TorchScript and ONNX files: the same labels as the networks themselves."""
+"""Teachers from TorchScript and ONNX files: their labels equal those of the networks."""
 
 import sys
 import warnings
@@ -22,7 +22,7 @@ Output = Literal["logits", "probabilities", "labels"]
 
 
 class Tiny(torch.nn.Module):
-    """One convolution; four classes. `stride` 2: its answer is half as large as the picture."""
+    """One convolution with four classes; with `stride` 2 its output is half as large as the image."""
 
     def __init__(self, output: Output = "logits", layout: str = "nchw", stride: int = 1) -> None:
         super().__init__()
@@ -49,7 +49,7 @@ def save_torchscript(network: Tiny, path: Path) -> None:
 
 
 def save_onnx(network: Tiny, path: Path, shape: tuple[Any, ...] | None = None) -> None:
-    """The graph written by hand: torch's exporter needs a package more."""
+    """Write the graph by hand, because torch's exporter needs another package."""
     import onnx
     from onnx import TensorProto, helper, numpy_helper
 
@@ -86,8 +86,8 @@ def save_onnx(network: Tiny, path: Path, shape: tuple[Any, ...] | None = None) -
 
 
 def describe(path: Path, **changes: Any) -> None:
-    says = {"classes": NAMES, "mean": MEAN, "std": STD, "output": "logits"} | changes
-    path.with_suffix(".yaml").write_text(yaml.safe_dump({k: v for k, v in says.items() if v is not None}))
+    described = {"classes": NAMES, "mean": MEAN, "std": STD, "output": "logits"} | changes
+    path.with_suffix(".yaml").write_text(yaml.safe_dump({k: v for k, v in described.items() if v is not None}))
 
 
 @pytest.fixture(params=[".pt", ".onnx"])
@@ -98,9 +98,9 @@ def ending(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-def export(network: Tiny, path: Path, **says: Any) -> str:
+def export(network: Tiny, path: Path, **described: Any) -> str:
     (save_onnx if path.suffix == ".onnx" else save_torchscript)(network, path)
-    describe(path, output=network.output, layout=network.layout, **says)
+    describe(path, output=network.output, layout=network.layout, **described)
     return str(path)
 
 
@@ -117,7 +117,7 @@ def normalized(images_BHWC: np.ndarray) -> torch.Tensor:
     return (x - torch.tensor(MEAN)[:, None, None]) / torch.tensor(STD)[:, None, None]
 
 
-def answer(x: torch.Tensor, stride: int = 1) -> torch.Tensor:
+def expected_logits(x: torch.Tensor, stride: int = 1) -> torch.Tensor:
     with torch.inference_mode():
         return Tiny(stride=stride)(x)
 
@@ -129,79 +129,81 @@ def test_labels_are_those_of_the_network(tmp_path: Path, ending: str, output: Ou
     assert teacher.classes == NAMES
     assert teacher.num_classes == 4
     for size in [(48, 64), (33, 70)]:
-        pictures = images(3, *size)
-        labels = teacher.label(show(pictures))
+        frames_BHWC = images(3, *size)
+        labels = teacher.label(show(frames_BHWC))
         assert labels.dtype == np.uint8
-        np.testing.assert_array_equal(labels, answer(normalized(pictures)).argmax(1).numpy())
+        np.testing.assert_array_equal(labels, expected_logits(normalized(frames_BHWC)).argmax(1).numpy())
 
 
 @pytest.mark.parametrize("output", ["logits", "probabilities"])
 def test_soft_labels_are_the_networks_probabilities(tmp_path: Path, ending: str, output: Output) -> None:
     teacher = ExportedTeacher(export(Tiny(output), tmp_path / f"net{ending}"), device=CPU)
     assert isinstance(teacher, SoftTeacher)
-    pictures = images(2, 40, 50)
-    labels, soft = teacher.label_softly(show(pictures), (40, 50))
-    np.testing.assert_array_equal(labels, teacher.label(show(pictures)))
-    torch.testing.assert_close(soft, answer(normalized(pictures)).softmax(1), atol=1e-5, rtol=1e-4)
-    torch.testing.assert_close(teacher.label_softly(show(pictures), (4, 5))[1].sum(1), torch.ones(2, 4, 5))
+    frames_BHWC = images(2, 40, 50)
+    labels, soft = teacher.label_softly(show(frames_BHWC), (40, 50))
+    np.testing.assert_array_equal(labels, teacher.label(show(frames_BHWC)))
+    torch.testing.assert_close(soft, expected_logits(normalized(frames_BHWC)).softmax(1), atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(teacher.label_softly(show(frames_BHWC), (4, 5))[1].sum(1), torch.ones(2, 4, 5))
 
 
-def test_a_network_of_labels_has_no_soft_ones(tmp_path: Path, ending: str) -> None:
+def test_a_network_whose_output_is_labels_has_no_soft_labels(tmp_path: Path, ending: str) -> None:
     teacher = ExportedTeacher(export(Tiny("labels"), tmp_path / f"net{ending}"), device=CPU)
     with pytest.raises(ValueError, match=r"labels only; set teacher\.soft\.top_k=0"):
         teacher.label_softly(show(images(1, 32, 32)), (8, 8))
 
 
-def test_smaller_answers_are_enlarged_and_padding_is_cut_off(tmp_path: Path, ending: str) -> None:
+def test_smaller_outputs_are_enlarged_and_padding_is_removed(tmp_path: Path, ending: str) -> None:
     path = export(Tiny(stride=2), tmp_path / f"net{ending}", multiple_of=16)
-    pictures = images(2, 40, 50)
-    x = F.pad(normalized(pictures), (0, 14, 0, 8), mode="reflect")
-    expected = F.interpolate(answer(x, stride=2), (48, 64), mode="bilinear")[:, :, :40, :50]
-    labels, soft = ExportedTeacher(path, device=CPU).label_softly(show(pictures), (40, 50))
+    frames_BHWC = images(2, 40, 50)
+    x = F.pad(normalized(frames_BHWC), (0, 14, 0, 8), mode="reflect")
+    expected = F.interpolate(expected_logits(x, stride=2), (48, 64), mode="bilinear")[:, :, :40, :50]
+    labels, soft = ExportedTeacher(path, device=CPU).label_softly(show(frames_BHWC), (40, 50))
     torch.testing.assert_close(soft, expected.softmax(1), atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(
         soft.gather(1, torch.from_numpy(labels).long()[:, None])[:, 0], soft.max(1).values, atol=1e-6, rtol=1e-6
     )
 
 
-def test_a_fixed_size_is_given_and_its_labels_brought_to_the_frames(tmp_path: Path, ending: str) -> None:
-    pictures = images(2, 40, 50)
-    small = torch.from_numpy(pictures).permute(0, 3, 1, 2).float()
+def test_frames_are_resized_to_a_fixed_size_and_labels_back_to_the_frames(tmp_path: Path, ending: str) -> None:
+    frames_BHWC = images(2, 40, 50)
+    small = torch.from_numpy(frames_BHWC).permute(0, 3, 1, 2).float()
     x = F.interpolate(small, (32, 64), mode="bilinear").permute(0, 2, 3, 1).numpy()
     logits = ExportedTeacher(export(Tiny(), tmp_path / f"a{ending}", size=[32, 64]), device=CPU)
-    expected = F.interpolate(answer(normalized(x)), (40, 50), mode="bilinear").argmax(1).numpy()
-    np.testing.assert_array_equal(logits.label(show(pictures)), expected)
+    expected = F.interpolate(expected_logits(normalized(x)), (40, 50), mode="bilinear").argmax(1).numpy()
+    np.testing.assert_array_equal(logits.label(show(frames_BHWC)), expected)
     labels = ExportedTeacher(export(Tiny("labels"), tmp_path / f"b{ending}", size=[32, 64]), device=CPU)
-    nearest = F.interpolate(answer(normalized(x)).argmax(1)[:, None].float(), (40, 50), mode="nearest-exact")
-    np.testing.assert_array_equal(labels.label(show(pictures)), nearest[:, 0].numpy())
+    nearest = F.interpolate(expected_logits(normalized(x)).argmax(1)[:, None].float(), (40, 50), mode="nearest-exact")
+    np.testing.assert_array_equal(labels.label(show(frames_BHWC)), nearest[:, 0].numpy())
 
 
-def test_scale_and_channel_order_are_what_the_description_says(tmp_path: Path, ending: str) -> None:
-    says = {"scale": "0..255", "channel_order": "bgr", "mean": [v * 255 for v in MEAN], "std": [v * 255 for v in STD]}
-    path = export(Tiny(), tmp_path / f"net{ending}", **says)
-    pictures = images(1, 32, 48)
-    expected = answer(normalized(pictures[..., ::-1].copy())).softmax(1)
-    soft = ExportedTeacher(path, device=CPU).label_softly(show(pictures), (32, 48))[1]
+def test_scale_and_channel_order_follow_the_description(tmp_path: Path, ending: str) -> None:
+    scaled = {"scale": "0..255", "mean": [v * 255 for v in MEAN], "std": [v * 255 for v in STD]}
+    path = export(Tiny(), tmp_path / f"net{ending}", channel_order="bgr", **scaled)
+    frames_BHWC = images(1, 32, 48)
+    expected = expected_logits(normalized(frames_BHWC[..., ::-1].copy())).softmax(1)
+    soft = ExportedTeacher(path, device=CPU).label_softly(show(frames_BHWC), (32, 48))[1]
     torch.testing.assert_close(soft, expected, atol=1e-5, rtol=1e-4)
 
 
-def test_an_onnx_of_one_frame_is_shown_frames_one_by_one(tmp_path: Path) -> None:
+def test_an_onnx_file_for_one_frame_receives_frames_one_by_one(tmp_path: Path) -> None:
     pytest.importorskip("onnx", reason="needs odkd[dev]")
     path = tmp_path / "net.onnx"
     save_onnx(Tiny(), path, (1, 3, 32, 48))
     describe(path)
     teacher = ExportedTeacher(str(path), device=CPU)
-    pictures = images(3, 32, 48)
-    np.testing.assert_array_equal(teacher.label(show(pictures)), answer(normalized(pictures)).argmax(1).numpy())
+    frames_BHWC = images(3, 32, 48)
+    np.testing.assert_array_equal(
+        teacher.label(show(frames_BHWC)), expected_logits(normalized(frames_BHWC)).argmax(1).numpy()
+    )
     save_onnx(Tiny(), path, (2, 3, 32, 48))
     with pytest.raises(ValueError, match="takes 2 frames at a time"):
         ExportedTeacher(str(path), device=CPU)
-    with pytest.raises(ValueError, match=r"cannot take pictures \[1, 3, 40, 48\].*size, multiple_of"):
+    with pytest.raises(ValueError, match=r"cannot take images \[1, 3, 40, 48\].*size, multiple_of"):
         teacher.label(show(images(1, 40, 48)))
 
 
 @pytest.mark.parametrize(
-    ("output", "says", "message"),
+    ("output", "described", "message"),
     [
         (
             "logits",
@@ -214,18 +216,18 @@ def test_an_onnx_of_one_frame_is_shown_frames_one_by_one(tmp_path: Path) -> None
         ("labels", {"output": "labels", "classes": NAMES[:2]}, "puts out label [23]; its description names 2"),
     ],
 )
-def test_answers_that_are_not_as_described_are_refused(
-    tmp_path: Path, ending: str, output: Output, says: dict[str, Any], message: str
+def test_outputs_that_differ_from_the_description_are_refused(
+    tmp_path: Path, ending: str, output: Output, described: dict[str, Any], message: str
 ) -> None:
     path = tmp_path / f"net{ending}"
     export(Tiny(output), path)
-    describe(path, **says)
+    describe(path, **described)
     with pytest.raises(ValueError, match=message):
         ExportedTeacher(str(path), device=CPU).label(show(images(2, 32, 48)))
 
 
 @pytest.mark.parametrize(
-    ("says", "message"),
+    ("described", "message"),
     [
         ({"mean": None}, "does not say mean"),
         ({"chanel_order": "bgr"}, "did you mean channel_order"),
@@ -237,10 +239,10 @@ def test_answers_that_are_not_as_described_are_refused(
         ({"multiple_of": 0}, "multiple_of: 0"),
     ],
 )
-def test_descriptions_that_are_wrong_are_one_clear_message(tmp_path: Path, says: dict[str, Any], message: str) -> None:
+def test_wrong_descriptions_are_one_clear_message(tmp_path: Path, described: dict[str, Any], message: str) -> None:
     path = tmp_path / "net.pt"
     save_torchscript(Tiny(), path)
-    describe(path, **says)
+    describe(path, **described)
     with pytest.raises(ValueError, match=message):
         ExportedTeacher(str(path), device=CPU)
 
@@ -248,11 +250,11 @@ def test_descriptions_that_are_wrong_are_one_clear_message(tmp_path: Path, says:
 def test_the_example_in_the_documentation_is_a_description(tmp_path: Path) -> None:
     _, example = str(exported_description.__doc__).split("\n", 1)
     (tmp_path / "net.yaml").write_text(example)
-    says = exported_description.read_description(tmp_path / "net.yaml")
-    assert {field.name for field in fields(says)} == set(yaml.safe_load(example))
+    description = exported_description.read_description(tmp_path / "net.yaml")
+    assert {field.name for field in fields(description)} == set(yaml.safe_load(example))
 
 
-def test_files_that_are_no_networks_are_one_clear_message(
+def test_files_that_are_missing_or_no_networks_are_one_clear_message(
     tmp_path: Path, ending: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / f"net{ending}"
@@ -270,7 +272,7 @@ def test_files_that_are_no_networks_are_one_clear_message(
             ExportedTeacher(str(path), device=CPU)
 
 
-def test_identity_is_the_content_of_all_files_wherever_they_lie(tmp_path: Path) -> None:
+def test_identity_is_the_content_of_all_files_in_any_place(tmp_path: Path) -> None:
     def named(path: Path) -> dict[str, Any]:
         return ExportedTeacher.identity({"file": str(path)}, lambda file: file.read_bytes().hex())
 

@@ -1,7 +1,7 @@
-"""Teachers of mmsegmentation: small networks of four families, in checkpoints as published, against mmseg's own API."""
+"""Teachers of mmsegmentation: small networks of four families, in published checkpoint formats, against mmseg's API."""
 
-import builtins
 import hashlib
+import importlib
 import pickle
 import subprocess
 import sys
@@ -40,7 +40,7 @@ CPU = torch.device("cpu")
 BASES = Path(mmseg.__file__).parent / ".mim" / "configs" / "_base_"
 CITYSCAPES = list(CityscapesDataset.METAINFO["classes"])
 RESNET = "dict(type='{kind}', depth=50, base_channels=4, stem_channels=4)"
-# Family -> (base, what is made small, names that its 0.x checkpoints hold).
+# Family -> (base config, changes that make it small, names in its 0.x checkpoints).
 SMALL: dict[str, tuple[str, str, set[str]]] = {
     "pspnet": (
         "pspnet_r50-d8",
@@ -54,9 +54,14 @@ SMALL: dict[str, tuple[str, str, set[str]]] = {
             init_cfg=dict(type='Pretrained', checkpoint='https://127.0.0.1:9/nowhere.pth')),
         decode_head=dict(in_channels=[8, 16, 40, 64], channels=16),
         test_cfg=dict(mode='slide', crop_size=(64, 64), stride=(48, 48)))""",
-        {"backbone.layers.0.0.projection.weight", "backbone.layers.0.1.0.attn.attn.in_proj_weight",
-         "backbone.layers.0.1.0.attn.sr.weight", "backbone.layers.3.1.0.ffn.layers.4.bias",
-         "backbone.layers.0.2.weight", "decode_head.fusion_conv.conv.weight"},
+        {
+            "backbone.layers.0.0.projection.weight",
+            "backbone.layers.0.1.0.attn.attn.in_proj_weight",
+            "backbone.layers.0.1.0.attn.sr.weight",
+            "backbone.layers.3.1.0.ffn.layers.4.bias",
+            "backbone.layers.0.2.weight",
+            "decode_head.fusion_conv.conv.weight",
+        },
     ),
     "pointrend": (
         "pointrend_r50",
@@ -67,8 +72,13 @@ SMALL: dict[str, tuple[str, str, set[str]]] = {
             dict(type='PointHead', in_channels=[16], in_index=[0], channels=16, num_fcs=3, dropout_ratio=-1,
                 coarse_pred_each_layer=True, num_classes=19, align_corners=False)],
         test_cfg=dict(mode='whole', subdivision_steps=2, subdivision_num_points=500, scale_factor=2))""",
-        {"backbone.stem.0.weight", "neck.lateral_convs.0.conv.weight", "decode_head.0.scale_heads.1.0.bn.weight",
-         "decode_head.1.fcs.0.conv.weight", "decode_head.1.fc_seg.weight"},
+        {
+            "backbone.stem.0.weight",
+            "neck.lateral_convs.0.conv.weight",
+            "decode_head.0.scale_heads.1.0.bn.weight",
+            "decode_head.1.fcs.0.conv.weight",
+            "decode_head.1.fc_seg.weight",
+        },
     ),
     "setr": (
         "setr_pup",
@@ -79,11 +89,17 @@ SMALL: dict[str, tuple[str, str, set[str]]] = {
         decode_head=dict(in_channels=16, channels=8),
         auxiliary_head=[dict(in_index=0, **up), dict(in_index=1, **up), dict(in_index=2, **up)],
         test_cfg=dict(mode='slide', crop_size=(64, 64), stride=(40, 40)))""",
-        {"backbone.pos_embed", "backbone.patch_embed.projection.bias", "backbone.layers.0.ln1.weight",
-         "backbone.layers.0.ffn.layers.0.0.weight", "decode_head.norm.weight", "decode_head.up_convs.3.0.conv.weight",
-         "auxiliary_head.2.up_convs.1.0.bn.bias"},
+        {
+            "backbone.pos_embed",
+            "backbone.patch_embed.projection.bias",
+            "backbone.layers.0.ln1.weight",
+            "backbone.layers.0.ffn.layers.0.0.weight",
+            "decode_head.norm.weight",
+            "decode_head.up_convs.3.0.conv.weight",
+            "auxiliary_head.2.up_convs.1.0.bn.bias",
+        },
     ),
-}  # fmt: skip
+}
 PIPELINE = """test_pipeline = [dict(type='LoadImageFromFile'), dict(type='Resize', scale=(128, 96), keep_ratio=True),
     dict(type='LoadAnnotations'), dict(type='PackSegInputs')]
 tta_pipeline = [dict(type='LoadImageFromFile', backend_args=None), dict(type='TestTimeAug', transforms=[
@@ -101,7 +117,7 @@ def write_config(family: str, folder: Path) -> Path:
 
 
 def publish(model: Any, path: Path, *, is_zip: bool = True) -> dict[str, torch.Tensor]:
-    """Random weights and statistics, saved as OpenMMLab's 0.x releases are."""
+    """Save random weights and statistics as OpenMMLab's 0.x releases do; return the weights."""
     generator = torch.Generator().manual_seed(3)
     state = model.state_dict()
     for name, tensor in state.items():
@@ -119,7 +135,7 @@ def publish(model: Any, path: Path, *, is_zip: bool = True) -> dict[str, torch.T
 
 @torch.no_grad()
 def balance(model: Any) -> None:
-    """Let no class of a random network win everywhere: logits of each get mean 0 and deviation 1 on a picture."""
+    """Let no class of a random network win everywhere: logits of each get mean 0 and deviation 1 on an image."""
 
     def centre(classifier: Any, _: Any, logits: torch.Tensor) -> torch.Tensor:
         axes = [axis for axis in range(logits.dim()) if axis != 1]
@@ -130,14 +146,14 @@ def balance(model: Any) -> None:
 
     names = ("conv_seg", "fc_seg")
     hooks = [m.register_forward_hook(centre) for n, m in model.named_modules() if n.split(".")[-1] in names]
-    colours = torch.from_numpy(pictures(96, 128)).permute(0, 3, 1, 2).float()
+    colours = torch.from_numpy(make_images(96, 128)).permute(0, 3, 1, 2).float()
     model((colours - 128) / 64, mode="predict")
     for hook in hooks:
         hook.remove()
 
 
-def whole_model(config: Path, **model_options: Any) -> Any:
-    """As mmseg builds it to train it, with every head."""
+def training_model(config: Path, **model_options: Any) -> Any:
+    """Return the model as mmseg builds it for training, with every head."""
     cfg = Config.fromfile(config)
     cfg.model.pretrained = None
     cfg.model.backbone.update(init_cfg=None, **model_options)
@@ -148,7 +164,7 @@ def whole_model(config: Path, **model_options: Any) -> Any:
 
 @pytest.fixture(scope="module", params=list(SMALL))
 def small(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path, Path]:
-    """Family, config, checkpoint as published in 0.x."""
+    """Family, config, and checkpoint in the format of 0.x."""
     folder = tmp_path_factory.mktemp(request.param)
     return make(request.param, folder)
 
@@ -156,10 +172,9 @@ def small(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 def make(family: str, folder: Path) -> tuple[str, Path, Path]:
     supply_point_sample()
     config = write_config(family, folder)
-    options = {"patch_bias": True} if family == "setr" else {}  # as 0.x had it, without asking
-    state = publish(
-        whole_model(config, **options), folder / "weights.pth", is_zip=family != "pointrend"
-    )  # torch 1.5 wrote the latter
+    options = {"patch_bias": True} if family == "setr" else {}  # 0.x always had the bias
+    is_zip = family != "pointrend"  # whose checkpoint torch 1.5 wrote
+    state = publish(training_model(config, **options), folder / "weights.pth", is_zip=is_zip)
     assert SMALL[family][2] <= set(state)
     return family, config, folder / "weights.pth"
 
@@ -172,8 +187,8 @@ def teacher_of(config: Path | str, checkpoint: Path | str, **settings: Any) -> M
     return MMSegTeacher(str(config), str(checkpoint), device=CPU, weights_folder=Path("nowhere"), **settings)
 
 
-def pictures(height: int, width: int, num: int = 1) -> np.ndarray:
-    """Smooth colours with an edge or two: neighbouring pixels agree, as in the world."""
+def make_images(height: int, width: int, num: int = 1) -> np.ndarray:
+    """Return smooth colours with an edge or two: neighbouring pixels are alike, as in photographs."""
     generator = np.random.default_rng(height * width)
     coarse = torch.from_numpy(generator.uniform(0, 255, (num, 3, 6, 8)))
     fine = torch.nn.functional.interpolate(coarse, (height, width), mode="bilinear").numpy().astype(np.uint8)
@@ -186,7 +201,7 @@ def show(images_BHWC: np.ndarray) -> SampledFrames:
 
 
 def reference_model(family: str, config: Path, checkpoint: Path, **options: Any) -> Any:
-    """mmseg's own API, which loads what fits and only warns of what does not."""
+    """Return the model of mmseg's own API, which loads the weights that fit and only warns about the rest."""
     with quiet():
         return init_model(str(config), str(checkpoint), device="cpu", cfg_options=bias_of(family) | options)
 
@@ -196,6 +211,7 @@ def bias_of(family: str) -> dict[str, Any]:
 
 
 def reference(model: Any) -> Callable[[np.ndarray], np.ndarray]:
+    """Return a function from an image to the labels of mmseg's own API."""
 
     def label(image_HWC: np.ndarray) -> np.ndarray:
         with quiet():
@@ -206,24 +222,24 @@ def reference(model: Any) -> Callable[[np.ndarray], np.ndarray]:
     return label
 
 
-def test_labels_are_those_of_mmsegs_own_api_pixel_for_pixel(small: tuple[str, Path, Path]) -> None:
+def test_labels_equal_those_of_mmsegs_own_api(small: tuple[str, Path, Path]) -> None:
     teacher, label = teacher_of(*small[1:]), reference(reference_model(*small))
     for size in ((96, 128), (50, 75), (61, 200), (90, 31)):
-        images = pictures(*size)
+        images = make_images(*size)
         labels_BHW = teacher.label(show(images))
         assert labels_BHW.dtype == np.uint8
-        assert len(np.unique(labels_BHW)) > 2, "a picture of one class shows little"
+        assert len(np.unique(labels_BHW)) > 2, "an image of one class proves little"
         np.testing.assert_array_equal(labels_BHW[0], label(images[0]))
 
 
-def test_a_batch_is_labelled_as_its_pictures_are_one_by_one(small: tuple[str, Path, Path]) -> None:
-    teacher, images = teacher_of(*small[1:]), pictures(50, 75, num=3)
+def test_a_batch_is_labelled_like_its_images_one_by_one(small: tuple[str, Path, Path]) -> None:
+    teacher, images = teacher_of(*small[1:]), make_images(50, 75, num=3)
     labels_BHW, soft_BKHW = teacher.label_softly(show(images), (50, 75))
     likeliest = soft_BKHW.topk(2, dim=1).values
     is_clear = (likeliest[:, 0] - likeliest[:, 1] > 1e-4).numpy()
     alone = np.concatenate([teacher.label(show(image[None])) for image in images])
     assert is_clear.mean() > 0.9
-    # PointRend refines the pixels that are least certain: rounding may swap one of them for another.
+    # PointRend refines the least certain pixels: rounding may replace one of them by another.
     assert (labels_BHW != alone)[is_clear].sum() <= (5 if small[0] == "pointrend" else 0)
     assert (labels_BHW[0] != labels_BHW[1]).any()
 
@@ -231,7 +247,7 @@ def test_a_batch_is_labelled_as_its_pictures_are_one_by_one(small: tuple[str, Pa
 def test_soft_labels_are_probabilities_whose_likeliest_class_is_the_label(small: tuple[str, Path, Path]) -> None:
     teacher = teacher_of(*small[1:])
     assert isinstance(teacher, SoftTeacher)
-    images = pictures(50, 75, num=2)
+    images = make_images(50, 75, num=2)
     labels_BHW, soft_BKHW = teacher.label_softly(show(images), (50, 75))
     assert soft_BKHW.shape == (2, 19, 50, 75)
     assert soft_BKHW.dtype == torch.float32
@@ -242,7 +258,7 @@ def test_soft_labels_are_probabilities_whose_likeliest_class_is_the_label(small:
     torch.testing.assert_close(small_BKhw[0, :, 1, 2], soft_BKHW[0, :, 10:20, 10:15].mean((1, 2)))
 
 
-def test_classes_come_from_the_checkpoint_else_from_the_configs_dataset(
+def test_classes_come_from_the_checkpoint_or_else_from_the_configs_dataset(
     small: tuple[str, Path, Path], tmp_path: Path
 ) -> None:
     _, config, checkpoint = small
@@ -273,7 +289,7 @@ def test_weights_that_do_not_fit_are_named(small: tuple[str, Path, Path], tmp_pa
         teacher_of(config, tmp_path / "c")
 
 
-def test_augmented_labels_are_those_of_mmsegs_own_averaging(small: tuple[str, Path, Path]) -> None:
+def test_labels_with_tta_equal_those_of_mmsegs_own_averaging(small: tuple[str, Path, Path]) -> None:
     model = reference_model(*small)
     model.cfg.tta_pipeline[0]["type"] = "LoadImageFromNDArray"
     scales, flips, _, pack = model.cfg.tta_pipeline[1]["transforms"]
@@ -281,7 +297,7 @@ def test_augmented_labels_are_those_of_mmsegs_own_averaging(small: tuple[str, Pa
     with quiet():
         averaging = MODELS.build(dict(model.cfg.tta_model, module=model))
         view = Compose(model.cfg.tta_pipeline)
-    images = pictures(80, 112, num=2)  # half of it is as small as a SegFormer takes
+    images = make_images(80, 112, num=2)  # half of it is the smallest size for a SegFormer
     teacher = teacher_of(*small[1:], tta=True)
     plain = teacher_of(*small[1:]).label(show(images))
     for image in images:
@@ -297,7 +313,7 @@ def test_augmented_labels_are_those_of_mmsegs_own_averaging(small: tuple[str, Pa
 
 
 def test_half_precision_gives_nearly_the_same_probabilities(small: tuple[str, Path, Path]) -> None:
-    images = pictures(50, 75)
+    images = make_images(50, 75)
     _, soft_BKHW = teacher_of(*small[1:]).label_softly(show(images), (50, 75))
     labels_BHW, half_BKHW = teacher_of(*small[1:], precision="bfloat16").label_softly(show(images), (50, 75))
     assert labels_BHW.dtype == np.uint8
@@ -306,16 +322,16 @@ def test_half_precision_gives_nearly_the_same_probabilities(small: tuple[str, Pa
     assert 0 < (half_BKHW - soft_BKHW).abs().mean() < 0.01
 
 
-def test_the_bias_that_setr_had_in_0_x_is_kept_though_1_x_configs_leave_it_out(tmp_path: Path) -> None:
+def test_setrs_bias_of_0_x_is_kept_although_1_x_configs_leave_it_out(tmp_path: Path) -> None:
     family, config, checkpoint = make("setr", tmp_path)
     name = "backbone.patch_embed.projection.bias"
     content = load(checkpoint)
     content["state_dict"][name] += 1
     torch.save(content, checkpoint)
-    images = pictures(96, 128)
+    images = make_images(96, 128)
     labels_HW = teacher_of(config, checkpoint).label(show(images))[0]
     without = reference_model("other", config, checkpoint)
-    assert name not in without.state_dict(), "mmseg has mended it: needed_options may go"
+    assert name not in without.state_dict(), "mmseg has fixed it: needed_options can be deleted"
     assert (reference(without)(images[0]) != labels_HW).any()
     np.testing.assert_array_equal(reference(reference_model(family, config, checkpoint))(images[0]), labels_HW)
 
@@ -326,7 +342,7 @@ def pspnet(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 
 def test_options_change_the_config_and_mistyped_ones_are_refused(pspnet: tuple[Path, Path]) -> None:
-    images = pictures(50, 75)
+    images = make_images(50, 75)
     sliding = {
         "test_pipeline.1.scale": [96, 64],
         "model.test_cfg": {"mode": "slide", "crop_size": [40, 40], "stride": [20, 20]},
@@ -347,7 +363,7 @@ def test_options_change_the_config_and_mistyped_ones_are_refused(pspnet: tuple[P
         teacher_of(*pspnet, options={"test_pipeline.9.scale": [96, 64]})
 
 
-def test_a_checkpoint_of_ones_own_training_in_1_x_loads_too(pspnet: tuple[Path, Path], tmp_path: Path) -> None:
+def test_a_checkpoint_of_a_training_run_in_1_x_loads(pspnet: tuple[Path, Path], tmp_path: Path) -> None:
     config, checkpoint = pspnet
     content = load(checkpoint)
     log = HistoryBuffer([1.0, 2.0], [1, 1])
@@ -355,17 +371,17 @@ def test_a_checkpoint_of_ones_own_training_in_1_x_loads_too(pspnet: tuple[Path, 
     content["optimizer"] = {"state": {0: {"momentum_buffer": torch.zeros(3)}}, "param_groups": [{"lr": 0.1}]}
     content["meta"] = {"dataset_meta": {"classes": tuple(CITYSCAPES), "palette": np.zeros((19, 3), np.uint8)}}
     torch.save(content, tmp_path / "epoch_1.pth")
-    assert b"getattr" in pickle.dumps(log, protocol=2), "what makes it unsafe to others"
+    assert b"getattr" in pickle.dumps(log, protocol=2), "this makes the file unsafe for other loaders"
     teacher = teacher_of(config, tmp_path / "epoch_1.pth")
     np.testing.assert_array_equal(
-        teacher.label(show(pictures(50, 75))), teacher_of(*pspnet).label(show(pictures(50, 75)))
+        teacher.label(show(make_images(50, 75))), teacher_of(*pspnet).label(show(make_images(50, 75)))
     )
     assert teacher.classes == CITYSCAPES
-    assert log.mean() == 1.5, "mmengine's own class is untouched"
+    assert log.mean() == 1.5, "mmengine's class is unchanged"
 
 
 class Evil:
-    """Makes a file when it is unpickled."""
+    """An object that calls a function when it is unpickled."""
 
     def __init__(self, function: Any, *arguments: Any) -> None:
         self.call = (function, arguments)
@@ -381,7 +397,7 @@ def test_nothing_pickled_in_a_checkpoint_is_run(pspnet: tuple[Path, Path], tmp_p
     with pytest.raises(ValueError, match="no checkpoint that loads safely"):
         teacher_of(pspnet[0], tmp_path / "evil.pth")
     assert not made.exists()
-    reached = Evil(getattr, np.ndarray, "tofile")  # mmengine's list of what is safe lets this through
+    reached = Evil(getattr, np.ndarray, "tofile")  # mmengine's list of safe names allows this
     torch.save({"state_dict": state, "meta": {"CLASSES": CITYSCAPES, "reached": reached}}, tmp_path / "getattr.pth")
     content = load_checkpoint(tmp_path / "getattr.pth")
     assert type(content["meta"]["reached"]).__name__ == "_Ignored"
@@ -424,7 +440,7 @@ def test_a_checkpoint_at_a_url_is_taken_from_the_weights_folder(pspnet: tuple[Pa
     url = f"https://127.0.0.1:9/x-{hashlib.sha256(content).hexdigest()[:8]}.pth"
     local_path(url, tmp_path).write_bytes(content)
     teacher = MMSegTeacher(str(pspnet[0]), url, device=CPU, weights_folder=tmp_path)
-    images = pictures(50, 75)
+    images = make_images(50, 75)
     np.testing.assert_array_equal(teacher.label(show(images)), teacher_of(*pspnet).label(show(images)))
 
 
@@ -466,7 +482,7 @@ def identify(
     return MMSegTeacher.identity(settings | more, lambda path: hashlib.sha256(path.read_bytes()).hexdigest())
 
 
-def test_identity_is_that_of_weights_and_config_wherever_they_lie(tmp_path: Path) -> None:
+def test_identity_is_that_of_weights_and_config_in_any_place(tmp_path: Path) -> None:
     content = b"weights"
     digest = hashlib.sha256(content).hexdigest()
     names = [f"net-{digest[:8]}.pth", "net.pth", "net-20240131.pth", "net-00112233.pth"]
@@ -480,13 +496,13 @@ def test_identity_is_that_of_weights_and_config_wherever_they_lie(tmp_path: Path
     assert identify(paths[0], "pspnet/pspnet_r101b-d8_4xb2-80k_cityscapes-512x1024.py") == published
     installed = next(BASES.parent.rglob("pspnet_r101b-d8_4xb2-80k_cityscapes-512x1024.py"))
     assert identify(paths[0], installed) == published
-    assert [identify(path)["checkpoint"] for path in paths[1:]] == [digest] * 3, "names that say no or a wrong digest"
+    assert [identify(path)["checkpoint"] for path in paths[1:]] == [digest] * 3, "names with a wrong digest or none"
     assert identify("https://example.org/net.pth")["checkpoint"] == "https://example.org/net.pth"
     others = [{"precision": "bfloat16"}, {"tta": True}, {"options": {"test_pipeline.1.scale": [64, 64]}}]
     assert all(identify(paths[0], **other) != published for other in others)
 
 
-def test_an_own_config_is_identified_by_its_text_and_that_of_its_bases(tmp_path: Path) -> None:
+def test_a_users_config_is_identified_by_its_text_and_that_of_its_bases(tmp_path: Path) -> None:
     def digest(path: Path) -> str:
         return path.read_text()
 
@@ -518,15 +534,15 @@ def test_an_own_config_is_identified_by_its_text_and_that_of_its_bases(tmp_path:
         (ImportError("libGL.so.1: cannot open shared object file"), "apt install libgl1"),
     ],
 )
-def test_what_is_not_installed_is_said(error: ImportError, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = builtins.__import__
+def test_missing_packages_are_named(error: ImportError, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = importlib.import_module
 
     def refuse(name: str, *rest: Any) -> Any:
         if name.startswith("mmseg"):
             raise error
         return real(name, *rest)
 
-    monkeypatch.setattr(builtins, "__import__", refuse)
+    monkeypatch.setattr(importlib, "import_module", refuse)
     with pytest.raises(ValueError, match=message):
         teacher_of("x", "x")
 
@@ -552,10 +568,9 @@ def test_point_sample_is_bilinear_interpolation_with_zeros_around(align_corners:
         column, row = (x * 6, y * 4) if align_corners else (x * 7 - 0.5, y * 5 - 0.5)
         left, top = int(np.floor(column)), int(np.floor(row))
         right, down = column - left, row - top
-        expected[b, c, p] = (
-            value(b, c, top, left) * (1 - down) * (1 - right) + value(b, c, top, left + 1) * (1 - down) * right
-            + value(b, c, top + 1, left) * down * (1 - right) + value(b, c, top + 1, left + 1) * down * right
-        )  # fmt: skip
+        upper = value(b, c, top, left) * (1 - right) + value(b, c, top, left + 1) * right
+        lower = value(b, c, top + 1, left) * (1 - right) + value(b, c, top + 1, left + 1) * right
+        expected[b, c, p] = upper * (1 - down) + lower * down
     ours = point_sample(torch.from_numpy(maps), torch.from_numpy(points), align_corners=align_corners)
     np.testing.assert_allclose(ours, expected, atol=1e-12)
     grid = point_sample(torch.from_numpy(maps), torch.from_numpy(points[:, :60]).view(2, 6, 10, 2), align_corners)
@@ -573,20 +588,21 @@ def test_point_sample_finds_the_pixel_of_a_wide_map_in_half_precision() -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("name", ["pspnet", "segformer", "pointrend", "setr"])
-def test_the_published_teachers_label_a_video_by_command(name: str, tmp_path: Path) -> None:
-    """The whole networks of the published configs, in a file as published, on 4 frames shown to them at 128 x 64."""
+def test_the_published_teachers_label_a_video(name: str, tmp_path: Path) -> None:
+    """The full networks of the published configs, with random weights, label 4 frames at 128 x 64."""
     node = compose_config([f"teacher={name}"]).teacher
     config = next(BASES.parent.rglob(f"{node.config}.py"))
     checkpoint = tmp_path / "weights.pth"
     supply_point_sample()
-    publish(whole_model(config, **({"patch_bias": True} if name == "setr" else {})), checkpoint)
+    publish(training_model(config, **({"patch_bias": True} if name == "setr" else {})), checkpoint)
     arguments = [
-        "debug=smoke", "tracking=none", "stage=label", f"teacher={name}", f"teacher.checkpoint={checkpoint}",
-        "teacher.options={test_pipeline.1.scale: [128, 64]}", "teacher.batch_size=1",
-        "dataset.prepare.height=64", "dataset.prepare.width=128", "dataset.size=[64,128]", "dataset.stride=20",
-        "dataset.prepare.num_periods=2", f"dataset.classes={CITYSCAPES}", "dataset.palette=null",
-        "dataset.groundtruth=null", f"paths.outputs={tmp_path}",
-    ]  # fmt: skip
+        *("debug=smoke", "tracking=none", "stage=label", f"paths.outputs={tmp_path}"),
+        *(f"teacher={name}", f"teacher.checkpoint={checkpoint}", "teacher.batch_size=1"),
+        "teacher.options={test_pipeline.1.scale: [128, 64]}",
+        *("dataset.prepare.height=64", "dataset.prepare.width=128", "dataset.prepare.num_periods=2"),
+        *("dataset.size=[64,128]", "dataset.stride=20", "dataset.groundtruth=null"),
+        *(f"dataset.classes={CITYSCAPES}", "dataset.palette=null"),
+    ]
     done = subprocess.run([sys.executable, "-m", "odkd", *arguments], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     parts = Parts(compose_config(arguments))

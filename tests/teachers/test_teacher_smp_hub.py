@@ -1,4 +1,4 @@
-"""Networks of segmentation-models-pytorch as saved with save_pretrained, and their preprocessing."""
+"""Teachers of segmentation-models-pytorch saved with save_pretrained, and their preprocessing."""
 
 import json
 import shutil
@@ -17,21 +17,31 @@ from odkd.teachers.smp_hub import PREPROCESSING, SmpHubTeacher, parse_albumentat
 CPU = torch.device("cpu")
 RESIZE = {"__class_fullname__": "Resize", "p": 1.0, "height": 64, "width": 96, "interpolation": 1}
 NORMALIZE = {  # as the conversion of the SegFormers writes it: in 0..255
-    "__class_fullname__": "Normalize", "p": 1.0, "normalization": "standard", "max_pixel_value": 1.0,
-    "mean": [123.675, 116.28, 103.53], "std": [58.395, 57.12, 57.375],
-}  # fmt: skip
+    "__class_fullname__": "Normalize",
+    "p": 1.0,
+    "normalization": "standard",
+    "max_pixel_value": 1.0,
+    "mean": [123.675, 116.28, 103.53],
+    "std": [58.395, 57.12, 57.375],
+}
+NORMALIZE_OF_0_255 = {
+    "__class_fullname__": "albumentations.augmentations.transforms.Normalize",
+    "mean": [0.5] * 3,
+    "std": [0.25] * 3,
+    "max_pixel_value": 255.0,
+}
 TO_TENSOR = {"__class_fullname__": "ToTensorV2", "p": 1.0, "transpose_mask": False}
 
 
 def write_preprocessing(folder: Path, *transforms: dict[str, Any]) -> None:
-    whole = {"__class_fullname__": "Compose", "p": 1.0, "transforms": list(transforms), "bbox_params": None}
-    (folder / PREPROCESSING).write_text(json.dumps({"__version__": "2.0.0", "transform": whole}))
+    composed = {"__class_fullname__": "Compose", "p": 1.0, "transforms": list(transforms), "bbox_params": None}
+    (folder / PREPROCESSING).write_text(json.dumps({"__version__": "2.0.0", "transform": composed}))
 
 
 def network() -> torch.nn.Module:
     torch.manual_seed(0)
     made = smp.FPN("mobilenet_v2", encoder_weights=None, classes=4, decoder_pyramid_channels=16)
-    for module in made.modules():  # as initialized, all logits are nearly alike
+    for module in made.modules():  # freshly initialized, all logits are nearly equal
         if isinstance(module, torch.nn.Conv2d):
             torch.nn.init.normal_(module.weight, std=0.3)
     return made.eval()
@@ -47,7 +57,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def folder(saved: Path, tmp_path: Path) -> Path:
-    """A copy to spoil."""
+    """A copy that a test may change."""
     return shutil.copytree(saved, tmp_path / "copy")
 
 
@@ -61,8 +71,8 @@ def show(images_BHWC: np.ndarray) -> SampledFrames:
     return SampledFrames("v", list(range(len(images_BHWC))), images_BHWC, None)
 
 
-def answer(images_BHWC: np.ndarray, size: tuple[int, int] | None) -> torch.Tensor:
-    """Logits of the network at the frames' size, with the normalization of the file."""
+def expected_logits(images_BHWC: np.ndarray, size: tuple[int, int] | None) -> torch.Tensor:
+    """Return the logits of the network at the frames' size, with the normalization of the file."""
     x = torch.from_numpy(images_BHWC).permute(0, 3, 1, 2).float()
     full_size = x.shape[2:]
     if size:
@@ -73,51 +83,53 @@ def answer(images_BHWC: np.ndarray, size: tuple[int, int] | None) -> torch.Tenso
     return F.interpolate(logits, full_size, mode="bilinear")
 
 
-def test_frames_are_resized_and_normalized_as_the_file_says_and_labels_have_their_size(saved: Path) -> None:
+def test_frames_are_resized_and_normalized_as_the_file_says_and_labels_have_the_frames_size(saved: Path) -> None:
     teacher = SmpHubTeacher(str(saved), device=CPU)
     assert teacher.num_classes == 4
     for size in [(64, 96), (50, 75), (100, 121)]:
-        pictures = images(2, *size)
-        labels = teacher.label(show(pictures))
+        frames_BHWC = images(2, *size)
+        labels = teacher.label(show(frames_BHWC))
         assert labels.dtype == np.uint8
         assert len(np.unique(labels)) > 1
-        np.testing.assert_array_equal(labels, answer(pictures, (64, 96)).argmax(1).numpy())
+        np.testing.assert_array_equal(labels, expected_logits(frames_BHWC, (64, 96)).argmax(1).numpy())
 
 
 def test_soft_labels_are_the_softmax_of_the_logits(saved: Path) -> None:
     teacher = SmpHubTeacher(str(saved), device=CPU)
     assert isinstance(teacher, SoftTeacher)
-    pictures = images(2, 50, 75)
-    labels, soft = teacher.label_softly(show(pictures), (50, 75))
-    np.testing.assert_array_equal(labels, teacher.label(show(pictures)))
-    torch.testing.assert_close(soft, answer(pictures, (64, 96)).softmax(1))
-    _, small = teacher.label_softly(show(pictures), (5, 7))
+    frames_BHWC = images(2, 50, 75)
+    labels, soft = teacher.label_softly(show(frames_BHWC), (50, 75))
+    np.testing.assert_array_equal(labels, teacher.label(show(frames_BHWC)))
+    torch.testing.assert_close(soft, expected_logits(frames_BHWC, (64, 96)).softmax(1))
+    _, small = teacher.label_softly(show(frames_BHWC), (5, 7))
     assert small.shape == (2, 4, 5, 7)
     torch.testing.assert_close(small.sum(1), torch.ones(2, 5, 7))
 
 
-def test_frames_may_keep_their_size_and_are_then_padded_to_what_the_network_can_take(saved: Path) -> None:
+def test_frames_that_keep_their_size_are_padded_to_multiples_of_32(saved: Path) -> None:
     teacher = SmpHubTeacher(str(saved), device=CPU, resize=False)
     fitting = images(1, 96, 160)
-    np.testing.assert_array_equal(teacher.label(show(fitting)), answer(fitting, None).argmax(1).numpy())
+    np.testing.assert_array_equal(teacher.label(show(fitting)), expected_logits(fitting, None).argmax(1).numpy())
     odd = images(1, 70, 91)
     reflected = np.pad(odd, ((0, 0), (0, 26), (0, 5), (0, 0)), mode="reflect")
-    np.testing.assert_array_equal(teacher.label(show(odd)), answer(reflected, None).argmax(1).numpy()[:, :70, :91])
+    np.testing.assert_array_equal(
+        teacher.label(show(odd)), expected_logits(reflected, None).argmax(1).numpy()[:, :70, :91]
+    )
 
 
 def test_mean_and_std_may_be_set_by_hand(saved: Path) -> None:
-    pictures = images(1, 64, 96)
+    frames_BHWC = images(1, 64, 96)
     mean, std = ([v / 255 for v in NORMALIZE[key]] for key in ("mean", "std"))
-    by_hand = SmpHubTeacher(str(saved), device=CPU, mean=mean, std=std).label_softly(show(pictures), (64, 96))[1]
-    torch.testing.assert_close(by_hand, answer(pictures, None).softmax(1), atol=1e-4, rtol=1e-3)
+    by_hand = SmpHubTeacher(str(saved), device=CPU, mean=mean, std=std).label_softly(show(frames_BHWC), (64, 96))[1]
+    torch.testing.assert_close(by_hand, expected_logits(frames_BHWC, None).softmax(1), atol=1e-4, rtol=1e-3)
     with pytest.raises(ValueError, match="go together"):
         SmpHubTeacher(str(saved), device=CPU, mean=mean)
 
 
-def test_networks_saved_with_imagenet_weights_and_an_activation_answer_in_logits(
+def test_imagenet_weights_and_activation_in_the_config_are_skipped(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nothing is downloaded to build them."""
+    """The network gives logits, and nothing is downloaded to build it."""
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     expected = SmpHubTeacher(str(folder), device=CPU).label_softly(show(images(1, 64, 96)), (8, 8))[1]
     config = json.loads((folder / "config.json").read_text())
@@ -127,17 +139,17 @@ def test_networks_saved_with_imagenet_weights_and_an_activation_answer_in_logits
     torch.testing.assert_close(soft, expected)
 
 
-def test_a_network_that_also_names_the_picture_labels_with_its_masks(tmp_path: Path) -> None:
+def test_a_network_with_a_classification_head_labels_with_its_masks(tmp_path: Path) -> None:
     torch.manual_seed(0)
     made = smp.FPN("mobilenet_v2", encoder_weights=None, classes=4, aux_params={"classes": 7}).eval()
     made.save_pretrained(tmp_path / "two_heads")
     write_preprocessing(tmp_path / "two_heads", NORMALIZE)
-    pictures = images(1, 64, 96)
-    _, soft = SmpHubTeacher(str(tmp_path / "two_heads"), device=CPU).label_softly(show(pictures), (64, 96))
+    frames_BHWC = images(1, 64, 96)
+    _, soft = SmpHubTeacher(str(tmp_path / "two_heads"), device=CPU).label_softly(show(frames_BHWC), (64, 96))
     assert soft.shape == (1, 4, 64, 96)
 
 
-def test_half_precision_is_the_networks_alone(saved: Path) -> None:
+def test_half_precision_applies_to_the_network_only(saved: Path) -> None:
     frames = show(images(1, 64, 96))
     exact = SmpHubTeacher(str(saved), device=CPU).label_softly(frames, (8, 12))[1]
     half = SmpHubTeacher(str(saved), device=CPU, precision="bfloat16").label_softly(frames, (8, 12))[1]
@@ -150,10 +162,9 @@ def test_half_precision_is_the_networks_alone(saved: Path) -> None:
     [
         ([RESIZE, NORMALIZE], (64, 96), 123.675, 58.395),
         ([RESIZE, TO_TENSOR], (64, 96), 0.0, 1.0),
-        ([{"__class_fullname__": "albumentations.augmentations.transforms.Normalize", "mean": [0.5] * 3,
-           "std": [0.25] * 3, "max_pixel_value": 255.0}], None, 127.5, 63.75),
+        ([NORMALIZE_OF_0_255], None, 127.5, 63.75),
     ],
-)  # fmt: skip
+)
 def test_known_preprocessings_are_read(
     transforms: list[dict[str, Any]], size: tuple[int, int] | None, mean: float, std: float
 ) -> None:
@@ -173,22 +184,22 @@ def test_known_preprocessings_are_read(
     ],
     ids=lambda transform: "-".join(str(value) for value in transform.values()),
 )
-def test_other_preprocessings_are_refused_not_guessed(folder: Path, transform: dict[str, Any]) -> None:
+def test_unsupported_preprocessings_are_refused(folder: Path, transform: dict[str, Any]) -> None:
     write_preprocessing(folder, transform)
-    with pytest.raises(ValueError, match="is not known here"):
+    with pytest.raises(ValueError, match="is not supported"):
         SmpHubTeacher(str(folder), device=CPU)
 
 
-def test_without_a_preprocessing_the_encoders_is_taken_and_said(
+def test_without_a_preprocessing_the_encoders_is_used_with_a_warning(
     folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     (folder / PREPROCESSING).unlink()
     params = {"input_space": "RGB", "input_range": [0, 1], "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
     monkeypatch.setattr(smp.encoders, "get_preprocessing_params", lambda _: params)
-    pictures = images(1, 64, 96)
-    soft = SmpHubTeacher(str(folder), device=CPU).label_softly(show(pictures), (64, 96))[1]
+    frames_BHWC = images(1, 64, 96)
+    soft = SmpHubTeacher(str(folder), device=CPU).label_softly(show(frames_BHWC), (64, 96))[1]
     assert "as ImageNet's were for mobilenet_v2" in caplog.text
-    torch.testing.assert_close(soft, answer(pictures, None).softmax(1), atol=1e-4, rtol=1e-3)
+    torch.testing.assert_close(soft, expected_logits(frames_BHWC, None).softmax(1), atol=1e-4, rtol=1e-3)
     monkeypatch.undo()
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(ValueError, match=r"set teacher\.mean and teacher\.std"):
@@ -196,27 +207,25 @@ def test_without_a_preprocessing_the_encoders_is_taken_and_said(
     SmpHubTeacher(str(folder), device=CPU, mean=[0.5] * 3, std=[0.25] * 3)
 
 
-def test_folders_that_cannot_label_are_one_clear_message(folder: Path, tmp_path: Path) -> None:
-    def spoil(**changes: Any) -> str:
+def test_folders_that_are_not_supported_are_one_clear_message(folder: Path, tmp_path: Path) -> None:
+    def changed(**changes: Any) -> str:
         config = json.loads((folder / "config.json").read_text())
-        spoilt = shutil.copytree(folder, tmp_path / "-".join(changes))
-        (spoilt / "config.json").write_text(json.dumps(config | changes))
-        return str(spoilt)
+        copy = shutil.copytree(folder, tmp_path / "-".join(changes))
+        (copy / "config.json").write_text(json.dumps(config | changes))
+        return str(copy)
 
     with pytest.raises(ValueError, match="does not fit FPN"):
-        SmpHubTeacher(spoil(encoder_name="resnet18"), device=CPU)
+        SmpHubTeacher(changed(encoder_name="resnet18"), device=CPU)
     with pytest.raises(ValueError, match="2 to 255 classes"):
-        SmpHubTeacher(spoil(classes=1), device=CPU)
+        SmpHubTeacher(changed(classes=1), device=CPU)
     with pytest.raises(ValueError, match="3 channels"):
-        SmpHubTeacher(spoil(in_channels=4), device=CPU)
-    with pytest.raises(ValueError, match=r"teacher\.precision=half"):
-        SmpHubTeacher(str(folder), device=CPU, precision="half")
+        SmpHubTeacher(changed(in_channels=4), device=CPU)
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
     with pytest.raises(ValueError, match=r"no model\.safetensors"):
         SmpHubTeacher(str(folder), device=CPU)
 
 
-def test_identity_names_content_and_what_overrides_the_preprocessing(saved: Path, folder: Path) -> None:
+def test_identity_depends_on_content_and_on_settings_that_override_the_preprocessing(saved: Path, folder: Path) -> None:
     def named(where: Path, **settings: Any) -> dict[str, Any]:
         return SmpHubTeacher.identity({"model": str(where)} | settings, lambda path: path.read_bytes().hex())
 

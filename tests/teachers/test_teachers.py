@@ -1,13 +1,21 @@
-"""The oracle's errors, and checkpoints of segmentation-models-pytorch."""
+"""The oracle's errors, checkpoints of segmentation-models-pytorch, and the settings of teachers."""
 
+import re
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
 import segmentation_models_pytorch as smp
 import torch
+from omegaconf import OmegaConf
 
-from odkd.teachers import SampledFrames
+from odkd.common.device import PRECISIONS
+from odkd.common.dotted import NOT_OF_THE_TEACHER
+from odkd.common.settings import check_setting, parameter_types
+from odkd.config.compose import CONF, compose_config
+from odkd.config.construct import construct, resolve
+from odkd.teachers import Precision, SampledFrames
 from odkd.teachers.checkpoint import CheckpointTeacher
 from odkd.teachers.oracle import Oracle
 
@@ -27,17 +35,17 @@ def scene(num_frames: int = 4) -> np.ndarray:
     return truth
 
 
-def test_a_perfect_oracle_is_the_ground_truth() -> None:
+def test_an_oracle_without_errors_is_the_ground_truth() -> None:
     truth = scene()
     np.testing.assert_array_equal(Oracle(CLASSES).label(show(truth)), truth)
 
 
-def test_label_noise_hits_the_share_asked_for_and_never_ignored_pixels() -> None:
+def test_label_noise_changes_the_given_share_and_no_ignored_pixels() -> None:
     truth = scene(20)
     noisy = Oracle(CLASSES, label_noise=0.3).label(show(truth))
     valid = truth != 255
     assert (noisy[~valid] == 255).all()
-    # A third of the random classes is the right one.
+    # A third of the random classes is correct.
     assert (noisy != truth)[valid].mean() == pytest.approx(0.3 * 2 / 3, abs=0.01)
 
 
@@ -63,18 +71,18 @@ def test_confusion_shows_a_class_as_the_other_with_its_probability() -> None:
 def test_errors_depend_on_seed_and_frame_but_not_on_the_batch() -> None:
     truth = scene(4)
     oracle = Oracle(CLASSES, label_noise=0.2, boundary_jitter_pixels=2, seed=1)
-    whole = oracle.label(show(truth))
+    batch = oracle.label(show(truth))
     single = oracle.label(SampledFrames("video", [2], None, lambda _: truth[2]))
-    np.testing.assert_array_equal(whole[2], single[0])
-    assert (whole[0] != whole[1]).any()
-    assert (Oracle(CLASSES, label_noise=0.2, boundary_jitter_pixels=2, seed=2).label(show(truth)) != whole).any()
+    np.testing.assert_array_equal(batch[2], single[0])
+    assert (batch[0] != batch[1]).any()
+    assert (Oracle(CLASSES, label_noise=0.2, boundary_jitter_pixels=2, seed=2).label(show(truth)) != batch).any()
 
 
-def test_impossible_settings_are_refused() -> None:
+def test_impossible_errors_are_refused() -> None:
     with pytest.raises(ValueError, match="names"):
         Oracle(CLASSES, confusion={"cat": {"road": 0.1}})
-    with pytest.raises(ValueError, match=r"0\.\.1"):
-        Oracle(CLASSES, label_noise=1.5)
+    with pytest.raises(ValueError, match=r"teacher\.confusion\.car=.*sum in 0\.\.1"):
+        Oracle(CLASSES, confusion={"car": {"road": 0.7, "sky": 0.4}})
     with pytest.raises(ValueError, match="ground truth"):
         Oracle(CLASSES).label(SampledFrames("video", [0], None, None))
 
@@ -89,7 +97,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_a_checkpoint_teacher_labels_as_its_network_does(checkpoint: Path) -> None:
+def test_labels_of_a_checkpoint_teacher_are_those_of_its_network(checkpoint: Path) -> None:
     teacher = CheckpointTeacher(str(checkpoint), device=CPU)
     images = np.random.default_rng(0).integers(0, 256, (2, 64, 96, 3), dtype=np.uint8)
     network = smp.create_model("FPN", encoder_name="mobilenet_v2", encoder_weights=None, classes=3)
@@ -115,3 +123,55 @@ def test_wrong_checkpoints_are_one_clear_message(checkpoint: Path, tmp_path: Pat
     garbage.write_bytes(b"not a checkpoint")
     with pytest.raises(ValueError, match="loads safely"):
         CheckpointTeacher(str(garbage), device=CPU)
+
+
+# --- settings
+
+
+def test_precisions_are_those_of_the_device() -> None:
+    assert get_args(Precision) == tuple(PRECISIONS)
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in (CONF / "teacher").glob("*.yaml")))
+def test_every_setting_of_a_teacher_has_a_type_that_its_default_fits(name: str) -> None:
+    node = compose_config([f"teacher={name}"]).teacher
+    types = parameter_types(resolve(node._target_, []))
+    for key in set(node) - {"_target_", *NOT_OF_THE_TEACHER}:
+        assert key in types
+        if not OmegaConf.is_missing(node, key):
+            check_setting(key, OmegaConf.to_container(node)[key], types[key])
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "expected"),
+    [
+        ("oracle", ["label_noise=1.5"], "a number of at least 0 and of at most 1"),
+        ("oracle", ["boundary_jitter_pixels=-1"], "a number of at least 0"),
+        ("oracle", ["seed=1.5"], "a whole number"),
+        ("folder", ["numbering=frames"], "one of frame, sample; did you mean frame?"),
+        ("folder", ["ignore=1.5"], "a whole number"),
+        ("folder", ["num_classes=0"], "a whole number of at least 1 and of at most 255, or null"),
+        ("folder", ["num_classes=256"], "a whole number of at least 1 and of at most 255, or null"),
+        ("checkpoint", ["checkpoint=x", "precision=half"], "one of float32, bfloat16, float16"),
+        ("mmseg", ["config=x", "checkpoint=https://x/y.pth", "tta=sometimes"], "true or false"),
+        ("smp_hub", ["model=x", "precision=half"], "one of float32, bfloat16, float16"),
+        ("transformers", ["model=x", "precision=half"], "one of float32, bfloat16, float16"),
+        ("transformers", ["model=x", "task=semantics"], "one of semantic, panoptic, instance; did you mean semantic?"),
+    ],
+)
+def test_settings_of_the_wrong_type_are_refused(name: str, settings: list[str], expected: str, tmp_path: Path) -> None:
+    file = tmp_path / "x"
+    file.touch()
+    settings = [setting.replace("checkpoint=x", f"checkpoint={file}") for setting in settings]
+    node = compose_config([f"teacher={name}", *(f"teacher.{setting}" for setting in settings)]).teacher
+    offered = {"classes": CLASSES, "device": CPU, "weights_folder": tmp_path}
+    with pytest.raises(ValueError, match=rf"{settings[-1]}; expected {re.escape(expected)}$"):
+        construct(node, NOT_OF_THE_TEACHER, offered, [])
+
+
+@pytest.mark.parametrize(("name", "key"), [("checkpoint", "checkpoint"), ("exported", "file")])
+def test_files_that_do_not_exist_are_named_with_the_nearest(name: str, key: str, tmp_path: Path) -> None:
+    (tmp_path / "network.pth").touch()
+    node = compose_config([f"teacher={name}", f"teacher.{key}={tmp_path / 'networks.pth'}"]).teacher
+    with pytest.raises(ValueError, match=rf"teacher\.{key}=.*no such file; did you mean network\.pth\?"):
+        construct(node, NOT_OF_THE_TEACHER, {"device": CPU}, [])

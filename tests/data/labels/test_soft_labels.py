@@ -1,4 +1,4 @@
-"""Soft labels from a store to the loss: mapped, kept by the bank, learned from; and `loss=mckd` end to end."""
+"""Soft labels from the store to the loss: mapped, loaded by the bank, learned from; and runs with `loss=mckd`."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -32,7 +32,7 @@ class Frames:
 
 
 class Labels:
-    """Soft labels of 4 teacher classes at half the pictures' size."""
+    """Soft labels of 4 teacher classes at half the size of the images."""
 
     def read(self, position: int) -> np.ndarray:
         return np.full((8, 12), position % 3, np.uint8)
@@ -46,19 +46,30 @@ class Labels:
 
 def make_bank(memory_bytes: int = 10**9, labels: object = None, soft: Sequence[str] = ("teacher",)) -> Bank:
     return Bank(
-        Frames(), {"teacher": labels or Labels()},  # type: ignore[dict-item]
-        num_classes=4, device=CPU, memory_bytes=memory_bytes,
-        normalization=Normalization(), channels_last=False, soft=soft,
-    )  # fmt: skip
+        Frames(),
+        {"teacher": labels or Labels()},  # type: ignore[dict-item]
+        num_classes=4,
+        device=CPU,
+        memory_bytes=memory_bytes,
+        normalization=Normalization(),
+        channels_last=False,
+        soft=soft,
+    )
 
 
 def make_learner(loss: Loss | SoftLoss, augment: Augmentation | None = None) -> Learner:
     torch.manual_seed(0)
     student = nn.Conv2d(3, 4, 1)
     return Learner(
-        student, torch.optim.SGD(student.parameters(), 0.1), loss, NoRegularizer(),
-        source="teacher", precision="float32", device=CPU, augment=augment,
-    )  # fmt: skip
+        student,
+        torch.optim.SGD(student.parameters(), 0.1),
+        loss,
+        NoRegularizer(),
+        source="teacher",
+        precision="float32",
+        device=CPU,
+        augment=augment,
+    )
 
 
 def test_the_bank_gives_soft_labels_and_counts_their_bytes() -> None:
@@ -77,11 +88,11 @@ def test_the_bank_gives_soft_labels_and_counts_their_bytes() -> None:
 
 
 @pytest.mark.parametrize(("num_classes", "kept"), [(2, 1), (19, 3), (19, 19), (150, 150)])
-def test_what_is_stored_of_a_sure_teacher_teaches_the_same_at_a_high_temperature(
+def test_stored_probabilities_of_a_confident_teacher_give_the_same_loss_at_a_high_temperature(
     tmp_path: Path, num_classes: int, kept: int
 ) -> None:
     generator = torch.Generator().manual_seed(0)
-    # What is left to 1 must be more than float32's grain of 6e-8, where not all classes are kept.
+    # Where not all classes are kept, the rest of the probability must exceed float32's resolution of 6e-8.
     scale = 16 if kept == num_classes else 4
     wanted = (scale * torch.randn(1, num_classes, 6, 8, generator=generator, dtype=torch.float64)).softmax(1)
     logits = torch.randn(1, num_classes, 6, 8, generator=generator, dtype=torch.float64)
@@ -95,13 +106,13 @@ def test_what_is_stored_of_a_sure_teacher_teaches_the_same_at_a_high_temperature
     exact = SoftLabels(exact_ids.to(torch.uint8), values)
     labels = torch.zeros(1, 6, 8, dtype=torch.long)
     stored, expected = (KlDivergence(10.0)(logits, labels, soft).item() for soft in (read, exact))
-    assert stored == pytest.approx(expected, rel=0.02)  # float16 of the probabilities themselves: twice as much
+    assert stored == pytest.approx(expected, rel=0.02)  # float16 of plain probabilities: twice as much
 
 
 def test_labels_without_probabilities_or_of_other_classes_are_refused() -> None:
     class Hard:
-        def read(self, position: int) -> np.ndarray:  # noqa: ARG002
-            return np.zeros((8, 12), np.uint8)
+        def read(self, position: int) -> np.ndarray:
+            return np.full((8, 12), position % 3, np.uint8)
 
     class Wrong(Labels):
         def read_soft(self, position: int) -> tuple[np.ndarray, np.ndarray]:
@@ -114,12 +125,12 @@ def test_labels_without_probabilities_or_of_other_classes_are_refused() -> None:
         bank.get([0])
 
 
-def test_mapped_soft_labels_keep_what_the_top_k_left_out() -> None:
+def test_mapped_soft_labels_keep_the_probability_that_top_k_left_out() -> None:
     table = class_table(["car", "truck", "sky", "tree"], ["tree", "car"], {"truck": "car"}, allow_missing=True)
     ids = np.array([[[0, 2]], [[1, 3]]], np.uint8)
     shares = np.array([[[0.5, 0.75]], [[0.25, 0.125]]], np.float16)
     new_ids, new_shares = map_top_k(ids, shares, table)
-    # Left: car and truck are one, a quarter is left out. Right: sky is no class, so half of the rest is tree's.
+    # Left: car and truck are merged, a quarter was left out. Right: sky is no class, so half of the rest is tree's.
     assert new_ids[:, 0].T.tolist() == [[1, 255], [0, 255]]
     np.testing.assert_allclose(new_shares[:, 0].T, [[0.75, 0], [0.5, 0]])
     nothing = map_top_k(np.full_like(ids, 2), shares, table)
@@ -133,7 +144,7 @@ def test_mapped_soft_labels_keep_what_the_top_k_left_out() -> None:
     np.testing.assert_allclose(shares, Labels().read_soft(3)[1], atol=1e-3)
 
 
-def test_a_learner_hands_soft_labels_on_and_reports_each_part_weighted() -> None:
+def test_a_learner_passes_soft_labels_on_and_reports_each_part_weighted() -> None:
     kinds = {"cross_entropy": CrossEntropy(), "dice": Dice(), "kl": KlDivergence(10.0)}
     learner = make_learner(WeightedSum({"cross_entropy": 0.7, "dice": 0.2, "kl": 0.1}, kinds))
     with make_bank() as bank:
@@ -153,7 +164,7 @@ def test_a_learner_hands_soft_labels_on_and_reports_each_part_weighted() -> None
         assert list(make_learner(kinds["kl"]).learn(bank, [[0]])) == ["kl", "total"]
 
 
-def test_a_users_simple_loss_goes_on_working() -> None:
+def test_a_users_loss_without_soft_labels_works() -> None:
     class Mine:
         name = "mine"
 
@@ -169,19 +180,19 @@ def test_a_users_simple_loss_goes_on_working() -> None:
 def test_an_augmented_learner_resumes_bit_identically() -> None:
     settings = {"flip": 0.5, "scale": [0.5, 2.0], "crop": None, "brightness": 0.1, "contrast": 0.1}
     augment = Augmentation(**settings, seed=0)  # type: ignore[arg-type]
-    whole, first, second = (make_learner(KlDivergence(2.0), augment) for _ in range(3))
+    uninterrupted, first, second = (make_learner(KlDivergence(2.0), augment) for _ in range(3))
     with make_bank() as bank:
         for _ in range(3):
-            whole.learn(bank, [[0, 1], [2]])
+            uninterrupted.learn(bank, [[0, 1], [2]])
         first.learn(bank, [[0, 1], [2]])
         second.load_state_dict(first.state_dict())
         for _ in range(2):
             second.learn(bank, [[0, 1], [2]])
-    assert torch.equal(whole.student.weight, second.student.weight)  # type: ignore[arg-type]
-    assert not torch.equal(whole.student.weight, first.student.weight)  # type: ignore[arg-type]
+    assert torch.equal(uninterrupted.student.weight, second.student.weight)  # type: ignore[arg-type]
+    assert not torch.equal(uninterrupted.student.weight, first.student.weight)  # type: ignore[arg-type]
 
 
-# --- as a command
+# --- runs
 
 
 @pytest.fixture(scope="module")
@@ -193,13 +204,18 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+def soft_teacher(checkpoint: Path) -> list[str]:
+    """Return the settings of a run that learns from the probabilities of a checkpoint teacher."""
+    return [
+        *("loss=mckd", "optimizer.lr=1e-3", "teacher=checkpoint", f"teacher.checkpoint={checkpoint}"),
+        *("teacher.soft.top_k=3", "teacher.soft.size=[8,12]"),
+        *("teacher.mean=[0.5,0.5,0.5]", "teacher.std=[0.25,0.25,0.25]"),
+    ]
+
+
 @pytest.mark.slow
 def test_online_distillation_learns_from_probabilities(odkd: Callable[..., Path], checkpoint: Path) -> None:
-    settings = [
-        "loss=mckd", "teacher=checkpoint", f"teacher.checkpoint={checkpoint}", "teacher.soft.top_k=3",
-        "teacher.soft.size=[8,12]", "teacher.mean=[0.5,0.5,0.5]", "teacher.std=[0.25,0.25,0.25]",
-        "augmentation=flip_scale_crop_colour", "optimizer.lr=1e-3", "optimizer.weight_decay=1e-5",
-    ]  # fmt: skip
+    settings = [*soft_teacher(checkpoint), "augmentation=flip_scale_crop_colour", "optimizer.weight_decay=1e-5"]
     folder = odkd(*settings)
     lines = [json.loads(line)["metrics"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
     lines = [line for line in lines if "learn/loss_total" in line]
@@ -212,13 +228,8 @@ def test_online_distillation_learns_from_probabilities(odkd: Callable[..., Path]
     assert "learn/loss_kl" in (folder / "metrics.jsonl").read_text()
 
 
-def test_students_of_mckd_hand_on_probabilities(odkd: Callable[..., Path], checkpoint: Path, cache: Path) -> None:
-    settings = [
-        "stage=mckd", "stage.num_rounds=3", "stage.epochs=1", "loss=mckd", "teacher=checkpoint",
-        f"teacher.checkpoint={checkpoint}", "teacher.soft.top_k=3", "teacher.soft.size=[8,12]", "optimizer.lr=1e-3",
-        "teacher.mean=[0.5,0.5,0.5]", "teacher.std=[0.25,0.25,0.25]",
-    ]  # fmt: skip
-    folder = odkd(*settings)
+def test_students_of_mckd_pass_probabilities_on(odkd: Callable[..., Path], checkpoint: Path, cache: Path) -> None:
+    folder = odkd(*soft_teacher(checkpoint), "stage=mckd", "stage.num_rounds=3", "stage.epochs=1")
     key = json.loads((folder / "run.json").read_text())["key"]
     spec = SoftSpec(3, (8, 12))
     for stage, student in ((1, 0), (1, 1), (2, 0), (2, 1)):
@@ -233,7 +244,7 @@ def test_students_of_mckd_hand_on_probabilities(odkd: Callable[..., Path], check
                 ids_KHW, shares_KHW = store.read_soft(row, spec)
                 assert (np.diff(shares_KHW.astype(np.float32), axis=0) <= 0).all()
                 assert (shares_KHW.astype(np.float32).sum(0) <= 1.002).all()
-                # The likeliest class of a 4x4 square is most often the one that most of its pixels have.
+                # The likeliest class of a 4x4 square is usually the class of most of its pixels.
                 pixels_HW = store.read(row).reshape(8, 4, 12, 4).swapaxes(1, 2).reshape(8, 12, 16)
                 most_HW = np.apply_along_axis(lambda square: np.bincount(square).argmax(), 2, pixels_HW)
                 assert (most_HW == ids_KHW[0]).mean() > 0.7

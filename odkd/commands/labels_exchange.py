@@ -1,0 +1,34 @@
+"""Commands of `odkd-labels` that exchange label maps with other code: export, import."""
+
+import argparse
+
+from odkd.commands.labels_found import find_chosen, known_classes
+from odkd.data.labels.sets import palette_of
+from odkd.data.labels.store import LabelStore
+
+
+def export_stores(args: argparse.Namespace) -> int:
+    """Write the label maps of each store below --to."""
+    from odkd.data.labels.exchange import export
+    from odkd.data.labels.palette import default_palette
+
+    for folder in find_chosen(args.stores):
+        store = LabelStore(folder)
+        classes = known_classes(store, args)
+        palette = palette_of(classes) or default_palette(len(classes) or 255)
+        files = list(export(store, args.to, kind=args.format, dtype=args.dtype, palette=palette))
+        rest = f" (of {store.num_frames} sampled frames: the others are not labelled)"
+        count = f"{len(files)} files{rest if len(files) < store.num_frames else ''}"
+        print(f"{folder}: {count} in {files[0].parent if files else args.to}")
+    return 0
+
+
+def import_labels(args: argparse.Namespace) -> int:
+    """Copy a folder of label maps into stores; print the settings that use them."""
+    from odkd.commands.repair import import_folder
+
+    stores, name, digest = import_folder(args.folder, args.settings)
+    for folder in stores:
+        print(f"{folder}: {len(LabelStore(folder).all_stored())} frames")
+    print(f"To use them without the folder:  odkd teacher=folder teacher.name={name} teacher.digest={digest} ...")
+    return 0

@@ -1,0 +1,113 @@
+"""Labels of one batch of frames: the teacher's answer, checked, resized to the store, without bars of padding."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from odkd.common.ignore import IGNORE
+from odkd.data.labels import LabelSource, highest_class, resize_nearest
+from odkd.data.labels.store import Labelled
+from odkd.data.labels.teacher_labels import TeacherLabels, VideoLabels
+from odkd.data.video.image_index import ImageIndex
+from odkd.teachers import SampledFrames, SoftTeacher, Teacher
+from odkd.teachers.label_shards import Shard
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class LabelBatch:
+    """Some rows of a shard, their frames, and later their labels.
+
+    Args:
+        shard: that the rows belong to.
+        rows: of the shard's store.
+        images: uint8 RGB [H, W, 3] of each row; None for a teacher that needs none.
+        ends_shard: the last row is the shard's last.
+        labelled: row -> labels.
+        dropped: probability that top-k leaves out, 0..1, of each row.
+    """
+
+    shard: Shard
+    rows: list[int]
+    images: list[np.ndarray] | None
+    ends_shard: bool
+    labelled: dict[int, Labelled] = field(default_factory=dict)
+    dropped: list[float] = field(default_factory=list)
+
+
+class BatchLabeller:
+    """The step of the labeller that asks the teacher.
+
+    Args:
+        labels: the stores that the labels are made for.
+        groundtruth: the dataset's label maps by position, for teachers that need them.
+    """
+
+    def __init__(self, labels: TeacherLabels, teacher: Teacher, groundtruth: LabelSource | None) -> None:
+        self._labels, self._teacher, self._groundtruth = labels, teacher, groundtruth
+        self._has_logged_resize = False
+
+    def label(self, batch: LabelBatch) -> LabelBatch:
+        """Return the batch with `labelled` and `dropped` filled.
+
+        Raises:
+            ValueError: the teacher returns something else than label maps.
+        """
+        video, soft = batch.shard.video, self._labels.soft
+        frames = self._sampled_frames(batch)
+        pairs: Sequence[tuple[np.ndarray, np.ndarray] | None] = [None] * len(batch.rows)
+        if soft is None:
+            labels_BHW = self._teacher.label(frames)
+        else:
+            from odkd.data.labels.soft import top_k
+
+            assert isinstance(self._teacher, SoftTeacher)
+            labels_BHW, probabilities_BKHW = self._teacher.label_softly(frames, soft.size)
+            ids_BKHW, values_BKHW, dropped = top_k(probabilities_BKHW, soft.top_k)
+            pairs = list(zip(ids_BKHW, values_BKHW, strict=True))
+            batch.dropped.extend(dropped)
+        self._check(labels_BHW, len(batch.rows))
+        height, width = video.manifest["identity"]["size"]
+        if labels_BHW.shape[1:] != (height, width) and not self._has_logged_resize:
+            given = "x".join(map(str, labels_BHW.shape[1:]))
+            logger.info("label maps of %s are %s and are stored at %sx%s (nearest)", frames.video, given, height, width)
+            self._has_logged_resize = True
+        for row, label_HW, pair in zip(batch.rows, labels_BHW, pairs, strict=True):
+            stored_HW = resize_nearest(label_HW, (height, width))
+            batch.labelled[row] = self._without_bars(video, row, Labelled(stored_HW, pair))
+        return batch
+
+    def _sampled_frames(self, batch: LabelBatch) -> SampledFrames:
+        video, truth = batch.shard.video, self._groundtruth
+        index = self._labels.stream.videos[video.number]
+        return SampledFrames(
+            index.digest,
+            [int(video.frame_numbers[row]) for row in batch.rows],
+            None if batch.images is None else np.stack(batch.images),
+            None if truth is None else lambda i: truth.read(video.position_of[batch.rows[i]]),
+            video=index.stem,
+            sample_numbers=batch.rows,
+        )
+
+    def _without_bars(self, video: VideoLabels, row: int, labelled: Labelled) -> Labelled:
+        """Ignore the bars around a padded image, which are not part of it."""
+        source, frame = self._labels.stream.videos[video.number], int(video.frame_numbers[row])
+        if not isinstance(source, ImageIndex):
+            return labelled
+        soft = labelled.soft
+        if soft is not None:
+            soft = np.stack([source.without_bars(frame, ids_HW) for ids_HW in soft[0]]), soft[1]
+        return Labelled(source.without_bars(frame, labelled.label_HW), soft)
+
+    def _check(self, labels_BHW: np.ndarray, num_frames: int) -> None:
+        limit = self._teacher.num_classes if self._teacher.num_classes is not None else IGNORE
+        is_uint8 = labels_BHW.dtype == np.uint8
+        highest = highest_class(labels_BHW) if is_uint8 else 0
+        if not is_uint8 or labels_BHW.ndim != 3 or len(labels_BHW) != num_frames or highest >= limit:
+            raise ValueError(
+                f"teacher {self._labels.teacher.name} returned {labels_BHW.dtype} {labels_BHW.shape} with ids up to "
+                f"{highest}; expected uint8 label maps of {num_frames} frames with ids below {limit}, or {IGNORE}"
+            )
