@@ -21,7 +21,7 @@ from odkd.data.video.fit import Fit, fit_picture, placement
 from odkd.data.video.image_index import read_picture
 from odkd.evaluation.evaluate import Evaluator, at_size, predict
 from odkd.students import load_weights
-from odkd.training.epochs import student_file
+from odkd.training.trainer import student_file
 
 
 @dataclass(frozen=True, eq=False)

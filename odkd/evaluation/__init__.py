@@ -1,1 +1,1 @@
-"""How a student is scored."""
+"""Scores of students: metrics, and the positions, splits and times at which they are computed."""

@@ -1,4 +1,4 @@
-"""What continual learning is judged by: recovery after a change of domain, forgetting, transfer (pure arithmetic)."""
+"""Metrics of continual learning: recovery after a change of domain, forgetting, transfer (pure arithmetic)."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -10,7 +10,13 @@ RECOVERED_SHARE = 0.95  # of the level before the change: "within 5 %"
 
 
 class Recovery(NamedTuple):
-    """`num_iterations` is a mean over changes, NaN if there is none that can be judged."""
+    """Recovery from the changes of a stream.
+
+    Args:
+        num_iterations: mean over the changes, NaN if no change has a level.
+        num_changes: with a level.
+        num_unrecovered: of those, the ones without recovery within their segment.
+    """
 
     num_iterations: float
     num_changes: int
@@ -18,16 +24,16 @@ class Recovery(NamedTuple):
 
 
 def recovery(miou_I: Sequence[float], segments_I: Sequence[int], *, share: float = RECOVERED_SHARE) -> Recovery:
-    """How long scores stay below `share` of their level before the stream changed.
+    """Return how many iterations scores stay below `share` of their level before the stream changed.
+
+    The level before a change is the score of the last iteration of the previous segment. Recovery takes as many
+    iterations of the new segment as precede the first one that reaches `share` of that level; 0 if the first one does.
+    Without recovery within the segment, all its iterations count, which is a lower bound, and the change counts in
+    `num_unrecovered`. Changes whose level is NaN do not count.
 
     Args:
-        miou_I: score of each iteration's test window; NaN where undefined.
-        segments_I: number of the segment in which each iteration's window lies; windows in two are left out before.
-
-    The level before a change is the score of the last iteration of the segment before. A change takes as many
-    iterations as pass, from the first one of the new segment on, before one reaches `share` of that level; 0 if
-    the first one does. A change that is not recovered from within its segment counts with the segment's
-    iterations, which is a lower bound, and in `num_unrecovered`. Changes whose level is NaN do not count.
+        miou_I: score of each iteration's test window; NaN = undefined.
+        segments_I: number of the segment of each iteration's window; windows in two segments are already left out.
 
     >>> recovery([0.5, 0.2, 0.3, 0.49, 0.5, 0.1], [0, 1, 1, 1, 1, 2])
     Recovery(num_iterations=1.5, num_changes=2, num_unrecovered=1)
@@ -48,12 +54,12 @@ def recovery(miou_I: Sequence[float], segments_I: Sequence[int], *, share: float
 
 
 def backward_transfer(scores_TT: NDArray[np.float64]) -> float:
-    """Lopez-Paz & Ranzato 2017, eq. 3: mean over i < T of R[T, i] - R[i, i]; below 0 is forgetting.
+    """Return the backward transfer, the mean over i < T of R[T, i] - R[i, i]; below 0 is forgetting.
+
+    Lopez-Paz & Ranzato 2017, eq. 3. Segments whose score is NaN do not count; NaN if there are fewer than two segments.
 
     Args:
-        scores_TT: R[i, j], the score on segment j of the student that has just gone through segment i.
-
-    Segments whose score is NaN do not count; NaN if there are fewer than two segments.
+        scores_TT: R[i, j], the score on segment j of the student that has just completed segment i.
 
     >>> round(backward_transfer(np.array([[0.6, 0.1], [0.2, 0.5]])), 6)
     -0.4
@@ -62,9 +68,10 @@ def backward_transfer(scores_TT: NDArray[np.float64]) -> float:
 
 
 def forgetting(scores_TT: NDArray[np.float64]) -> float:
-    """Chaudhry et al. 2018, eq. 3: mean over j < T of max over l < T of R[l, j], minus R[T, j].
+    """Return the forgetting, the mean over j < T of (max over l < T of R[l, j]) - R[T, j].
 
-    Arguments and NaN as in `backward_transfer`. Below 0: the last student is better on the past than any before.
+    Chaudhry et al. 2018, eq. 3. Arguments and NaN as in `backward_transfer`. Below 0, the last student is better on
+    past segments than all earlier ones.
 
     >>> scores_TT = np.array([[0.6, 0.1, 0.1], [0.7, 0.5, 0.1], [0.2, 0.5, 0.5]])
     >>> round(forgetting(scores_TT), 6)  # (0.7 - 0.2 + 0.5 - 0.5) / 2

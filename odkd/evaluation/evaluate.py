@@ -1,4 +1,4 @@
-"""Scores of a student on positions of the stream; the only place that switches a student to eval mode."""
+"""Predictions, scores and losses of a student on positions of the stream, in eval mode."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from odkd.common.device import autocast
 from odkd.common.ignore import IGNORE
 from odkd.common.metric_names import metric_name
+from odkd.common.settings import NaturalInt
 from odkd.data.bank import Bank, Batch
 from odkd.evaluation.metrics import (
     class_iou,
@@ -25,8 +26,13 @@ from odkd.evaluation.metrics import (
 
 @dataclass(frozen=True)
 class Scores:
-    """By reference, on the CPU: `confusions` int64 [n, K, K], one matrix a frame; `steady` int64 [n-1, 2], see
-    `metrics.steady_pixels`. Predictions uint8 [n, H, W]."""
+    """Counts and predictions of a student on n consecutive positions, on the CPU.
+
+    Args:
+        confusions: reference -> int64 [n, K, K], one matrix per frame.
+        steady: reference -> int64 [n-1, 2], see `metrics.steady_pixels`.
+        predictions_NHW: class ids, uint8 [n, H, W].
+    """
 
     confusions: dict[str, Tensor]
     steady: dict[str, Tensor]
@@ -35,30 +41,27 @@ class Scores:
 
 @dataclass(frozen=True, eq=False)
 class Evaluator:
-    """How frames are predicted and scored, with the bank's frames and labels, in the run's precision.
+    """Predicts and scores the frames of a bank against its labels, in the run's precision.
 
     Args:
         batch_size: frames predicted at once.
-        border_pixels: pixels so near to another class of the reference are not scored.
-        predictor: "teacher" scores the teacher's labels in the student's place; what it ignores is not scored.
+        border_pixels: reference pixels at most so many pixels from another class are not scored.
+        predictor: "teacher" = score the teacher's labels in place of the student's predictions; pixels that the teacher
+            ignores are not scored.
     """
 
     bank: Bank
     batch_size: int
     precision: str
     device: torch.device
-    border_pixels: int = 0
+    border_pixels: NaturalInt = 0
     predictor: Literal["student", "teacher"] = "student"
 
-    def __post_init__(self) -> None:
-        if self.border_pixels < 0:
-            raise ValueError(f"evaluation.border_pixels={self.border_pixels}; expected 0 or more pixels")
-
     def confusions(self, student: nn.Module, positions: Sequence[int]) -> dict[str, Tensor]:
-        """Predict `positions` and count against every label source of the bank. Learns nothing, writes nothing.
+        """Predict `positions` and return source -> confusion matrices for every label source of the bank.
 
-        By source int64 [n, K, K] on the CPU, one matrix a frame. Counting stays on the device; results are read from
-        it once, at the end.
+        They are int64 [n, K, K] on the CPU, one matrix per frame. Counts stay on the device and are read once, at the
+        end.
         """
         counted: dict[str, list[Tensor]] = {source: [] for source in self.bank.sources}
 
@@ -70,12 +73,12 @@ class Evaluator:
         return {source: torch.cat(parts).cpu() for source, parts in counted.items()}
 
     def scores(self, student: nn.Module, positions: Sequence[int]) -> Scores:
-        """The same for positions in a row, with what is steady from each to the next, and the predictions."""
+        """Return the confusion matrices, steady pixels and predictions of consecutive positions."""
         sources, num_classes = self.bank.sources, self.bank.num_classes
         confusions: dict[str, list[Tensor]] = {source: [] for source in sources}
         steady: dict[str, list[Tensor]] = {source: [] for source in sources}
         predictions: list[Tensor] = []
-        before: dict[str, Tensor] = {}  # the last reference map of the batch before, by source
+        before: dict[str, Tensor] = {}  # source -> last reference map of the previous batch
 
         def count(batch: Batch, predicted_BHW: Tensor) -> None:
             for source, labels_BHW in self._scored_labels(batch).items():
@@ -96,7 +99,7 @@ class Evaluator:
         )
 
     def _scored_labels(self, batch: Batch) -> dict[str, Tensor]:
-        """By source, the batch's label maps with 255 where nothing is to be scored."""
+        """Return source -> label maps of the batch, with 255 for pixels that are not scored."""
         scored: dict[str, Tensor] = {}
         for source, labels_BHW in batch.labels.items():
             if self.predictor == "teacher":
@@ -105,7 +108,7 @@ class Evaluator:
         return scored
 
     def losses(self, student: nn.Module, positions: Sequence[int], source: str) -> Tensor:
-        """Mean cross-entropy of the student on each position: float32 [n] on the CPU (replay methods rank by it)."""
+        """Return the student's mean cross-entropy on each position: float32 [n] on the CPU; replay memories use it."""
         losses: list[Tensor] = []
 
         def measure(batch: Batch, logits_BKHW: Tensor) -> None:
@@ -117,23 +120,23 @@ class Evaluator:
         return torch.cat(losses).cpu() if losses else torch.empty(0)
 
     def _each_batch(self, student: nn.Module, positions: Sequence[int], use: Callable[[Batch, Tensor], None]) -> None:
-        """Hands `use` each batch with its predictions uint8 [B, H, W]."""
+        """Call `use` with each batch and its predictions uint8 [B, H, W]."""
         if self.predictor == "student":
             self.each_logits(student, positions, lambda batch, logits_BKHW: use(batch, predict(logits_BKHW)))
             return
         for start in range(0, len(positions), self.batch_size):
             batch = self.bank.get(positions[start : start + self.batch_size])
             labels_BHW = batch.labels["teacher"]
-            use(batch, labels_BHW.masked_fill(labels_BHW == IGNORE, 0))  # not scored: any class will do
+            use(batch, labels_BHW.masked_fill(labels_BHW == IGNORE, 0))  # not scored, so any class will do
 
     def predictions(self, student: nn.Module, positions: Sequence[int]) -> Tensor:
-        """Classes that the student gives each pixel: uint8 [n, H, W] on the device. Scores nothing."""
+        """Return the student's predicted classes: uint8 [n, H, W] on the device."""
         found: list[Tensor] = []
         self.each_logits(student, positions, lambda _, logits_BKHW: found.append(predict(logits_BKHW)))
         return torch.cat(found)
 
     def each_logits(self, student: nn.Module, positions: Sequence[int], use: Callable[[Batch, Tensor], None]) -> None:
-        """Hands `use` each batch, in order, with the student's logits [B, K, H, W]."""
+        """Call `use` with each batch, in order, and the student's logits [B, K, H, W]."""
         was_training = student.training
         student.eval()
         with torch.inference_mode():
@@ -148,12 +151,12 @@ class Evaluator:
 
 
 def predict(logits_BKHW: Tensor) -> Tensor:
-    """The class with the largest logit: uint8 [B, H, W]; the lowest id among equals."""
+    """Return the class with the largest logit: uint8 [B, H, W]; the lowest id if several are equal."""
     return logits_BKHW.max(1).indices.to(torch.uint8)  # max(1) is 6 times as fast as argmax(1) on CPUs
 
 
 def at_size(logits_BKHW: Tensor, size: tuple[int, int]) -> Tensor:
-    """Logits enlarged to `size` = (height, width), bilinear as usual in segmentation; unchanged where it is theirs."""
+    """Return logits resized bilinearly to `size` = (height, width); unchanged if they have it."""
     if logits_BKHW.shape[2:] == size:
         return logits_BKHW
     return F.interpolate(logits_BKHW.float(), size, mode="bilinear")
@@ -162,7 +165,7 @@ def at_size(logits_BKHW: Tensor, size: tuple[int, int]) -> Tensor:
 def score_metrics(confusions_NKK: Tensor, classes: Sequence[str], scope: str, reference: str) -> dict[str, float]:
     """Return the scores of one window against one reference, by their names in `scope`.
 
-    `miou` is dataset mIoU (one matrix for the window), `miou_per_frame` the mean of the frames' own.
+    `miou` is the dataset mIoU (one matrix for the window), `miou_per_frame` the mean over the frames' own matrices.
     """
     total_KK = confusions_NKK.sum(0)
     values = {
@@ -176,6 +179,6 @@ def score_metrics(confusions_NKK: Tensor, classes: Sequence[str], scope: str, re
 
 
 def mean_ignoring_nan(values: Iterable[float | None]) -> float:
-    """Plain mean over windows; windows where a metric is undefined (None or NaN) do not count."""
+    """Return the mean over windows; windows with an undefined value (None or NaN) do not count."""
     known = [v for v in values if v is not None and v == v]
     return sum(known) / len(known) if known else float("nan")

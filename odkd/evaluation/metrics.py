@@ -1,4 +1,4 @@
-"""Scores of label maps: pure functions on int64 confusion matrices (rows = reference, columns = student)."""
+"""Metrics of label maps: pure functions of int64 confusion matrices (rows = reference, columns = student)."""
 
 import torch
 import torch.nn.functional as F
@@ -8,7 +8,7 @@ from odkd.common.ignore import IGNORE
 
 
 def confusion_matrices(predicted_BHW: Tensor, reference_BHW: Tensor, num_classes: int) -> Tensor:
-    """Count pixels per (reference, predicted) pair, one matrix a frame.
+    """Count the pixels of each (reference, predicted) pair, one matrix per frame.
 
     Args:
         predicted_BHW: integer class ids in 0..K-1.
@@ -18,7 +18,7 @@ def confusion_matrices(predicted_BHW: Tensor, reference_BHW: Tensor, num_classes
     Returns:
         int64 [B, K, K] on the same device.
     """
-    # One bin row more than classes takes the ignored pixels: cheaper than selecting the others.
+    # One row of bins more than classes collects the ignored pixels, which is cheaper than selecting the others.
     num_bins = (num_classes + 1) * num_classes
     # bincount reads int16 2.8 times as fast as int64 (720p, 19 classes, CPU); 180 classes still fit.
     dtype = torch.int16 if num_bins <= torch.iinfo(torch.int16).max else torch.int32
@@ -29,20 +29,20 @@ def confusion_matrices(predicted_BHW: Tensor, reference_BHW: Tensor, num_classes
 
 
 def count_bins(bins_BP: Tensor, num_bins: int) -> Tensor:
-    """How often each of 0..num_bins-1 occurs in each row: int64 [B, num_bins]."""
+    """Count how often each of 0..num_bins-1 occurs in each row: int64 [B, num_bins]."""
     return torch.stack([torch.bincount(bins_P, minlength=num_bins) for bins_P in bins_BP])
 
 
 def count_bins_without_waiting(bins_BP: Tensor, num_bins: int) -> Tensor:
-    """The same, for devices on which `bincount` waits for the result to learn its length."""
+    """Return what `count_bins` does, on devices where `bincount` waits for its result to determine its length."""
     counts = torch.zeros(len(bins_BP), num_bins, dtype=torch.int64, device=bins_BP.device)
     return counts.scatter_add_(1, bins_BP.long(), torch.ones_like(bins_BP, dtype=torch.int64))
 
 
 def class_iou(confusion: Tensor) -> Tensor:
-    """Intersection over union of each class: float64 [..., K], NaN where a class is in neither map.
+    """Return the intersection over union of each class: float64 [..., K], NaN for a class in neither map.
 
-    A class that is predicted but not in the reference has IoU 0 and counts.
+    A class that is predicted but not in the reference counts with IoU 0.
     """
     confusion = confusion.double()
     intersection = confusion.diagonal(dim1=-2, dim2=-1)
@@ -51,10 +51,10 @@ def class_iou(confusion: Tensor) -> Tensor:
 
 
 def mean_iou(confusion: Tensor) -> Tensor:
-    """Mean IoU over the classes that the reference or the student has: float64 [...], NaN when there is none.
+    """Return the mean IoU over the classes in the reference or the prediction: float64 [...], NaN without any.
 
-    On the sum of all frames' matrices this is *dataset* mIoU; on each frame's own matrix, averaged after,
-    it is *mean per-frame* mIoU. The two are different numbers.
+    For the sum of all frames' matrices it is the *dataset* mIoU; the average over the frames' own matrices is the *mean
+    per-frame* mIoU. The two are different numbers.
 
     >>> mean_iou(torch.tensor([[3, 1, 0], [0, 4, 0], [0, 0, 0]]))  # (3/4 + 4/5) / 2; class 2 is absent
     tensor(0.7750, dtype=torch.float64)
@@ -63,15 +63,15 @@ def mean_iou(confusion: Tensor) -> Tensor:
 
 
 def pixel_accuracy(confusion: Tensor) -> Tensor:
-    """Share of scored pixels whose class is right: float64 [...], NaN when no pixel is scored."""
+    """Return the share of scored pixels with the correct class: float64 [...], NaN if no pixel is scored."""
     confusion = confusion.double()
     return confusion.diagonal(dim1=-2, dim2=-1).sum(-1) / confusion.sum((-2, -1))
 
 
 def class_f1(confusion: Tensor) -> Tensor:
-    """F1 (Dice) of each class, 2 TP / (2 TP + FP + FN): float64 [..., K], NaN where a class is in neither map.
+    """Return F1 (Dice) of each class, 2 TP / (2 TP + FP + FN): float64 [..., K], NaN for a class in neither map.
 
-    As with IoU, a class that is predicted but not in the reference has 0 and counts.
+    As with IoU, a class that is predicted but not in the reference counts with 0.
     """
     confusion = confusion.double()
     hits = confusion.diagonal(dim1=-2, dim2=-1)
@@ -79,9 +79,9 @@ def class_f1(confusion: Tensor) -> Tensor:
 
 
 def macro_f1(confusion: Tensor) -> Tensor:
-    """Plain mean of F1 over the classes that the reference or the student has: float64 [...], NaN without any.
+    """Return the mean F1 over the classes in the reference or the prediction: float64 [...], NaN without any.
 
-    What scikit-learn's `f1_score(average="macro")` gives for the pixels themselves.
+    It equals scikit-learn's `f1_score(average="macro")` on the pixels.
 
     >>> macro_f1(torch.tensor([[3, 1, 0], [0, 4, 0], [0, 0, 0]]))  # (6/7 + 8/9) / 2; class 2 is absent
     tensor(0.8730, dtype=torch.float64)
@@ -90,9 +90,9 @@ def macro_f1(confusion: Tensor) -> Tensor:
 
 
 def weighted_f1(confusion: Tensor) -> Tensor:
-    """Mean of F1 weighted by the pixels of each class in the reference: float64 [...], NaN when no pixel is scored.
+    """Return the mean F1 weighted by the pixels of each class in the reference: float64 [...], NaN if none is scored.
 
-    Classes that the reference lacks have weight 0, as in scikit-learn's `average="weighted"`.
+    Classes absent from the reference have weight 0, as in scikit-learn's `average="weighted"`.
 
     >>> weighted_f1(torch.tensor([[3, 1, 0], [0, 4, 0], [0, 0, 0]]))  # (4 * 6/7 + 4 * 8/9) / 8
     tensor(0.8730, dtype=torch.float64)
@@ -102,16 +102,16 @@ def weighted_f1(confusion: Tensor) -> Tensor:
 
 
 def ignore_borders(labels_BHW: Tensor, num_pixels: int) -> Tensor:
-    """Label maps whose pixels within `num_pixels` of another class are set to 255 (ARTHuS: inner and outer 3 px).
+    """Return label maps with the pixels near another class set to 255 (ARTHuS: 3 pixels on either side).
 
-    Near means in a square of 2 `num_pixels` + 1 pixels; a pixel that is ignored already makes no border.
+    Near means within a square of 2 `num_pixels` + 1 pixels. Ignored pixels form no border with other classes.
 
     >>> ignore_borders(torch.tensor([[[0, 0, 0, 0, 1, 1, 1]]], dtype=torch.uint8), 2)
     tensor([[[  0,   0, 255, 255, 255, 255,   1]]], dtype=torch.uint8)
     """
     if num_pixels == 0:
         return labels_BHW
-    # Maximum and minimum of the neighbourhood, ignored pixels left out: they differ where classes meet.
+    # Maximum and minimum of the neighbourhood without its ignored pixels; they differ where classes meet.
     is_ignored = labels_BHW == IGNORE
     values = labels_BHW.float()
     size = 2 * num_pixels + 1
@@ -121,10 +121,11 @@ def ignore_borders(labels_BHW: Tensor, num_pixels: int) -> Tensor:
 
 
 def steady_pixels(predicted_BHW: Tensor, reference_BHW: Tensor) -> Tensor:
-    """For each two frames in a row: int64 [B-1, 2], pixels whose reference class stays, and of these those whose
-    predicted class stays too. Pixels that the reference ignores in either frame do not count.
+    """Count constant pixels between consecutive frames: int64 [B-1, 2].
 
-    The second over the first is the temporal consistency of the predictions: what should stand still does.
+    The first count is of the pixels whose reference class stays the same, the second of those among them whose
+    predicted class stays the same, too. Pixels that the reference ignores in either frame do not count. The second
+    divided by the first is the temporal consistency of the predictions.
     """
     stays = (reference_BHW[1:] == reference_BHW[:-1]) & (reference_BHW[1:] != IGNORE)
     is_steady = stays & (predicted_BHW[1:] == predicted_BHW[:-1])

@@ -1,4 +1,4 @@
-"""What students say of a split: scores at the size of the reference's own label maps, labels, agreement."""
+"""Scores of students on a split at the size of the reference's label maps; their labels and their agreement."""
 
 import itertools
 from collections.abc import Mapping, Sequence
@@ -24,10 +24,10 @@ REFERENCE_SIZE = (128, 128)  # pixels at which the reference code of MCKD for se
 def score_student(
     evaluator: Evaluator, student: nn.Module, positions: Sequence[int], references: Mapping[str, LabelSource]
 ) -> dict[str, Tally]:
-    """Counts of a student against each reference, at the size of that reference's label map of each frame.
+    """Count a student's pixels against each reference, at the size of the reference's label map of each frame.
 
-    Logits are enlarged before the class is taken (`at_size`); where the sizes are the same this is what
-    `Evaluator.scores` counts.
+    Logits are resized before the class is taken (`at_size`); for equal sizes the counts are those of
+    `Evaluator.scores`.
     """
     num_classes = evaluator.bank.num_classes
     tallies = {name: Tally(num_classes) for name in references}
@@ -50,17 +50,17 @@ def score_student(
 def score_labels(
     labels: LabelSource, truth: LabelSource, positions: Sequence[int], num_classes: int
 ) -> tuple[Tally, float]:
-    """Counts of label maps in a student's place, at the truth's size.
+    """Count the pixels of label maps against the ground truth, at its size; return also the share that is ignored.
 
-    Pixels that they ignore are not scored; the second result says what share of the pixels with a known truth
-    they are, for a labeller that ignores what is hard would else look better than it is.
+    Pixels that `labels` ignores are not scored. The second result is their share of the pixels with a known truth: a
+    labeller that ignores difficult pixels would look too good without it.
     """
     tally, num_true, num_scored = Tally(num_classes), 0, 0
     for position in positions:
         true_HW = truth.read(position)
         given_HW = resize_nearest(labels.read(position), true_HW.shape[:2])
         scored_HW = np.where(given_HW == IGNORE, IGNORE, true_HW)
-        known_HW = np.where(given_HW == IGNORE, 0, given_HW)  # not scored: any class will do
+        known_HW = np.where(given_HW == IGNORE, 0, given_HW)  # not scored, so any class will do
         tally.add(confusion_matrices(torch.from_numpy(known_HW)[None], torch.from_numpy(scored_HW)[None], num_classes))
         num_true += int((true_HW != IGNORE).sum())
         num_scored += int((scored_HW != IGNORE).sum())
@@ -70,9 +70,9 @@ def score_labels(
 def label_with(
     evaluator: Evaluator, student: nn.Module, positions: Sequence[int], soft: SoftSpec | None
 ) -> list[Labelled]:
-    """What a student says of frames: its class ids and, if asked for, its likeliest classes with probabilities.
+    """Return a student's labels: class ids and, with `soft`, the most likely classes with their probabilities.
 
-    Probabilities are brought to the size of the soft labels as means over pixels, so that they still sum to 1.
+    Probabilities are averaged over pixels to the size of the soft labels, so that they still sum to 1.
     """
     found: list[Labelled] = []
 
@@ -94,8 +94,11 @@ def label_with(
 def agreement(
     evaluator: Evaluator, students: Sequence[nn.Module], positions: Sequence[int], scope: str
 ) -> dict[str, float]:
-    """How alike students predict, at their own size: mIoU of one against the other (the same both ways), and the
-    share of pixels with the same class; means over all pairs of students."""
+    """Return the agreement of students' predictions at their own size, as means over all pairs of students.
+
+    `miou` is the mIoU of one student against the other, which is symmetric; `equal_pixels` is the share of pixels with
+    the same class.
+    """
     num_classes = evaluator.bank.num_classes
     pairs = list(itertools.combinations(range(len(students)), 2))
     totals = {pair: torch.zeros(num_classes, num_classes, dtype=torch.int64) for pair in pairs}
@@ -118,11 +121,11 @@ def reference_miou(
     scope: str,
     batch_size: int,
 ) -> dict[str, float]:
-    """Return the mIoU of each batch at 128x128, averaged with the batches' sizes as weights, against each reference.
+    """Return the mIoU of each batch at 128x128, averaged with the batch sizes as weights, against each reference.
 
-    The reference code of MCKD for segmentation reports it. It depends on the batch size and is no dataset mIoU: for
-    comparison with its figures only. Logits are resized bilinear, labels nearest. A class that a batch lacks on
-    both sides is left out of its mean.
+    The reference code of MCKD for segmentation reports this score. It depends on the batch size and is no dataset mIoU:
+    use it only to compare with that code. Logits are resized bilinearly, labels to the nearest pixel. A class that is
+    in neither map of a batch is left out of the batch's mean.
     """
     num_classes, num_batches = evaluator.bank.num_classes, -(-len(positions) // batch_size)
     empty = torch.zeros(num_batches, num_classes, num_classes, dtype=torch.int64)

@@ -1,4 +1,4 @@
-"""Counts over many frames: one confusion matrix, and each frame's own mIoU; the names of all scores of a split."""
+"""Confusion counts over many frames, and the scores of a split by their metric names."""
 
 from collections.abc import Sequence
 
@@ -10,22 +10,22 @@ from odkd.evaluation.metrics import class_iou, macro_f1, mean_iou, pixel_accurac
 
 
 class Tally:
-    """Confusion counts that do not grow with the number of frames."""
+    """One confusion matrix of all frames, and the mIoU of each frame."""
 
     def __init__(self, num_classes: int) -> None:
         self.total_KK = torch.zeros(num_classes, num_classes, dtype=torch.int64)
         self._frame_mious: list[Tensor] = []
 
     def add(self, confusions_NKK: Tensor) -> None:
-        """Count frames: int64 [N, K, K] on any device."""
+        """Add the matrices of frames: int64 [N, K, K] on any device."""
         confusions_NKK = confusions_NKK.cpu()
         self.total_KK += confusions_NKK.sum(0)
         self._frame_mious.append(mean_iou(confusions_NKK))
 
     def scores(self, scope: str, reference: str) -> dict[str, float]:
-        """Return dataset mIoU, mean mIoU of frames, accuracy, weighted and macro F1, by their names in `scope`.
+        """Return dataset mIoU, mean per-frame mIoU, accuracy, weighted and macro F1, by their names in `scope`.
 
-        NaN where nothing was scored.
+        A score is NaN if no pixel was scored.
         """
         mious = torch.cat(self._frame_mious) if self._frame_mious else torch.empty(0)
         found = (
@@ -39,7 +39,7 @@ class Tally:
         return {name: value.item() for name, value in zip(names, found, strict=True)}
 
     def class_scores(self, classes: Sequence[str], scope: str, reference: str) -> dict[str, float]:
-        """Return the IoU of each class, as `SCOPE/iou/road`; NaN where a class is in neither map."""
+        """Return the IoU of each class, named as `SCOPE/iou/road`; NaN for a class in neither map."""
         found = class_iou(self.total_KK).tolist()
         names = (metric_name(scope, "iou", reference, name) for name in classes)
         return dict(zip(names, found, strict=True))

@@ -1,6 +1,6 @@
-"""Scores of the student over time: on the next frames, one sequence ago and ahead, on every segment, at the end.
+"""Scores of the student over time: on the next frames, one sequence earlier and later, on every segment, at the end.
 
-All names and what they average over are in one place here; docs/metrics.md explains them to users.
+docs/metrics.md explains all metrics that are computed here.
 """
 
 from collections.abc import Iterable, Sequence
@@ -24,12 +24,12 @@ MEANS = ("accuracy", "miou", "miou_per_frame", "consistency")
 
 @dataclass(frozen=True)
 class WatchPlan:
-    """Where the student is scored besides the next frames.
+    """Positions on which the student is scored, besides the next frames.
 
     Args:
         shift: positions from now to the windows of `past/` and `future/`; None = no such scores.
-        final: whether the last student is scored on the whole stream.
-        segment_frames: how many frames of each segment, evenly spaced, are scored whenever a segment ends; 0 = none.
+        final: score the last student on the entire stream.
+        segment_frames: frames of each segment, evenly spaced, that are scored whenever a segment ends; 0 = none.
     """
 
     shift: int | None
@@ -38,7 +38,7 @@ class WatchPlan:
 
 
 class Watch:
-    """Scores a student along a stream and keeps what the summary needs; its state resumes with the run."""
+    """Scores a student along a stream and accumulates the counts of the summary; its state resumes with the run."""
 
     def __init__(
         self, stream: Stream, window: Window, evaluator: Evaluator, classes: Sequence[str], plan: WatchPlan
@@ -47,23 +47,24 @@ class Watch:
         self._domains = list(dict.fromkeys(map(stream.domain_of, range(len(stream)))))
         num_segments, num_classes = len(stream.segments), len(classes)
         zeros = torch.zeros(len(self._domains), num_classes, num_classes, dtype=torch.int64)
-        self.totals_DKK = {source: zeros.clone() for source in evaluator.bank.sources}  # of test windows, by domain
         nothing = torch.full((num_segments, num_segments), torch.nan, dtype=torch.float64)
-        self._learned_TT = {source: nothing.clone() for source in evaluator.bank.sources}  # R of continual.py
+        # Source -> counts of all test windows by domain; source -> scores R of `continual.py`.
+        self.totals_DKK = {source: zeros.clone() for source in evaluator.bank.sources}
+        self._learned_TT = {source: nothing.clone() for source in evaluator.bank.sources}
         self._probes = [_evenly(segment, plan.segment_frames) for segment in stream.segments]
 
     def windows(self, step: Step) -> list[int]:
-        """Positions of this iteration's windows: the next one's overlap with them where `step` is less than `test`."""
+        """Return the positions of this iteration's windows, which the next iteration's windows may overlap."""
         windows = [step.test, *filter(None, self._shifted(step).values())]
         return list(dict.fromkeys(position for window in windows for position in window))
 
     def needs(self, step: Step) -> list[int]:
-        """All positions that are scored in this iteration."""
+        """Return all positions that are scored in this iteration."""
         probes = self._probes if self._ended(step) else []
         return list(dict.fromkeys([*self.windows(step), *(position for probe in probes for position in probe)]))
 
     def test(self, student: nn.Module, step: Step) -> tuple[Scores, dict[str, float]]:
-        """Scores on the next frames, and their metrics: `test/...`."""
+        """Return the scores on the next frames, and their metrics `test/...`."""
         scores = self.evaluator.scores(student, step.test)
         domains = torch.tensor([self._domains.index(self.stream.domain_of(position)) for position in step.test])
         here = slice(step.test.start, step.test.stop)
@@ -78,7 +79,10 @@ class Watch:
         return scores, metrics
 
     def elsewhere(self, student: nn.Module, step: Step) -> dict[str, float]:
-        """`past/...` and `future/...`, NaN where the window leaves the stream; `segment/...` when one has ended."""
+        """Return the metrics `past/...`, `future/...` and, when a segment has ended, `segment/...`.
+
+        A metric is NaN if its window exceeds the stream.
+        """
         metrics: dict[str, float] = {}
         for name, window in self._shifted(step).items():
             found = self.evaluator.confusions(student, window) if window else {}
@@ -95,10 +99,10 @@ class Watch:
         return metrics
 
     def finish(self, student: nn.Module, records: Sequence[dict[str, Any]]) -> dict[str, float]:
-        """The summary of a run: from its metrics lines, and from scoring the last student on the whole stream."""
+        """Return the summary of a run, from its metrics lines and the scores of the last student on the stream."""
         summary: dict[str, float] = {}
         for source, totals_DKK in self.totals_DKK.items():
-            summary |= _whole("total", totals_DKK.sum(0), self.classes, source)
+            summary |= _scores_of("total", totals_DKK.sum(0), self.classes, source)
             if len(self._domains) > 1:
                 summary |= {
                     metric_name("domain", "miou", source, name): mean_iou(total_KK).item()
@@ -112,9 +116,9 @@ class Watch:
                     known = _column(records, metric_name(where, "miou", source))
                     summary[metric_name(f"mean_{where}", "miou", source)] = mean_ignoring_nan(known)
             if len(self.stream.segments) > 1:
-                whole = [record for record in records if record["segment"] is not None]
-                miou_I = [torch.nan if v is None else v for v in _column(whole, metric_name("test", "miou", source))]
-                found = recovery(miou_I, [record["segment"] for record in whole])
+                within = [record for record in records if record["segment"] is not None]
+                miou_I = [torch.nan if v is None else v for v in _column(within, metric_name("test", "miou", source))]
+                found = recovery(miou_I, [record["segment"] for record in within])
                 summary[metric_name("recovery", "iterations", source)] = found.num_iterations
                 summary[metric_name("recovery", "num_changes", source)] = found.num_changes
                 summary[metric_name("recovery", "num_unrecovered", source)] = found.num_unrecovered
@@ -129,14 +133,18 @@ class Watch:
         self.totals_DKK, self._learned_TT = state["totals"], state["learned"]
 
     def _last(self, student: nn.Module) -> dict[str, float]:
-        """`last/...`: one matrix over the whole stream; `mean_last/miou`: mean over its test windows (FBWT)."""
+        """Score the last student on the entire stream.
+
+        `last/...` are scores of one matrix over the stream; `mean_last/miou` is the mean over its test windows (FBWT).
+        `segments/...` are the scores of continual learning that need this student's scores on all segments.
+        """
         num_positions, size = len(self.stream), self.window.test
         probe_of = {position: number for number, probe in enumerate(self._probes) for position in probe}
         summary: dict[str, float] = {}
         zeros = {source: torch.zeros_like(total_DKK[0]) for source, total_DKK in self.totals_DKK.items()}
         totals_KK = {source: zero.clone() for source, zero in zeros.items()}
         segments_TKK = {source: zero.repeat(len(self._probes), 1, 1) for source, zero in zeros.items()}
-        recent: dict[str, dict[int, Tensor]] = {source: {} for source in zeros}  # matrices of the last test window
+        recent: dict[str, dict[int, Tensor]] = {source: {} for source in zeros}  # matrices of the current test window
         windows: dict[str, list[float]] = {source: [] for source in zeros}
         for first in range(0, num_positions, size):
             chunk = range(first, min(first + size, num_positions))
@@ -149,15 +157,15 @@ class Watch:
                     recent[source][position] = confusion_KK
                     begin = position + 1 - size
                     if begin >= 0 and begin % self.window.step == 0:
-                        whole = torch.stack([recent[source][p] for p in range(begin, position + 1)]).sum(0)
-                        windows[source].append(mean_iou(whole).item())
+                        window_KK = torch.stack([recent[source][p] for p in range(begin, position + 1)]).sum(0)
+                        windows[source].append(mean_iou(window_KK).item())
                     recent[source].pop(begin, None)
             self.evaluator.bank.retain(range(chunk.stop, num_positions))
         for source, total_KK in totals_KK.items():
-            summary |= _whole("last", total_KK, self.classes, source)
+            summary |= _scores_of("last", total_KK, self.classes, source)
             summary[metric_name("mean_last", "miou", source)] = mean_ignoring_nan(windows[source])
             if self.plan.segment_frames and len(self._probes) > 1:
-                # Segments that end with the stream: the last student has gone through them.
+                # Segments that end with the stream have no row yet: the last student has completed them.
                 row_T = mean_iou(segments_TKK[source])
                 learned_TT = self._learned_TT[source].clone()
                 learned_TT[learned_TT.isnan().all(1)] = row_T
@@ -168,7 +176,7 @@ class Watch:
         return summary
 
     def _shifted(self, step: Step) -> dict[str, range | None]:
-        """The windows of this iteration one shift ago and ahead; None where they leave the stream."""
+        """Return the windows one shift before and after this iteration's; None for a window that exceeds the stream."""
         if self.plan.shift is None:
             return {}
         windows: dict[str, range | None] = {}
@@ -179,14 +187,14 @@ class Watch:
         return windows
 
     def _ended(self, step: Step) -> list[int]:
-        """Segments of which the student has learned the last frame in this iteration."""
+        """Return the segments whose last frame the student has learned in this iteration."""
         if not self.plan.segment_frames or len(self.stream.segments) < 2:
             return []
         return [n for n, segment in enumerate(self.stream.segments) if segment.stop - 1 in step.gone_by]
 
 
 def _evenly(segment: range, num_frames: int) -> list[int]:
-    """At most `num_frames` positions of a segment, evenly spaced.
+    """Return at most `num_frames` positions of a segment, evenly spaced.
 
     >>> _evenly(range(10, 20), 3)
     [11, 15, 18]
@@ -195,8 +203,8 @@ def _evenly(segment: range, num_frames: int) -> list[int]:
     return [segment[int((i + 0.5) * len(segment) / num_frames)] for i in range(num_frames)]
 
 
-def _whole(scope: str, total_KK: Tensor, classes: Sequence[str], reference: str) -> dict[str, float]:
-    """Scores of one matrix over many frames: it has no frames of its own, their mean is under mean/."""
+def _scores_of(scope: str, total_KK: Tensor, classes: Sequence[str], reference: str) -> dict[str, float]:
+    """Return the scores of one matrix over many frames; it has no frames, so there is no per-frame score."""
     found = score_metrics(total_KK[None], classes, scope, reference)
     return {name: value for name, value in found.items() if name != metric_name(scope, "miou_per_frame", reference)}
 

@@ -22,11 +22,12 @@ from odkd.data.video.stream import Stream
 from odkd.evaluation.evaluate import Evaluator
 from odkd.runs.run import OpenRun
 from odkd.stages import Traits
-from odkd.training.epochs import EpochPlan, ScheduleFactory, Trainer
+from odkd.training.epochs import EpochPlan, ScheduleFactory
 from odkd.training.learn import Learner
 from odkd.training.pairs import FirstRounds, Shelf
 from odkd.training.rounds import Rounds, SplitScores
 from odkd.training.side_by_side import SideBySide
+from odkd.training.trainer import Trainer
 from odkd.training.trainings import Trainings
 
 

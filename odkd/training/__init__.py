@@ -1,1 +1,1 @@
-"""How a student learns."""
+"""Training of students: losses, replay, regularizers, and the loops that use them."""

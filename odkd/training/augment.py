@@ -1,7 +1,7 @@
-"""Augmentation: pictures, label maps and soft labels of a batch are mirrored, scaled and cropped together.
+"""Augmentation: images, label maps and soft labels of a batch are flipped, scaled and cropped together.
 
-It happens on the device, after normalisation. Every draw of a batch comes from one named generator, which the
-learner makes of the run's seed and of how many passes and batches came before: a resumed run draws the same.
+It runs on the device, after normalisation. All random numbers of a batch come from one named generator, which depends
+on the run's seed and on the numbers of past passes and batches, so that a resumed run draws the same.
 """
 
 from collections.abc import Sequence
@@ -12,11 +12,12 @@ from torch import Tensor
 
 from odkd.common.ignore import IGNORE
 from odkd.common.seeds import named_generator
+from odkd.common.settings import Fraction, NonNegativeFloat
 from odkd.training.losses import SoftLabels
 
 
 class Geometry(NamedTuple):
-    """Which place of its frame each pixel shows, float64 [B], in pixels of the frame.
+    """Map from the pixels of a crop to places in its frame, in pixels of the frame; tensors are float64 [B].
 
     Pixel (row i, column j) of a crop of `size` shows ((i + 0.5 + top) / scale, (j + 0.5 + left) / scale); mirrored
     crops count columns from the right.
@@ -29,7 +30,13 @@ class Geometry(NamedTuple):
     is_mirrored_B: Tensor
 
     def places(self, shape: tuple[int, int], index: int, stride: tuple[float, float]) -> tuple[Tensor, Tensor]:
-        """Rows and columns that a map of one frame shows, float64, in its own pixels; `stride`: frame's to map's."""
+        """Return the rows and columns, float64, that a crop of a map shows, in pixels of the map.
+
+        Args:
+            shape: (height, width) of the crop, in pixels of the map.
+            index: of the frame in the batch.
+            stride: pixels of the frame per pixel of the map, vertical and horizontal.
+        """
         rows, columns = (
             ((torch.arange(shape[axis], dtype=torch.float64) + 0.5) * self.size[axis] / shape[axis] + offset_B[index])
             / (self.scale_B[index] * stride[axis])
@@ -39,39 +46,38 @@ class Geometry(NamedTuple):
 
 
 class Augmentation:
-    """Draws anew for each frame of a batch.
+    """Random flip, scale, crop, brightness and contrast, drawn for each frame of a batch.
 
     Args:
-        flip: probability of a mirrored frame.
-        scale: [lowest, highest] factor, drawn uniformly; what then leaves the crop is cut off at random, what is
-            missing is 255 in labels and 0 in normalised pictures (the mean colour).
-        crop: [height, width] of what is learned from, in pixels; None = the frame's.
-        brightness: up to this much is added or taken away (pixels in 0..1).
-        contrast: up to this share, distances from a frame's mean colour grow or shrink.
-        std: of the pictures' normalisation; None = they are in 0..1.
+        flip: probability of a horizontal flip.
+        scale: [lowest, highest] factor, drawn uniformly. A frame larger than the crop is cropped at random; around a
+            smaller one, labels are 255 and normalised images 0 (the mean colour).
+        crop: [height, width] of the result, pixels; None = the size of the frame.
+        brightness: largest offset, positive or negative, added to pixel values in 0..1.
+        contrast: largest relative change of the distances from a frame's mean colour; below 1.
+        std: of the images' normalisation; None = pixel values are in 0..1.
+
+    Raises:
+        ValueError: scale, crop or contrast is out of range.
     """
 
     def __init__(
         self,
         *,
-        flip: float,
+        flip: Fraction,
         scale: Sequence[float],
         crop: Sequence[int] | None,
-        brightness: float,
-        contrast: float,
+        brightness: NonNegativeFloat,
+        contrast: NonNegativeFloat,
         seed: int,
         std: Sequence[float] | None = None,
     ) -> None:
-        if not 0 <= flip <= 1:
-            raise ValueError(f"augmentation.flip={flip}; expected a probability in 0..1")
         if len(scale) != 2 or not 0 < scale[0] <= scale[1] < float("inf"):
             raise ValueError(f"augmentation.scale={list(scale)}; expected [lowest, highest] above 0, such as [0.5, 2]")
         if crop is not None and (len(crop) != 2 or min(crop) < 1):
             raise ValueError(f"augmentation.crop={list(crop)}; expected [height, width] in pixels, or null")
-        if brightness < 0 or not 0 <= contrast < 1:
-            raise ValueError(
-                f"augmentation.brightness={brightness}, contrast={contrast}; expected at least 0, contrast below 1"
-            )
+        if contrast >= 1:
+            raise ValueError(f"augmentation.contrast={contrast}; expected a number of at least 0 and below 1")
         self._flip, self._scale, self._crop = flip, (float(scale[0]), float(scale[1])), crop
         self._brightness, self._contrast, self._seed = brightness, contrast, seed
         self._std = list(std) if std is not None else [1.0, 1.0, 1.0]
@@ -81,7 +87,7 @@ class Augmentation:
     def __call__(
         self, images_BCHW: Tensor, labels_BHW: Tensor, soft: SoftLabels | None, *, names: Sequence[object]
     ) -> tuple[Tensor, Tensor, SoftLabels | None]:
-        """Others in the same form; `names` say which batch of the run it is, and so what is drawn."""
+        """Return the augmented batch; `names` identify it and seed the draws."""
         generator = named_generator(self._seed, "augmentation", *names)
         draws_6B = torch.rand(6, len(images_BCHW), generator=generator, dtype=torch.float64)
         if self._is_geometric:
@@ -101,7 +107,7 @@ class Augmentation:
         size = frame if self._crop is None else (int(self._crop[0]), int(self._crop[1]))
         lowest, highest = self._scale
         scale_B = lowest + (highest - lowest) * draws[1]
-        # Of a frame that is smaller than the crop, the offset is below 0: it lies somewhere within the crop.
+        # The offset of a frame smaller than the crop is negative: it is placed at random within the crop.
         top_B, left_B = (((frame[a] * scale_B - size[a]) * draws[2 + a]).round() for a in (0, 1))
         return Geometry(size, scale_B, top_B, left_B, draws[0] < self._flip)
 
@@ -116,7 +122,7 @@ class Augmentation:
 
 
 def show(image_CHW: Tensor, geometry: Geometry, index: int) -> Tensor:
-    """The picture that a frame becomes: bilinear, 0 outside; where pixels fall on pixels, exactly these."""
+    """Return the crop of a frame: bilinear, 0 outside, and exact where pixels fall on pixels."""
     height, width = image_CHW.shape[1:]
     for axis, places, length in zip(
         (1, 2), geometry.places(geometry.size, index, (1, 1)), (height, width), strict=True
@@ -133,7 +139,7 @@ def show(image_CHW: Tensor, geometry: Geometry, index: int) -> Tensor:
 
 
 def _nearest_maps(maps_BNHW: Tensor, geometry: Geometry, frame: tuple[int, int], fill: int) -> Tensor:
-    """Maps [B, N, h, w] of whole frames, cropped: each pixel takes the value under its centre, `fill` outside."""
+    """Return the crops of maps [B, N, h, w] of frames: each pixel takes the value under its centre, outside `fill`."""
     height, width = maps_BNHW.shape[2:]
     stride = (frame[0] / height, frame[1] / width)
     shape = (max(1, round(geometry.size[0] / stride[0])), max(1, round(geometry.size[1] / stride[1])))

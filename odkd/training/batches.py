@@ -1,4 +1,4 @@
-"""From selected positions to the batches of one pass: one update each."""
+"""Batches of one pass over the selected positions; each batch is one update."""
 
 from collections.abc import Collection, Sequence
 from typing import Literal
@@ -20,11 +20,16 @@ def batches_of_pass(
     iteration: int,
     epoch: int,
 ) -> list[list[int]]:
-    """Every selected position once, `batch_size` of them an update (the last one may be smaller).
+    """Return batches with every selected position once, `batch_size` per update (the last may be smaller).
 
-    `order` is "stream" (as the replay memory gave them), "shuffled" (another order each epoch, the same whenever
-    this iteration is run) or "paired": each update has `batch_size` stream frames and as many replayed ones, as
-    experience replay has it, until either are used up; what is left follows in its order.
+    Args:
+        selected: positions as the replay memory returned them.
+        order: "stream" = as selected. "shuffled" = a different order in each epoch, reproducible. "paired" = each
+            update has `batch_size` stream frames and as many replayed frames, as in experience replay, until one kind
+            is used up; the rest of the other kind follows in its order.
+        batch_size: frames per update; with "paired", of each kind.
+        stream_positions: the stream frames; all other positions are replayed.
+        seed, iteration, epoch: identify the pass and seed the shuffling.
     """
     if order == "shuffled":
         permutation = torch.randperm(len(selected), generator=named_generator(seed, "order", iteration, epoch))

@@ -1,4 +1,4 @@
-"""Learning: one optimizer step on one batch; one pass over selected positions; a virtual pass on a copy."""
+"""Learning: one update on a batch, one pass over selected positions, a copy for virtual passes."""
 
 import copy
 import math
@@ -17,16 +17,17 @@ from odkd.training.losses.soft import resize_labels
 from odkd.training.regularizers import Regularizer, Update
 from odkd.training.regularizers.none import NoRegularizer
 
-AHEAD = 2  # batches that are read in the background while one is learned from, where they are not here already
+AHEAD = 2  # batches that are read in the background while one is learned from
 
 
 class Learner:
     """A student with its optimizer, loss and regularizer: everything that learning changes.
 
     Args:
-        source: label source that is learned from.
-        soft_source: of the soft labels, for a loss that needs them; None = `source`.
-        augment: changes each batch before it is learned from; None = nothing does.
+        source: label source of the training.
+        precision: "float32", "bfloat16" or "float16".
+        soft_source: label source of the soft labels, for a loss that needs them; None = `source`.
+        augment: augmentation of each batch; None = none.
     """
 
     def __init__(
@@ -46,25 +47,25 @@ class Learner:
         self.source, self.precision, self.device = source, precision, device
         self.soft_source = (soft_source or source) if wants_soft(loss) else None
         self.augment = augment
-        self._num_passes = 0  # names the draws of augmentation
-        self._pixels: dict[int, Tensor] = {}  # of each class, by position
-        # float16 gradients underflow without scaling; disabled, the scaler passes everything through.
+        self._num_passes = 0  # seeds augmentation
+        self._pixels: dict[int, Tensor] = {}  # position -> labelled pixels of each class, int64 [K]
+        # float16 gradients underflow without scaling; a disabled scaler changes nothing.
         self._scaler = torch.amp.GradScaler(device.type, enabled=precision == "float16")
 
     def forward(self, network: nn.Module, images_BCHW: Tensor) -> Tensor:
-        """Logits [B, K, H, W] in the run's precision."""
+        """Return logits [B, K, H, W], computed in the run's precision."""
         with autocast(self.device, self.precision):
             logits_BKHW: Tensor = network(images_BCHW)
         return logits_BKHW
 
     def step(self, update: Update, soft: SoftLabels | None = None) -> dict[str, Tensor]:
-        """One update on one batch. Returns the loss and its parts by name, as scalars on the device.
+        """Make one update on one batch; return the loss and its parts by name, as scalars on the device.
 
-        Parts are weighted: they add up to "total".
+        The parts are weighted, so that their sum is "total".
         """
         logits_BKHW = self.forward(self.student, update.images_BCHW)
         adjusted_BKHW = self.regularizer.adjust_logits(logits_BKHW, update)
-        # A student may answer at less than full size while it learns.
+        # While learning, a student may return logits smaller than the images.
         labels_BHW = resize_labels(update.labels_BHW, adjusted_BKHW.shape[2:])
         parts = self._losses(adjusted_BKHW, labels_BHW, soft)
         penalty = self.regularizer.penalty(self.student, logits_BKHW, update)
@@ -94,11 +95,13 @@ class Learner:
         stream_positions: Collection[int] = (),
         kept: Collection[int] = (),
     ) -> dict[str, float]:
-        """One pass over `batches` of positions, an update each. Returns the mean of each loss over updates.
+        """Make one pass over `batches` of positions, one update each; return the mean of each loss over the updates.
 
-        `stream_positions` have gone by since the last iteration, all others are replayed; `kept` are the positions
-        that a later iteration may learn from. No batches change nothing and return no losses. Losses are read from
-        the device once.
+        Without batches the student does not change and no losses are returned. Losses are read from the device once.
+
+        Args:
+            stream_positions: positions that are past only since the last iteration; all others are replayed.
+            kept: positions that a later iteration may learn from.
         """
         self.student.train()
         if batches and isinstance(self.loss, WeighsClasses) and self.loss.weighs_classes:
@@ -131,7 +134,7 @@ class Learner:
             history.append(self.step(update, soft))
         self._num_passes += 1
         names = dict.fromkeys(name for losses in history for name in losses)
-        # A penalty that sets in later counts as 0 before.
+        # An update without a penalty counts as penalty 0.
         return {
             name: (
                 torch.stack([losses[name] for losses in history if name in losses]).double().sum() / len(history)
@@ -140,7 +143,7 @@ class Learner:
         }
 
     def _count_pixels(self, bank: Bank, positions: Sequence[int]) -> Tensor:
-        """int64 [K]: labelled pixels of each class; each position is counted once as long as it is learned from."""
+        """Return the labelled pixels of each class, int64 [K]; counts are reused while a position is learned from."""
         wanted = set(positions)
         self._pixels = {position: pixels_K for position, pixels_K in self._pixels.items() if position in wanted}
         for position in positions:
@@ -151,9 +154,12 @@ class Learner:
         return torch.stack([self._pixels[position] for position in positions]).sum(0)
 
     def virtual_copy(self, learning_rate: float | None = None) -> "Learner":
-        """A copy of student and optimizer, state included, for a pass that must leave no trace.
+        """Return a learner with copies of student and optimizer, state included, without regularizer and augmentation.
 
-        Without regularizer and augmentation.
+        What it learns does not change this learner.
+
+        Args:
+            learning_rate: of the copied optimizer; None = unchanged.
         """
         student, optimizer = copy.deepcopy((self.student, self.optimizer))
         if learning_rate is not None:
@@ -169,11 +175,11 @@ class Learner:
             device=self.device,
             soft_source=self.soft_source,
         )
-        copied._scaler.load_state_dict(self._scaler.state_dict())  # a fresh scale may overflow and skip the step
+        copied._scaler.load_state_dict(self._scaler.state_dict())  # a new scale may overflow and skip the step
         return copied
 
     def restart(self, state: dict[str, Any], *, source: str, soft_source: str) -> None:
-        """Begin anew with what `state_dict` gave, learning from other label sources: another training."""
+        """Start another training from a result of `state_dict()`, with other label sources."""
         self.load_state_dict(copy.deepcopy(state))
         self.source = source
         self.soft_source = soft_source if wants_soft(self.loss) else None
@@ -197,10 +203,13 @@ class Learner:
 
 
 def check_finite(losses: Mapping[str, float], when: str) -> None:
-    """Stop a run that has diverged: nothing that it would publish means anything.
+    """Check that a run has not diverged, because its later results would be meaningless.
+
+    Args:
+        when: part of the message, such as "iteration 3".
 
     Raises:
-        ValueError: a loss is infinite or not a number.
+        ValueError: a loss is infinite or NaN.
     """
     if bad := [name for name, loss in losses.items() if not math.isfinite(loss)]:
         raise ValueError(

@@ -1,4 +1,4 @@
-"""What the pair rounds of MCKD hand on: their students' label stores, and a record by which a later run finds them."""
+"""Results of the pair rounds of MCKD: the label stores of their students, and a record for later runs."""
 
 import hashlib
 import json
@@ -14,23 +14,23 @@ from odkd.data.bank import Bank
 from odkd.data.labels.store import LabelStore, SoftSpec, find_stores
 from odkd.data.labels.student_labels import MergedLabels, StudentLabels, StudentName
 from odkd.data.video.stream import Stream
-from odkd.training.epochs import student_file
+from odkd.training.trainer import student_file
 
 PREVIOUS = "previous_round"  # name of the label source
-RECORD = "pseudo_labels.json"  # in the run's folder, once all pair rounds are done
+RECORD = "pseudo_labels.json"  # written to the run's folder after the last pair round
 
 
 @dataclass(frozen=True)
 class Shelf:
-    """Where a run keeps what its students label.
+    """Access to the label stores of a run's students.
 
     Args:
         folder: of all label stores.
         run_key: of this run.
-        size: (height, width) of label maps, which is the students' own.
+        size: (height, width) of the label maps, which is that of the students.
         classes: of the dataset.
         device: on which students predict, for the record.
-        soft: the soft labels that students hand on, where the loss learns from such; None = class ids alone.
+        soft: format of the students' soft labels, if the loss learns from them; None = class ids only.
     """
 
     folder: Path
@@ -41,17 +41,17 @@ class Shelf:
     soft: SoftSpec | None = None
 
     def labels(self, stream: Stream, positions: Sequence[int], student: StudentName) -> StudentLabels:
-        """What a student has labelled, or is to."""
+        """Return the labels of a student for these positions, whether stored already or not."""
         facts = {"run": student.run_key, "stage": student.round, "student": student.number}
         return StudentLabels(
             stream, positions, student, self.folder, size=self.size, classes=self.classes, facts=facts, soft=self.soft
         )
 
     def find(self, stream: Stream, run_folder: Path, round_number: int, number: int) -> StudentLabels:
-        """What a student of this run, finished before, has labelled.
+        """Return the stored labels of a finished student of this run.
 
         Raises:
-            ValueError: there is no such student, or its labels are gone.
+            ValueError: there is no such student, or its labels are missing.
         """
         path = student_file(run_folder, f"round_{round_number}/student_{number}")
         if not path.is_file():
@@ -65,27 +65,27 @@ class Shelf:
         stored = self.labels(stream, [position for position, pair in enumerate(pairs) if pair in labelled], student)
         if not stored.positions or stored.missing():
             raise ValueError(
-                f"the label maps of {path} are gone from {self.folder}; "
-                "make them again with the run's command and run.restart=true"
+                f"the label maps of {path} are missing from {self.folder}; "
+                "create them again with the run's command and run.restart=true"
             )
         return stored
 
 
 def use_previous(bank: Bank, labels: MergedLabels) -> None:
-    """Learn from these labels, of the previous round's students, next; soft ones take the place of the teacher's."""
+    """Add the labels of the previous round's students to the bank; their soft labels replace those of the teacher."""
     bank.use(PREVIOUS, labels, soft=(PREVIOUS,) if labels.has_soft else ())
 
 
 @dataclass(frozen=True)
 class FirstRounds:
-    """The students of a run's last pair round, one a part, in order."""
+    """The students of a run's last pair round, in the order of their parts."""
 
     run_key: str
     students: Sequence[StudentName]
     folder: Path  # of the run
 
     def describe(self, splits: Mapping[str, Sequence[int]], stored: Sequence[StudentLabels]) -> dict[str, Any]:
-        """The record: which students, which label stores."""
+        """Return the record: the students, their label stores and a digest of the splits."""
         return {
             "run_key": self.run_key,
             "splits_digest": json_digest({name: list(positions) for name, positions in splits.items()}),
@@ -95,43 +95,49 @@ class FirstRounds:
 
     @classmethod
     def read(cls, folder: Path) -> "FirstRounds":
-        """From a run's folder.
+        """Read the record in a run's folder.
 
         Raises:
-            ValueError: there is no record: no such run, or one that is not that far.
+            ValueError: there is none: no such run, or its pair rounds are not finished.
         """
         path = folder / RECORD
         if not path.is_file():
-            raise ValueError(f"{folder} has no {RECORD}: it is no run whose pair rounds are done")
+            raise ValueError(f"{folder} has no {RECORD}: it is no run with finished pair rounds")
         record = json.loads(path.read_text())
         students = [{"round" if key == "stage" else key: value for key, value in s.items()} for s in record["students"]]
         return cls(record["run_key"], [StudentName(**student) for student in students], folder)
 
     def check(self, splits: Mapping[str, Sequence[int]], stored: Sequence[StudentLabels]) -> None:
-        """That the labels are those of our parts, and all there.
+        """Check that these splits are those of the record and that all labels are stored.
 
         Raises:
-            ValueError: they are not.
+            ValueError: the splits differ, or labels are missing.
         """
         record = json.loads((self.folder / RECORD).read_text())
         if record["splits_digest"] != json_digest({name: list(positions) for name, positions in splits.items()}):
             raise ValueError(
-                f"{self.folder} has split its pictures otherwise; "
+                f"{self.folder} has other splits of its images; "
                 "use its dataset, seed and stage.shares, or leave stage.first_run out"
             )
         if missing := sum(len(labels.missing()) for labels in stored):
             raise ValueError(
                 f"{missing} of the label maps of {self.folder} are not in the label store at this dataset.size "
-                "and with these soft labels; use its settings, or make them again with its command and run.restart=true"
+                "and with these soft labels; use its settings, or create them again with its command and "
+                "run.restart=true"
             )
 
 
 def find_first_rounds(cfg: DictConfig, key_of: Callable[[DictConfig], str], command: str) -> FirstRounds | None:
-    """The pair rounds whose labels a run of `cfg` learns from: those of stage.first_run, or those of the
-    stage=mckd_first run of the same settings, found by its key; None for a stage that makes its own.
+    """Return the pair rounds whose labels a run of `cfg` learns from; None for a stage that has its own pair rounds.
+
+    They are those of stage.first_run or, if it is not set, of the stage=mckd_first run with the same settings.
+
+    Args:
+        key_of: returns the run key of a config.
+        command: that runs these pair rounds, for the message.
 
     Raises:
-        ValueError: there is no such run, or it is not that far; `command` makes it.
+        ValueError: there is no such run, or its pair rounds are not finished.
     """
     if cfg.stage.get("run_rounds") != "final":
         return None
@@ -144,6 +150,6 @@ def find_first_rounds(cfg: DictConfig, key_of: Callable[[DictConfig], str], comm
     if not found:
         raise ValueError(
             f"stage=mckd_final needs the pseudo-labels of stage=mckd_first with the same settings, and {runs} has no "
-            f"finished run *-{key[:8]}; first give the command  {command}"
+            f"finished run *-{key[:8]}; first run the command  {command}"
         )
     return FirstRounds.read(found[0].parent)

@@ -1,4 +1,4 @@
-"""What replay methods may ask about the student: its loss on positions, now or after a virtual pass."""
+"""The losses that replay memories may ask for: of the student on positions, now or after a virtual pass."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,11 @@ from odkd.training.learn import Learner
 
 
 class StudentScorer:
-    """Answers from the current student; the virtual pass uses `batch_size` positions an update, in their order."""
+    """Scorer (`replay.Scorer`) of the current student.
+
+    Args:
+        batch_size: positions per update of a virtual pass, which takes them in the given order.
+    """
 
     def __init__(self, learner: Learner, evaluator: Evaluator, *, batch_size: int) -> None:
         self._learner, self._evaluator, self._batch_size = learner, evaluator, batch_size
@@ -23,6 +27,7 @@ class StudentScorer:
         copied = self._learner.virtual_copy(learning_rate)
         size = self._batch_size
         batches = [positions[start : start + size] for start in range(0, len(positions), size)]
-        with torch.random.fork_rng([device] if device.type == "cuda" else []):  # dropout draws as if nothing was asked
+        # Dropout in the virtual pass must not change the random numbers of the run.
+        with torch.random.fork_rng([device] if device.type == "cuda" else []):
             copied.learn(self._evaluator.bank, batches, stream_positions=positions)
         return StudentScorer(copied, self._evaluator, batch_size=size)

@@ -1,77 +1,44 @@
-"""The students of a pair side by side: each trains in a process, and on a device, of its own.
+"""Training of a pair's students at the same time, each in a separate process and on its own device.
 
-A child does what the run itself would do in turn (`Trainer.train`), in the same folder. So afterwards the run finds
-these trainings done, and whoever is killed on the way, the next run goes on from there, in turn or side by side.
-Through a pipe a child tells what it has done and logs. It ends when its parent is gone; the parent ends its children
-when it leaves, however it leaves.
+A child process calls `Trainer.train`, as the run itself does for one student after the other, with the same folder.
+So the run then finds these trainings finished; after a kill, the next run continues from their checkpoints, with or
+without child processes. A child sends its records and log lines through a pipe. It exits when its parent has died; the
+parent ends its children whenever it leaves `SideBySide.train`.
 """
 
-import contextlib
 import logging
 import multiprocessing
-import os
 import signal
-import threading
-import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import wait
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from odkd.common.device import DEFAULT_THREADS, choose_device, set_up
-from odkd.common.errors import is_mistake
+from odkd.common.device import DEFAULT_THREADS, choose_device
 from odkd.common.isolation import deaf_to_interrupts
 from odkd.data.labels.student_labels import MergedLabels
-from odkd.evaluation.evaluate import Evaluator
-from odkd.training.epochs import EpochPlan, EpochRecord, ScheduleFactory, Task, Trainer
-from odkd.training.learn import Learner
-from odkd.training.pairs import use_previous
+from odkd.training.child import Equipment, StudentJob, work
+from odkd.training.epochs import Task
+from odkd.training.trainer import EpochRecord
 from odkd.training.trainings import Trainings
 
 logger = logging.getLogger(__name__)
-
-
-class Equipment(Protocol):
-    """What a training needs; `build.Parts` has it."""
-
-    seed: int
-
-    @property
-    def learner(self) -> Learner: ...
-    @property
-    def evaluator(self) -> Evaluator: ...
-    @property
-    def schedule(self) -> ScheduleFactory | None: ...
-
-
-@dataclass(frozen=True)
-class StudentJob:
-    """What a child is handed. `cfg` is the run's config with the child's device and threads."""
-
-    equip: Callable[[DictConfig], Equipment]
-    cfg: DictConfig
-    task: Task
-    plan: EpochPlan
-    previous: MergedLabels | None
-    folder: Path  # of the training
-    working_folder: Path
 
 
 class SideBySide:
     """Trains the students of a pair at the same time.
 
     Args:
-        equip: makes a child's student, bank and so on from its config.
-        cfg: of the run; its stage.devices are taken in turn by the students.
+        equip: builds a child's student, bank and other parts from its config.
+        cfg: of the run; its stage.devices are assigned to the students in turn.
         device: of the run.
 
     Raises:
-        ValueError: a device that is not there, cannot do the precision, or is of another kind than `device`.
+        ValueError: a device does not exist, does not support the precision, or is of another type than `device`.
     """
 
     def __init__(self, equip: Callable[[DictConfig], Equipment], cfg: DictConfig, device: torch.device) -> None:
@@ -82,18 +49,21 @@ class SideBySide:
         ]
         self._threads = cfg.threads or max(1, DEFAULT_THREADS // cfg.stage.num_parts)
         for chosen in self._devices:
-            if chosen.type != device.type:  # results depend on the kind, and the run's key knows that of `device` alone
+            if chosen.type != device.type:  # results depend on the type, and the run's key has only that of `device`
                 raise ValueError(
                     f"stage.devices has {chosen}, and the rest of the run is on device={device}; "
                     "expected devices of one kind: change one of them"
                 )
 
     def train(self, trainings: Trainings, tasks: Sequence[Task], previous: MergedLabels | None) -> None:
-        """Train what is not finished yet of `tasks`, all of a pair; `trainings.train` then finds each of them done.
+        """Train all unfinished `tasks` of a pair; `trainings.train` then finds each of them trained.
+
+        Args:
+            previous: labels of the previous round's students, if there is one.
 
         Raises:
-            ValueError, OSError: as they were raised in a child.
-            RuntimeError: another error in a child, or its end; no more is lost than by a kill.
+            ValueError, OSError: as raised in a child.
+            RuntimeError: another error in a child, or its death; the checkpoints remain.
         """
         children: list[_Child] = []
         records: dict[str, Sequence[EpochRecord]] = {}
@@ -105,7 +75,7 @@ class SideBySide:
                 for pipe in wait(list(running)):
                     child = running[pipe]  # type: ignore[index]
                     records |= {child.name: news} if (news := child.listen()) is not None else {}
-                for child in children:  # the epochs of a student are published after those of the ones before
+                for child in children:  # epochs are published in the order of the students
                     trainings.publish(child.name, records.get(child.name, ()))
                     if not child.is_done:
                         break
@@ -123,19 +93,24 @@ class SideBySide:
 
 
 class _Child:
-    """A process that does a job, as its parent sees it."""
+    """The parent's side of a child process."""
 
     def __init__(self, job: StudentJob) -> None:
         self.name, self.is_done = job.task.name, False
         self._where = f"{self.name} on {job.cfg.device}"
-        self.pipe, told = multiprocessing.Pipe(duplex=False)
-        self._process: SpawnProcess = multiprocessing.get_context("spawn").Process(target=_work, args=(job, told))
+        self.pipe, sender = multiprocessing.Pipe(duplex=False)
+        self._process: SpawnProcess = multiprocessing.get_context("spawn").Process(target=work, args=(job, sender))
         with deaf_to_interrupts():
             self._process.start()
-        told.close()  # it is the child's alone: so its death ends the pipe
+        sender.close()  # only the child has it open then, so that its death ends the pipe
 
     def listen(self) -> Sequence[EpochRecord] | None:
-        """Hear one message: the records of all epochs so far, if that is what it is."""
+        """Receive one message; return the records of all epochs so far if it holds them.
+
+        Raises:
+            RuntimeError: the child has died, or failed with an unexpected error.
+            ValueError, OSError: as raised in the child.
+        """
         try:
             kind, content = self.pipe.recv()
         except (EOFError, OSError):
@@ -158,7 +133,7 @@ class _Child:
         return records
 
     def end(self) -> None:
-        """Nothing of it is left afterwards; what it has not finished goes on from its checkpoint another time."""
+        """End the process; an unfinished training continues from its checkpoint in a later run."""
         if self.is_done:
             self._process.join(timeout=10)
         self._process.kill()
@@ -168,59 +143,7 @@ class _Child:
 
 
 class _ChildError(Exception):
-    """The traceback of a child, as the cause of what its parent raises."""
+    """The traceback of a child; the cause of the error that its parent raises."""
 
     def __str__(self) -> str:
         return f"\n{self.args[0]}"
-
-
-# --- in the child
-
-
-def _work(job: StudentJob, pipe: "Connection[Any, Any]") -> None:
-    """A child's life."""
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    lock = threading.Lock()  # a reading thread may log
-
-    def tell(kind: str, content: Any = None) -> None:
-        with lock:
-            pipe.send((kind, content))
-
-    try:
-        logging.basicConfig(handlers=[_LogToParent(tell)], format="%(message)s", level=logging.ERROR, force=True)
-        os.chdir(job.working_folder)
-        device = torch.device(job.cfg.device)
-        if device.index is not None and device.type == "cuda":
-            torch.cuda.set_device(device)  # pinned memory belongs to the current one
-        set_up(device, threads=job.cfg.threads, deterministic=job.cfg.deterministic)
-        parts = job.equip(job.cfg)
-        if job.previous is not None:
-            use_previous(parts.evaluator.bank, job.previous)
-        overhead = job.cfg.run.checkpoint_overhead
-        trainer = Trainer(
-            parts.learner, parts.evaluator, job.plan,
-            seed=parts.seed, schedule=parts.schedule, checkpoint_overhead=overhead,
-        )  # fmt: skip
-        logging.getLogger().setLevel(logging.INFO)  # what is to be told while parts are made, the parent has told
-        trainer.train(job.task, job.folder, lambda records: tell("records", records))
-        tell("done")
-    except Exception as error:
-        is_plain = is_mistake(error) or isinstance(error, OSError)
-        with contextlib.suppress(OSError):  # the parent is gone
-            tell("failed", (error if is_plain else None, traceback.format_exc()))
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)
-
-
-class _LogToParent(logging.Handler):
-    def __init__(self, tell: Callable[[str, Any], None]) -> None:
-        super().__init__()
-        self._tell = tell
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self._tell("log", (record.name, record.levelno, self.format(record)))

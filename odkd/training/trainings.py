@@ -1,4 +1,4 @@
-"""The trainings of a run, in order: what is done stays done, and epochs are numbered through."""
+"""The trainings of a run, in order: their students, their published epochs, and the state to resume from."""
 
 import contextlib
 import hashlib
@@ -13,16 +13,17 @@ from safetensors.torch import load
 
 from odkd.common.files import write_atomic
 from odkd.runs.run import OpenRun
-from odkd.training.epochs import EpochRecord, Task, Trainer, student_file, weights_file
+from odkd.training.epochs import Task
+from odkd.training.trainer import EpochRecord, Trainer, student_file, weights_file
 
 logger = logging.getLogger(__name__)
 
 
 class Trainings:
-    """The trainings of a run, in order: their epochs numbered through and published; what is done stays done.
+    """The trainings of a run, in order. Their epochs are numbered consecutively and published.
 
-    A finished student lies in the run's folder, students/NAME.safetensors; `weights` has the sha256 of each.
-    What is worth telling of it goes into `summary`. What is under way lies in trainings/NAME.
+    The run's folder has finished students in students/NAME.safetensors and the current training in trainings/NAME.
+    `weights` has the sha256 of each finished student, `summary` its entries of the run's summary.
     """
 
     def __init__(self, run: OpenRun, trainer: Trainer) -> None:
@@ -39,13 +40,13 @@ class Trainings:
             self._clear(name)
 
     def folder(self, name: str) -> Path:
-        """Of a training under way."""
+        """Return the folder of an unfinished training."""
         return self.run.folder / "trainings" / name.replace("/", "-")
 
     def train(self, task: Task) -> str:
-        """Train to the end, from where an earlier process left it; the learner then has the best epoch's student.
+        """Train to the end, from the checkpoint if there is one; the learner then has the best epoch's student.
 
-        Returns the sha256 of its weights. It counts as finished only after `finish`.
+        Return the sha256 of its weights. The training is finished only after `finish`.
         """
         training = self.trainer.train(task, self.folder(task.name), partial(self.publish, task.name))
         assert training.best is not None
@@ -56,7 +57,12 @@ class Trainings:
         return _digest(content)
 
     def publish(self, name: str, records: Sequence[EpochRecord]) -> None:
-        """Publish a training's epochs, given from its first on, as far as they are not yet; all before it are."""
+        """Publish the epochs of a training that are not published yet.
+
+        Args:
+            name: of the training; all earlier trainings are published.
+            records: all its epochs so far, from the first on.
+        """
         new, first = records[self._num_published[name] :], self._num_published.total()
         numbers = [{"iteration": first + index} for index in range(len(new))]
         if new:
@@ -64,18 +70,22 @@ class Trainings:
         self._num_published[name] += len(new)
 
     def finish(self, task: Task, digest: str, summary: Mapping[str, float]) -> None:
-        """All that follows from this student is done and stored: it is not trained again."""
+        """Mark a training as finished, once everything that depends on its student is stored."""
         self.weights[task.name] = digest
         self.summary |= summary
         self.run.commit({"weights": self.weights, "summary": self.summary})
         self._clear(task.name)
 
     def restore(self, name: str) -> None:
-        """Give the learner the weights of a finished student."""
+        """Load the weights of a finished student into the learner.
+
+        Raises:
+            ValueError: the file is missing or was changed.
+        """
         path = student_file(self.run.folder, name)
         content = path.read_bytes() if path.is_file() else b""
         if _digest(content) != self.weights[name]:
-            raise ValueError(f"{path} is not there, or not what was trained; run.restart=true begins this run anew")
+            raise ValueError(f"{path} is missing or was changed since the training; start again with run.restart=true")
         self.trainer.learner.student.load_state_dict(load(content))
 
     def _clear(self, name: str) -> None:

@@ -77,7 +77,7 @@ def test_labels_of_a_round_are_found_again(parts: Parts) -> None:
     with pytest.raises(ValueError, match="round_2-student_0"):
         parts.shelf.find(parts.stream, parts.folder, 2, 0)
     elsewhere = Parts(compose_config([*MCKD, f"paths.cache={parts.cache}", "paths.labels=nowhere"]))
-    with pytest.raises(ValueError, match="are gone from nowhere"):
+    with pytest.raises(ValueError, match="are missing from nowhere"):
         elsewhere.shelf.find(parts.stream, parts.folder, 1, 0)
 
 

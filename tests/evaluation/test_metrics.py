@@ -1,4 +1,4 @@
-"""Confusion matrices and scores against scikit-learn."""
+"""Confusion matrices and scores, compared with scikit-learn and worked by hand."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ from odkd.evaluation.metrics import (
 
 
 def random_maps(num_classes: int, seed: int, present: int) -> tuple[np.ndarray, np.ndarray]:
-    """Predictions and references [3, 9, 7] of `present` classes; about a fifth of the pixels is ignored."""
+    """Return predictions and references [3, 9, 7] of `present` classes; about a fifth of the pixels is ignored."""
     generator = np.random.default_rng(seed)
     classes = generator.choice(num_classes, size=min(present, num_classes), replace=False)
     predicted, reference = generator.choice(classes, size=(2, 3, 9, 7))
@@ -55,23 +55,23 @@ def test_dataset_miou_and_per_frame_miou_differ_on_a_case_worked_by_hand() -> No
     assert mean_iou(frames).mean().item() == pytest.approx(((2 / 3 + 1 / 2) / 2 + 1) / 2)
 
 
-def test_a_class_that_is_only_predicted_counts_as_zero() -> None:
+def test_a_class_that_is_only_predicted_counts_with_iou_0() -> None:
     matrix = confusion_matrices(torch.tensor([[[0, 2]]]), torch.tensor([[[0, 0]]]), 3)[0]
     assert class_iou(matrix)[2] == 0
     assert mean_iou(matrix).item() == pytest.approx((0.5 + 0) / 2)
 
 
-def test_scores_of_nothing_are_undefined_not_zero() -> None:
+def test_scores_without_scored_pixels_are_undefined() -> None:
     matrix = confusion_matrices(torch.tensor([[[0, 1]]]), torch.full((1, 1, 2), 255), 2)[0]
     assert mean_iou(matrix).isnan()
     assert pixel_accuracy(matrix).isnan()
 
 
-def test_counts_stay_exact_above_two_to_the_24() -> None:
+def test_counts_are_exact_above_2_to_the_24() -> None:
     zeros = torch.zeros(1, 4100, 4100, dtype=torch.uint8)
     assert confusion_matrices(zeros, zeros, 2)[0, 0, 0].item() == 4100 * 4100
 
 
-def test_both_ways_of_counting_agree() -> None:
+def test_counting_without_waiting_equals_bincount() -> None:
     bins = torch.randint(380, (3, 5000), generator=torch.Generator().manual_seed(0), dtype=torch.int16)
     assert torch.equal(count_bins(bins, 380), count_bins_without_waiting(bins, 380))

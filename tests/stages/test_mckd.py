@@ -144,12 +144,12 @@ def test_mckd_first_and_mckd_final_give_the_numbers_of_mckd(odkd: Odkd) -> None:
 
 
 def test_a_missing_first_run_is_one_message_with_its_command(odkd: Odkd, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"has no finished run .*; first give the command  odkd stage=mckd_first"):
+    with pytest.raises(ValueError, match=r"has no finished run .*; first run the command  odkd stage=mckd_first"):
         odkd("stage=mckd_final", "seed=9")
     with pytest.raises(ValueError, match=r"has no pseudo_labels\.json"):
         odkd("stage=mckd_final", f"stage.first_run={tmp_path}")
     first = odkd("stage=mckd_first", "stage.epochs=1", "seed=8")
-    with pytest.raises(ValueError, match="has split its pictures otherwise"):
+    with pytest.raises(ValueError, match="has other splits of its images"):
         odkd("stage=mckd_final", "stage.epochs=1", "seed=9", f"stage.first_run={first}")
 
 

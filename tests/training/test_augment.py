@@ -1,4 +1,4 @@
-"""Augmentation: pictures, labels and soft labels stay aligned; draws depend on names alone."""
+"""Augmentation: images, labels and soft labels stay aligned; draws depend only on the names of a batch."""
 
 from typing import Any
 
@@ -6,6 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from odkd.config.compose import compose_config
+from odkd.config.construct import construct
 from odkd.training.augment import Augmentation, Geometry, show
 from odkd.training.losses import SoftLabels
 
@@ -17,7 +19,7 @@ def make(seed: int = 0, **settings: Any) -> Augmentation:
 
 
 def scene(height: int = 8, width: int = 12) -> tuple[Tensor, Tensor, SoftLabels]:
-    """Pictures that say their label in colour: label + 1 in each channel; soft labels at half the size."""
+    """Return images whose channels are label + 1, their labels, and soft labels at half the size."""
     labels = torch.randint(0, 5, (3, height // 2, width // 2), generator=torch.Generator().manual_seed(0))
     full = labels.repeat_interleave(2, 1).repeat_interleave(2, 2)
     images = (full[:, None] + 1).float().expand(-1, 3, -1, -1).clone()
@@ -25,7 +27,7 @@ def scene(height: int = 8, width: int = 12) -> tuple[Tensor, Tensor, SoftLabels]
     return images, full, soft
 
 
-def test_off_is_off_and_changes_nothing() -> None:
+def test_augmentation_without_settings_is_off_and_changes_nothing() -> None:
     images, labels, soft = scene()
     assert make().is_off
     assert not make(flip=0.5).is_off
@@ -34,7 +36,7 @@ def test_off_is_off_and_changes_nothing() -> None:
     assert torch.equal(found[1], labels)
 
 
-def test_a_mirrored_batch_is_the_mirror_image_to_the_bit() -> None:
+def test_a_flipped_batch_equals_the_mirror_image_exactly() -> None:
     images, labels, soft = scene()
     found_images, found_labels, found_soft = make(flip=1.0)(images, labels, soft, names=(0, 0))
     assert torch.equal(found_images, images.flip(3))
@@ -52,14 +54,14 @@ def test_a_crop_by_hand() -> None:
     assert show(image, geometry._replace(is_mirrored_B=yes), 0).tolist() == [[[9, 8, 7], [14, 13, 12]]]
     outside = geometry._replace(top_B=zero - 1, left_B=zero + 3)
     assert show(image, outside, 0).tolist() == [[[0, 0, 0], [3, 4, 0]]]
-    # Twice as large: pixel centres fall on quarters between the frame's.
+    # Scale 2: pixel centres fall between the pixel centres of the frame, at quarters.
     double = Geometry((1, 2), zero + 2, zero + 3, zero + 3, ~yes)
     assert show(image, double, 0).tolist() == [[[1.25 * 5 + 1.25, 1.25 * 5 + 1.75]]]
 
 
 @pytest.mark.parametrize("crop", [None, [6, 8], [16, 20]])
 @pytest.mark.parametrize("scale", [[1.0, 1.0], [2.0, 2.0], [0.5, 2.0]])
-def test_pictures_and_labels_stay_aligned(crop: list[int] | None, scale: list[float]) -> None:
+def test_images_and_labels_stay_aligned(crop: list[int] | None, scale: list[float]) -> None:
     images, labels, soft = scene()
     for number in range(10):
         augment = make(flip=0.5, scale=scale, crop=crop)
@@ -67,7 +69,7 @@ def test_pictures_and_labels_stay_aligned(crop: list[int] | None, scale: list[fl
         height, width = crop or (8, 12)
         assert seen.shape == (3, 3, height, width)
         assert found.shape == (3, height, width)
-        # A picture without an edge nearby shows its label's colour exactly; outside is 0 and 255.
+        # Pixels with one label around them have exactly its colour; outside, images are 0 and labels 255.
         expected = torch.where(found == 255, 0, found + 1).float()
         around = torch.nn.functional.unfold(expected[:, None], 3, padding=1).unflatten(2, (height, width))
         is_flat = (around == expected[:, None])[..., 1:-1, 1:-1].all(1)
@@ -78,12 +80,12 @@ def test_pictures_and_labels_stay_aligned(crop: list[int] | None, scale: list[fl
         assert torch.equal(shares == 0, ids == 255)
         inside = ids != 255
         assert torch.equal(shares[inside], (ids[inside] + 1).half() / 8)
-        if scale == [2.0, 2.0]:  # soft labels are as large as pixels of the frame: they repeat the labels
+        if scale == [2.0, 2.0]:  # a soft label then covers 2x2 pixels of one label
             agrees = (ids.long() == found[:, 1::2, 1::2]) | (ids.long() == found[:, ::2, ::2])
             assert agrees.float().mean() > 0.9
 
 
-def test_what_is_missing_of_a_small_frame_is_ignored() -> None:
+def test_pixels_outside_a_small_frame_are_ignored() -> None:
     images, labels, soft = scene()
     _, found, found_soft = make(scale=[0.5, 0.5])(images, labels, soft, names=(0, 0))
     assert ((found != 255).sum((1, 2)) == 4 * 6).all()
@@ -91,7 +93,7 @@ def test_what_is_missing_of_a_small_frame_is_ignored() -> None:
     assert (found_soft.classes_BkHW == 255).any()
 
 
-def test_draws_depend_on_the_names_alone() -> None:
+def test_draws_depend_only_on_seed_and_names() -> None:
     images, labels, soft = scene()
     settings: dict[str, Any] = {"flip": 0.5, "scale": [0.5, 2.0], "brightness": 0.2, "contrast": 0.2}
     first = make(**settings)(images, labels, soft, names=(3, 1))[0]
@@ -104,7 +106,7 @@ def test_draws_depend_on_the_names_alone() -> None:
         assert not torch.equal(other[0], first)
 
 
-def test_brightness_and_contrast_are_those_of_pixels_before_normalisation() -> None:
+def test_brightness_and_contrast_apply_to_pixels_before_normalisation() -> None:
     pixels = torch.rand(4, 3, 6, 6, generator=torch.Generator().manual_seed(0))
     mean, std = torch.tensor([0.4, 0.5, 0.6])[:, None, None], [0.2, 0.25, 0.5]
     scale = torch.tensor(std)[:, None, None]
@@ -120,8 +122,20 @@ def test_brightness_and_contrast_are_those_of_pixels_before_normalisation() -> N
 
 
 @pytest.mark.parametrize(
-    "settings", [{"flip": 2}, {"scale": [2, 1]}, {"scale": [0, 1]}, {"crop": [0, 4]}, {"contrast": 1}]
+    ("key", "value", "message"),
+    [
+        ("flip", 2, "flip=2; expected a number of at least 0 and of at most 1"),
+        ("scale", [2, 1], r"scale=\[2, 1\]; expected \[lowest, highest\] above 0"),
+        ("scale", [0, 1], r"scale=\[0, 1\]; expected \[lowest, highest\] above 0"),
+        ("scale", 2, "scale=2; expected a list"),
+        ("crop", [0, 4], r"crop=\[0, 4\]; expected \[height, width\] in pixels"),
+        ("crop", [2.5, 4], r"crop=\[2.5, 4\]; expected a list"),
+        ("brightness", -0.1, "brightness=-0.1; expected a number of at least 0"),
+        ("contrast", 1, "contrast=1; expected a number of at least 0 and below 1"),
+    ],
 )
-def test_impossible_settings_are_refused(settings: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="augmentation"):
-        make(**settings)
+def test_impossible_settings_are_refused(key: str, value: Any, message: str) -> None:
+    node = compose_config(["augmentation=none"]).augmentation
+    node[key] = value
+    with pytest.raises(ValueError, match=f"augmentation.{message}"):
+        construct(node, (), {"seed": 0, "std": None}, [])

@@ -1,12 +1,15 @@
-"""Losses against torch's own and against naive loops."""
+"""Losses compared with those of torch and with naive loops."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from odkd.config.compose import compose_config
+from odkd.config.construct import construct
 from odkd.training.losses import CrossEntropy, SoftLabels, wants_soft
 from odkd.training.losses.dice import Dice
 from odkd.training.losses.focal import Focal
@@ -21,7 +24,7 @@ CLASSES = pytest.mark.parametrize("num_classes", [2, 11, 19, 133, 150])
 def scene(
     num_classes: int, *, dtype: torch.dtype = torch.float32, size: tuple[int, int] = (6, 5)
 ) -> tuple[Tensor, Tensor]:
-    """Logits, and labels of which some are ignored and most classes absent."""
+    """Return logits and labels; some pixels are ignored and most classes are absent."""
     generator = torch.Generator().manual_seed(num_classes)
     logits = torch.randn(2, num_classes, *size, generator=generator, dtype=dtype)
     labels = torch.randint(min(num_classes, 4), (2, *size), generator=generator)
@@ -32,7 +35,7 @@ def scene(
 def soft_scene(
     num_classes: int, k: int, size: tuple[int, int] = (6, 5), dtype: torch.dtype = torch.float64
 ) -> SoftLabels:
-    """The k largest of a random distribution; one pixel has no soft label, one only one place."""
+    """Return the k largest of a random distribution; one pixel has no soft label and one has only one class."""
     generator = torch.Generator().manual_seed(k)
     shares, ids = torch.randn(2, num_classes, *size, generator=generator, dtype=dtype).mul(2).softmax(1).topk(k, dim=1)
     ids = ids.to(torch.uint8)
@@ -43,7 +46,7 @@ def soft_scene(
 
 @pytest.mark.parametrize("num_classes", [2, 11, 150])
 @pytest.mark.parametrize("is_weighted", [False, True])
-def test_cross_entropy_and_its_gradient_equal_torchs(num_classes: int, is_weighted: bool) -> None:
+def test_cross_entropy_and_its_gradient_equal_those_of_torch(num_classes: int, is_weighted: bool) -> None:
     generator = torch.Generator().manual_seed(num_classes)
     logits = torch.randn(2, num_classes, 6, 5, generator=generator, requires_grad=True)
     labels = torch.randint(num_classes, (2, 6, 5), generator=generator)
@@ -58,7 +61,7 @@ def test_cross_entropy_and_its_gradient_equal_torchs(num_classes: int, is_weight
 
 
 @CLASSES
-def test_dice_is_that_of_a_naive_loop_over_the_classes_that_occur(num_classes: int) -> None:
+def test_dice_equals_a_naive_loop_over_the_classes_that_occur(num_classes: int) -> None:
     logits, labels = scene(num_classes)
     overlaps = []
     for k in range(num_classes):
@@ -74,7 +77,7 @@ def test_dice_is_that_of_a_naive_loop_over_the_classes_that_occur(num_classes: i
     assert Dice()(logits, labels).item() == pytest.approx(1 - sum(overlaps) / len(overlaps), abs=1e-6)
 
 
-def test_dice_of_a_right_answer_is_0_and_of_a_wrong_one_1() -> None:
+def test_dice_is_0_for_a_correct_prediction_and_1_for_a_wrong_one() -> None:
     labels = torch.tensor([[[0, 1, 255]]])
     right = F.one_hot(torch.tensor([[[0, 1, 2]]]), 3).permute(0, 3, 1, 2) * 100.0
     assert Dice()(right, labels).item() == pytest.approx(0, abs=1e-6)
@@ -84,7 +87,7 @@ def test_dice_of_a_right_answer_is_0_and_of_a_wrong_one_1() -> None:
 @CLASSES
 @pytest.mark.parametrize("is_weighted", [False, True])
 @pytest.mark.parametrize("gamma", [0.5, 2.0])
-def test_focal_is_that_of_a_naive_loop(num_classes: int, is_weighted: bool, gamma: float) -> None:
+def test_focal_equals_a_naive_loop(num_classes: int, is_weighted: bool, gamma: float) -> None:
     logits, labels = scene(num_classes)
     weights = torch.rand(num_classes, generator=torch.Generator().manual_seed(1)).tolist() if is_weighted else None
     total = mass = 0.0
@@ -103,7 +106,7 @@ def test_focal_with_gamma_0_is_cross_entropy(weights: list[float] | None) -> Non
     torch.testing.assert_close(Focal(0.0, weights)(logits, labels), CrossEntropy(weights)(logits, labels))
 
 
-def test_focal_has_a_gradient_where_the_answer_is_certain() -> None:
+def test_focal_has_a_finite_gradient_for_a_certain_prediction() -> None:
     logits = torch.tensor([100.0, 0.0]).reshape(1, 2, 1, 1).requires_grad_()
     Focal(0.5)(logits, torch.tensor([[[0]]])).backward()
     assert logits.grad is not None
@@ -112,7 +115,7 @@ def test_focal_has_a_gradient_where_the_answer_is_certain() -> None:
 
 @CLASSES
 @pytest.mark.parametrize("temperature", [1.0, 10.0])
-def test_kl_of_all_classes_is_torchs_of_tempered_teacher_logits(num_classes: int, temperature: float) -> None:
+def test_kl_of_all_classes_equals_that_of_torch_at_the_temperature(num_classes: int, temperature: float) -> None:
     logits, labels = scene(num_classes, dtype=torch.float64)
     teacher = torch.randn(logits.shape, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
     shares, ids = teacher.softmax(1).topk(num_classes, dim=1)
@@ -126,7 +129,7 @@ def test_kl_of_all_classes_is_torchs_of_tempered_teacher_logits(num_classes: int
 
 @CLASSES
 @pytest.mark.parametrize("temperature", [1.0, 10.0])
-def test_kl_of_the_top_k_is_that_of_a_naive_loop(num_classes: int, temperature: float) -> None:
+def test_kl_of_the_top_k_equals_a_naive_loop(num_classes: int, temperature: float) -> None:
     logits, labels = scene(num_classes)
     soft = soft_scene(num_classes, k=min(3, num_classes))
     divergences = []
@@ -153,10 +156,10 @@ def test_kl_of_the_top_k_is_that_of_a_naive_loop(num_classes: int, temperature: 
     assert ours.item() == pytest.approx(expected, abs=1e-6)
     single = KlDivergence(temperature)(logits, labels, SoftLabels(soft.classes_BkHW, soft.probabilities_BkHW.half()))
     assert single.dtype == torch.float32
-    assert single.item() == pytest.approx(expected, rel=5e-3)  # as stored
+    assert single.item() == pytest.approx(expected, rel=5e-3)  # float16, as stored
 
 
-def test_kl_is_taken_at_the_soft_labels_size() -> None:
+def test_kl_is_computed_at_the_size_of_the_soft_labels() -> None:
     logits, labels = scene(5, size=(12, 10))
     soft = soft_scene(5, k=2)
     smaller = F.interpolate(logits, size=(6, 5), mode="bilinear", align_corners=False)
@@ -165,7 +168,7 @@ def test_kl_is_taken_at_the_soft_labels_size() -> None:
     assert torch.equal(resize_labels(labels, (6, 5)), centres)
 
 
-def test_kl_is_0_and_flat_where_the_student_says_what_the_teacher_says() -> None:
+def test_kl_and_its_gradient_are_0_for_equal_student_and_teacher() -> None:
     soft = soft_scene(7, k=3)
     logits = spread(soft, 7, torch.float64).log().requires_grad_()
     loss = KlDivergence(10.0)(logits, torch.zeros(2, 6, 5, dtype=torch.long), soft)
@@ -178,13 +181,19 @@ def every_loss(num_classes: int) -> list[nn.Module]:
     weights = torch.rand(num_classes, generator=torch.Generator().manual_seed(0)).add(0.1).tolist()
     kinds = {"ce": CrossEntropy(), "dice": Dice(), "kl": KlDivergence(10.0)}
     return [
-        CrossEntropy(), CrossEntropy(weights), Dice(), Focal(), Focal(2.0, weights), KlDivergence(1.0),
-        KlDivergence(10.0), WeightedSum({"ce": 0.7, "dice": 0.2, "kl": 0.1}, kinds),
-    ]  # fmt: skip
+        CrossEntropy(),
+        CrossEntropy(weights),
+        Dice(),
+        Focal(),
+        Focal(2.0, weights),
+        KlDivergence(1.0),
+        KlDivergence(10.0),
+        WeightedSum({"ce": 0.7, "dice": 0.2, "kl": 0.1}, kinds),
+    ]
 
 
 @pytest.mark.parametrize("number", range(8))
-def test_gradients_are_those_of_finite_differences(number: int) -> None:
+def test_gradients_equal_finite_differences(number: int) -> None:
     loss = every_loss(4)[number]
     logits, labels = scene(4, dtype=torch.float64, size=(4, 4))
     soft = [soft_scene(4, k=2, size=(4, 4))] if wants_soft(loss) else []
@@ -192,7 +201,7 @@ def test_gradients_are_those_of_finite_differences(number: int) -> None:
 
 
 @pytest.mark.parametrize("number", range(8))
-def test_a_batch_without_labels_has_loss_zero_and_gradient_zero(number: int) -> None:
+def test_a_batch_without_labels_has_loss_0_and_gradient_0(number: int) -> None:
     loss = every_loss(3)[number]
     logits = torch.randn(2, 3, 6, 5, requires_grad=True)
     soft = [soft_scene(3, k=2)] if wants_soft(loss) else []
@@ -204,7 +213,7 @@ def test_a_batch_without_labels_has_loss_zero_and_gradient_zero(number: int) -> 
 
 
 @pytest.mark.parametrize("number", range(8))
-def test_what_is_ignored_changes_nothing(number: int) -> None:
+def test_ignored_pixels_do_not_affect_the_loss(number: int) -> None:
     loss = every_loss(11)[number]
     logits, labels = scene(11)
     soft = [soft_scene(11, k=3)] if wants_soft(loss) else []
@@ -215,7 +224,7 @@ def test_what_is_ignored_changes_nothing(number: int) -> None:
     torch.testing.assert_close(loss(changed, labels, *soft), value.detach())
 
 
-def test_a_weighted_sum_adds_up_its_parts_and_leaves_out_weight_0() -> None:
+def test_a_weighted_sum_adds_its_parts_and_leaves_out_weight_0() -> None:
     logits, labels = scene(5)
     soft = soft_scene(5, k=2)
     parts = {"cross_entropy": CrossEntropy(), "dice": Dice(), "kl": KlDivergence(10.0), "focal": Focal()}
@@ -230,27 +239,51 @@ def test_a_weighted_sum_adds_up_its_parts_and_leaves_out_weight_0() -> None:
     assert not WeightedSum({"kl": 0.0, "dice": 1}, {"kl": KlDivergence(1.0), "dice": Dice()}).needs_soft_labels
 
 
-def test_a_weighted_sum_hands_on_class_frequencies() -> None:
+def test_a_weighted_sum_passes_on_class_frequencies() -> None:
     measured, fixed = CrossEntropy("inverse_frequency"), CrossEntropy([1.0, 2.0])
     loss = WeightedSum({"a": 1, "b": 1, "c": 1}, {"a": measured, "b": fixed, "c": Focal(2.0, "inverse_frequency")})
     assert loss.weighs_classes
-    loss.weigh(torch.tensor([30, 10]))
+    loss.weigh(torch.tensor([30, 10, 0]))
     assert measured.class_weights is not None
-    assert measured.class_weights.tolist() == [pytest.approx(4 / 3), 4]
+    assert measured.class_weights.tolist() == [pytest.approx(4 / 3), 4, 0]  # 0 for a class without pixels
     assert fixed.class_weights is not None
     assert fixed.class_weights.tolist() == [1, 2]
 
 
-def test_wrong_losses_are_one_clear_message() -> None:
-    with pytest.raises(ValueError, match="each part one weight"):
-        WeightedSum({"a": 1}, {"b": Dice()})
-    with pytest.raises(ValueError, match="some above 0"):
-        WeightedSum({"a": 0}, {"a": Dice()})
-    with pytest.raises(ValueError, match="metric of its own"):
-        WeightedSum({"total": 1}, {"total": Dice()})
-    with pytest.raises(ValueError, match="temperature=0"):
-        KlDivergence(0)
-    with pytest.raises(ValueError, match="gamma=-1"):
-        Focal(-1)
+@pytest.mark.parametrize(
+    ("weights", "name", "message"),
+    [
+        ({"a": 1.0}, "b", "each part one weight"),
+        ({}, "a", "each part one weight"),
+        ({"a": 0.0}, "a", "some above 0"),
+        ({"a": -1.0}, "a", "some above 0"),
+        ({"total": 1.0}, "total", "a part named total, the name of another metric"),
+    ],
+)
+def test_an_impossible_sum_is_refused(weights: dict[str, float], name: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        WeightedSum(weights, {name: Dice()})
+
+
+@pytest.mark.parametrize(
+    ("name", "setting", "value", "message"),
+    [
+        ("kl", "temperature", 0, "loss.temperature=0; expected a number above 0"),
+        ("kl", "temperature", float("inf"), "loss.temperature=inf; expected a number above 0"),
+        ("focal", "gamma", -1, "loss.gamma=-1; expected a number of at least 0"),
+        ("focal", "class_weights", "inverse", "loss.class_weights=inverse; .* did you mean inverse_frequency"),
+        ("cross_entropy", "class_weights", 2, "loss.class_weights=2; expected a list"),
+        ("cross_entropy", "class_weights", [1, "x"], "loss.class_weights=.*; expected a list"),
+        ("cross_entropy_dice", "weights", 0.5, "loss.weights=0.5; expected a table"),
+    ],
+)
+def test_wrong_settings_are_refused(name: str, setting: str, value: Any, message: str) -> None:
+    node = compose_config([f"loss={name}"]).loss
+    node[setting] = value
+    with pytest.raises(ValueError, match=message):
+        construct(node, (), {}, [])
+
+
+def test_kl_without_soft_labels_names_the_setting_that_is_missing() -> None:
     with pytest.raises(ValueError, match=r"teacher\.soft\.top_k=3"):
         KlDivergence(1.0)(*scene(3), None)

@@ -1,4 +1,4 @@
-"""Students of a pair side by side: the bits of training in turn, whoever fails or is killed, and nobody left behind."""
+"""Students of a pair trained side by side: bit-identical to training in turn, after failures and kills, too."""
 
 import json
 import os
@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,10 @@ from tiny_learner import CPU, NUM_CLASSES, Frames, Labels, make_bank, make_learn
 
 from odkd.evaluation.evaluate import Evaluator
 from odkd.runs.run import OpenRun
-from odkd.training.epochs import EpochPlan, Task, Trainer
+from odkd.training.epochs import EpochPlan, Task
 from odkd.training.regularizers.none import NoRegularizer
 from odkd.training.side_by_side import SideBySide
+from odkd.training.trainer import Trainer
 from odkd.training.trainings import Trainings
 
 Odkd = Callable[..., Path]
@@ -38,7 +39,7 @@ def contents(folder: Path, *patterns: str) -> dict[str, bytes]:
 
 
 @pytest.mark.slow
-def test_students_side_by_side_have_the_bits_of_students_in_turn(odkd: Odkd, tmp_path: Path) -> None:
+def test_students_side_by_side_are_bit_identical_to_students_in_turn(odkd: Odkd, tmp_path: Path) -> None:
     settings = ["stage=mckd_first", "stage.epochs=2", "teacher.label_noise=0.1", "threads=1"]
     found = []
     for name, devices in {"in_turn": "null", "side_by_side": "[cpu,cpu]"}.items():
@@ -58,23 +59,23 @@ def test_students_side_by_side_have_the_bits_of_students_in_turn(odkd: Odkd, tmp
     ("overrides", "message"),
     [
         (["stage.devices=[cpu,cpu,cpu]"], "names 3 devices for the stage.num_parts=2 students"),
-        (["stage.devices=cpu"], r"stage.devices=cpu; expected a list such as \[cuda:0,cuda:1\]"),
+        (["stage.devices=cpu"], "stage.devices=cpu; expected a list of names, or null"),
         (["stage.devices=[]"], "expected a list"),
         (["stage.devices=[cpu,cuda:99]"], "stage.devices=cuda:99 cannot be used here"),
         (["stage.devices=[meta]"], "stage.devices has meta, and the rest of the run is on device=cpu"),
         (["stage.devices=[cpu]", "stage=mckd_final"], "stage=mckd_final trains one; leave it out"),
     ],
 )
-def test_a_mistake_is_one_message_before_anything_starts(odkd: Odkd, overrides: list[str], message: str) -> None:
+def test_a_wrong_device_list_is_refused_before_training(odkd: Odkd, overrides: list[str], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         odkd("stage=mckd", *overrides)
 
 
-# --- a tiny student, and what may happen to one of two
+# --- tiny students, one of which fails
 
 
 class FaultyFrames(Frames):
-    """Position 9, from which the second student alone learns, cannot be had."""
+    """Frames of which position 9, used only by the second student, cannot be read."""
 
     def __init__(self, fault: str) -> None:
         self.fault = fault
@@ -93,7 +94,7 @@ class WrongLabels(Labels):
 
 
 class Tiny:
-    """Stands for `build.Parts`."""
+    """Substitute for `config.parts.Parts`."""
 
     seed, schedule = 3, None
 
@@ -104,6 +105,15 @@ class Tiny:
         if cfg.fault == "is_mistaken":
             bank._label_sources["teacher"] = WrongLabels()
         self.evaluator = Evaluator(bank, batch_size=2, precision="float32", device=CPU)
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Give this process as many CPU threads as a child has: results differ in bits with their number."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 def go(folder: Path, *, side_by_side: bool, fault: str | None = None) -> Trainings:
@@ -123,6 +133,7 @@ def go(folder: Path, *, side_by_side: bool, fault: str | None = None) -> Trainin
     return trainings
 
 
+@pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize(
     ("fault", "error", "message"),
     [
@@ -131,41 +142,42 @@ def go(folder: Path, *, side_by_side: bool, fault: str | None = None) -> Trainin
         pytest.param("is_mistaken", ValueError, "position 9 holds class ids up to 4", marks=pytest.mark.slow),
     ],
 )
-def test_a_student_that_fails_ends_the_run_with_its_traceback_and_the_rest_goes_on_later(
+def test_a_failed_student_ends_the_run_with_its_traceback_and_a_later_run_continues(
     tmp_path: Path, fault: str, error: type[Exception], message: str
 ) -> None:
-    whole = go(tmp_path / "whole", side_by_side=False)
+    uninterrupted = go(tmp_path / "uninterrupted", side_by_side=False)
     with pytest.raises(error, match=message):
-        go(tmp_path / "cut", side_by_side=True, fault=fault)
-    assert json.loads((tmp_path / "cut" / "run.json").read_text())["status"] == "failed"
-    told = (tmp_path / "cut" / "error.txt").read_text()
-    assert message in told
-    assert ("MemoryError: no room for position 9" in told) == (fault == "raises")
-    cut = go(tmp_path / "cut", side_by_side=False)  # in turn from where they were side by side
-    assert (cut.weights, cut.summary) == (whole.weights, whole.summary)
-    assert (tmp_path / "cut" / "metrics.jsonl").read_text() == (tmp_path / "whole" / "metrics.jsonl").read_text()
+        go(tmp_path / "failed", side_by_side=True, fault=fault)
+    assert json.loads((tmp_path / "failed" / "run.json").read_text())["status"] == "failed"
+    written = (tmp_path / "failed" / "error.txt").read_text()
+    assert message in written
+    assert ("MemoryError: no room for position 9" in written) == (fault == "raises")
+    resumed = go(tmp_path / "failed", side_by_side=False)  # continues in turn
+    assert (resumed.weights, resumed.summary) == (uninterrupted.weights, uninterrupted.summary)
+    lines = (tmp_path / "uninterrupted" / "metrics.jsonl").read_text()
+    assert (tmp_path / "failed" / "metrics.jsonl").read_text() == lines
 
 
 # --- kill -9
 
 
-COMMAND = [
-    sys.executable, "-m", "odkd", "debug=smoke", "stage=mckd", "tracking=none", "run.plots=false", "run.report=false",
-    "stage.num_rounds=3",
-    "stage.epochs=3", "optimizer.lr=1e-3", "threads=1", "loss=mckd", "teacher=checkpoint", "teacher.soft.top_k=2",
-    "teacher.checkpoint=../teacher.pth", "teacher.mean=[0.5,0.5,0.5]", "teacher.std=[0.25,0.25,0.25]",
-]  # fmt: skip
+SETTINGS = """
+    debug=smoke stage=mckd stage.num_rounds=3 stage.epochs=3 optimizer.lr=1e-3 loss=mckd threads=1
+    teacher=checkpoint teacher.checkpoint=../teacher.pth teacher.soft.top_k=2
+    teacher.mean=[0.5,0.5,0.5] teacher.std=[0.25,0.25,0.25] tracking=none run.plots=false run.report=false
+"""
+COMMAND = [sys.executable, "-m", "odkd", *SETTINGS.split()]
 
 
 def start(folder: Path, devices: str) -> "subprocess.Popen[bytes]":
-    """In a process group of its own, which a Ctrl-C reaches as a whole."""
+    """Start the command in a new process group; Ctrl-C is sent to all processes of a group."""
     with (folder / "log.txt").open("ab") as log:
         command = [*COMMAND, f"stage.devices={devices}"]
         return subprocess.Popen(command, cwd=folder, stdout=log, stderr=log, start_new_session=True)
 
 
 def members(group: int) -> dict[int, str]:
-    """Process id and command of what lives of a process group."""
+    """Return process id -> command of the running processes of a group."""
     listed = subprocess.run(
         ["ps", "-A", "-ww", "-o", "pid=,pgid=,stat=,args="], capture_output=True, text=True, check=True
     )
@@ -176,17 +188,17 @@ def members(group: int) -> dict[int, str]:
 def wait_until(is_so: Callable[[], Any], seconds: float = 120) -> None:
     deadline = time.monotonic() + seconds
     while not is_so():
-        assert time.monotonic() < deadline, "waited in vain"
+        assert time.monotonic() < deadline, "waited too long"
         time.sleep(0.01)
 
 
-def num_epochs_told(folder: Path) -> int:
+def num_logged_epochs(folder: Path) -> int:
     return (folder / "log.txt").read_text().count("validation mIoU")
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
-def test_killed_children_parents_and_all_of_them_go_on_to_the_same_bits_and_nobody_stays(tmp_path: Path) -> None:
+def test_killed_processes_leave_no_process_and_continue_bit_identically(tmp_path: Path) -> None:
     def outcome(folder: Path) -> dict[str, bytes]:
         (run,) = (folder / "outputs" / "runs").iterdir()
         named = contents(run, "metrics.jsonl", "summary.json", "students/*")
@@ -196,7 +208,7 @@ def test_killed_children_parents_and_all_of_them_go_on_to_the_same_bits_and_nobo
         assert len({name.split("/")[0] for name in stores if "logsoft-" in name}) == 4
         return named | stores
 
-    import segmentation_models_pytorch as smp  # seconds, which children are to be spared
+    import segmentation_models_pytorch as smp  # takes seconds; child processes import this module, too
 
     torch.manual_seed(0)
     network = smp.FPN(encoder_name="mobilenet_v2", encoder_weights=None, classes=11)
@@ -208,9 +220,9 @@ def test_killed_children_parents_and_all_of_them_go_on_to_the_same_bits_and_nobo
     assert start(undisturbed, "null").wait() == 0, (undisturbed / "log.txt").read_text()
     generator = random.Random(0)
     for victim in ("child", "parent", "interrupt", "in turn", "all"):
-        told = num_epochs_told(folder) if (folder / "log.txt").exists() else 0
+        logged = num_logged_epochs(folder) if (folder / "log.txt").exists() else 0
         process = start(folder, "null" if victim == "in turn" else "[cpu,cpu]")
-        wait_until(lambda told=told, process=process: num_epochs_told(folder) > told or process.poll() is not None)
+        wait_until(lambda n=logged, p=process: num_logged_epochs(folder) > n or p.poll() is not None)
         time.sleep(generator.uniform(0, 0.3))
         children = [pid for pid, args in members(process.pid).items() if "spawn_main" in args]
         if victim == "child":
@@ -230,6 +242,6 @@ def test_killed_children_parents_and_all_of_them_go_on_to_the_same_bits_and_nobo
     log = (folder / "log.txt").read_text()
     assert "was killed by SIGKILL" in log
     assert "odkd: interrupted; the same command goes on from here" in log
-    assert log.count("Traceback") == 1  # of the killed child; the interrupt has none
+    assert log.count("Traceback") == 1  # of the killed child; an interrupt has none
     assert start(folder, "[cpu,cpu]").wait() == 0, (folder / "log.txt").read_text()
     assert outcome(folder) == outcome(undisturbed)

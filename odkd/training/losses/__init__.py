@@ -1,7 +1,7 @@
-"""Losses of a student against label maps, and against a teacher's probabilities; pixels labelled 255 never count.
+"""Losses of a student against label maps and a teacher's probabilities; pixels labelled 255 are ignored.
 
-One file a loss. The simplest has a `name` and `__call__(logits, labels)`; the protocols below are what else the
-learner asks of a loss, each only of those that say so.
+Each loss has one file. The simplest has a `name` and `__call__(logits, labels)`. The other protocols below are
+optional: the learner uses them only with losses that have their members.
 """
 
 from typing import Protocol, runtime_checkable
@@ -12,12 +12,19 @@ from odkd.data.labels.soft import SoftLabels
 from odkd.training.losses.cross_entropy import CrossEntropy
 
 __all__ = [
-    "CrossEntropy", "HasParts", "Loss", "NeedsSoftLabels", "SoftLabels", "SoftLoss", "WeighsClasses", "wants_soft",
-]  # fmt: skip
+    "CrossEntropy",
+    "HasParts",
+    "Loss",
+    "NeedsSoftLabels",
+    "SoftLabels",
+    "SoftLoss",
+    "WeighsClasses",
+    "wants_soft",
+]
 
 
 class Loss(Protocol):
-    """A scalar from logits [B, K, H, W] and int64 labels [B, H, W]; `name` is its name among the metrics."""
+    """Function from logits [B, K, H, W] and int64 labels [B, H, W] to a scalar; `name` is used in metric names."""
 
     name: str
 
@@ -25,7 +32,7 @@ class Loss(Protocol):
 
 
 class SoftLoss(Protocol):
-    """A loss that takes soft labels too; `needs_soft_labels` says whether it does without."""
+    """Loss that takes soft labels as a third argument if `needs_soft_labels` is True."""
 
     name: str
     needs_soft_labels: bool
@@ -35,29 +42,29 @@ class SoftLoss(Protocol):
 
 @runtime_checkable
 class NeedsSoftLabels(Protocol):
-    """Whether a loss is called with soft labels as a third argument."""
+    """Loss that states whether it is called with soft labels as a third argument."""
 
     needs_soft_labels: bool
 
 
 @runtime_checkable
 class HasParts(Protocol):
-    """A sum of losses, each of which is worth a curve of its own."""
+    """Sum of losses that are reported one by one."""
 
     def parts(self, logits_BKHW: Tensor, labels_BHW: Tensor, soft: SoftLabels | None) -> dict[str, Tensor]:
-        """Scalars by name, as they are added up: their sum is the loss."""
+        """Return weighted scalars by name; their sum is the loss."""
 
 
 @runtime_checkable
 class WeighsClasses(Protocol):
-    """A loss that wants to know how often each class occurs in what is about to be learned from."""
+    """Loss that, if `weighs_classes` is True, takes the class frequencies of the frames of the next pass."""
 
     weighs_classes: bool
 
     def weigh(self, pixels_K: Tensor) -> None:
-        """Called before each pass; `pixels_K`: labelled pixels of each class in the pass, float or int64 [K]."""
+        """Set class weights before a pass; `pixels_K`: labelled pixels per class in the pass, float or int64 [K]."""
 
 
 def wants_soft(loss: object) -> bool:
-    """Whether a loss cannot do without soft labels."""
+    """True for a loss that needs soft labels."""
     return isinstance(loss, NeedsSoftLabels) and loss.needs_soft_labels

@@ -1,4 +1,4 @@
-"""Cross-entropy, with classes weighted by hand or by how rare they are."""
+"""Cross-entropy with optional class weights, given or inverse to class frequency."""
 
 import torch
 import torch.nn.functional as F
@@ -9,13 +9,13 @@ from odkd.training.losses.weights import ClassWeights, Weights, at_least_float32
 
 
 class CrossEntropy(nn.Module):
-    """Cross-entropy averaged over the pixels that are labelled; 0 when a batch has none.
+    """Cross-entropy averaged over the labelled pixels; 0 for a batch without any.
 
-    `torch.nn.functional.cross_entropy` gives NaN there, which would end in the weights.
+    `torch.nn.functional.cross_entropy` returns NaN for such a batch, which would spread to the student's weights.
 
     Args:
-        class_weights: one weight a class (as in torch: the mean is weighted too), None for all 1, or
-            "inverse_frequency" (`weights.ClassWeights`).
+        class_weights: one weight per class (as in torch, the mean is weighted too), "inverse_frequency" (see
+            `weights.ClassWeights`), or None for all 1.
     """
 
     name = "cross_entropy"
@@ -27,15 +27,15 @@ class CrossEntropy(nn.Module):
 
     @property
     def class_weights(self) -> Tensor | None:
-        """Float32 [K], as they are now."""
+        """The current weights, float32 [K]."""
         return self.weights.values_K
 
     def weigh(self, pixels_K: Tensor) -> None:
-        """Take weights inverse to how often each class occurs."""
+        """Set the weights from the pixels of each class, if they are inverse to its frequency."""
         self.weights.weigh(pixels_K)
 
     def forward(self, logits_BKHW: Tensor, labels_BHW: Tensor) -> Tensor:
-        """Scalar float32 (float64 of such logits). `labels_BHW`: int64 class ids or 255."""
+        """Return a float32 scalar (float64 for float64 logits). `labels_BHW`: int64 class ids or 255."""
         logits_BKHW, weights_K = at_least_float32(logits_BKHW), self.weights.values_K
         if weights_K is None:
             total = F.cross_entropy(logits_BKHW, labels_BHW, ignore_index=IGNORE, reduction="sum")

@@ -1,7 +1,7 @@
-"""Soft Dice loss: overlap instead of pixels, so that small classes count as much as large ones (Milletari et al. 2016).
+"""Soft Dice loss: overlap per class, so that small classes count as much as large ones (Milletari et al. 2016).
 
-Deviation: the denominator has probabilities instead of their squares (Sudre et al. 2017), and classes that the
-batch's labels do not show do not count: their overlap is 0 whatever the student says.
+Deviation: the denominator has probabilities, not their squares (Sudre et al. 2017), and classes absent from the
+batch's labels do not count: their overlap is 0 for any prediction.
 """
 
 import torch
@@ -12,16 +12,16 @@ from odkd.training.losses.weights import at_least_float32
 
 
 class Dice(nn.Module):
-    """1 - the mean over classes of 2 sum(p y) / (sum(p) + sum(y)); sums over all labelled pixels of the batch.
+    """1 - the mean over classes of 2 sum(p y) / (sum(p) + sum(y)), with sums over all labelled pixels of the batch.
 
-    p is the student's probability of the class, y whether the pixel has it. The mean is over the classes that occur
-    in the labels. 0 when a batch has no labelled pixel.
+    p is the student's probability of the class; y is 1 if the pixel has the class, else 0. The mean is over the
+    classes that occur in the labels. The loss is 0 for a batch without labelled pixels.
     """
 
     name = "dice"
 
     def forward(self, logits_BKHW: Tensor, labels_BHW: Tensor) -> Tensor:
-        """Scalar float32 (float64 of such logits). `labels_BHW`: int64 class ids or 255."""
+        """Return a float32 scalar (float64 for float64 logits). `labels_BHW`: int64 class ids or 255."""
         probabilities_BKHW = at_least_float32(logits_BKHW).softmax(1)
         classes_K = torch.arange(logits_BKHW.shape[1], device=logits_BKHW.device)
         is_class_BKHW = labels_BHW[:, None] == classes_K[:, None, None]

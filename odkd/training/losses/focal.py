@@ -1,43 +1,42 @@
-"""Focal loss: pixels that are right already count less (Lin et al., ICCV 2017, eq. 5, for more than two classes)."""
+"""Focal loss: pixels that are already correct count less (Lin et al., ICCV 2017, eq. 5, for more than two classes)."""
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from odkd.common.ignore import IGNORE
+from odkd.common.settings import NonNegativeFloat
 from odkd.training.losses.weights import ClassWeights, Weights, at_least_float32
 
 
 class Focal(nn.Module):
-    """Mean over the labelled pixels of (1 - p)^gamma * -log p, p being the probability of the pixel's class.
+    """Mean over the labelled pixels of (1 - p)^gamma * -log p, where p is the probability of the pixel's class.
 
-    gamma 0 is cross-entropy. 0 when a batch has no labelled pixel.
+    With gamma 0 it is cross-entropy. The loss is 0 for a batch without labelled pixels.
 
     Args:
-        gamma: at least 0; the paper's is 2.
-        class_weights: the paper's alpha, as in `CrossEntropy`; the mean is weighted too.
+        gamma: exponent; 2 in the paper.
+        class_weights: alpha of the paper, as in `CrossEntropy`; the mean is weighted too.
     """
 
     name = "focal"
 
-    def __init__(self, gamma: float = 2.0, class_weights: Weights = None) -> None:
+    def __init__(self, gamma: NonNegativeFloat = 2.0, class_weights: Weights = None) -> None:
         super().__init__()
-        if not 0 <= gamma < float("inf"):
-            raise ValueError(f"gamma={gamma} of the focal loss; expected a number of at least 0, such as 2")
         self._gamma = gamma
         self.weights = ClassWeights(class_weights)
         self.weighs_classes = self.weights.are_measured
 
     def weigh(self, pixels_K: Tensor) -> None:
-        """Take weights inverse to how often each class occurs."""
+        """Set the weights from the pixels of each class, if they are inverse to its frequency."""
         self.weights.weigh(pixels_K)
 
     def forward(self, logits_BKHW: Tensor, labels_BHW: Tensor) -> Tensor:
-        """Scalar float32 (float64 of such logits). `labels_BHW`: int64 class ids or 255."""
+        """Return a float32 scalar (float64 for float64 logits). `labels_BHW`: int64 class ids or 255."""
         entropies_BHW = F.cross_entropy(
             at_least_float32(logits_BKHW), labels_BHW, ignore_index=IGNORE, reduction="none"
         )
-        # 1 - p without cancellation; never 0, where a power below 1 has an infinite slope.
+        # 1 - p without cancellation, and above 0: at 0, a power with exponent below 1 has an infinite gradient.
         misses_BHW = -torch.expm1(-entropies_BHW)
         factors_BHW = misses_BHW.clamp(min=torch.finfo(misses_BHW.dtype).eps) ** self._gamma
         return self.weights.mean(factors_BHW * entropies_BHW, labels_BHW)

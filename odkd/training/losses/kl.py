@@ -1,9 +1,10 @@
-"""Distillation from probabilities: KL divergence at a temperature (Hinton et al. 2015), from top-k soft labels."""
+"""KL divergence from a teacher's probabilities at a temperature (Hinton et al. 2015), given as top-k soft labels."""
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from odkd.common.ignore import IGNORE
+from odkd.common.settings import PositiveFloat
 from odkd.data.labels.soft import SoftLabels
 from odkd.training.losses.soft import resize_labels, spread
 from odkd.training.losses.weights import at_least_float32
@@ -12,25 +13,27 @@ from odkd.training.losses.weights import at_least_float32
 class KlDivergence(nn.Module):
     """T^2 * mean over pixels of KL(teacher at T || softmax(logits / T)), for any number of classes.
 
-    The teacher's distribution at T is p^(1/T), renormalised: what softmax(its logits / T) is. Logits and labels are
-    brought to the soft labels' size, logits by bilinear interpolation, labels by the pixel under each centre.
-    A pixel that is ignored or without a soft label does not count; 0 when none is left.
+    The teacher's distribution at T is p^(1/T), renormalised, which equals softmax(teacher logits / T). Logits and
+    labels are resized to the soft labels: logits bilinearly, labels to the pixel under each centre. Pixels that are
+    ignored or have no soft label do not count; the loss is 0 if none is left.
 
     Args:
-        temperature: T, above 0.
+        temperature: T.
     """
 
     name = "kl"
     needs_soft_labels = True
 
-    def __init__(self, temperature: float) -> None:
+    def __init__(self, temperature: PositiveFloat) -> None:
         super().__init__()
-        if not 0 < temperature < float("inf"):
-            raise ValueError(f"temperature={temperature} of the KL divergence; expected a number above 0")
         self._temperature = temperature
 
     def forward(self, logits_BKHW: Tensor, labels_BHW: Tensor, soft: SoftLabels | None) -> Tensor:
-        """Scalar float32 (float64 of such logits). `labels_BHW`: int64 class ids or 255."""
+        """Return a float32 scalar (float64 for float64 logits). `labels_BHW`: int64 class ids or 255.
+
+        Raises:
+            ValueError: there are no soft labels.
+        """
         if soft is None:
             raise ValueError("the KL divergence learns from the teacher's probabilities; set teacher.soft.top_k=3")
         size = soft.classes_BkHW.shape[2:]

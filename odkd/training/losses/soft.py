@@ -1,4 +1,4 @@
-"""Soft labels: the likeliest classes of each pixel and their probabilities, as a loss sees them."""
+"""Conversions for losses: soft labels to the probabilities of all classes, label maps to another size."""
 
 import torch
 from torch import Tensor
@@ -9,9 +9,9 @@ from odkd.data.labels.soft import SoftLabels
 
 
 def spread(soft: SoftLabels, num_classes: int, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Probabilities [B, K, h, w]: what the top k left out is shared evenly by all other classes.
+    """Return probabilities [B, K, h, w]; the classes outside the top k share the remaining probability evenly.
 
-    A pixel without a soft label is uniform.
+    A pixel without a soft label gets the uniform distribution.
 
     >>> soft = SoftLabels(torch.tensor([[[[2]]]], dtype=torch.uint8), torch.tensor([[[[0.5]]]]))
     >>> spread(soft, 3).flatten().tolist()
@@ -21,16 +21,16 @@ def spread(soft: SoftLabels, num_classes: int, dtype: torch.dtype = torch.float3
     is_used_BkHW = ids_BkHW != IGNORE
     shares_BkHW = shares_BkHW * is_used_BkHW
     num_others_B1HW = num_classes - is_used_BkHW.sum(1, keepdim=True)
-    # Stored values are rounded: their sum may be a little above 1.
+    # Stored values are rounded, so that their sum may exceed 1.
     rest_B1HW = (1 - shares_BkHW.sum(1, keepdim=True)).clamp(min=0) / num_others_B1HW.clamp(min=1)
     batch_size, _, height, width = ids_BkHW.shape
-    # One class more than there are takes the places that are not used.
+    # One class more than K collects the unused places.
     filled_BKHW = rest_B1HW.expand(batch_size, num_classes + 1, height, width).contiguous()
     return filled_BKHW.scatter(1, ids_BkHW.clamp(max=num_classes), shares_BkHW)[:, :num_classes]
 
 
 def resize_labels(labels_BHW: Tensor, size: tuple[int, int] | torch.Size) -> Tensor:
-    """Return int64 labels at `size` = (height, width); each pixel takes the label under its centre, ids never mix.
+    """Return int64 labels at `size` = (height, width): each pixel takes the label under its centre.
 
     >>> resize_labels(torch.tensor([[[0, 1, 2, 3]]]), (1, 2))
     tensor([[[1, 3]]])

@@ -1,4 +1,4 @@
-"""How much each class counts: given, or inverse to how often it occurs in what is learned from."""
+"""Class weights of a loss: given, or inverse to the class frequencies in the frames that are learned from."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -12,35 +12,31 @@ Weights = Sequence[float] | Literal["inverse_frequency"] | None
 
 
 class ClassWeights(nn.Module):
-    """`values_K`: float32, one weight a class; None for all 1.
+    """Class weights; `values_K` is float32, one weight per class, or None for all 1.
 
     Args:
-        class_weights: a list; None; or "inverse_frequency": 1 / share of the pixels in the set that is learned from,
-            measured anew for each pass (ARTHuS, Cioppa et al. 2019); a class that the set lacks has weight 0. In a
-            weighted mean this is also median frequency balancing: a common factor drops out.
+        class_weights: a list, None, or "inverse_frequency": 1 / the class's share of the pixels in the frames of a
+            pass, recomputed for each pass (ARTHuS, Cioppa et al. 2019); a class without pixels has weight 0. In a
+            weighted mean this equals median frequency balancing, because a common factor cancels.
     """
 
     values_K: Tensor | None
 
     def __init__(self, class_weights: Weights) -> None:
         super().__init__()
-        if isinstance(class_weights, str) and class_weights != "inverse_frequency":
-            raise ValueError(
-                f"loss.class_weights={class_weights}; expected a list of one number a class, inverse_frequency, or null"
-            )
         self.are_measured = isinstance(class_weights, str)
         is_list = class_weights is not None and not isinstance(class_weights, str)
         values_K = torch.tensor(list(class_weights or ()), dtype=torch.float32) if is_list else None
         self.register_buffer("values_K", values_K)
 
     def weigh(self, pixels_K: Tensor) -> None:
-        """Take weights inverse to how often each class occurs."""
+        """Set the weights from the pixels of each class, if they are inverse to its frequency."""
         if self.are_measured:
             pixels_K = pixels_K.to(torch.float32)
             self.values_K = torch.where(pixels_K > 0, pixels_K.sum() / pixels_K.clamp(min=1), 0)
 
     def mean(self, losses_BHW: Tensor, labels_BHW: Tensor) -> Tensor:
-        """Mean of `losses_BHW` over the labelled pixels, by the weights of their classes; 0 if there are none."""
+        """Return the mean of `losses_BHW` over the labelled pixels, weighted by class; 0 if there are none."""
         is_labelled_BHW = labels_BHW != IGNORE
         if self.values_K is None:
             return losses_BHW.mul(is_labelled_BHW).sum() / is_labelled_BHW.sum().clamp(min=1)
@@ -48,11 +44,11 @@ class ClassWeights(nn.Module):
         return losses_BHW.mul(masses_BHW).sum() / masses_BHW.sum().clamp(min=torch.finfo(torch.float32).tiny)
 
     def masses(self, labels_BHW: Tensor) -> Tensor:
-        """Float32 [B, H, W]: the weight of each pixel's class, 0 where it is ignored."""
+        """Return the weight of each pixel's class, 0 for ignored pixels: float32 [B, H, W]."""
         assert self.values_K is not None
         return self.values_K[labels_BHW.clamp(max=len(self.values_K) - 1)].mul(labels_BHW != IGNORE)
 
 
 def at_least_float32(logits_BKHW: Tensor) -> Tensor:
-    """Half precision as float32: sums over many pixels need it; float64 stays."""
+    """Return float64 logits unchanged and all others as float32, which sums over many pixels need."""
     return logits_BKHW if logits_BKHW.dtype == torch.float64 else logits_BKHW.float()

@@ -1,4 +1,4 @@
-"""What keeps a student from forgetting besides replay: three hooks around an ordinary learning step."""
+"""Regularizers: methods against forgetting besides replay, as three hooks around an ordinary learning step."""
 
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
@@ -9,32 +9,51 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True, eq=False)
 class Update:
-    """One update on one batch, as the hooks see it. A pass is one epoch over what the replay memory selected."""
+    """One update on one batch, as the hooks see it. A pass is one epoch over what the replay memory selected.
+
+    Args:
+        positions: of the batch's frames.
+        images_BCHW: normalised images.
+        labels_BHW: int64 class ids, 255 = ignore.
+        is_replayed_B: bool; True for a frame from the memory, False for a stream frame, which is past only since the
+            last iteration.
+        ends_pass: True for the last update of a pass.
+        kept: positions that a later iteration may learn from.
+        forward: (network, images_BCHW) -> logits_BKHW, in the run's precision.
+        frames_of_pass: iterates over the pass again, frame by frame: images_1CHW and labels_1HW.
+    """
 
     positions: tuple[int, ...]
     images_BCHW: Tensor
-    labels_BHW: Tensor  # int64 class ids, 255 = ignore
-    is_replayed_B: Tensor  # bool: from the memory; False = a stream frame, which has gone by since the last iteration
-    ends_pass: bool  # the last update of its pass
-    kept: Collection[int]  # positions that may be learned from in a later iteration
-    forward: Callable[[nn.Module, Tensor], Tensor]  # (network, images_BCHW) -> logits_BKHW in the run's precision
-    frames_of_pass: Callable[[], Iterator[tuple[Tensor, Tensor]]]  # images_1CHW and labels_1HW of each frame, again
+    labels_BHW: Tensor
+    is_replayed_B: Tensor
+    ends_pass: bool
+    kept: Collection[int]
+    forward: Callable[[nn.Module, Tensor], Tensor]
+    frames_of_pass: Callable[[], Iterator[tuple[Tensor, Tensor]]]
 
 
 class Regularizer(Protocol):
-    """Any object with these members; see `none.py`. Its constructor may ask for `student`, as yet untrained."""
+    """Any object with these members; `none.py` is the simplest. Its constructor may ask for the untrained `student`.
+
+    `sets_in_after_passes` is the number of passes before the regularizer first changes an update; 0 = it acts at once.
+    A run that has no more passes than that warns. It is optional in a user-defined regularizer: without it, 0 is used.
+    A regularizer whose `adjust_logits` hides classes from the loss has `hides_classes = True` and refuses soft labels.
+    """
+
+    sets_in_after_passes: int
 
     def adjust_logits(self, logits_BKHW: Tensor, update: Update) -> Tensor:
-        """Change the logits before the loss sees them."""
+        """Return the logits that the loss is computed from."""
 
     def penalty(self, student: nn.Module, logits_BKHW: Tensor, update: Update) -> Tensor | None:
-        """A scalar to add to the loss, or None; `logits_BKHW` as the student gave them."""
+        """Return a scalar to add to the loss, or None. `logits_BKHW` are the student's, before `adjust_logits`."""
 
     def after_update(self, student: nn.Module, update: Update) -> None:
-        """Called when the optimizer has stepped; `.grad` still holds the (unscaled) gradient of the whole loss."""
+        """Act after the optimizer step; `.grad` still holds the (unscaled) gradient of loss and penalty."""
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything the hooks depend on, as plain numbers, lists and tensors."""
+        """Return everything that the hooks depend on, as plain numbers, lists and tensors."""
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from `state_dict()`; its tensors come on the CPU."""
+        """Continue from the result of `state_dict()`; its tensors are on the CPU."""

@@ -1,14 +1,14 @@
-"""ER-ACE: new frames do not push down classes that they do not show (Caccia et al., ICLR 2022).
+"""ER-ACE: stream frames do not push down the logits of classes absent from them (Caccia et al., ICLR 2022).
 
     loss = CE(stream frames, softmax over C_now) + CE(replayed frames, softmax over all classes)
 
-C_now are the classes in the stream frames of this update, and those never seen so far: as in the official code and
-in that of Houyon et al. 2023, a class without examples is pushed down by every frame. So what is masked is exactly
-what was seen earlier and is absent now. `stage.order=paired` gives each update both kinds of frames; in another
-order, updates of stream frames alone are masked just the same.
+C_now contains the classes in the stream frames of this update and those never seen so far: as in the official code
+and in that of Houyon et al. 2023, every frame pushes down a class without examples. So exactly the classes seen
+earlier and absent now are masked. `stage.order=paired` gives each update both kinds of frames; with other orders,
+updates of stream frames only are masked in the same way.
 
-Deviation: one mean over the labelled pixels of all frames of the update instead of the sum of two means. With as
-many stream frames as replayed ones that is half of it, a factor that Adam does not see.
+Deviation: one mean over the labelled pixels of all frames of the update, not the sum of two means. With as many
+stream frames as replayed ones it is half of that sum, a factor that does not affect Adam.
 """
 
 from typing import Any
@@ -22,13 +22,16 @@ from odkd.training.regularizers.seen import MASKED, classes_in, from_list, to_li
 
 
 class Ace:
-    """Remembers which classes were ever seen."""
+    """Masks logits; remembers all classes seen so far."""
+
+    sets_in_after_passes = 0
+    hides_classes = True
 
     def __init__(self, num_classes: int, device: torch.device) -> None:
         self._is_seen_K = torch.zeros(num_classes, dtype=torch.bool, device=device)
 
     def adjust_logits(self, logits_BKHW: Tensor, update: Update) -> Tensor:
-        """Float32: the mask does not fit into float16."""
+        """Return masked logits in float32; the value of the mask does not fit into float16."""
         num_classes = len(self._is_seen_K)
         is_stream_B = ~update.is_replayed_B
         stream_labels_BHW = update.labels_BHW.masked_fill(update.is_replayed_B[:, None, None], IGNORE)
@@ -37,7 +40,7 @@ class Ace:
         is_masked_BK = is_stream_B[:, None] & is_absent_K
         return logits_BKHW.float().masked_fill(is_masked_BK[:, :, None, None], MASKED)
 
-    def penalty(self, student: nn.Module, logits_BKHW: Tensor, update: Update) -> Tensor | None:  # noqa: ARG002
+    def penalty(self, student: nn.Module, logits_BKHW: Tensor, update: Update) -> Tensor | None:
         return None
 
     def after_update(self, student: nn.Module, update: Update) -> None:

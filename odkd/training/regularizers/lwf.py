@@ -1,14 +1,15 @@
-"""Learning without Forgetting: stay close to an earlier self (Li & Hoiem, ECCV 2016; Houyon et al., CVPRW 2023).
+"""Learning without Forgetting: stay close to an earlier copy of the student (Li & Hoiem 2016; Houyon et al. 2023).
 
     penalty = alpha * mean over pixels of KL(softmax(copy / T) || softmax(student / T))
 
-The copy is the student at the last consolidation; both softmaxes are over the classes seen until then. Every pixel
-counts, labelled or not. Without Hinton's factor T^2, as in both papers: `alpha` takes it in. KL instead of the
-cross-entropy of Li & Hoiem differs by a constant, so that 0 means "nothing forgotten".
+The copy is the student at the last consolidation; both softmax functions are over the classes seen until then. Every
+pixel counts, labelled or not. There is no factor T^2 (Hinton et al. 2015), as in both papers: `alpha` includes it. KL
+differs from the cross-entropy of Li & Hoiem by a constant; it is 0 if nothing is forgotten.
 
-Deviation from the released code: `reduction="sum"` is what it does, "batchmean" of a [B, K, H, W] map: a sum over the
-pixels divided by B alone, H*W times as large, which freezes the student. Its copy also keeps dropping out channels;
-ours is in evaluation mode. The student is not: with dropout, the penalty is a little above 0 for equal weights too.
+Deviation: the released code of Houyon et al. takes the "batchmean" of a [B, K, H, W] map, a sum over the pixels
+divided only by B, H*W times as large, which freezes the student: that is `reduction="sum"`. Its copy also keeps
+dropout on; ours is in eval mode. The student is not: with dropout, the penalty is slightly above 0 even for equal
+weights.
 """
 
 import copy
@@ -18,14 +19,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from odkd.common.settings import NaturalInt, NonNegativeFloat, PositiveFloat, PositiveInt
 from odkd.training.regularizers import Update
-from odkd.training.regularizers.arguments import check_choice, check_number, check_positive
 from odkd.training.regularizers.schedule import Schedule
 from odkd.training.regularizers.seen import MASKED, classes_in, from_list, to_list
 
 
 class Lwf:
-    """Remembers the copy, and the classes seen by then and by now."""
+    """Remembers the copy, the classes seen until it was taken, and those seen so far.
+
+    Args:
+        alpha: weight of the penalty.
+        temperature: T.
+        reduction: mean over the pixels or, as in released code, their sum.
+        warmup_passes, update_every_passes: times at which the copy is taken, see `Schedule`.
+    """
 
     def __init__(
         self,
@@ -33,30 +41,23 @@ class Lwf:
         num_classes: int,
         device: torch.device,
         *,
-        alpha: float,
-        temperature: float,
+        alpha: NonNegativeFloat,
+        temperature: PositiveFloat,
         reduction: Literal["mean", "sum"],
-        warmup_passes: int,
-        update_every_passes: int,
+        warmup_passes: NaturalInt,
+        update_every_passes: PositiveInt,
     ) -> None:
-        check_number("alpha", alpha)
-        check_positive("temperature", temperature)
-        check_choice("reduction", reduction, ("mean", "sum"))
         self._schedule = Schedule(warmup_passes, update_every_passes)
+        self.sets_in_after_passes = self._schedule.first
         self._alpha, self._temperature, self._reduction = alpha, temperature, reduction
         self._copy = copy.deepcopy(student).eval().requires_grad_(False)
         self._is_seen_K = torch.zeros(num_classes, dtype=torch.bool, device=device)
         self._is_seen_by_copy_K = self._is_seen_K
 
-    @property
-    def sets_in_after_passes(self) -> int:
-        """Before that many passes nothing is held on to."""
-        return self._schedule.first
-
-    def adjust_logits(self, logits_BKHW: Tensor, update: Update) -> Tensor:  # noqa: ARG002
+    def adjust_logits(self, logits_BKHW: Tensor, update: Update) -> Tensor:
         return logits_BKHW
 
-    def penalty(self, student: nn.Module, logits_BKHW: Tensor, update: Update) -> Tensor | None:  # noqa: ARG002
+    def penalty(self, student: nn.Module, logits_BKHW: Tensor, update: Update) -> Tensor | None:
         if not self._schedule.has_consolidated:
             return None
         with torch.no_grad():
@@ -87,6 +88,6 @@ class Lwf:
         self._is_seen_by_copy_K = from_list(state["seen_by_copy"], num_classes, device)
 
     def _log_softmax(self, logits_BKHW: Tensor) -> Tensor:
-        """Float32, over the classes that the copy has seen."""
+        """Return log probabilities at T in float32, over the classes that the copy has seen."""
         is_unseen_1K11 = ~self._is_seen_by_copy_K[None, :, None, None]
         return F.log_softmax(logits_BKHW.float().masked_fill(is_unseen_1K11, MASKED) / self._temperature, dim=1)

@@ -1,16 +1,15 @@
-"""Memory Aware Synapses: hold weights that the output is sensitive to (Aljundi et al., ECCV 2018).
+"""Memory Aware Synapses: keep weights that the output is sensitive to (Aljundi et al., ECCV 2018).
 
     penalty = strength * sum_i omega_i (theta_i - theta*_i)^2
     omega_i <- decay * omega_i + (1 - decay) * mean over frames of |d ||F(x)||^2 / d theta_i|
 
-At each consolidation theta* becomes the current weights, and omega is taken there over the frames of the pass that
-has just ended (stream and replayed), one frame at a time; labels play no part. ||F(x)||^2 is the sum of the squared
-logits of a pixel. The running mean of omega instead of the paper's sum is that of Houyon et al. 2023.
+At each consolidation theta* is set to the current weights, and omega is computed there over the frames of the pass
+that has just ended (stream and replayed), one frame at a time; labels are not used. ||F(x)||^2 is the sum of the
+squared logits of a pixel. The running mean of omega, in place of the paper's sum, is that of Houyon et al. 2023.
 
 Deviation: ||F||^2 is averaged over pixels, so that `strength` does not depend on the resolution. The released code
-of Houyon et al. takes the norm itself, not its square, over the whole picture, with dropout on.
-`first_importance="decayed"` is what that code does to the first omega: (1 - decay) * new, for the flag that should
-have kept it whole is cleared too early.
+of Houyon et al. takes the norm, not its square, over the full image, with dropout on. It scales the first omega by
+(1 - decay), because it clears too early the flag that prevents this: that is `first_importance="decayed"`.
 """
 
 from typing import Any, Literal
@@ -18,45 +17,45 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from odkd.common.settings import Fraction, NaturalInt, NonNegativeFloat, PositiveInt
 from odkd.training.regularizers import Update
-from odkd.training.regularizers.arguments import check_choice, check_number
 from odkd.training.regularizers.schedule import Schedule
-from odkd.training.regularizers.weights import gradients_of_frames, weight_vector
+from odkd.training.regularizers.weights import gradients_of_frames, squared_distance, weight_vector
 
 
 class Mas:
-    """Remembers weights and how important each was."""
+    """Remembers weights and their importances.
+
+    Args:
+        strength: weight of the penalty.
+        decay: weight of the old importance.
+        first_importance: "whole" = not scaled, "decayed" = scaled by 1 - decay.
+        warmup_passes, update_every_passes: times of consolidation, see `Schedule`.
+    """
 
     def __init__(
         self,
         student: nn.Module,
         *,
-        strength: float,
-        decay: float,
+        strength: NonNegativeFloat,
+        decay: Fraction,
         first_importance: Literal["whole", "decayed"],
-        warmup_passes: int,
-        update_every_passes: int,
+        warmup_passes: NaturalInt,
+        update_every_passes: PositiveInt,
     ) -> None:
-        check_number("strength", strength)
-        check_number("decay", decay, high=1)
-        check_choice("first_importance", first_importance, ("whole", "decayed"))
         self._schedule = Schedule(warmup_passes, update_every_passes)
+        self.sets_in_after_passes = self._schedule.first
         self._strength, self._decay, self._first_importance = strength, decay, first_importance
         self._anchor_P = weight_vector(student).detach()
         self._omega_P = torch.zeros_like(self._anchor_P)
 
-    @property
-    def sets_in_after_passes(self) -> int:
-        """Before that many passes nothing is held on to."""
-        return self._schedule.first
-
-    def adjust_logits(self, logits_BKHW: Tensor, update: Update) -> Tensor:  # noqa: ARG002
+    def adjust_logits(self, logits_BKHW: Tensor, update: Update) -> Tensor:
         return logits_BKHW
 
-    def penalty(self, student: nn.Module, logits_BKHW: Tensor, update: Update) -> Tensor | None:  # noqa: ARG002
+    def penalty(self, student: nn.Module, logits_BKHW: Tensor, update: Update) -> Tensor | None:
         if not self._schedule.has_consolidated:
             return None
-        return self._strength * (self._omega_P * (weight_vector(student) - self._anchor_P).square()).sum()
+        return self._strength * squared_distance(weight_vector(student), self._anchor_P, self._omega_P)
 
     def after_update(self, student: nn.Module, update: Update) -> None:
         is_first = not self._schedule.has_consolidated
@@ -79,6 +78,6 @@ class Mas:
         self._omega_P = state["omega"].to(self._omega_P.device)
 
 
-def squared_norm(logits_1KHW: Tensor, labels_1HW: Tensor) -> Tensor:  # noqa: ARG001
-    """Squared L2 norm over classes, averaged over pixels."""
+def squared_norm(logits_1KHW: Tensor, _labels_1HW: Tensor) -> Tensor:
+    """Return the squared L2 norm over classes, averaged over pixels."""
     return logits_1KHW.square().sum(dim=1).mean()

@@ -8,12 +8,14 @@ from odkd.training.regularizers import Update
 
 
 class NoRegularizer:
-    """Leaves logits and loss as they are."""
+    """Changes neither logits nor loss."""
 
-    def adjust_logits(self, logits_BKHW: Tensor, update: Update) -> Tensor:  # noqa: ARG002
+    sets_in_after_passes = 0
+
+    def adjust_logits(self, logits_BKHW: Tensor, update: Update) -> Tensor:
         return logits_BKHW
 
-    def penalty(self, student: nn.Module, logits_BKHW: Tensor, update: Update) -> Tensor | None:  # noqa: ARG002
+    def penalty(self, student: nn.Module, logits_BKHW: Tensor, update: Update) -> Tensor | None:
         return None
 
     def after_update(self, student: nn.Module, update: Update) -> None:

@@ -1,23 +1,25 @@
-"""When a regularizer consolidates: at the end of a pass, after a warm-up and then every so many passes.
+"""Times at which a regularizer consolidates: ends of passes, after a warm-up and then at a fixed interval.
 
-This takes the place of the task boundaries of the papers, which a stream does not have (Houyon et al. 2023).
+They replace the task boundaries of the papers, which a stream does not have (Houyon et al. 2023).
 """
 
+from odkd.common.settings import NaturalInt, PositiveInt
 from odkd.training.regularizers import Update
-from odkd.training.regularizers.arguments import check_whole
 
 
 class Schedule:
-    """Counts passes. The first consolidation ends pass `warmup_passes`: before it, there is nothing to hold on to.
+    """Counter of passes. The first consolidation, at the end of pass number `first`, starts the regularizer.
+
+    Args:
+        warmup_passes: number of the pass that the first consolidation follows; 0 = `update_every_passes`.
+        update_every_passes: passes from one consolidation to the next.
 
     >>> schedule = Schedule(warmup_passes=2, update_every_passes=3)
     >>> [schedule.is_due_after(num_passes) for num_passes in range(1, 9)]
     [False, True, False, False, True, False, False, True]
     """
 
-    def __init__(self, warmup_passes: int, update_every_passes: int) -> None:
-        check_whole("warmup_passes", warmup_passes)
-        check_whole("update_every_passes", update_every_passes, low=1)
+    def __init__(self, warmup_passes: NaturalInt, update_every_passes: PositiveInt) -> None:
         self.first, self._every = warmup_passes or update_every_passes, update_every_passes
         self._num_passes = 0
 
@@ -29,7 +31,7 @@ class Schedule:
         return num_passes >= self.first and (num_passes - self.first) % self._every == 0
 
     def count(self, update: Update) -> bool:
-        """To be called once after each update. Whether it has ended a pass after which to consolidate."""
+        """Return True if this update ends a pass after which to consolidate; to be called once after each update."""
         self._num_passes += update.ends_pass
         return update.ends_pass and self.is_due_after(self._num_passes)
 

@@ -1,16 +1,16 @@
-"""Which classes occur in label maps, without waiting for the device."""
+"""Sets of classes that occur in label maps, as bool [K] on the device, computed without waiting for it."""
 
 import torch
 from torch import Tensor
 
 from odkd.common.ignore import IGNORE
 
-# Stands for minus infinity among float32 logits: its softmax is exactly 0, and 0 times it is no NaN.
+# Used as minus infinity among float32 logits: its softmax is exactly 0, and 0 times it is not NaN.
 MASKED = -1e9
 
 
 def classes_in(labels_BHW: Tensor, num_classes: int) -> Tensor:
-    """Bool [K]: whether any pixel of int64 `labels_BHW` (class ids or 255) has the class.
+    """Return bool [K]: True for each class that a pixel of int64 `labels_BHW` (class ids or 255) has.
 
     >>> classes_in(torch.tensor([[[0, 2], [255, 2]]]), 4).tolist()
     [True, False, True, False]
@@ -20,13 +20,13 @@ def classes_in(labels_BHW: Tensor, num_classes: int) -> Tensor:
 
 
 def to_list(is_class_K: Tensor) -> list[int]:
-    """Class ids, ascending."""
+    """Return the class ids of a bool [K], ascending."""
     found: list[int] = is_class_K.nonzero().flatten().tolist()
     return found
 
 
 def from_list(class_ids: list[int], num_classes: int, device: torch.device) -> Tensor:
-    """Bool [K] from class ids."""
+    """Return the bool [K] of class ids."""
     is_class_K = torch.zeros(num_classes, dtype=torch.bool)
     is_class_K[class_ids] = True
     return is_class_K.to(device)

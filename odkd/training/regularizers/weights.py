@@ -1,6 +1,6 @@
-"""A student's trainable weights, and gradients with respect to them, as one vector [P] of float32.
+"""A student's trainable weights, their gradients and a distance between them, as vectors [P] of float32.
 
-P is the number of trainable weights. One vector makes a penalty a handful of kernels instead of some per layer.
+P is the number of trainable weights. With one vector, a penalty takes a few kernels instead of a few per layer.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -16,22 +16,31 @@ def trainable(student: nn.Module) -> list[nn.Parameter]:
 
 
 def weight_vector(student: nn.Module) -> Tensor:
-    """A copy [P] that backpropagates to the weights."""
+    """Return a copy [P] of the weights that backpropagates to them."""
     return _vector(trainable(student))
 
 
 def gradient_vector(student: nn.Module) -> Tensor:
-    """`.grad` of the weights [P]; 0 where a weight has none."""
+    """Return the `.grad` of the weights [P]; 0 for a weight without one."""
     return _vector(torch.zeros_like(p) if p.grad is None else p.grad for p in trainable(student))
+
+
+def squared_distance(weights_P: Tensor, anchor_P: Tensor, importance_P: Tensor) -> Tensor:
+    """Return sum_i importance_i (weight_i - anchor_i)^2, a scalar.
+
+    >>> squared_distance(torch.tensor([3.0, 1.0]), torch.tensor([1.0, 1.0]), torch.tensor([0.5, 9.0]))
+    tensor(2.)
+    """
+    return (importance_P * (weights_P - anchor_P).square()).sum()
 
 
 def gradients_of_frames(
     student: nn.Module, update: Update, objective: Callable[[Tensor, Tensor], Tensor]
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """For each frame of the pass: the gradient [P] of `objective(logits_1KHW, labels_1HW)`, and labels_1HW.
+    """Yield for each frame of the pass the gradient [P] of `objective(logits_1KHW, labels_1HW)`, and labels_1HW.
 
-    As at evaluation: no dropout, and batch norm neither uses nor updates the statistics of one frame if it has
-    others. In float32 whatever the run's precision: in float16 such gradients would be 0 without a scaler.
+    The student is in eval mode: no dropout, and batch norm uses its running statistics, if it has any, unchanged.
+    Computed in float32 whatever the run's precision: in float16 such gradients would be 0 without a scaler.
     """
     weights, was_training = trainable(student), student.training
     student.eval()

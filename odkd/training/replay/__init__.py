@@ -1,6 +1,6 @@
-"""What the student learns from: replay memories keep positions of past frames and choose among them.
+"""Replay: which past frames the student learns from; the protocol of replay memories and of what they may ask.
 
-A replay is any object with these members (see `fifo.py` for the plainest); one file and one YAML each.
+A replay is any object with the members of `Replay`; each has one file and one YAML (`fifo.py` is the simplest).
 """
 
 from collections.abc import Sequence
@@ -10,32 +10,36 @@ from torch import Tensor
 
 
 class Scorer(Protocol):
-    """What a replay may ask about the current student; asking changes nothing."""
+    """Access to the losses of the current student; calling it changes nothing."""
 
     def __call__(self, positions: Sequence[int]) -> Tensor:
-        """Mean cross-entropy of the student on each position, in eval mode: float32 [n], on the CPU."""
+        """Return the student's mean cross-entropy on each position, in eval mode: float32 [n], on the CPU."""
 
     def after_learning(self, positions: Sequence[int], *, learning_rate: float | None = None) -> "Scorer":
-        """The scorer of a copy of the student that has learned one pass over `positions`.
+        """Return the scorer of a copy of the student that has learned one pass over `positions`.
 
-        The copy's optimizer is a copy too, state included; `learning_rate` takes the place of its own if given.
+        Args:
+            learning_rate: of the copy's optimizer, which is a copy too, state included; None = that of the original.
         """
 
 
 class Replay(Protocol):
-    """Keeps positions, never pictures or networks; random choices draw from a generator of its own."""
+    """A replay memory. It keeps positions, never images or networks, and draws from its own random generator."""
 
     def select(self, num_positions: int, scorer: Scorer) -> list[int]:
-        """Positions to learn from now, in the order in which to learn: at most `num_positions`, none twice."""
+        """Return the positions to learn from now, in the order of learning: at most `num_positions`, none twice."""
 
     def observe(self, fresh: Sequence[int], scorer: Scorer) -> None:
-        """Positions that have just gone by, oldest first, each seen once: the stream frames of the next `select`."""
+        """Take the positions that are past since the last call, oldest first: the stream frames of the next `select`.
+
+        Each position is passed once.
+        """
 
     def kept(self) -> Sequence[int]:
-        """Positions that a later `select` may return: these stay on the device."""
+        """Return the positions that a later `select` may return; their frames stay on the device."""
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that a later `select` depends on, as plain numbers, lists and tensors."""
+        """Return everything that a later `select` depends on, as plain numbers, lists and tensors."""
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from `state_dict()`."""
+        """Continue from the result of `state_dict()`."""

@@ -4,21 +4,20 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
+from odkd.common.settings import PositiveInt
 from odkd.training.replay import Scorer
 
 
 class Fifo:
-    """A queue of the last `capacity` positions."""
+    """Queue of the last `capacity` positions."""
 
-    def __init__(self, capacity: int) -> None:
-        if capacity < 1:
-            raise ValueError(f"replay.capacity={capacity}; expected at least 1 position")
+    def __init__(self, capacity: PositiveInt) -> None:
         self._positions: deque[int] = deque(maxlen=capacity)
 
-    def select(self, num_positions: int, scorer: Scorer) -> list[int]:  # noqa: ARG002
+    def select(self, num_positions: int, scorer: Scorer) -> list[int]:
         return list(self._positions)[-num_positions:]
 
-    def observe(self, fresh: Sequence[int], scorer: Scorer) -> None:  # noqa: ARG002
+    def observe(self, fresh: Sequence[int], scorer: Scorer) -> None:
         self._positions.extend(fresh)
 
     def kept(self) -> Sequence[int]:

@@ -1,27 +1,24 @@
-"""One-time fine-tuning: learn from the first frames as FIFO would, then stay frozen (a baseline)."""
+"""One-time fine-tuning (a baseline): learn from the first frames as FIFO does, then stay frozen."""
 
 from collections.abc import Sequence
 from typing import Any
 
+from odkd.common.settings import PositiveInt
 from odkd.training.replay import Scorer
 
 
 class First:
-    """Selects the newest of the first `num_positions` frames, oldest first, until all have been learned from."""
+    """Memory of the first `num_positions` frames; selects the newest of them until all have been learned from."""
 
-    def __init__(self, num_positions: int) -> None:
-        if num_positions < 1:
-            raise ValueError(
-                f"replay.num_positions={num_positions}; expected at least 1 (replay=nothing never learns at all)"
-            )
+    def __init__(self, num_positions: PositiveInt) -> None:
         self._num_positions = num_positions
         self._num_seen = 0
         self._positions: list[int] = []
 
-    def select(self, num_positions: int, scorer: Scorer) -> list[int]:  # noqa: ARG002
+    def select(self, num_positions: int, scorer: Scorer) -> list[int]:
         return self._positions[-num_positions:]
 
-    def observe(self, fresh: Sequence[int], scorer: Scorer) -> None:  # noqa: ARG002
+    def observe(self, fresh: Sequence[int], scorer: Scorer) -> None:
         room = max(0, self._num_positions - self._num_seen)  # 0: all have been learned from
         self._positions = [*self._positions, *fresh[:room]] if room else []
         self._num_seen += len(fresh)

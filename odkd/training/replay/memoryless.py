@@ -1,4 +1,4 @@
-"""Memoryless: learn from the stream frames alone, each once (lower bound of Houyon et al. 2023)."""
+"""Memoryless: learn from the stream frames only, each of them once (lower bound of Houyon et al. 2023)."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,15 +7,15 @@ from odkd.training.replay import Scorer
 
 
 class Memoryless:
-    """Knows the frames that have gone by since the last selection, forgets all others."""
+    """Keeps the stream frames of the next selection and forgets all earlier ones."""
 
     def __init__(self) -> None:
         self._stream: list[int] = []
 
-    def select(self, num_positions: int, scorer: Scorer) -> list[int]:  # noqa: ARG002
+    def select(self, num_positions: int, scorer: Scorer) -> list[int]:
         return self._stream[-num_positions:]
 
-    def observe(self, fresh: Sequence[int], scorer: Scorer) -> None:  # noqa: ARG002
+    def observe(self, fresh: Sequence[int], scorer: Scorer) -> None:
         self._stream = list(fresh)
 
     def kept(self) -> Sequence[int]:

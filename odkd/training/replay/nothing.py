@@ -1,4 +1,4 @@
-"""No replay, no learning: the student stays as it started (the baseline that online distillation must beat)."""
+"""No learning at all: the student keeps its initial weights (the baseline that online distillation must beat)."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,9 +7,9 @@ from odkd.training.replay import Scorer
 
 
 class Nothing:
-    """Keeps nothing, selects nothing."""
+    """Keeps nothing and selects nothing."""
 
-    def select(self, num_positions: int, scorer: Scorer) -> list[int]:  # noqa: ARG002
+    def select(self, num_positions: int, scorer: Scorer) -> list[int]:
         return []
 
     def observe(self, fresh: Sequence[int], scorer: Scorer) -> None:

@@ -1,52 +1,38 @@
-"""Uniform replay: the stream frames, and as many random ones from a memory of the past (Houyon et al. 2023).
+"""Uniform replay: the stream frames and random frames of a memory of the past (Houyon et al. 2023).
 
-A frame that enters the full memory takes the place of a random one, so that a frame outlives the next a entries
-with probability (1 - 1/capacity)^a: an expected life of `capacity` entries, young frames more likely than old ones.
+A frame that enters the full memory replaces a random one. So a frame survives the next a entries with probability
+(1 - 1/capacity)^a: its expected life is `capacity` entries, and young frames are more likely in memory than old ones.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-import torch
-
-from odkd.common.seeds import named_generator
+from odkd.common.settings import PositiveInt
 from odkd.training.replay import Scorer
-from odkd.training.replay.draw import check_capacity, draw, draw_below
+from odkd.training.replay.draw import draw
+from odkd.training.replay.memory import Memory
 
 
 class Uniform:
-    """At most `capacity` positions, kept and drawn without regard to what they show."""
+    """At most `capacity` positions; all are equally likely to be evicted and to be drawn."""
 
-    def __init__(self, capacity: int, seed: int) -> None:
-        check_capacity(capacity)
+    def __init__(self, capacity: PositiveInt, seed: int) -> None:
         self._capacity = capacity
-        self._generator = named_generator(seed, "replay", "uniform")
-        self._memory: list[int] = []
-        self._stream: list[int] = []
+        self._memory = Memory(seed, "uniform")
 
-    def select(self, num_positions: int, scorer: Scorer) -> list[int]:  # noqa: ARG002
-        stream = self._stream[-num_positions:]
-        return stream + draw(self._memory, num_positions - len(stream), self._generator)
+    def select(self, num_positions: int, scorer: Scorer) -> list[int]:
+        stream = self._memory.newest(num_positions)
+        return stream + draw(self._memory.past, num_positions - len(stream), self._memory.generator)
 
-    def observe(self, fresh: Sequence[int], scorer: Scorer) -> None:  # noqa: ARG002
-        store_at_random(self._stream, self._memory, self._capacity, self._generator)
-        self._stream = list(fresh)
+    def observe(self, fresh: Sequence[int], scorer: Scorer) -> None:
+        self._memory.store_at_random(self._capacity)
+        self._memory.stream = list(fresh)
 
     def kept(self) -> Sequence[int]:
-        return (*self._memory, *self._stream)
+        return self._memory.kept()
 
     def state_dict(self) -> dict[str, Any]:
-        return {"memory": list(self._memory), "stream": list(self._stream), "generator": self._generator.get_state()}
+        return self._memory.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self._memory, self._stream = list(state["memory"]), list(state["stream"])
-        self._generator.set_state(state["generator"])
-
-
-def store_at_random(entering: Iterable[int], memory: list[int], capacity: int, generator: torch.Generator) -> None:
-    """Put each of `entering` into `memory`: at its end, or once that is full in the place of a random element."""
-    for position in entering:
-        if len(memory) < capacity:
-            memory.append(position)
-        else:
-            memory[draw_below(capacity, generator)] = position
+        self._memory.load_state_dict(state)

@@ -1,6 +1,6 @@
-"""Each regularizer against a slow twin: the paper's equation, parameter by parameter, pixel by pixel.
+"""Each regularizer against a slow twin: the paper's equation, parameter by parameter and pixel by pixel.
 
-The twins run the same passes in a plain loop, with the same student and optimizer. Warm-up is one pass.
+The twins run the same passes in a plain loop, with the same student and optimizer. The warm-up is one pass.
 """
 
 import copy
@@ -21,7 +21,7 @@ from tiny_learner import (
     make_optimizer,
     make_student,
     weights_of,
-)  # fmt: skip
+)
 from torch import Tensor, nn
 
 from odkd.training.regularizers import Regularizer
@@ -37,7 +37,7 @@ SOON = {"warmup_passes": 1, "update_every_passes": 1}
 
 
 class Twin:
-    """A plain loop over the passes; a method overrides what it adds."""
+    """A plain loop over the passes; the twin of a method overrides the steps that it changes."""
 
     def __init__(self, student: nn.Sequential, optimizer: str) -> None:
         self.student, self.optimizer = student, make_optimizer(student, optimizer)
@@ -69,9 +69,11 @@ class Twin:
                 self.after_update()
             self.passes += 1
             self.after_pass()
-            means.append({
-                "cross_entropy": sum(task_losses) / len(task_losses), "regularizer": sum(penalties) / len(penalties)
-            })  # fmt: skip
+            mean = {
+                "cross_entropy": sum(task_losses) / len(task_losses),
+                "regularizer": sum(penalties) / len(penalties),
+            }
+            means.append(mean)
         return means
 
     def task_loss(self, logits: Tensor) -> Tensor:
@@ -79,7 +81,7 @@ class Twin:
             return logits.sum() * 0
         return F.cross_entropy(logits, self.labels, ignore_index=255)
 
-    def penalty(self, logits: Tensor) -> Tensor | float:  # noqa: ARG002
+    def penalty(self, logits: Tensor) -> Tensor | float:
         return 0.0
 
     def after_update(self) -> None:
@@ -93,7 +95,7 @@ class Twin:
 
 
 class AceTwin(Twin):
-    seen: set[int] = set()  # noqa: RUF012
+    seen: frozenset[int] = frozenset()
 
     def task_loss(self, logits: Tensor) -> Tensor:
         here = [set(labels.flatten().tolist()) - {255} for labels in self.labels]
@@ -114,7 +116,7 @@ class AceTwin(Twin):
 
 class LwfTwin(Twin):
     alpha, temperature = 5.0, 2.0
-    seen: set[int] = set()  # noqa: RUF012
+    seen: frozenset[int] = frozenset()
 
     def penalty(self, logits: Tensor) -> Tensor | float:
         if self.passes < 1:
@@ -141,7 +143,7 @@ class LwfTwin(Twin):
 class MasTwin(Twin):
     strength, decay = 0.3, 0.1
 
-    def penalty(self, logits: Tensor) -> Tensor | float:  # noqa: ARG002
+    def penalty(self, logits: Tensor) -> Tensor | float:
         if self.passes < 1:
             return 0.0
         terms = zip(self.omega, self.weights, self.star, strict=True)
@@ -161,7 +163,7 @@ class MasTwin(Twin):
 class EwcTwin(Twin):
     strength, decay = 20.0, 0.7
 
-    def penalty(self, logits: Tensor) -> Tensor | float:  # noqa: ARG002
+    def penalty(self, logits: Tensor) -> Tensor | float:
         if self.passes < 1:
             return 0.0
         terms = zip(self.fisher, self.weights, self.star, strict=True)
@@ -187,7 +189,7 @@ class RWalkTwin(Twin):
     def zeros(self) -> list[Tensor]:
         return [torch.zeros_like(w) for w in self.weights]
 
-    def penalty(self, logits: Tensor) -> Tensor | float:  # noqa: ARG002
+    def penalty(self, logits: Tensor) -> Tensor | float:
         if self.passes < 1:
             return 0.0
         total: Tensor | float = 0.0
@@ -231,14 +233,15 @@ class RWalkTwin(Twin):
 
 class DerPPTwin(Twin):
     alpha, pool = 0.7, 3
-    stored: dict[int, Tensor] = {}  # noqa: RUF012
+
+    def __init__(self, student: nn.Sequential, optimizer: str) -> None:
+        super().__init__(student, optimizer)
+        self.stored: dict[int, Tensor] = {}
 
     def pooled(self, logits_KHW: Tensor) -> Tensor:
-        edges = [0, 3, 6, 8]  # 8 pixels in squares of 3: the last ones are smaller
-        return torch.stack([
-            logits_KHW[:, edges[i] : edges[i + 1], edges[j] : edges[j + 1]].mean(dim=(1, 2))
-            for i in range(3) for j in range(3)
-        ])  # fmt: skip
+        edges = [0, 3, 6, 8]  # 8 pixels in squares of 3: the last squares are smaller
+        squares = [(slice(*edges[i : i + 2]), slice(*edges[j : j + 2])) for i in range(3) for j in range(3)]
+        return torch.stack([logits_KHW[:, rows, columns].mean(dim=(1, 2)) for rows, columns in squares])
 
     def penalty(self, logits: Tensor) -> Tensor | float:
         total: Tensor | float = 0.0
@@ -257,25 +260,24 @@ def lwf(student: nn.Module) -> Regularizer:
     return Lwf(student, NUM_CLASSES, CPU, alpha=5.0, temperature=2.0, reduction="mean", **SOON)
 
 
+def rwalk(student: nn.Module) -> Regularizer:
+    return RWalk(student, strength=0.2, decay=0.3, delta_t=2, epsilon=1e-3, is_active=True, **SOON)
+
+
 METHODS: dict[str, tuple[type[Twin], Callable[[nn.Module], Regularizer]]] = {
     "none": (Twin, lambda _: NoRegularizer()),
     "ace": (AceTwin, lambda _: Ace(NUM_CLASSES, CPU)),
     "lwf": (LwfTwin, lwf),
     "mas": (MasTwin, lambda student: Mas(student, strength=0.3, decay=0.1, first_importance="whole", **SOON)),
     "ewc": (EwcTwin, lambda student: Ewc(student, strength=20.0, decay=0.7, **SOON)),
-    "rwalk": (
-        RWalkTwin,
-        lambda student: RWalk(
-            student, strength=0.2, decay=0.3, delta_t=2, epsilon=1e-3, is_active=True, **SOON
-        ),
-    ),
+    "rwalk": (RWalkTwin, rwalk),
     "derpp": (DerPPTwin, lambda _: DerPP(CPU, alpha=0.7, pool=3)),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
 @pytest.mark.parametrize("name", METHODS)
-def test_losses_and_weights_are_those_of_the_slow_twin(name: str, optimizer: str) -> None:
+def test_losses_and_weights_equal_those_of_the_slow_twin(name: str, optimizer: str) -> None:
     twin_class, make = METHODS[name]
     student = make_student()
     learner = make_learner(student, make(student), optimizer)
@@ -290,7 +292,7 @@ def test_losses_and_weights_are_those_of_the_slow_twin(name: str, optimizer: str
         assert math.isclose(ours["total"], sum(theirs.values()), rel_tol=1e-6, abs_tol=1e-6)
     assert distance(weights_of(student), weights_of(twin.student)) < 1e-6
 
-    if name != "none":  # the method made a difference that is far above the tolerance
+    if name != "none":  # the effect of the method is far above the tolerance
         plain = make_student()
         with make_bank() as bank:
             learn(make_learner(plain, NoRegularizer(), optimizer), bank, PASSES)

@@ -1,4 +1,4 @@
-"""Regularizers: cases worked by hand, resuming bit for bit, bounded memory, refused arguments."""
+"""Regularizers: cases worked by hand, bit-identical resuming, bounded memory, refused arguments."""
 
 import io
 from collections.abc import Callable, Iterator
@@ -8,17 +8,7 @@ from typing import Any
 import pytest
 import torch
 from omegaconf import OmegaConf
-from tiny_learner import (
-    CPU,
-    NUM_CLASSES,
-    PASSES,
-    Pass,
-    learn,
-    make_bank,
-    make_learner,
-    make_student,
-    weights_of,
-)  # fmt: skip
+from tiny_learner import CPU, NUM_CLASSES, PASSES, Pass, learn, make_bank, make_learner, make_student, weights_of
 from torch import Tensor, nn
 
 from odkd.config.compose import CONF, compose_config
@@ -40,9 +30,11 @@ SOON = {"warmup_passes": 1, "update_every_passes": 1}
 
 
 def from_yaml(name: str, student: nn.Module, **settings: Any) -> Regularizer:
-    """As a run makes it; settings that the method does not have are left out."""
+    """Return a regularizer as a run constructs it; settings that the method does not have are left out."""
     node = compose_config([f"regularizer={name}"]).regularizer
-    node = OmegaConf.merge(node, {key: value for key, value in settings.items() if key in node})
+    for key, value in settings.items():
+        if key in node:
+            OmegaConf.update(node, key, value)
     offered = {"num_classes": NUM_CLASSES, "classes": list("abcd"), "device": CPU, "seed": 0, "student": student}
     made: Regularizer = construct(node, (), offered, [])
     return made
@@ -51,28 +43,33 @@ def from_yaml(name: str, student: nn.Module, **settings: Any) -> Regularizer:
 def update_on(
     images_BCHW: Tensor, labels_BHW: Tensor, *, is_replayed: list[bool] | None = None, ends_pass: bool = True
 ) -> Update:
-    """An update that is a pass of its own."""
+    """Return an update that is a full pass, unless `ends_pass` is False."""
 
     def frames() -> Iterator[tuple[Tensor, Tensor]]:
         yield from ((images_BCHW[i : i + 1], labels_BHW[i : i + 1]) for i in range(len(images_BCHW)))
 
     positions = tuple(range(len(images_BCHW)))
     return Update(
-        positions=positions, images_BCHW=images_BCHW, labels_BHW=labels_BHW,
-        is_replayed_B=torch.tensor(is_replayed or [False] * len(positions)), ends_pass=ends_pass, kept=positions,
-        forward=lambda network, images: network(images), frames_of_pass=frames,
-    )  # fmt: skip
+        positions=positions,
+        images_BCHW=images_BCHW,
+        labels_BHW=labels_BHW,
+        is_replayed_B=torch.tensor(is_replayed or [False] * len(positions)),
+        ends_pass=ends_pass,
+        kept=positions,
+        forward=lambda network, images: network(images),
+        frames_of_pass=frames,
+    )
 
 
 def one_weight(value: float) -> nn.Conv2d:
-    """Logits [value * x]."""
+    """Return a student of one weight: its logits are value * x."""
     student = nn.Conv2d(1, 1, 1, bias=False)
     nn.init.constant_(student.weight, value)
     return student
 
 
 class WithZero(nn.Module):
-    """Logits (w x, 0)."""
+    """Student of two classes with logits (w x, 0)."""
 
     def __init__(self, value: float) -> None:
         super().__init__()
@@ -83,7 +80,7 @@ class WithZero(nn.Module):
         return torch.cat([logits, torch.zeros_like(logits)], dim=1)
 
 
-# --- every YAML
+# --- every regularizer of conf/regularizer
 
 
 def learner_of(name: str, seed: int, **settings: Any) -> Any:
@@ -95,44 +92,44 @@ def learner_of(name: str, seed: int, **settings: Any) -> Any:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_resumed_run_does_not_differ_by_a_bit(name: str) -> None:
-    # Consolidation after passes 2, 4, 6; saved after 3, in the middle of everything.
+def test_a_resumed_run_is_bit_identical(name: str) -> None:
+    # Consolidation after passes 2, 4, 6; saved after pass 3, between two of them.
     settings = {"warmup_passes": 2, "update_every_passes": 2, "delta_t": 4, "strength": 3.0}
 
     def learn_on(learner: Any, numbers: range) -> list[dict[str, float]]:
         losses = []
         with make_bank() as bank:
             for number in numbers:
-                torch.manual_seed(number)  # dropout: the stage does the same
+                torch.manual_seed(number)  # for dropout, as the stage does
                 losses += learn(learner, bank, [PASSES[number]])
         return losses
 
-    whole = learner_of(name, 0, **settings)
-    expected = learn_on(whole, range(6))
+    uninterrupted = learner_of(name, 0, **settings)
+    expected = learn_on(uninterrupted, range(6))
     first = learner_of(name, 0, **settings)
     learn_on(first, range(3))
     buffer = io.BytesIO()
     torch.save(first.state_dict(), buffer)
     buffer.seek(0)
-    second = learner_of(name, 1, **settings)  # another student, until it loads
+    second = learner_of(name, 1, **settings)  # other weights, until the state is loaded
     second.load_state_dict(torch.load(buffer, weights_only=True))
     assert learn_on(second, range(3, 6)) == expected[3:]
-    assert all(map(torch.equal, weights_of(whole.student), weights_of(second.student)))
-    ours, theirs = whole.regularizer.state_dict(), second.regularizer.state_dict()
+    assert all(map(torch.equal, weights_of(uninterrupted.student), weights_of(second.student)))
+    ours, theirs = second.regularizer.state_dict(), uninterrupted.regularizer.state_dict()
     torch.testing.assert_close(ours, theirs, rtol=0, atol=0)
     if name not in ("none", "ace"):
         assert expected[-1]["regularizer"] > 0
 
 
 def num_numbers(state: Any) -> int:
-    """In all tensors; lists hold class ids, or positions of which each has a tensor."""
+    """Count the numbers in all tensors of a state; lists hold class ids, or positions that each have a tensor."""
     if isinstance(state, Tensor):
         return state.numel()
     return sum(map(num_numbers, state.values())) if isinstance(state, dict) else 0
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_memory_does_not_grow_with_the_stream(name: str) -> None:
+def test_the_state_does_not_grow_with_the_stream(name: str) -> None:
     learner = learner_of(name, 0)
     sizes = []
     with make_bank() as bank:
@@ -143,11 +140,11 @@ def test_memory_does_not_grow_with_the_stream(name: str) -> None:
             sizes.append(num_numbers(learner.regularizer.state_dict()))
     assert sizes[5] == sizes[49]
     if name == "derpp":
-        assert sizes[49] == 3 * NUM_CLASSES  # positions 59, 60 and 61 are kept; 8x8 pixels are one place
+        assert sizes[49] == 3 * NUM_CLASSES  # positions 59, 60 and 61 are kept; 8x8 pixels are one square
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_main_job_runs_with_it(name: str, odkd: Odkd) -> None:
+def test_the_main_job_runs_with_every_regularizer(name: str, odkd: Odkd) -> None:
     settings = compose_config([f"regularizer={name}"]).regularizer
     soon = ["regularizer.warmup_passes=1"] if "warmup_passes" in settings else []
     run = odkd(f"regularizer={name}", "evaluation.groundtruth=false", "replay.capacity=12", *soon)
@@ -155,10 +152,10 @@ def test_the_main_job_runs_with_it(name: str, odkd: Odkd) -> None:
     assert ("learn/loss_regularizer" in lines[-1]) == (name not in ("none", "ace"))
 
 
-# --- when
+# --- schedule
 
 
-def test_nothing_is_penalized_before_the_warm_up_is_over() -> None:
+def test_nothing_is_penalized_during_the_warm_up() -> None:
     for name in ("lwf", "mas", "ewc", "rwalk"):
         learner = learner_of(name, 0, warmup_passes=3)
         with make_bank() as bank:
@@ -166,7 +163,29 @@ def test_nothing_is_penalized_before_the_warm_up_is_over() -> None:
         assert ["regularizer" in one for one in losses] == [False] * 3 + [True] * 3, name
 
 
-def test_without_a_warm_up_the_first_consolidation_comes_after_one_interval() -> None:
+@pytest.mark.parametrize("name", NAMES)
+def test_every_regularizer_tells_after_how_many_passes_it_sets_in(name: str) -> None:
+    expected = 4 if name in ("lwf", "mas", "ewc", "rwalk") else 0
+    made = from_yaml(name, make_student(), warmup_passes=4, update_every_passes=2)
+    assert made.sets_in_after_passes == expected
+
+
+class UserDefined:
+    """A regularizer without the optional `sets_in_after_passes`."""
+
+    adjust_logits = NoRegularizer.adjust_logits
+    penalty = NoRegularizer.penalty
+    after_update = NoRegularizer.after_update
+    state_dict = NoRegularizer.state_dict
+    load_state_dict = NoRegularizer.load_state_dict
+
+
+def test_a_user_defined_regularizer_needs_no_number_of_passes(odkd: Odkd, caplog: pytest.LogCaptureFixture) -> None:
+    odkd("regularizer._target_=test_regularizers.UserDefined", "allow_targets=[test_regularizers]")
+    assert "sets in after" not in caplog.text
+
+
+def test_without_a_warm_up_the_first_consolidation_follows_one_interval() -> None:
     schedule = Schedule(warmup_passes=0, update_every_passes=2)
     assert [schedule.is_due_after(n) for n in (1, 2, 3, 4)] == [False, True, False, True]
 
@@ -174,15 +193,15 @@ def test_without_a_warm_up_the_first_consolidation_comes_after_one_interval() ->
 # --- ACE
 
 
-def test_ace_new_frames_do_not_push_down_absent_classes() -> None:
+def test_ace_stream_frames_do_not_push_down_absent_classes() -> None:
     ace, loss = Ace(NUM_CLASSES, CPU), CrossEntropy()
     images, logits = torch.zeros(1, 3, 1, 2), torch.zeros(1, NUM_CLASSES, 1, 2)
-    ace.adjust_logits(logits, update_on(images, torch.tensor([[[0, 1]]])))  # classes 0 and 1 are seen
+    ace.adjust_logits(logits, update_on(images, torch.tensor([[[0, 1]]])))  # sees classes 0 and 1
     logits = torch.zeros(2, NUM_CLASSES, 1, 2, requires_grad=True)
     update = update_on(images.repeat(2, 1, 1, 1), torch.tensor([[[2, 255]], [[0, 1]]]), is_replayed=[False, True])
     loss(ace.adjust_logits(logits, update), update.labels_BHW).backward()
     assert logits.grad is not None
-    # 3 labelled pixels. Stream: class 2 is here, 3 was never seen, 0 and 1 are left alone. Replay: all classes.
+    # 3 labelled pixels. Stream: class 2 is present, 3 was never seen, 0 and 1 are masked. Replay: all classes.
     stream, unlabelled = logits.grad[0, :, 0, 0], logits.grad[0, :, 0, 1]
     torch.testing.assert_close(stream, torch.tensor([0, 0, -0.5, 0.5]) / 3)
     assert stream[:2].tolist() == [0, 0]
@@ -221,25 +240,25 @@ def test_lwf_sum_is_the_mean_times_the_number_of_pixels() -> None:
     assert values["sum"].item() == pytest.approx(values["mean"].item() * 5 * 7)
 
 
-def test_lwf_by_hand_over_the_classes_that_the_copy_has_seen() -> None:
+def test_lwf_by_hand_over_the_classes_seen_by_the_copy() -> None:
     student = nn.Conv2d(1, 3, 1, bias=False)
     nn.init.zeros_(student.weight)
     images = torch.ones(1, 1, 1, 1)
     lwf = Lwf(student, 3, CPU, alpha=0.5, temperature=2, reduction="mean", **SOON)
     lwf.after_update(student, update_on(images, torch.zeros(1, 1, 1, dtype=torch.int64), ends_pass=False))
     lwf.after_update(student, update_on(images, torch.full((1, 1, 1), 2)))
-    # The copy says 1/2, 1/2 over classes 0 and 2; the student 1/4, 3/4, whatever it says to class 1.
+    # The copy has 1/2, 1/2 over classes 0 and 2; the student 1/4, 3/4, whatever its logit of class 1.
     logits = torch.tensor([0.0, 50.0, 2 * torch.tensor(3.0).log()]).reshape(1, 3, 1, 1).requires_grad_()
     penalty = lwf.penalty(student, logits, update_on(images, torch.full((1, 1, 1), 1)))
     assert penalty is not None
     expected = 0.5 * (0.5 * torch.tensor(0.5 / 0.25).log() + 0.5 * torch.tensor(0.5 / 0.75).log())
     torch.testing.assert_close(penalty, expected)
     penalty.backward()
-    # alpha / T * (p - p_copy); class 1 gets nothing.
+    # alpha / T * (p - p_copy); class 1 has no gradient.
     torch.testing.assert_close(logits.grad.flatten(), torch.tensor([-0.0625, 0, 0.0625]))  # type: ignore[union-attr]
 
 
-def test_lwf_the_copy_drops_nothing_out() -> None:
+def test_lwf_has_no_dropout_in_its_copy() -> None:
     student = make_student(nn.Dropout2d(0.9)).train()
     lwf = Lwf(student, NUM_CLASSES, CPU, alpha=1, temperature=2, reduction="mean", **SOON)
     update = update_on(torch.rand(1, 3, 8, 8), torch.arange(NUM_CLASSES).repeat(16).reshape(1, 8, 8))
@@ -281,7 +300,7 @@ def test_mas_strength_does_not_depend_on_the_resolution() -> None:
     torch.testing.assert_close(omegas[0], omegas[1])
 
 
-def test_ewc_by_hand_and_a_frame_without_labels_does_not_count() -> None:
+def test_ewc_by_hand_without_counting_a_frame_without_labels() -> None:
     student = WithZero(0.0)
     ewc = Ewc(student, strength=2, decay=0.5, **SOON)
     images = torch.tensor([1.0, 3.0, 7.0]).reshape(3, 1, 1, 1)
@@ -294,12 +313,12 @@ def test_ewc_by_hand_and_a_frame_without_labels_does_not_count() -> None:
     assert penalty is not None
     assert penalty.item() == pytest.approx(2 / 2 * fisher * 0.01)
     nn.init.constant_(student.conv.weight, 0.0)
-    ewc.after_update(student, update_on(images[2:], labels[2:]))  # a pass without labels only fades
+    ewc.after_update(student, update_on(images[2:], labels[2:]))  # a pass without labels only decays it
     assert ewc.state_dict()["fisher"].item() == pytest.approx(0.5 * fisher)
 
 
 @pytest.mark.parametrize("name", ["mas", "ewc"])
-def test_taking_importances_leaves_no_trace_in_the_student(name: str) -> None:
+def test_computing_importances_does_not_change_the_student(name: str) -> None:
     student = make_student(nn.BatchNorm2d(5), nn.Dropout2d(0.3)).train()
     regularizer = from_yaml(name, student, warmup_passes=1)
     before = {key: value.clone() for key, value in student.state_dict().items()}
@@ -320,7 +339,7 @@ def rwalk(student: nn.Module, **settings: Any) -> RWalk:
     return RWalk(student, **(defaults | SOON | settings))
 
 
-def test_rwalk_as_released_is_no_regularizer_bit_for_bit() -> None:
+def test_rwalk_as_released_is_bit_identical_to_no_regularizer() -> None:
     found = {}
     for name in ("none", "released", "paper"):
         student = make_student()
@@ -342,18 +361,18 @@ def test_rwalk_by_hand() -> None:
         nn.init.constant_(student.weight, weight)
         student.weight.grad = torch.full_like(student.weight, gradient)
         walk.after_update(student, update)
-    # F: 2, 1.5, 1.25. Stretch 1 drops 2 * 1 + 1 * 1 over a way of 2; stretch 2 raises the loss: 0.
+    # F: 2, 1.5, 1.25. Stretch 1 lowers the loss by 2 * 1 + 1 * 1 over a change of 2; stretch 2 raises it: 0.
     state = walk.state_dict()
     assert state["fisher"].item() == pytest.approx(1.25)
     assert state["score"].item() == pytest.approx(3 / (0.5 * 1.5 * 2**2 + 0.25))
-    assert state["importance"].item() == pytest.approx(2)  # the only weight is the highest of both
+    assert state["importance"].item() == pytest.approx(2)  # the only weight has the maximum of F and of s
     nn.init.constant_(student.weight, -2.5)
     penalty = walk.penalty(student, images, update_on(images, labels))
     assert penalty is not None
     assert penalty.item() == pytest.approx(2 * 0.5**2)
 
 
-def test_rwalk_leaves_out_a_step_that_overflowed() -> None:
+def test_rwalk_skips_a_step_whose_gradient_overflowed() -> None:
     student = one_weight(1.0)
     walk = rwalk(student, warmup_passes=5)
     images, labels = torch.ones(1, 1, 1, 1), torch.zeros(1, 1, 1, dtype=torch.int64)
@@ -376,13 +395,13 @@ def test_derpp_by_hand() -> None:
     state = derpp.state_dict()
     assert (state["positions"], state["logits"].tolist()) == ([0, 1], [[[[4.0, 4.0]]]] * 2)
     update = update_on(images, labels, is_replayed=[True, False])
-    penalty = derpp.penalty(student, first + 1, update)  # frame 1 is still a stream frame: second epoch
+    penalty = derpp.penalty(student, first + 1, update)  # second epoch: frame 1 is still a stream frame
     assert penalty is not None
     assert penalty.item() == pytest.approx(0.5 * 1 / 2)
-    assert derpp.state_dict()["logits"].tolist() == [[[[4.0, 4.0]]]] * 2  # the first answer stays
+    assert derpp.state_dict()["logits"].tolist() == [[[[4.0, 4.0]]]] * 2  # the first logits stay
 
 
-def test_derpp_stays_finite_where_logits_do_not_fit_into_float16() -> None:
+def test_derpp_stays_finite_when_logits_overflow_float16() -> None:
     student = make_student()
     nn.init.constant_(student[2].weight, 1e6)
     learner = make_learner(student, DerPP(CPU, alpha=1e-9, pool=8), "adam", precision="bfloat16")
@@ -406,34 +425,35 @@ def test_losses_are_finite_under_bfloat16_autocast(name: str) -> None:
     assert all(tensor.dtype == torch.float32 for tensor in tensors)
 
 
-# --- arguments
+# --- refused settings
 
 
 @pytest.mark.parametrize(
     ("name", "key", "value", "message"),
     [
-        ("lwf", "alpha", -1, "alpha=-1; expected at least 0"),
+        ("lwf", "alpha", -1, "alpha=-1; expected a number of at least 0"),
         ("lwf", "temperature", 0, "temperature=0; expected a number above 0"),
-        ("lwf", "reduction", "batchmean", "reduction=batchmean; expected mean or sum"),
+        ("lwf", "reduction", "batchmean", "reduction=batchmean; expected one of mean, sum; did you mean mean?"),
         ("lwf", "warmup_passes", -1, "warmup_passes=-1; expected a whole number of at least 0"),
         ("lwf", "update_every_passes", 0, "update_every_passes=0; expected a whole number of at least 1"),
-        ("mas", "strength", float("nan"), "strength=nan; expected at least 0"),
-        ("mas", "decay", 1.5, "decay=1.5; expected a number from 0 to 1"),
-        ("mas", "first_importance", "half", "first_importance=half; expected whole or decayed"),
-        ("ewc", "strength", -1, "strength=-1; expected at least 0"),
-        ("ewc", "decay", -0.1, "decay=-0.1; expected a number from 0 to 1"),
-        ("rwalk", "strength", -1, "strength=-1; expected at least 0"),
-        ("rwalk", "decay", 2, "decay=2; expected a number from 0 to 1"),
+        ("mas", "strength", float("nan"), "strength=nan; expected a number of at least 0"),
+        ("mas", "decay", 1.5, "decay=1.5; expected a number of at least 0 and of at most 1"),
+        ("mas", "first_importance", "half", "first_importance=half; expected one of whole, decayed"),
+        ("ewc", "strength", -1, "strength=-1; expected a number of at least 0"),
+        ("ewc", "decay", -0.1, "decay=-0.1; expected a number of at least 0 and of at most 1"),
+        ("rwalk", "strength", -1, "strength=-1; expected a number of at least 0"),
+        ("rwalk", "decay", 2, "decay=2; expected a number of at least 0 and of at most 1"),
+        ("rwalk", "is_active", "yes", "is_active=yes; expected true or false"),
         ("rwalk", "delta_t", 0, "delta_t=0; expected a whole number of at least 1"),
         ("rwalk", "epsilon", 0, "epsilon=0; expected a number above 0"),
-        ("derpp", "alpha", -1, "alpha=-1; expected at least 0"),
+        ("derpp", "alpha", -1, "alpha=-1; expected a number of at least 0"),
         ("derpp", "pool", 1.5, "pool=1.5; expected a whole number of at least 1"),
-        ("rwalk", "delta_t", 2.5, "delta_t=2.5; expected a whole number"),
-        ("mas", "strength", "abc", "strength=abc; expected at least 0"),
-        ("ewc", "warmup_passes", 1.5, "warmup_passes=1.5; expected a whole number"),
+        ("rwalk", "delta_t", 2.5, "delta_t=2.5; expected a whole number of at least 1"),
+        ("mas", "strength", "abc", "strength=abc; expected a number of at least 0"),
+        ("ewc", "warmup_passes", 1.5, "warmup_passes=1.5; expected a whole number of at least 0"),
         ("derpp", "pool", 0, "pool=0; expected a whole number of at least 1"),
     ],
 )
-def test_wrong_arguments_are_refused(name: str, key: str, value: Any, message: str) -> None:
+def test_wrong_settings_are_refused(name: str, key: str, value: Any, message: str) -> None:
     with pytest.raises(ValueError, match=f"regularizer.{message}"):
         from_yaml(name, make_student(), **{key: value})

@@ -1,4 +1,4 @@
-"""Replay memories: what each may select, and the laws of their random choices."""
+"""Replay memories: which positions each may select, and the distributions of their random choices."""
 
 import inspect
 import io
@@ -34,20 +34,20 @@ DRAWS = sorted(
     name for name, node in CHOICES.items() if "seed" in inspect.signature(resolve(node["_target_"], [])).parameters
 )
 every_replay = pytest.mark.parametrize("name", sorted(CHOICES))
-# Of each iteration: frames that go by, positions asked for.
+# For each iteration: number of new frames, number of positions to select.
 histories = st.lists(st.tuples(st.integers(0, 6), st.integers(1, 12)), min_size=1, max_size=25)
 LONG = [(3, 6)] * 20
 
 
 def make(name: str, seed: int = 0, **overrides: Any) -> Replay:
-    """The YAML's choice, small enough that its memory fills."""
+    """Return the memory of a YAML, small enough that it fills."""
     node = CHOICES[name] | {key: SMALL[key] for key in CHOICES[name] if key in SMALL} | overrides
-    replay: Replay = construct(OmegaConf.create(node), (), {"seed": seed}, [])
+    replay: Replay = construct(OmegaConf.create({"replay": node}).replay, (), {"seed": seed}, [])
     return replay
 
 
 class FakeScorer:
-    """Losses by formula; counts what it is asked."""
+    """Losses by formula; records the positions that it is called with."""
 
     def __init__(self, now: Callable[[int], float] | None = None, later: Callable[[int], float] | None = None) -> None:
         self.now = now or (lambda position: 0.1 + position * 7 % 11)
@@ -65,7 +65,7 @@ class FakeScorer:
 
 
 def follow(replay: Replay, history: Iterable[tuple[int, int]], start: int = 0) -> list[list[int]]:
-    """What is selected when the loop runs."""
+    """Run the loop and return the selections."""
     scorer, selections = FakeScorer(), []
     for num_fresh, num_positions in history:
         replay.observe(range(start, start + num_fresh), scorer)
@@ -75,27 +75,27 @@ def follow(replay: Replay, history: Iterable[tuple[int, int]], start: int = 0) -
 
 
 def fill(replay: Replay, num_entered: int, scorer: FakeScorer | None = None, stream: Sequence[int] = ()) -> Replay:
-    """Positions 0..num_entered-1 go through the memory, then `stream` goes by."""
+    """Let positions 0..num_entered-1 enter the memory; `stream` are then its stream frames."""
     scorer = scorer or FakeScorer()
     replay.observe(range(num_entered), scorer)
     replay.observe(stream, scorer)
     return replay
 
 
-def assert_law(outcomes: Iterable[Any], law: dict[Any, float]) -> None:
-    """Independent outcomes follow `law`: a chi-square test at 0.001, on fixed seeds."""
+def assert_distribution(outcomes: Iterable[Any], probabilities: dict[Any, float]) -> None:
+    """Check independent outcomes against their probabilities: a chi-square test at 0.001, on fixed seeds."""
     counts = Counter(outcomes)
-    assert set(counts) <= set(law), set(counts) - set(law)
-    assert sum(law.values()) == pytest.approx(1)
-    expected = [probability * counts.total() for probability in law.values()]
+    assert set(counts) <= set(probabilities), set(counts) - set(probabilities)
+    assert sum(probabilities.values()) == pytest.approx(1)
+    expected = [probability * counts.total() for probability in probabilities.values()]
     assert min(expected) >= 5, "too few outcomes for a chi-square test"
-    assert chisquare([counts[outcome] for outcome in law], expected).pvalue > 0.001
+    assert chisquare([counts[outcome] for outcome in probabilities], expected).pvalue > 0.001
 
 
 @every_replay
 @given(history=histories)
 @settings(deadline=None, max_examples=60)
-def test_only_what_has_gone_by_is_selected_none_twice_and_memory_is_bounded(
+def test_only_past_positions_are_selected_none_twice_and_memory_is_bounded(
     name: str, history: list[tuple[int, int]]
 ) -> None:
     replay, scorer, start = make(name), FakeScorer(), 0
@@ -107,7 +107,7 @@ def test_only_what_has_gone_by_is_selected_none_twice_and_memory_is_bounded(
         replay.observe(fresh, scorer)
         kept = list(replay.kept())
         assert len(kept) == len(set(kept)) <= bound + num_fresh
-        assert set(kept) <= before | set(fresh), "what was forgotten came back"
+        assert set(kept) <= before | set(fresh), "a forgotten position came back"
         selected = replay.select(num_positions, scorer)
         assert len(selected) == len(set(selected)) <= num_positions
         assert set(selected) <= set(kept)
@@ -118,11 +118,9 @@ def test_only_what_has_gone_by_is_selected_none_twice_and_memory_is_bounded(
 @every_replay
 @given(history=histories)
 @settings(deadline=None, max_examples=40)
-def test_stream_frames_come_first_and_the_rest_is_as_many_as_there_are(
-    name: str, history: list[tuple[int, int]]
-) -> None:
+def test_stream_frames_come_first_and_the_memory_fills_the_rest(name: str, history: list[tuple[int, int]]) -> None:
     if name in ("fifo", "first", "nothing"):
-        return  # these know no stream frames; their selections are written out in test_replay_twins.py
+        return  # these do not distinguish stream frames; test_replay_twins.py checks their selections
     replay, start = make(name), 0
     for num_fresh, num_positions in history:
         [selected] = follow(replay, [(num_fresh, num_positions)], start)
@@ -133,12 +131,12 @@ def test_stream_frames_come_first_and_the_rest_is_as_many_as_there_are(
 
 
 @every_replay
-def test_a_seed_decides_every_choice(name: str) -> None:
+def test_the_seed_determines_every_choice(name: str) -> None:
     assert follow(make(name), LONG) == follow(make(name), LONG)
     assert (follow(make(name, seed=1), LONG) != follow(make(name), LONG)) == (name in DRAWS)
 
 
-def test_random_methods_draw_from_the_run_s_seed_and_not_from_torch_s() -> None:
+def test_random_methods_draw_from_the_seed_and_leave_the_global_generator_of_torch_unchanged() -> None:
     assert DRAWS == ["mir", "prioritized", "reservoir", "uniform"]
     torch.manual_seed(0)
     before = torch.get_rng_state()
@@ -150,7 +148,7 @@ def test_random_methods_draw_from_the_run_s_seed_and_not_from_torch_s() -> None:
 @every_replay
 @given(past=histories, future=histories)
 @settings(deadline=None, max_examples=40)
-def test_a_resumed_replay_chooses_as_if_it_had_never_stopped(
+def test_a_resumed_replay_selects_what_an_uninterrupted_one_selects(
     name: str, past: list[tuple[int, int]], future: list[tuple[int, int]]
 ) -> None:
     replay, start = make(name), sum(num_fresh for num_fresh, _ in past)
@@ -159,7 +157,7 @@ def test_a_resumed_replay_chooses_as_if_it_had_never_stopped(
     torch.save(replay.state_dict(), file)
     file.seek(0)
     expected = follow(replay, future, start)
-    resumed = make(name, seed=99)  # the state brings its own random numbers
+    resumed = make(name, seed=99)  # the state includes the random generator
     follow(resumed, [(4, 6), (3, 6)], start=10_000)
     resumed.load_state_dict(torch.load(file, map_location="cpu", weights_only=True))
     assert follow(resumed, future, start) == expected
@@ -167,7 +165,7 @@ def test_a_resumed_replay_chooses_as_if_it_had_never_stopped(
 
 
 @every_replay
-def test_a_state_does_not_change_when_the_replay_goes_on(name: str) -> None:
+def test_a_saved_state_does_not_change_when_the_replay_continues(name: str) -> None:
     replay = make(name)
     follow(replay, LONG[:5])
     state = replay.state_dict()
@@ -180,24 +178,29 @@ def test_a_state_does_not_change_when_the_replay_goes_on(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "settings", "message"),
     [
-        ("fifo", {"capacity": 0}, "replay.capacity=0"),
-        ("uniform", {"capacity": 0}, "replay.capacity=0.*memoryless"),
-        ("reservoir", {"capacity": -1}, "replay.capacity=-1"),
-        ("prioritized", {"capacity": 0}, "replay.capacity=0"),
-        ("prioritized", {"eviction_alpha": float("inf")}, "replay.eviction_alpha=inf"),
-        ("prioritized", {"selection_alpha": float("nan")}, "replay.selection_alpha=nan"),
-        ("mir", {"capacity": 0}, "replay.capacity=0"),
-        ("mir", {"candidates": 0}, "replay.candidates=0"),
-        ("mir", {"virtual_learning_rate": -0.1}, "replay.virtual_learning_rate=-0.1"),
-        ("first", {"num_positions": 0}, "replay.num_positions=0.*nothing"),
+        ("fifo", {"capacity": 0}, "capacity=0; expected a whole number of at least 1"),
+        ("uniform", {"capacity": 2.5}, "capacity=2.5; expected a whole number of at least 1"),
+        ("reservoir", {"capacity": -1}, "capacity=-1; expected a whole number of at least 1"),
+        ("prioritized", {"capacity": 0}, "capacity=0; expected a whole number of at least 1"),
+        ("prioritized", {"eviction_alpha": float("inf")}, "eviction_alpha=inf; expected a number"),
+        ("prioritized", {"selection_alpha": float("nan")}, "selection_alpha=nan; expected a number"),
+        ("prioritized", {"refresh": 1}, "refresh=1; expected true or false"),
+        ("mir", {"capacity": 0}, "capacity=0; expected a whole number of at least 1"),
+        ("mir", {"candidates": 0}, "candidates=0; expected a whole number of at least 1"),
+        (
+            "mir",
+            {"virtual_learning_rate": -0.1},
+            "virtual_learning_rate=-0.1; expected a number of at least 0, or null",
+        ),
+        ("first", {"num_positions": 0}, "num_positions=0; expected a whole number of at least 1"),
     ],
 )
-def test_an_impossible_setting_is_refused_in_words(name: str, settings: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
+def test_an_impossible_setting_is_refused(name: str, settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=f"^replay.{message}$"):
         make(name, **settings)
 
 
-def test_the_first_frames_are_learned_from_as_long_as_they_are_within_the_limit() -> None:
+def test_first_selects_the_first_frames_and_nothing_after_the_limit() -> None:
     replay = First(num_positions=7)
     assert follow(replay, [(3, 5), (3, 5), (1, 5), (1, 5), (3, 5)]) == [
         [0, 1, 2],
@@ -210,39 +213,42 @@ def test_the_first_frames_are_learned_from_as_long_as_they_are_within_the_limit(
 
 
 def test_uniform_memory_has_geometric_ages() -> None:
-    """A random element of a full memory was the last but a to enter with probability (1/c) (1 - 1/c)^a."""
+    """Check the age of a random element of a full memory: it is a with probability (1/c) (1 - 1/c)^a.
+
+    The age is the number of frames that entered later.
+    """
     capacity, num_entered = 4, 16
-    age_law = {a: (1 / capacity) * (1 - 1 / capacity) ** a for a in range(num_entered - capacity)}
-    # The frames that filled the memory were there before any could be dropped: equally likely among themselves.
+    probabilities = {a: (1 / capacity) * (1 - 1 / capacity) ** a for a in range(num_entered - capacity)}
+    # The frames that filled the memory were in it before the first eviction: all of them are equally likely.
     survivors = (1 - 1 / capacity) ** (num_entered - capacity)
-    age_law |= dict.fromkeys(range(num_entered - capacity, num_entered), survivors / capacity)
+    probabilities |= dict.fromkeys(range(num_entered - capacity, num_entered), survivors / capacity)
     drawn = [fill(Uniform(capacity, seed), num_entered).select(1, FakeScorer())[0] for seed in range(4000)]
-    assert_law((num_entered - 1 - position for position in drawn), age_law)
+    assert_distribution((num_entered - 1 - position for position in drawn), probabilities)
 
 
-def test_uniform_memory_drops_frames_at_the_rate_of_the_theory() -> None:
-    """Frame 0 is still kept a entries after the memory was full with probability (1 - 1/c)^a."""
-    capacity, num_dropped, num_runs = 5, 6, 4000
-    is_kept = [0 in fill(Uniform(capacity, seed), capacity + num_dropped).kept() for seed in range(num_runs)]
-    survival = (1 - 1 / capacity) ** num_dropped
-    assert_law(is_kept, {True: survival, False: 1 - survival})
+def test_uniform_memory_evicts_frames_at_the_theoretical_rate() -> None:
+    """Check that frame 0 survives a evictions with probability (1 - 1/c)^a."""
+    capacity, num_evicted, num_runs = 5, 6, 4000
+    is_kept = [0 in fill(Uniform(capacity, seed), capacity + num_evicted).kept() for seed in range(num_runs)]
+    survival = (1 - 1 / capacity) ** num_evicted
+    assert_distribution(is_kept, {True: survival, False: 1 - survival})
 
 
 def test_uniform_draws_every_ordered_pair_equally_often() -> None:
     pairs = list(permutations(range(4), 2))
     drawn = [tuple(fill(Uniform(4, seed), 4).select(2, FakeScorer())) for seed in range(2400)]
-    assert_law(drawn, {pair: 1 / len(pairs) for pair in pairs})
+    assert_distribution(drawn, {pair: 1 / len(pairs) for pair in pairs})
 
 
 def test_reservoir_keeps_every_past_frame_with_equal_probability() -> None:
     drawn = [fill(Reservoir(5, seed), 20).select(1, FakeScorer())[0] for seed in range(4000)]
-    assert_law(drawn, dict.fromkeys(range(20), 1 / 20))
+    assert_distribution(drawn, dict.fromkeys(range(20), 1 / 20))
 
 
 def test_reservoir_keeps_every_subset_with_equal_probability() -> None:
     subsets = list(combinations(range(6), 3))
     kept = [tuple(sorted(fill(Reservoir(3, seed), 6).kept())) for seed in range(4000)]
-    assert_law(kept, {subset: 1 / len(subsets) for subset in subsets})
+    assert_distribution(kept, {subset: 1 / len(subsets) for subset in subsets})
 
 
 LOSSES = {0: 0.04, 1: 1.0, 2: 0.25, 3: 4.0, 4: 0.09}
@@ -250,37 +256,37 @@ LOSSES = {0: 0.04, 1: 1.0, 2: 0.25, 3: 4.0, 4: 0.09}
 
 @pytest.mark.parametrize("alpha", [0.5, 0.0, -0.5])
 def test_prioritized_memory_follows_its_markov_chain(alpha: float) -> None:
-    """What a memory of 3 holds after 5 frames have entered: the law by enumeration, transition by transition."""
-    law = {frozenset({0, 1, 2}): 1.0}
+    """Compare a memory of 3 after 5 entries with the probabilities of all its states, transition by transition."""
+    states = {frozenset({0, 1, 2}): 1.0}
     for newcomer in (3, 4):
         following: dict[frozenset[int], float] = defaultdict(float)
-        for memory, probability in law.items():
+        for memory, probability in states.items():
             total = sum((1 / LOSSES[position]) ** alpha for position in memory)
             for leaving in memory:
                 following[memory - {leaving} | {newcomer}] += probability * (1 / LOSSES[leaving]) ** alpha / total
-        law = following
+        states = following
     kept = []
     for seed in range(4000):
-        replay = Prioritized(3, seed, eviction_alpha=alpha, selection_alpha=3.0)  # the latter has no part in it
+        replay = Prioritized(3, seed, eviction_alpha=alpha, selection_alpha=3.0)  # selection has no effect here
         kept.append(frozenset(fill(replay, 5, FakeScorer(LOSSES.__getitem__)).kept()))
-    assert_law(kept, law)
+    assert_distribution(kept, states)
 
 
 @pytest.mark.parametrize("alpha", [0.5, 0.0, -0.25, -0.5])
-def test_prioritized_draws_one_after_the_other_in_proportion_to_importance(alpha: float) -> None:
+def test_prioritized_draws_in_sequence_in_proportion_to_importance(alpha: float) -> None:
     weights = {position: (1 / LOSSES[position]) ** alpha for position in range(4)}
     total = sum(weights.values())
-    law = {(i, j): weights[i] / total * weights[j] / (total - weights[i]) for i, j in permutations(range(4), 2)}
-    assert sum(law.values()) == pytest.approx(1)
+    pairs = {(i, j): weights[i] / total * weights[j] / (total - weights[i]) for i, j in permutations(range(4), 2)}
+    assert sum(pairs.values()) == pytest.approx(1)
     drawn = []
     for seed in range(3000):
         replay = fill(Prioritized(4, seed, selection_alpha=alpha), 4, FakeScorer(LOSSES.__getitem__))
         drawn.append(tuple(replay.select(2, FakeScorer())))
-    assert_law(drawn, law)
+    assert_distribution(drawn, pairs)
 
 
-def test_weighted_draws_without_replacement_have_numpys_law() -> None:
-    """Inclusion of each index in a draw of 3 of 5 against numpy's own sequential sampling."""
+def test_weighted_draws_without_replacement_are_distributed_as_those_of_numpy() -> None:
+    """Compare draws of 3 of 5 indices with the sequential sampling of numpy."""
     weights = torch.tensor([1.0, 2.0, 4.0, 8.0, 0.5], dtype=torch.float64)
     generator, rng = named_generator(0, "test"), np.random.default_rng(0)
     ours = Counter(frozenset(draw_weighted(weights, 3, generator)) for _ in range(6000))
@@ -290,7 +296,7 @@ def test_weighted_draws_without_replacement_have_numpys_law() -> None:
     assert chi2_contingency([[ours[s] for s in common], [theirs[s] for s in common]]).pvalue > 0.001
 
 
-def test_prioritized_asks_once_for_the_frames_that_enter_and_never_again() -> None:
+def test_prioritized_measures_each_frame_once_when_it_enters() -> None:
     replay, scorer = Prioritized(5, seed=0), FakeScorer()
     for start in range(0, 12, 3):
         replay.observe(range(start, start + 3), scorer)
@@ -298,7 +304,7 @@ def test_prioritized_asks_once_for_the_frames_that_enter_and_never_again() -> No
     assert scorer.asked == [[0, 1, 2], [3, 4, 5], [6, 7, 8]]
 
 
-def test_prioritized_refresh_measures_the_memory_before_each_selection() -> None:
+def test_prioritized_with_refresh_measures_the_full_memory_before_each_selection() -> None:
     replay = Prioritized(3, seed=0, selection_alpha=-30.0, refresh=True)
     fill(replay, 3, FakeScorer(lambda position: [9.0, 1.0, 2.0][position]))
     scorer = FakeScorer(lambda position: [0.1, 8.0, 2.0][position])  # the student has learned 0 and forgotten 1
@@ -308,7 +314,7 @@ def test_prioritized_refresh_measures_the_memory_before_each_selection() -> None
     assert stale.select(3, scorer) == [0, 2, 1]
 
 
-def test_importance_is_a_power_of_the_inverse_loss_and_survives_a_loss_of_zero() -> None:
+def test_importance_is_a_power_of_the_inverse_loss_and_finite_for_a_loss_of_zero() -> None:
     assert importance([0.25, 4.0], 0.5).tolist() == [2.0, 0.5]
     assert importance([0.25, 4.0], -1.0).tolist() == [0.25, 4.0]
     for alpha in (0.5, -0.5):
@@ -317,7 +323,7 @@ def test_importance_is_a_power_of_the_inverse_loss_and_survives_a_loss_of_zero()
         assert len(follow(replay, [(2, 3)] * 6)[-1]) == 3
 
 
-# Interference by hand: learning from the stream spoils 2 most (+5), then 4 (+3), 0 (+1); it helps 1 and 3.
+# Interference by hand: learning from the stream raises the loss of 2 most (+5), then 4 (+3), 0 (+1); 1 and 3 improve.
 NOW = [1.0, 4.0, 1.0, 3.0, 2.0]
 LATER = [2.0, 3.0, 6.0, 1.0, 5.0]
 
@@ -327,38 +333,38 @@ def interfered(candidates: int = 5, seed: int = 0, **options: Any) -> tuple[Repl
     return fill(Mir(5, seed, candidates=candidates, **options), 5, stream=[5, 6]), scorer
 
 
-def test_mir_replays_what_the_stream_would_spoil_most() -> None:
+def test_mir_replays_the_frames_with_the_largest_interference() -> None:
     replay, scorer = interfered()
     assert replay.select(5, scorer) == [5, 6, 2, 4, 0]
-    assert scorer.learned == [([5, 6], None)]  # one virtual pass, with the student's own learning rate
-    assert [sorted(asked) for asked in scorer.asked] == [[0, 1, 2, 3, 4]]  # the candidates are scored once before it
+    assert scorer.learned == [([5, 6], None)]  # one virtual pass, with the learning rate of the optimizer
+    assert [sorted(asked) for asked in scorer.asked] == [[0, 1, 2, 3, 4]]  # the student now scores each candidate once
 
 
-def test_mir_with_a_learning_rate_of_its_own_hands_it_on() -> None:
+def test_mir_passes_on_its_virtual_learning_rate() -> None:
     replay, scorer = interfered(virtual_learning_rate=0.5)
     assert replay.select(3, scorer) == [5, 6, 2]
     assert scorer.learned == [([5, 6], 0.5)]
 
 
-def test_mir_as_released_chooses_at_random_where_the_paper_chooses_by_interference() -> None:
+def test_mir_as_released_chooses_at_random_and_not_by_interference() -> None:
     drawn = []
     for seed in range(2000):
         replay, scorer = interfered(seed=seed, virtual_learning_rate=0.0)
         drawn.append(tuple(replay.select(4, scorer)[2:]))
         assert not scorer.asked
         assert not scorer.learned
-    assert_law(drawn, dict.fromkeys(permutations(range(5), 2), 1 / 20))
+    assert_distribution(drawn, dict.fromkeys(permutations(range(5), 2), 1 / 20))
 
 
-def test_mir_chooses_among_random_candidates_only() -> None:
-    """The most interfered of 2 random ones of 5: by rank, 4/10, 3/10, 2/10, 1/10, never the least."""
+def test_mir_chooses_only_among_random_candidates() -> None:
+    """Check the better of 2 random positions of 5: by rank 4/10, 3/10, 2/10, 1/10 and never the last."""
     drawn = []
     for seed in range(2000):
         replay, scorer = interfered(candidates=2, seed=seed)
         drawn.append(replay.select(3, scorer)[2])
         assert [len(asked) for asked in scorer.asked] == [2]
     ranking = sorted(range(5), key=lambda position: NOW[position] - LATER[position])
-    assert_law(drawn, dict(zip(ranking[:4], (0.4, 0.3, 0.2, 0.1), strict=True)))
+    assert_distribution(drawn, dict(zip(ranking[:4], (0.4, 0.3, 0.2, 0.1), strict=True)))
 
 
 def test_mir_keeps_ties_in_random_order() -> None:
@@ -366,11 +372,11 @@ def test_mir_keeps_ties_in_random_order() -> None:
     for seed in range(1000):
         replay, _ = interfered(seed=seed)
         drawn.append(replay.select(3, FakeScorer(lambda _: 1.0, lambda _: 2.0))[2])
-    assert_law(drawn, dict.fromkeys(range(5), 1 / 5))
+    assert_distribution(drawn, dict.fromkeys(range(5), 1 / 5))
 
 
 @pytest.mark.parametrize(("num_positions", "candidates"), [(7, 5), (9, 5), (7, 2), (2, 5), (1, 5), (6, 2)])
-def test_mir_asks_nothing_where_there_is_nothing_to_choose(num_positions: int, candidates: int) -> None:
+def test_mir_scores_nothing_if_there_is_no_choice(num_positions: int, candidates: int) -> None:
     replay, scorer = interfered(candidates)
     selected = replay.select(num_positions, scorer)
     assert len(selected) == min(num_positions, 7)
@@ -383,11 +389,11 @@ def test_mir_without_stream_frames_draws_at_random() -> None:
     for seed in range(1000):
         drawn.append(fill(Mir(5, seed), 5).select(1, scorer)[0])
     assert not scorer.asked
-    assert_law(drawn, dict.fromkeys(range(5), 1 / 5))
+    assert_distribution(drawn, dict.fromkeys(range(5), 1 / 5))
 
 
-def test_a_memory_forgets_in_the_order_of_its_kind() -> None:
-    """Mean position kept after 200 entries: reservoir remembers the whole past, uniform mostly the last capacity."""
+def test_reservoir_keeps_the_entire_past_and_uniform_mostly_recent_frames() -> None:
+    """Check the mean position kept after 200 entries."""
     mean = {
         kind: torch.tensor([fill(kind(10, seed), 200).kept() for seed in range(50)]).double().mean().item()
         for kind in (Uniform, Reservoir)

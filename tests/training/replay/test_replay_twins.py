@@ -1,4 +1,4 @@
-"""Every replay against a slow twin in the paper's notation, with a real student that learns; what asking a scorer does.
+"""Every replay memory against a slow twin in the paper's notation, with a real student that learns; the scorer.
 
 The twins share with odkd only the random numbers: they draw the same ones from a generator of the same name.
 """
@@ -36,14 +36,14 @@ BATCH, STEP, LEARN, ITERATIONS = 2, 3, 7, 12  # STEP is no multiple of BATCH: th
 
 
 class Frames:
-    """Another random picture for each position."""
+    """Random frames, different at each position."""
 
     def read(self, positions: Sequence[int]) -> np.ndarray:
         return np.stack([np.random.default_rng(p).integers(0, 256, (4, 6, 3), dtype=np.uint8) for p in positions])
 
 
 class Labels:
-    """Random classes 0..2; some pixels unlabelled."""
+    """Label maps of random classes 0..2 with some unlabelled pixels."""
 
     def read(self, position: int) -> np.ndarray:
         labels = np.random.default_rng(1000 + position).integers(0, 3, (4, 6), dtype=np.uint8)
@@ -54,15 +54,20 @@ class Labels:
 @pytest.fixture
 def bank() -> Iterator[Bank]:
     with Bank(
-        Frames(), {"teacher": Labels()}, num_classes=3, device=CPU, memory_bytes=10**9,
-        normalization=Normalization(), channels_last=False,
-    ) as bank:  # fmt: skip
+        Frames(),
+        {"teacher": Labels()},
+        num_classes=3,
+        device=CPU,
+        memory_bytes=10**9,
+        normalization=Normalization(),
+        channels_last=False,
+    ) as bank:
         yield bank
 
 
 def make_learner() -> Learner:
     torch.manual_seed(0)
-    # No bias before the normalization: its gradient is rounding noise, which Adam would blow up to whole steps.
+    # No bias before the normalization: its gradient is rounding noise, which Adam would scale up to full steps.
     student = nn.Sequential(
         nn.Conv2d(3, 4, 3, padding=1, bias=False), nn.BatchNorm2d(4), nn.Dropout2d(0.25), nn.Conv2d(4, 3, 1)
     )
@@ -78,14 +83,14 @@ def make_scorer(learner: Learner, bank: Bank) -> StudentScorer:
 
 @dataclass
 class World:
-    """What the twins may look at: the student itself, the bank, all that has gone by."""
+    """The data that twins may use: the learner, the bank and all past positions by iteration."""
 
     learner: Learner
     bank: Bank
-    gone_by: list[list[int]] = field(default_factory=list)
+    past: list[list[int]] = field(default_factory=list)
 
     def loss(self, position: int, student: nn.Module | None = None) -> float:
-        """Mean of -log softmax over the labelled pixels of one frame, pixel by pixel."""
+        """Return the mean of -log softmax over the labelled pixels of one frame, pixel by pixel."""
         network = copy.deepcopy(student or self.learner.student).eval()
         batch = self.bank.get([position])
         with torch.no_grad():
@@ -100,7 +105,7 @@ class World:
         return total / count
 
     def virtual(self, stream: Sequence[int], learning_rate: float | None = None) -> nn.Module:
-        """A copy of the student after one pass over `stream` with Adam (Kingma and Ba 2015, algorithm 1), by hand."""
+        """Return a copy of the student after one pass over `stream` with Adam (Kingma and Ba 2015, algorithm 1)."""
         noise = torch.get_rng_state()
         theta = copy.deepcopy(self.learner.student).train()
         optimizer, parameters = self.learner.optimizer, list(theta.parameters())
@@ -128,7 +133,7 @@ class World:
 
 
 class Twin:
-    """Called once an iteration, before the student learns, with the stream frames X of the iteration."""
+    """Slow replay memory; `select` is called once per iteration with its stream frames X, before the student learns."""
 
     def __init__(self, world: World) -> None:
         self.world, self.M, self.losses, self.t = world, list[int](), dict[int, float](), 0
@@ -142,7 +147,7 @@ class Twin:
         return int(torch.randint(bound, (1,), generator=self.generator).item())
 
     def choice(self, weights: list[float], size: int) -> list[int]:
-        """A clock of rate w for each; whenever one rings it is taken out."""
+        """Draw indices by clocks of rate w; an index is drawn when its clock rings and then removed."""
         clocks = torch.rand(len(weights), dtype=torch.float64, generator=self.generator).tolist()
         running = {i: -math.log(1 - u) / w for i, (u, w) in enumerate(zip(clocks, weights, strict=True))}
         chosen = []
@@ -156,24 +161,24 @@ class Twin:
         raise NotImplementedError
 
     def store(self, X: list[int]) -> None:
-        """After the student has learned."""
+        """Store the stream frames after the student has learned."""
 
 
 class FifoTwin(Twin):
-    def select(self, X: list[int]) -> list[int]:  # noqa: ARG002
-        everything = [position for frames in self.world.gone_by for position in frames]
+    def select(self, X: list[int]) -> list[int]:
+        everything = [position for frames in self.world.past for position in frames]
         return [p for i, p in enumerate(everything) if i >= len(everything) - min(LEARN, 9)]
 
 
 class NothingTwin(Twin):
-    def select(self, X: list[int]) -> list[int]:  # noqa: ARG002
+    def select(self, X: list[int]) -> list[int]:
         return []
 
 
 class FirstTwin(Twin):
     def select(self, X: list[int]) -> list[int]:
-        everything = [position for frames in self.world.gone_by for position in frames]
-        if len(everything) - len(X) >= 10:  # all of the first ten were learned from in an earlier iteration
+        everything = [position for frames in self.world.past for position in frames]
+        if len(everything) - len(X) >= 10:  # all of the first ten have been learned from
             return []
         everything = everything[:10]
         while len(everything) > LEARN:
@@ -278,7 +283,7 @@ PAIRS: dict[str, tuple[Callable[[], Replay], type[Twin]]] = {
 
 
 @pytest.mark.parametrize("name", PAIRS)
-def test_selections_are_those_of_the_slow_twin(name: str, bank: Bank) -> None:
+def test_selections_equal_those_of_the_slow_twin(name: str, bank: Bank) -> None:
     learner = make_learner()
     world, scorer = World(learner, bank), make_scorer(learner, bank)
     replay, twin = PAIRS[name][0](), PAIRS[name][1](world)
@@ -292,17 +297,17 @@ def test_selections_are_those_of_the_slow_twin(name: str, bank: Bank) -> None:
         replay.observe(fresh, scorer)
         twin.store(X)
         X = list(fresh)
-        world.gone_by.append(X)
+        world.past.append(X)
     assert name in ("nothing", "first") or len(expected) == (STEP if name == "memoryless" else LEARN)
 
 
-def test_there_is_a_twin_for_every_replay() -> None:
+def test_every_replay_memory_has_a_twin() -> None:
     choices = {path.stem for path in (CONF / "replay").glob("*.yaml")}
     assert {name.split(",")[0] for name in PAIRS} == choices
 
 
-def test_uniform_and_mir_differ_so_that_a_twin_can_fail(bank: Bank) -> None:
-    """With the same random numbers as uniform replay, interference changes what is replayed."""
+def test_interference_changes_the_selection(bank: Bank) -> None:
+    """Check that the twin of MIR could fail: with equal random numbers, interference selects other positions."""
     learner = make_learner()
     scorer, by_interference, at_random = make_scorer(learner, bank), Mir(9, 5), Mir(9, 5, virtual_learning_rate=0)
     for replay in (by_interference, at_random):
@@ -313,7 +318,9 @@ def test_uniform_and_mir_differ_so_that_a_twin_can_fail(bank: Bank) -> None:
 
 @pytest.mark.parametrize("learning_rate", [None, 0.1])
 @pytest.mark.parametrize("num_learned", [0, 4])  # a fresh optimizer; one with moments
-def test_virtual_losses_are_those_of_adam_by_hand(bank: Bank, num_learned: int, learning_rate: float | None) -> None:
+def test_losses_after_a_virtual_pass_equal_those_of_adam_by_hand(
+    bank: Bank, num_learned: int, learning_rate: float | None
+) -> None:
     learner = make_learner()
     learner.learn(bank, [[p] for p in range(20, 20 + num_learned)])
     world, scorer = World(learner, bank), make_scorer(learner, bank)
@@ -325,11 +332,11 @@ def test_virtual_losses_are_those_of_adam_by_hand(bank: Bank, num_learned: int, 
     torch.testing.assert_close(later, expected, atol=1e-6, rtol=0)
     now = torch.tensor([world.loss(c) for c in candidates])
     torch.testing.assert_close(scorer(candidates), now, atol=1e-6, rtol=0)
-    assert (later - now).abs().min() > 1e-4  # the pass did move the copy
+    assert (later - now).abs().min() > 1e-4  # the pass changed the copy
 
 
 def snapshot(learner: Learner) -> list[Tensor]:
-    """Everything that learning reads or changes."""
+    """Return copies of all tensors that learning reads or changes."""
     state = learner.optimizer.state_dict()
     found = [value.clone() for value in learner.student.state_dict().values()]
     found += [value.clone() for moments in state["state"].values() for value in moments.values()]
@@ -338,7 +345,7 @@ def snapshot(learner: Learner) -> list[Tensor]:
     return [*found, torch.get_rng_state(), torch.tensor([module.training for module in learner.student.modules()])]
 
 
-def test_asking_changes_nothing(bank: Bank) -> None:
+def test_scoring_does_not_change_the_learner(bank: Bank) -> None:
     learner = make_learner()
     learner.learn(bank, [[20, 21], [22]])
     scorer = make_scorer(learner, bank)
@@ -352,20 +359,20 @@ def test_asking_changes_nothing(bank: Bank) -> None:
     assert all(torch.equal(ours, theirs) for ours, theirs in zip(before, after, strict=True))
 
 
-def test_a_student_that_was_asked_learns_the_same_bits(bank: Bank) -> None:
-    asked, left_alone = make_learner(), make_learner()
-    scorer, losses = make_scorer(asked, bank), []
-    for learner in (asked, left_alone):
+def test_learning_is_bit_identical_with_and_without_scoring(bank: Bank) -> None:
+    scored, plain = make_learner(), make_learner()
+    scorer, losses = make_scorer(scored, bank), []
+    for learner in (scored, plain):
         torch.manual_seed(1)
         for iteration in range(3):
-            if learner is asked:
+            if learner is scored:
                 scorer.after_learning([iteration, 9])([1, 2])
             losses.append(learner.learn(bank, [[iteration, 5], [6]]))
     assert losses[:3] == losses[3:]
-    assert all(torch.equal(a, b) for a, b in zip(snapshot(asked), snapshot(left_alone), strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(snapshot(scored), snapshot(plain), strict=True))
 
 
-def test_a_virtual_student_stays_as_it_was_when_the_student_goes_on(bank: Bank) -> None:
+def test_a_virtual_student_does_not_change_when_the_student_learns(bank: Bank) -> None:
     learner = make_learner()
     scorer = make_scorer(learner, bank)
     later = scorer.after_learning([1, 2, 3])
