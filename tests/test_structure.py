@@ -27,6 +27,8 @@ ORDER = [
     {"common"},
 ]
 MOST_ENTRIES = 13  # of odkd/, folders included
+LONGEST_MODULE, LONGEST_FUNCTION, MOST_PARAMETERS = 250, 60, 12
+FOLDERS = ("odkd", "hydra_plugins", "scripts", "tests")
 ONLY_IN = {  # library -> rooms, or modules, that may import it
     "mlflow": {"runs"},
     "av": {"data/video"},
@@ -225,4 +227,31 @@ def test_examples_in_docstrings_hold(path: Path) -> None:
 def test_files_are_short_and_say_what_they_are(path: Path) -> None:
     text = path.read_text()
     assert text.startswith('"""')
-    assert len(text.splitlines()) <= 320
+    assert len(text.splitlines()) <= LONGEST_MODULE
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            assert node.end_lineno is not None
+            assert node.end_lineno - node.lineno + 1 <= LONGEST_FUNCTION, node.name
+            arguments = node.args
+            given = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]
+            assert len(given) <= MOST_PARAMETERS, node.name
+
+
+def test_the_formatter_lays_out_everything() -> None:
+    skip = "fmt: " + "skip"
+    files = [path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py")]
+    assert not [str(path) for path in files if skip in path.read_text()]
+
+
+def test_the_map_in_contributing_shows_every_room_and_names_files_that_exist() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    tree = re.search(r"```\nodkd/\n(.*?)```", text, re.DOTALL)
+    assert tree is not None
+    rooms = {name for name, _ in re.findall(r"^  (\w+)(/|\.py) ", tree[1], re.MULTILINE)}
+    assert rooms == set().union(*ORDER)
+    rows = re.search(r"```\n(__main__\n.*?)```", text, re.DOTALL)
+    assert rows is not None
+    assert [set(row.split()) for row in rows[1].splitlines()] == ORDER
+    for name in re.findall(r"`((?:\w+/)+\w+\.(?:py|yaml|md))(?::[ \w]+)?`", text):
+        if "mine" not in name:
+            assert (ROOT / name).is_file() or (ROOT / "odkd" / name).is_file(), name

@@ -26,7 +26,6 @@ from odkd.config.parts_student import StudentParts
 from odkd.config.parts_teacher import TeacherParts
 from odkd.data.bank import Bank
 from odkd.data.labels import LabelSource
-from odkd.data.labels.palette import dataset_palette
 from odkd.data.labels.teacher_labels import TeacherLabels
 from odkd.data.video.frames import FrameReader
 from odkd.data.video.stream import Stream
@@ -78,11 +77,6 @@ class Parts:
     @property
     def frames(self) -> FrameReader:
         return self.stream_parts.frames
-
-    @cached_property
-    def palette(self) -> list[list[int]]:
-        """RGB per class."""
-        return dataset_palette(self.cfg.dataset)
 
     @cached_property
     def groundtruth(self) -> LabelSource | None:

@@ -13,6 +13,7 @@ from omegaconf import OmegaConf
 from odkd.common.dotted import flatten
 from odkd.common.files import write_atomic
 from odkd.data.labels import resize_nearest
+from odkd.data.labels.palette import dataset_palette
 from odkd.data.labels.shards import FrameArray
 
 if TYPE_CHECKING:
@@ -160,7 +161,7 @@ def write_overlay_video(parts: "Parts", run: "OpenRun") -> None:
         run.folder / "overlay.mp4",
         frames=overlay_frames(parts, run),
         classes=parts.classes,
-        palette=parts.palette,
+        palette=dataset_palette(parts.cfg.dataset),
         frame_rate=OVERLAY_FRAMES_PER_SECOND,
     )
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from odkd.data.labels import resize_nearest
+from odkd.data.labels.palette import dataset_palette
 from odkd.data.labels.shards import FrameArray
 
 if TYPE_CHECKING:
@@ -24,7 +25,9 @@ def write_run_stills(parts: "Parts", run: "OpenRun") -> None:
 
     try:
         frames, titles = _stills(parts, run)
-        write_stills(run.folder, frames, classes=parts.classes, palette=parts.palette, titles=titles)
+        write_stills(
+            run.folder, frames, classes=parts.classes, palette=dataset_palette(parts.cfg.dataset), titles=titles
+        )
     except Exception:
         logger.exception("could not make stills for the report; the run is not affected")
 

@@ -17,6 +17,7 @@ from odkd.common.ignore import IGNORE
 from odkd.config.compose import compose_config
 from odkd.config.parts import Parts
 from odkd.config.segmenter import Segmenter, load_student
+from odkd.data.labels.palette import dataset_palette
 from odkd.data.labels.student_labels import MergedLabels
 from odkd.data.splits import read_lists
 from odkd.evaluation.evaluate import at_size
@@ -56,7 +57,7 @@ def test_a_loaded_student_has_the_score_that_the_run_reports(parts: Parts, name:
     true_NHW = np.stack([truth.read(position) for position in test])
     total_KK = confusion_matrices(torch.from_numpy(predicted_NHW), torch.from_numpy(true_NHW), 11).sum(0)
     assert mean_iou(total_KK).item() == pytest.approx(summary(parts.folder)[f"{name}/miou_groundtruth"], abs=1e-9)
-    assert [list(student.classes), student.palette] == [parts.classes, parts.palette]
+    assert [list(student.classes), student.palette] == [parts.classes, dataset_palette(parts.cfg.dataset)]
 
 
 def test_the_last_student_is_loaded_by_default(parts: Parts) -> None:

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from odkd.common.settings import NonNegativeFloat, PositiveInt
+from odkd.data.window import Window
 from odkd.training.replay import Scorer
 from odkd.training.replay.draw import draw
 from odkd.training.replay.memory import Memory
@@ -25,6 +26,10 @@ class Mir:
     Args:
         candidates: random positions that are compared; at least the number replayed is taken.
         virtual_learning_rate: of the virtual pass; None = the optimizer's own, 0 = choose at random.
+        window: of the run, to check that more candidates are compared than are replayed.
+
+    Raises:
+        ValueError: all candidates would be replayed.
     """
 
     def __init__(
@@ -34,7 +39,14 @@ class Mir:
         *,
         candidates: PositiveInt = 150,
         virtual_learning_rate: NonNegativeFloat | None = None,
+        window: Window | None = None,
     ) -> None:
+        num_replayed = 0 if window is None else window.learn - window.step
+        if candidates <= num_replayed:
+            raise ValueError(
+                f"replay.candidates={candidates} leaves no choice: window.learn - window.step = {num_replayed} of them "
+                "are replayed; set it to a multiple of that"
+            )
         self._capacity, self._candidates = capacity, candidates
         self._virtual_learning_rate = virtual_learning_rate
         self._memory = Memory(seed, "mir")
