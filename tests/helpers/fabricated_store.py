@@ -11,6 +11,7 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from odkd.common.dotted import flatten
+from odkd.common.metric_names import SUMMARY
 from odkd.config.compose import complete, compose_config
 from odkd.config.identity import digests_of_files
 from odkd.config.params import GROUPS, curated_params
@@ -58,7 +59,7 @@ class FabricatedStore:
         self.num_runs += 1
         own = {"odkd.run_key": f"key{self.num_runs}", "mlflow.runName": f"run {self.num_runs}"} | dict(tags or {})
         run = self.client.create_run(self.experiment_id, self.num_runs, own, own["mlflow.runName"])
-        rows = [Metric(f"final/{key}", value, self.num_runs, 0) for key, value in metrics.items()]
+        rows = [Metric(f"{SUMMARY}{key}", value, self.num_runs, 0) for key, value in metrics.items()]
         rows += [Metric(k, v, step, step) for k, values in (history or {}).items() for step, v in values.items()]
         items = [Param(key.replace("*", "_"), value[:6000]) for key, value in params.items()]
         for first in range(0, max(len(items), 1), 100):
