@@ -166,7 +166,9 @@ def _one(kind: Any) -> str:
     if kind is str:
         return "text"
     if get_args(kind) and get_origin(kind) is not dict:
-        return f"a list of {_one(get_args(kind)[0])}s" if _one(get_args(kind)[0]) != "text" else "a list of names"
+        item = _one(get_args(kind)[0])
+        several = "names" if item == "text" else item.removeprefix("a ").replace("number", "numbers")
+        return f"a list of {several}"
     return "a table" if get_origin(kind) is dict else str(kind)
 
 

@@ -107,7 +107,7 @@ def test_a_picture_of_another_shape_gets_labels_at_its_own_resolution(student: S
         assert labels_HW.shape == seen_HWC.shape[:2]
         assert labels_HW.max() < 11 < IGNORE
     (tmp_path / "no.png").write_text("no picture")
-    with pytest.raises(ValueError, match="cannot be read as a picture"):
+    with pytest.raises(ValueError, match="cannot be read as an image"):
         student.segment_picture(tmp_path / "no.png", fit="pad")
 
 

@@ -129,7 +129,7 @@ def test_brightness_and_contrast_apply_to_pixels_before_normalisation() -> None:
         ("scale", [0, 1], r"scale=\[0, 1\]; expected \[lowest, highest\] above 0"),
         ("scale", 2, "scale=2; expected a list"),
         ("crop", [0, 4], r"crop=\[0, 4\]; expected \[height, width\] in pixels"),
-        ("crop", [2.5, 4], r"crop=\[2.5, 4\]; expected a list"),
+        ("crop", [2.5, 4], r"crop=\[2.5, 4\]; expected a list of whole numbers"),
         ("brightness", -0.1, "brightness=-0.1; expected a number of at least 0"),
         ("contrast", 1, "contrast=1; expected a number of at least 0 and below 1"),
     ],

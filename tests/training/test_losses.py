@@ -272,7 +272,7 @@ def test_an_impossible_sum_is_refused(weights: dict[str, float], name: str, mess
         ("kl", "temperature", float("inf"), "loss.temperature=inf; expected a number above 0"),
         ("focal", "gamma", -1, "loss.gamma=-1; expected a number of at least 0"),
         ("focal", "class_weights", "inverse", "loss.class_weights=inverse; .* did you mean inverse_frequency"),
-        ("cross_entropy", "class_weights", 2, "loss.class_weights=2; expected a list"),
+        ("cross_entropy", "class_weights", 2, "loss.class_weights=2; expected a list of numbers"),
         ("cross_entropy", "class_weights", [1, "x"], "loss.class_weights=.*; expected a list"),
         ("cross_entropy_dice", "weights", 0.5, "loss.weights=0.5; expected a table"),
     ],
