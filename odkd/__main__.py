@@ -1,4 +1,7 @@
-"""The `odkd` command: parse it, run the job or the sweep, turn a mistake into one message."""
+"""The `odkd` command: parse it, run the job or the sweep, turn a mistake into one message.
+
+Hydra composes the config and calls `Job`, once for a run; for a sweep (-m), through a sweeper of hydra_plugins/.
+"""
 
 import errno
 import logging
@@ -56,7 +59,7 @@ def main() -> None:
     try:
         check_words(sys.argv[1:])
         hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")(job)()
-        if job.failures:
+        if job.failures:  # of a single run: kept there, because Hydra would print the command above the message
             raise job.failures[0]
     except KeyboardInterrupt:
         print("\nodkd: interrupted; the same command goes on from here", file=sys.stderr)

@@ -31,7 +31,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A database with MLflow's tables, to be copied, because creating the tables takes seconds."""
-    from odkd.runs.tracking import sync
+    from odkd.runs.mlflow_sync import sync
 
     run = FabricatedRun(tmp_path_factory.mktemp("template") / "outputs")
     database = run.outputs / "mlflow.db"

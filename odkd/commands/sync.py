@@ -9,13 +9,13 @@ from pathlib import Path
 
 from filelock import Timeout
 
-from odkd.runs.client import without_password
+from odkd.runs.mlflow_client import without_password
+from odkd.runs.mlflow_sync import sync
 from odkd.runs.sync import advice, brief, mark_if_killed
-from odkd.runs.tracking import sync
 
 
 def main() -> None:
-    """Send each run folder and print the result, also runs whose process was killed; exit with 1 if one failed."""
+    """Send each run folder and print the result, including runs whose process was killed; exit with 1 if one failed."""
     args = _parser().parse_args()
     given = args.folder or [Path("outputs")]
     folders = [run for folder in given for run in _runs_of(folder)]
@@ -52,7 +52,7 @@ def main() -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="odkd-sync",
-        description="Send to MLflow what it lacks of each run folder.",
+        description="Send to MLflow what is missing there from each run folder.",
     )
     parser.add_argument(
         "folder", type=Path, nargs="*", help="of a run, a sweep, or all outputs (default: outputs, with all in it)"
@@ -65,7 +65,7 @@ def _parser() -> argparse.ArgumentParser:
 def _runs_of(folder: Path) -> list[tuple[Path, Path]]:
     """Return (run folder, outputs folder) of all runs and sweeps in an outputs folder, parents first.
 
-    A folder that is no outputs folder is returned as a run folder.
+    Any other folder is returned as a run folder.
     """
     is_outputs = (folder / "runs").is_dir() or (folder / "sweeps").is_dir() or folder == Path("outputs")
     if (folder / "run.json").is_file() or not is_outputs:

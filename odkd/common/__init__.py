@@ -1,1 +1,1 @@
-"""Small tools for all other folders of odkd; they import nothing else of odkd."""
+"""Utilities for all packages; they import no other package of odkd."""

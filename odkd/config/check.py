@@ -1,4 +1,4 @@
-"""Mistakes in a config, found before anything is computed; each answered in one message.
+"""Mistakes in a config, found before anything is computed; each is reported in one message.
 
 Settings that every run has are typed in SETTINGS. Those of a method are typed by the constructor of its class, so a new
 method needs no entry here.
@@ -87,14 +87,14 @@ def check_methods(cfg: DictConfig) -> None:
     """Check that each class that YAML names exists and may be named, and its settings against its constructor.
 
     Raises:
-        ValueError: the first one that does not fit.
+        ValueError: the first invalid class or setting.
     """
     allowed = list(cfg.allow_targets)
     check_targets(cfg, allowed)
     for path, node in _nodes(OmegaConf.to_container(cfg, resolve=True), ""):
         kinds = parameter_types(resolve(node["_target_"], allowed))
         for name, value in node.items():
-            # A null is what the constructor is offered instead, see `construct`; it knows best what is missing.
+            # For null, `construct` may supply a part of the run; the constructor checks what is missing.
             if name in kinds and name not in NOT_HANDED.get(path, ()) and value is not None:
                 check_setting(f"{path}.{name}", value, kinds[name])
 

@@ -69,13 +69,15 @@ def construct(node: DictConfig, leave_out: tuple[str, ...], offered: Mapping[str
     given = {key: value for key, value in plain.items() if not (value is None and key in chosen)}
     check_arguments(resolve(settings["_target_"], allowed), given, f"{group}." if group else "")
     try:
-        return instantiate(OmegaConf.create(settings), _convert_="all", **chosen)
-    except InstantiationException as error:
-        cause = error.__cause__
+        # Hydra builds nested nodes and calls nothing itself: it would turn offered dataclasses into dictionaries.
+        factory = instantiate(OmegaConf.create(settings), _convert_="all", _partial_=True)
+        return factory(**chosen)
+    except (InstantiationException, ValueError, TypeError, KeyError) as error:
+        cause = error.__cause__ if isinstance(error, InstantiationException) else error
         if cause is not None and is_mistake(cause):
-            raise cause from error
+            raise cause from error.__cause__
         if isinstance(cause, ValueError | TypeError | KeyError):
-            raise ValueError(f"{node._target_}: {cause}") from error
+            raise ValueError(f"{settings['_target_']}: {cause}") from error
         raise
 
 

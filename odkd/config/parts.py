@@ -24,9 +24,9 @@ from odkd.config.parts_evaluation import EvaluationParts
 from odkd.config.parts_stream import StreamParts
 from odkd.config.parts_student import StudentParts
 from odkd.config.parts_teacher import TeacherParts
-from odkd.data.bank import Bank
 from odkd.data.labels import LabelSource
 from odkd.data.labels.teacher_labels import TeacherLabels
+from odkd.data.tensor_bank import Bank
 from odkd.data.video.frames import FrameReader
 from odkd.data.video.stream import Stream
 from odkd.data.window import Window

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import torch
 from omegaconf import DictConfig
 
-from odkd.data.bank import Bank, Normalization
 from odkd.data.labels import LabelSource
+from odkd.data.tensor_bank import Bank, Normalization
 from odkd.data.video.frames import FrameReader
 from odkd.data.video.stream import Stream
 from odkd.data.window import Window

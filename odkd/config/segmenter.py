@@ -15,8 +15,8 @@ from odkd.common.device import choose_device
 from odkd.config.compose import complete
 from odkd.config.construct import check_targets, construct, resolve
 from odkd.config.parts_student import student_arguments
-from odkd.data.bank import Bank, Batch, Normalization
 from odkd.data.labels.palette import dataset_palette
+from odkd.data.tensor_bank import Bank, Batch, Normalization
 from odkd.data.video.fit import Fit, fit_picture, placement
 from odkd.data.video.image_index import read_picture
 from odkd.evaluation.evaluate import Evaluator, at_size, predict

@@ -13,7 +13,7 @@ from odkd.common.device import autocast
 from odkd.common.ignore import IGNORE
 from odkd.common.metric_names import metric_name
 from odkd.common.settings import NaturalInt
-from odkd.data.bank import Bank, Batch
+from odkd.data.tensor_bank import Bank, Batch
 from odkd.evaluation.metrics import (
     class_iou,
     confusion_matrices,

@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from odkd.common.ignore import IGNORE
 from odkd.common.metric_names import metric_name
-from odkd.data.bank import Batch
 from odkd.data.labels import LabelSource, resize_nearest
 from odkd.data.labels.soft import top_k
 from odkd.data.labels.store import Labelled, SoftSpec
+from odkd.data.tensor_bank import Batch
 from odkd.evaluation.evaluate import Evaluator, at_size, predict
 from odkd.evaluation.metrics import confusion_matrices, ignore_borders, mean_iou
 from odkd.evaluation.tally import Tally

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from filelock import FileLock
 
 from odkd.common.files import as_written, write_json
-from odkd.runs.client import LOCK_SECONDS, without_password
+from odkd.runs.mlflow_client import LOCK_SECONDS, without_password
 from odkd.runs.results import Run, read_run
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Reading finished and unfinished runs back from their folders; `odkd.runs.store` reads them from MLflow."""
+"""Reading finished and unfinished runs back from their folders; `odkd.runs.mlflow_store` reads them from MLflow."""
 
 from __future__ import annotations
 

@@ -19,10 +19,10 @@ from filelock import FileLock, Timeout
 from omegaconf import DictConfig
 
 from odkd.common.files import write_json
-from odkd.runs.client import without_password
+from odkd.runs.mlflow_client import without_password
+from odkd.runs.mlflow_sync import forget as forget_run
+from odkd.runs.mlflow_sync import is_complete, sync
 from odkd.runs.results import status_of
-from odkd.runs.tracking import forget as forget_run
-from odkd.runs.tracking import is_complete, sync
 
 logger = logging.getLogger(__name__)
 BRIEFLY = 10.0  # seconds to wait for MLflow in a sweep, where other jobs wait, and when a run is interrupted

@@ -17,7 +17,7 @@ from typing import Any
 import psutil
 
 from odkd.common.files import cut_torn_line
-from odkd.runs.client import import_mlflow
+from odkd.runs.mlflow_client import import_mlflow
 from odkd.runs.results import read_lines
 
 logger = logging.getLogger(__name__)

@@ -33,7 +33,9 @@ from odkd.training.trainings import Trainings
 
 @dataclass(frozen=True, kw_only=True)
 class Mckd:
-    """Trains students over epochs, in rounds. The settings are explained in conf/stage/parts/epochs.yaml.
+    """Trains students over epochs, in rounds. conf/stage/parts/epochs.yaml explains the settings.
+
+    `plain_epochs` adds a student by plain distillation, from the teacher's labels of all training images.
 
     Raises:
         ValueError: settings that contradict each other.
@@ -67,7 +69,7 @@ class Mckd:
 
     @property
     def traits(self) -> Traits:
-        """Students of a pair leave no single student."""
+        """The first rounds end with several students, so no single one is saved."""
         return Traits(has_epochs=True, leaves_student=self.run_rounds != "first", compared="final/val_best")
 
     def run(
@@ -88,7 +90,7 @@ class Mckd:
         """Run the rounds, from where an earlier process stopped, and return the summary."""
         if evaluator.predictor != "student":
             raise ValueError("evaluation.predictor=teacher is for stage=online; here the teacher is always scored too")
-        plan = plan_splits(
+        splits = plan_splits(
             len(stream),
             official_splits,
             shares=self.shares,
@@ -97,13 +99,13 @@ class Mckd:
             num_parts=self.num_parts,
             seed=seed,
         )
-        plan.write(run.folder / "splits", stream)
+        splits.write(run.folder / "splits", stream)
         overhead = run.checkpoint_overhead
         trainer = Trainer(learner, evaluator, self._plan, seed=seed, schedule=schedule, checkpoint_overhead=overhead)
         trainings = Trainings(run, trainer)
         batch_size = self.batch_size if self.reference_metric else None
-        scores = SplitScores(evaluator, references, plan, shelf.classes, batch_size)
-        rounds = Rounds(stream, plan, trainings, scores, shelf, self.learn_from)
+        scores = SplitScores(evaluator, references, splits, shelf.classes, batch_size)
+        rounds = Rounds(stream, splits, trainings, scores, shelf, self.learn_from)
 
         if self.plain_epochs is not None and self.run_rounds != "first":
             rounds.train_one("plain", epochs=self.plain_epochs)
@@ -112,7 +114,7 @@ class Mckd:
         elif self.num_rounds > 1:
             for number in range(1, self.num_rounds):
                 students = rounds.train_round(number, side_by_side)
-                rounds.relabel(students)
+                rounds.use_labels_of(students)
             rounds.record(students)
         if self.run_rounds != "first":
             rounds.train_one("final")

@@ -1,7 +1,7 @@
 """Online distillation: learn from the past, evaluate on the near future, step (Cioppa et al. 2019; Houyon et al. 2023).
 
-At each position the student makes one pass over the past frames that the replay memory selects. It is then scored on
-the next frames, from which it has never learned.
+At each position the student learns from the past frames that the replay memory selects, and is then scored on the
+next frames, from which it has not learned (unless `pretrain_positions` is "all").
 """
 
 import logging
@@ -55,7 +55,8 @@ class Online:
     ) -> dict[str, float]:
         """Follow the stream to its end, from where an earlier process stopped, and return the summary."""
         chosen, first = check_pretraining(self.pretrain_positions, len(stream), window)
-        num_passes = (window.num_iterations(len(stream)) - 1 - first) * self.epochs
+        num_learning = window.num_iterations(len(stream)) - 1 - first  # the first iteration has no past to learn from
+        num_passes = num_learning * self.epochs
         warn_if_never_active(learner, num_passes + (self.pretrain_epochs if chosen else 0))
 
         bank, scorer = watch.evaluator.bank, StudentScorer(learner, watch.evaluator, batch_size=self.batch_size)
@@ -67,8 +68,8 @@ class Online:
             torch.manual_seed(named_seed(seed, "iteration", step.iteration))  # dropout; a resumed run draws the same
             clock = Stopwatch()
             selected = select(replay, window, step, scorer)
-            bank.prefetch(watch.needs(step))
-            losses = learn(learner, bank, selected, step, replay, plan=self, seed=seed)
+            bank.prefetch(watch.needs(step))  # reads the test frames while the student learns
+            losses = learn(learner, bank, selected, step, replay, passes=self, seed=seed)
             clock.lap("learn")
             scores, metrics = watch.test(learner.student, step)
             clock.lap("evaluate")

@@ -1,14 +1,15 @@
-"""An iteration of the online loop: select, learn, and what is kept of it: state, metrics lines, predictions."""
+"""The parts of the online loop: its state, the choice of frames, the passes over them, and its records."""
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from odkd.common.metric_names import REFERENCES, metric_name
-from odkd.data.bank import Bank
 from odkd.data.labels.shards import FrameArray
+from odkd.data.tensor_bank import Bank
 from odkd.data.video.stream import Stream
 from odkd.data.window import Step, Window
 from odkd.evaluation.evaluate import Scores
@@ -87,10 +88,12 @@ def select(replay: Replay, window: Window, step: Step, scorer: StudentScorer) ->
         ValueError: the memory selects a position that is not past, a position twice, or more than `window.learn`.
     """
     selected = replay.select(window.learn, scorer)
-    if len(set(selected)) < len(selected) or not all(0 <= position < step.position for position in selected):
+    counts = Counter(selected)
+    wrong = [p for p, count in counts.items() if count > 1 or not 0 <= p < step.position]
+    if wrong:
         raise ValueError(
-            f"replay {type(replay).__name__} selects position {max(selected)} at position {step.position}; expected "
-            "positions that have gone by, each once"
+            f"replay {type(replay).__name__} selects position {wrong[0]} at position {step.position}; expected past "
+            "positions, each once"
         )
     if len(selected) > window.learn:
         raise ValueError(
@@ -101,16 +104,16 @@ def select(replay: Replay, window: Window, step: Step, scorer: StudentScorer) ->
 
 
 def learn(
-    learner: Learner, bank: Bank, selected: Sequence[int], step: Step, replay: Replay, *, plan: Passes, seed: int
+    learner: Learner, bank: Bank, selected: Sequence[int], step: Step, replay: Replay, *, passes: Passes, seed: int
 ) -> dict[str, float]:
     """Make the passes over the selected positions; return the mean losses of the last pass, by metric name."""
     losses: dict[str, float] = {}
     past: Collection[int] = step.gone_by
-    for epoch in range(plan.epochs):
+    for epoch in range(passes.epochs):
         batches = batches_of_pass(
             selected,
-            plan.order,
-            plan.batch_size,
+            passes.order,
+            passes.batch_size,
             stream_positions=past,
             seed=seed,
             iteration=step.iteration,

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from odkd.common.device import autocast
 from odkd.common.ignore import IGNORE
-from odkd.data.bank import Bank
+from odkd.data.tensor_bank import Bank
 from odkd.training.augment import Augmentation
 from odkd.training.losses import HasParts, Loss, SoftLabels, SoftLoss, WeighsClasses, wants_soft
 from odkd.training.losses.soft import resize_labels

@@ -10,9 +10,9 @@ from typing import Any
 from omegaconf import DictConfig
 
 from odkd.common.files import json_digest
-from odkd.data.bank import Bank
 from odkd.data.labels.store import LabelStore, SoftSpec, find_stores
 from odkd.data.labels.student_labels import MergedLabels, StudentLabels, StudentName
+from odkd.data.tensor_bank import Bank
 from odkd.data.video.stream import Stream
 from odkd.training.trainer import student_file
 

@@ -114,7 +114,7 @@ class Rounds:
         trainings.finish(task, digest, found)
 
     def train_round(self, number: int, side_by_side: SideBySide | None) -> list[StudentName]:
-        """Train one student per part, each on the current labels of its part, and return their names."""
+        """Train one student per part on its current labels, let it relabel the next part, and return the students."""
         trainings, scores = self._trainings, self._scores
         tasks = [
             Task(f"round_{number}/student_{student}", part, *self._sources, self._plan.splits["val"])
@@ -136,8 +136,8 @@ class Rounds:
         weights = trainings.weights
         return [StudentName(self._shelf.run_key, number, n, weights[task.name]) for n, task in enumerate(tasks)]
 
-    def relabel(self, students: Sequence[StudentName]) -> None:
-        """Make the labels of these students the ones to learn from; labels deleted meanwhile are computed again."""
+    def use_labels_of(self, students: Sequence[StudentName]) -> None:
+        """Learn from the labels of these students next; compute labels again that were deleted in the meantime."""
         stored = [self._stored(student) for student in students]
         for student, labels in zip(students, stored, strict=True):
             if labels.missing():

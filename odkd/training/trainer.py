@@ -1,4 +1,4 @@
-"""Trainings to their end: from the initial weights or a checkpoint, until a training is finished.
+"""Runs a training to completion: from the initial weights or a checkpoint, until a training is finished.
 
 A training has its own folder, with a checkpoint that also holds the records of its epochs. So any process can continue
 it, the run itself or a child (`side_by_side.py`).
@@ -33,7 +33,7 @@ class Trainer:
     """Trains students one after the other with one learner, all from the same initial weights.
 
     Args:
-        plan: of every training; a task may have other `epochs`.
+        plan: settings of every training; a task may override `epochs`.
         seed: of the run.
         schedule: makes the learning rate schedule; None = constant learning rate.
         checkpoint_overhead: largest share of the time for writing checkpoints, see `Checkpoint`.

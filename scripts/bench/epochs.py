@@ -18,7 +18,7 @@ from bench.dataset import CLASSES, make_dataset
 from bench.job import make_parts, overrides
 from bench.network import BareNetwork, Example
 from odkd.config.parts import Parts
-from odkd.data.bank import Batch
+from odkd.data.tensor_bank import Batch
 from odkd.training.epochs import EpochPlan, Task, Training
 from odkd.training.losses import HasParts, wants_soft
 from odkd.training.losses.soft import resize_labels

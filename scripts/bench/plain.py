@@ -63,6 +63,7 @@ def measure(folder: Path) -> list[dict[str, object]]:
 def write_samples(parts: Parts, folder: Path) -> list[Sample]:
     """Write the teacher's labels as the plain loop expects them: one .npz file per frame."""
     folder.mkdir(parents=True, exist_ok=True)
+    parts.label_stream()
     samples = []
     for position in range(len(parts.stream)):
         video = parts.stream.videos[int(parts.stream.video_of[position])]

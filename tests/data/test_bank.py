@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from odkd.data.bank import Bank, Normalization
+from odkd.data.tensor_bank import Bank, Normalization
 from odkd.training.learn import Learner
 
 

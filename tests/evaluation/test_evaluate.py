@@ -9,7 +9,7 @@ import torch
 from tiny_learner import CPU, Labels, make_bank, make_student
 from torch import Tensor, nn
 
-from odkd.data.bank import Bank, Normalization
+from odkd.data.tensor_bank import Bank, Normalization
 from odkd.evaluation.evaluate import Evaluator, at_size, mean_ignoring_nan, predict, score_metrics
 
 # Frames of 1x4 pixels; the red value is the class that `RedIsClass` predicts.

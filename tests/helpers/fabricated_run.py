@@ -10,7 +10,7 @@ from typing import Any
 
 from PIL import Image
 
-from odkd.runs.tracking import sync
+from odkd.runs.mlflow_sync import sync
 
 
 class FabricatedRun:

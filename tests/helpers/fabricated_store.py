@@ -15,7 +15,7 @@ from odkd.common.metric_names import SUMMARY
 from odkd.config.compose import complete, compose_config
 from odkd.config.identity import digests_of_files
 from odkd.config.params import GROUPS, curated_params
-from odkd.runs.client import mlflow_client
+from odkd.runs.mlflow_client import mlflow_client
 
 
 class FabricatedStore:

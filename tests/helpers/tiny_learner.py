@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from odkd.data.bank import Bank, Normalization
+from odkd.data.tensor_bank import Bank, Normalization
 from odkd.training.learn import Learner
 from odkd.training.losses import CrossEntropy
 from odkd.training.regularizers import Regularizer

@@ -1,17 +1,18 @@
 """Any replay with any regularizer: composes, runs, and resumes after a cut bit for bit."""
 
+import itertools
 from pathlib import Path
 
 import pytest
 import torch
 from tiny_settings import TINY
 
-import odkd.stages.online as stage
 from odkd.commands.job import describe
 from odkd.config.call_stage import call_stage
 from odkd.config.compose import CONF, compose_config
 from odkd.config.parts import Parts
 from odkd.runs.run import OpenRun
+from odkd.training.iteration import Stopwatch
 
 REPLAYS, REGULARIZERS = (sorted(p.stem for p in (CONF / group).glob("*.yaml")) for group in ("replay", "regularizer"))
 # The default tests run each regularizer and the memories that keep scores; the slow tests run the complete grid.
@@ -48,15 +49,16 @@ def run_stage(folder: Path, cache: Path, overrides: list[str], cut_after: int | 
     run = OpenRun(folder, describe(parts, []), checkpoint_overhead=parts.cfg.run.checkpoint_overhead).open(
         {}, restart=False
     )
-    original = stage.report
+    original = Stopwatch.__init__
+    begun = itertools.count()
 
-    def report(record: dict[str, int], *others: object) -> None:
-        original(record, *others)  # type: ignore[arg-type]
-        if record["iteration"] == cut_after:
+    def begin(clock: Stopwatch) -> None:
+        if next(begun) - 1 == cut_after:
             raise CutOffError
+        original(clock)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(stage, "report", report)
+        patch.setattr(Stopwatch, "__init__", begin)
         try:
             with run:
                 run.finish(call_stage(parts, run))

@@ -13,8 +13,8 @@ from fabricated_run import FabricatedRun, assert_each_step_once
 from sweep_command import Workplace, check_mlflow
 
 from odkd.commands import sync as sync_command
+from odkd.runs.mlflow_sync import sync
 from odkd.runs.sync import Follower
-from odkd.runs.tracking import sync
 
 pytestmark = pytest.mark.slow
 

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from fabricated_run import FabricatedRun
 
-from odkd.runs.client import mlflow_client
+from odkd.runs.mlflow_client import mlflow_client
+from odkd.runs.mlflow_store import NothingStoredError, Store
 from odkd.runs.results import cost_of, read_run, status_of
-from odkd.runs.store import NothingStoredError, Store
 
 
 def lines(*records: dict[str, Any]) -> str:
@@ -109,7 +109,7 @@ def test_an_undefined_score_is_none_in_the_folder_and_absent_in_mlflow(tmp_path:
 
 
 def test_runs_of_a_store_are_those_that_were_sent(empty_database: Path, tmp_path: Path) -> None:
-    from odkd.runs.tracking import sync
+    from odkd.runs.mlflow_sync import sync
 
     outputs = tmp_path / "outputs"
     run = FabricatedRun(outputs)

@@ -17,10 +17,10 @@ from odkd.common.files import write_json
 from odkd.config.check import check_config
 from odkd.config.compose import complete, compose_config
 from odkd.runs import sync as sync_module
+from odkd.runs.mlflow_sync import sync
 from odkd.runs.results import read_run
 from odkd.runs.sweeps.launch import follow
 from odkd.runs.sync import Follower, brief, mark_if_killed
-from odkd.runs.tracking import sync
 
 processes = multiprocessing.get_context("forkserver")
 

@@ -19,10 +19,10 @@ from fabricated_run import (
 )
 
 from odkd.common.files import write_json
-from odkd.runs.client import without_password
+from odkd.runs.mlflow_client import without_password
+from odkd.runs.mlflow_sync import forget, is_complete, sync
 from odkd.runs.sweeps.plan import SweepPlan, sweep_key
 from odkd.runs.sweeps.sweep import Sweep
-from odkd.runs.tracking import forget, is_complete, sync
 
 
 @pytest.fixture

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 from fabricated_run import FabricatedRun, assert_each_step_once, images_in, outputs_folder, runs_in, sync_run, uri_of
 
-from odkd.runs.tracking import sync
+from odkd.runs.mlflow_sync import sync
 
 processes = multiprocessing.get_context("forkserver")
-processes.set_forkserver_preload(["odkd.runs.tracking", "mlflow.store.tracking.sqlalchemy_store"])
+processes.set_forkserver_preload(["odkd.runs.mlflow_sync", "mlflow.store.tracking.sqlalchemy_store"])
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import torch
 from tiny_learner import CPU, PASSES, Labels, learn, make_bank, make_learner, make_student, weights_of
 from torch import Tensor, nn
 
-from odkd.data.bank import Bank, Normalization
+from odkd.data.tensor_bank import Bank, Normalization
 from odkd.training.learn import Learner, check_finite
 from odkd.training.losses import CrossEntropy, Loss
 from odkd.training.losses.weighted_sum import WeightedSum

@@ -37,7 +37,7 @@ def find_name(name: str, classes: Sequence[str]) -> list[int]:
 
 
 def join_names(names: Sequence[str]) -> str:
-    """Return a list of names for a message; of more than twenty, the first twenty and the number."""
+    """Return a list of names for a message; at most twenty names, then the total."""
     return ", ".join(names) if len(names) <= 20 else f"{', '.join(names[:20])}, ... ({len(names)} in all)"
 
 

@@ -14,7 +14,7 @@ from odkd.data.labels.mapping import class_table
 from odkd.data.labels.sets import label_set
 
 UNKNOWN = -1  # in a table: a value that must not occur
-COCO_LEFT_OUT = (12, 26, 29, 30, 45, 66, 68, 69, 71, 83, 91)  # those of COCO's 182 ids that no class has
+COCO_LEFT_OUT = (12, 26, 29, 30, 45, 66, 68, 69, 71, 83, 91)  # COCO ids 1-182 without a class
 Ids = str | Mapping[int, int] | None
 
 

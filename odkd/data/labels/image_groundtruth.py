@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class LabelFiles:
-    """One possible place of an image's label map: a file pattern with words of the image's pattern, and its ids."""
+    """One possible place of an image's label map: a file-name pattern, and the meaning of pixel values."""
 
     files: str
     ids: Ids

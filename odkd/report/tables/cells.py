@@ -11,7 +11,7 @@ from statistics import mean, median, stdev
 from odkd.common.metric_names import SUMMARY
 from odkd.report.tables.spec import Column, Row, Table, Variant
 from odkd.report.tables.wanted import Matcher, WantedRun, join, wanted_settings
-from odkd.runs.store import StoredRun
+from odkd.runs.mlflow_store import StoredRun
 
 UNSENT = "FINISHED without its summary, which odkd-sync sends"
 History = Callable[[StoredRun, str], Mapping[int, float]]  # (run, metric) -> its values by step

@@ -18,8 +18,8 @@ from odkd.report.tables.published import Published, published_beside
 from odkd.report.tables.render import markdown, to_csv
 from odkd.report.tables.spec import Row, Table, Variant, check_seeds, known_tables, load_table
 from odkd.report.tables.wanted import Settings, join, wanted_settings
-from odkd.runs.client import without_password
-from odkd.runs.store import NothingStoredError, Store, StoreError
+from odkd.runs.mlflow_client import without_password
+from odkd.runs.mlflow_store import NothingStoredError, Store, StoreError
 from odkd.runs.sync import advice, brief
 
 FORMATS: dict[str, Callable[[Filled, Published | None], str]] = {

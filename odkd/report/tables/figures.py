@@ -14,7 +14,7 @@ from odkd.report.paper import MAX_CURVES, Curve, by_setting_figure, over_time_fi
 from odkd.report.tables.cells import Filled
 from odkd.report.tables.command import add_choices, check_complete, listing, look_up, obey, outputs_folder, with_choices
 from odkd.report.tables.spec import Column, Row, Table, Variant, load_table
-from odkd.runs.store import Store, StoredRun
+from odkd.runs.mlflow_store import Store, StoredRun
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from odkd.common.dotted import WHERE_AND_HOW, is_in
 from odkd.report.tables.cells import Doubled, Filled, Missing, Mixed
 from odkd.report.tables.commands import grouped_commands
-from odkd.runs.store import StoredRun
+from odkd.runs.mlflow_store import StoredRun
 
 MAX_LINES = 12  # rows with missing runs that a message lists
 MAX_CHARACTERS = 60  # of a value that differs

@@ -29,7 +29,7 @@ from odkd.common.dotted import (
 from odkd.config.compose import CONF, compose_table_config
 from odkd.config.identity import digests_of_files
 from odkd.config.params import short_classes
-from odkd.runs.store import StoredRun
+from odkd.runs.mlflow_store import StoredRun
 
 # These settings change no number of a run, or only its last bits. They include all settings that are not in a run's
 # key: a run that differs only in those counts as finished before. How a dataset is made is not in the key, because

@@ -15,12 +15,12 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
+from odkd.runs.mlflow_sync import is_complete
 from odkd.runs.results import status_of
 from odkd.runs.sweeps.plan import SweepPlan, sweep_key
 from odkd.runs.sweeps.summary import sweep_table
 from odkd.runs.sweeps.sweep import DONE, Sweep
 from odkd.runs.sync import Follower, close_seconds, mark_if_killed, place_of, send
-from odkd.runs.tracking import is_complete
 
 logger = logging.getLogger(__name__)
 

@@ -181,10 +181,12 @@ def test_frames_labels_and_ground_truth_of_a_reordered_stream_equal_those_of_the
 ) -> None:
     base = parts_of(cache, f"dataset.frame_store={store}")
     made = parts_of(cache, f"dataset.frame_store={store}", *TURNS)
+    for parts in (base, made):
+        parts.label_stream()
     assert made.stream.segment_of.tolist() == [0] * 3 + [1] * 3 + [2] * 3 + [3] * 3
     assert [made.stream.domain_of(p) for p in (0, 3, 6, 9)] == ["city", "night"] * 2
-    assert made.sequence_positions == 3
-    assert base.sequence_positions == 10
+    assert made.stream_parts.sequence_positions == 3
+    assert base.stream_parts.sequence_positions == 10
     assert made.groundtruth is not None
     assert base.groundtruth is not None
     index = put_in_order(base.stream, made.stream_parts.order)[1]
@@ -196,6 +198,7 @@ def test_frames_labels_and_ground_truth_of_a_reordered_stream_equal_those_of_the
 
 def test_orders_share_frames_and_labels_but_not_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = parts_of(tmp_path, *TURNS)
+    made.label_stream()
     assert made.teacher_labels.missing() == []
     stored = [len(store.all_stored()) for store in map(made.teacher_labels.find, made.teacher_labels.videos) if store]
     assert stored == [6, 6]  # two stretches of three frames in each domain; the third video is not needed
@@ -207,6 +210,7 @@ def test_orders_share_frames_and_labels_but_not_runs(tmp_path: Path, monkeypatch
 
     missing = base.teacher_parts.stores(base.sampled, base.stream).missing()
     assert len(missing) == len(base.stream) - 12
+    base.label_stream()
     assert base.teacher_labels.missing() == []
     assert base.teacher_labels.folders == made.teacher_labels.folders
     assert {path: path.stat().st_mtime_ns for path in tmp_path.glob("frames/*/frames.raw")} == files
@@ -217,6 +221,7 @@ def test_orders_share_frames_and_labels_but_not_runs(tmp_path: Path, monkeypatch
 
 def test_labels_made_for_a_reordered_stream_can_be_repaired_and_completed(tmp_path: Path) -> None:
     made = parts_of(tmp_path, *TURNS, "teacher.label_noise=0.1")
+    made.label_stream()
     folder = made.teacher_labels.folders[1]
     before = [made.labels.read(position) for position in range(len(made.stream))]
     LabelStore(folder).labels.shard_path(0).unlink()
@@ -237,6 +242,7 @@ def test_order_is_applied_after_damaged_frames_are_left_out(cache: Path, monkeyp
     first = [(int(v), int(f)) for v, f in zip(made.stream.video_of[:3], made.stream.frame_of[:3], strict=True)]
     assert first == [(0, 0), (0, 4), (0, 6)]
     np.testing.assert_allclose(made.stream.seconds[:4], [0, 1, 1.5, 2])  # the frame before the damage lasts longer
+    made.label_stream()
     assert made.labels.read(1).shape == (32, 48)
 
 
@@ -247,7 +253,7 @@ def test_a_user_defined_dataset_needs_no_order(cache: Path) -> None:
     OmegaConf.set_struct(own, True)
     assert Parts(own).key == parts_of(cache).key
     own.dataset = {**own.dataset, "order": {"sequence_positions": 5}}
-    assert Parts(own).sequence_positions == 5
+    assert Parts(own).stream_parts.sequence_positions == 5
     own.dataset = {**own.dataset, "order": {"perids": 5}}
     with pytest.raises(ValueError, match=r"there is no setting dataset.order.perids; did you mean periods"):
         Parts(own)

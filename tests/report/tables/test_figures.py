@@ -11,7 +11,7 @@ from odkd.report.paper import MAX_CURVES, Curve, by_setting_figure, over_time_fi
 from odkd.report.tables.cells import fill
 from odkd.report.tables.figures import draw, main
 from odkd.report.tables.spec import load_table
-from odkd.runs.store import Store
+from odkd.runs.mlflow_store import Store
 
 SPEC = """
 title: Windows

@@ -15,7 +15,7 @@ from paths import CONF
 from torch import Tensor, nn
 
 from odkd.common.seeds import named_generator
-from odkd.data.bank import Bank, Normalization
+from odkd.data.tensor_bank import Bank, Normalization
 from odkd.evaluation.evaluate import Evaluator
 from odkd.training.learn import Learner
 from odkd.training.losses import CrossEntropy

@@ -11,7 +11,7 @@ from typing import Any
 
 from odkd.common.metric_names import SUMMARY
 from odkd.common.renamed import current_metrics, current_params, current_stored_names
-from odkd.runs.client import mlflow_client
+from odkd.runs.mlflow_client import mlflow_client
 from odkd.runs.results import read_lines
 
 

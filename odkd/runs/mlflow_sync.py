@@ -14,11 +14,11 @@ from pathlib import Path
 from filelock import FileLock
 
 from odkd.common.files import write_json
-from odkd.runs.client import LOCK_SECONDS, connect, without_password
+from odkd.runs.mlflow_client import LOCK_SECONDS, connect, without_password
 from odkd.runs.mlflow_run import PARENT, known_run_id, open_run, parent_tag
+from odkd.runs.mlflow_sending import send_dataset, send_lines, send_params_and_tags, send_status, send_summary
+from odkd.runs.mlflow_uploads import send_artifacts, send_stills, state_of
 from odkd.runs.results import read_run
-from odkd.runs.sending import send_dataset, send_lines, send_params_and_tags, send_status, send_summary
-from odkd.runs.uploads import send_artifacts, send_stills, state_of
 
 
 def sync(run_folder: Path, *, uri: str, experiment: str, artifacts: bool) -> int:
