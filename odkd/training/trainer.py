@@ -21,7 +21,7 @@ from odkd.common.metric_names import REFERENCES, metric_name
 from odkd.evaluation.evaluate import Evaluator
 from odkd.runs.checkpoint import Checkpoint
 from odkd.runs.lines import Record
-from odkd.training.epochs import EpochPlan, ScheduleFactory, Task, Training
+from odkd.training.epochs import EpochPlan, ScheduleFactory, Task, Training, seed_name
 from odkd.training.learn import Learner
 
 logger = logging.getLogger(__name__)
@@ -125,5 +125,11 @@ def weights_file(state: Mapping[str, Tensor]) -> bytes:
 
 
 def student_file(run_folder: Path, name: str) -> Path:
-    """Return the path of a finished student in a run's folder; `name` is that of its metrics, such as final."""
-    return run_folder / "students" / f"{name.replace('/', '-')}.safetensors"
+    """Return the file of a finished student, named as in the metrics: round_1/student_0, ..., final.
+
+    A run of an earlier version has it under the name of that time.
+    """
+    now, before = (
+        run_folder / "students" / f"{word.replace('/', '-')}.safetensors" for word in (name, seed_name(name))
+    )
+    return before if before.is_file() and not now.is_file() else now

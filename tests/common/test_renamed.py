@@ -15,6 +15,7 @@ from odkd.common.renamed import (
 )
 from odkd.config.compose import complete, compose_config
 from odkd.runs.results import read_run
+from odkd.training.trainer import student_file
 
 
 @pytest.mark.parametrize(
@@ -103,3 +104,11 @@ def test_a_run_folder_of_before_is_read(tmp_path: Path) -> None:
     assert run.summary == {"last/miou": 0.5, "mean_last/miou": 0.25}
     assert run.params == {"replay._target_": "odkd.training.replay.mir.Mir"}
     assert run.metrics[0]["metrics"] == {"test/miou": 0.1}
+
+
+def test_a_student_of_a_run_of_before_is_found(tmp_path: Path) -> None:
+    before, now = (tmp_path / "students" / f"{name}-student_0.safetensors" for name in ("stage_1", "round_1"))
+    assert student_file(tmp_path, "round_1/student_0") == now
+    before.parent.mkdir()
+    before.write_bytes(b"")
+    assert student_file(tmp_path, "round_1/student_0") == before
