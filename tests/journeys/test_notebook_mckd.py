@@ -54,7 +54,7 @@ def test_the_notebook_shows_the_numbers_of_its_run(tmp_path: Path, cache: Path) 
         assert noise["mIoU"] == pytest.approx(summary[f"{stage}/labels/miou_groundtruth"], abs=1e-6)
         assert noise["right pixels"] == pytest.approx(summary[f"{stage}/labels/accuracy_groundtruth"], abs=1e-6)
     for stage in (1, 2):
-        equal = found["agreement"][f"stage {stage}"]["same class"]
+        equal = found["agreement"][f"round {stage}"]["same class"]
         assert equal == pytest.approx(summary[f"round_{stage}/agreement/equal_pixels"], abs=1e-6)
     assert found[SHAPES] == {"stretch": [50, 90], "crop": [50, 75], "pad": [50, 90]}
     widths = {}

@@ -363,7 +363,7 @@ def test_labels_lost_before_resuming_are_recomputed_and_a_lost_student_is_named(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("odkd.stages.mckd.agreement", stop_at_the_end)
+        patch.setattr("odkd.training.rounds.agreement", stop_at_the_end)
         with pytest.raises(KeyboardInterrupt):
             odkd(*command, "run.restart=true")
     for folder in (cache / "labels").glob(f"mckd-{whole.name[-8:]}-stage1-*"):
@@ -371,9 +371,11 @@ def test_labels_lost_before_resuming_are_recomputed_and_a_lost_student_is_named(
     assert summary(odkd(*command)) == expected
 
     with monkeypatch.context() as patch:
-        patch.setattr("odkd.stages.mckd.agreement", stop_at_the_end)
+        patch.setattr("odkd.training.rounds.agreement", stop_at_the_end)
         with pytest.raises(KeyboardInterrupt):
             odkd(*command, "run.restart=true")
     (whole / "students" / "round_1-student_0.safetensors").write_bytes(b"")
-    with pytest.raises(ValueError, match=r"round_1-student_0.safetensors is not there, or not .* run\.restart=true"):
+    with pytest.raises(
+        ValueError, match=r"round_1-student_0.safetensors is missing or was changed .* run\.restart=true"
+    ):
         odkd(*command)
