@@ -68,6 +68,7 @@ def test_undefined_scores_are_left_out_of_a_mean() -> None:
     assert continual_tables.cell([math.nan], 100, 1) == ""
 
 
+@pytest.mark.slow
 def test_every_row_of_the_study_is_a_valid_command(tmp_path: Path) -> None:
     (tmp_path / "teachers").mkdir()
     (tmp_path / "teachers" / "camvid_fpn_efficientnet_lite2.pth").touch()

@@ -195,8 +195,10 @@ def test_own_methods_learn_online_and_have_a_page(lab: Path, cache: Path) -> Non
 
 
 def test_an_own_stage_has_a_page_and_a_row_in_a_table(
-    lab: Path, cache: Path, capsys: pytest.CaptureFixture[str]
+    lab: Path, cache: Path, empty_database: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    (lab / "outputs").mkdir()
+    (lab / "outputs" / "mlflow.db").write_bytes(empty_database.read_bytes())
     fixed = words(cache, *ALL, "tracking=mlflow")
     fixed = [word for word in fixed if word != "tracking=none"]
     (lab / "table.yaml").write_text(TABLE.format(fixed=json.dumps(fixed)))

@@ -172,8 +172,8 @@ def test_running_scores_are_compared_at_the_same_position(tmp_path: Path) -> Non
     ("pruner", "options"),
     [
         ("median", {"n_startup_trials": 1, "n_warmup_steps": 15}),
-        ("halving", {"min_resource": 10, "reduction_factor": 2}),
-        ("threshold", {"lower": 0.4}),
+        pytest.param("halving", {"min_resource": 10, "reduction_factor": 2}, marks=pytest.mark.slow),
+        pytest.param("threshold", {"lower": 0.4}, marks=pytest.mark.slow),
     ],
 )
 def test_a_resumed_run_is_pruned_at_the_same_position_as_an_undisturbed_one(

@@ -143,6 +143,7 @@ def test_the_state_does_not_grow_with_the_stream(name: str) -> None:
         assert sizes[49] == 3 * NUM_CLASSES  # positions 59, 60 and 61 are kept; 8x8 pixels are one square
 
 
+@pytest.mark.slow  # the default tests run each of them in the grid of replay memories and regularizers
 @pytest.mark.parametrize("name", NAMES)
 def test_the_main_job_runs_with_every_regularizer(name: str, odkd: Odkd) -> None:
     settings = compose_config([f"regularizer={name}"]).regularizer
