@@ -26,6 +26,7 @@ SETTINGS = {  # earlier setting -> its present name
     "stage.run_stages": "stage.run_rounds",
     "stage.seed_metric": "stage.reference_metric",
 }
+NEW_SETTINGS = {"stage.first_run": "None", "stage.devices": "None"}  # of every stage over epochs, with their default
 SCORES = "miou|miou_per_frame|accuracy|f1_weighted|f1_macro|iou|miou_128_batches"
 
 
@@ -58,7 +59,14 @@ def current_config(value: Any, prefix: str = "") -> Any:
 
 
 def current_params(params: Mapping[str, str]) -> dict[str, str]:
-    """Return the params of a run, by dotted key, with the present names of classes and settings."""
+    """Return the params of a run, by dotted key, with the present classes and settings."""
+    found = renamed_params(params)
+    # A stage over epochs has settings that earlier versions did not have.
+    return (NEW_SETTINGS | found) if "stage.shares" in found else found
+
+
+def renamed_params(params: Mapping[str, str]) -> dict[str, str]:
+    """Return the params of a run under the present names, without settings that it did not have."""
     return {
         SETTINGS.get(key, key): current_target(value) if key.endswith("_target_") else value
         for key, value in params.items()

@@ -1,5 +1,8 @@
 """Call the stage of a run with the parts that it asks for, once all that may be a mistake has been looked at."""
 
+from collections.abc import Mapping
+
+from odkd.common.names import nearest
 from odkd.config.parts import Parts
 from odkd.runs.run import OpenRun
 
@@ -15,7 +18,12 @@ def call_stage(parts: Parts, run: OpenRun) -> dict[str, float]:
     check_parts(parts)
     if parts.has_teacher:
         parts.label_stream()
-    return parts.stage.run(**{name: run if name == "run" else getattr(parts, name) for name in parts.asked})
+    summary = parts.stage.run(**{name: run if name == "run" else getattr(parts, name) for name in parts.asked})
+    if not isinstance(summary, Mapping):
+        raise ValueError(
+            f"stage {parts.cfg.stage.name} returns {summary!r}; expected final scores by name, {{}} if none"
+        )
+    return summary
 
 
 def check_parts(parts: Parts) -> None:
@@ -24,6 +32,11 @@ def check_parts(parts: Parts) -> None:
     Raises:
         ValueError: the first mistake.
     """
+    known = {name for name in dir(Parts) if not name.startswith("_")} | {"classes", "seed", "window", "run"}
+    if unknown := [name for name in parts.asked if name not in known]:
+        raise ValueError(
+            f"stage {parts.cfg.stage.name} asks for a part {unknown[0]}, and a run has none{nearest(unknown[0], known)}"
+        )
     if parts.traits.learns:
         parts.student_parts.check_schedule()
     for name in EARLY:

@@ -15,7 +15,7 @@ from odkd.common.dotted import NOT_HANDED, flatten
 from odkd.common.settings import ExistingFile, NaturalInt, PositiveFloat, PositiveInt, check_setting, parameter_types
 from odkd.config.check_dataset import check_dataset, expected_layout
 from odkd.config.check_relations import check_relations
-from odkd.config.construct import check_targets, resolve
+from odkd.config.construct import OFFERED, check_targets, resolve
 from odkd.data.video.fit import FITS
 
 Precision = Literal["float32", "bfloat16", "float16"]
@@ -94,8 +94,8 @@ def check_methods(cfg: DictConfig) -> None:
     for path, node in _nodes(OmegaConf.to_container(cfg, resolve=True), ""):
         kinds = parameter_types(resolve(node["_target_"], allowed))
         for name, value in node.items():
-            # For null, `construct` may supply a part of the run; the constructor checks what is missing.
-            if name in kinds and name not in NOT_HANDED.get(path, ()) and value is not None:
+            is_offered = value is None and name in OFFERED  # `construct` supplies it
+            if name in kinds and name not in NOT_HANDED.get(path, ()) and not is_offered:
                 check_setting(f"{path}.{name}", value, kinds[name])
 
 

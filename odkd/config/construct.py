@@ -14,6 +14,11 @@ from odkd.common.errors import is_mistake
 from odkd.common.renamed import current_target
 from odkd.common.settings import check_arguments
 
+OFFERED = (  # what odkd passes to a constructor that has a parameter of this name, unless YAML sets it
+    *("num_classes", "classes", "device", "seed", "window"),
+    *("student", "params", "optimizer", "num_epochs", "std", "weights_folder", "folder"),
+)
+
 
 def resolve(target: str, allowed: list[str]) -> Any:
     """Return the class or function that a `_target_` names.

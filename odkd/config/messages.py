@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable
 
 from odkd.common.names import nearest
+from odkd.common.renamed import SETTINGS
 
 
 def explain(error: Exception, keys: Iterable[str], groups: dict[str, list[str]]) -> str | None:
@@ -12,6 +13,11 @@ def explain(error: Exception, keys: Iterable[str], groups: dict[str, list[str]])
     if found := re.search(r"Could not override '(?:.*@)?([\w./]+)'", text):
         name = found[1]
         known = set(keys) | set(groups)
+        if name in SETTINGS:
+            return f"the setting {name} is called {SETTINGS[name]} now"
+        if name in known:
+            group = name.partition(".")[0]
+            return f"the chosen {group} has no setting {name}; another choice of {group} has it: see odkd --help"
         return f"there is no setting or group {name}{nearest(name, known)}"
     if found := re.search(r"Could not find '([\w./-]+)'", text):
         group, _, name = found[1].rpartition("/")

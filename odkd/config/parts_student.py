@@ -14,6 +14,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from odkd.common.dotted import NOT_OF_THE_STUDENT
 from odkd.common.seeds import named_seed
+from odkd.common.settings import NaturalInt, check_setting
 from odkd.students import load_weights
 from odkd.students.freezing import freeze
 from odkd.training.augment import Augmentation
@@ -126,6 +127,8 @@ class StudentParts:
         Milestones refer to a training of stage.epochs; in a longer or shorter one they are at the same fractions of it.
         """
         schedule_cfg = self.cfg.schedule.copy()
+        if "milestones" in schedule_cfg:
+            check_setting("schedule.milestones", OmegaConf.to_container(schedule_cfg.milestones), list[NaturalInt])
         if schedule_cfg.get("milestones"):
             factor = num_epochs / self.cfg.stage.get("epochs", num_epochs)
             schedule_cfg.milestones = [round(factor * epoch) for epoch in schedule_cfg.milestones]

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from odkd.common.metric_names import SUMMARY
-from odkd.common.renamed import current_stored_names
+from odkd.common.renamed import current_stored_names, renamed_params
 from odkd.runs.results import Run
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def send_params_and_tags(client: MlflowClient, run: Run, mlflow_run: MlflowRun, 
     """Send the params and tags that are new; `more_tags` are sent too."""
     from mlflow.entities import Param, RunTag
 
-    known = mlflow_run.data.params
+    known = renamed_params(mlflow_run.data.params)  # those of a run of before are not sent again by new names
     params = {_key(key): str(value)[:PARAM_CHARACTERS] for key, value in run.params.items()}
     tags = {"odkd.stage": run.stage, "odkd.run_folder": str(run.folder.resolve())} | run.tags
     tags |= _source(run)

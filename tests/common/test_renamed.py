@@ -112,3 +112,9 @@ def test_a_student_of_a_run_of_before_is_found(tmp_path: Path) -> None:
     before.parent.mkdir()
     before.write_bytes(b"")
     assert student_file(tmp_path, "round_1/student_0") == before
+
+
+def test_a_run_of_before_has_the_settings_that_its_stage_got_since() -> None:
+    before = {"stage.name": "mckd", "stage.shares": "[0.7, 0.2, 0.1]"}
+    assert current_params(before) == {**before, "stage.first_run": "None", "stage.devices": "None"}
+    assert current_params({"stage.name": "online"}) == {"stage.name": "online"}
