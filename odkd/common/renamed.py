@@ -5,6 +5,7 @@ is `last/` and no longer `final/`, which is MCKD's final student; trainings over
 teacher, as streams do; the rounds of MCKD are no longer called stages; MLflow has final scores under `summary/`.
 """
 
+import functools
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -73,6 +74,7 @@ def renamed_params(params: Mapping[str, str]) -> dict[str, str]:
     }
 
 
+@functools.cache  # a run has as many lines as iterations, all with the same names
 def current_metric(name: str, stage: str) -> str:
     """Return the present name of a metric of a run of `stage`; present names are unchanged.
 

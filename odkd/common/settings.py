@@ -7,7 +7,6 @@ settings checked.
 
 from __future__ import annotations
 
-import difflib
 import functools
 import inspect
 import types
@@ -19,6 +18,8 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 from annotated_types import Ge, Gt, Le, Lt
 from pydantic import AfterValidator, ConfigDict, TypeAdapter, ValidationError
 from pydantic.errors import PydanticSchemaGenerationError, PydanticUndefinedAnnotation, PydanticUserError
+
+from odkd.common.names import nearest
 
 
 def _existing(path: str) -> str:
@@ -74,9 +75,7 @@ def check_setting(key: str, value: Any, kind: Any) -> None:
         if "an existing file" in (expected := describe(kind)) and isinstance(value, str):
             raise ValueError(f"{key}={value}: no such file{nearest_file(Path(value))}") from None
         choices = [spell(choice) for choice in _choices(kind)]
-        near = difflib.get_close_matches(str(value), choices, n=1, cutoff=0.5)
-        hint = f"; did you mean {near[0]}?" if near else ""
-        raise ValueError(f"{key}={spell(value)}; expected {expected}{hint}") from None
+        raise ValueError(f"{key}={spell(value)}; expected {expected}{nearest(str(value), choices)}") from None
 
 
 def check_arguments(function: Callable[..., Any], settings: Mapping[str, Any], prefix: str) -> None:
@@ -143,8 +142,7 @@ def nearest_file(path: Path) -> str:
     """
     if not path.parent.is_dir():
         return f" (nor a folder {path.parent})"
-    found = difflib.get_close_matches(path.name, (entry.name for entry in path.parent.iterdir()), n=1, cutoff=0.75)
-    return f"; did you mean {found[0]}?" if found else ""
+    return nearest(path.name, (entry.name for entry in path.parent.iterdir()), cutoff=0.75)
 
 
 def _one(kind: Any) -> str:
