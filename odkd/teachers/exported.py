@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 
 from odkd.common.ignore import IGNORE
+from odkd.common.optional import optional
 from odkd.common.settings import ExistingFile
 from odkd.teachers import SampledFrames
 from odkd.teachers.exported_description import SCALES, read_description
@@ -189,10 +190,7 @@ def _load_torchscript(path: Path, device: torch.device) -> Run:
 
 
 def _load_onnx(path: Path, device: torch.device) -> Run:
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise ValueError(f"{path} needs onnxruntime ({error}): pip install 'odkd[onnx]'") from error
+    onnxruntime = optional("onnxruntime", f"teacher.file={path}")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     options.log_severity_level = 3  # errors, which are raised as exceptions, too
