@@ -1,6 +1,8 @@
 """Optional libraries: the extra of odkd that brings each, and one message where it is missing."""
 
+import contextlib
 import importlib
+import importlib.metadata
 import importlib.util
 import sys
 from collections.abc import Iterable
@@ -59,6 +61,14 @@ def optional(library: str, user: str) -> Any:
             f"{user} needs {library}, which is installed and cannot be imported ({type(error).__name__}: {reason}); "
             f"install versions that fit together: {how_to_install(library)}"
         ) from error
+
+
+def version_of(*distributions: str) -> str | None:
+    """Return the version of the first of these distributions that is installed; None if none is."""
+    for distribution in distributions:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            return importlib.metadata.version(distribution)
+    return None
 
 
 def how_to_install(library: str) -> str:

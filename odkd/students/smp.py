@@ -24,6 +24,8 @@ class SmpStudent(nn.Module):
         ValueError: both kinds of weights are set, a library is not installed, or a name is unknown.
     """
 
+    libraries = ("segmentation-models-pytorch", "timm")  # part of the run key: layers and initial weights are theirs
+
     def __init__(
         self,
         num_classes: int,

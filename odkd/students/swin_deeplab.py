@@ -40,6 +40,8 @@ class SwinTinyDeepLabV3Plus(nn.Module):
         ValueError: timm is not installed, or the file of encoder weights does not exist or does not fit.
     """
 
+    libraries = ("timm",)  # part of the run key: layers and initial weights of the encoder are its
+
     def __init__(
         self,
         num_classes: int,
