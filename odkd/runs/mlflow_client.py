@@ -83,8 +83,12 @@ def _import_mlflow() -> Any:
             del os.environ["MLFLOW_DISABLE_TELEMETRY"]
     settings.MLFLOW_HTTP_REQUEST_MAX_RETRIES.default = 0  # the next pass retries; create_run sent twice makes two runs
     settings.MLFLOW_HTTP_REQUEST_TIMEOUT.default = 60  # seconds; the answer to an upload takes a while
-    settings.MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR.default = False
-    settings.MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT.default = True
+    for name, value in {
+        "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": False,
+        "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": True,
+    }.items():
+        if hasattr(settings, name):  # MLflow 2 has no setting for the latter, which it prints less often
+            getattr(settings, name).default = value
     if not settings.MLFLOW_LOGGING_LEVEL.defined:
         logging.getLogger("mlflow").setLevel(logging.ERROR)
         logging.getLogger("alembic").setLevel(logging.ERROR)

@@ -30,7 +30,7 @@ def send_params_and_tags(client: MlflowClient, run: Run, mlflow_run: MlflowRun, 
     from mlflow.entities import Param, RunTag
 
     known = renamed_params(mlflow_run.data.params)  # those of a run of before are not sent again by new names
-    params = {_key(key): str(value)[:PARAM_CHARACTERS] for key, value in run.params.items()}
+    params = {key_in_mlflow(key): str(value)[:PARAM_CHARACTERS] for key, value in run.params.items()}
     tags = {"odkd.stage": run.stage, "odkd.run_folder": str(run.folder.resolve())} | run.tags
     tags |= _source(run)
     if run.error or "odkd.error" in mlflow_run.data.tags:  # the error may be fixed by now
@@ -41,7 +41,7 @@ def send_params_and_tags(client: MlflowClient, run: Run, mlflow_run: MlflowRun, 
     changed = [key for key, value in params.items() if known.get(key, value) != value]
     if changed:  # params in MLflow cannot change, but a resumed run may use another device
         tags["odkd.changed_params"] = "\n".join(f"{key}: {known[key]} -> {params[key]}" for key in changed)
-    tags = {_key(key): str(value)[:TAG_CHARACTERS] for key, value in tags.items()}
+    tags = {key_in_mlflow(key): str(value)[:TAG_CHARACTERS] for key, value in tags.items()}
     new_params = [Param(key, value) for key, value in params.items() if key not in known]
     new_tags = [RunTag(key, value) for key, value in tags.items() if mlflow_run.data.tags.get(key) != value]
     for first in range(0, max(len(new_params), len(new_tags)), PARAMS_PER_BATCH):
@@ -114,7 +114,7 @@ def send_summary(client: MlflowClient, run: Run, mlflow_run: MlflowRun) -> None:
     """Send the final scores that are new, under `summary/`."""
     stored = current_stored_names(list(mlflow_run.data.metrics), run.stage)  # also by names of earlier versions
     summary = {f"{SUMMARY}{key}": value for key, value in run.summary.items()}
-    new = {key: value for key, value in summary.items() if _key(key) not in stored}
+    new = {key: value for key, value in summary.items() if key_in_mlflow(key) not in stored}
     _send_rows(client, mlflow_run, _rows(new, 0, run.last_milliseconds))
 
 
@@ -133,10 +133,15 @@ def _rows(metrics: Mapping[str, float | None], step: int, timestamp: int) -> lis
     """Return MLflow's rows for the metrics that are finite numbers."""
     from mlflow.entities import Metric
 
-    values = {_key(key): math.nan if value is None else float(value) for key, value in metrics.items()}
-    return [Metric(key, value, timestamp, step) for key, value in values.items() if math.isfinite(value)]
+    return [Metric(key, value, timestamp, step) for key, value in finite(metrics).items()]
 
 
-def _key(key: str) -> str:
+def finite(metrics: Mapping[str, float | None]) -> dict[str, float]:
+    """Return the metrics that are finite numbers, by their keys in MLflow."""
+    values = {key_in_mlflow(key): math.nan if value is None else float(value) for key, value in metrics.items()}
+    return {key: value for key, value in values.items() if math.isfinite(value)}
+
+
+def key_in_mlflow(key: str) -> str:
     """Return a key that MLflow accepts: class names may contain any character."""
     return posixpath.normpath(re.sub(r"[^\w.\- :/]", "_", key))[:KEY_CHARACTERS]
