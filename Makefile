@@ -5,50 +5,74 @@ VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
 SIDE_BY_SIDE := -n 2 --dist loadfile
+# What pip installs as torch, before all else; empty: the release in constraints.txt. For example TORCH="torch==2.11.*", or for
+# a machine without a GPU TORCH="torch --index-url ADDRESS" with the address that PyTorch's "Get started" page shows for CPU.
+TORCH ?=
+# The releases that the published numbers were made with; empty: whatever pip finds.
+CONSTRAINTS ?= constraints.txt
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+PINS := $(if $(CONSTRAINTS),--constraint $(VENV)/constraints.txt)
 
-$(VENV)/.installed: pyproject.toml
+$(VENV)/constraints.txt: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "odkd needs Python 3.11 or newer"'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	$(if $(TORCH),$(PIP) $(TORCH))
+	$(if $(CONSTRAINTS),$(if $(TORCH),grep -vE '^torch(vision)?==' $(CONSTRAINTS),cat $(CONSTRAINTS)) > $@,touch $@)
+
+$(VENV)/.run: $(VENV)/constraints.txt
+	$(PIP) $(PINS) --editable .
 	touch $@
+
+$(VENV)/.dev: $(VENV)/constraints.txt
+	$(PIP) $(PINS) --editable '.[dev]'
+	touch $@ $(VENV)/.run
 
 .PHONY: help
 help:  ## list these commands
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */\1\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */\1\t/' | expand -t 16
 
 .PHONY: install
-install: $(VENV)/.installed  ## make .venv and install odkd with everything for development
+install: $(VENV)/.dev  ## make .venv and install odkd with everything for development
 
 .PHONY: run
-run: $(VENV)/.installed  ## the main job: distil online on the embedded video (ARGS="key=value ...")
+run: $(VENV)/.run  ## the main job: distil online on the embedded video (ARGS="key=value ...")
 	$(BIN)/odkd $(ARGS)
 
 .PHONY: test
-test: $(VENV)/.installed  ## the default tests: CPU, no network, a few minutes, two files at a time
+test: $(VENV)/.dev  ## the default tests: CPU, no network, a few minutes, two files at a time
 	$(BIN)/python -m pytest $(SIDE_BY_SIDE) $(ARGS)
 
 .PHONY: test-slow
-test-slow: $(VENV)/.installed  ## the slow tests: kills, servers, real video
+test-slow: $(VENV)/.dev  ## the slow tests: kills, servers, real video
 	$(BIN)/python -m pytest $(SIDE_BY_SIDE) -m slow $(ARGS)
 
+.PHONY: test-lowest
+test-lowest:  ## the default tests with the oldest releases that pyproject.toml allows, in an environment of their own
+	$(PYTHON) scripts/test_versions.py lowest $(ARGS)
+
+.PHONY: test-newest
+test-newest:  ## the default tests with the newest releases that pip finds
+	$(PYTHON) scripts/test_versions.py newest $(ARGS)
+
 .PHONY: dashboard
-dashboard: $(VENV)/.installed  ## MLflow's pages on what has been run, at http://127.0.0.1:5000
+dashboard: $(VENV)/.run  ## MLflow's pages on what has been run, at http://127.0.0.1:5000
+	test -x $(BIN)/mlflow && $(BIN)/python -c 'import flask' 2>/dev/null || $(PIP) $(PINS) --editable '.[dashboard]'
 	@echo "open  http://127.0.0.1:5000/#/experiments?workflowType=machine_learning"
 	$(BIN)/mlflow ui --backend-store-uri sqlite:///$(CURDIR)/outputs/mlflow.db --host 127.0.0.1 $(ARGS)
 
 .PHONY: lint
-lint: $(VENV)/.installed  ## ruff: rules and format
+lint: $(VENV)/.dev  ## ruff: rules and format
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
 .PHONY: types
-types: $(VENV)/.installed  ## mypy, strict
+types: $(VENV)/.dev  ## mypy, strict
 	$(BIN)/mypy
 
 SITE := build/docs
 
 .PHONY: docs
-docs: $(VENV)/.installed  ## the documentation as a site, in build/docs; broken links and warnings are errors
+docs: $(VENV)/.dev  ## the documentation as a site, in build/docs; broken links and warnings are errors
 	rm -rf $(SITE)
 	$(BIN)/sphinx-build --fail-on-warning --keep-going --fresh-env --quiet docs $(SITE)
 	@echo "open $(SITE)/index.html"
@@ -58,7 +82,7 @@ docs-serve: docs  ## build the site and serve it at http://127.0.0.1:8000
 	$(BIN)/python -m http.server --bind 127.0.0.1 --directory $(SITE) 8000
 
 .PHONY: bench
-bench: $(VENV)/.installed  ## speed and memory against plain baselines (ARGS="loop plain memory precision")
+bench: $(VENV)/.dev  ## speed and memory against plain baselines (ARGS="loop plain memory precision")
 	$(BIN)/python scripts/benchmark.py $(ARGS)
 
 .PHONY: clean-cache

@@ -38,7 +38,8 @@ def isolated() -> Iterator[None]:
     in_main = threading.current_thread() is threading.main_thread()
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     generators = random.getstate(), np.random.get_state(), torch.get_rng_state()
-    threads, dtype, device = torch.get_num_threads(), torch.get_default_dtype(), torch.get_default_device()
+    threads, dtype = torch.get_num_threads(), torch.get_default_dtype()
+    device = torch.empty(0).device  # the default; torch.get_default_device() of torch 2.6 fails once it was reset
     precision, has_gradients = torch.get_float32_matmul_precision(), torch.is_grad_enabled()
     deterministic, benchmark = torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark
     warns_only = torch.is_deterministic_algorithms_warn_only_enabled()

@@ -19,7 +19,7 @@ def switches() -> list[Any]:
     return [
         torch.get_num_threads(),
         torch.get_default_dtype(),
-        torch.get_default_device(),
+        torch.empty(0).device,
         torch.is_grad_enabled(),
         torch.get_float32_matmul_precision(),
         torch.are_deterministic_algorithms_enabled(),

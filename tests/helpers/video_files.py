@@ -1,5 +1,6 @@
 """Small video files for tests, and a slow, obvious way to decode them."""
 
+import struct
 from fractions import Fraction
 from pathlib import Path
 
@@ -16,6 +17,9 @@ def picture(number: int, height: int, width: int) -> np.ndarray:
     for bit in range(8):
         scene[:8, 8 * bit : 8 * bit + 8] = 255 * (number >> bit & 1)
     return scene
+
+
+MATRICES = {90: (0, -1, 1, 0), 180: (-1, 0, 0, -1), 270: (0, 1, -1, 0)}  # rotation -> a, b, c, d
 
 
 def write_video(
@@ -43,15 +47,24 @@ def write_video(
         stream.pix_fmt = "yuv444p" if is_odd else "yuvj420p" if codec == "mjpeg" else "yuv420p"
         stream.codec_context.thread_count = 1
         stream.codec_context.time_base = Fraction(1, ticks)
-        if rotation:
-            stream.set_display_rotation(rotation)
         for number in range(num_frames):
             frame = av.VideoFrame.from_ndarray(picture(number, height, width), format="rgb24")
             frame.pts = number if times is None else times[number]
             frame.time_base = Fraction(1, ticks)
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
+    if rotation:
+        _write_display_matrix(path, MATRICES[rotation])
     return path
+
+
+def _write_display_matrix(path: Path, matrix: tuple[int, int, int, int]) -> None:
+    """Set a, b, c, d of the display matrix in an MP4 file's track header, as phones do (PyAV sets it only since 18)."""
+    content = path.read_bytes()
+    header = content.index(b"tkhd") + 4
+    offset = header + (40 if content[header] == 0 else 52)  # version 1 has 64-bit times
+    a, b, c, d = (value << 16 for value in matrix)
+    overwrite(path, offset, struct.pack(">9i", a, b, 0, c, d, 0, 0, 0, 1 << 30))
 
 
 def decode_naively(path: Path) -> dict[int, np.ndarray]:
