@@ -5,12 +5,12 @@ import sys
 import zipfile
 from pathlib import Path
 
-import pytest
+from extras import need
 from paths import ROOT
 
 
 def test_the_wheel_contains_the_configuration(tmp_path: Path) -> None:
-    pytest.importorskip("hatchling", reason="hatchling is not installed")
+    need("hatchling")
     subprocess.run(
         [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)], cwd=ROOT, check=True
     )
