@@ -89,7 +89,7 @@ def _import_mlflow() -> Any:
     }.items():
         if hasattr(settings, name):  # MLflow 2 has no setting for the latter, which it prints less often
             getattr(settings, name).default = value
-    if not settings.MLFLOW_LOGGING_LEVEL.defined:
+    if "MLFLOW_LOGGING_LEVEL" not in os.environ:
         logging.getLogger("mlflow").setLevel(logging.ERROR)
         logging.getLogger("alembic").setLevel(logging.ERROR)
     return mlflow

@@ -7,6 +7,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import torch
 from extras import need
 from tiny_settings import TINY
 
@@ -28,9 +29,9 @@ TEACHERS = {  # part of its class -> library that it needs
     "ExportedTeacher": "onnxruntime",
 }
 MORE = {  # what a choice wants to be told
-    "checkpoint": "teacher.checkpoint={folder}/model.safetensors",
+    "checkpoint": "teacher.checkpoint={folder}/net.pth",
     "exported": "teacher.file={folder}/net.onnx",
-    "mmseg": "teacher.config=x teacher.checkpoint={folder}/model.safetensors",
+    "mmseg": "teacher.config=x teacher.checkpoint={folder}/net.pth",
     "smp_hub": "teacher.model={folder}",
     "transformers": "teacher.model={folder}",
 }
@@ -73,6 +74,8 @@ def folder(tmp_path: Path) -> Path:
     for name in ("config.json", "model.safetensors", "net.onnx", "preprocessor_config.json"):
         (folder / name).write_text("{}")
     (folder / "net.yaml").write_text(DESCRIPTION)
+    known = {"arch": "FPN", "encoder_name": "resnet18", "classes": 2, "mean": [0.5] * 3, "std": [0.25] * 3}
+    torch.save(known | {"state_dict": {}}, folder / "net.pth")
     return folder
 
 
@@ -150,11 +153,12 @@ def python_without_extras(code: str, *arguments: str, folder: Path) -> subproces
     """Run code in a Python in which the libraries of all extras are absent."""
     absent = f"""
 import sys
-class Absent:
+from importlib.machinery import PathFinder
+class WithoutExtras:
+    find_distributions = staticmethod(PathFinder.find_distributions)
     def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in {sorted(EXTRAS)}:
-            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
-sys.meta_path.insert(0, Absent())
+        return None if name.partition(".")[0] in {sorted(EXTRAS)} else PathFinder.find_spec(name, path, target)
+sys.meta_path[:] = [WithoutExtras() if finder is PathFinder else finder for finder in sys.meta_path]
 {code}"""
     command = [sys.executable, "-c", absent, *arguments]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
