@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 STATUSES = {"running": "RUNNING", "finished": "FINISHED", "failed": "FAILED", "killed": "KILLED", "pruned": "KILLED"}
 METRICS_PER_BATCH = 1000  # MLflow's limit
+ROWS_COMPARED = 100  # rows that MLflow 2 compares with known ones at a time: of a larger batch it refuses known rows
 PARAMS_PER_BATCH = 50  # MLflow's limits are 100, and 1 MB for each request
 PARAM_CHARACTERS, TAG_CHARACTERS, KEY_CHARACTERS = 6000, 8000, 250  # MLflow's limits
 DIGEST_CHARACTERS = 36  # MLflow's limit
@@ -106,8 +107,20 @@ def send_lines(
 
 
 def _send_rows(client: MlflowClient, mlflow_run: MlflowRun, rows: list[Metric]) -> None:
-    for first in range(0, len(rows), METRICS_PER_BATCH):  # more than one batch only for very many classes
-        client.log_batch(mlflow_run.info.run_id, metrics=rows[first : first + METRICS_PER_BATCH])
+    from mlflow.exceptions import MlflowException
+
+    for batch in _parts(rows, METRICS_PER_BATCH):  # more than one batch only for very many classes
+        try:
+            client.log_batch(mlflow_run.info.run_id, metrics=batch)
+        except MlflowException as error:
+            if error.error_code != "BAD_REQUEST":
+                raise
+            for part in _parts(batch, ROWS_COMPARED):
+                client.log_batch(mlflow_run.info.run_id, metrics=part)
+
+
+def _parts(rows: list[Metric], size: int) -> list[list[Metric]]:
+    return [rows[first : first + size] for first in range(0, len(rows), size)]
 
 
 def send_summary(client: MlflowClient, run: Run, mlflow_run: MlflowRun) -> None:
