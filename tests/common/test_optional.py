@@ -165,7 +165,7 @@ sys.meta_path[:] = [WithoutExtras() if finder is PathFinder else finder for find
 
 
 def test_a_plain_run_and_its_tables_need_no_optional_library(tmp_path: Path, cache: Path) -> None:
-    settings = [*TINY, f"paths.outputs={tmp_path}", f"paths.cache={cache}", "run.plots=true", "run.report=true"]
+    settings = [*TINY, f"paths.outputs={tmp_path}", f"paths.cache={cache}", "run.report=true"]
     code = "from odkd.__main__ import main; sys.argv[0] = 'odkd'; main()"
     done = python_without_extras(code, *settings, folder=tmp_path)
     assert done.returncode == 0, done.stderr
