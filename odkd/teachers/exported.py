@@ -169,7 +169,7 @@ def _files(file: str) -> tuple[Path, Path]:
 def _load_torchscript(path: Path, device: torch.device) -> Run:
     try:
         with warnings.catch_warnings():  # torch calls TorchScript deprecated; users' old exports are still read
-            warnings.simplefilter("ignore", FutureWarning)
+            warnings.filterwarnings("ignore", r"`torch\.jit")
             network = torch.jit.load(str(path), map_location=device).eval()  # type: ignore[no-untyped-call]
     except Exception as error:
         raise ValueError(f"{path} is no TorchScript file: {_brief(error)}") from error

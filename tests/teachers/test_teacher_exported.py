@@ -44,7 +44,7 @@ class Tiny(torch.nn.Module):
 
 def save_torchscript(network: Tiny, path: Path) -> None:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)
+        warnings.filterwarnings("ignore", r"`torch\.jit")
         example = torch.zeros(1, 32, 32, 3) if network.layout == "nhwc" else torch.zeros(1, 3, 32, 32)
         torch.jit.trace(network.eval(), example).save(str(path))
 
