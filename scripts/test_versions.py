@@ -114,8 +114,9 @@ def versions(python: Path) -> str:
     """Return Python's version and those of the libraries of an environment, in one line."""
     code = (
         "import importlib.metadata as m, platform\n"
-        "have = {d.name.lower(): d.version for d in m.distributions()}\n"
-        f"print('Python', platform.python_version(), *(f'{{n}} {{have[n]}}' for n in {SHOWN} if n in have), sep=', ')"
+        "have = {d.name.lower().replace('_', '-'): d.version for d in m.distributions()}\n"
+        f"found = [f'{{name}} {{have[name]}}' for name in {SHOWN} if name in have]\n"
+        "print('Python ' + platform.python_version(), *found, sep=', ')"
     )
     return subprocess.run([python, "-c", code], check=True, capture_output=True, text=True).stdout.strip()
 
