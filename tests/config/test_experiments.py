@@ -69,7 +69,8 @@ def test_the_teacher_of_camvid_is_the_network_that_its_students_are_given() -> N
         student["teacher.name"],
     ]
     assert teacher["dataset.splits"] == "frames.csv"
-    assert [teacher[f"augmentation.{key}"] for key in ("scale", "crop", "flip")] == ["[0.75, 1.75]", "[320, 320]", "0.5"]
+    augmentation = [teacher[f"augmentation.{key}"] for key in ("scale", "crop", "flip")]
+    assert augmentation == ["[0.75, 1.75]", "[320, 320]", "0.5"]
 
 
 def test_the_classes_of_cdnet_are_made_from_those_of_the_teacher() -> None:
