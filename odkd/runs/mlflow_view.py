@@ -36,6 +36,11 @@ CURVES = ("test/miou", "final/val/miou")
 BARS = SCORES[:2]
 OVERLAY = "overlay"  # name of the series of images
 SECTION = "odkd"  # id of the section with our charts; MLflow appends a section for each group of other metrics
+OF_OLD_PAGES: dict[str, Any] = {
+    **{"runsExpanded": {}, "runsPinned": [], "runsHidden": [], "runsVisibilityMap": {}, "groupBy": None},
+    **{"groupsExpanded": {}, "viewMaximized": False, "runListHidden": False, "autoRefreshEnabled": True},
+    **{"useGroupedValuesInCharts": True, "hideEmptyCharts": True, "chartsSearchFilter": ""},
+}
 
 
 def page_of(uri: str, experiment_id: str) -> str:
@@ -66,12 +71,13 @@ def write_view(client: MlflowClient, experiment: Experiment, uri: str) -> None:
 def saved_view(created_milliseconds: int) -> str:
     """Return the value of the tag.
 
-    MLflow since 3.12 reads `name`, `createdAt` and the compressed `state`; earlier versions read the state itself.
+    MLflow 3.17 reads `name`, `createdAt` and the compressed `state`. MLflow 2.16 to 3.6 read the keys of the state
+    itself, and have no defaults for missing ones.
     """
     state = view_state()
     packed = base64.b64encode(zlib.compress(_compact(state).encode(), 9)).decode()
     times = {"createdAt": created_milliseconds, "updatedAt": created_milliseconds}
-    return _compact({"name": TITLE, **times, "state": f"deflate;{packed}", **state})
+    return _compact({"name": TITLE, **times, "state": f"deflate;{packed}", **OF_OLD_PAGES, **state})
 
 
 def view_state() -> dict[str, Any]:
