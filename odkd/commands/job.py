@@ -22,6 +22,7 @@ from odkd.config.construct import targets
 from odkd.config.identity import digests_of_files, source_digests
 from odkd.config.layers import left_out_by
 from odkd.config.params import curated_params
+from odkd.config.unused import unused_words
 from odkd.runs.outcome import Outcome, RunPruned, is_ending
 
 logger = logging.getLogger(__name__)
@@ -72,6 +73,8 @@ def perform(cfg: DictConfig, outcome: Outcome) -> dict[str, float | None] | None
     overrides = [
         override for override in given if not override.startswith("sweep.job=")
     ]  # set by a search, not by the user
+    for line in unused_words(overrides, parts.asked, parts.cfg.stage.name):
+        logger.warning(line)
     description = describe(parts, overrides, outcome)
     run = OpenRun(folder, description, checkpoint_overhead=cfg.run.checkpoint_overhead, pruner=outcome.pruner)
     try:

@@ -163,7 +163,7 @@ def begin_anew(defaults: Sequence[ResultDefault], choices: Overrides, repo: ICon
         meta, known = choices.override_metadata.get(group), own_keys(package, defaults, repo)
         for path, number in last.items() if package else ():
             item = defaults[number]
-            is_chooser = meta is not None and path == meta.containing_config_path
+            is_chooser = meta is not None and path == meta.containing_config_path and group not in choices.deletions
             if number > height or is_chooser or path.startswith(f"{group}/") or not is_study(item):
                 continue
             loaded = repo.load_config(config_path=path)
@@ -187,12 +187,12 @@ def heights(defaults: Sequence[ResultDefault], choices: Overrides) -> dict[str, 
     """
     parents = {str(item.config_path): item.parent for item in defaults}
     found = {str(item.group): len(defaults) for item in choices.append_group_defaults}
-    found |= dict.fromkeys(choices.deletions, len(defaults))
     for group, meta in choices.override_metadata.items():
         included = [
             number for number, item in enumerate(defaults) if meta.containing_config_path in line(item, parents)
         ]
         found[group] = len(defaults) if meta.external_override else max(included, default=-1)
+    found |= dict.fromkeys(choices.deletions, len(defaults))
     # `hydra=NAME` chooses what no study sets; launchers and sweepers are groups of their own.
     return {group: height for group, height in found.items() if group not in (*STUDIES, "hydra")}
 
