@@ -277,9 +277,9 @@ def test_an_old_reading_of_a_job_does_not_replace_a_newer_one(tmp_path: Path, mo
         (
             ["sweep=window_x_stride", "dataset=camvid,synthetic", "seed=0"],
             18,
-            ["window.learn", "dataset.stride", "dataset"],
+            ["window.learn", "dataset.stride", "seed", "dataset"],
         ),
-        (["sweep=capacity", "replay=uniform,mir", "seed=0"], 8, ["replay", "replay.capacity"]),
+        (["sweep=capacity", "replay=uniform,mir", "seed=0"], 8, ["replay", "replay.capacity", "seed"]),
         *((["sweep=" + path.stem], None, None) for path in sorted((CONF / "sweep").glob("[!o]*.yaml"))),  # not optuna_*
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
