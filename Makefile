@@ -16,6 +16,7 @@ PINS := $(if $(CONSTRAINTS),--constraint $(VENV)/constraints.txt)
 $(VENV)/constraints.txt: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "odkd needs Python 3.11 or newer"'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(if $(TORCH),,command -v nvidia-smi > /dev/null || echo "no NVIDIA GPU found: 'make help' tells how to save 4 GB with TORCH=...")
 	$(if $(TORCH),$(PIP) $(TORCH))
 	$(if $(CONSTRAINTS),$(if $(TORCH),grep -vE '^torch(vision)?==' $(CONSTRAINTS),cat $(CONSTRAINTS)) > $@,touch $@)
 
@@ -30,6 +31,10 @@ $(VENV)/.dev: $(VENV)/constraints.txt
 .PHONY: help
 help:  ## list these commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */\1\t/' | expand -t 16
+	@echo
+	@echo 'TORCH="torch==2.11.*"                  before the first target: the torch that pip installs'
+	@echo 'TORCH="torch --index-url ADDRESS"      a torch for the CPU alone, 4 GB less: ADDRESS is on PyTorch'"'"'s page "Get started"'
+	@echo 'CONSTRAINTS=                           the newest releases instead of those in constraints.txt'
 
 .PHONY: install
 install: $(VENV)/.dev  ## make .venv and install odkd with everything for development
@@ -57,7 +62,7 @@ test-newest:  ## the default tests with the newest releases that pip finds
 .PHONY: dashboard
 dashboard: $(VENV)/.run  ## MLflow's pages on what has been run, at http://127.0.0.1:5000
 	test -x $(BIN)/mlflow && $(BIN)/python -c 'import flask' 2>/dev/null || $(PIP) $(PINS) --editable '.[dashboard]'
-	@echo "open  http://127.0.0.1:5000/#/experiments?workflowType=machine_learning"
+	@echo "open  http://127.0.0.1:5000/#/experiments/1/runs?workflowType=machine_learning&compareRunsMode=CHART&viewStateShareKey=odkd"
 	$(BIN)/mlflow ui --backend-store-uri sqlite:///$(CURDIR)/outputs/mlflow.db --host 127.0.0.1 $(ARGS)
 
 .PHONY: lint

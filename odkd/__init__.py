@@ -1,3 +1,3 @@
 """odkd: online and multistage knowledge distillation for semantic segmentation."""
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"

@@ -1,4 +1,4 @@
-"""Run the default tests with the lowest, the newest, or the published set of library releases, in an environment of its own.
+"""Run the default tests with the lowest, newest or published releases of the libraries, in a separate environment.
 
     python scripts/test_versions.py lowest                    # the oldest releases that pyproject.toml allows
     python scripts/test_versions.py newest --python python3.13
@@ -6,7 +6,8 @@
     python scripts/test_versions.py lowest --sample           # the files in SAMPLE alone: minutes
     python scripts/test_versions.py lowest -- tests/data -x   # words for pytest
 
-The environment lies in build/versions/ and is made anew when pyproject.toml or a pin changes. The last lines name the releases.
+The environment lies in build/versions/; a change of pyproject.toml or of a pin makes another. The last line names the
+releases.
 """
 
 import argparse
@@ -16,6 +17,7 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 # mmseg needs numpy 2, and documents and lint are not what a release of a library breaks.
@@ -34,13 +36,29 @@ SAMPLE = [
     "tests/common/test_isolation.py",
     "tests/stages/test_online.py",
 ]
-SHOWN = (
-    "torch", "torchvision", "numpy", "hydra-core", "omegaconf", "av", "pillow", "mlflow-skinny", "mlflow", "pydantic",
-    "segmentation-models-pytorch", "timm", "transformers", "onedl-mmsegmentation", "optuna", "onnxruntime", "submitit", "ray",
-)  # fmt: skip
+SHOWN = [
+    "torch",
+    "torchvision",
+    "numpy",
+    "hydra-core",
+    "omegaconf",
+    "av",
+    "pillow",
+    "mlflow-skinny",
+    "mlflow",
+    "pydantic",
+    "segmentation-models-pytorch",
+    "timm",
+    "transformers",
+    "onedl-mmsegmentation",
+    "optuna",
+    "onnxruntime",
+    "submitit",
+    "ray",
+]
 
 
-def lower_bounds(project: dict) -> list[str]:
+def lower_bounds(project: dict[str, Any]) -> list[str]:
     """Return `name==version` for each requirement of odkd and its extras that has a lower bound."""
     extras = project["optional-dependencies"].values()
     requirements = [*project["dependencies"], *(line for extra in extras for line in extra)]
@@ -66,7 +84,7 @@ def main() -> int:
     return code
 
 
-def environment(args: argparse.Namespace, project: dict) -> Path:
+def environment(args: argparse.Namespace, project: dict[str, Any]) -> Path:
     """Make the environment of a set if it is not there yet; return its interpreter."""
     extras = ["test"] if args.base else EXTRAS["lowest" if args.set == "lowest" else "newest"]
     beside = [] if args.base else [line for line in project["optional-dependencies"]["dev"] if line.startswith(OF_DEV)]
@@ -81,7 +99,7 @@ def environment(args: argparse.Namespace, project: dict) -> Path:
     if not done.exists():
         subprocess.run([args.python, "-m", "venv", "--clear", folder], check=True)
         (folder / "constraints.txt").write_text("\n".join(pins) + "\n")
-        install = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        install: list[str | Path] = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
         wanted = ["--editable", f"{ROOT}[{','.join(extras)}]", *beside]
         subprocess.run([*install, "--constraint", folder / "constraints.txt", *wanted], check=True)
         done.touch()
@@ -96,8 +114,9 @@ def versions(python: Path) -> str:
     """Return Python's version and those of the libraries of an environment, in one line."""
     code = (
         "import importlib.metadata as m, platform\n"
-        "have = {d.name.lower(): d.version for d in m.distributions()}\n"
-        f"print('Python', platform.python_version(), *(f'{{n}} {{have[n]}}' for n in {SHOWN} if n in have), sep=', ')"
+        "have = {d.name.lower().replace('_', '-'): d.version for d in m.distributions()}\n"
+        f"found = [f'{{name}} {{have[name]}}' for name in {SHOWN} if name in have]\n"
+        "print('Python ' + platform.python_version(), *found, sep=', ')"
     )
     return subprocess.run([python, "-c", code], check=True, capture_output=True, text=True).stdout.strip()
 

@@ -32,7 +32,7 @@ FOLDERS = ("odkd", "hydra_plugins", "scripts", "tests")
 ONLY_IN = {  # library -> rooms, or modules, that may import it
     "mlflow": {"runs"},
     "av": {"data/video"},
-    "hydra": {"__main__", "commands/job", "config/construct", "config/compose", "runs/sweeps/job"},
+    "hydra": {"__main__", "commands/job", "config/construct", "config/compose", "config/layers", "runs/sweeps/job"},
     "timm": {"teachers", "students"},
     "segmentation_models_pytorch": {"teachers", "students"},
     "transformers": {"teachers", "students"},
@@ -196,7 +196,7 @@ def test_lines_of_yaml_fit_into_120_characters(path: Path) -> None:
 
 
 def test_every_choice_of_every_group_composes() -> None:
-    """The first choices of all groups together, then the second ones, ...: an experiment, which sets groups, alone."""
+    """The first choices of all groups together, then the second ones, ...: studies that choose groups alone."""
     from hydra import compose, initialize_config_dir
     from omegaconf import OmegaConf
 
@@ -209,7 +209,7 @@ def test_every_choice_of_every_group_composes() -> None:
             group = f"hydra/{folders.pop(0)}"
         choices.setdefault(group, []).append(f"{group}={'/'.join(folders)}")
     assert {"replay", "teacher", "experiment"} < choices.keys()
-    alone = [[experiment] for experiment in choices.pop("experiment")]
+    alone = [[study] for group in ("experiment", "baseline") for study in choices.pop(group)]
     together = [[choice for choice in row if choice] for row in itertools.zip_longest(*choices.values())]
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         for overrides in alone + together:

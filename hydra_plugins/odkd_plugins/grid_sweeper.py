@@ -10,7 +10,7 @@ import logging
 import re
 import shlex
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +24,11 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from odkd.common.dotted import split_override
+from odkd.common.dotted import is_in, split_override
+from odkd.config.layers import STUDIES, left_out_by
 
 logger = logging.getLogger(__name__)
 MAX_NAME = 60  # characters of a sweep's name
-GLOBAL_GROUPS = ("experiment", "sweep", "baseline", "debug")  # their files change other groups
 
 
 def key_of(override: str) -> str:
@@ -46,7 +46,8 @@ class OdkdSweeper(Sweeper):
         self.config: DictConfig | None = None
         self.launcher: Launcher | None = None
         self.task_function: TaskFunction | None = None
-        self.composed: set[str] = set()  # choices of groups that have been composed without error
+        self.composed: set[tuple[str, ...]] = set()  # studies and a choice, composed together without error
+        self.left_out: dict[str, None] = {}  # what the jobs leave out of their studies, in words
         self.params_of: dict[tuple[str, ...], dict[str, Any]] = {}
         self.groups: dict[str, bool] = {}
 
@@ -67,8 +68,9 @@ class OdkdSweeper(Sweeper):
         assert self.hydra_context is not None
         assert self.config is not None
         assert self.task_function is not None
-        asked = [f"{key}={value}" for key, value in self.params.items()] + arguments
+        asked = self.asked(self.params, arguments)
         jobs, varying = self.expand(asked)
+        self.say_left_out()
         plan = plan_sweep(self.config, sweep_name(self.config, varying), asked, varying, command())
         task = SweepJob(self.task_function, plan)
         launcher = start_launcher(self.hydra_context, task, self.config, plan.folder)
@@ -77,6 +79,32 @@ class OdkdSweeper(Sweeper):
             size = self.max_batch_size or max(1, len(jobs))
             for first in range(0, len(jobs), size):
                 launcher.launch(jobs[first : first + size], initial_job_idx=first)
+
+    def asked(self, params: Mapping[str, Any], arguments: Sequence[str]) -> list[str]:
+        """Return what a sweep is asked for: the params of its studies that the command leaves, and the command.
+
+        Args:
+            params: those of the config as a whole. It knows a group that is typed, but not one that is swept, which
+                each job chooses; whether params below such a group count, a job tells.
+            arguments: the words of the command.
+        """
+        assert self.hydra_context is not None
+        given = OverridesParser.create(config_loader=self.hydra_context.config_loader).parse_overrides(list(arguments))
+        spelled = {override.get_key_element() for override in given}  # `combine` replaces these
+        keys = [override.key_or_group for override in given if not self.is_group(override.key_or_group)]
+        swept = [override.key_or_group for override in given if override.is_sweep_override()]
+        left = {key: value for key, value in params.items() if key in spelled or not is_in(key.lstrip("+~"), keys)}
+        open_ones = [key for key in left if key not in spelled and is_in(key.lstrip("+~"), swept)]
+        if open_ones:
+            sure = [f"{key}={value}" for key, value in left.items() if key not in open_ones]
+            of_job = self.own_params(self.combine([*sure, *arguments], {})[0])
+            left = {key: value for key, value in left.items() if key not in open_ones or key in of_job}
+        return [f"{key}={value}" for key, value in left.items()] + list(arguments)
+
+    def say_left_out(self) -> None:
+        """Log what the jobs leave out of their studies."""
+        for line in self.left_out:
+            logger.info(line)
 
     def expand(self, asked: Sequence[str]) -> tuple[list[list[str]], list[str]]:
         """Return the overrides of each job, and the keys that vary.
@@ -103,12 +131,14 @@ class OdkdSweeper(Sweeper):
         """
         assert self.hydra_context is not None
         assert self.config is not None
-        shape = tuple(o if key_of(o).startswith(GLOBAL_GROUPS) else key_of(o) for o in overrides)
-        new = {o for o in overrides if self.is_group(key_of(o))} - self.composed
+        shape = tuple(o if key_of(o) in STUDIES else key_of(o) for o in overrides)
+        studies = tuple(o for o in overrides if key_of(o) in STUDIES)
+        new = {(*studies, o) for o in overrides if self.is_group(key_of(o))} - self.composed
         if new or shape not in self.params_of:
             loader = self.hydra_context.config_loader
             cfg = loader.load_sweep_config(master_config=self.config, sweep_overrides=list(overrides))
             self.params_of[shape] = dict(OmegaConf.select(cfg, "hydra.sweeper.params") or {})
+            self.left_out |= dict.fromkeys(left_out_by(loader, is_sweep=True))
             self.composed |= new
         return self.params_of[shape]
 

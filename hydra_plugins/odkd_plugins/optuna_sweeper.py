@@ -68,9 +68,10 @@ class OptunaSweeper(Sweeper):
         assert self.config is not None
         assert self.task_function is not None
         check_installed("hydra/sweeper=optuna", ["optuna"])
-        asked = [f"{key}={value}" for key, value in self.params.items()] + arguments
+        asked = self.grid.asked(self.params, arguments)
         space, fixed = self.space(asked)
         self.check(space, fixed)
+        self.grid.say_left_out()
         plan, search = self.plan(asked, space)
         task = SweepJob(self.task_function, plan, search.pruner_of)
         launcher = start_launcher(self.hydra_context, task, self.config, plan.folder)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
@@ -19,7 +20,9 @@ from odkd.common.files import json_digest
 from odkd.config.compose import config_dir
 from odkd.config.construct import targets
 from odkd.config.identity import digests_of_files, source_digests
+from odkd.config.layers import left_out_by
 from odkd.config.params import curated_params
+from odkd.config.unused import unused_words
 from odkd.runs.outcome import Outcome, RunPruned, is_ending
 
 logger = logging.getLogger(__name__)
@@ -70,6 +73,8 @@ def perform(cfg: DictConfig, outcome: Outcome) -> dict[str, float | None] | None
     overrides = [
         override for override in given if not override.startswith("sweep.job=")
     ]  # set by a search, not by the user
+    for line in unused_words(overrides, parts.asked, parts.cfg.stage.name):
+        logger.warning(line)
     description = describe(parts, overrides, outcome)
     run = OpenRun(folder, description, checkpoint_overhead=cfg.run.checkpoint_overhead, pruner=outcome.pruner)
     try:
@@ -198,6 +203,9 @@ class Job:
         """Run the job. Outside a sweep an error is kept for `main`: Hydra would print the command above our message."""
         try:
             check_mode(HydraConfig.get())
+            if HydraConfig.get().mode == RunMode.RUN:  # a sweep says it once, for all jobs
+                for line in left_out_by(GlobalHydra.instance().config_loader(), is_sweep=False):
+                    logger.info(line)
             return run_job(cfg, outcome)
         except Exception as error:
             if HydraConfig.get().mode != RunMode.RUN:

@@ -12,10 +12,12 @@ REFERENCES = {
     "previous_round": "_previous_round",
 }  # label source -> suffix
 SUMMARY = "summary/"  # prefix of final scores in MLflow; names of series have no prefix
+BEST, MEAN = "sweep_best/", "sweep_mean/"  # prefixes of a sweep's scores: over its jobs
 SCORES = ("miou", "miou_per_frame", "accuracy", "f1_weighted", "f1_macro")  # of a split, in trainings over epochs
 
 # In capitals: CLASS and DOMAIN are names, NUMBER counts segments, LOSS is part of a loss, STUDENT is a training
-# (round_1/student_0, plain, final), ROUND is round_1, plain or final. REFERENCE stands for each suffix in REFERENCES.
+# (round_1/student_0, plain, final), ROUND is round_1, plain or final, COMPARED is the final score that a sweep
+# compares, such as total/miou. REFERENCE stands for each suffix in REFERENCES.
 METRICS = (
     # each iteration of a stream
     *("test/miouREFERENCE", "test/accuracyREFERENCE", "test/miou_per_frameREFERENCE", "test/consistencyREFERENCE"),
@@ -41,6 +43,8 @@ METRICS = (
     *("ROUND/agreement/miou", "ROUND/agreement/equal_pixels", "num_trainings", "num_epochs"),
     # the teacher's labels
     *("teacher/SCOREREFERENCE", "teacher/iouREFERENCE/CLASS", "teacher/ignored_shareREFERENCE", "num_labelled"),
+    # the jobs of a sweep, by the score that it compares
+    *(f"{BEST}COMPARED", f"{MEAN}COMPARED"),
     # time, in timing.jsonl
     *("time/learn_seconds", "time/evaluate_seconds", "time/watch_seconds", "time/learn_frames_per_second"),
     *("time/evaluate_frames_per_second",),
@@ -78,6 +82,7 @@ def _regex(pattern: str) -> str:
         "REFERENCE": "|".join(REFERENCES.values()),
         "SCORE": "|".join(SCORES),
         "CLASS": ".+",
+        "COMPARED": ".+",
         "DOMAIN": ".+",
         "NUMBER": r"\d{3,}",
         "LOSS": r"\w+",

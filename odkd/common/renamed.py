@@ -28,6 +28,7 @@ SETTINGS = {  # earlier setting -> its present name
     "stage.seed_metric": "stage.reference_metric",
 }
 NEW_SETTINGS = {"stage.first_run": "None", "stage.devices": "None"}  # of every stage over epochs, with their default
+CLASS_TAG = "odkd.param."  # MLflow has the params that name a class as tags; earlier they were params there
 SCORES = "miou|miou_per_frame|accuracy|f1_weighted|f1_macro|iou|miou_128_batches"
 
 

@@ -13,12 +13,14 @@ from omegaconf.errors import OmegaConfBaseException
 from odkd.common.dotted import flatten
 from odkd.common.errors import PACKAGE
 from odkd.common.renamed import current_config
+from odkd.config.layers import STUDIES, install
 from odkd.config.messages import explain
 from odkd.data.labels.sets import label_set
 
 HERE = Path(__file__).resolve().parent
 # A wheel has the YAML files beside this file, a checkout has them beside the package.
 CONF = HERE / "conf" if (HERE / "conf").is_dir() else PACKAGE.parent / "conf"
+install()
 
 
 def compose_config(overrides: Sequence[str], config_dir: str | None = None) -> DictConfig:
@@ -141,7 +143,7 @@ def known_names() -> tuple[list[str], dict[str, list[str]]]:
         CONF / "config.yaml",
         *(folder / f"{name}.yaml" for folder in folders for name in groups[str(folder.relative_to(CONF))]),
     ]:
-        if path.relative_to(CONF).parts[0] in ("baseline", "experiment", "sweep", "debug", "hydra"):
+        if path.relative_to(CONF).parts[0] in (*STUDIES, "hydra"):
             continue
         prefix = "" if path.parent == CONF else path.relative_to(CONF).parts[0]
         keys += list(flatten(OmegaConf.to_container(OmegaConf.load(path)), prefix))

@@ -13,8 +13,8 @@ import numpy as np
 from odkd.common.dotted import split_override
 from odkd.common.metric_names import metric_name
 from odkd.report import mean_speeds, values
-from odkd.report.settings import class_name, overrides_of, settings_of
-from odkd.runs.results import Run, read_run
+from odkd.report.settings import class_name, settings_of
+from odkd.runs.results import Run, overrides_of, read_run
 
 Measure = Callable[["Entry"], float]
 

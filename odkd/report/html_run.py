@@ -18,13 +18,12 @@ from odkd.report.settings import (
     changed_settings,
     class_name,
     classes_of,
-    command_of,
     default_settings,
     read_text,
     settings_of,
 )
 from odkd.report.stills import read_stills
-from odkd.runs.results import Run, read_run
+from odkd.runs.results import Run, command_of, read_run
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -82,18 +81,6 @@ def changed_settings(settings: Mapping[str, str], default: Mapping[str, str]) ->
         for key, value in settings.items()
         if not is_in(key, NO_DIFFERENCE) and value != default.get(key, "null")
     ]
-
-
-def overrides_of(run: Run) -> list[str]:
-    """Return the overrides of the command line."""
-    path = run.folder / "overrides.txt"
-    return path.read_text().splitlines() if path.is_file() else []
-
-
-def command_of(run: Run) -> str:
-    """Return the command that repeats this run."""
-    own = ["--config-dir", folder] if (folder := run.tags.get("odkd.config_dir")) else []
-    return shlex.join(["odkd", *own, *overrides_of(run)])
 
 
 def classes_of(run: Run) -> list[str]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from odkd.common.metric_names import metric_name
 from odkd.common.names import shorten
 from odkd.report import REFERENCES, final_scores, known_references, mean_speeds, number, student_title
+from odkd.runs.mlflow_view import page_of
 from odkd.runs.results import Run, read_run
 
 MAX_CLASSES = 40  # rows of the table; with more classes, the 20 best and the 20 worst
@@ -112,9 +113,11 @@ def _places(run_folder: Path) -> dict[str, str]:
         if found := sorted(run_folder.glob(pattern)):
             places[name] = _path(found[0])
     if (run_folder / "mlflow.json").is_file():
-        uri = json.loads((run_folder / "mlflow.json").read_text())["tracking_uri"]
+        note = json.loads((run_folder / "mlflow.json").read_text())
+        uri, experiment_id = note["tracking_uri"], note.get("experiment_id")
         command = f"mlflow ui --backend-store-uri {shlex.quote(uri)}"
-        places["dashboard"] = uri if uri.startswith("http") else f"make dashboard   (or: {command})"
+        page = uri if experiment_id is None else page_of(uri, experiment_id)
+        places["dashboard"] = page if uri.startswith("http") else f"make dashboard   (or: {command})"
     return places
 
 

@@ -10,6 +10,7 @@ from filelock import FileLock
 
 from odkd.common.files import as_written, write_json
 from odkd.runs.mlflow_client import LOCK_SECONDS, without_password
+from odkd.runs.mlflow_view import write_view
 from odkd.runs.results import Run, read_run
 
 if TYPE_CHECKING:
@@ -69,13 +70,14 @@ def _open_experiment(client: MlflowClient, run: Run, uri: str, experiment: str) 
         # A server knows where its artifacts go; with a database they would go below the current folder.
         folder = as_written(run.folder).parents[1] / "mlartifacts"
         try:
-            return client.create_experiment(experiment, None if uri.startswith("http") else folder.as_uri())
+            client.create_experiment(experiment, None if uri.startswith("http") else folder.as_uri())
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
-        return _open_experiment(client, run, uri, experiment)  # another process was first
+        return _open_experiment(client, run, uri, experiment)  # created here, or by another process
     if found.lifecycle_stage == "deleted":
         raise ValueError(f"tracking.experiment={experiment} was deleted in MLflow; restore it or use another")
+    write_view(client, found, uri)
     return str(found.experiment_id)
 
 

@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from odkd.common.metric_names import SUMMARY
-from odkd.common.renamed import current_stored_names, renamed_params
+from odkd.common.renamed import CLASS_TAG, current_stored_names, renamed_params
+from odkd.runs.mlflow_note import NOTE
 from odkd.runs.results import Run
 
 if TYPE_CHECKING:
@@ -26,13 +27,22 @@ PARAM_CHARACTERS, TAG_CHARACTERS, KEY_CHARACTERS = 6000, 8000, 250  # MLflow's l
 DIGEST_CHARACTERS = 36  # MLflow's limit
 
 
+def is_class(key: str) -> bool:
+    """True if a param is the name of a class, which MLflow gets as a tag: the choice of the group says the same."""
+    return key.rpartition(".")[2] == "_target_"
+
+
 def send_params_and_tags(client: MlflowClient, run: Run, mlflow_run: MlflowRun, more_tags: Mapping[str, str]) -> None:
     """Send the params and tags that are new; `more_tags` are sent too."""
     from mlflow.entities import Param, RunTag
 
     known = renamed_params(mlflow_run.data.params)  # those of a run of before are not sent again by new names
-    params = {key_in_mlflow(key): str(value)[:PARAM_CHARACTERS] for key, value in run.params.items()}
+    params = {
+        key_in_mlflow(key): str(value)[:PARAM_CHARACTERS] for key, value in run.params.items() if not is_class(key)
+    }
     tags = {"odkd.stage": run.stage, "odkd.run_folder": str(run.folder.resolve())} | run.tags
+    tags.pop(NOTE, None)  # `send_note` sends it
+    tags |= {f"{CLASS_TAG}{key}": value for key, value in run.params.items() if is_class(key)}
     tags |= _source(run)
     if run.error or "odkd.error" in mlflow_run.data.tags:  # the error may be fixed by now
         tags["odkd.error"] = run.error
@@ -125,10 +135,18 @@ def _parts(rows: list[Metric], size: int) -> list[list[Metric]]:
 
 def send_summary(client: MlflowClient, run: Run, mlflow_run: MlflowRun) -> None:
     """Send the final scores that are new, under `summary/`."""
-    stored = current_stored_names(list(mlflow_run.data.metrics), run.stage)  # also by names of earlier versions
+    metrics = mlflow_run.data.metrics
+    stored = current_stored_names(list(metrics), run.stage)  # also by names of earlier versions
     summary = {f"{SUMMARY}{key}": value for key, value in run.summary.items()}
-    new = {key: value for key, value in summary.items() if key_in_mlflow(key) not in stored}
-    _send_rows(client, mlflow_run, _rows(new, 0, run.last_milliseconds))
+    changes = is_sweep(run)  # its scores change from job to job: the latest row counts
+    known = {key for key, name in stored.items() if not changes or metrics[name] == summary.get(key)}
+    new = {key: value for key, value in summary.items() if key_in_mlflow(key) not in known}
+    _send_rows(client, mlflow_run, _rows(new, 0, run.ended_milliseconds if changes else run.last_milliseconds))
+
+
+def is_sweep(run: Run) -> bool:
+    """True if the folder is that of a sweep, whose MLflow run is the parent of its jobs' runs."""
+    return run.tags.get("odkd.kind") == "sweep"
 
 
 def send_status(client: MlflowClient, run: Run, mlflow_run: MlflowRun) -> None:
@@ -150,9 +168,17 @@ def _rows(metrics: Mapping[str, float | None], step: int, timestamp: int) -> lis
 
 
 def finite(metrics: Mapping[str, float | None]) -> dict[str, float]:
-    """Return the metrics that are finite numbers, by their keys in MLflow."""
-    values = {key_in_mlflow(key): math.nan if value is None else float(value) for key, value in metrics.items()}
+    """Return the metrics that are finite numbers, by their keys in MLflow, in the order in which it shows them."""
+    ordered = sorted(metrics.items(), key=lambda item: _place(item[0]))
+    values = {key_in_mlflow(key): math.nan if value is None else float(value) for key, value in ordered}
     return {key: value for key, value in values.items() if math.isfinite(value)}
+
+
+def _place(key: str) -> int:
+    """Return where a metric stands among those of a line: MLflow's pages show and compare the first ones first."""
+    if re.search(r"(^|/)(test|val|total|final)/miou$", key):
+        return 0
+    return 2 if key.startswith(("stream/", "time/")) or key.endswith("/learning_rate") else 1
 
 
 def key_in_mlflow(key: str) -> str:

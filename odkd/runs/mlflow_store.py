@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from odkd.common.metric_names import SUMMARY
-from odkd.common.renamed import current_metrics, current_params, current_stored_names
+from odkd.common.renamed import CLASS_TAG, current_metrics, current_params, current_stored_names
 from odkd.runs.mlflow_client import check_mlflow, mlflow_client
 from odkd.runs.results import read_lines
 
@@ -122,8 +122,10 @@ def _stored_run(run: Any) -> StoredRun:
     """Convert a run of MLflow's client; its params and metrics get their current names."""
     info, data = run.info, run.data
     names = current_stored_names(list(data.metrics), data.tags.get("odkd.stage", ""))
+    classes = {key.removeprefix(CLASS_TAG): name for key, name in data.tags.items() if key.startswith(CLASS_TAG)}
+    tags = {key: value for key, value in data.tags.items() if not key.startswith(CLASS_TAG)}
     return StoredRun(
-        *(info.run_id, info.run_name, info.status, info.start_time, current_params(data.params), data.tags),
+        *(info.run_id, info.run_name, info.status, info.start_time, current_params({**data.params, **classes}), tags),
         *({name: data.metrics[stored] for name, stored in names.items()}, names),
     )
 

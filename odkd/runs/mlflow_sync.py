@@ -15,9 +15,17 @@ from filelock import FileLock
 
 from odkd.common.files import write_json
 from odkd.runs.mlflow_client import LOCK_SECONDS, connect, without_password
+from odkd.runs.mlflow_note import send_note
 from odkd.runs.mlflow_run import PARENT, known_run_id, open_run, parent_tag
-from odkd.runs.mlflow_sending import send_dataset, send_lines, send_params_and_tags, send_status, send_summary
-from odkd.runs.mlflow_uploads import send_artifacts, send_stills, state_of
+from odkd.runs.mlflow_sending import (
+    is_sweep,
+    send_dataset,
+    send_lines,
+    send_params_and_tags,
+    send_status,
+    send_summary,
+)
+from odkd.runs.mlflow_uploads import HAS_IMAGES, send_artifacts, send_stills, shown_still, state_of
 from odkd.runs.results import read_run
 
 
@@ -44,15 +52,17 @@ def sync(run_folder: Path, *, uri: str, experiment: str, artifacts: bool) -> int
         needs_parent = run.sweep is not None and PARENT not in mlflow_run.data.tags
         parent = parent_tag(client, run, uri, experiment) if needs_parent else {}
         send_params_and_tags(client, run, mlflow_run, parent)
+        send_note(client, run, mlflow_run, shown_still(run) if HAS_IMAGES in mlflow_run.data.tags else None)
         send_dataset(client, run, mlflow_run)
         num_sent = send_lines(client, run, mlflow_run, run.metrics, "iteration")
         send_lines(client, run, mlflow_run, run.system, "sample")
-        if run.status != "running":
+        if run.status != "running" or is_sweep(run):
             send_summary(client, run, mlflow_run)
         try:
             if run.status != "running" and artifacts:
                 send_artifacts(client, run, mlflow_run)
                 send_stills(client, run, mlflow_run)
+                send_note(client, run, mlflow_run, shown_still(run))
         finally:  # also when the artifact store is full or read-only: the run must not stay "RUNNING"
             send_status(client, run, mlflow_run)
         if run.status != "running" and artifacts:

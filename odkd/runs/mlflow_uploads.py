@@ -21,6 +21,7 @@ ARTIFACTS = ["config.yaml", "metrics.jsonl", "summary.json", "results.csv", "MOD
 ARTIFACTS += ["student.safetensors", "overlay.mp4", "plots/*", "report.html", "cost.json", "run.log", "system.jsonl"]
 NOT_RESULTS = ["run.log"]  # may still be written to after a run's end
 OF_A_SWEEP = ["sweep.json", "jobs.json"]  # sent at every end of a sweep: they may change without changing size
+HAS_IMAGES = "mlflow.loggedImages"  # tag; MLflow looks for images only where it is set
 STILLS = "overlay"  # name of the series of images in MLflow
 
 
@@ -47,19 +48,33 @@ def send_stills(client: MlflowClient, run: Run, mlflow_run: MlflowRun) -> None:
     MLflow's own log_image gives its two files (the image, and a thumbnail too small to read) random names, so
     an upload repeated after a kill would appear twice. Here the names have the same form but depend on the run alone.
     """
-    note = run.folder / "stills" / "stills.json"
-    stills = json.loads(note.read_text())["stills"] if note.is_file() else []
+    stills = stills_of(run)
     sizes = _sizes(client, mlflow_run, "images") if stills else {}
-    run_id, unique = mlflow_run.info.run_id, uuid.uuid5(uuid.NAMESPACE_OID, run.key)
-    for number, still in enumerate(stills):
-        path = run.folder / "stills" / still["file"]
-        name = f"{STILLS}+step+{still.get('step', number)}+timestamp+{run.milliseconds({})}+{unique}"
+    run_id = mlflow_run.info.run_id
+    for name, path in stills.items():
         for file in (f"{name}{path.suffix}", f"{name}+compressed{path.suffix}"):
             if sizes.get(f"images/{file}") != path.stat().st_size:
                 with tempfile.TemporaryDirectory() as folder:
                     client.log_artifact(run_id, str(shutil.copy(path, Path(folder) / file)), "images")
-    if stills and "mlflow.loggedImages" not in mlflow_run.data.tags:
-        client.set_tag(run_id, "mlflow.loggedImages", "True")
+    if stills and HAS_IMAGES not in mlflow_run.data.tags:
+        client.set_tag(run_id, HAS_IMAGES, "True")
+
+
+def stills_of(run: Run) -> dict[str, Path]:
+    """Return the report's stills in the order of their steps: MLflow's name without suffix -> file."""
+    note = run.folder / "stills" / "stills.json"
+    stills = json.loads(note.read_text())["stills"] if note.is_file() else []
+    end = f"timestamp+{run.milliseconds({})}+{uuid.uuid5(uuid.NAMESPACE_OID, run.key)}"
+    return {
+        f"{STILLS}+step+{still.get('step', number)}+{end}": run.folder / "stills" / still["file"]
+        for number, still in enumerate(stills)
+    }
+
+
+def shown_still(run: Run) -> str | None:
+    """Return the path of the artifact with the last still; None if there is none."""
+    stills = list(stills_of(run).items())
+    return f"images/{stills[-1][0]}{stills[-1][1].suffix}" if stills else None
 
 
 def _sizes(client: MlflowClient, mlflow_run: MlflowRun, *folders: str) -> dict[str, int | None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -19,7 +20,7 @@ class Run:
     `metrics` has one dictionary for each iteration, in order: the line of metrics.jsonl merged with the line of
     timing.jsonl. So "metrics" holds all values by key (None = undefined), and "time" is the time at which the
     iteration was published, in seconds since 1970 (missing if the timing line is lost).
-    `summary` is empty until the run has finished.
+    `summary` is empty until the run has finished; that of a sweep holds the scores over its jobs so far.
     """
 
     folder: Path
@@ -86,7 +87,8 @@ def read_run(folder: Path) -> Run:
     stage = record["stage"]
     for line in lines:
         line["metrics"] = current_metrics(line["metrics"], stage)
-    summary, error = folder / "summary.json", folder / "error.txt"
+    final, error = folder / "summary.json", folder / "error.txt"
+    summary = json.loads(final.read_text()) if final.is_file() else record.get("summary", {})
     return Run(
         folder=folder,
         key=record["key"],
@@ -102,8 +104,20 @@ def read_run(folder: Path) -> Run:
         tags=record["tags"],
         metrics=lines,
         system=read_lines(folder / "system.jsonl"),
-        summary=current_metrics(json.loads(summary.read_text()), stage) if summary.is_file() else {},
+        summary=current_metrics(summary, stage),
     )
+
+
+def overrides_of(run: Run) -> list[str]:
+    """Return the overrides of the command line."""
+    path = run.folder / "overrides.txt"
+    return path.read_text().splitlines() if path.is_file() else []
+
+
+def command_of(run: Run) -> str:
+    """Return the command that repeats this run."""
+    own = ["--config-dir", folder] if (folder := run.tags.get("odkd.config_dir")) else []
+    return shlex.join(["odkd", *own, *overrides_of(run)])
 
 
 def cost_of(folder: Path) -> dict[str, Any]:

@@ -60,3 +60,20 @@ def test_arthus_has_the_published_settings(name: str) -> None:
     assert found["loss.class_weights"] == "inverse_frequency"
     assert found["evaluation.border_pixels"] == "3"
     assert found["dataset.classes"] == "['foreground', 'background']"
+
+
+def test_the_teacher_of_camvid_is_the_network_that_its_students_are_given() -> None:
+    teacher, student = settings("camvid_teacher"), settings("camvid_online")
+    assert [teacher[key] for key in ("stage.name", "stage.learn_from", "student.name")] == [
+        *("supervised", "groundtruth"),
+        student["teacher.name"],
+    ]
+    assert teacher["dataset.splits"] == "frames.csv"
+    augmentation = [teacher[f"augmentation.{key}"] for key in ("scale", "crop", "flip")]
+    assert augmentation == ["[0.75, 1.75]", "[320, 320]", "0.5"]
+
+
+def test_the_classes_of_cdnet_are_made_from_those_of_the_teacher() -> None:
+    found = settings("cdnet_online")
+    assert found["dataset.classes"] == "['background', 'person', 'vehicle']"
+    assert [found[f"teacher.classes.{name}"] for name in ("person", "bus", "*")] == ["person", "vehicle", "background"]

@@ -15,10 +15,10 @@ from odkd.commands.report import main
 from odkd.report import html, stills
 from odkd.report.html_run import write_run_report
 from odkd.report.run_tables import noise_table, other_scores, round_table
-from odkd.report.settings import changed_settings, command_of, default_settings, settings_of
+from odkd.report.settings import changed_settings, default_settings, settings_of
 from odkd.report.stills import choose, evenly, read_stills, write_stills
 from odkd.runs.cost import Cost, labelling_cost, peak_memory_bytes
-from odkd.runs.results import read_run
+from odkd.runs.results import command_of, read_run
 
 
 def pictures(num_frames: int, size: tuple[int, int] = (24, 40)):

@@ -16,6 +16,7 @@ from odkd.training.losses.focal import Focal
 from odkd.training.losses.kl import KlDivergence
 from odkd.training.losses.soft import resize_labels, spread
 from odkd.training.losses.weighted_sum import WeightedSum
+from odkd.training.losses.weights import ClassWeights
 
 Size = tuple[int, int]
 CLASSES = pytest.mark.parametrize("num_classes", [2, 11, 19, 133, 150])
@@ -248,6 +249,13 @@ def test_a_weighted_sum_passes_on_class_frequencies() -> None:
     assert measured.class_weights.tolist() == [pytest.approx(4 / 3), 4, 0]  # 0 for a class without pixels
     assert fixed.class_weights is not None
     assert fixed.class_weights.tolist() == [1, 2]
+
+
+def test_root_weights_are_the_square_root_of_the_inverse_frequency() -> None:
+    weights = ClassWeights("inverse_root_frequency")
+    weights.weigh(torch.tensor([75, 24, 1, 0]))
+    assert weights.values_K is not None
+    assert weights.values_K.tolist() == pytest.approx([(100 / 75) ** 0.5, (100 / 24) ** 0.5, 10, 0])
 
 
 @pytest.mark.parametrize(

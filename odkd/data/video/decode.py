@@ -21,8 +21,8 @@ from odkd.data.video.image_index import ImageIndex, Source, read_images
 from odkd.data.video.index import VideoIndex
 from odkd.data.video.scan import open_video
 
-# swscale's flags AREA | ACCURATE_RND | BITEXACT, as numbers because PyAV names the last two only since release 18. AREA averages
-# when it shrinks; the other two make the result the same on every processor.
+# swscale's flags AREA | ACCURATE_RND | BITEXACT, as numbers because PyAV names the last two only since release 18. AREA
+# averages when it shrinks; the other two make the result the same on every processor.
 SCALER = 0x20 | 0x40000 | 0x80000
 DECODER = "pyav-{} avcodec-{} swscale-{} area".format(
     av.__version__, *(".".join(map(str, av.library_versions[name])) for name in ("libavcodec", "libswscale"))

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from odkd.common.dotted import split_override
-from odkd.runs.sweeps.summary import markdown_table, tally
+from odkd.runs.sweeps.summary import markdown_table, scores, tally
 
 
 def table_of_jobs(record: Mapping[str, Any]) -> dict[str, Any]:
@@ -35,7 +35,20 @@ def parent_run(record: Mapping[str, Any]) -> dict[str, Any]:
     }
     state = {"status": record["status"], "created": record["created"], "updated": time.time()}
     name = {"key": record["key"], "name": record["name"], "title": record["name"]}
-    return {**name, "stage": "sweep", "params": {}, "tags": tags, **state}
+    return {**name, "stage": "sweep", "params": swept(record), "tags": tags, "summary": scores(record), **state}
+
+
+def swept(record: Mapping[str, Any]) -> dict[str, str]:
+    """Return the varying settings with their values, as the command gives them, else as the jobs have them.
+
+    >>> jobs = [{"overrides": [f"seed={seed}", "replay=mir"]} for seed in (0, 1, 0)]
+    >>> swept({"overrides": ["window.learn=20,67"], "varying": ["window.learn", "seed"], "jobs": jobs})
+    {'window.learn': '20,67', 'seed': '0,1'}
+    """
+    asked = dict(map(split_override, record["overrides"]))
+    given = [dict(map(split_override, job["overrides"])) for job in record["jobs"]]
+    values = {key: ",".join(dict.fromkeys(job[key] for job in given if key in job)) for key in record["varying"]}
+    return {key: text for key in record["varying"] if (text := asked.get(key) or values[key])}
 
 
 def search_tags(record: Mapping[str, Any]) -> dict[str, str]:

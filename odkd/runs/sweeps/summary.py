@@ -3,9 +3,11 @@
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from statistics import fmean
 from typing import Any
 
 from odkd.common.dotted import split_override
+from odkd.common.metric_names import BEST, MEAN
 from odkd.common.names import shorten
 
 STATUSES = ("finished", "resumed", "skipped", "pruned", "failed", "not_run", "running", "waiting")
@@ -84,6 +86,20 @@ def errors_of(record: Mapping[str, Any]) -> dict[str, str]:
     return {error: f"job {', '.join(numbers)}" for error, numbers in errors.items()}
 
 
+def scores(record: Mapping[str, Any]) -> dict[str, float]:
+    """Return the best and the mean value over the jobs; a search says itself what is best.
+
+    >>> scores({"metric": "total/miou", "jobs": [{"value": value} for value in (0.25, None, 0.75)]})
+    {'sweep_best/total/miou': 0.75, 'sweep_mean/total/miou': 0.5}
+    """
+    metric, values = record["metric"], [job["value"] for job in record["jobs"] if job["value"] is not None]
+    if metric is None or not values:
+        return {}
+    found = (record.get("search") or {}).get("best")
+    best = max(values) if "search" not in record else found and found["value"]
+    return ({} if best is None else {f"{BEST}{metric}": best}) | {f"{MEAN}{metric}": fmean(values)}
+
+
 def search_lines(record: Mapping[str, Any]) -> list[str]:
     """Return lines with the best trial of a search and the importance of each parameter; empty for a grid."""
     search = record.get("search") or {}
@@ -122,7 +138,11 @@ def sweep_table(record: Mapping[str, Any]) -> str:
 def markdown_table(record: Mapping[str, Any]) -> str:
     """Return the same as Markdown, for MLflow's description of the run."""
     head, rows = cells(record)
-    lines = [f"`{record['command']}`", "", f"**{record['status']}**: {tally(record['jobs'])}", ""]
+    found = [
+        f"**{name.removeprefix('sweep_').replace('/', ' ', 1)}** {value:.4f}" for name, value in scores(record).items()
+    ]
+    state = "; ".join([f"**{record['status']}**: {tally(record['jobs'])}", *found])
+    lines = [f"`{record['command']}`", "", state, ""]
     lines += [f"{line}\n" for line in search_lines(record)]
     lines += ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     lines += ["| " + " | ".join(row) + " |" for row in rows[:MAX_ROWS]]

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from odkd.common.ignore import IGNORE
 
-Weights = Sequence[float] | Literal["inverse_frequency"] | None
+Weights = Sequence[float] | Literal["inverse_frequency", "inverse_root_frequency"] | None
 
 
 class ClassWeights(nn.Module):
@@ -18,6 +18,7 @@ class ClassWeights(nn.Module):
         class_weights: a list, None, or "inverse_frequency": 1 / the class's share of the pixels in the frames of a
             pass, recomputed for each pass (ARTHuS, Cioppa et al. 2019); a class without pixels has weight 0. In a
             weighted mean this equals median frequency balancing, because a common factor cancels.
+            "inverse_root_frequency": the square root of that, so that rare classes gain less.
     """
 
     values_K: Tensor | None
@@ -25,6 +26,7 @@ class ClassWeights(nn.Module):
     def __init__(self, class_weights: Weights) -> None:
         super().__init__()
         self.are_measured = isinstance(class_weights, str)
+        self._exponent = 0.5 if class_weights == "inverse_root_frequency" else 1.0
         is_list = class_weights is not None and not isinstance(class_weights, str)
         values_K = torch.tensor(list(class_weights or ()), dtype=torch.float32) if is_list else None
         self.register_buffer("values_K", values_K)
@@ -33,7 +35,7 @@ class ClassWeights(nn.Module):
         """Set the weights from the pixels of each class, if they are inverse to its frequency."""
         if self.are_measured:
             pixels_K = pixels_K.to(torch.float32)
-            self.values_K = torch.where(pixels_K > 0, pixels_K.sum() / pixels_K.clamp(min=1), 0)
+            self.values_K = torch.where(pixels_K > 0, pixels_K.sum() / pixels_K.clamp(min=1), 0) ** self._exponent
 
     def mean(self, losses_BHW: Tensor, labels_BHW: Tensor) -> Tensor:
         """Return the mean of `losses_BHW` over the labelled pixels, weighted by class; 0 if there are none."""

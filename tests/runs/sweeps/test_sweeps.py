@@ -270,9 +270,19 @@ def test_an_old_reading_of_a_job_does_not_replace_a_newer_one(tmp_path: Path, mo
         (["experiment=glob(arthus2019/*)", "dataset.root=x"], 2, ["experiment"]),
         (["experiment=glob(houyon2023/mir_*)", "seed=1"], 4, ["experiment", "dataset.order.sequence_minutes"]),
         (["experiment=glob(*)"], 1, ["experiment"]),
+        # An experiment varies settings of its own choices, a sweep those of any.
+        (["experiment=houyon2023/mir", "dataset=camvid", "dataset.root=x"], 1, []),
+        (["experiment=houyon2023/mir", "dataset=camvid,synthetic", "dataset.root=x"], 2, ["dataset"]),
+        (["experiment=houyon2023/mir", "++dataset.order.sequence_minutes=30"], 1, []),
+        (
+            ["sweep=window_x_stride", "dataset=camvid,synthetic", "seed=0"],
+            18,
+            ["window.learn", "dataset.stride", "seed", "dataset"],
+        ),
+        (["sweep=capacity", "replay=uniform,mir", "seed=0"], 8, ["replay", "replay.capacity", "seed"]),
         *((["sweep=" + path.stem], None, None) for path in sorted((CONF / "sweep").glob("[!o]*.yaml"))),  # not optuna_*
     ],
-    ids=lambda value: str(value[0]) if isinstance(value, list) else "",
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
 def test_sweeps_expand(asked: list[str], num_jobs: int | None, varying: list[str] | None) -> None:
     import re
@@ -291,7 +301,7 @@ def test_sweeps_expand(asked: list[str], num_jobs: int | None, varying: list[str
         cfg = loader.load_configuration("config", list(asked), RunMode.MULTIRUN)
         sweeper = OdkdSweeper(cfg.hydra.sweeper.max_batch_size, cfg.hydra.sweeper.params)
         sweeper.setup(hydra_context=HydraContext(loader, Callbacks()), task_function=len, config=cfg)
-        jobs, keys = sweeper.expand([f"{key}={value}" for key, value in sweeper.params.items()] + asked)
+        jobs, keys = sweeper.expand(sweeper.asked(sweeper.params, asked))
     assert len({tuple(job) for job in jobs}) == len(jobs)
     if num_jobs is None:
         promised = re.search(r"(\d+) runs", (CONF / "sweep" / f"{asked[0].split('=')[1]}.yaml").read_text())

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from odkd.data.prepare.building import building, check_absent
 from odkd.data.video.scan import scan_video
 
 
@@ -52,18 +53,15 @@ def run(arguments: argparse.Namespace) -> None:
         raise ValueError("--periods, --sequence-minutes and --sample-seconds must be above 0")
     if missing := [path for path in videos if not path.is_file()]:
         raise ValueError(f"{missing[0]}: no such file")
-    if folder.exists():
-        raise ValueError(f"{folder} already exists; choose another folder, or delete it")
+    check_absent(folder)
     frames_per_second = [check_length(path, skip, arguments) for path, skip in zip(videos, skips, strict=True)]
-    building = folder.with_name(folder.name + ".building")
-    shutil.rmtree(building, ignore_errors=True)  # left by a killed process
-    (building / "videos").mkdir(parents=True)
     digits = len(str(len(videos)))
     plain = [re.sub(r"[^\w.-]", "_", path.name) for path in videos]  # names that Hydra accepts unquoted
     names = [f"{number:0{digits}d}-{name}" for number, name in enumerate(plain, 1)]
-    for path, name in zip(videos, names, strict=True):
-        place(path, building / "videos" / name, copy=arguments.copy)
-    building.replace(folder)
+    with building(folder, {"videos": [str(path.resolve()) for path in videos], "copy": arguments.copy}) as made:
+        (made / "videos").mkdir(exist_ok=True)
+        for path, name in zip(videos, names, strict=True):
+            place(path, made / "videos" / name, copy=arguments.copy)
     print(f"created {folder} from {', '.join(names)}; use it with\n")
     print(command(arguments, names, skips, frames_per_second))
 
@@ -95,6 +93,7 @@ def check_length(path: Path, skip: float, arguments: argparse.Namespace) -> floa
 
 def place(path: Path, target: Path, *, copy: bool) -> None:
     """Create a hard link, a symbolic link where that fails (another disk), or a copy if `copy`."""
+    target.unlink(missing_ok=True)  # left by a killed process
     if copy:
         shutil.copyfile(path, target)
         return

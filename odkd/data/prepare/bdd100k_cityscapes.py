@@ -10,21 +10,18 @@ labels and are left out. Labels: BDD100K NAME.png or NAME_train_id.png (train id
 """
 
 import argparse
-import io
-import json
 import random
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from filelock import FileLock
 from PIL import Image
 
-from odkd.common.files import json_digest, write_atomic, write_json
+from odkd.common.files import json_digest, write_atomic
 from odkd.data.labels import highest_class, resize_nearest
 from odkd.data.labels.mapping import class_table
 from odkd.data.labels.sets import label_set
+from odkd.data.prepare.building import building, check_absent, write_map
 from odkd.data.video.encode import VideoWriter
 
 Pair = tuple[Path, Path]  # an image and its label map
@@ -62,26 +59,23 @@ def run(arguments: argparse.Namespace) -> None:
         raise ValueError("--images, --block and --size must be at least 1")
     if arguments.images % arguments.block:
         raise ValueError(f"--images {arguments.images} is not a multiple of --block {arguments.block}")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder.with_name(folder.name + ".lock")):
-        if folder.exists():
-            raise ValueError(f"{folder} already exists and is complete; choose another folder, or delete it")
-        draw = random.Random(arguments.seed)
-        chosen = {
-            name: choose(
-                name, getattr(arguments, f"{name}_images"), getattr(arguments, f"{name}_labels"), arguments.images, draw
-            )
-            for name in LABEL_ENDS
-        }
-        blocks = blocks_of(chosen, arguments.block)
-        building = folder.with_name(folder.name + ".building")
-        begin(building, blocks, arguments)
+    check_absent(folder)
+    draw = random.Random(arguments.seed)
+    chosen = {
+        name: choose(
+            name, getattr(arguments, f"{name}_images"), getattr(arguments, f"{name}_labels"), arguments.images, draw
+        )
+        for name in LABEL_ENDS
+    }
+    blocks = blocks_of(chosen, arguments.block)
+    lines = [f"{stem} {image} {label}" for stem, pairs in blocks.items() for image, label in pairs]
+    settings = {"images": json_digest(lines), "size": list(arguments.size), "crf": arguments.crf}
+    with building(folder, settings) as place:
+        write_atomic(place / "chosen.txt", ("\n".join(lines) + "\n").encode())
         for number, (stem, pairs) in enumerate(blocks.items(), 1):
-            if not (building / "videos" / f"{stem}.mp4").is_file():
-                write_block(building, stem, pairs, tuple(arguments.size), arguments.crf)
+            if not (place / "videos" / f"{stem}.mp4").is_file():
+                write_block(place, stem, pairs, tuple(arguments.size), arguments.crf)
             print(f"block {number} of {len(blocks)}: {stem}, {len(pairs)} images", flush=True)
-        (building / "settings.json").unlink()
-        building.replace(folder)
     width, height = arguments.size
     shape = "" if (width, height) == (1280, 720) else f" 'dataset.size=[{height},{width}]'"
     length = "" if arguments.block == 400 else f" dataset.order.sequence_positions={arguments.block}"
@@ -128,23 +122,10 @@ def blocks_of(chosen: dict[str, list[Pair]], length: int) -> dict[str, list[Pair
     return {f"{number:02d}_{name}": pairs for number, (name, pairs) in enumerate(turns)}
 
 
-def begin(building: Path, blocks: dict[str, list[Pair]], arguments: argparse.Namespace) -> None:
-    """Keep the output of a killed process if its settings were the same; otherwise start over."""
-    names = {stem: [f"{image} {label}" for image, label in pairs] for stem, pairs in blocks.items()}
-    settings = {"blocks": json_digest(names), "size": list(arguments.size), "crf": arguments.crf}
-    note = building / "settings.json"
-    if building.exists() and not (note.is_file() and json.loads(note.read_text()) == settings):
-        shutil.rmtree(building)
-    lines = [f"{stem} {pair}" for stem, pairs in names.items() for pair in pairs]
-    write_atomic(building / "chosen.txt", ("\n".join(lines) + "\n").encode())
-    write_json(note, settings)
-
-
 def write_block(root: Path, stem: str, pairs: Sequence[Pair], size: tuple[int, int], crf: int) -> None:
     """Write the labels, then the video: a block is complete if its video has its final name."""
     width, height = size
     truth = root / "groundtruth" / stem
-    truth.mkdir(parents=True, exist_ok=True)
     path = root / "videos" / f"{stem}.mp4"
     # Every image is a new scene, so all frames are keyframes.
     with VideoWriter(path, width=width, height=height, frame_rate=1.0, crf=crf, keyframe_interval=1) as writer:
@@ -157,7 +138,7 @@ def write_block(root: Path, stem: str, pairs: Sequence[Pair], size: tuple[int, i
                     f"{label_path} is {labels_HW.shape[1]}x{labels_HW.shape[0]} and its image "
                     f"{picture.width}x{picture.height}; expected equal sizes"
                 )
-            write_atomic(truth / f"{number:06d}.png", png(resize_nearest(labels_HW, (height, width))), durable=False)
+            write_map(truth / f"{number:06d}.png", resize_nearest(labels_HW, (height, width)))
             writer.write(np.asarray(picture.resize((width, height), Image.Resampling.LANCZOS)))
 
 
@@ -179,10 +160,3 @@ def train_ids(path: Path) -> np.ndarray:
     if (highest := highest_class(labels_HW)) >= len(CLASSES):
         raise ValueError(f"{path} contains class ids up to {highest}; expected train ids below {len(CLASSES)}, or 255")
     return labels_HW
-
-
-def png(labels_HW: np.ndarray) -> bytes:
-    """Return the label map as a greyscale PNG whose values are the ids."""
-    buffer = io.BytesIO()
-    Image.fromarray(labels_HW).save(buffer, "PNG")
-    return buffer.getvalue()

@@ -1,5 +1,6 @@
-"""scripts/prepare_dataset.py: datasets that odkd reads, written completely or not at all."""
+"""odkd-prepare: datasets that odkd reads, written completely or not at all."""
 
+import importlib.metadata
 import random
 import shlex
 import signal
@@ -13,17 +14,18 @@ from pathlib import Path
 
 import av
 import numpy as np
-import prepare_dataset
 import pytest
 from PIL import Image
-from prepare.bdd100k_cityscapes import train_ids
 from video_files import write_video
 
+from odkd.commands.prepare import main
 from odkd.config.compose import compose_config
 from odkd.config.parts import Parts
+from odkd.data.prepare.bdd100k_cityscapes import train_ids
 from odkd.data.video.capture import Capture, capture
+from odkd.data.video.encode import VideoWriter
 
-SCRIPT = Path(prepare_dataset.__file__)
+COMMAND = [sys.executable, "-c", "from odkd.commands.prepare import main; main()"]
 
 
 @pytest.fixture(autouse=True)
@@ -52,7 +54,7 @@ def test_alternate_links_the_videos_in_order_and_prints_a_command_that_runs(
     town = write_video(tmp_path / "z downtown.mp4", num_frames=130)
     road = write_video(tmp_path / "highway.mp4", num_frames=100)
     timing = ["--periods", "2", "--sequence-minutes", "0.02", "--sample-seconds", "0.2", "--skip-minutes", "0.01", "0"]
-    prepare_dataset.main(["alternate", str(town), str(road), "--to", str(tmp_path / "made"), *timing])
+    main(["alternate", str(town), str(road), "--to", str(tmp_path / "made"), *timing])
     made = tmp_path / "made" / "videos"
     assert sorted(path.name for path in made.iterdir()) == ["1-z_downtown.mp4", "2-highway.mp4"]
     assert (made / "1-z_downtown.mp4").samefile(town)
@@ -72,7 +74,7 @@ def test_alternate_prints_all_settings_that_other_videos_need(
     videos = [str(write_video(tmp_path / f"{name}.mp4", num_frames=60)) for name in ("rain", "05", "snow")]
     timing = ["--periods", "2", "--sequence-minutes", "0.01", "--sample-seconds", "0.2"]
     timing += ["--skip-minutes", "0.01", "0", "0"]
-    prepare_dataset.main(["alternate", *videos, "--to", str(tmp_path / "made"), "--copy", *timing])
+    main(["alternate", *videos, "--to", str(tmp_path / "made"), "--copy", *timing])
     assert not (tmp_path / "made/videos/1-rain.mp4").samefile(videos[0])
     arguments = command_of(capsys.readouterr().out)
     parts = Parts(
@@ -105,7 +107,7 @@ def test_alternate_answers_a_mistake_with_one_message(
     for name in "ab":
         write_video(tmp_path / f"{name}.mp4", num_frames=10)
     with pytest.raises(SystemExit):
-        prepare_dataset.main(["alternate", "--to", "made", *arguments])
+        main(["alternate", "--to", "made", *arguments])
     assert message in capsys.readouterr().err
     assert not (tmp_path / "made").exists()
 
@@ -152,7 +154,7 @@ def test_images_of_both_datasets_are_drawn_alternate_and_keep_their_labels(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     make_sources(tmp_path)
-    prepare_dataset.main(mix(tmp_path))
+    main(mix(tmp_path))
     made = tmp_path / "made"
     stems = ["00_bdd100k", "01_cityscapes", "02_bdd100k", "03_cityscapes"]
     assert sorted(path.stem for path in (made / "videos").iterdir()) == stems
@@ -185,8 +187,8 @@ def test_images_of_both_datasets_are_drawn_alternate_and_keep_their_labels(
         assert np.all(labels_HW[:9] == 255)
         assert np.all(labels_HW[9:] == ids[position])
     with pytest.raises(SystemExit):
-        prepare_dataset.main(mix(tmp_path))
-    assert "already exists and is complete" in capsys.readouterr().err
+        main(mix(tmp_path))
+    assert "already exists; choose another folder, or delete it" in capsys.readouterr().err
 
 
 def test_label_ids_become_train_ids_as_published(tmp_path: Path) -> None:
@@ -221,7 +223,7 @@ def test_wrong_folders_and_too_few_images_are_one_message(
 ) -> None:
     make_sources(tmp_path)
     with pytest.raises(SystemExit):
-        prepare_dataset.main(mix(tmp_path, *more))
+        main(mix(tmp_path, *more))
     assert message in capsys.readouterr().err
     assert not (tmp_path / "made").exists()
 
@@ -233,7 +235,7 @@ def content(folder: Path) -> dict[str, bytes]:
 def test_a_killed_script_resumes_and_ends_with_the_same_bytes(tmp_path: Path) -> None:
     make_sources(tmp_path, height=720, width=1280)
     big = ["--size", "640", "360", "--images", "12", "--block", "2"]
-    command = [sys.executable, str(SCRIPT), *mix(tmp_path, *big)]
+    command = [*COMMAND, *mix(tmp_path, *big)]
     num_kills = 0
     for blocks in (1, 5):
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
@@ -259,8 +261,41 @@ def test_files_left_by_a_killed_run_with_other_settings_are_removed(tmp_path: Pa
     left = tmp_path / "made.building" / "videos" / "00_bdd100k.mp4"
     left.parent.mkdir(parents=True)
     left.write_bytes(b"of another seed")
-    prepare_dataset.main(mix(tmp_path))
+    (tmp_path / "made.building" / "lock").touch()
+    (tmp_path / "made.building" / "settings.json").write_text("{}")
+    main(mix(tmp_path))
     assert count_frames(tmp_path / "made" / "videos" / left.name) == 4
+
+
+def test_a_folder_of_something_else_is_neither_replaced_nor_filled(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_sources(tmp_path)
+    for name in ("made", "made.building"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "thesis.tex").write_text("years of work")
+        with pytest.raises(SystemExit) as exit_code:
+            main(mix(tmp_path))
+        assert exit_code.value.code == 2
+        assert f"{name} " in capsys.readouterr().err
+        assert content(tmp_path / name) == {"thesis.tex": b"years of work"}
+        (tmp_path / name).rename(tmp_path / f"kept_{name}")
+
+
+def test_the_command_shows_its_version_and_what_each_subcommand_is_for(capsys: pytest.CaptureFixture[str]) -> None:
+    for option, expected in (("--version", f"odkd {importlib.metadata.version('odkd')}\n"), ("--help", "camvid")):
+        with pytest.raises(SystemExit) as exit_code:
+            main([option])
+        assert exit_code.value.code == 0
+        assert expected in capsys.readouterr().out
+
+
+def test_a_disk_that_cannot_be_written_to_is_one_message(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    make_sources(tmp_path)
+    (tmp_path / "file").touch()
+    with pytest.raises(SystemExit) as exit_code:
+        main([*mix(tmp_path), "--to", str(tmp_path / "file" / "made")])
+    assert "odkd-prepare bdd100k-cityscapes: " in f"{exit_code.value.code}{capsys.readouterr().err}"
 
 
 # --- capture
@@ -270,7 +305,7 @@ def test_a_local_file_is_recorded_at_one_picture_a_second_in_segments(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     source = write_video(tmp_path / "source.mp4", num_frames=25 * 10 + 1)
-    prepare_dataset.main(["capture", str(source), "--to", str(tmp_path / "made"), "--segment-minutes", "0.075"])
+    main(["capture", str(source), "--to", str(tmp_path / "made"), "--segment-minutes", "0.075"])
     files = sorted((tmp_path / "made" / "videos").iterdir())
     assert [count_frames(path) for path in files] == [4, 4, 3]  # 0..10 seconds; 4.5 rounds to the even 4
     assert [path.name.split("_")[1] for path in files] == ["0001", "0002", "0003"]
@@ -287,7 +322,7 @@ def test_a_local_file_is_recorded_at_one_picture_a_second_in_segments(
     )
     assert len(parts.stream) == 11
     assert len(parts.stream.segments) == 1
-    prepare_dataset.main(["capture", str(source), "--to", str(tmp_path / "made"), "--minutes", "0.05"])
+    main(["capture", str(source), "--to", str(tmp_path / "made"), "--minutes", "0.05"])
     assert len(list((tmp_path / "made" / "videos").glob("live_0004_*.mp4"))) == 1  # a second recording is appended
 
 
@@ -370,7 +405,7 @@ def test_an_unreachable_server_is_given_up_and_the_recording_is_kept(
 
 def test_ctrl_c_completes_the_current_file(tmp_path: Path, server: Callable[[list[int | None]], str]) -> None:
     url = server([])
-    command = [sys.executable, str(SCRIPT), "capture", url, "--to", str(tmp_path / "made"), "--pause-seconds", "600"]
+    command = [*COMMAND, "capture", url, "--to", str(tmp_path / "made"), "--pause-seconds", "600"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     videos = tmp_path / "made" / "videos"
     while process.poll() is None and not list(videos.glob("*.mp4")):
@@ -386,7 +421,7 @@ def test_ctrl_c_completes_the_current_file(tmp_path: Path, server: Callable[[lis
     source = tmp_path / "source.ts"
     assert len(capture(Capture(url, tmp_path / "again", "camera"), sleep=interrupt)) == 1
     with pytest.MonkeyPatch.context() as patch:
-        write, written = prepare_dataset.capture.capture.__globals__["VideoWriter"].write, []
+        write, written = VideoWriter.write, []
 
         def write_three(writer: object, image: np.ndarray) -> None:
             write(writer, image)
