@@ -1,10 +1,11 @@
 """Fixtures: a shared cache, real data, an empty MLflow database, and odkd run inside this process."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
 
 import pytest
+from extras import skip_if_absent
 from fabricated_run import FabricatedRun
 from paths import SHARED
 from tiny_settings import TINY
@@ -12,6 +13,26 @@ from tiny_settings import TINY
 os.environ.setdefault("MPLBACKEND", "agg")
 if "PYTEST_XDIST_WORKER" in os.environ:  # threads of two workers on two cores would wait for each other
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup() -> Generator[None]:
+    """Skip a test whose fixtures need a library of an extra that is absent."""
+    try:
+        yield
+    except BaseException as error:
+        skip_if_absent(error)
+        raise
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call() -> Generator[None]:
+    """Skip a test that needs a library of an extra that is absent."""
+    try:
+        yield
+    except BaseException as error:
+        skip_if_absent(error)
+        raise
 
 
 @pytest.fixture(scope="session")

@@ -62,6 +62,8 @@ def imports(path: Path) -> set[str]:
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
             found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) == "optional" and node.args:
+            found |= {str(name.value) for name in ast.walk(node.args[0]) if isinstance(name, ast.Constant)}
     return found
 
 

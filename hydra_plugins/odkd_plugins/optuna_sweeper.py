@@ -5,7 +5,6 @@ overrides into a space and runs trials as jobs. Everything else (folder, parent 
 """
 
 import contextlib
-import importlib.util
 import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -20,6 +19,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 from odkd.common.dotted import split_override
+from odkd.common.optional import check_installed
 
 from .grid_sweeper import OdkdSweeper, command, start_launcher, sweep_name, write_report
 from .joblib_launcher import JoblibLauncher
@@ -55,6 +55,7 @@ class OptunaSweeper(Sweeper):
         """Run trials until the study holds `n_trials`, and print the summary.
 
         Raises:
+            ValueError: Optuna is not installed.
             HydraException: a mistake in the space, or a choice that cannot be composed; nothing is run.
             SystemExit: code 1 if a job has not finished.
         """
@@ -66,7 +67,7 @@ class OptunaSweeper(Sweeper):
         assert self.hydra_context is not None
         assert self.config is not None
         assert self.task_function is not None
-        need_optuna()
+        check_installed("hydra/sweeper=optuna", ["optuna"])
         asked = self.grid.asked(self.params, arguments)
         space, fixed = self.space(asked)
         self.check(space, fixed)
@@ -187,12 +188,6 @@ class OptunaSweeper(Sweeper):
 def num_slots(launcher: Launcher) -> int:
     """Return how many jobs the launcher runs at a time; 1 for all but `JoblibLauncher`."""
     return len(launcher.slots()) if isinstance(launcher, JoblibLauncher) else 1
-
-
-def need_optuna() -> None:
-    """Raise HydraException if Optuna is not installed."""
-    if importlib.util.find_spec("optuna") is None:
-        raise HydraException("a search needs Optuna: pip install 'odkd[optuna]'")
 
 
 def plain(value: Any) -> Any:

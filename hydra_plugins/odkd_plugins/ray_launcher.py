@@ -4,7 +4,6 @@ hydra-ray-launcher 1.2.2 requires cloudpickle 2 and installs boto3 and Ray's das
 raises the first error. Here a job is a task that is never retried, and its outcome is in the sweep's folder.
 """
 
-import importlib.util
 import logging
 import os
 import sys
@@ -14,6 +13,8 @@ from typing import Any
 
 from hydra.core.utils import JobReturn
 from hydra.errors import HydraException
+
+from odkd.common.optional import check_installed
 
 from .jobs import OdkdLauncher, Parcel, died
 
@@ -50,8 +51,7 @@ class RayLauncher(OdkdLauncher):
             raise HydraException(
                 f"hydra.launcher.cpus_per_job={cpus_per_job} exceeds num_cpus={num_cpus}; no job would ever start"
             )
-        if importlib.util.find_spec("ray") is None:
-            raise HydraException("hydra/launcher=ray needs Ray; pip install 'odkd[ray]'")
+        check_installed("hydra/launcher=ray", ["ray"])
         self.address, self.num_cpus, self.cpus_per_job = address, num_cpus, cpus_per_job
         self.gpus_per_job, self.resources = gpus_per_job, dict(resources)
 

@@ -5,7 +5,6 @@ which not every cluster has; this launcher uses squeue. A job that Slurm is abou
 its run killed, keeps its checkpoint, puts itself back into the queue, and resumes from the checkpoint.
 """
 
-import importlib.util
 import json
 import logging
 import math
@@ -21,6 +20,7 @@ from hydra.core.utils import JobReturn
 from hydra.errors import HydraException
 
 from odkd.common.isolation import deaf_to_interrupts
+from odkd.common.optional import check_installed
 from odkd.runs.outcome import announce_exit
 
 from .jobs import OdkdLauncher, Parcel, died
@@ -67,8 +67,7 @@ class SubmititLauncher(OdkdLauncher):
             signal_delay_s=signal_delay_s,
             cpus_per_task=cpus_per_task,
         )
-        if importlib.util.find_spec("submitit") is None:
-            raise HydraException("this launcher needs submitit; pip install 'odkd[slurm]'")
+        check_installed(f"hydra/launcher={'slurm' if cluster == 'slurm' else 'submitit_local'}", ["submitit"])
         if cluster == "slurm" and shutil.which("sbatch") is None:
             raise HydraException(
                 "hydra/launcher=slurm: there is no sbatch here; start the sweep on a login node of the cluster, "

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from filelock import Timeout
 
+from odkd.common.optional import how_to_install, is_installed
 from odkd.runs.mlflow_client import without_password
 from odkd.runs.mlflow_sync import sync
 from odkd.runs.sync import advice, brief, mark_if_killed
@@ -17,6 +18,9 @@ from odkd.runs.sync import advice, brief, mark_if_killed
 def main() -> None:
     """Send each run folder and print the result, including runs whose process was killed; exit with 1 if one failed."""
     args = _parser().parse_args()
+    if not is_installed("mlflow"):
+        print(f"odkd-sync: MLflow is not installed: {how_to_install('mlflow')}", file=sys.stderr)
+        raise SystemExit(2)
     given = args.folder or [Path("outputs")]
     folders = [run for folder in given for run in _runs_of(folder)]
     if not folders:

@@ -17,6 +17,7 @@ from odkd.config.check_dataset import check_dataset, expected_layout
 from odkd.config.check_relations import check_relations
 from odkd.config.construct import OFFERED, check_targets, resolve
 from odkd.data.video.fit import FITS
+from odkd.runs.sync import check_tracking
 
 Precision = Literal["float32", "bfloat16", "float16"]
 SETTINGS: dict[str, Any] = {
@@ -76,6 +77,7 @@ def check_config(cfg: DictConfig) -> None:
         if _has(cfg, key):
             check_setting(key, _plain(OmegaConf.select(cfg, key)), kind)
     _check_places(cfg)
+    check_tracking(cfg)
     _check_teacher(cfg.teacher)
     check_methods(cfg)
     _check_images(cfg)

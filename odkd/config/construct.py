@@ -11,6 +11,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from odkd.common.errors import is_mistake
+from odkd.common.optional import EXTRAS, how_to_install
 from odkd.common.renamed import current_target
 from odkd.common.settings import check_arguments
 
@@ -31,6 +32,8 @@ def resolve(target: str, allowed: list[str]) -> Any:
     try:
         found = _find(target)
     except (ModuleNotFoundError, AttributeError) as error:
+        if (library := str(error.name).partition(".")[0]) in EXTRAS and isinstance(error, ModuleNotFoundError):
+            raise ValueError(f"_target_: {target} needs {library}: {how_to_install(library)}") from error
         raise ValueError(f"_target_: {target} is not there: {error}") from error
     except Exception as error:  # in a user-defined file
         place = traceback.extract_tb(error.__traceback__)[-1]

@@ -10,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from odkd.common.dotted import NOT_IN_DATASET, NOT_IN_STAGE, NOT_OF_THE_TEACHER, OF_THE_MAPPING, WHERE_AND_HOW, flatten
 from odkd.common.files import file_digest, folder_digest, json_digest
+from odkd.common.optional import version_of
 from odkd.config.compose import default_values
 from odkd.config.construct import is_allowed, resolve, targets
 from odkd.config.image_datasets import has_images
@@ -19,6 +20,7 @@ from odkd.data.video.decode import DECODER
 from odkd.data.video.image_index import READER
 from odkd.data.video.stream import Stream
 
+SMP = ("segmentation-models-pytorch", "timm")  # distributions
 NUMBERS = 2  # raise it when odkd changes the numbers or keys of runs on purpose
 
 
@@ -69,7 +71,18 @@ def run_key(cfg: DictConfig, parts: list[Any], allowed: list[str], cache: Path) 
         )  # a named table counts by its content, which may be corrected
     code = source_digests(targets(cfg), allowed, cache)
     versions = [NUMBERS, importlib.metadata.version("torch"), READER if has_images(cfg.dataset) else DECODER]
+    versions += library_versions(cfg.student._target_, allowed)
     return json_digest([settings, cfg.run.repeat, parts, code, versions])
+
+
+def library_versions(target: str, allowed: list[str]) -> list[str]:
+    """Return name and version of the libraries besides torch that make a student's layers and initial weights.
+
+    A class names them in its attribute `libraries`; odkd's own networks need none.
+    """
+    named = SMP if target.startswith("segmentation_models_pytorch.") else ()
+    named = named or getattr(resolve(target, allowed), "libraries", ())
+    return [f"{name} {version_of(name) or 'not installed'}" for name in named]
 
 
 def run_name(cfg: DictConfig, *, learns: bool, has_teacher: bool) -> str:

@@ -2,7 +2,6 @@
 
 import contextlib
 import getpass
-import importlib.metadata
 import os
 import platform
 import subprocess
@@ -11,6 +10,7 @@ from pathlib import Path
 import torch
 
 from odkd.common.errors import PACKAGE
+from odkd.common.optional import version_of
 
 PACKAGES = ("odkd", "torch", "numpy", "av", "hydra-core", "omegaconf", "segmentation-models-pytorch", "timm", "mlflow")
 
@@ -23,10 +23,8 @@ def environment(device: torch.device) -> dict[str, str]:
         tags["mlflow.user"] = getpass.getuser()
     tags["odkd.version.python"] = platform.python_version()
     for package in PACKAGES:
-        try:
-            tags[f"odkd.version.{package}"] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            tags[f"odkd.version.{package}"] = "not installed"
+        others = ("mlflow-skinny",) if package == "mlflow" else ()
+        tags[f"odkd.version.{package}"] = version_of(package, *others) or "not installed"
     for where, folder in {"source": PACKAGE, "folder": Path.cwd()}.items():
         if commit := git(folder, "rev-parse", "HEAD"):
             changes = git(folder, "status", "--porcelain")

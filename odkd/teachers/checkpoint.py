@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from odkd.common.device import autocast
+from odkd.common.optional import optional
 from odkd.common.settings import ExistingFile, PositiveInt
 from odkd.teachers import Precision, SampledFrames
 
@@ -26,7 +27,8 @@ class CheckpointTeacher:
         arch, encoder_name, num_classes, mean, std: for checkpoints that lack them; mean and std of RGB in 0..1.
 
     Raises:
-        ValueError: the file does not exist, is not such a dict, or does not fit the architecture.
+        ValueError: segmentation-models-pytorch is not installed; the file does not exist, is not such a dict, or does
+            not fit the architecture.
     """
 
     needs_images = True
@@ -43,8 +45,7 @@ class CheckpointTeacher:
         mean: list[float] | None = None,
         std: list[float] | None = None,
     ) -> None:
-        import segmentation_models_pytorch as smp
-
+        smp = optional("segmentation_models_pytorch", f"teacher.checkpoint={checkpoint}")
         content = _load(Path(checkpoint))
         arch = arch or content.get("arch")
         encoder_name = encoder_name or content.get("encoder_name")

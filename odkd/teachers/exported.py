@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 
 from odkd.common.ignore import IGNORE
+from odkd.common.optional import optional
 from odkd.common.settings import ExistingFile
 from odkd.teachers import SampledFrames
 from odkd.teachers.exported_description import SCALES, read_description
@@ -168,7 +169,7 @@ def _files(file: str) -> tuple[Path, Path]:
 def _load_torchscript(path: Path, device: torch.device) -> Run:
     try:
         with warnings.catch_warnings():  # torch calls TorchScript deprecated; users' old exports are still read
-            warnings.simplefilter("ignore", FutureWarning)
+            warnings.filterwarnings("ignore", r"`torch\.jit")
             network = torch.jit.load(str(path), map_location=device).eval()  # type: ignore[no-untyped-call]
     except Exception as error:
         raise ValueError(f"{path} is no TorchScript file: {_brief(error)}") from error
@@ -189,10 +190,7 @@ def _load_torchscript(path: Path, device: torch.device) -> Run:
 
 
 def _load_onnx(path: Path, device: torch.device) -> Run:
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise ValueError(f"{path} needs onnxruntime ({error}): pip install 'odkd[onnx]'") from error
+    onnxruntime = optional("onnxruntime", f"teacher.file={path}")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     options.log_severity_level = 3  # errors, which are raised as exceptions, too

@@ -12,6 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from odkd.common.optional import optional
+
 logger = logging.getLogger(__name__)
 COMPLETE = ("model.safetensors", "pytorch_model.bin")  # the safe format first; the other is read with weights_only
 SETTINGS = (  # files that may change what the weights compute
@@ -91,12 +93,11 @@ def commit_of(model: str, revision: str | None) -> str:
         raise ValueError(f"teacher.model={model}: no such folder, and no hub id (OWNER/NAME) either")
     if revision is not None and is_commit(revision):
         return revision
-    from huggingface_hub import hf_hub_download, try_to_load_from_cache
-
-    path = try_to_load_from_cache(model, "config.json", revision=revision)
+    hub = optional("huggingface_hub", f"teacher.model={model}")
+    path = hub.try_to_load_from_cache(model, "config.json", revision=revision)
     if not isinstance(path, str):
         try:
-            path = hf_hub_download(model, "config.json", revision=revision)  # also stores the commit in the cache
+            path = hub.hf_hub_download(model, "config.json", revision=revision)  # also stores the commit in the cache
         except Exception as error:
             raise ValueError(_not_here(model, revision, error)) from error
     return Path(path).parent.name
@@ -117,9 +118,8 @@ def weight_files(folder: Path) -> list[Path]:
 
 def _cached(model: str, commit: str, needs: tuple[str, ...]) -> Path | None:
     """Return a complete copy of a commit in the hub's cache, or None; asking the hub takes 20 s when offline."""
-    from huggingface_hub import try_to_load_from_cache
-
-    path = try_to_load_from_cache(model, "config.json", revision=commit)
+    hub = optional("huggingface_hub", f"teacher.model={model}")
+    path = hub.try_to_load_from_cache(model, "config.json", revision=commit)
     if not isinstance(path, str):
         return None
     folder = Path(path).parent
@@ -127,11 +127,10 @@ def _cached(model: str, commit: str, needs: tuple[str, ...]) -> Path | None:
 
 
 def _download(model: str, commit: str) -> Path:
-    from huggingface_hub import snapshot_download
-
+    hub = optional("huggingface_hub", f"teacher.model={model}")
     try:
         for weights in ("model*.safetensors", "pytorch_model*.bin"):
-            folder = Path(snapshot_download(model, revision=commit, allow_patterns=["*.json", "*.txt", weights]))
+            folder = Path(hub.snapshot_download(model, revision=commit, allow_patterns=["*.json", "*.txt", weights]))
             if weight_files(folder):
                 break
     except Exception as error:

@@ -2,7 +2,6 @@
 
 import ast
 import contextlib
-import importlib
 import io
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from odkd.common.names import nearest
+from odkd.common.optional import optional
 
 OLD_NAMES = {  # mmsegmentation 0.x, which the reference code uses -> 1.x
     "pspnet_r101b-d8_512x1024_80k_cityscapes": "pspnet_r101b-d8_4xb2-80k_cityscapes-512x1024",
@@ -89,16 +89,14 @@ def import_mmseg() -> None:
     try:
         with quiet():
             for module in ("mmseg.datasets", "mmseg.models"):
-                importlib.import_module(module)
-    except ImportError as error:
-        if "libGL" in str(error):
+                optional(module, "a teacher of mmsegmentation")
+    except ValueError as error:
+        if "libGL" in str(error.__cause__):
             raise ValueError(
-                f"mmsegmentation's opencv-python needs a library that is not installed ({error}); install it "
+                f"mmsegmentation's opencv-python needs a library that is not installed ({error.__cause__}); install it "
                 "(Debian, Ubuntu: apt install libgl1), or replace opencv-python with opencv-python-headless"
             ) from error
-        raise ValueError(
-            f"teachers of mmsegmentation need an extra that is not installed ({error}): pip install 'odkd[mmseg]'"
-        ) from error
+        raise
 
 
 def load_config(config: str, options: Mapping[str, Any]) -> Any:

@@ -19,6 +19,7 @@ import torch
 import torch.nn.functional as F
 
 from odkd.common.device import autocast
+from odkd.common.optional import optional
 from odkd.teachers import Precision, SampledFrames
 from odkd.teachers.hub import identify, locate
 
@@ -51,8 +52,8 @@ class SmpHubTeacher:
         mean, std: RGB in 0..1, instead of the preprocessing's.
 
     Raises:
-        ValueError: the weights cannot be loaded, are not in safetensors, do not fit, or have one class only; or the
-            preprocessing is not supported.
+        ValueError: segmentation-models-pytorch is not installed; the weights cannot be loaded, are not in safetensors,
+            do not fit, or have one class only; or the preprocessing is not supported.
     """
 
     needs_images = True
@@ -71,6 +72,7 @@ class SmpHubTeacher:
     ) -> None:
         if (mean is None) != (std is None):
             raise ValueError("teacher.mean and teacher.std go together; set both (RGB in 0..1) or neither")
+        optional("segmentation_models_pytorch", f"teacher.model={model}")
         folder = locate(model, revision, needs=(PREPROCESSING,))
         self._network, config = _load(folder)
         self._network.to(device).eval()

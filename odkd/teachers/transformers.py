@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 
 from odkd.common.device import autocast
+from odkd.common.optional import optional
 from odkd.teachers import Precision, SampledFrames
 from odkd.teachers.hub import identify, locate
 from odkd.teachers.transformers_load import BY_QUERIES, class_names, load_network, load_processor, quietly, read
@@ -51,10 +52,7 @@ class TransformersTeacher:
         precision: Precision = "float32",
         task: Literal["semantic", "panoptic", "instance"] = "semantic",
     ) -> None:
-        try:
-            import transformers
-        except ImportError as error:
-            raise ValueError(f"teacher.model needs transformers ({error}): pip install 'odkd[transformers]'") from error
+        transformers = optional("transformers", f"teacher.model={model}")
         folder = locate(model, revision, needs=NEEDS)
         with quietly():
             config = read(transformers.AutoConfig, folder)

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from odkd.common.optional import check_installed
 from odkd.teachers.hub import weight_files
 
 BY_QUERIES = ("maskformer", "mask2former", "oneformer", "eomt", "eomt_dinov3")  # each query gives a mask and a class
@@ -31,10 +32,16 @@ def read(kind: Any, folder: Path, **more: Any) -> Any:
 
 
 def load_network(folder: Path, config: Any) -> torch.nn.Module:
-    """Load the network in float32; check that no weights are missing."""
+    """Load the network in float32.
+
+    Raises:
+        ValueError: scipy, which networks with queries need, is not installed; or weights are missing.
+    """
     import transformers
 
     universal, semantic = transformers.AutoModelForUniversalSegmentation, transformers.AutoModelForSemanticSegmentation
+    if str(config.model_type) in BY_QUERIES:
+        check_installed(f"a {config.model_type} of transformers", ["scipy"])
     kind = universal if str(config.model_type) in BY_QUERIES else semantic
     is_safe = weight_files(folder)[0].name.startswith("model.safetensors")
     more = {"use_safetensors": is_safe, "weights_only": True, "dtype": torch.float32, "output_loading_info": True}

@@ -1,6 +1,7 @@
 """Run keys: a setting that may change numbers changes the key, any other setting does not."""
 
 import hashlib
+import importlib.metadata
 import json
 import sys
 from pathlib import Path
@@ -130,3 +131,16 @@ def test_user_defined_code_is_part_of_the_key(cache: Path, tmp_path: Path, monke
     source.write_text(source.read_text() + "    # now different\n")
     assert run_key(cache, *overrides) != before
     sys.modules.pop("lab_replay")
+
+
+def test_versions_of_the_libraries_that_make_a_student_are_part_of_its_key(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = importlib.metadata.version
+    students = {"tinynet": (), "smp": ("timm", "segmentation-models-pytorch"), "swin_tiny_deeplabv3plus": ("timm",)}
+    keys = {name: run_key(cache, f"student={name}") for name in students}
+    for library in ("timm", "segmentation-models-pytorch"):
+        with monkeypatch.context() as patch:
+            patch.setattr(importlib.metadata, "version", lambda name, own=library: "99" if name == own else real(name))
+            changed = {name for name, key in keys.items() if run_key(cache, f"student={name}") != key}
+        assert changed == {name for name, libraries in students.items() if library in libraries}

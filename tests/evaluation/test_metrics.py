@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 import torch
+from extras import need
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.metrics import accuracy_score, confusion_matrix, jaccard_score
 
 from odkd.evaluation.metrics import (
     class_iou,
@@ -29,21 +29,24 @@ def random_maps(num_classes: int, seed: int, present: int) -> tuple[np.ndarray, 
 @settings(max_examples=60, deadline=None)
 @given(st.sampled_from([2, 3, 11, 19, 133, 150, 180]), st.integers(0, 10_000), st.integers(1, 20))
 def test_matrices_and_scores_equal_those_of_scikit_learn(num_classes: int, seed: int, present: int) -> None:
+    sklearn = need("sklearn.metrics")
     predicted, reference = random_maps(num_classes, seed, present)
     ours = confusion_matrices(torch.from_numpy(predicted), torch.from_numpy(reference), num_classes)
     assert ours.dtype == torch.int64
     for frame in range(3):
         valid = reference[frame] != 255
-        theirs = confusion_matrix(reference[frame][valid], predicted[frame][valid], labels=range(num_classes))
+        theirs = sklearn.confusion_matrix(reference[frame][valid], predicted[frame][valid], labels=range(num_classes))
         np.testing.assert_array_equal(ours[frame].numpy(), theirs)
     valid = reference != 255
     total = ours.sum(0)
     seen = np.union1d(reference[valid], predicted[valid]).astype(np.int64)
-    ious = jaccard_score(reference[valid], predicted[valid], labels=seen, average=None)
+    ious = sklearn.jaccard_score(reference[valid], predicted[valid], labels=seen, average=None)
     np.testing.assert_allclose(class_iou(total)[seen].numpy(), ious, atol=1e-12)
     assert mean_iou(total).item() == pytest.approx(ious.mean(), abs=1e-12)
     assert class_iou(total).isnan().sum() == num_classes - len(seen)
-    assert pixel_accuracy(total).item() == pytest.approx(accuracy_score(reference[valid], predicted[valid]), abs=1e-12)
+    assert pixel_accuracy(total).item() == pytest.approx(
+        sklearn.accuracy_score(reference[valid], predicted[valid]), abs=1e-12
+    )
 
 
 def test_dataset_miou_and_per_frame_miou_differ_on_a_case_worked_by_hand() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import zarr
+from extras import need
 
 from odkd.common.ignore import IGNORE
 from odkd.evaluation.continual import backward_transfer, forgetting, recovery
@@ -97,7 +97,7 @@ def test_a_frozen_student_has_the_same_score_now_one_sequence_earlier_and_later(
 
 def test_last_scores_the_last_student_on_the_entire_stream_and_total_the_student_of_each_iteration(odkd: Odkd) -> None:
     run = odkd(*STILL)
-    predictions = zarr.open_array(run / "predictions", mode="r")
+    predictions = need("zarr").open_array(run / "predictions", mode="r")
     assert predictions.shape[0] == 30  # the last 2 positions do not fill a test window
     found = summary(run)
     assert found["last/miou"] != found["total/miou"]

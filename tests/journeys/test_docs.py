@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 import yaml
 from config_reference import COMPOSED, read_choice
+from extras import need
 from paths import ROOT
 
-pytest.importorskip("sphinx", reason="the site needs pip install 'odkd[docs]'")
+need("sphinx")
 
 DOCS = ROOT / "docs"
 PAGES = sorted(path.stem for path in DOCS.glob("*.md"))

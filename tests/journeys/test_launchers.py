@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from extras import need
 from sweep_command import FOUR_AT_A_TIME, Workplace
 from tiny_settings import TINY
 
@@ -77,7 +78,7 @@ def processes(workplace: Workplace) -> list[str]:
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_submitit_loses_one_job_of_four_and_the_same_command_finishes_it(workplace: Workplace) -> None:
-    pytest.importorskip("submitit", reason="pip install 'odkd[slurm]'")
+    need("submitit")
     process = workplace.start(*FOUR, *SUBMITIT)
     workplace.wait_until(lambda: workplace.num_lines() >= 2, process)
     victim = running_job(workplace)
@@ -99,7 +100,7 @@ def test_submitit_loses_one_job_of_four_and_the_same_command_finishes_it(workpla
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_a_job_that_runs_out_of_time_is_resumed_and_ctrl_c_ends_the_sweep(workplace: Workplace) -> None:
-    pytest.importorskip("submitit", reason="pip install 'odkd[slurm]'")
+    need("submitit")
     sweep = ["seed=0,1", "window.learn=6", *SUBMITIT, "hydra.launcher.array_parallelism=1"]
     process = workplace.start(*sweep)
     workplace.wait_until(lambda: workplace.num_lines() >= 2, process)
@@ -125,7 +126,7 @@ def test_a_job_that_runs_out_of_time_is_resumed_and_ctrl_c_ends_the_sweep(workpl
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_ray_runs_three_jobs_of_which_one_fails(workplace: Workplace) -> None:
-    pytest.importorskip("ray", reason="pip install 'odkd[ray]'")
+    need("ray")
     (workplace.folder / "failing.py").write_text(FAILING)
     (workplace.folder / "conf" / "replay").mkdir()
     (workplace.folder / "conf" / "replay" / "broken.yaml").write_text("_target_: failing.Broken\ncapacity: 6\n")
@@ -244,7 +245,7 @@ def test_fail_fast_counts_a_killed_job(workplace: Workplace) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_a_failing_setup_line_is_reported_for_each_job(workplace: Workplace) -> None:
-    pytest.importorskip("submitit", reason="pip install 'odkd[slurm]'")
+    need("submitit")
     workplace.run("seed=0,1", *SUBMITIT, "+hydra.launcher.setup=['exit 3']", "tracking=none", code=1)
     assert workplace.statuses() == {"failed": 2}
     for job in workplace.sweep()["jobs"]:
@@ -266,7 +267,7 @@ SLURM = {
 
 
 def test_slurm_gets_the_users_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("submitit", reason="pip install 'odkd[slurm]'")
+    need("submitit")
     from omegaconf import OmegaConf
 
     from hydra_plugins.odkd_plugins.submitit_launcher import SubmititLauncher
@@ -293,7 +294,7 @@ def test_slurm_gets_the_users_settings(tmp_path: Path, monkeypatch: pytest.Monke
 def test_wrong_settings_of_slurm_are_refused_at_once(
     changed: dict[str, Any], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pytest.importorskip("submitit", reason="pip install 'odkd[slurm]'")
+    need("submitit")
     from hydra_plugins.odkd_plugins.submitit_launcher import SubmititLauncher
 
     monkeypatch.setenv("PATH", str(tmp_path))

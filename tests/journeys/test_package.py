@@ -7,8 +7,8 @@ import tomllib
 import zipfile
 from pathlib import Path
 
-import pytest
 import yaml
+from extras import need
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from paths import ROOT
@@ -17,7 +17,7 @@ import odkd
 
 
 def test_the_wheel_contains_the_configuration(tmp_path: Path) -> None:
-    pytest.importorskip("hatchling", reason="hatchling is not installed")
+    need("hatchling")
     subprocess.run(
         [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)], cwd=ROOT, check=True
     )

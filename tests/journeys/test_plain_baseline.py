@@ -5,14 +5,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from bench.plain import write_samples
-from plain_baseline import distil
+from extras import need
 
 from odkd.config.call_stage import call_stage
 from odkd.config.compose import compose_config
 from odkd.config.parts import Parts
 from odkd.runs.run import OpenRun
 
+need("sklearn")
+need("torchvision")
+write_samples, distil = need("bench.plain").write_samples, need("plain_baseline").distil
 PROTOCOL = [
     "debug=smoke",  # small H.264 videos at 48x80
     "dataset.prepare.num_periods=2",

@@ -2,14 +2,17 @@
 
 import json
 import shutil
+import sys
 import time
+import types
 from pathlib import Path
 
 import psutil
 import pytest
+import torch
 
 from odkd.runs.results import read_lines, read_run
-from odkd.runs.usage import Sampler
+from odkd.runs.usage import Sampler, gpu_usage
 
 
 def wait_for(path: Path, num_lines: int) -> list[dict]:
@@ -73,3 +76,52 @@ def test_system_metrics_are_in_run_folder_and_mlflow_and_do_not_change_the_run_k
 def test_a_sampling_interval_of_zero_is_refused(odkd) -> None:
     with pytest.raises(ValueError, match=r"tracking.system_seconds=0; expected a number above 0"):
         odkd("tracking.system_seconds=0")
+
+
+class NvmlError(Exception):
+    pass
+
+
+def power_of(gpu: int) -> float:
+    if gpu == 1:
+        raise NvmlError("not supported")
+    return 150_000.0
+
+
+TWO_GPUS = types.SimpleNamespace(  # as pynvml shows them; the second does not report its power
+    NVMLError=NvmlError,
+    nvmlInit=lambda: None,
+    nvmlDeviceGetCount=lambda: 2,
+    nvmlDeviceGetHandleByIndex=lambda number: number,
+    nvmlDeviceGetMemoryInfo=lambda gpu: types.SimpleNamespace(used=(gpu + 1) * 2e9, total=8e9),
+    nvmlDeviceGetUtilizationRates=lambda gpu: types.SimpleNamespace(gpu=40 + gpu),
+    nvmlDeviceGetPowerUsage=power_of,
+    nvmlDeviceGetEnforcedPowerLimit=lambda _: 300_000.0,
+)
+
+
+def test_gpus_are_measured_with_the_names_of_mlflow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pynvml", TWO_GPUS)
+    measure = gpu_usage()
+    assert measure is not None
+    assert measure() == {
+        "gpu_0_memory_usage_percentage": 25.0,
+        "gpu_0_memory_usage_megabytes": 2000.0,
+        "gpu_0_utilization_percentage": 40,
+        "gpu_0_power_usage_watts": 150.0,
+        "gpu_0_power_usage_percentage": 50.0,
+        "gpu_1_memory_usage_percentage": 50.0,
+        "gpu_1_memory_usage_megabytes": 4000.0,
+        "gpu_1_utilization_percentage": 41,
+    }
+
+
+def test_a_gpu_that_cannot_be_measured_is_told_with_its_extra(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setitem(sys.modules, "pynvml", None)
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    caplog.set_level("INFO")
+    assert gpu_usage() is None
+    assert "load, memory and power of the GPU are not sampled: pip install 'odkd[gpu]'" in caplog.text

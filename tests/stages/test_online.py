@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import zarr
+from extras import need
 from PIL import Image
 from safetensors.torch import load_file
 
@@ -31,7 +31,7 @@ def test_the_numbers_of_a_run_can_be_recomputed_from_its_files(odkd: Odkd, cache
     assert [r["position"] for r in records] == [4 * i for i in range(len(records))]
 
     # Read ground truth and predictions with other libraries and score them here.
-    predictions = zarr.open_array(run / "predictions", mode="r")
+    predictions = need("zarr").open_array(run / "predictions", mode="r")
     truth = []
     made = {"height": 32, "width": 48, "frame_rate": 4.0, "num_periods": 3, "period_seconds": 5, "seed": 0}
     root = render_dataset(cache / "synthetic", **made)  # type: ignore[arg-type]  # exists: returns at once

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from extras import need
 from safetensors.torch import save_file
 from torch import nn
 
@@ -60,12 +61,12 @@ def test_encoder_weights_of_transformers_and_timm_give_their_features(kind: str,
     # The size is a multiple of the windows: where some are padded, timm shifts before it pads, transformers after.
     images, path = torch.rand(1, 3, 448, 448), tmp_path / "model.safetensors"
     if kind == "timm":
-        import timm
+        timm = need("timm")
 
         network = timm.create_model("swin_tiny_patch4_window7_224", pretrained=False, img_size=448)
         save_file(network.state_dict(), path)
     else:
-        transformers = pytest.importorskip("transformers", reason="the extra odkd[transformers] is not installed")
+        transformers = need("transformers")
         network = getattr(transformers, kind)(transformers.SwinConfig(out_indices=[1, 4], image_size=448))
         network.save_pretrained(tmp_path)
     found: dict[str, torch.Tensor] = {}

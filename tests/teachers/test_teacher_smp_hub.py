@@ -7,13 +7,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-import segmentation_models_pytorch as smp
 import torch
 import torch.nn.functional as F
+from extras import need
 
 from odkd.teachers import SampledFrames, SoftTeacher
 from odkd.teachers.smp_hub import PREPROCESSING, SmpHubTeacher, parse_albumentations
 
+smp = need("segmentation_models_pytorch")
 CPU = torch.device("cpu")
 RESIZE = {"__class_fullname__": "Resize", "p": 1.0, "height": 64, "width": 96, "interpolation": 1}
 NORMALIZE = {  # as the conversion of the SegFormers writes it: in 0..255

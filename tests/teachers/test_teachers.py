@@ -6,8 +6,8 @@ from typing import get_args
 
 import numpy as np
 import pytest
-import segmentation_models_pytorch as smp
 import torch
+from extras import need
 from omegaconf import OmegaConf
 
 from odkd.common.device import PRECISIONS
@@ -90,6 +90,7 @@ def test_impossible_errors_are_refused() -> None:
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
+    smp = need("segmentation_models_pytorch")
     network = smp.create_model("FPN", encoder_name="mobilenet_v2", encoder_weights=None, classes=3)
     path = tmp_path_factory.mktemp("teacher") / "teacher.pth"
     content = {"arch": "FPN", "encoder_name": "mobilenet_v2", "classes": 3, "mean": [0.5] * 3, "std": [0.25] * 3}
@@ -100,6 +101,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_labels_of_a_checkpoint_teacher_are_those_of_its_network(checkpoint: Path) -> None:
     teacher = CheckpointTeacher(str(checkpoint), device=CPU)
     images = np.random.default_rng(0).integers(0, 256, (2, 64, 96, 3), dtype=np.uint8)
+    smp = need("segmentation_models_pytorch")
     network = smp.create_model("FPN", encoder_name="mobilenet_v2", encoder_weights=None, classes=3)
     network.load_state_dict(torch.load(checkpoint, weights_only=True)["state_dict"])
     with torch.inference_mode():

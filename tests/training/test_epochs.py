@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from sklearn.metrics import accuracy_score, f1_score, jaccard_score
+from extras import need
 from tiny_learner import CPU, Labels, make_bank, make_learner, make_student
 
 from odkd.common.metric_names import metric_name
@@ -156,6 +156,7 @@ def test_trainings_interrupted_after_any_epoch_continue_bit_identically(tmp_path
 
 
 def test_scores_of_a_split_equal_those_of_scikit_learn() -> None:
+    sklearn = need("sklearn.metrics")
     random = np.random.default_rng(0)
     truth = random.choice([0, 1, 2, 255], (3, 9, 7), p=[0.4, 0.3, 0.2, 0.1]).astype(np.uint8)
     given_labels = random.integers(0, 4, (3, 9, 7)).astype(np.uint8)  # class 3 only here, class 4 in neither
@@ -164,16 +165,15 @@ def test_scores_of_a_split_equal_those_of_scikit_learn() -> None:
     scored = truth != 255
     true, predicted = truth[scored], given_labels[scored]
     expected = {
-        "s/f1_macro_x": f1_score(true, predicted, average="macro"),
-        "s/f1_weighted_x": f1_score(true, predicted, average="weighted"),
-        "s/accuracy_x": accuracy_score(true, predicted),
-        "s/miou_x": jaccard_score(true, predicted, average="macro"),
+        "s/f1_macro_x": sklearn.f1_score(true, predicted, average="macro"),
+        "s/f1_weighted_x": sklearn.f1_score(true, predicted, average="weighted"),
+        "s/accuracy_x": sklearn.accuracy_score(true, predicted),
+        "s/miou_x": sklearn.jaccard_score(true, predicted, average="macro"),
     }
     found = tally.scores("s", "x")
     assert {name: found[name] for name in expected} == pytest.approx(expected)
-    frames = [
-        jaccard_score(t[t != 255], g[t != 255], average="macro") for t, g in zip(truth, given_labels, strict=True)
-    ]
+    pairs = zip(truth, given_labels, strict=True)
+    frames = [sklearn.jaccard_score(t[t != 255], g[t != 255], average="macro") for t, g in pairs]
     assert found["s/miou_per_frame_x"] == pytest.approx(np.mean(frames))
     assert math.isnan(tally.class_scores(list("abcde"), "s", "x")["s/iou_x/e"])
 

@@ -1,6 +1,5 @@
 """The record of what one process labelled: which frames, when, how long, on which device, with which libraries."""
 
-import importlib.metadata
 import os
 import platform
 import sys
@@ -9,17 +8,18 @@ import uuid
 from datetime import UTC, datetime
 from typing import Any
 
+from odkd.common.optional import version_of
 from odkd.data.labels.store import LabelStore
 from odkd.data.labels.teacher_labels import VideoLabels
 
-LIBRARIES = {  # module -> distribution, of the libraries whose version may influence labels
-    "torch": "torch",
-    "segmentation_models_pytorch": "segmentation-models-pytorch",
-    "transformers": "transformers",
-    "mmseg": "onedl-mmsegmentation",
-    "mmcv": "onedl-mmcv",
-    "onnxruntime": "onnxruntime",
-    "av": "av",
+LIBRARIES = {  # module -> distributions that may bring it, of the libraries whose version may influence labels
+    "torch": ("torch",),
+    "segmentation_models_pytorch": ("segmentation-models-pytorch",),
+    "transformers": ("transformers",),
+    "mmseg": ("onedl-mmsegmentation", "mmsegmentation"),
+    "mmcv": ("onedl-mmcv", "mmcv", "mmcv-lite"),
+    "onnxruntime": ("onnxruntime", "onnxruntime-gpu"),
+    "av": ("av",),
 }
 
 
@@ -50,7 +50,8 @@ class Session:
         store.write_session(self._name, record)
 
     def _begin(self, video: VideoLabels) -> dict[str, Any]:
-        loaded = {name for module, name in LIBRARIES.items() if module in sys.modules}
+        loaded = {names[0]: version_of(*names) for module, names in LIBRARIES.items() if sys.modules.get(module)}
+        versions = {"odkd": version_of("odkd")} | loaded
         return {
             "started": self._last_time,
             "updated": "",
@@ -58,7 +59,7 @@ class Session:
             "host": platform.node(),
             "pid": os.getpid(),
             "device": self._device,
-            "versions": {name: importlib.metadata.version(name) for name in sorted({"odkd", *loaded})},
+            "versions": {name: versions[name] or "unknown" for name in sorted(versions)},
             "frames": [],
             "undecodable": sorted(set(range(len(video.frame_numbers))) - video.position_of.keys()),
         }

@@ -10,16 +10,17 @@ from pathlib import Path
 
 from odkd.common.dotted import quoted
 from odkd.common.files import write_atomic
-from odkd.report.tables.cells import Filled, fill, needs, place_of
+from odkd.report.tables.cells import Filled, needs, place_of
 from odkd.report.tables.commands import grouped_arguments, grouped_commands
 from odkd.report.tables.incomplete import Advice, complaints
 from odkd.report.tables.latex import latex
 from odkd.report.tables.published import Published, published_beside
 from odkd.report.tables.render import markdown, to_csv
 from odkd.report.tables.spec import Row, Table, Variant, check_seeds, known_tables, load_table
+from odkd.report.tables.stores import look_up, outputs_read, store_uri, store_words
 from odkd.report.tables.wanted import Settings, join, wanted_settings
 from odkd.runs.mlflow_client import without_password
-from odkd.runs.mlflow_store import NothingStoredError, Store, StoreError
+from odkd.runs.mlflow_store import StoreError
 from odkd.runs.sync import advice, brief
 
 FORMATS: dict[str, Callable[[Filled, Published | None], str]] = {
@@ -149,41 +150,11 @@ def check_rows_differ(table: Table) -> None:
         known.append((row, variant, here))
 
 
-def look_up(table: Table, chosen: argparse.Namespace) -> tuple[Filled, Store | None]:
-    """Return the table filled from the chosen store, and the store.
-
-    All runs are missing if the default store does not exist yet, or if --run or --missing will begin a new store.
-    """
-    uri, is_default = store_uri(chosen)
-    is_begun_now = getattr(chosen, "run", False) or getattr(chosen, "missing", False)  # figures have no such options
-    try:
-        store = Store(uri)
-        runs = store.runs(chosen.experiment)
-    except NothingStoredError:
-        if not (is_begun_now or (is_default and not Path(uri.removeprefix("sqlite:///")).is_file())):
-            raise
-        return fill(table, [], lambda _run, _metric: {}), None
-    return fill(table, runs, store.history, newest=chosen.newest), store
-
-
-def store_uri(chosen: argparse.Namespace) -> tuple[str, bool]:
-    """Return the store's URI from --uri or the overrides; the flag is true if it is the default."""
-    given = dict(override.split("=", 1) for override in chosen.overrides)
-    if uri := chosen.uri or given.get("tracking.uri"):
-        is_file = "://" not in uri  # the path of a SQLite file is allowed
-        return (f"sqlite:///{Path(uri).resolve()}" if is_file else uri), False
-    return f"sqlite:///{(outputs_folder(chosen) / 'mlflow.db').resolve()}", True
-
-
-def outputs_folder(chosen: argparse.Namespace) -> Path:
-    """Return the output folder of the runs, from the overrides."""
-    given = dict(override.split("=", 1) for override in chosen.overrides)
-    return Path(given.get("paths.outputs", "outputs"))
-
-
 def check_complete(filled: Filled, chosen: argparse.Namespace) -> None:
     """Exit with code 1 and a message with commands, if a cell is missing or doubled."""
-    words = Advice(chosen.program, store_words(chosen), again("odkd-tables", chosen), again(chosen.program, chosen))
+    where = "in MLflow" if outputs_read(chosen) is None else "with their folders"
+    commands = again("odkd-tables", chosen), again(chosen.program, chosen)
+    words = Advice(chosen.program, store_words(chosen), *commands, where)
     if lines := complaints(filled, words, allow_missing=chosen.allow_missing, newest=chosen.newest):
         uri, _ = store_uri(chosen)
         sys.exit(fail("\n".join(lines).replace(uri, without_password(uri)), 1))
@@ -196,18 +167,6 @@ def again(program: str, chosen: argparse.Namespace) -> str:
         if (value := getattr(chosen, option)) is not None:
             words += [f"--{option.replace('_', '-')}", value]
     return shlex.join([*words, *(["--seeds", *map(str, chosen.seeds)] if chosen.seeds else [])])
-
-
-def store_words(chosen: argparse.Namespace) -> str:
-    """Return the text after "lacks 3 of 4 runs": in which store, or that the default store does not exist yet."""
-    uri, is_default = store_uri(chosen)
-    path = outputs_folder(chosen) / "mlflow.db"
-    if is_default and not path.is_file():
-        here = "" if path.is_absolute() else " here"
-        advice_on_store = "if your runs are elsewhere, go there or name their store with --uri"
-        return f"; there is no store {path}{here} yet ({advice_on_store})"
-    of = f"experiment {chosen.experiment} of " if chosen.experiment else ""
-    return f" in {of}{path if is_default else without_password(uri)}"
 
 
 def run(commands: Sequence[Sequence[str]]) -> None:

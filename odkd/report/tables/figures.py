@@ -12,9 +12,11 @@ import numpy as np
 
 from odkd.report.paper import MAX_CURVES, Curve, by_setting_figure, over_time_figure, save_figure
 from odkd.report.tables.cells import Filled
-from odkd.report.tables.command import add_choices, check_complete, listing, look_up, obey, outputs_folder, with_choices
+from odkd.report.tables.command import add_choices, check_complete, listing, obey, with_choices
 from odkd.report.tables.spec import Column, Row, Table, Variant, load_table
-from odkd.runs.mlflow_store import Store, StoredRun
+from odkd.report.tables.stores import look_up, outputs_folder
+from odkd.runs.folder_store import AnyStore
+from odkd.runs.mlflow_store import StoredRun
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -64,7 +66,7 @@ def check_figure(table: Table, name: str, asked: Mapping[str, Any]) -> None:
             raise ValueError(f"table {table.name}: figures.{name}.{key}: there is no {unknown[0]}")
 
 
-def draw(filled: Filled, store: Store | None, asked: Mapping[str, Any]) -> Iterator[tuple[Variant, Figure]]:
+def draw(filled: Filled, store: AnyStore | None, asked: Mapping[str, Any]) -> Iterator[tuple[Variant, Figure]]:
     """Yield one figure for each variant, or one for all variants (kind by_row)."""
     seeds = max((cell.count for cell in filled.cells.values()), default=0)
     if asked["kind"] == "by_row":
@@ -77,7 +79,7 @@ def draw(filled: Filled, store: Store | None, asked: Mapping[str, Any]) -> Itera
             yield variant, over_time(filled, store, variant, asked, note)
 
 
-def over_time(filled: Filled, store: Store, variant: Variant, asked: Mapping[str, Any], note: str) -> Figure:
+def over_time(filled: Filled, store: AnyStore, variant: Variant, asked: Mapping[str, Any], note: str) -> Figure:
     """Draw a score of each iteration, with one curve per row and one panel per metric.
 
     Raises:
@@ -135,7 +137,7 @@ def label_of(name: str, unit: str) -> str:
     return f"{name} ({unit})" if unit else name
 
 
-def curve(store: Store, label: str, runs: Sequence[StoredRun], metric: str, style: int) -> Curve:
+def curve(store: AnyStore, label: str, runs: Sequence[StoredRun], metric: str, style: int) -> Curve:
     """Return a metric of a row's runs over positions in the stream; scores are in per cent."""
     factor = 100 if unit_of(metric) == "%" else 1
     positions = store.history(runs[0], "stream/position")
@@ -144,7 +146,7 @@ def curve(store: Store, label: str, runs: Sequence[StoredRun], metric: str, styl
     return Curve(label, list(positions.values()), np.array(values, dtype=np.float64), style)
 
 
-def stream_lines(store: Store, run: StoredRun) -> list[dict[str, Any]]:
+def stream_lines(store: AnyStore, run: StoredRun) -> list[dict[str, Any]]:
     """Return position and time of each iteration; also its domain, if MLflow has the run's files."""
     if lines := store.lines(run):
         return lines

@@ -29,12 +29,16 @@ UNTOLD = (  # tags that differ between any two runs, or repeat another tag
 
 @dataclass(frozen=True)
 class Advice:
-    """Text for messages: the program, the store that was read, the commands that fill a table or make it again."""
+    """Text for messages: the program, the store that was read, the commands that fill a table or make it again.
+
+    `where` says how runs are deleted: "in MLflow", or "with their folders".
+    """
 
     program: str
     store: str
     fill: str
     again: str
+    where: str
 
 
 def complaints(filled: Filled, advice: Advice, *, allow_missing: bool, newest: bool) -> list[str]:
@@ -45,13 +49,13 @@ def complaints(filled: Filled, advice: Advice, *, allow_missing: bool, newest: b
     for doubled in filled.doubled:
         lines += doubled_lines(doubled, advice)
     if filled.doubled:
-        lines.append(f"Take the newest of each ({advice.again} --newest), or delete the others in MLflow.")
+        lines.append(f"Take the newest of each ({advice.again} --newest), or delete the others {advice.where}.")
     if filled.mixed and not newest:
         for mixed in filled.mixed:
             lines += mixed_lines(mixed, advice)
         lines.append(
             "Then take the newest of each, or accept these runs with a remark below the table "
-            f"({advice.again} --newest), or delete the others in MLflow."
+            f"({advice.again} --newest), or delete the others {advice.where}."
         )
     return lines
 

@@ -20,7 +20,7 @@ from odkd.runs.results import status_of
 from odkd.runs.sweeps.plan import SweepPlan, sweep_key
 from odkd.runs.sweeps.summary import sweep_table
 from odkd.runs.sweeps.sweep import DONE, Sweep
-from odkd.runs.sync import Follower, close_seconds, mark_if_killed, place_of, send
+from odkd.runs.sync import Follower, check_tracking, close_seconds, mark_if_killed, place_of, send
 
 logger = logging.getLogger(__name__)
 
@@ -53,9 +53,10 @@ def open_sweep(cfg: DictConfig, plan: SweepPlan, write_report: Callable[[Path], 
         write_report: writes the page of a sweep folder at the end, and returns its path.
 
     Raises:
-        ValueError: another process is running the sweep.
+        ValueError: another process is running the sweep, or the library that logs to MLflow is not installed.
         SystemExit: code 1 if a job has not finished, after the summary is printed.
     """
+    check_tracking(cfg)
     sweep = Sweep(plan)
     follower: Follower | None = None
     try:

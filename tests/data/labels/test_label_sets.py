@@ -1,11 +1,12 @@
 """Label sets: they agree with other sources."""
 
 import ast
-import importlib.util
+from importlib.machinery import PathFinder
 from pathlib import Path
 
 import pytest
 import yaml
+from extras import reason
 from paths import CONF
 
 from odkd.data.labels.sets import label_set
@@ -83,9 +84,9 @@ def test_the_camvid_set_equals_the_classes_of_the_camvid_dataset() -> None:
     [("cityscapes", "cityscapes"), ("ade20k", "ade"), ("coco_stuff", "coco_stuff"), ("bdd100k", "bdd100k")],
 )
 def test_sets_equal_those_of_mmsegmentation(name: str, file: str) -> None:
-    spec = importlib.util.find_spec("mmseg")
+    spec = PathFinder.find_spec("mmseg")  # its import takes seconds
     if spec is None or not spec.submodule_search_locations:
-        pytest.skip("mmsegmentation is not installed")
+        pytest.skip(reason("mmseg"))
     tree = ast.parse((Path(spec.submodule_search_locations[0]) / "datasets" / f"{file}.py").read_text())
     (meta,) = (
         {keyword.arg: ast.literal_eval(keyword.value) for keyword in node.value.keywords}

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import zarr
+from extras import need
 
 from odkd.data.labels.shards import DamagedLabelsError, FrameArray
 
@@ -32,7 +32,7 @@ def test_written_frames_are_read_back_and_by_zarr(tmp_path: Path) -> None:
     reopened = FrameArray.open(tmp_path / "a")
     for frame in (9, 0, 5):
         np.testing.assert_array_equal(reopened.read(frame), labels[frame])
-    array = zarr.open_array(tmp_path / "a", mode="r")
+    array = need("zarr").open_array(tmp_path / "a", mode="r")
     np.testing.assert_array_equal(array[:], labels)
     assert array.attrs["teacher"] == "test"
     assert sorted(p.name for p in (tmp_path / "a" / "c").iterdir()) == ["0", "1", "2"]  # three files for ten frames
@@ -48,7 +48,7 @@ def test_missing_frames_are_known_and_zarr_shows_them_as_ignored(tmp_path: Path)
     for frame in (7, 0):
         with pytest.raises(KeyError, match="not labelled"):
             store.read(frame)
-    array = zarr.open_array(tmp_path / "a", mode="r")
+    array = need("zarr").open_array(tmp_path / "a", mode="r")
     assert (array[7] == 255).all()
     np.testing.assert_array_equal(array[5], labels[5])
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import zarr
+from extras import need
 
 from odkd.data.labels.damage import find_damage, mend, mend_manifest
 from odkd.data.labels.shards import DamagedLabelsError
@@ -51,7 +51,7 @@ def test_written_labels_are_read_back_and_by_zarr(store: LabelStore) -> None:
         for ours, theirs in zip(reopened.read_soft(frame, SPEC), expected[frame].soft or (), strict=True):
             np.testing.assert_allclose(ours, theirs, rtol=2e-3)
             assert ours.dtype == theirs.dtype
-    group = zarr.open_group(store.folder, mode="r")
+    group = need("zarr").open_group(store.folder, mode="r")
     assert group.attrs["teacher"] == "test"
     np.testing.assert_array_equal(group["labels"][7], expected[7].label_HW)
     stored_KHW = np.exp(group["logsoft-top2-3x4/log_probabilities"][7].astype(np.float32))

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import segmentation_models_pytorch as smp
 import torch
+from extras import need
 from torch import Tensor, nn
 
 from odkd.data.labels.mapped_labels import MappedLabels, map_top_k
@@ -198,6 +198,7 @@ def test_an_augmented_learner_resumes_bit_identically() -> None:
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
+    smp = need("segmentation_models_pytorch")
     network = smp.create_model("FPN", encoder_name="mobilenet_v2", encoder_weights=None, classes=11)
     path = tmp_path_factory.mktemp("teacher") / "teacher.pth"
     torch.save({"state_dict": network.state_dict(), "arch": "FPN", "encoder_name": "mobilenet_v2", "classes": 11}, path)

@@ -13,8 +13,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import optuna
 import pytest
+from extras import need
 from hydra.errors import HydraException
 from sweep_command import Workplace, kill_all
 from tiny_settings import TINY
@@ -27,6 +27,7 @@ from odkd.runs.run import OpenRun
 from odkd.runs.sweeps.search import Choice, Range, Search
 from odkd.runs.sweeps.trials import Study
 
+optuna = need("optuna")
 NO_PRUNING = {"sampler": "tpe", "sampler_options": {}, "pruner": "none", "pruner_options": {}}
 HOW = NO_PRUNING | {"seed": 0, "seeds": (), "metric": None, "report_every": 1}
 SPACE = {"lr": Range(1e-6, 1e-1, log=True), "replay": Choice(("fifo", "uniform")), "n": Range(1, 9, step=2)}
@@ -406,7 +407,7 @@ def test_a_search_of_two_trials_at_a_time_that_is_killed_ends_with_the_requested
         "window.learn=range(3,7)",
     ]
 
-    def trials() -> list[optuna.trial.FrozenTrial]:
+    def trials() -> list[Any]:
         (path,) = place.outputs.glob("sweeps/*/study.db")
         study = optuna.load_study(study_name=path.parent.name, storage=f"sqlite:///{path}")
         return study.get_trials()

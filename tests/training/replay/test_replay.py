@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from extras import need
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 from paths import CONF
-from scipy.stats import chi2_contingency, chisquare
 from torch import Tensor
 
 from odkd.common.seeds import named_generator
@@ -89,6 +89,7 @@ def assert_distribution(outcomes: Iterable[Any], probabilities: dict[Any, float]
     assert sum(probabilities.values()) == pytest.approx(1)
     expected = [probability * counts.total() for probability in probabilities.values()]
     assert min(expected) >= 5, "too few outcomes for a chi-square test"
+    chisquare = need("scipy.stats").chisquare
     assert chisquare([counts[outcome] for outcome in probabilities], expected).pvalue > 0.001
 
 
@@ -293,6 +294,7 @@ def test_weighted_draws_without_replacement_are_distributed_as_those_of_numpy() 
     p = (weights / weights.sum()).numpy()
     theirs = Counter(frozenset(rng.choice(5, 3, replace=False, p=p).tolist()) for _ in range(6000))
     common = sorted(set(ours) | set(theirs), key=sorted)
+    chi2_contingency = need("scipy.stats").chi2_contingency
     assert chi2_contingency([[ours[s] for s in common], [theirs[s] for s in common]]).pvalue > 0.001
 
 

@@ -1,0 +1,35 @@
+"""Runs read from their folders are those read from MLflow."""
+
+from fabricated_run import FabricatedRun, sync_run, uri_of
+
+from odkd.runs.folder_store import FolderStore
+from odkd.runs.mlflow_store import Store, StoredRun
+
+
+def content(run: StoredRun) -> tuple[object, ...]:
+    tags = {key: value for key, value in run.tags.items() if key.startswith("odkd.") and key != "odkd.created"}
+    shown = {key: value for key, value in tags.items() if not key.startswith("odkd.synced_")}
+    return run.key, run.name, run.status, run.started, run.params, shown, run.metrics
+
+
+def test_folders_hold_the_runs_that_mlflow_holds(tmp_path) -> None:
+    runs = [
+        FabricatedRun(tmp_path, key=f"{number}123abcd", created=f"2026-11-21T1{number}:00:00+00:00")
+        for number in range(3)
+    ]
+    for run, status in zip(runs, ("finished", "failed", "running"), strict=True):
+        run.publish(3)
+        run.line("metrics.jsonl", iteration=3, position=60, metrics={"test/miou": None, "test/iou/caf\u00e9 (x)": 0.5})
+        if status == "running":
+            run.write()
+        else:
+            run.end(status)
+        sync_run(run)
+    stored, found = Store(uri_of(tmp_path)), FolderStore(tmp_path)
+    assert [content(run) for run in found.runs()] == [content(run) for run in stored.runs()]
+    for here, there in zip(found.runs(), stored.runs(), strict=True):
+        for metric in ("test/iou/class 3", "time/learn_seconds", "test/miou"):
+            assert found.history(here, metric) == stored.history(there, metric)
+    ended = found.runs()[-1]
+    assert found.lines(ended) == stored.lines(stored.runs()[-1])
+    assert ended.final("total/miou") == 0.5
