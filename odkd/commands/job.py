@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 if TYPE_CHECKING:
     from odkd.config.parts import Parts
 
+from odkd.common.compiler import check_compiler
 from odkd.common.files import json_digest
 from odkd.config.compose import config_dir
 from odkd.config.construct import targets
@@ -58,10 +59,13 @@ def perform(cfg: DictConfig, outcome: Outcome) -> dict[str, float | None] | None
     from odkd.common.device import set_up
     from odkd.config.parts import Parts
     from odkd.report.artifacts import write_overlay_video, write_report
+    from odkd.runs.mlflow_place import tell_variables
     from odkd.runs.run import OpenRun, RunIsBusyError, RunIsFinishedError
     from odkd.runs.sync import send
 
     parts = Parts(cfg)
+    cfg = parts.cfg
+    tell_variables(cfg)
     set_up(parts.device, threads=cfg.threads, deterministic=cfg.deterministic)
     folder = parts.folder
     outcome.metric = parts.traits.compared
@@ -109,9 +113,12 @@ def compute(parts: "Parts", run: Any, overrides: list[str], outcome: Outcome) ->
     from odkd.report.artifacts import write_artifacts, write_report
     from odkd.report.run_stills import write_run_stills
     from odkd.runs.cost import Cost
-    from odkd.runs.sync import Follower, close_seconds, place_of
+    from odkd.runs.mlflow_place import place_of
+    from odkd.runs.sync import Follower, close_seconds
 
     cfg, cost = parts.cfg, Cost(parts.device)
+    if cfg.compile and parts.traits.learns:
+        check_compiler(parts.device)
     files = {"config.yaml": OmegaConf.to_yaml(cfg, resolve=True), "overrides.txt": "".join(f"{o}\n" for o in overrides)}
     run.open(files, restart=cfg.run.restart, again=parts.traits.always)
     outcome.log.move_to(run.folder / "run.log")

@@ -112,10 +112,22 @@ def _places(run_folder: Path) -> dict[str, str]:
         if found := sorted(run_folder.glob(pattern)):
             places[name] = _path(found[0])
     if (run_folder / "mlflow.json").is_file():
-        uri = json.loads((run_folder / "mlflow.json").read_text())["tracking_uri"]
-        command = f"mlflow ui --backend-store-uri {shlex.quote(uri)}"
-        places["dashboard"] = uri if uri.startswith("http") else f"make dashboard   (or: {command})"
+        places["dashboard"] = dashboard(json.loads((run_folder / "mlflow.json").read_text())["tracking_uri"])
     return places
+
+
+def dashboard(uri: str) -> str:
+    """Return where MLflow shows the runs: the address of its server, or the command that starts one, given here."""
+    if uri.startswith(("http", "databricks")):
+        return uri
+    database = Path(uri.removeprefix("sqlite:///"))
+    if not uri.startswith("sqlite:///"):
+        return f"mlflow ui --backend-store-uri {shlex.quote(uri)}"
+    makefile = Path("Makefile")
+    is_clone = makefile.is_file() and "odkd: `make help`" in makefile.read_text(errors="replace")
+    if is_clone and database.absolute() == Path("outputs/mlflow.db").absolute():
+        return "make dashboard"
+    return f"mlflow ui --backend-store-uri {shlex.quote(f'sqlite:///{_path(database)}')}"
 
 
 def _path(path: Path) -> str:

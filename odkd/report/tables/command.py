@@ -10,6 +10,9 @@ from pathlib import Path
 
 from odkd.common.dotted import quoted
 from odkd.common.files import write_atomic
+from odkd.common.version import add_version
+from odkd.config.compose import known_groups, known_keys
+from odkd.config.words import read_settings
 from odkd.report.tables.cells import Filled, fill, needs, place_of
 from odkd.report.tables.commands import grouped_arguments, grouped_commands
 from odkd.report.tables.incomplete import Advice, complaints
@@ -19,6 +22,7 @@ from odkd.report.tables.render import markdown, to_csv
 from odkd.report.tables.spec import Row, Table, Variant, check_seeds, known_tables, load_table
 from odkd.report.tables.wanted import Settings, join, wanted_settings
 from odkd.runs.mlflow_client import without_password
+from odkd.runs.mlflow_place import asked_uri
 from odkd.runs.mlflow_store import NothingStoredError, Store, StoreError
 from odkd.runs.sync import advice, brief
 
@@ -73,6 +77,7 @@ def obey(
 def add_choices(parser: argparse.ArgumentParser) -> None:
     """Add the arguments that tables and figures share, and the program name for messages."""
     parser.set_defaults(program=parser.prog)
+    add_version(parser)
     parser.add_argument("name", nargs="?", help="a table (see --list), or the path of your YAML file")
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="settings of all runs, as for odkd")
     parser.add_argument("--uri", help="MLflow store (default: mlflow.db in paths.outputs, or tracking.uri)")
@@ -112,6 +117,7 @@ def with_choices(table: Table, chosen: argparse.Namespace) -> Table:
     for override in chosen.overrides:
         if "=" not in override or override.startswith("seed="):
             raise ValueError(f"{override}: expected KEY=VALUE, a setting of odkd (give seeds with --seeds)")
+    chosen.overrides = read_settings(chosen.overrides, known_groups(), known_keys)
     if chosen.seeds:
         rows = tuple(replace(row, seeds=None) for row in table.rows)
         table = replace(table, seeds=check_seeds("--seeds", chosen.seeds), rows=rows)
@@ -167,11 +173,10 @@ def look_up(table: Table, chosen: argparse.Namespace) -> tuple[Filled, Store | N
 
 
 def store_uri(chosen: argparse.Namespace) -> tuple[str, bool]:
-    """Return the store's URI from --uri or the overrides; the flag is true if it is the default."""
+    """Return the URI of the store: as given, else of MLFLOW_TRACKING_URI; the flag is true if it is the default."""
     given = dict(override.split("=", 1) for override in chosen.overrides)
-    if uri := chosen.uri or given.get("tracking.uri"):
-        is_file = "://" not in uri  # the path of a SQLite file is allowed
-        return (f"sqlite:///{Path(uri).resolve()}" if is_file else uri), False
+    if uri := asked_uri("--uri" if chosen.uri else "tracking.uri", chosen.uri or given.get("tracking.uri")):
+        return uri, False
     return f"sqlite:///{(outputs_folder(chosen) / 'mlflow.db').resolve()}", True
 
 
