@@ -66,6 +66,8 @@ def perform(cfg: DictConfig, outcome: Outcome) -> dict[str, float | None] | None
     parts = Parts(cfg)
     cfg = parts.cfg
     tell_variables(cfg)
+    if cfg.compile and parts.traits.learns:
+        check_compiler(parts.device)
     set_up(parts.device, threads=cfg.threads, deterministic=cfg.deterministic)
     folder = parts.folder
     outcome.metric = parts.traits.compared
@@ -117,8 +119,6 @@ def compute(parts: "Parts", run: Any, overrides: list[str], outcome: Outcome) ->
     from odkd.runs.sync import Follower, close_seconds
 
     cfg, cost = parts.cfg, Cost(parts.device)
-    if cfg.compile and parts.traits.learns:
-        check_compiler(parts.device)
     files = {"config.yaml": OmegaConf.to_yaml(cfg, resolve=True), "overrides.txt": "".join(f"{o}\n" for o in overrides)}
     run.open(files, restart=cfg.run.restart, again=parts.traits.always)
     outcome.log.move_to(run.folder / "run.log")

@@ -12,12 +12,19 @@ CPU = torch.device("cpu")
 
 
 @pytest.mark.parametrize("compiler", ["/nowhere/g++", "", "false", "/", "g++ --version"])
-def test_compile_needs_a_compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, compiler: str) -> None:
+def test_a_compiler_that_does_not_answer_is_none(monkeypatch: pytest.MonkeyPatch, compiler: str) -> None:
     monkeypatch.setenv("CXX", compiler)
+    with pytest.raises(ValueError, match="is none that runs"):
+        check_compiler(CPU)
+
+
+def test_compile_needs_a_compiler_before_anything_is_rendered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CXX", "/nowhere/g++")
     message = refusal(tmp_path, "debug=smoke", "tracking=none", "compile=true", "device=cpu", "run.report=false")
     assert message == (
-        f"compile=true needs a C++ compiler, and CXX={compiler} is none that runs; install one, or set compile=false"
+        "compile=true needs a C++ compiler, and CXX=/nowhere/g++ is none that runs; install one, or set compile=false"
     )
+    assert not list(tmp_path.rglob("*.mp4"))
 
 
 @pytest.mark.parametrize(("device", "language"), [("cpu", "C++"), ("cuda", "C")])

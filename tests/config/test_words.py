@@ -44,7 +44,7 @@ def read(*words: str) -> list[str]:
 def test_a_setting_is_read_as_people_type_it(
     monkeypatch: pytest.MonkeyPatch, word: str, key: str, value: object
 ) -> None:
-    monkeypatch.setenv("/home/me", "/home/me")
+    monkeypatch.setenv("HOME", "/home/me")
     cfg = complete(compose_config(["dataset=videos", word]))
     assert OmegaConf.select(cfg, key) == value
     assert read(*read(word)) == read(word)  # what is read once is read again by tools that compose runs
@@ -123,7 +123,7 @@ def test_a_quoted_value_is_the_same_text_again() -> None:
 
 
 def test_a_home_folder_in_yaml_is_expanded_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("/home/me", "/home/me")
+    monkeypatch.setenv("HOME", "/home/me")
     (tmp_path / "dataset").mkdir()
     (tmp_path / "dataset" / "mine.yaml").write_text("defaults: [videos, _self_]\nroot: ~/videos\n")
     assert complete(compose_config(["dataset=mine"], str(tmp_path))).dataset.root == "/home/me/videos"
