@@ -75,6 +75,10 @@ def _no_interpolation(found: re.Match[str], known: Known, _: Groups) -> str:
     return f"{place}there is no setting {found['name']} to take the value from{nearest(found['name'], known)}"
 
 
+def _not_set(found: re.Match[str], _: Known, __: Groups) -> str:
+    return f"{found['name']} is not set; add {found['name']}=... to the command"
+
+
 EXPLAINED: Mapping[str, Callable[[re.Match[str], Known, Groups], str]] = {
     r"(?s)Could not override '(?:[^']*@)?(?P<name>[\w./]+)'(?:.*Key '(?P<key>[^']+)' is not)?": _unknown_setting,
     r"Could not find '(?P<name>[\w./=-]+)'": _unknown_choice,
@@ -84,5 +88,6 @@ EXPLAINED: Mapping[str, Callable[[re.Match[str], Known, Groups], str]] = {
     r"Error merging override (?P<name>[+\w./@]+)=(?P<value>.*)": _unfit,
     r"Could not delete (?:from config. )?'(?P<name>[\w./]+)'": _no_such_deletion,
     r"(?s)Interpolation key '(?P<name>[^']+)' not found(?:.*full_key: (?P<full>[\w.]+))?": _no_interpolation,
+    r"Missing mandatory value: (?P<name>[\w.]+)": _not_set,
     r"(?s)Key '(?P<name>\w+)' is not in struct(?:.*full_key: (?P<full>[\w.]+))?": _missing_key,
 }

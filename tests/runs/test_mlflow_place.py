@@ -54,7 +54,7 @@ def test_an_address_that_is_none_is_one_line_with_what_to_write(uri: str) -> Non
             "https://me:secret@host/mlflow",
             "http://[::1]:5000",
             "sqlite:///x.db",
-            "sqlite:////a/x.db",
+            "sqlite:////a b/x.db",
         ),
         *(
             "postgresql://h/x",

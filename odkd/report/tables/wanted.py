@@ -138,7 +138,7 @@ def wanted_settings(job: WantedRun) -> Settings:
         container: Any = OmegaConf.to_container(cfg, resolve=True)
     except InterpolationToMissingValueError as error:
         missing = sorted(OmegaConf.missing_keys(cfg))[0]
-        raise ValueError(f"the runs of this table need {missing}; add {missing}=... to the command") from error
+        raise ValueError(f"{missing} is not set; add {missing}=... to the command") from error
     return _settings(flatten(container), digests_of_files(container, Path(cfg.paths.cache)))
 
 

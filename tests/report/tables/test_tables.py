@@ -232,7 +232,7 @@ def test_a_table_says_which_folder_it_needs() -> None:
     assert not any("shared" in text for text in texts)  # a wheel has no data beside it
     table = load_table("houyon2023/table1_camvid")
     job = next(jobs[0] for _, _, jobs in needs(table))
-    with pytest.raises(ValueError, match=r"need dataset\.root; add dataset\.root=\.\.\. to the command"):
+    with pytest.raises(ValueError, match=r"dataset\.root is not set; add dataset\.root=\.\.\. to the command"):
         wanted_settings(job)
 
 
