@@ -15,29 +15,17 @@ from hydra._internal.utils import get_args_parser
 from hydra.errors import HydraException, InstantiationException
 from omegaconf.errors import OmegaConfBaseException
 
+from odkd.commands.help import help_text
 from odkd.commands.job import Job
+from odkd.commands.options import read_command
+from odkd.common.compiler import compiler_message
 from odkd.common.errors import is_mistake
-from odkd.config.compose import CONF, known_names
+from odkd.common.version import version_text
+from odkd.config.compose import CONF, known_groups, known_keys
 from odkd.config.messages import explain
 from odkd.runs.outcome import Terminated
 
 logger = logging.getLogger(__name__)
-
-
-def check_words(words: list[str]) -> None:
-    """Check the words of the command that Hydra's parser would not understand.
-
-    Raises:
-        ValueError: an unknown option, or a word without a setting.
-    """
-    _, unknown = get_args_parser().parse_known_args(words)
-    if unknown and unknown[0].startswith("-"):
-        raise ValueError(f"there is no option {unknown[0]}; odkd --help and --hydra-help name those that there are")
-    if unknown:
-        raise ValueError(
-            f"{unknown[0]} is cut off from the settings before it; "
-            "put options such as --config-dir and -m before all settings"
-        )
 
 
 def terminate(*_: object) -> None:
@@ -57,8 +45,8 @@ def main() -> None:
     job = Job()
     previous = signal.signal(signal.SIGTERM, terminate)
     try:
-        check_words(sys.argv[1:])
-        hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")(job)()
+        if not is_answered():
+            hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")(job)()
         if job.failures:  # of a single run: kept there, because Hydra would print the command above the message
             raise job.failures[0]
     except KeyboardInterrupt:
@@ -76,17 +64,32 @@ def main() -> None:
         signal.signal(signal.SIGTERM, previous)
 
 
+def is_answered() -> bool:
+    """Answer --version and --help; True if that is all. Otherwise `sys.argv` gets the words that Hydra reads.
+
+    Raises:
+        ValueError: an unknown option, or a word that is no setting.
+    """
+    if "--version" in sys.argv:
+        print(version_text())
+        return True
+    given, sys.argv[1:] = read_command(sys.argv[1:], get_args_parser(), known_groups(), known_keys)
+    if given.help:
+        print(help_text(given.config_dir))
+    return bool(given.help)
+
+
 def user_message(error: BaseException) -> str | None:
     """Return the message for a mistake of the user; None for a fault, which needs its traceback."""
     while isinstance(error, InstantiationException) and error.__cause__ is not None:
         error = error.__cause__  # Hydra wraps what a constructor raises
     if isinstance(error, HydraException | OmegaConfBaseException):
-        return explain(error, *known_names()) or str(error)
+        return explain(error, known_keys(), known_groups())
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return f"the disk is full ({error}); make room and give the same command again: it goes on from here"
     if isinstance(error, OSError) and error.errno in (errno.EROFS, errno.EACCES, errno.ENOTDIR, errno.EEXIST):
         return f"cannot write there ({error}); choose another folder with paths.outputs= or paths.labels="
-    return str(error) if is_mistake(error) else None
+    return str(error) if is_mistake(error) else compiler_message(error)
 
 
 if __name__ == "__main__":

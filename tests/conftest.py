@@ -11,6 +11,8 @@ from paths import SHARED
 from tiny_settings import TINY
 
 os.environ.setdefault("MPLBACKEND", "agg")
+for variable in ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME"):  # tests write no runs where a developer's runs go
+    os.environ.pop(variable, None)
 if "PYTEST_XDIST_WORKER" in os.environ:  # threads of two workers on two cores would wait for each other
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 

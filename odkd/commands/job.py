@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 if TYPE_CHECKING:
     from odkd.config.parts import Parts
 
+from odkd.common.compiler import check_compiler
 from odkd.common.files import json_digest
 from odkd.config.compose import config_dir
 from odkd.config.construct import targets
@@ -61,10 +62,15 @@ def perform(cfg: DictConfig, outcome: Outcome) -> dict[str, float | None] | None
     from odkd.common.device import set_up
     from odkd.config.parts import Parts
     from odkd.report.artifacts import write_overlay_video, write_report
+    from odkd.runs.mlflow_place import tell_variables
     from odkd.runs.run import OpenRun, RunIsBusyError, RunIsFinishedError
     from odkd.runs.sync import send
 
     parts = Parts(cfg)
+    cfg = parts.cfg
+    tell_variables(cfg)
+    if cfg.compile and parts.traits.learns:
+        check_compiler(parts.device)
     set_up(parts.device, threads=cfg.threads, deterministic=cfg.deterministic)
     folder = parts.folder
     outcome.metric = parts.traits.compared
@@ -114,7 +120,8 @@ def compute(parts: "Parts", run: Any, overrides: list[str], outcome: Outcome) ->
     from odkd.report.artifacts import write_artifacts, write_report
     from odkd.report.run_stills import write_run_stills
     from odkd.runs.cost import Cost
-    from odkd.runs.sync import Follower, close_seconds, place_of
+    from odkd.runs.mlflow_place import place_of
+    from odkd.runs.sync import Follower, close_seconds
 
     cfg, cost = parts.cfg, Cost(parts.device)
     files = {"config.yaml": OmegaConf.to_yaml(cfg, resolve=True), "overrides.txt": "".join(f"{o}\n" for o in overrides)}

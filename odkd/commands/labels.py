@@ -10,6 +10,7 @@ from odkd.commands.labels_exchange import export_stores, import_labels
 from odkd.commands.labels_found import DEFAULT
 from odkd.commands.labels_maintain import prune_stores, repair_stores, verify
 from odkd.commands.labels_show import list_stores, show_info, show_statistics
+from odkd.common.version import add_version
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -34,6 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="odkd-labels", description=__doc__.partition(":")[2].strip().capitalize())
+    add_version(parser)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     def command(

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from odkd.common.version import add_version
 from odkd.report.html_run import write_run_report
 from odkd.report.html_sweep import write_runs_report, write_sweep_report
 from odkd.runs.sync import mark_if_killed
@@ -17,6 +18,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         prog="odkd-report",
         description="Write report.html, a single file that can be mailed, into run folders and sweep folders.",
     )
+    add_version(parser)
     parser.add_argument("folder", type=Path, nargs="*", help="run or sweep folders, such as outputs/runs/NAME-KEY")
     parser.add_argument("--runs", type=Path, nargs="+", metavar="FOLDER", help="compare these runs on one page")
     parser.add_argument("--output", type=Path, metavar="FILE", help="path of that page (default: report.html)")

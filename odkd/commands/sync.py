@@ -10,7 +10,9 @@ from pathlib import Path
 from filelock import Timeout
 
 from odkd.common.optional import how_to_install, is_installed
+from odkd.common.version import add_version
 from odkd.runs.mlflow_client import without_password
+from odkd.runs.mlflow_place import asked_uri, experiment_or_default
 from odkd.runs.mlflow_sync import sync
 from odkd.runs.sync import advice, brief, mark_if_killed
 
@@ -21,6 +23,12 @@ def main() -> None:
     if not is_installed("mlflow"):
         print(f"odkd-sync: MLflow is not installed: {how_to_install('mlflow')}", file=sys.stderr)
         raise SystemExit(2)
+    try:
+        default = asked_uri("--uri", None)
+        args.uri = args.uri and asked_uri("--uri", args.uri)
+    except ValueError as error:
+        print(f"odkd-sync: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
     given = args.folder or [Path("outputs")]
     folders = [run for folder in given for run in _runs_of(folder)]
     if not folders:
@@ -30,7 +38,7 @@ def main() -> None:
     unreachable: set[str] = set()
     num_failed = 0
     for folder, outputs in folders:
-        uri, experiment = _destination(folder, outputs, args.uri, args.experiment)
+        uri, experiment = _destination(folder, outputs, args.uri, args.experiment, default)
         where = without_password(uri)
         try:
             if uri in unreachable:
@@ -58,10 +66,11 @@ def _parser() -> argparse.ArgumentParser:
         prog="odkd-sync",
         description="Send to MLflow what is missing there from each run folder.",
     )
+    add_version(parser)
     parser.add_argument(
         "folder", type=Path, nargs="*", help="of a run, a sweep, or all outputs (default: outputs, with all in it)"
     )
-    parser.add_argument("--uri", help="MLflow's tracking URI (default: that of the run)")
+    parser.add_argument("--uri", help="MLflow's tracking URI (default: that of the run, else MLFLOW_TRACKING_URI)")
     parser.add_argument("--experiment", help="MLflow's experiment (default: that of the run)")
     return parser
 
@@ -78,12 +87,15 @@ def _runs_of(folder: Path) -> list[tuple[Path, Path]]:
     return [(path.parent, folder) for pattern in patterns for path in sorted(folder.glob(f"{pattern}/run.json"))]
 
 
-def _destination(folder: Path, outputs: Path, uri: str | None, experiment: str | None) -> tuple[str, str]:
-    """Return the tracking URI and the experiment: as given, else as stored in the run, else those of conf/tracking."""
+def _destination(
+    folder: Path, outputs: Path, uri: str | None, experiment: str | None, default: str | None
+) -> tuple[str, str]:
+    """Return the tracking URI and the experiment: as given, else as stored in the run, else those of a new run."""
     path = folder / "mlflow.json"
     stored = json.loads(path.read_text()) if path.is_file() else {}
-    default = f"sqlite:///{(outputs / 'mlflow.db').absolute()}"
-    return uri or stored.get("tracking_uri", default), experiment or stored.get("experiment", "odkd")
+    new_uri = default or f"sqlite:///{(outputs / 'mlflow.db').absolute()}"
+    new_experiment = experiment_or_default(None)
+    return uri or stored.get("tracking_uri", new_uri), experiment or stored.get("experiment", new_experiment)
 
 
 if __name__ == "__main__":

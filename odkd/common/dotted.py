@@ -70,8 +70,9 @@ def quoted(value: str) -> str:
     >>> quoted("sqlite:////data/mlflow.db"), quoted("it's mine")
     ('sqlite:////data/mlflow.db', "'it\\\\'s mine'")
     """
-    is_plain = re.fullmatch(r"[\w/.+%@:-]+", value) is not None
-    return value if is_plain else "'" + value.replace("'", r"\'") + "'"
+    is_plain = re.fullmatch(r"[\w/.+%@:-]+", value, re.ASCII) is not None
+    escaped = re.sub(r"(\\*)('|$)", lambda found: found[1] * 2 + found[2].replace("'", r"\'"), value)
+    return value if is_plain else f"'{escaped}'"  # a backslash is doubled where it stands before a quote
 
 
 def split_override(override: str) -> tuple[str, str]:

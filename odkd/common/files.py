@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import uuid
 from collections.abc import Iterable
 from pathlib import Path
@@ -47,6 +48,20 @@ def cut_torn_line(path: Path) -> None:
 def as_written(path: Path) -> Path:
     """Return the absolute path without "..", but with its links: a folder of runs may be a link to another disk."""
     return Path(os.path.normpath(path.absolute()))  # resolve() would follow links
+
+
+def with_home(value: Any) -> Any:
+    """Return plain values with the home folder in place of ~ or ~name at the start of each text that is a path.
+
+    >>> with_home({"tilde": "~x", "paths": ["/a/~", 3]})
+    {'tilde': '~x', 'paths': ['/a/~', 3]}
+    """
+    if isinstance(value, dict):
+        return {key: with_home(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [with_home(item) for item in value]
+    is_path = isinstance(value, str) and re.match(r"~[\w.-]*/|~$", value)
+    return os.path.expanduser(value) if is_path else value  # noqa: PTH111 - an unknown user's ~ stays as it is
 
 
 def json_digest(value: Any) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import re
 import types
 import typing
 from collections.abc import Callable, Mapping
@@ -75,7 +76,8 @@ def check_setting(key: str, value: Any, kind: Any) -> None:
         if "an existing file" in (expected := describe(kind)) and isinstance(value, str):
             raise ValueError(f"{key}={value}: no such file{nearest_file(Path(value))}") from None
         choices = [spell(choice) for choice in _choices(kind)]
-        raise ValueError(f"{key}={spell(value)}; expected {expected}{nearest(str(value), choices)}") from None
+        shown = f"'{value}' (a text, in quotes)" if _is_quoted_number(value) else spell(value)
+        raise ValueError(f"{key}={shown}; expected {expected}{nearest(str(value), choices)}") from None
 
 
 def check_arguments(function: Callable[..., Any], settings: Mapping[str, Any], prefix: str) -> None:
@@ -143,6 +145,11 @@ def nearest_file(path: Path) -> str:
     if not path.parent.is_dir():
         return f" (nor a folder {path.parent})"
     return nearest(path.name, (entry.name for entry in path.parent.iterdir()), cutoff=0.75)
+
+
+def _is_quoted_number(value: Any) -> bool:
+    """True for a text that YAML would read as a number or a boolean if it were not in quotes."""
+    return isinstance(value, str) and re.fullmatch(r"[+-]?[\d.]+(e[+-]?\d+)?|true|false", value.lower()) is not None
 
 
 def _one(kind: Any) -> str:

@@ -6,7 +6,6 @@ method needs no entry here.
 
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, Literal
 
 from omegaconf import DictConfig, OmegaConf
@@ -17,6 +16,7 @@ from odkd.config.check_dataset import check_dataset, expected_layout
 from odkd.config.check_relations import check_relations
 from odkd.config.construct import OFFERED, check_targets, resolve
 from odkd.data.video.fit import FITS
+from odkd.runs.mlflow_place import check_place
 from odkd.runs.sync import check_tracking
 
 Precision = Literal["float32", "bfloat16", "float16"]
@@ -60,7 +60,14 @@ SETTINGS: dict[str, Any] = {
     "sweep.fail_fast": bool,
 }
 PATHS = ("outputs", "cache", "labels", "weights")
-NAMES = ("run.name", "teacher.name")  # of folders
+NAMES = {  # names that become parts of folder names -> the most bytes; a folder name has at most 255
+    "run.name": 200,
+    "stage.name": 40,
+    "dataset.name": 60,
+    "student.name": 60,
+    "teacher.name": 60,
+}
+MAY_BE_NULL = ("run.name", "student.name")
 
 
 def check_config(cfg: DictConfig) -> None:
@@ -73,6 +80,11 @@ def check_config(cfg: DictConfig) -> None:
     if missing:
         layout = f": {expected_layout(cfg.dataset, 'FOLDER')}" if missing[0] == "dataset.root" else ""
         raise ValueError(f"{missing[0]} is not set; add {missing[0]}=... to the command{layout}")
+    for table in ("run", "paths", "bank", "sweep"):
+        if not OmegaConf.is_dict(cfg[table]):
+            raise ValueError(
+                f"{table}={cfg[table]}; expected settings of this table, {table}.NAME=VALUE (odkd --cfg job)"
+            )
     for key, kind in SETTINGS.items():
         if _has(cfg, key):
             check_setting(key, _plain(OmegaConf.select(cfg, key)), kind)
@@ -124,18 +136,26 @@ def _plain(value: Any) -> Any:
 
 
 def _check_places(cfg: DictConfig) -> None:
-    for key in NAMES:
+    for key, longest in NAMES.items():
         value = OmegaConf.select(cfg, key)
-        if not (value is None and key == "run.name") and not re.fullmatch(r"[\w][\w .+-]*", str(value)):
-            raise ValueError(f"{key}={value}; expected a plain folder name of letters, digits, . + - and _")
+        if not (value is None and key in MAY_BE_NULL):
+            _check_name(key, value, longest)
     for key in PATHS:
         if not (isinstance(cfg.paths[key], str) and cfg.paths[key]):
             raise ValueError(f"paths.{key}={cfg.paths[key]}; expected a folder")
-    outputs = Path(cfg.paths.outputs).absolute()
-    if cfg.tracking.enabled and not cfg.tracking.uri and {"?", "%"} & set(str(outputs)):
+    check_place(cfg)
+
+
+def _check_name(key: str, name: Any, longest: int) -> None:
+    """Check a name that becomes part of the name of a folder and of a run in MLflow."""
+    if not (isinstance(name, str | int) and re.fullmatch(r"\w[\w .+-]*", str(name))) or isinstance(name, bool):
+        shown = repr(name) if isinstance(name, str) and not (name.isprintable() and name) else name
         raise ValueError(
-            f"paths.outputs={outputs}: MLflow's SQLite file cannot lie below a name with ? or %; choose another"
+            f"{key}={shown}; expected a plain folder name of letters, digits, . + - and _, with one of "
+            "the first two in front"
         )
+    if (length := len(str(name).encode())) > longest:
+        raise ValueError(f"{key}={str(name)[:20]}... is too long, {length} bytes; expected at most {longest}")
 
 
 def _check_images(cfg: DictConfig) -> None:

@@ -44,9 +44,15 @@ def check_dataset(cfg: DictConfig) -> None:
         if not (is_size or (value is None and name != "dataset.size")):
             raise ValueError(f"{name}={value}; expected [height, width] in pixels, each at least {lowest}")
     _check_classes(dataset)
+    if not OmegaConf.is_dict(dataset.domains):
+        raise ValueError(
+            f"dataset.domains={dataset.domains}; expected {{pattern of video names: domain}}, such as "
+            '{"*night*": night}, or {} for none'
+        )
     if not_names := [key for key in dataset.domains if not isinstance(key, str)]:
         raise ValueError(
-            f"dataset.domains has the number {not_names[0]} as the name of a video; put video names in quotes"
+            f"dataset.domains has the number {not_names[0]} as the name of a video; put video names in quotes, in a "
+            "command with a *, because it knows no quotes there"
         )
     check_truth(cfg, has_truth=bool(dataset.groundtruth))
 

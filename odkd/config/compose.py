@@ -12,9 +12,11 @@ from omegaconf.errors import OmegaConfBaseException
 
 from odkd.common.dotted import flatten
 from odkd.common.errors import PACKAGE
+from odkd.common.files import with_home
 from odkd.common.renamed import current_config
 from odkd.config.layers import STUDIES, install
 from odkd.config.messages import explain
+from odkd.config.words import read_settings
 from odkd.data.labels.sets import label_set
 
 HERE = Path(__file__).resolve().parent
@@ -24,7 +26,12 @@ install()
 
 
 def compose_config(overrides: Sequence[str], config_dir: str | None = None) -> DictConfig:
-    """Return the config that `odkd --config-dir CONFIG_DIR OVERRIDES` would run; also while Hydra runs a job."""
+    """Return the config that `odkd --config-dir CONFIG_DIR OVERRIDES` would run; also while Hydra runs a job.
+
+    Raises:
+        ValueError: an override that cannot be read.
+        HydraException: an unknown setting or choice.
+    """
     from hydra import compose, initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
 
@@ -32,7 +39,7 @@ def compose_config(overrides: Sequence[str], config_dir: str | None = None) -> D
     GlobalHydra.instance().clear()
     try:
         with initialize_config_dir(str(CONF), version_base="1.3"):
-            return compose("config", [*_search_path(config_dir), *overrides])
+            return compose("config", [*_search_path(config_dir), *read_settings(overrides, known_groups(), known_keys)])
     finally:
         GlobalHydra.instance().hydra = running
 
@@ -91,17 +98,18 @@ def complete(cfg: DictConfig) -> DictConfig:
     """Return the config with the settings that every teacher and dataset has, also where its YAML leaves them out.
 
     If `dataset.classes` names a label set, it becomes the list of its classes, and `dataset.palette` its colours.
-    Classes and settings of earlier versions get the names of today.
+    Classes and settings of earlier versions get the names of today, and ~ at the start of a path is the home folder.
 
     Raises:
         ValueError: an unknown label set.
     """
     is_struct = OmegaConf.is_struct(cfg)
-    cfg = OmegaConf.create(current_config(OmegaConf.to_container(cfg)))
+    cfg = OmegaConf.create(with_home(current_config(OmegaConf.to_container(cfg))))
     OmegaConf.set_struct(cfg, is_struct)
     common = OmegaConf.load(CONF / "teacher" / "parts" / "common.yaml")
     cfg.teacher = OmegaConf.merge(common, cfg.teacher)
-    cfg.dataset = OmegaConf.merge(OmegaConf.load(CONF / "dataset" / "parts" / "order.yaml"), cfg.dataset)
+    order = OmegaConf.load(CONF / "dataset" / "parts" / "order.yaml")
+    cfg.dataset = OmegaConf.merge(order, {"domains": {}}, cfg.dataset)
     if isinstance(cfg.dataset.classes, str):
         try:
             chosen = label_set(cfg.dataset.classes)
@@ -134,17 +142,23 @@ def command_with(group: str, choice: str) -> str:
     )
 
 
-def known_names() -> tuple[list[str], dict[str, list[str]]]:
-    """Return every dotted key of the YAML files, and every group with its choices."""
+@functools.cache
+def known_groups() -> dict[str, list[str]]:
+    """Return every group with its choices."""
     folders = [path for path in sorted(CONF.rglob("*")) if path.is_dir()]
-    groups = {str(path.relative_to(CONF)): sorted(file.stem for file in path.glob("*.yaml")) for path in folders}
-    keys: list[str] = []
-    for path in [
-        CONF / "config.yaml",
-        *(folder / f"{name}.yaml" for folder in folders for name in groups[str(folder.relative_to(CONF))]),
-    ]:
+    return {str(path.relative_to(CONF)): sorted(file.stem for file in path.glob("*.yaml")) for path in folders}
+
+
+@functools.cache
+def known_keys() -> list[str]:
+    """Return every dotted key of the YAML files, also those of tables, which have keys below them."""
+    keys: dict[str, None] = {}
+    chosen = [CONF / group / f"{name}.yaml" for group, names in known_groups().items() for name in names]
+    for path in [CONF / "config.yaml", *chosen]:
         if path.relative_to(CONF).parts[0] in (*STUDIES, "hydra"):
             continue
         prefix = "" if path.parent == CONF else path.relative_to(CONF).parts[0]
-        keys += list(flatten(OmegaConf.to_container(OmegaConf.load(path)), prefix))
-    return keys, groups
+        for key in flatten(OmegaConf.to_container(OmegaConf.load(path)), prefix):
+            parts = key.split(".")
+            keys |= dict.fromkeys(".".join(parts[:end]) for end in range(1, len(parts) + 1) if "defaults" not in parts)
+    return list(keys)

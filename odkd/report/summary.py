@@ -114,11 +114,24 @@ def _places(run_folder: Path) -> dict[str, str]:
             places[name] = _path(found[0])
     if (run_folder / "mlflow.json").is_file():
         note = json.loads((run_folder / "mlflow.json").read_text())
-        uri, experiment_id = note["tracking_uri"], note.get("experiment_id")
-        command = f"mlflow ui --backend-store-uri {shlex.quote(uri)}"
-        page = uri if experiment_id is None else page_of(uri, experiment_id)
-        places["dashboard"] = page if uri.startswith("http") else f"make dashboard   (or: {command})"
+        places["dashboard"] = dashboard(note["tracking_uri"], note.get("experiment_id"))
     return places
+
+
+def dashboard(uri: str, experiment_id: str | None = None) -> str:
+    """Return where MLflow shows the runs: the address of its server, or the command that starts one, given here."""
+    if uri.startswith("http") and experiment_id is not None:
+        return page_of(uri, experiment_id)
+    if uri.startswith(("http", "databricks")):
+        return uri
+    database = Path(uri.removeprefix("sqlite:///"))
+    if not uri.startswith("sqlite:///"):
+        return f"mlflow ui --backend-store-uri {shlex.quote(uri)}"
+    makefile = Path("Makefile")
+    is_clone = makefile.is_file() and "odkd: `make help`" in makefile.read_text(errors="replace")
+    if is_clone and database.absolute() == Path("outputs/mlflow.db").absolute():
+        return "make dashboard"
+    return f"mlflow ui --backend-store-uri {shlex.quote(f'sqlite:///{_path(database)}')}"
 
 
 def _path(path: Path) -> str:

@@ -20,6 +20,7 @@ from omegaconf import DictConfig
 
 from odkd.common.files import write_json
 from odkd.runs.mlflow_client import check_mlflow, without_password
+from odkd.runs.mlflow_place import place_of
 from odkd.runs.mlflow_sync import forget as forget_run
 from odkd.runs.mlflow_sync import is_complete, sync
 from odkd.runs.results import status_of
@@ -97,12 +98,6 @@ class Follower:
             self.error = error
             if was_reached and not is_last:
                 logger.warning("MLflow at %s: %s; the run goes on", without_password(self._uri), brief(error))
-
-
-def place_of(cfg: DictConfig) -> dict[str, str]:
-    """Return the arguments `uri` and `experiment` of `sync`; the default store is a SQLite file beside the runs."""
-    uri = cfg.tracking.uri or f"sqlite:///{(Path(cfg.paths.outputs) / 'mlflow.db').resolve()}"
-    return {"uri": uri, "experiment": cfg.tracking.experiment}
 
 
 def check_tracking(cfg: DictConfig) -> None:

@@ -40,7 +40,7 @@ CHEAP = ["debug=smoke", "tracking=none", "run.report=false"]
         (["student.mean=[0,0,0]", "student.std=[0,1,1]"], "student.std=[0, 1, 1]; expected three numbers"),
         (["loss.class_weights=[-1,1,1,1,1,1,1,1,1,1,1]"], "expected numbers of at least 0"),
         (["run.name=../../evil"], "expected a plain folder name"),
-        (["--config-dir", "conf", "replay=fifo"], "odkd: replay=fifo is cut off from the settings"),
+        (["--config-dir", "conf", "replay=fifo"], "Additional config directory"),
         (["replay._target_=mine.X", "allow_targets=[mine]"], "mine.X is not there: No module named 'mine'"),
         (["--overlay"], "odkd: there is no option --overlay"),
         (["replay._target_=json.decoder.Nothing", "allow_targets=[json]"], "module 'json.decoder' has no attribute"),

@@ -182,7 +182,7 @@ car                 undefined             undefined
 
 results folder  run
 plots           run/plots
-dashboard       make dashboard   (or: mlflow ui --backend-store-uri sqlite:////somewhere/outputs/mlflow.db)"""
+dashboard       mlflow ui --backend-store-uri sqlite:////somewhere/outputs/mlflow.db"""
     )
 
 

@@ -10,6 +10,9 @@ from pathlib import Path
 
 from odkd.common.dotted import quoted
 from odkd.common.files import write_atomic
+from odkd.common.version import add_version
+from odkd.config.compose import known_groups, known_keys
+from odkd.config.words import read_settings
 from odkd.report.tables.cells import Filled, needs, place_of
 from odkd.report.tables.commands import grouped_arguments, grouped_commands
 from odkd.report.tables.incomplete import Advice, complaints
@@ -74,6 +77,7 @@ def obey(
 def add_choices(parser: argparse.ArgumentParser) -> None:
     """Add the arguments that tables and figures share, and the program name for messages."""
     parser.set_defaults(program=parser.prog)
+    add_version(parser)
     parser.add_argument("name", nargs="?", help="a table (see --list), or the path of your YAML file")
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="settings of all runs, as for odkd")
     parser.add_argument("--uri", help="MLflow store (default: mlflow.db in paths.outputs, or tracking.uri)")
@@ -113,6 +117,7 @@ def with_choices(table: Table, chosen: argparse.Namespace) -> Table:
     for override in chosen.overrides:
         if "=" not in override or override.startswith("seed="):
             raise ValueError(f"{override}: expected KEY=VALUE, a setting of odkd (give seeds with --seeds)")
+    chosen.overrides = read_settings(chosen.overrides, known_groups(), known_keys)
     if chosen.seeds:
         rows = tuple(replace(row, seeds=None) for row in table.rows)
         table = replace(table, seeds=check_seeds("--seeds", chosen.seeds), rows=rows)

@@ -8,6 +8,7 @@ from odkd.report.tables.cells import Filled, fill
 from odkd.report.tables.spec import Table
 from odkd.runs.folder_store import AnyStore, FolderStore
 from odkd.runs.mlflow_client import without_password
+from odkd.runs.mlflow_place import asked_uri
 from odkd.runs.mlflow_store import NothingStoredError, Store
 
 
@@ -44,11 +45,10 @@ def outputs_read(chosen: argparse.Namespace) -> Path | None:
 
 
 def store_uri(chosen: argparse.Namespace) -> tuple[str, bool]:
-    """Return the store's URI from --uri or the overrides; the flag is true if it is the default."""
+    """Return the URI of the store: as given, else of MLFLOW_TRACKING_URI; the flag is true if it is the default."""
     given = dict(override.split("=", 1) for override in chosen.overrides)
-    if uri := chosen.uri or given.get("tracking.uri"):
-        is_file = "://" not in uri  # the path of a SQLite file is allowed
-        return (f"sqlite:///{Path(uri).resolve()}" if is_file else uri), False
+    if uri := asked_uri("--uri" if chosen.uri else "tracking.uri", chosen.uri or given.get("tracking.uri")):
+        return uri, False
     return f"sqlite:///{(outputs_folder(chosen) / 'mlflow.db').resolve()}", True
 
 

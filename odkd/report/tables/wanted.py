@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import InterpolationToMissingValueError
 
 from odkd.common.dotted import (
     NOT_IN_DATASET,
@@ -126,10 +127,18 @@ def settings_of(run: StoredRun) -> Settings:
 
 @cache
 def wanted_settings(job: WantedRun) -> Settings:
-    """Return the settings of the run that a job would make."""
+    """Return the settings of the run that a job would make.
+
+    Raises:
+        ValueError: a setting that has no default, such as the folder of the data, is not given.
+    """
     cfg = _composed(job.overrides, job.config_dir).copy()
     cfg.seed = job.seed
-    container: Any = OmegaConf.to_container(cfg, resolve=True)
+    try:
+        container: Any = OmegaConf.to_container(cfg, resolve=True)
+    except InterpolationToMissingValueError as error:
+        missing = sorted(OmegaConf.missing_keys(cfg))[0]
+        raise ValueError(f"{missing} is not set; add {missing}=... to the command") from error
     return _settings(flatten(container), digests_of_files(container, Path(cfg.paths.cache)))
 
 

@@ -10,7 +10,7 @@ import platform
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from omegaconf import DictConfig
 from odkd.common.dotted import split_override
 from odkd.common.files import json_digest, write_json
 from odkd.common.isolation import isolated
+from odkd.runs.mlflow_place import variables
 from odkd.runs.outcome import Outcome
 from odkd.runs.results import cost_of, status_of
 from odkd.runs.sweeps.job_process import number_lines, watched
@@ -39,11 +40,13 @@ class SweepJob:
         run: runs a config and fills in the outcome; raises any error.
         plan: the sweep.
         pruner_of: in a search, returns the pruner of a job's run, given the job's number.
+        variables: of the launching process, which say where MLflow is; other machines may lack them.
     """
 
     run: Callable[..., float]  # (DictConfig, Outcome)
     plan: SweepPlan
     pruner_of: Callable[[int], Callable[[Mapping[str, Any]], str | None] | None] | None = None
+    variables: Mapping[str, str] = field(default_factory=variables)
 
     def __call__(self, cfg: DictConfig) -> float:
         """Run the job, and return the value that the sweep compares; NaN if there is none.
@@ -52,6 +55,8 @@ class SweepJob:
             KeyboardInterrupt: the user has interrupted the job.
             Terminated: the process was asked to end.
         """
+        for name, value in self.variables.items():
+            os.environ.setdefault(name, value)
         hydra = HydraConfig.get()
         number = int(hydra.job.num if cfg.sweep.job is None else cfg.sweep.job)
         return _Attempt(self, cfg, number, hydra.overrides.task).run()

@@ -15,12 +15,13 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
+from odkd.runs.mlflow_place import check_place, place_of, tell_variables
 from odkd.runs.mlflow_sync import is_complete
 from odkd.runs.results import status_of
 from odkd.runs.sweeps.plan import SweepPlan, sweep_key
 from odkd.runs.sweeps.summary import sweep_table
 from odkd.runs.sweeps.sweep import DONE, Sweep
-from odkd.runs.sync import Follower, check_tracking, close_seconds, mark_if_killed, place_of, send
+from odkd.runs.sync import Follower, check_tracking, close_seconds, mark_if_killed, send
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +38,11 @@ def plan_sweep(
         varying: keys that differ between jobs.
         command: the command, for display.
         how: further text that distinguishes sweeps.
+
+    Raises:
+        ValueError: MLflow cannot be where the config says.
     """
+    check_place(cfg)
     key = sweep_key([*overrides, *how])
     folder = Path(cfg.paths.outputs).absolute() / "sweeps" / f"{name}-{key[:8]}"
     return SweepPlan(folder, key, command, tuple(overrides), tuple(varying), bool(cfg.sweep.fail_fast))
@@ -74,6 +79,7 @@ def follow(folder: Path, cfg: DictConfig) -> Follower | None:
     """Start copying the sweep to MLflow; wait for the first pass, which creates what jobs need: the parent run."""
     if not cfg.tracking.enabled:
         return None
+    tell_variables(cfg)
     follower = Follower(folder, **place_of(cfg), seconds=cfg.tracking.seconds)
     follower.start()
     follower.wait(close_seconds(cfg, briefly=True))

@@ -5,6 +5,7 @@ import io
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -214,7 +215,7 @@ def expanded(commands: Sequence[Sequence[str]]) -> set[tuple[str, ...]]:
 
 @pytest.mark.parametrize("name", list(known_tables()))
 def test_the_runs_of_every_table_can_be_composed(name: str) -> None:
-    table = load_table(name)
+    table = replace(load_table(name), chosen=("dataset.root=my_data",))
     assert known_tables()[name].read_text().startswith(f"# odkd-tables {name}")
     assert f"| `{name}` |" in (ROOT / "docs" / "reproduce.md").read_text()
     found = [(row, variant) for row, variant, _ in needs(table)]
@@ -226,10 +227,19 @@ def test_the_runs_of_every_table_can_be_composed(name: str) -> None:
         assert set(figure.get("columns", [])) <= {column.label for column in table.columns}
 
 
+def test_a_table_says_which_folder_it_needs() -> None:
+    texts = [path.read_text() for path in known_tables().values()]
+    assert not any("shared" in text for text in texts)  # a wheel has no data beside it
+    table = load_table("houyon2023/table1_camvid")
+    job = next(jobs[0] for _, _, jobs in needs(table))
+    with pytest.raises(ValueError, match=r"dataset\.root is not set; add dataset\.root=\.\.\. to the command"):
+        wanted_settings(job)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", list(known_tables()))
 def test_all_cells_of_every_table_are_different_runs(name: str) -> None:
-    jobs = {jobs[0] for _, _, jobs in needs(load_table(name))}
+    jobs = {jobs[0] for _, _, jobs in needs(replace(load_table(name), chosen=("dataset.root=my_data",)))}
     assert len({frozenset(wanted_settings(job).values.items()) for job in jobs}) == len(jobs)
 
 
