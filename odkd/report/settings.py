@@ -50,6 +50,11 @@ def settings_of(run: Run) -> dict[str, str]:
     return run.params if config is None else flatten(config, spell=spelled)
 
 
+def scores_teacher(settings: Mapping[str, str]) -> bool:
+    """True if a run scores the teacher's labels in place of a student's predictions (`baseline=teacher`)."""
+    return settings.get("evaluation.predictor") == "teacher"
+
+
 @cache
 def default_settings() -> Mapping[str, str]:
     """Return the default settings of `odkd` by dotted key."""
