@@ -169,6 +169,34 @@ def test_exported_labels_are_identical_after_an_import(
         odkd("stage=label", "teacher=folder", "teacher.digest=0123", f"paths.labels={tmp_path / 'imported'}")
 
 
+def test_an_import_needs_no_classes_of_the_dataset(
+    labels: Path, command: Command, tmp_path: Path, odkd: Callable[..., Path], cache: Path
+) -> None:
+    assert command("export", labels, "--to", tmp_path / "out")[0] == 0
+    maps = tmp_path / "out" / "pseudo_groundtruth_seg" / "oracle"
+    for path in maps.rglob("*.npz"):  # ids that no default has classes for
+        np.savez(path, seg=np.load(path)["seg"] + 100)
+    from tiny_settings import TINY
+
+    settings = [*TINY, f"paths.outputs={tmp_path}", f"paths.cache={cache}", f"paths.labels={tmp_path / 'imported'}"]
+    code, text = command("import", maps, *settings)
+    assert code == 0, text
+    (store, *_) = map(LabelStore, find_stores(tmp_path / "imported"))
+    assert store.manifest["classes"] is None
+    assert store.read(0).min() >= 100
+    use = ["stage=label", "teacher=folder", text.partition(" teacher=folder ")[2].split()[1]]
+    use.append(f"paths.labels={tmp_path / 'imported'}")
+    with pytest.raises(
+        ValueError, match=r"ids up to 1\d\d, and dataset .* has 11 classes; say which .*teacher\.label_set"
+    ):
+        odkd(*use)
+    names = ",".join(f"c{i}" for i in range(111))
+    code, text = command("import", maps, *settings, f"teacher.label_set=[{names}]", "teacher.name=named")
+    assert code == 0, text
+    (named,) = {len(LabelStore(path).manifest["classes"]) for path in find_stores(tmp_path / "imported" / "named")}
+    assert named == 111
+
+
 def test_png_exports_have_the_palette_and_keep_the_ids(labels: Path, command: Command, tmp_path: Path) -> None:
     (store, *_) = (LabelStore(folder) for folder in find_stores(labels))
     assert command("export", store.folder, "--to", tmp_path / "out", "--format", "png")[0] == 0
