@@ -84,10 +84,10 @@ def put_in(app: Any, name: str, source: list[str]) -> None:
 
 
 def signature(_app: Any, kind: str, _name: str, found: Any, _options: Any, arguments: str, returned: str) -> Any:
-    """Sphinx's event `autodoc-process-signature`: a protocol is not called; defaults that are made anew are left out."""
+    """Sphinx's event `autodoc-process-signature`: a protocol is not called; defaults made anew are left out."""
     if kind == "class" and getattr(found, "_is_protocol", False):
         return "", None
-    return (arguments or "").replace(" = <factory>", ""), returned
+    return (arguments.replace(" = <factory>", ""), returned) if arguments else None
 
 
 def setup(app: Any) -> None:

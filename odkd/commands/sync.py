@@ -9,6 +9,7 @@ from pathlib import Path
 
 from filelock import Timeout
 
+from odkd.common.names import counted
 from odkd.runs.mlflow_client import without_password
 from odkd.runs.mlflow_sync import sync
 from odkd.runs.sync import advice, brief, mark_if_killed
@@ -33,7 +34,7 @@ def main() -> None:
                 raise ConnectionError("not tried again")
             mark_if_killed(folder)
             num_sent = sync(folder, uri=uri, experiment=experiment, artifacts=True)
-            print(f"{folder}: {num_sent} iterations sent to {where}")
+            print(f"{folder}: {counted(num_sent, 'iteration')} sent to {where}")
         except ValueError as error:
             print(f"{folder}: not sent: {error}")
             num_failed += 1

@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from odkd.common.dotted import NOT_OF_THE_TEACHER
 from odkd.common.ignore import IGNORE
+from odkd.common.names import counted
 from odkd.common.progress import Progress
 from odkd.config.construct import construct
 from odkd.data.labels.mapped_labels import MappedLabels, unmapped_warning
@@ -131,7 +132,8 @@ class TeacherParts:
         node = self.cfg.teacher
         if classes is not None and num_classes not in (None, len(classes)):
             raise ValueError(
-                f"teacher {node.name} has {num_classes} classes and teacher.label_set={node.label_set} has "
+                f"teacher {node.name} has {counted(num_classes or 0, 'class')} and "
+                f"teacher.label_set={node.label_set} has "
                 f"{len(classes)}; name the set that its weights were trained on"
             )
         if self.classes is None:
@@ -144,7 +146,8 @@ class TeacherParts:
                 )
             if num_classes not in (None, len(self.classes)):
                 raise ValueError(
-                    f"teacher {node.name} has {num_classes} classes, dataset {self.cfg.dataset.name} has "
+                    f"teacher {node.name} has {counted(num_classes or 0, 'class')}, dataset "
+                    f"{self.cfg.dataset.name} has "
                     f"{len(self.classes)}; say which they are with teacher.label_set, or choose another teacher"
                 )
             return None

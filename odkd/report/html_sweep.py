@@ -18,7 +18,7 @@ from odkd.report.entries import Entry
 from odkd.report.factors import compare
 from odkd.report.html import write_page
 from odkd.report.html_run import NAME
-from odkd.report.settings import changed_settings, default_settings
+from odkd.report.settings import changed_settings, default_settings, device_of
 from odkd.report.sweep_pictures import cost_pictures, curve_pictures, effect_pictures, pair_pictures
 from odkd.report.sweep_tables import best_in_words, configuration_table, effect_tables, job_table
 
@@ -82,7 +82,7 @@ def _write(path: Path, title: str, entries: Sequence[Entry], sweep: Mapping[str,
     # A job that a repeated command skips or resumes has finished: a reader of the page did not see the calls.
     found = [job["status"] for job in jobs] or [entry.run.status for entry in entries]
     statuses = Counter("finished" if status in DONE_BEFORE else status for status in found)
-    devices = sorted({entry.run.tags.get("odkd.device", "") for entry in entries} - {""})
+    devices = sorted({device_of(entry.run) for entry in entries} - {""})
     shared = _shared(entries)
     context = {
         "title": title,

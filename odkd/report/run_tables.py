@@ -27,6 +27,7 @@ from odkd.report import (
 )
 from odkd.report.cells import Cell, Row, Table, plain_table, quantity, score, words
 from odkd.report.html import MISSING, duration, gibibytes
+from odkd.report.settings import device_of
 from odkd.runs.results import Run, cost_of
 
 PARTS = {  # part of an iteration, as in the metrics of time -> title
@@ -204,6 +205,6 @@ def cost_table(run: Run) -> Table | None:
                 f"{counted(frames, 'frame')} in {duration(seconds)}{speed}{where}",
             )
         )
-    if device := run.tags.get("odkd.device"):
+    if device := device_of(run):
         rows.append(("device", f"{device}, host {run.tags.get('odkd.host', 'unknown')}"))
     return plain_table("", ["cost", ""], rows) if rows else None

@@ -95,6 +95,11 @@ def overrides_of(run: Run) -> list[str]:
     return path.read_text().splitlines() if path.is_file() else []
 
 
+def device_of(run: Run) -> str:
+    """Return the device that a run names, with its threads; "" if it names none."""
+    return run.tags.get("odkd.device", "").replace(" 1 threads", " 1 thread")  # as runs wrote it until 2026-11
+
+
 def command_of(run: Run) -> str:
     """Return the command that repeats this run."""
     own = ["--config-dir", folder] if (folder := run.tags.get("odkd.config_dir")) else []

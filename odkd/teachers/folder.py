@@ -16,6 +16,7 @@ from PIL import Image
 
 from odkd.common.files import json_digest
 from odkd.common.ignore import IGNORE
+from odkd.common.names import counted
 from odkd.teachers import SampledFrames
 
 ENDINGS = (".png", ".npz")
@@ -105,7 +106,9 @@ class FolderTeacher:
         if found:
             raise ValueError(f"{found[0]} and {found[1].name} both exist; keep one")
         maps = sorted(path.name for path in _maps(paths[0].parent, "*"))
-        others = f"{len(maps)} other maps there, {maps[0]} to {maps[-1]}" if maps else "no maps of this video"
+        others = (
+            f"{counted(len(maps), 'other map')} there, {maps[0]} to {maps[-1]}" if maps else "no maps of this video"
+        )
         raise ValueError(
             f"no label map {paths[0]} or {ENDINGS[1]} ({others}); make it, or change dataset.stride or "
             f"teacher.numbering={self._numbering} (frame: numbers of the video's frames, sample: of the sampled ones)"

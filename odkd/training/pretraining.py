@@ -6,6 +6,7 @@ from typing import Literal
 
 import torch
 
+from odkd.common.names import counted
 from odkd.common.seeds import named_seed
 from odkd.data.window import Window
 from odkd.training.batches import batches_of_pass
@@ -64,7 +65,7 @@ def warn_if_never_active(learner: Learner, num_passes: int) -> None:
     if needed >= num_passes:
         name = type(learner.regularizer).__name__
         logger.warning(
-            "regularizer %s sets in after %d passes, and this run has %d: it will change nothing; "
+            "regularizer %s sets in after %s, and this run has %d: it will change nothing; "
             "lower regularizer.warmup_passes",
-            *(name, needed, num_passes),
+            *(name, counted(needed, "pass"), num_passes),
         )

@@ -95,12 +95,12 @@ def test_damage_is_reported_and_only_damaged_frames_are_relabelled_identically(l
     flip(stores[2] / "manifest.json", 400)
     code, text = command("verify", labels)
     assert code == 1
-    assert "1 frames of labels are damaged: 0" in text
-    assert "10 frames are missing: 0, 1, 2" in text
+    assert "1 frame of labels damaged: 0" in text
+    assert "10 frames missing: 0, 1, 2" in text
     assert "manifest.json is damaged" in text
     code, text = command("repair", labels)
     assert code == 0, text
-    assert "1 frames labelled again; complete" in text
+    assert "1 frame labelled again; complete" in text
     assert "10 frames labelled again; complete" in text
     assert "0 frames labelled again; complete" in text
     assert contents(labels) == before

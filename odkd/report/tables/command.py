@@ -10,6 +10,7 @@ from pathlib import Path
 
 from odkd.common.dotted import quoted
 from odkd.common.files import write_atomic
+from odkd.common.names import counted
 from odkd.report.tables.cells import Filled, fill, needs, place_of
 from odkd.report.tables.commands import grouped_arguments, grouped_commands
 from odkd.report.tables.incomplete import Advice, complaints
@@ -227,7 +228,7 @@ def listing(*, with_figures: bool = False) -> str:
     rows = []
     for name in known_tables():
         table = load_table(name)
-        about = f"figures {', '.join(table.figures)}" if with_figures else f"{Filled(table).num_jobs} runs"
+        about = f"figures {', '.join(table.figures)}" if with_figures else counted(Filled(table).num_jobs, "run")
         if table.figures or not with_figures:
             rows.append((name, f"{table.title} ({about})"))
     width = max(len(name) for name, _ in rows)
