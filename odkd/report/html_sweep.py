@@ -127,7 +127,9 @@ def _metrics(entries: Sequence[Entry]) -> dict[str, str]:
     is_epochs = {"num_trainings" in entry.run.summary for entry in entries if entry.run.summary}
     wanted = EPOCH_METRICS if is_epochs == {True} else METRICS
     if len(is_epochs) == 2:
-        final = {key: f"{name} (test split)" if "miou" in key else name for key, name in EPOCH_METRICS.items()}
+        final = {
+            key: f"{name} (test split)" if key.startswith("final/miou") else name for key, name in EPOCH_METRICS.items()
+        }
         wanted = {key: name for key, name in METRICS.items() if key not in final} | final
     return {key: name for key, name in wanted.items() if not all(math.isnan(entry.score(key)) for entry in entries)}
 

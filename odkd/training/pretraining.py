@@ -26,7 +26,10 @@ def check_pretraining(
     """
     last = window.num_iterations(num_positions) - 1
     if rest := num_positions - (last * window.step + window.test):
-        logger.info("the last %d of %d sampled frames fill no test window and are not evaluated", rest, num_positions)
+        verbs = ("fills", "is") if rest == 1 else ("fill", "are")
+        logger.info(
+            "the last %d of %d sampled frames %s no test window and %s not evaluated", rest, num_positions, *verbs
+        )
     if pretrain_positions == "all":
         return range(num_positions), 0
     first = -(-pretrain_positions // window.step)
