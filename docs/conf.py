@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "scripts"))
+sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
 
 from config_reference import anchor, config_reference  # noqa: E402
 
@@ -17,19 +17,28 @@ from config_reference import anchor, config_reference  # noqa: E402
 NAVIGATION = {
     "Start": ["quickstart", "concepts", "run_folder"],
     "Your own": ["own_video", "own_teacher", "own_student", "own_replay", "own_stage"],
-    "Running": ["resuming", "sweeps", "search", "launchers", "devices", "mlflow", "failures"],
+    "Running": ["resuming", "sweeps", "optuna", "launchers", "devices", "mlflow", "failures"],
     "Data and teachers": ["streams", "images", "teachers", "labels"],
     "Methods and results": ["continual", "mckd", "metrics", "reports", "tables", "notebook", "reproduce", "benchmark"],
-    "Reference": ["config", "contributing"],
+    "Reference": ["config", "api", "contributing"],
 }
 
 project = "odkd"
 copyright = "the authors of odkd, Apache-2.0"
-extensions = ["myst_parser"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]  # the last two: api.md, from docstrings
 source_suffix = {".md": "markdown"}
 myst_heading_anchors = 4  # as code hosts make them
 myst_enable_extensions = ["html_image"]
 nitpicky = True
+nitpick_ignore_regex = [
+    (r"py:.*", r".*")
+]  # types in signatures, of torch and numpy too, lead nowhere; pages are strict
+autodoc_member_order = "bysource"
+autodoc_typehints_format = "short"
+autodoc_preserve_defaults = True
+python_maximum_signature_line_length = 90
+python_use_unqualified_type_names = True
+default_role = "code"  # of `names` in docstrings
 smartquotes = False  # pages are full of commands
 html_theme = "furo"
 html_title = "odkd"
@@ -74,6 +83,14 @@ def put_in(app: Any, name: str, source: list[str]) -> None:
     source[0] = on_site(text)
 
 
+def signature(_app: Any, kind: str, _name: str, found: Any, _options: Any, arguments: str, returned: str) -> Any:
+    """Sphinx's event `autodoc-process-signature`: a protocol is not called; defaults made anew are left out."""
+    if kind == "class" and getattr(found, "_is_protocol", False):
+        return "", None
+    return (arguments.replace(" = <factory>", ""), returned) if arguments else None
+
+
 def setup(app: Any) -> None:
     """Called by Sphinx."""
+    app.connect("autodoc-process-signature", signature)
     app.connect("source-read", put_in)

@@ -18,6 +18,8 @@ from typing import Any
 
 from hydra.core.utils import JobReturn
 
+from odkd.common.names import counted
+
 from .jobs import ENDING_SECONDS, OdkdLauncher, Parcel, died
 
 logger = logging.getLogger(__name__)
@@ -38,7 +40,7 @@ class JoblibLauncher(OdkdLauncher):
     def workers(self, num_jobs: int) -> "Slots":
         """Return one process for each slot."""
         environments = self.slots()
-        logger.info("%d jobs, %d at a time", num_jobs, min(len(environments), num_jobs))
+        logger.info("%s, %d at a time", counted(num_jobs, "job"), min(len(environments), num_jobs))
         self.processes += [Slot(environment) for environment in environments[len(self.processes) : num_jobs]]
         slots = Slots(self.processes[:num_jobs], is_kept=self.is_kept)
         if not self.is_kept:

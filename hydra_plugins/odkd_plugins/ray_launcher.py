@@ -14,6 +14,7 @@ from typing import Any
 from hydra.core.utils import JobReturn
 from hydra.errors import HydraException
 
+from odkd.common.names import counted
 from odkd.common.optional import check_installed
 
 from .jobs import OdkdLauncher, Parcel, died
@@ -75,7 +76,7 @@ class RayLauncher(OdkdLauncher):
         if gpus is None:
             gpus = 1.0 if has.get("GPU", 0) >= 1 and str(self.config.device) != "cpu" else 0.0
         needs: dict[str, Any] = {"num_cpus": self.cpus_per_job, "num_gpus": gpus, "resources": self.resources}
-        logger.info("%d jobs; Ray has %g cores and %g GPUs", num_jobs, has.get("CPU", 0), has.get("GPU", 0))
+        logger.info("%s; Ray has %g cores and %g GPUs", counted(num_jobs, "job"), has.get("CPU", 0), has.get("GPU", 0))
         return Tasks(needs, Path(self.config.hydra.sweep.dir))
 
 

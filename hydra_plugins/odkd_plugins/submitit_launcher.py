@@ -20,6 +20,7 @@ from hydra.core.utils import JobReturn
 from hydra.errors import HydraException
 
 from odkd.common.isolation import deaf_to_interrupts
+from odkd.common.names import counted
 from odkd.common.optional import check_installed
 from odkd.runs.outcome import announce_exit
 
@@ -91,7 +92,10 @@ class SubmititLauncher(OdkdLauncher):
 
         folder = Path(self.config.hydra.sweep.dir)
         logger.info(
-            "%d jobs, up to %d at a time; their logs are in %s", num_jobs, self.array_parallelism, folder / "submitit"
+            "%s, up to %d at a time; their logs are in %s",
+            counted(num_jobs, "job"),
+            self.array_parallelism,
+            folder / "submitit",
         )
         common = {"signal_delay_s": self.signal_delay_s, "setup": self.setup_lines}
         if self.cluster == "local":

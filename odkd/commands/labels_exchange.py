@@ -3,6 +3,7 @@
 import argparse
 
 from odkd.commands.labels_found import find_chosen, known_classes
+from odkd.common.names import counted
 from odkd.data.labels.sets import palette_of
 from odkd.data.labels.store import LabelStore
 
@@ -17,8 +18,8 @@ def export_stores(args: argparse.Namespace) -> int:
         classes = known_classes(store, args)
         palette = palette_of(classes) or default_palette(len(classes) or 255)
         files = list(export(store, args.to, kind=args.format, dtype=args.dtype, palette=palette))
-        rest = f" (of {store.num_frames} sampled frames: the others are not labelled)"
-        count = f"{len(files)} files{rest if len(files) < store.num_frames else ''}"
+        rest = f" (of {counted(store.num_frames, 'sampled frame')}: the others are not labelled)"
+        count = f"{counted(len(files), 'file')}{rest if len(files) < store.num_frames else ''}"
         print(f"{folder}: {count} in {files[0].parent if files else args.to}")
     return 0
 
@@ -29,6 +30,6 @@ def import_labels(args: argparse.Namespace) -> int:
 
     stores, name, digest = import_folder(args.folder, args.settings)
     for folder in stores:
-        print(f"{folder}: {len(LabelStore(folder).all_stored())} frames")
+        print(f"{folder}: {counted(len(LabelStore(folder).all_stored()), 'frame')}")
     print(f"To use them without the folder:  odkd teacher=folder teacher.name={name} teacher.digest={digest} ...")
     return 0

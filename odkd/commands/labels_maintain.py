@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from odkd.commands.labels_found import find_chosen, size_and_change
+from odkd.common.names import counted
 from odkd.data.labels.claims import owner_of
 from odkd.data.labels.damage import find_damage
 from odkd.data.labels.shards import DamagedLabelsError
@@ -30,15 +31,15 @@ def verify(args: argparse.Namespace) -> int:
         for name in damage.files:
             print(f"{folder}: {name} is damaged")
         for name, frames in damage.frames.items():
-            print(f"{folder}: {len(frames)} frames of {name} are damaged: {_numbers(frames)}")
+            print(f"{folder}: {counted(len(frames), 'frame')} of {name} damaged: {_numbers(frames)}")
         for name, frames in damage.missing_soft.items():
-            print(f"{folder}: {len(frames)} frames of {name} are missing: {_numbers(frames)}")
+            print(f"{folder}: {counted(len(frames), 'frame')} of {name} missing: {_numbers(frames)}")
         if damage.missing:
-            print(f"{folder}: {len(damage.missing)} frames are missing: {_numbers(damage.missing)}")
+            print(f"{folder}: {counted(len(damage.missing), 'frame')} missing: {_numbers(damage.missing)}")
         if damage:
             bad.append(str(folder))
         else:
-            left_out = f"; {len(damage.undecodable)} frames do not decode" if damage.undecodable else ""
+            left_out = f"; {counted(len(damage.undecodable), 'frame')} cannot be decoded" if damage.undecodable else ""
             print(f"{folder}: complete{left_out}")
     if bad:
         print(f"label damaged and missing frames again:  odkd-labels repair {shlex.join(bad)}")
@@ -58,7 +59,7 @@ def repair_stores(args: argparse.Namespace) -> int:
             num_bad += 1
             continue
         damage = find_damage(LabelStore(folder))
-        print(f"{folder}: {num_labelled} frames labelled again; {'still damaged' if damage else 'complete'}")
+        print(f"{folder}: {counted(num_labelled, 'frame')} labelled again; {'still damaged' if damage else 'complete'}")
         num_bad += bool(damage)
     return 1 if num_bad else 0
 
@@ -96,7 +97,7 @@ def _reason_to_delete(folder: Path, args: argparse.Namespace) -> str | None:
     except DamagedLabelsError:
         missing = 0
     if args.incomplete and missing:
-        return f"lacks {missing} frames"
+        return f"lacks {counted(missing, 'frame')}"
     if args.older_than is not None:
         days = (time.time() - size_and_change(folder)[1]) / 86400
         if days > args.older_than:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from odkd.commands.labels_found import find_chosen, known_classes, size_and_change
+from odkd.common.names import counted
 from odkd.data.labels.shards import DamagedLabelsError
 from odkd.data.labels.store import LabelStore
 
@@ -39,7 +40,9 @@ def show_info(args: argparse.Namespace) -> int:
         lines += [f"sampled_frames: {len(frames)} ({some})", f"labelled: {len(store.all_stored())}"]
         for spec in store.soft_specs:
             height, width = spec.size
-            lines.append(f"soft labels: top {spec.top_k} at {height}x{width}, {len(store.all_stored(spec))} frames")
+            lines.append(
+                f"soft labels: top {spec.top_k} at {height}x{width}, {counted(len(store.all_stored(spec)), 'frame')}"
+            )
         lines += [line for record in store.sessions() for line in _session_lines(record)]
         print("\n".join(lines), end="\n\n")
     return 0
@@ -60,17 +63,18 @@ def show_statistics(args: argparse.Namespace) -> int:
         num_classes = max(len(known), *(i + 1 for i in range(255) if found.pixels[i]), 0)
         names = known + tuple(f"class {i}" for i in range(len(known), num_classes))
         print(
-            f"{teacher}: {len(stores)} videos, {found.num_frames} frames, {found.ignored_share:.2%} of pixels ignored"
+            f"{teacher}: {counted(len(stores), 'video')}, {counted(found.num_frames, 'frame')}, "
+            f"{found.ignored_share:.2%} of pixels ignored"
         )
         print("\n".join(class_lines(names, found.pixels, found.frames, found.num_frames)))
         print(
             f"most : least frequent class that occurs = {found.imbalance:,.0f} : 1; as uneven as "
             f"{found.effective_classes:.1f} equally frequent classes; "
-            f"{(found.pixels[:num_classes] == 0).sum()} of {num_classes} classes never occur\n"
+            f"{(found.pixels[:num_classes] == 0).sum()} of {counted(num_classes, 'class')} never occur\n"
         )
         if args.to is not None:
             folder = args.to / teacher if len(by_teacher) > 1 else args.to
-            title = f"{teacher}: classes in {found.num_frames} label maps"
+            title = f"{teacher}: classes in {counted(found.num_frames, 'label map')}"
             counts = found.pixels[:num_classes], found.frames[:num_classes], found.num_frames
             print("\n".join(map(str, write_class_statistics(folder, names, *counts, title))))
     return 0
@@ -79,7 +83,7 @@ def show_statistics(args: argparse.Namespace) -> int:
 def _session_lines(record: Mapping[str, Any]) -> list[str]:
     versions = ", ".join(f"{name} {version}" for name, version in record["versions"].items())
     lines = [
-        f"session: {record['started']} to {record['updated']}, {len(record['frames'])} frames in "
+        f"session: {record['started']} to {record['updated']}, {counted(len(record['frames']), 'frame')} in "
         f"{record['seconds']:.1f} s on {record['host']} ({record['device']}), {versions}"
     ]
     if lost := record.get("dropped_probability"):

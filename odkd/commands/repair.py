@@ -4,10 +4,12 @@ import contextlib
 import json
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
+from odkd.common.dotted import split_override
 from odkd.config.compose import compose_config
 from odkd.config.construct import resolve
 from odkd.config.parts import Parts
@@ -43,7 +45,9 @@ def repair(folder: Path, changes: Sequence[str]) -> int:
 def import_folder(folder: Path, settings: Sequence[str]) -> tuple[list[Path], str, str]:
     """Copy a folder of label maps into stores with the folder teacher; return the stores, teacher.name and .digest.
 
-    The folder may also be the target of `odkd-labels export`, if it contains the maps of one teacher.
+    The folder may also be the target of `odkd-labels export`, if it contains the maps of one teacher. The maps are
+    stored with their own ids; what these mean is asked when labels are used. Names that the settings give
+    (teacher.label_set, or else dataset.classes) are stored with them.
 
     Raises:
         ValueError: a map is missing or not a label map; the settings do not fit.
@@ -53,11 +57,14 @@ def import_folder(folder: Path, settings: Sequence[str]) -> tuple[list[Path], st
     if resolve(cfg.teacher._target_, []) is not FolderTeacher:
         raise ValueError("an import uses teacher=folder; remove teacher= from the settings")
     cfg.teacher.folder = str(exported[0] if len(exported) == 1 else folder)
+    if cfg.teacher.label_set is None and any(split_override(given)[0] == "dataset.classes" for given in settings):
+        cfg.teacher.label_set = cfg.dataset.classes
     parts = Parts(cfg)
-    stores = parts.teacher_parts.stores(parts.sampled, parts.stream)
+    teacher_parts = replace(parts.teacher_parts, classes=None)  # the dataset's may be the default ones
+    stores = teacher_parts.stores(parts.sampled, parts.stream)
     try:
-        parts.teacher_parts.check(stores)
-        parts.teacher_parts.fill(stores, None)
+        teacher_parts.check(stores)
+        teacher_parts.fill(stores, None)
     except BaseException:
         for path in stores.folders:  # delete the stores that are incomplete
             if (path / "manifest.json").is_file() and not LabelStore(path).all_stored():

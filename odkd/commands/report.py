@@ -1,15 +1,19 @@
 """Console script `odkd-report`: write report.html of runs and sweeps, or one page that compares any runs."""
 
 import argparse
+import difflib
 import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from odkd.common.names import counted
 from odkd.common.version import add_version
-from odkd.report.html_run import write_run_report
+from odkd.report.html_run import NAME, write_run_report
 from odkd.report.html_sweep import write_runs_report, write_sweep_report
 from odkd.runs.sync import mark_if_killed
+
+KINDS = ("runs", "sweeps")  # folders below that of all outputs
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -35,16 +39,46 @@ def main(arguments: Sequence[str] | None = None) -> None:
     num_failed = sum(not _write_page(folder, with_stills=args.stills) for folder in args.folder)
     if args.runs:
         try:
-            print(write_runs_report(args.runs, args.output or Path("report.html")))
+            output = args.output or Path(NAME)
+            if not output.is_dir():  # which is reported first
+                _check_runs(args.runs)
+            print(write_runs_report(args.runs, output))
         except (ValueError, OSError) as error:
             print(f"odkd-report: {error}", file=sys.stderr)
             num_failed += 1
     raise SystemExit(1 if num_failed else 0)
 
 
+def _check_runs(folders: Sequence[Path]) -> None:
+    """Check that each folder is that of a run; raise ValueError with what is there instead, and the nearest run."""
+    for folder in folders:
+        if not (folder / "run.json").is_file():
+            raise ValueError(_nothing_here(folder))
+        if (folder / "sweep.json").is_file():
+            raise ValueError(f"{folder} is a sweep, and --runs compares runs; its page:  odkd-report {folder}")
+
+
+def _nothing_here(folder: Path) -> str:
+    """Return that a path is no run or sweep, how many there are nearby, and the one with the most similar name."""
+    what = "is neither a run nor a sweep" if folder.exists() else "does not exist"
+    for outputs in (folder, folder.parent.parent, Path("outputs")):  # all outputs; their runs or sweeps
+        runs, sweeps = ([path.parent for path in sorted((outputs / kind).glob("*/run.json"))] for kind in KINDS)
+        if runs or sweeps:
+            break
+    else:
+        return f"{folder} {what}; expected a run folder, such as outputs/runs/NAME-KEY; there is none in {Path.cwd()}"
+    known = {path.name: path for path in (*runs, *sweeps)}
+    similar = [name for name in known if folder.name in name] or difflib.get_close_matches(folder.name, known, 1, 0.0)
+    there = f"{counted(len(runs), 'run')} and {counted(len(sweeps), 'sweep')}"
+    return f"{folder} {what}; expected a run folder; {outputs} has {there}, most similar: {known[similar[0]]}"
+
+
 def _write_page(folder: Path, *, with_stills: bool) -> bool:
     """Write the page of one folder; print the error and return False if that fails."""
     try:
+        if not (folder / "run.json").is_file() and not (folder / "sweep.json").is_file():
+            print(f"odkd-report: {_nothing_here(folder)}", file=sys.stderr)
+            return False
         if (folder / "sweep.json").is_file():
             print(write_sweep_report(folder))
             return True

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from filelock import Timeout
 
+from odkd.common.names import counted
 from odkd.common.optional import how_to_install, is_installed
 from odkd.common.version import add_version
 from odkd.runs.mlflow_client import without_password
@@ -45,7 +46,7 @@ def main() -> None:
                 raise ConnectionError("not tried again")
             mark_if_killed(folder)
             num_sent = sync(folder, uri=uri, experiment=experiment, artifacts=True)
-            print(f"{folder}: {num_sent} iterations sent to {where}")
+            print(f"{folder}: {counted(num_sent, 'iteration')} sent to {where}")
         except ValueError as error:
             print(f"{folder}: not sent: {error}")
             num_failed += 1

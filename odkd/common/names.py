@@ -1,4 +1,4 @@
-"""Names in messages: the nearest known name, and names shortened to fit."""
+"""Words in messages: the nearest known name, names shortened to fit, numbers with their nouns."""
 
 import difflib
 from collections.abc import Iterable
@@ -9,6 +9,24 @@ def nearest(name: str, known: Iterable[str], cutoff: float = 0.5) -> str:
     spelled = {one.lower(): one for one in known}  # capitals make no difference
     found = difflib.get_close_matches(name.lower(), list(spelled), n=1, cutoff=cutoff)
     return f"; did you mean {spelled[found[0]]}?" if found else ""
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun, in the plural unless the number is 1.
+
+    >>> counted(1, "sampled frame"), counted(0, "run"), counted(2, "class"), counted(3, "batch"), counted(2, "epoch")
+    ('1 sampled frame', '0 runs', '2 classes', '3 batches', '2 epochs')
+    """
+    return f"{number} {noun if number == 1 else plural(noun)}"
+
+
+def plural(noun: str) -> str:
+    """Return the plural of a noun, or of the last word of a phrase that ends with it."""
+    if noun.endswith(("s", "x", "tch", "sh")):
+        return f"{noun}es"
+    if noun.endswith("y") and noun[-2:-1] not in "aeiou":
+        return f"{noun[:-1]}ies"
+    return f"{noun}s"
 
 
 def shorten(name: str, num_letters: int) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from odkd.common.names import nearest
+from odkd.common.names import counted, nearest
 from odkd.common.settings import nearest_file
 from odkd.config.construct import resolve
 from odkd.config.image_datasets import has_images, pictures_of
@@ -65,7 +65,7 @@ def _check_classes(dataset: DictConfig) -> None:
     if doubled := sorted({name for name in classes if classes.count(name) > 1}):
         raise ValueError(f"dataset.classes names {', '.join(doubled)} more than once")
     if not 2 <= len(classes) <= 180:
-        raise ValueError(f"dataset.classes has {len(classes)} names; expected 2 to 180")
+        raise ValueError(f"dataset.classes has {counted(len(classes), 'name')}; expected 2 to 180")
     truth = dataset.get("groundtruth_classes")
     if dataset.groundtruth and truth is not None:
         names = list(label_set(truth).classes) if isinstance(truth, str) else list(truth)

@@ -2,6 +2,8 @@
 
 from omegaconf import DictConfig, OmegaConf
 
+from odkd.common.names import counted
+
 
 def check_relations(cfg: DictConfig) -> None:
     """
@@ -23,6 +25,6 @@ def _check_class_weights(cfg: DictConfig, key: str, num_classes: int) -> None:
     if weights is None or isinstance(weights, str):  # the loss itself checks what else it takes
         return
     if len(weights) != num_classes:
-        raise ValueError(f"{key} has {len(weights)} numbers for {num_classes} classes")
+        raise ValueError(f"{key} has {counted(len(weights), 'number')} for {num_classes} classes")
     if not (all(0 <= w < float("inf") for w in weights) and sum(weights) > 0):
         raise ValueError(f"{key}={weights}; expected numbers of at least 0, some above 0")

@@ -14,6 +14,7 @@ import torch
 from omegaconf import DictConfig
 
 from odkd.common.device import choose_device
+from odkd.common.names import counted
 from odkd.common.seeds import named_seed
 from odkd.config.check import check_config
 from odkd.config.check_dataset import check_truth
@@ -229,7 +230,7 @@ class Parts:
         if "window" in self.asked and max(self.window.learn, self.window.test) > num_positions:
             raise ValueError(
                 f"window.learn={self.window.learn} and window.test={self.window.test} do not fit the stream "
-                f"({num_positions} sampled frames); choose a smaller window or a smaller dataset.stride"
+                f"({counted(num_positions, 'sampled frame')}); choose a smaller window or a smaller dataset.stride"
             )
 
     def close(self) -> None:

@@ -10,10 +10,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
 from odkd.common.dotted import NOT_OF_THE_TEACHER
 from odkd.common.ignore import IGNORE
+from odkd.common.names import counted
 from odkd.common.progress import Progress
 from odkd.config.construct import construct
 from odkd.data.labels.mapped_labels import MappedLabels, unmapped_warning
@@ -39,14 +41,14 @@ class TeacherParts:
 
     Args:
         cfg: the complete config.
-        classes: of the dataset.
+        classes: of the dataset; None = unknown: labels are stored, not mapped (an import).
         identity: of the labels (`identity.teacher_identity`).
         device: where the teacher runs.
         allowed: packages whose classes YAML may name.
     """
 
     cfg: DictConfig
-    classes: list[str]
+    classes: list[str] | None
     identity: Mapping[str, Any]
     device: torch.device
     allowed: list[str]
@@ -60,8 +62,10 @@ class TeacherParts:
         """
         node = self.cfg.teacher
         weights_folder = Path(self.cfg.paths.weights)
-        offered: dict[str, Any] = {"classes": self.classes, "device": self.device, "weights_folder": weights_folder}
-        if (known := self._configured_classes()) is not None:
+        known = self._configured_classes()
+        classes = known if self.classes is None else self.classes
+        offered: dict[str, Any] = {"classes": classes, "device": self.device, "weights_folder": weights_folder}
+        if known is not None:
             offered["num_classes"] = len(known)
         leave_out = tuple(key for key in NOT_OF_THE_TEACHER if key in node)
         teacher: Teacher = construct(node, leave_out, offered, self.allowed)
@@ -128,9 +132,12 @@ class TeacherParts:
         node = self.cfg.teacher
         if classes is not None and num_classes not in (None, len(classes)):
             raise ValueError(
-                f"teacher {node.name} has {num_classes} classes and teacher.label_set={node.label_set} has "
+                f"teacher {node.name} has {counted(num_classes or 0, 'class')} and "
+                f"teacher.label_set={node.label_set} has "
                 f"{len(classes)}; name the set that its weights were trained on"
             )
+        if self.classes is None:
+            return None
         if classes is None:
             if node.classes is not None:
                 raise ValueError(
@@ -139,7 +146,8 @@ class TeacherParts:
                 )
             if num_classes not in (None, len(self.classes)):
                 raise ValueError(
-                    f"teacher {node.name} has {num_classes} classes, dataset {self.cfg.dataset.name} has "
+                    f"teacher {node.name} has {counted(num_classes or 0, 'class')}, dataset "
+                    f"{self.cfg.dataset.name} has "
                     f"{len(self.classes)}; say which they are with teacher.label_set, or choose another teacher"
                 )
             return None
@@ -168,6 +176,18 @@ class TeacherParts:
             check_soft(labels, self.teacher)
         elif classes is None and (known := labels.classes) is not None:
             self.table(known, None)
+        elif classes is None and labels.num_classes is None:
+            self._check_ids(labels)
+
+    def _check_ids(self, labels: TeacherLabels) -> None:
+        """Check stored labels of which only the ids are known, such as imported ones, against the dataset's classes."""
+        found = np.flatnonzero(labels.histogram(Path(self.cfg.paths.cache))[:IGNORE])
+        if self.classes is not None and len(found) and found[-1] >= len(self.classes):
+            raise ValueError(
+                f"the stored labels of teacher {self.cfg.teacher.name} have ids up to {found[-1]}, and dataset "
+                f"{self.cfg.dataset.name} has {len(self.classes)} classes; say which classes they are with "
+                "teacher.label_set, or change dataset.classes"
+            )
 
     def _configured_classes(self) -> list[str] | None:
         chosen = self.cfg.teacher.label_set

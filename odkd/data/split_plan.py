@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from odkd.common.names import counted
 from odkd.data.splits import labelled_and_rest, parts_of, split_positions, write_lists
 from odkd.data.video.stream import Stream
 
@@ -71,7 +72,8 @@ def plan_splits(
         without = "" if labelled_share is None else " without a label"
         lower = "" if labelled_share is None else f", or lower stage.labelled_share={labelled_share}"
         raise ValueError(
-            f"{len(splits['train'])} training pictures{without} cannot be split into stage.num_parts={num_parts}; "
+            f"{counted(len(splits['train']), 'training picture')}{without} cannot be split into "
+            f"stage.num_parts={num_parts}; "
             f"lower it, or dataset.stride, or give stage.shares more to train{lower}"
         )
     return SplitPlan(splits, parts, others)

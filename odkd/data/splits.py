@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from odkd.common.files import write_atomic
+from odkd.common.names import counted
 from odkd.common.seeds import named_seed
 
 SPLITS = ("train", "val", "test")
@@ -32,7 +33,8 @@ def split_positions(
     if official is not None:
         if len(official) != num_positions:
             raise ValueError(
-                f"{len(official)} official splits for {num_positions} positions; expected one per position"
+                f"{counted(len(official), 'official split')} for {counted(num_positions, 'position')}; "
+                "expected one per position"
             )
         if unknown := sorted(set(official) - set(SPLITS)):
             raise ValueError(f"official split {unknown[0]!r}; expected {', '.join(SPLITS)}: change dataset.splits")
@@ -51,7 +53,8 @@ def parts_of(positions: Sequence[int], *, num_parts: int, seed: int) -> list[lis
     """
     if num_parts < 1 or len(positions) < num_parts:
         raise ValueError(
-            f"{len(positions)} positions cannot be divided into {num_parts} parts; expected 1 to {len(positions)} parts"
+            f"{counted(len(positions), 'position')} cannot be divided into {counted(num_parts, 'part')}; "
+            f"expected 1 to {len(positions)}"
         )
     if len(set(positions)) < len(positions):
         raise ValueError("some positions occur more than once; the parts would not be disjoint")
@@ -70,7 +73,8 @@ def labelled_and_rest(positions: Sequence[int], *, share: float, seed: int) -> t
     """
     if not 0 < share < 1 or len(positions) < 2:
         raise ValueError(
-            f"stage.labelled_share={share} of {len(positions)} training images; expected a share between 0 and 1 "
+            f"stage.labelled_share={share} of {counted(len(positions), 'training image')}; expected a share "
+            "between 0 and 1 "
             "of at least two images, or null to take all as labelled"
         )
     order = np.random.default_rng(named_seed(seed, "labelled")).permutation(sorted(positions))
@@ -109,7 +113,7 @@ def _sizes(num_positions: int, shares: Sequence[float]) -> list[int]:
         )
     wanted = [split for split, share in enumerate(shares) if share > 0]
     if num_positions < len(wanted):
-        raise ValueError(f"{num_positions} images are too few for {len(wanted)} splits; change stage.shares")
+        raise ValueError(f"{counted(num_positions, 'image')} cannot fill {len(wanted)} splits; change stage.shares")
     exact = [share * num_positions for share in shares]
     sizes = [int(size + 1e-9) for size in exact]
     by_remainder = sorted(wanted, key=lambda split: (round(sizes[split] - exact[split], 6), split))

@@ -56,6 +56,14 @@ def values(lines: Sequence[Line], key: str) -> Array:
     return np.array([math.nan if value is None else value for value in found], dtype=np.float64)
 
 
+def without_time(lines: Sequence[Line]) -> list[Line]:
+    """Return the iterations of a stream of images without their seconds, which only count the images."""
+    return [
+        line | {"metrics": {key: value for key, value in line["metrics"].items() if key != "stream/seconds"}}
+        for line in lines
+    ]
+
+
 def final_scores(summary: Mapping[str, float | None]) -> tuple[Scores, Scores]:
     """Split a summary into overall scores and the IoU of each class; skip entries that are not scores.
 
@@ -153,13 +161,22 @@ def number(value: float) -> str:
     return "undefined" if math.isnan(value) else f"{value:.4f}"
 
 
+def learned_nothing(lines: Sequence[Line]) -> bool:
+    """True if no iteration with a known speed learned from a frame: a frozen student, a scored teacher."""
+    found = values(lines, "time/learn_frames_per_second")
+    return bool(np.isfinite(found).any()) and not np.nansum(found)
+
+
 def mean_speeds(lines: Sequence[Line]) -> dict[str, float]:
-    """Return frames per second of learning and evaluation: all frames of the run over all seconds."""
+    """Return frames per second of learning and evaluation: all frames of the run over all seconds.
+
+    A part that never saw a frame has no speed: a frozen student and a scored teacher learn nothing.
+    """
     speeds = {}
     for name, part in (("learning", "learn"), ("evaluation", "evaluate")):
         seconds = values(lines, f"time/{part}_seconds")
         frames = seconds * values(lines, f"time/{part}_frames_per_second")
         known = np.isfinite(frames)
-        if seconds[known].sum() > 0:
+        if frames[known].sum() > 0:
             speeds[name] = float(frames[known].sum() / seconds[known].sum())
     return speeds

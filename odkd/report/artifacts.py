@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 
 from odkd.common.dotted import flatten
 from odkd.common.files import write_atomic
+from odkd.common.names import counted
 from odkd.data.labels import resize_nearest
 from odkd.data.labels.palette import dataset_palette
 from odkd.data.labels.shards import FrameArray
@@ -101,15 +102,16 @@ def write_student(parts: "Parts", run: "OpenRun", summary: Mapping[str, float]) 
     mean, std = [list(v) if v is not None else None for v in (cfg.student.mean, cfg.student.std)]
     scale = f"(pixel / 255 - {mean}) / {std}" if mean and std else "pixel / 255"
     size = "x".join(map(str, cfg.dataset.size))
-    how = {"window": f"learn {cfg.window.learn}, test {cfg.window.test}, step {cfg.window.step} sampled frames"}
+    how = {"window": f"learn {cfg.window.learn}, test {cfg.window.test}, step {cfg.window.step} (in sampled frames)"}
     if parts.traits.has_epochs and "shares" in cfg.stage:
         how = {"split": f"train, val, test {list(cfg.stage.shares)}, frame names in splits/"}
+    length = counted(len(parts.stream), "sampled frame")
     facts = {
         "student": f"{name} ({cfg.student.name})",
         "parameters": f"{sum(p.numel() for p in student.parameters()):,}",
         "classes": ", ".join(f"{i} {label}" for i, label in enumerate(parts.classes)),
         **({"teacher": f"{cfg.teacher.name} (`{cfg.teacher._target_}`)"} if parts.has_teacher else {}),
-        "dataset": f"{cfg.dataset.name}, {len(parts.stream)} sampled frames, digest {parts.stream.digest[:16]}",
+        "dataset": f"{cfg.dataset.name}, {length}, digest {parts.stream.digest[:16]}",
         **how,
         "device": run.description["tags"]["odkd.device"],
         "load": f"from {module} import {name}\n\nstudent = {name}({call})",

@@ -54,15 +54,19 @@ def stream_figure(
 ) -> tuple[Figure, list[Axes], list[Artist]]:
     """Return a figure over the stream with a strip of domains and time on top, the panels, and legend entries.
 
-    The legend entries, for `add_legend`, explain the domains if not all of their names fit into the strip.
+    A stream without domains has no strip. The legend entries, for `add_legend`, explain the domains if not all of
+    their names fit into the strip.
     """
     from matplotlib.ticker import MaxNLocator
 
-    heights = [0.2, *panels_inches]
+    spans = domain_spans(lines)
+    strip_inches = [0.2] if has_domains(lines) else []
+    heights = [*strip_inches, *panels_inches]
     figure = new_figure(sum(heights) + 1.5, title)
-    strip, *panels = figure.subplots(len(heights), 1, gridspec_kw={"height_ratios": heights}).tolist()
+    every = figure.subplots(len(heights), 1, squeeze=False, gridspec_kw={"height_ratios": heights}).ravel().tolist()
+    panels = every[len(strip_inches) :]
     edges = position_edges(lines)
-    for axes in (strip, *panels):
+    for axes in every:
         axes.set_xlim(edges[0], edges[-1])
         axes.tick_params(labelsize=8)
         axes.xaxis.set_major_locator(MaxNLocator(9, integer=True))
@@ -71,9 +75,14 @@ def stream_figure(
     for panel in panels[:-1]:
         panel.tick_params(labelbottom=False)
     panels[-1].set_xlabel("position in the stream (sampled frames)", fontsize=9)
-    unnamed = _name_domains(strip, panels, domain_spans(lines))
-    _add_time(strip, lines)
+    unnamed = _name_domains(every[0], panels, spans) if strip_inches else []
+    _add_time(every[0], lines)
     return figure, panels, unnamed
+
+
+def has_domains(lines: Sequence[Line]) -> bool:
+    """True if the dataset states a domain for any part of the stream."""
+    return any(line.get("domain") for line in lines)
 
 
 def add_legend(figure: Figure, handles: Sequence[Artist]) -> None:
@@ -153,9 +162,6 @@ def _name_domains(strip: Axes, panels: Sequence[Axes], spans: Sequence[Span]) ->
     strip.set_xticks([])
     strip.set_ylim(0, 1)
     domains = list(dict.fromkeys(domain for _, _, domain in spans))
-    if domains == [""]:
-        strip.set_axis_off()
-        return []
     inches_a_frame = (WIDTH_INCHES - 1.5) / (spans[-1][1] - spans[0][0])
     handles, named = [], set()
     for index, domain in enumerate(domains):
@@ -175,10 +181,11 @@ def _name_domains(strip: Axes, panels: Sequence[Axes], spans: Sequence[Span]) ->
     return [] if named == set(domains) else list(handles)
 
 
-def _add_time(strip: Axes, lines: Sequence[Line]) -> None:
-    """Add the time in the stream on top of the strip, in minutes or for a short stream in seconds.
+def _add_time(top: Axes, lines: Sequence[Line]) -> None:
+    """Add the time in the stream above the uppermost axes, in minutes or for a short stream in seconds.
 
-    Nothing is added if the time is unknown or does not increase.
+    It is the time of the videos, so its label says how far apart sampled frames are. Nothing is added if the time is
+    unknown or does not increase.
     """
     from matplotlib.ticker import MaxNLocator
 
@@ -188,15 +195,30 @@ def _add_time(strip: Axes, lines: Sequence[Line]) -> None:
     time = time[known]
     if not len(time) or np.any(np.diff(time) <= 0):
         return
+    sampled = _seconds_apart(time, positions)
     is_short = time[-1] < MIN_MINUTES * 60
     time = time if is_short else time / 60
     ticks = time
     if len(time) > 1:
         ticks = np.asarray(MaxNLocator(8).tick_values(time[0], time[-1]))
         ticks = ticks[(ticks >= time[0]) & (ticks <= time[-1])]
-    strip.set_axis_on()
     labels = [f"{round(tick, 2):g}" for tick in ticks]
-    strip.set_xticks(np.interp(ticks, time, positions), labels, fontsize=8)
-    strip.xaxis.tick_top()
-    strip.xaxis.set_label_position("top")
-    strip.set_xlabel(f"time in the stream ({'seconds' if is_short else 'minutes'})", fontsize=9)
+    axis = top.secondary_xaxis("top")
+    axis.set_xticks(np.interp(ticks, time, positions), labels, fontsize=8)
+    axis.set_xlabel(f"time in the videos ({'seconds' if is_short else 'minutes'}{sampled})", fontsize=9)
+
+
+def _seconds_apart(time: Array, positions: Array) -> str:
+    """Return how far apart sampled frames are in the videos, as text; "" with one iteration.
+
+    >>> _seconds_apart(np.array([0.0, 9.0, 18.0]), np.array([0.0, 6.0, 12.0]))
+    '; one sampled frame each 1.5 s'
+    >>> _seconds_apart(np.array([0.0, 9.0, 10.0]), np.array([0.0, 6.0, 12.0]))
+    '; one sampled frame each 0.833 s on average'
+    """
+    if len(time) < 2:
+        return ""
+    each = np.diff(time) / np.diff(positions)
+    is_even = float(each.max()) < 1.02 * float(each.min())
+    mean = (time[-1] - time[0]) / (positions[-1] - positions[0])
+    return f"; one sampled frame each {mean:.3g} s{'' if is_even else ' on average'}"

@@ -12,8 +12,8 @@ import numpy as np
 
 from odkd.common.dotted import split_override
 from odkd.common.metric_names import metric_name
-from odkd.report import mean_speeds, values
-from odkd.report.settings import class_name, settings_of
+from odkd.report import learned_nothing, mean_speeds, values
+from odkd.report.settings import class_name, scores_teacher, settings_of
 from odkd.runs.results import Run, overrides_of, read_run
 
 Measure = Callable[["Entry"], float]
@@ -74,13 +74,14 @@ class Entry:
     @property
     def is_reference(self) -> bool:
         """True if the teacher was scored instead of a student; such a score is not compared."""
-        return self.settings.get("evaluation.predictor") == "teacher"
+        return scores_teacher(self.settings)
 
     @cached_property
     def learn_seconds(self) -> float:
-        """Time of all learning in seconds; NaN if no timing is known."""
+        """Time of all learning in seconds; NaN if no timing is known or nothing was learned."""
         found = values(self.run.metrics, "time/learn_seconds")
-        return float(np.nansum(found)) if np.isfinite(found).any() else math.nan
+        is_known = np.isfinite(found).any() and not learned_nothing(self.run.metrics)
+        return float(np.nansum(found)) if is_known else math.nan
 
     @cached_property
     def evaluate_milliseconds(self) -> float:

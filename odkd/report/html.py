@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from odkd.common.files import write_atomic
+from odkd.common.names import counted
 from odkd.report.canvas import LARGE_INCHES, png_bytes, svg_bytes
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ def _environment() -> Environment:
 
     loader = FileSystemLoader(TEMPLATES)
     made = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    made.filters |= {"duration": duration, "gibibytes": gibibytes}
+    made.filters |= {"duration": duration, "gibibytes": gibibytes, "counted": counted}
     return made
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from odkd.common.names import counted
 from odkd.report import GROUNDTRUTH, Line, final_scores, mean_speeds, number, values
 from odkd.report.cells import plain_table, reference_table
 from odkd.report.html import MISSING, Picture, duration, embed, write_page
@@ -20,6 +21,7 @@ from odkd.report.settings import (
     classes_of,
     default_settings,
     read_text,
+    scores_teacher,
     settings_of,
 )
 from odkd.report.stills import read_stills
@@ -43,7 +45,7 @@ SECTIONS = {  # title -> its figures, by their file names in plots.py
     "Cost": ("speed",),
 }
 NOTES = {  # explanation of each figure, for readers who do not know odkd
-    "miou": "Each iteration on the next frames, which the student has not learned from. Shaded bands are the domains.",
+    "miou": "Each iteration on the next frames, which the student has not learned from.",
     "accuracy": "Share of correctly classified pixels, on the same frames.",
     "past_future": "The student of each iteration on the next frames, one sequence earlier (BWT) and one ahead (FWT).",
     "segments": "Each row is the student at one time, scored on every segment of the stream. "
@@ -77,10 +79,12 @@ SHOWN_SETTINGS = {  # setting -> its name on the page
     "precision": "precision",
     "seed": "seed",
 }
+DOMAINS = " Shaded bands are the domains."  # ends the caption of the scores over a stream that has some
 SAME = " The teacher is the ground truth."  # ends the caption of a figure that is equal against both references
 BOTH = ("miou", "accuracy")  # figures with a curve for each reference
 STILLS = {  # stage -> explanation of its stills
     "online": "Predictions of the student at that time, before it learned from the frame.",
+    "predictor": "Labels of the teacher, which are scored in place of a student's predictions.",
     "label": "Labels of the teacher and ground truth.",
     "other": "Predictions of the last student on the test split.",
 }
@@ -128,7 +132,9 @@ def run_context(run: Run) -> dict[str, Any]:
         "pictures": pictures,
         "is_same": is_same,
         "stills": read_stills(run.folder),
-        "stills_note": STILLS.get(run.stage, STILLS["other"]),
+        "stills_note": STILLS[
+            "predictor" if scores_teacher(settings) else run.stage if run.stage in STILLS else "other"
+        ],
         "times": time_table(lines),
         "costs": cost_table(run),
         "changed": plain_table("", ["setting", "this run", "default"], changed_settings(settings, default_settings())),
@@ -145,11 +151,16 @@ def _what(run: Run, settings: Mapping[str, str]) -> list[tuple[str, str]]:
         for key, name in SHOWN_SETTINGS.items()
         if key in settings and (is_online or key not in ONLINE_ONLY)
     }
+    if scores_teacher(settings):
+        shown = {name: value for name, value in shown.items() if name in ("dataset", "teacher", "seed")}
+        shown["scored"] = "the teacher's labels, in place of a student's predictions"
+    if settings.get("stage.uses_teacher") == "false":
+        shown.pop("teacher", None)
     if run.stage == "label":
         shown = {name: shown[name] for name in ("dataset", "teacher") if name in shown}
     if is_online and "window.learn" in settings:
         learn, test, step = (settings.get(f"window.{part}", MISSING) for part in ("learn", "test", "step"))
-        shown["window"] = f"learn {learn}, test {test}, step {step} sampled frames"
+        shown["window"] = f"learn {learn}, test {test}, step {step} (in sampled frames)"
     return [("stage", run.stage), *shown.items(), ("started", f"{run.created:%Y-%m-%d %H:%M %Z}"), ("key", run.key[:8])]
 
 
@@ -161,8 +172,15 @@ def _headlines(run: Run, lines: Sequence[Line]) -> list[tuple[str, str]]:
         if value is not None:
             of_teacher = keys[-1] in run.summary and keys[-1].startswith("teacher/") and run.stage == "label"
             cards.append((number(value), f"{title}, of the teacher" if of_teacher else title))
-    counts = {"num_iterations": "iterations", "num_epochs": "epochs in total", "num_labelled": "frames labelled"}
-    cards += [(f"{run.summary[key]:.0f}", name) for key, name in counts.items() if run.summary.get(key) is not None]
+    counts = {
+        "num_iterations": ("iteration", ""),
+        "num_epochs": ("epoch", " in total"),
+        "num_labelled": ("frame", " labelled"),
+    }
+    for key, (noun, rest) in counts.items():
+        if (count := run.summary.get(key)) is not None:
+            number_text, _, name = counted(round(count), noun).partition(" ")
+            cards.append((number_text, name + rest))
     seconds = sum(float(np.nansum(values(lines, f"time/{part}_seconds"))) for part in ("learn", "evaluate", "watch"))
     if seconds:
         cards.append((duration(seconds), "time of the loop"))
@@ -172,6 +190,7 @@ def _headlines(run: Run, lines: Sequence[Line]) -> list[tuple[str, str]]:
 
 def _pictures(run: Run, classes: Sequence[str]) -> tuple[dict[str, list[Picture]], bool]:
     """Return the figures by section; the flag is true if those against ground truth are omitted as duplicates."""
+    from odkd.report.canvas import has_domains
     from odkd.report.plots import run_figures, run_title
 
     figures = run_figures(run, classes, run.summary)
@@ -184,6 +203,7 @@ def _pictures(run: Run, classes: Sequence[str]) -> tuple[dict[str, list[Picture]
             if stem in figures and stem not in twins:
                 title = figures[stem].get_suptitle().replace(r"\$", "$").removeprefix(prefix)
                 note = NOTES.get(stem) or next((NOTES[key] for key in NOTES if stem.startswith(key)), "")
+                note += DOMAINS if stem in BOTH and has_domains(run.metrics) else ""
                 note += SAME if is_same and stem in (*twins.values(), *BOTH) else ""
                 picture = _embed(figures[stem], run, stem, title, note.strip())
                 found.setdefault(section, []).append(picture)

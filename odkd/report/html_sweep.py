@@ -7,16 +7,18 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from odkd.common.files import as_written
+from odkd.common.names import counted
 from odkd.report.cells import plain_table
 from odkd.report.entries import Entry
 from odkd.report.factors import compare
 from odkd.report.html import write_page
 from odkd.report.html_run import NAME
-from odkd.report.settings import changed_settings, default_settings
+from odkd.report.settings import changed_settings, default_settings, device_of
 from odkd.report.sweep_pictures import cost_pictures, curve_pictures, effect_pictures, pair_pictures
 from odkd.report.sweep_tables import best_in_words, configuration_table, effect_tables, job_table
 
@@ -30,12 +32,14 @@ METRICS = {  # scores of a stream or its labels; the first two known scores are 
     "segments/forgetting": "forgetting (Chaudhry), against teacher",
     "teacher/miou_groundtruth": "teacher's mIoU against ground truth",
 }
-EPOCH_METRICS = {  # scores of trainings over epochs
+EPOCH_METRICS = {  # scores of trainings over epochs, on the test split
     "final/miou_groundtruth": "final mIoU against ground truth",
     "final/miou": "final mIoU against teacher",
     "final/val_best": "best score on the val split",
     "teacher/miou_groundtruth": "teacher's mIoU against ground truth",
 }
+
+DONE_BEFORE = ("skipped", "resumed")  # statuses of jobs that finished in a later call of the command
 
 
 def write_sweep_report(sweep_folder: Path) -> Path:
@@ -67,7 +71,7 @@ def write_runs_report(run_folders: Sequence[Path], output: Path) -> Path:
     if output.is_dir():
         raise ValueError(f"{output} is a folder; name a file, such as {output / NAME}")
     entries = [Entry.read(folder) for folder in {path.resolve(): path for path in run_folders}.values()]
-    return _write(output, f"{len(entries)} runs", entries, None)
+    return _write(output, counted(len(entries), "run"), entries, None)
 
 
 def _write(path: Path, title: str, entries: Sequence[Entry], sweep: Mapping[str, Any] | None) -> Path:
@@ -75,13 +79,16 @@ def _write(path: Path, title: str, entries: Sequence[Entry], sweep: Mapping[str,
     metrics = _metrics(entries)
     drawn = _drawn(entries, metrics)
     jobs = sweep["jobs"] if sweep else []
-    statuses = Counter(job["status"] for job in jobs) or Counter(entry.run.status for entry in entries)
-    devices = sorted({entry.run.tags.get("odkd.device", "") for entry in entries} - {""})
+    # A job that a repeated command skips or resumes has finished: a reader of the page did not see the calls.
+    found = [job["status"] for job in jobs] or [entry.run.status for entry in entries]
+    statuses = Counter("finished" if status in DONE_BEFORE else status for status in found)
+    devices = sorted({device_of(entry.run) for entry in entries} - {""})
     shared = _shared(entries)
     context = {
         "title": title,
         "sweep": sweep,
         "statuses": [f"{count} {status.replace('_', ' ')}" for status, count in statuses.items()],
+        "ended": _ended(entries),
         "seconds": sum(job.get("seconds") or 0 for job in jobs),
         "comparison": comparison,
         "repetitions": max((len(c.entries) for c in comparison.configurations), default=0),
@@ -105,20 +112,35 @@ def _write(path: Path, title: str, entries: Sequence[Entry], sweep: Mapping[str,
     return write_page(path, "sweep.html.j2", context)
 
 
-def _metrics(entries: Sequence[Entry]) -> dict[str, str]:
-    """Return the titles of the scores that any run knows, by key of the summary.
+def _ended(entries: Sequence[Entry]) -> str:
+    """Return when the last finished run ended, as text; "" if none has finished."""
+    ends = [entry.run.ended_milliseconds for entry in entries if entry.run.status == "finished"]
+    return f"{datetime.fromtimestamp(max(ends) / 1000, UTC):%Y-%m-%d %H:%M} UTC" if ends else ""
 
-    The final student of trainings over epochs and the last student of a stream are scored on different data. If
-    there are both, only streams are compared.
+
+def _metrics(entries: Sequence[Entry]) -> dict[str, str]:
+    """Return the titles of the scores that any run knows, by key of the summary; each kind of run has its own.
+
+    The final student of trainings over epochs and the last student of a stream are scored on different data, so
+    their scores are in different columns.
     """
-    is_epochs = all("num_trainings" in entry.run.summary for entry in entries if entry.run.summary)
-    wanted = EPOCH_METRICS if is_epochs else METRICS
+    is_epochs = {"num_trainings" in entry.run.summary for entry in entries if entry.run.summary}
+    wanted = EPOCH_METRICS if is_epochs == {True} else METRICS
+    if len(is_epochs) == 2:
+        final = {
+            key: f"{name} (test split)" if key.startswith("final/miou") else name for key, name in EPOCH_METRICS.items()
+        }
+        wanted = {key: name for key, name in METRICS.items() if key not in final} | final
     return {key: name for key, name in wanted.items() if not all(math.isnan(entry.score(key)) for entry in entries)}
 
 
 def _drawn(entries: Sequence[Entry], metrics: Mapping[str, str]) -> list[str]:
-    """Return the keys of the drawn scores: the first two, or one if both are equal in all runs."""
-    first = [key for key in metrics if key.startswith(("total/", "final/miou", "teacher/"))][:2]
+    """Return the keys of the drawn scores: the first two of one kind of run, or one if both are equal in all runs.
+
+    Streams are drawn if there are any: scores of trainings on a test split are not compared with those of streams.
+    """
+    kinds = [[key for key in metrics if key.startswith(kind)] for kind in ("total/", "final/miou", "teacher/")]
+    first = next(filter(None, kinds), [])[:2]
     is_same = len(first) == 2 and all(
         entry.score(first[0]) == entry.score(first[1]) for entry in entries if not math.isnan(entry.score(first[0]))
     )

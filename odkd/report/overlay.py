@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from odkd.common.ignore import IGNORE
-from odkd.common.names import shorten
+from odkd.common.names import counted, shorten
 from odkd.data.video.encode import VideoWriter
 
 Pixels = NDArray[np.uint8]
@@ -75,7 +75,8 @@ class OverlayPainter:
     ) -> None:
         if len(palette) < len(classes):
             raise ValueError(
-                f"dataset.palette has {len(palette)} colours for {len(classes)} classes; give each class a colour"
+                f"dataset.palette has {counted(len(palette), 'colour')} for {counted(len(classes), 'class')}; "
+                "give each class a colour"
             )
         self._classes = [shorten(name, 24) for name in classes]
         self._colours = np.full((256, 3), BACKGROUND, dtype=np.uint8)  # of each class id

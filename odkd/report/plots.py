@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 from odkd.common.metric_names import REFERENCES
 from odkd.common.names import shorten
 from odkd.common.renamed import current_reference
-from odkd.report import Line
+from odkd.report import Line, without_time
 from odkd.report.canvas import save
 from odkd.report.class_plots import class_figure, confusion_figure
 from odkd.report.epochs import epoch_figures
 from odkd.report.segments import segment_figure
+from odkd.report.settings import settings_of
 from odkd.report.stream_plots import loss_figure, score_figure, speed_figure, time_figure
 from odkd.runs.results import Run, read_run
 
@@ -44,6 +45,8 @@ def plot_run(run_folder: Path, classes: Sequence[str], summary: Mapping[str, flo
 def run_figures(run: Run, classes: Sequence[str], summary: Mapping[str, float | None]) -> dict[str, Figure]:
     """Return every figure that a run has data for, by file name; titles begin with `run_title(run)` and a colon."""
     name, lines = run_title(run), run.metrics
+    if "dataset.pictures" in settings_of(run):
+        lines = without_time(lines)
     if lines and "training" in lines[0]:
         figures = epoch_figures(lines, summary, name)
     else:

@@ -35,7 +35,8 @@ def write_run_stills(parts: "Parts", run: "OpenRun") -> None:
 def _stills(parts: "Parts", run: "OpenRun") -> tuple[Iterator[Still], tuple[str, str]]:
     """Return the stills, and the titles of reference and prediction."""
     if (run.folder / "predictions").is_dir():
-        return _of_stream(parts, run), ("teacher", "student")
+        scored = "student" if parts.cfg.evaluation.predictor == "student" else "teacher, as scored"
+        return _of_stream(parts, run), ("teacher", scored)
     if not parts.traits.learns:
         return _of_labels(parts), ("ground truth", "teacher")
     references = [name for name in ("groundtruth", "teacher") if name in parts.references]

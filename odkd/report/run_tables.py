@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from odkd.common.metric_names import metric_name
+from odkd.common.names import counted
 from odkd.report import (
     REFERENCE_TITLES,
     REFERENCES,
@@ -17,6 +18,7 @@ from odkd.report import (
     Scores,
     known_references,
     labels_of,
+    learned_nothing,
     mean_speeds,
     round_of,
     student_names,
@@ -25,6 +27,7 @@ from odkd.report import (
 )
 from odkd.report.cells import Cell, Row, Table, plain_table, quantity, score, words
 from odkd.report.html import MISSING, duration, gibibytes
+from odkd.report.settings import device_of
 from odkd.runs.results import Run, cost_of
 
 PARTS = {  # part of an iteration, as in the metrics of time -> title
@@ -32,6 +35,7 @@ PARTS = {  # part of an iteration, as in the metrics of time -> title
     "evaluate": "evaluation on the next frames",
     "watch": "scores elsewhere: past, future, segments",
 }
+EPOCH_PARTS = {"learn": "learning", "evaluate": "evaluation on the val split"}  # the same of an epoch
 
 
 def class_table(
@@ -113,12 +117,17 @@ def noise_table(summary: Mapping[str, float | None]) -> Table | None:
     names = [name for name in STUDENT_SCORES if any(of_labels(found, name) in summary for found in rounds)]
     if not names:
         return None
-    head = ["labels of", *(STUDENT_SCORES[name] for name in names), "share ignored"]
-    head += ["mIoU of its students against each other", "share of pixels on which they agree"]
+    agreement = {
+        "miou": "mIoU of its students against each other",
+        "equal_pixels": "share of pixels on which they agree",
+    }
+    if not any(metric_name(f"{found}/agreement", key) in summary for found in rounds for key in agreement):
+        agreement = {}  # one student a round
+    head = ["labels of", *(STUDENT_SCORES[name] for name in names), "share ignored", *agreement.values()]
     rows = []
     for found in rounds:
         keys = [of_labels(found, name) for name in (*names, "ignored_share")]
-        keys += [metric_name(f"{found}/agreement", name) for name in ("miou", "equal_pixels")]
+        keys += [metric_name(f"{found}/agreement", name) for name in agreement]
         rows.append(Row([Cell(student_title(found)), *(score(summary.get(key)) for key in keys)]))
     return Table("", head, rows)
 
@@ -146,13 +155,15 @@ def time_table(lines: Sequence[Line]) -> Table | None:
     rows = []
     total = sum(_seconds(lines, part) for part in PARTS)
     speeds = mean_speeds(lines)
-    for part, title in PARTS.items():
+    trainings = dict.fromkeys(line["training"] for line in lines if "training" in line)
+    for part, title in (EPOCH_PARTS if trainings else PARTS).items():
+        if part == "learn" and learned_nothing(lines):
+            title = "nothing learned: selection of frames only"
         if seconds := _seconds(lines, part):
             speed = {"learn": speeds.get("learning"), "evaluate": speeds.get("evaluation")}.get(part)
             rows.append(_time_row(title, seconds, total, quantity(speed)))
     if not rows:
         return None
-    trainings = dict.fromkeys(line["training"] for line in lines if "training" in line)
     for name in trainings if len(trainings) > 1 else ():
         own = [line for line in lines if line["training"] == name]
         seconds = sum(_seconds(own, part) for part in PARTS)
@@ -189,8 +200,11 @@ def cost_table(run: Run) -> Table | None:
         speed = f", {frames / seconds:.3g} frames per second" if seconds > 0 else ""
         where = f"; on {', '.join(teacher['devices'])}; last {teacher['last'][:10]}"
         rows.append(
-            ("teacher's labels, made once for all runs", f"{frames} frames in {duration(seconds)}{speed}{where}")
+            (
+                "teacher's labels, made once for all runs",
+                f"{counted(frames, 'frame')} in {duration(seconds)}{speed}{where}",
+            )
         )
-    if device := run.tags.get("odkd.device"):
+    if device := device_of(run):
         rows.append(("device", f"{device}, host {run.tags.get('odkd.host', 'unknown')}"))
     return plain_table("", ["cost", ""], rows) if rows else None

@@ -53,8 +53,9 @@ def segment_figure(
     axes = figure.subplots()
     image = axes.imshow(np.ma.masked_invalid(table), cmap="viridis", vmin=0, vmax=highest, aspect="auto")
     axes.set_yticks(range(num_times), [f"after {name}" for name in times], fontsize=8)
-    axes.set_xticks(range(num_segments), [f"{n}\n{plain(shorten(d, 10))}" for n, d in enumerate(domains)], fontsize=8)
-    axes.set_xlabel("scored segment of the stream, and its domain", fontsize=9)
+    ticks = [f"{n}\n{plain(shorten(d, 10))}".strip() for n, d in enumerate(domains)]
+    axes.set_xticks(range(num_segments), ticks, fontsize=8)
+    axes.set_xlabel("scored segment of the stream" + (", and its domain" if any(domains) else ""), fontsize=9)
     if num_segments <= MAX_NUMBERS:
         for (row, column), value in np.ndenumerate(table):
             colour = "black" if value > 0.6 * highest else "white"

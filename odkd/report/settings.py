@@ -49,6 +49,11 @@ def settings_of(run: Run) -> dict[str, str]:
     return run.params if config is None else flatten(config, spell=spelled)
 
 
+def scores_teacher(settings: Mapping[str, str]) -> bool:
+    """True if a run scores the teacher's labels in place of a student's predictions (`baseline=teacher`)."""
+    return settings.get("evaluation.predictor") == "teacher"
+
+
 @cache
 def default_settings() -> Mapping[str, str]:
     """Return the default settings of `odkd` by dotted key."""
@@ -81,6 +86,11 @@ def changed_settings(settings: Mapping[str, str], default: Mapping[str, str]) ->
         for key, value in settings.items()
         if not is_in(key, NO_DIFFERENCE) and value != default.get(key, "null")
     ]
+
+
+def device_of(run: Run) -> str:
+    """Return the device that a run names, with its threads; "" if it names none."""
+    return run.tags.get("odkd.device", "").replace(" 1 threads", " 1 thread")  # as runs wrote it until 2026-11
 
 
 def classes_of(run: Run) -> list[str]:

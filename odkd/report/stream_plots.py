@@ -78,9 +78,13 @@ def loss_figure(lines: Sequence[Line], title: str) -> Figure | None:
 
 
 def speed_figure(lines: Sequence[Line], title: str) -> Figure | None:
-    """Draw the frames per second of learning and evaluation; iterations with lost timing are gaps."""
+    """Draw the frames per second of learning and evaluation.
+
+    Iterations with lost timing are gaps, and so are those without a frame to learn from: they have no speed.
+    """
     keys = {"learning": "time/learn_frames_per_second", "evaluation": "time/evaluate_frames_per_second"}
-    rates = _known({name: values(lines, key) for name, key in keys.items()})
+    found = {name: values(lines, key) for name, key in keys.items()}
+    rates = _known({name: np.where(rate > 0, rate, np.nan) for name, rate in found.items()})
     if not rates:
         return None
     figure, (axes,), unnamed = stream_figure(lines, title, [2.8])

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from odkd.common.metric_names import metric_name
-from odkd.common.names import shorten
+from odkd.common.names import counted, shorten
 from odkd.report import REFERENCES, final_scores, known_references, mean_speeds, number, student_title
 from odkd.runs.mlflow_view import page_of
 from odkd.runs.results import Run, read_run
@@ -69,13 +69,17 @@ def score_table(title: str, scores: Mapping[str, Sequence[float]]) -> str:
 
 
 def _head(run: Run) -> str:
-    counted = {
-        "num_iterations": "iterations",
-        "num_labelled": "frames labelled",
-        "num_trainings": "students trained",
-        "num_epochs": "epochs",
+    nouns = {
+        "num_iterations": ("iteration", ""),
+        "num_labelled": ("frame", " labelled"),
+        "num_trainings": ("student", " trained"),
+        "num_epochs": ("epoch", ""),
     }
-    counts = [f"{run.summary[key]:.0f} {name}" for key, name in counted.items() if run.summary.get(key) is not None]
+    counts = [
+        counted(round(value), noun) + rest
+        for key, (noun, rest) in nouns.items()
+        if (value := run.summary.get(key)) is not None
+    ]
     return f"{run.name}: " + ", ".join([f"stage {run.stage}", run.status, *counts])
 
 

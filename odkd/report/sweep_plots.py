@@ -173,7 +173,7 @@ def pareto_figure(
     scores = [c.statistics(measure) for c in comparison.configurations]
     x, y = np.array([c[0] for c in costs]), np.array([s[0] for s in scores])
     front = pareto(x.tolist(), y.tolist())
-    if len(comparison.configurations) < 2 or not front:
+    if (np.isfinite(x) & np.isfinite(y)).sum() < 2:
         return None
     figure = new_figure(4.0, "", width_inches=7.5)
     axes = figure.subplots()

@@ -16,7 +16,7 @@ from odkd.report.entries import CONTENT, Measure
 from odkd.report.html import MISSING, duration
 from odkd.report.html_run import NAME
 from odkd.report.sweep_pictures import evaluate_milliseconds, learn_seconds, student_score
-from odkd.runs.sweeps.summary import in_brief, value_name
+from odkd.runs.sweeps.summary import MEANINGS, in_brief, value_name
 
 
 def configuration_table(comparison: Comparison, metrics: Mapping[str, str], drawn: Sequence[str], path: Path) -> Table:
@@ -75,8 +75,9 @@ def job_table(jobs: Sequence[Mapping[str, Any]], path: Path) -> Table:
     for job in jobs:
         run = job.get("run")
         link = _link(outputs / run / NAME, path) if run else None
-        seconds, value = job.get("seconds"), job.get("value")
-        cells = [Cell(str(job["number"]), job["number"]), Cell(str(job["status"]).replace("_", " "))]
+        seconds, value, status = job.get("seconds"), job.get("value"), str(job["status"])
+        cells = [Cell(str(job["number"]), job["number"])]
+        cells.append(Cell(MEANINGS.get(status, status.replace("_", " "))))
         cells += [Cell(" ".join(map(_override, job["overrides"]))), score(value)]
         cells.append(Cell(MISSING) if seconds is None else Cell(duration(seconds), seconds))
         cells += [Cell(Path(run).name if run else MISSING, link=link), Cell(job.get("error") or "")]
@@ -116,6 +117,8 @@ def _best_configuration(comparison: Comparison, drawn: Sequence[str]) -> Configu
     if not drawn or len(comparison.configurations) < 2:
         return None
     known = [c for c in comparison.configurations if not math.isnan(c.statistics(student_score(drawn[0]))[0])]
+    if len(known) < 2:
+        return None
     return max(known, key=lambda c: c.statistics(student_score(drawn[0]))[0], default=None)
 
 

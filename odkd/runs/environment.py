@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from odkd.common.errors import PACKAGE
+from odkd.common.names import counted
 from odkd.common.optional import version_of
 
 PACKAGES = ("odkd", "torch", "numpy", "av", "hydra-core", "omegaconf", "segmentation-models-pytorch", "timm", "mlflow")
@@ -18,7 +19,10 @@ PACKAGES = ("odkd", "torch", "numpy", "av", "hydra-core", "omegaconf", "segmenta
 def environment(device: torch.device) -> dict[str, str]:
     """Return the tags odkd.device, odkd.version.*, odkd.git.*, odkd.host and mlflow.user."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else processor()
-    tags = {"odkd.device": f"{device.type}: {name}, {torch.get_num_threads()} threads", "odkd.host": platform.node()}
+    tags = {
+        "odkd.device": f"{device.type}: {name}, {counted(torch.get_num_threads(), 'thread')}",
+        "odkd.host": platform.node(),
+    }
     with contextlib.suppress(KeyError, OSError, ImportError):  # a container may have no user name
         tags["mlflow.user"] = getpass.getuser()
     tags["odkd.version.python"] = platform.python_version()

@@ -8,6 +8,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from odkd.common.metric_names import metric_name
+from odkd.common.names import counted
 from odkd.data.labels import LabelSource
 from odkd.data.labels.teacher_labels import TeacherLabels
 from odkd.evaluation.evaluate import score_metrics
@@ -53,6 +54,8 @@ class Label:
             per_frame = metric_name("teacher", "miou_per_frame", "groundtruth")
             summary |= {name: value for name, value in found.items() if name != per_frame}
             summary[metric_name("teacher", "ignored_share", "groundtruth")] = ignored_share
-        logger.info("labels of %d frames are in %s", num_positions, ", ".join(map(str, teacher_labels.folders)))
+        logger.info(
+            "labels of %s are in %s", counted(num_positions, "frame"), ", ".join(map(str, teacher_labels.folders))
+        )
         run.save_confusions(confusions)
         return summary

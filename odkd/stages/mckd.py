@@ -15,6 +15,7 @@ from typing import Annotated, Literal
 
 from annotated_types import Gt, Lt
 
+from odkd.common.names import counted
 from odkd.common.settings import PositiveInt
 from odkd.data.labels import LabelSource
 from odkd.data.split_plan import plan_splits
@@ -155,6 +156,7 @@ class Mckd:
             raise ValueError(f"stage.devices is for pairs of students, and stage={self.name} trains one; leave it out")
         if len(devices) > self.num_parts:
             raise ValueError(
-                f"stage.devices names {len(devices)} devices for the stage.num_parts={self.num_parts} students of a "
+                f"stage.devices names {counted(len(devices), 'device')} for the "
+                f"stage.num_parts={self.num_parts} students of a "
                 "pair round; leave some out"
             )

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from odkd.common.device import autocast
+from odkd.common.names import counted
 from odkd.common.optional import optional
 from odkd.common.settings import ExistingFile, PositiveInt
 from odkd.teachers import Precision, SampledFrames
@@ -54,7 +55,7 @@ class CheckpointTeacher:
         stored = classes if isinstance(classes, int) else len(self.classes or ())
         if num_classes and stored and num_classes != stored:
             raise ValueError(
-                f"{checkpoint} has {stored} classes, and teacher.label_set or .num_classes says {num_classes}"
+                f"{checkpoint} has {counted(stored, 'class')}, and teacher.label_set or .num_classes says {num_classes}"
             )
         num_classes = num_classes or stored
         if not (arch and encoder_name and num_classes):

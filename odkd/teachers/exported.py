@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 
 from odkd.common.ignore import IGNORE
+from odkd.common.names import counted
 from odkd.common.optional import optional
 from odkd.common.settings import ExistingFile
 from odkd.teachers import SampledFrames
@@ -100,7 +101,7 @@ class ExportedTeacher:
         padded = F.pad(images_BCHW, padding, mode="reflect") if any(padding) else images_BCHW
         output = self._run(padded if described.layout == "nchw" else padded.permute(0, 2, 3, 1)).to(self._device)
         if not output.ndim or len(output) != len(padded):
-            raise ValueError(f"{self._file} puts out {list(output.shape)} for {len(padded)} frames")
+            raise ValueError(f"{self._file} puts out {list(output.shape)} for {counted(len(padded), 'frame')}")
         for frame_output in output if described.output == "labels" else self._scores(output):
             yield self._at_size(frame_output, tuple(padded.shape[2:]), (height, width), full_size)
 
@@ -111,7 +112,8 @@ class ExportedTeacher:
         if scores.ndim != 4 or scores.shape[1] != self.num_classes:
             layout = "[B, K, H, W]" if described.layout == "nchw" else "[B, H, W, K]"
             raise ValueError(
-                f"{self._file} puts out {list(output.shape)} for {len(output)} frames; expected {layout} with "
+                f"{self._file} puts out {list(output.shape)} for {counted(len(output), 'frame')}; expected "
+                f"{layout} with "
                 f"K = {self.num_classes}, the classes of its description"
             )
         scores = scores.float()

@@ -16,6 +16,7 @@ from PIL import Image
 
 from odkd.common.files import json_digest
 from odkd.common.ignore import IGNORE
+from odkd.common.names import counted
 from odkd.teachers import SampledFrames
 
 ENDINGS = (".png", ".npz")
@@ -29,10 +30,10 @@ class FolderTeacher:
     Args:
         folder: contains a folder for each video, named as the video's file without its extension; None where the
             label store has all maps under `digest`.
-        classes: names of the dataset's classes.
+        classes: names of the dataset's classes, which are those of the maps; None = unknown, each id is valid.
         digest: of an imported folder, as `odkd-labels import` prints it; identifies the maps without the folder. One
             that has digits only is a number in YAML.
-        num_classes: of the maps; None = as many as the dataset has.
+        num_classes: of the maps; None = as many as `classes`.
         numbering: what the six digits of a file count: "frame", all frames of the video, or "sample", the sampled ones.
         key: of the array in .npz files.
         ignore: the value of pixels without a label, such as -1 in arrays.
@@ -46,7 +47,7 @@ class FolderTeacher:
     def __init__(
         self,
         folder: str | None,
-        classes: Sequence[str],
+        classes: Sequence[str] | None,
         *,
         digest: str | int | None = None,
         num_classes: NumClasses | None = None,
@@ -64,8 +65,8 @@ class FolderTeacher:
             raise ValueError(
                 f"{folder} has no label maps; set teacher.folder to the folder that has VIDEO/000000.png or .npz in it"
             )
-        self.num_classes = num_classes or len(classes)
-        self.classes = None if num_classes else list(classes)
+        self.num_classes = num_classes or (None if classes is None else len(classes))
+        self.classes = None if num_classes or classes is None else list(classes)
         self._numbering, self._key, self._ignore = numbering, key, ignore
         self._sizes: dict[str, tuple[Path, tuple[int, ...]]] = {}  # of each video's first map
 
@@ -105,7 +106,9 @@ class FolderTeacher:
         if found:
             raise ValueError(f"{found[0]} and {found[1].name} both exist; keep one")
         maps = sorted(path.name for path in _maps(paths[0].parent, "*"))
-        others = f"{len(maps)} other maps there, {maps[0]} to {maps[-1]}" if maps else "no maps of this video"
+        others = (
+            f"{counted(len(maps), 'other map')} there, {maps[0]} to {maps[-1]}" if maps else "no maps of this video"
+        )
         raise ValueError(
             f"no label map {paths[0]} or {ENDINGS[1]} ({others}); make it, or change dataset.stride or "
             f"teacher.numbering={self._numbering} (frame: numbers of the video's frames, sample: of the sampled ones)"
@@ -119,9 +122,10 @@ class FolderTeacher:
         is_ignored_HW = values_HW == self._ignore
         labelled = values_HW[~is_ignored_HW]
         lowest, highest = (int(labelled.min()), int(labelled.max())) if labelled.size else (0, 0)
-        if lowest < 0 or highest >= self.num_classes:
+        num_classes = self.num_classes or IGNORE
+        if lowest < 0 or highest >= num_classes:
             raise ValueError(
-                f"{path} has ids {lowest} to {highest}; expected 0 to {self.num_classes - 1}, or {self._ignore} where "
+                f"{path} has ids {lowest} to {highest}; expected 0 to {num_classes - 1}, or {self._ignore} where "
                 "there is no label: change teacher.num_classes, or teacher.ignore"
             )
         first, size = self._sizes.setdefault(path.parent.name, (path, values_HW.shape))

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from odkd.common.ignore import IGNORE
+from odkd.common.names import counted
 from odkd.data.labels import LabelSource, highest_class, resize_nearest
 from odkd.data.labels.store import Labelled
 from odkd.data.labels.teacher_labels import TeacherLabels, VideoLabels
@@ -109,5 +110,6 @@ class BatchLabeller:
         if not is_uint8 or labels_BHW.ndim != 3 or len(labels_BHW) != num_frames or highest >= limit:
             raise ValueError(
                 f"teacher {self._labels.teacher.name} returned {labels_BHW.dtype} {labels_BHW.shape} with ids up to "
-                f"{highest}; expected uint8 label maps of {num_frames} frames with ids below {limit}, or {IGNORE}"
+                f"{highest}; expected uint8 label maps of {counted(num_frames, 'frame')} with ids below "
+                f"{limit}, or {IGNORE}"
             )

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from odkd.common.device import autocast
+from odkd.common.names import counted
 from odkd.common.settings import FileOrUrl
 from odkd.teachers import Precision, SampledFrames
 from odkd.teachers.download import download, is_url, local_path, name_digest
@@ -68,7 +69,9 @@ class MMSegTeacher:
         self.classes = class_names(content["meta"], cfg)
         self.num_classes = int(self._network.num_classes)
         if self.classes is not None and len(self.classes) != self.num_classes:
-            raise ValueError(f"{path} names {len(self.classes)} classes; config {config} has {self.num_classes}")
+            raise ValueError(
+                f"{path} names {counted(len(self.classes), 'class')}; config {config} has {self.num_classes}"
+            )
         if self.num_classes > 255:
             raise ValueError(f"config {config} has {self.num_classes} classes; label maps hold at most 255")
         self._pipeline = _pipeline(cfg, config, tta)

@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 
 from odkd.common.device import autocast
+from odkd.common.names import counted
 from odkd.common.optional import optional
 from odkd.teachers import Precision, SampledFrames
 from odkd.teachers.hub import identify, locate
@@ -147,7 +148,9 @@ class TransformersTeacher:
 
     def _checked(self, label_HW: torch.Tensor, scores_KHW: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         if len(scores_KHW) != self.num_classes:
-            raise ValueError(f"the network has {len(scores_KHW)} classes, its config.json names {self.num_classes}")
+            raise ValueError(
+                f"the network has {counted(len(scores_KHW), 'class')}, its config.json names {self.num_classes}"
+            )
         return label_HW, scores_KHW
 
 

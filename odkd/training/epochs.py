@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.optim.lr_scheduler import LRScheduler
 
 from odkd.common.metric_names import metric_name
+from odkd.common.names import counted
 from odkd.common.seeds import named_seed
 from odkd.evaluation.evaluate import Evaluator
 from odkd.evaluation.tally import Tally
@@ -107,7 +108,8 @@ class Training:
         self._scheduler = schedule(learner.optimizer, plan.epochs) if schedule else None
         if plan.drop_last and len(task.positions) < plan.batch_size:
             raise ValueError(
-                f"{task.name} has {len(task.positions)} training images and stage.batch_size={plan.batch_size}: "
+                f"{task.name} has {counted(len(task.positions), 'training image')} and "
+                f"stage.batch_size={plan.batch_size}: "
                 "all would be left out; lower it, or set stage.drop_last=false"
             )
 

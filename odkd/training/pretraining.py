@@ -6,6 +6,7 @@ from typing import Literal
 
 import torch
 
+from odkd.common.names import counted
 from odkd.common.seeds import named_seed
 from odkd.data.window import Window
 from odkd.training.batches import batches_of_pass
@@ -25,7 +26,10 @@ def check_pretraining(
     """
     last = window.num_iterations(num_positions) - 1
     if rest := num_positions - (last * window.step + window.test):
-        logger.info("the last %d of %d sampled frames fill no test window and are not evaluated", rest, num_positions)
+        verbs = ("fills", "is") if rest == 1 else ("fill", "are")
+        logger.info(
+            "the last %d of %d sampled frames %s no test window and %s not evaluated", rest, num_positions, *verbs
+        )
     if pretrain_positions == "all":
         return range(num_positions), 0
     first = -(-pretrain_positions // window.step)
@@ -64,7 +68,7 @@ def warn_if_never_active(learner: Learner, num_passes: int) -> None:
     if needed >= num_passes:
         name = type(learner.regularizer).__name__
         logger.warning(
-            "regularizer %s sets in after %d passes, and this run has %d: it will change nothing; "
+            "regularizer %s sets in after %s, and this run has %d: it will change nothing; "
             "lower regularizer.warmup_passes",
-            *(name, needed, num_passes),
+            *(name, counted(needed, "pass"), num_passes),
         )

@@ -20,6 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from odkd.common.device import DEFAULT_THREADS, choose_device
 from odkd.common.isolation import deaf_to_interrupts
+from odkd.common.names import counted
 from odkd.data.labels.student_labels import MergedLabels
 from odkd.training.child import Equipment, StudentJob, work
 from odkd.training.epochs import Task
@@ -87,7 +88,7 @@ class SideBySide:
         device = self._devices[number % len(self._devices)]
         cfg = OmegaConf.create(self._cfg)
         cfg.device, cfg.threads, cfg.stage.devices = str(device), self._threads, None
-        logger.info("%s on %s, %d CPU threads", task.name, device, self._threads)
+        logger.info("%s on %s, %s", task.name, device, counted(self._threads, "CPU thread"))
         plan, folder = trainings.trainer.plan, trainings.folder(task.name).absolute()
         return StudentJob(self._equip, cfg, task, plan, previous, folder, Path.cwd())
 

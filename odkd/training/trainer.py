@@ -18,6 +18,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from odkd.common.metric_names import REFERENCES, metric_name
+from odkd.common.names import counted
 from odkd.evaluation.evaluate import Evaluator
 from odkd.runs.checkpoint import Checkpoint
 from odkd.runs.lines import Record
@@ -74,7 +75,7 @@ class Trainer:
                 records = state["records"]
                 report(records)
                 if not training.is_finished:
-                    logger.info("%s continues after %d epochs", task.name, training.num_done)
+                    logger.info("%s continues after %s", task.name, counted(training.num_done, "epoch"))
             while not training.is_finished:
                 started = time.perf_counter()
                 losses = training.learn()

@@ -12,6 +12,7 @@ from pathlib import Path
 from safetensors.torch import load
 
 from odkd.common.files import write_atomic
+from odkd.common.names import counted
 from odkd.runs.run import OpenRun
 from odkd.training.epochs import Task
 from odkd.training.trainer import EpochRecord, Trainer, student_file, weights_file
@@ -35,7 +36,11 @@ class Trainings:
             self.weights, self.summary = state["weights"], state["summary"]
         self._num_published = Counter(str(record["training"]) for record in run.records())
         if self._num_published:
-            logger.info("resumed after %d epochs, %d students finished", self._num_published.total(), len(self.weights))
+            logger.info(
+                "resumed after %s, %s finished",
+                counted(self._num_published.total(), "epoch"),
+                counted(len(self.weights), "student"),
+            )
         for name in self.weights:
             self._clear(name)
 

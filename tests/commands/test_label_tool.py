@@ -95,12 +95,12 @@ def test_damage_is_reported_and_only_damaged_frames_are_relabelled_identically(l
     flip(stores[2] / "manifest.json", 400)
     code, text = command("verify", labels)
     assert code == 1
-    assert "1 frames of labels are damaged: 0" in text
-    assert "10 frames are missing: 0, 1, 2" in text
+    assert "1 frame of labels damaged: 0" in text
+    assert "10 frames missing: 0, 1, 2" in text
     assert "manifest.json is damaged" in text
     code, text = command("repair", labels)
     assert code == 0, text
-    assert "1 frames labelled again; complete" in text
+    assert "1 frame labelled again; complete" in text
     assert "10 frames labelled again; complete" in text
     assert "0 frames labelled again; complete" in text
     assert contents(labels) == before
@@ -167,6 +167,34 @@ def test_exported_labels_are_identical_after_an_import(
     assert 0.85 < summary["teacher/accuracy_groundtruth"] < 0.95  # noise has changed a tenth of the pixels
     with pytest.raises(ValueError, match=r"set teacher\.folder"):
         odkd("stage=label", "teacher=folder", "teacher.digest=0123", f"paths.labels={tmp_path / 'imported'}")
+
+
+def test_an_import_needs_no_classes_of_the_dataset(
+    labels: Path, command: Command, tmp_path: Path, odkd: Callable[..., Path], cache: Path
+) -> None:
+    assert command("export", labels, "--to", tmp_path / "out")[0] == 0
+    maps = tmp_path / "out" / "pseudo_groundtruth_seg" / "oracle"
+    for path in maps.rglob("*.npz"):  # ids that no default has classes for
+        np.savez(path, seg=np.load(path)["seg"] + 100)
+    from tiny_settings import TINY
+
+    settings = [*TINY, f"paths.outputs={tmp_path}", f"paths.cache={cache}", f"paths.labels={tmp_path / 'imported'}"]
+    code, text = command("import", maps, *settings)
+    assert code == 0, text
+    (store, *_) = map(LabelStore, find_stores(tmp_path / "imported"))
+    assert store.manifest["classes"] is None
+    assert store.read(0).min() >= 100
+    use = ["stage=label", "teacher=folder", text.partition(" teacher=folder ")[2].split()[1]]
+    use.append(f"paths.labels={tmp_path / 'imported'}")
+    with pytest.raises(
+        ValueError, match=r"ids up to 1\d\d, and dataset .* has 11 classes; say which .*teacher\.label_set"
+    ):
+        odkd(*use)
+    names = ",".join(f"c{i}" for i in range(111))
+    code, text = command("import", maps, *settings, f"teacher.label_set=[{names}]", "teacher.name=named")
+    assert code == 0, text
+    (named,) = {len(LabelStore(path).manifest["classes"]) for path in find_stores(tmp_path / "imported" / "named")}
+    assert named == 111
 
 
 def test_png_exports_have_the_palette_and_keep_the_ids(labels: Path, command: Command, tmp_path: Path) -> None:

@@ -75,7 +75,7 @@ def test_invalid_shares_are_refused(shares: list[float]) -> None:
 
 
 def test_too_few_or_repeated_positions_are_refused() -> None:
-    with pytest.raises(ValueError, match="2 images are too few for 3 splits"):
+    with pytest.raises(ValueError, match="2 images cannot fill 3 splits"):
         split_positions(2, seed=0)
     with pytest.raises(ValueError, match="more than once"):
         parts_of([1, 1, 2], num_parts=2, seed=0)

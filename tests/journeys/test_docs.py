@@ -69,6 +69,28 @@ def test_the_site_has_every_page_and_links_to_it(site: Path) -> None:
         assert f'href="{name}.html"' in sidebar
 
 
+def test_no_page_has_the_name_of_a_page_that_sphinx_makes() -> None:
+    assert not {"search", "genindex", "modindex", "py-modindex"} & set(PAGES)  # they would replace ours, unnoticed
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_each_page_of_the_site_has_its_own_heading(name: str, site: Path) -> None:
+    source = ROOT / "CONTRIBUTING.md" if name == "contributing" else DOCS / f"{name}.md"
+    heading = next(line[2:] for line in source.read_text().splitlines() if line.startswith("# "))
+    (shown,) = re.findall(r"<h1>(.*?)<a class", (site / f"{name}.html").read_text(), re.DOTALL)
+    assert words(shown) == heading.replace("`", "")
+
+
+def test_the_python_interface_is_made_from_the_docstrings(site: Path) -> None:
+    page = words((site / "api.html").read_text())
+    assert "Load a student of a run from config.yaml and a safetensors file" in page
+    assert "Return the positions to learn from now, in the order of learning" in page
+    assert "*args" not in page  # a protocol has no constructor of its own
+    directives = re.findall(r"^\.\. auto\w+:: (\S+)$", (DOCS / "api.md").read_text(), re.MULTILINE)
+    assert len(directives) > 30
+    assert all(name in page for name in directives)
+
+
 def test_nothing_is_loaded_from_elsewhere(site: Path) -> None:
     for path in site.glob("*.html"):
         for tag in re.findall(r"<(?:script|link|img|iframe|source|object)\b[^>]*>", path.read_text()):

@@ -7,14 +7,18 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 from run_folders import CLASSES, make_run
 
+from odkd.report import learned_nothing, mean_speeds
 from odkd.report.canvas import domain_spans, position_edges
 from odkd.report.card import write_card
 from odkd.report.class_plots import class_figure, class_iou_table, confusion_figure
-from odkd.report.plots import plot_run
-from odkd.report.stream_plots import loss_figure, score_figure
+from odkd.report.plots import plot_run, run_figures
+from odkd.report.run_tables import time_table
+from odkd.report.segments import segment_figure
+from odkd.report.stream_plots import loss_figure, score_figure, speed_figure
 from odkd.report.summary import summary_table
 from odkd.runs.results import read_run
 
@@ -94,15 +98,53 @@ def test_domains_are_shaded_and_named_in_the_strip(tmp_path: Path) -> None:
     figure = score_figure(lines, "miou", "mIoU", "title")
     assert figure is not None
     assert [text.get_text() for text in figure.axes[0].texts] == ["day", "day", "night"]
-    minutes = {label.get_text(): label.get_position()[0] for label in figure.axes[0].get_xticklabels()}
+    (time,) = figure.axes[0].child_axes
+    minutes = {label.get_text(): label.get_position()[0] for label in time.get_xticklabels()}
     assert minutes["10"] == 200  # an iteration a minute, 20 frames each
-    assert figure.axes[0].get_xlabel() == "time in the stream (minutes)"
+    assert time.get_xlabel() == "time in the videos (minutes; one sampled frame each 3 s)"
     for line in lines:
         line["metrics"]["stream/seconds"] /= 60
     short = score_figure(lines, "miou", "mIoU", "title")
     assert short is not None
-    assert "10" in {label.get_text() for label in short.axes[0].get_xticklabels()}
-    assert short.axes[0].get_xlabel() == "time in the stream (seconds)"
+    (time,) = short.axes[0].child_axes
+    assert "10" in {label.get_text() for label in time.get_xticklabels()}
+    assert time.get_xlabel() == "time in the videos (seconds; one sampled frame each 0.05 s)"
+
+
+def test_a_stream_without_domains_has_no_strip_and_its_time_is_above_the_curves(tmp_path: Path) -> None:
+    lines = [{**line, "domain": ""} for line in read_run(make_run(tmp_path / "run")).metrics]
+    figure = score_figure(lines, "miou", "mIoU", "title")
+    assert figure is not None
+    (panel,) = figure.axes
+    (time,) = panel.child_axes
+    assert time.get_xlabel().startswith("time in the videos (minutes")
+    assert not panel.collections  # nothing is shaded
+    segments = segment_figure(lines, read_run(tmp_path / "run").summary, "teacher", "title")
+    assert segments is None or "domain" not in segments.axes[0].get_xlabel()
+
+
+def test_a_stream_of_images_has_no_seconds(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", num_iterations=4)
+    for pictures, num_axes in ((None, 1), ("*.png", 0)):
+        dataset = {"dataset": {"name": "x"} | ({"pictures": pictures} if pictures else {})}
+        (run / "config.yaml").write_text(yaml.safe_dump(dataset))
+        found = read_run(run)
+        figure = run_figures(found, CLASSES, found.summary)["miou"]
+        assert sum(len(axes.child_axes) for axes in figure.axes) == num_axes
+
+
+def test_where_nothing_is_learned_there_is_no_speed_of_learning(tmp_path: Path) -> None:
+    run = read_run(make_run(tmp_path / "run"))
+    for line in run.metrics:
+        line["metrics"]["time/learn_frames_per_second"] = 0.0
+    assert learned_nothing(run.metrics)
+    assert list(mean_speeds(run.metrics)) == ["evaluation"]
+    figure = speed_figure(run.metrics, "title")
+    assert figure is not None
+    assert [text.get_text().partition(" (")[0] for text in figure.legends[0].get_texts()][:1] == ["evaluation"]
+    table = time_table(run.metrics)
+    assert table is not None
+    assert [cell.text for cell in table.rows[0].cells][::4] == ["nothing learned: selection of frames only", "–"]
 
 
 def test_a_change_of_domain_is_drawn_at_its_position_and_short_streams_have_seconds() -> None:
@@ -114,8 +156,9 @@ def test_a_change_of_domain_is_drawn_at_its_position_and_short_streams_have_seco
     assert domain_spans(lines) == [(-3, 20, "day"), (20, 45, "night")]
     figure = score_figure(lines, "miou", "mIoU", "title")
     assert figure is not None
-    assert figure.axes[0].get_xlabel() == "time in the stream (seconds)"
-    labels = [label.get_text() for label in figure.axes[0].get_xticklabels()]
+    (time,) = figure.axes[0].child_axes
+    assert time.get_xlabel() == "time in the videos (seconds; one sampled frame each 0.25 s)"
+    labels = [label.get_text() for label in time.get_xticklabels()]
     assert len(set(labels)) == len(labels) > 3
 
 

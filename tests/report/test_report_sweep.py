@@ -136,8 +136,15 @@ def test_trainings_over_epochs_are_not_compared_with_streams(tmp_path: Path) -> 
     (epochs / "run.json").write_text((epochs / "run.json").read_text().replace('"stage": "online"', '"stage": "mckd"'))
     (epochs / "summary.json").write_text(json.dumps({"num_trainings": 1, "final/miou_groundtruth": 0.77}))
     both, one = tmp_path / "both.html", tmp_path / "one.html"
-    assert "0.7700" not in Page(write_runs_report([tmp_path / "runs" / "a", epochs], both)).text
-    assert "0.7700" in Page(write_runs_report([epochs], one)).text
+    mixed, alone = (
+        Page(write_runs_report([tmp_path / "runs" / "a", epochs], both)),
+        Page(write_runs_report([epochs], one)),
+    )
+    assert "final mIoU against ground truth (test split)" in mixed.text
+    assert "0.7700" in mixed.text
+    assert "best mIoU" not in mixed.text  # two scores on different data
+    assert not any("0.77" in image["alt"] or "Pareto" in image["alt"] for image in mixed.all("img"))
+    assert "0.7700" in alone.text
 
 
 def test_every_drawn_setting_of_a_search_is_a_factor_even_if_one_separates_all_trials(tmp_path: Path) -> None:
@@ -187,7 +194,7 @@ def sweep(outputs: Path, **changes: object) -> Path:
 def test_the_report_of_a_sweep_shows_its_jobs_and_comparison(outputs: Path) -> None:
     page = Page(write_sweep_report(sweep(outputs)))
     check_page(page)
-    for found in ("8 skipped", "2 failed", "1 not run", "9 min 10 s", "odkd -m replay=fifo,uniform", HOSTILE):
+    for found in ("8 finished", "2 failed", "1 not run", "9 min 10 s", "odkd -m replay=fifo,uniform", HOSTILE):
         assert found in page.text
     for found in (
         "0.7000 ± 0.1414",
@@ -226,6 +233,32 @@ def test_links_work_if_runs_or_sweeps_are_on_another_disk(
     }
 
 
+def test_jobs_that_a_second_call_skips_have_finished(outputs: Path) -> None:
+    folder = sweep(outputs)
+    runs = sorted((outputs / "runs").iterdir())
+    (runs[-1] / "run.json").write_text(
+        json.dumps(json.loads((runs[-1] / "run.json").read_text()) | {"updated": 1.8e9})  # 2027-01-15 08:00 UTC
+    )
+    page = Page(write_sweep_report(folder))
+    assert "skipped" not in page.text
+    assert "finished before" in page.text  # in the table of jobs
+    assert "last run ended 2027-01-15 08:00 UTC" in " ".join(page.text.split())
+
+
+def test_an_unknown_folder_is_answered_with_the_most_similar_run(outputs: Path, capsys: pytest.CaptureFixture) -> None:
+    sweep(outputs)
+    wrong = outputs / "runs" / "unifrom-6-0"
+    for arguments in ([str(wrong)], ["--runs", str(wrong)]):
+        with pytest.raises(SystemExit):
+            main(arguments)
+        (line,) = capsys.readouterr().err.splitlines()
+        assert f"{wrong} does not exist; expected a run folder; {outputs} has 9 runs and 0 sweeps" in line
+        assert line.endswith(f"most similar: {outputs / 'runs' / 'uniform-6-0'}")
+    with pytest.raises(SystemExit):
+        main([str(outputs)])
+    assert "is neither a run nor a sweep" in capsys.readouterr().err
+
+
 def test_a_sweep_without_jobs_has_a_report(tmp_path: Path) -> None:
     folder = tmp_path / "sweeps" / "s"
     folder.mkdir(parents=True)
@@ -257,7 +290,7 @@ def test_the_command_makes_pages_of_runs_sweeps_and_sets_of_runs(outputs: Path, 
     [
         ([], 2, "name run or sweep folders"),
         (["x", "--output", "y"], 2, "the page of --runs"),
-        (["x"], 1, "expected a run folder"),
+        (["x"], 1, "x does not exist; expected a run folder, such as outputs/runs/NAME-KEY; there is none in"),
         (["--runs", "x"], 1, "expected a run folder"),
         (["--runs", "x", "--output", "."], 1, "name a file"),
     ],

@@ -155,7 +155,7 @@ def test_command_reports_a_folder_without_a_run_and_continues(outputs, tmp_path,
     assert command(monkeypatch, str(tmp_path), str(run.folder), "--uri", uri_of(outputs)) == 1
     output = capsys.readouterr().out
     assert "has no run.json" in output
-    assert "1 iterations sent" in output
+    assert "1 iteration sent" in output
 
 
 def test_command_without_runs_says_where_it_looked(tmp_path, monkeypatch, capsys):

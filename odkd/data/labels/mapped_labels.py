@@ -3,6 +3,7 @@
 import numpy as np
 
 from odkd.common.ignore import IGNORE
+from odkd.common.names import counted
 from odkd.data.labels import LabelSource, SoftSource
 from odkd.data.labels.mapping import ClassTable
 
@@ -113,7 +114,7 @@ def unmapped_warning(histogram: np.ndarray, table: ClassTable) -> str | None:
     if not counts:
         return None
     total = int(histogram[:IGNORE].sum())
-    parts = [f"{name} ({pixels} pixels, {100 * pixels / total:.2g} %)" for name, pixels in counts.items()]
+    parts = [f"{name} ({counted(pixels, 'pixel')}, {100 * pixels / total:.2g} %)" for name, pixels in counts.items()]
     return (
         f"teacher classes without a class of the dataset are ignored: {', '.join(parts)}; "
         "map those that matter in teacher.classes"

@@ -64,7 +64,7 @@ def prepare_frames(
             _warn(video, broken, len(frames))
     whole = stream.without(damaged)
     if not len(whole):
-        raise ValueError(f"all {len(stream)} sampled frames are damaged; repair the files")
+        raise ValueError(f"all sampled frames are damaged ({len(stream)}); repair the files")
     if store == "none":
         return whole, _Decoder(whole, size)
     rows = np.concatenate([np.arange(int(np.sum(stream.video_of == n))) for n in range(len(stream.videos))])

@@ -20,6 +20,7 @@ import numpy as np
 from PIL import Image, ImageOps, __version__, features
 
 from odkd.common.files import json_digest, write_json
+from odkd.common.names import counted
 from odkd.data.video.fit import Fit, Placement, fit_label, fit_picture, placement
 from odkd.data.video.index import VideoIndex, natural
 
@@ -122,7 +123,7 @@ def index_images(
     versions = [[name, status.st_size, status.st_mtime_ns] for name in names if (status := (root / name).stat())]
     cached = cache / "images" / f"{json_digest([INDEX_VERSION, str(root.resolve()), versions])}.json"
     if not cached.exists():
-        logger.info("reading the %d images of %s once to compute their digest", len(names), collection)
+        logger.info("reading %s of %s once for their digest", counted(len(names), "image"), collection)
         with ThreadPoolExecutor(INDEX_THREADS) as pool:
             facts = list(pool.map(_facts, (root / name for name in names)))
         contents = [[name, digest] for name, (digest, _) in zip(names, facts, strict=True)]

@@ -13,6 +13,7 @@ import av
 import numpy as np
 
 from odkd.common.files import file_digest, json_digest, write_json
+from odkd.common.names import counted
 from odkd.data.video.scan import scan_video
 
 logger = logging.getLogger(__name__)
@@ -115,7 +116,7 @@ def list_videos(folder: Path, start: int | None = None, stop: int | None = None)
         raise ValueError(f"{folder} contains no video; expected files such as clip1.mp4, clip2.mkv")
     if not videos[start:stop]:
         raise ValueError(
-            f"dataset.start={start}, dataset.stop={stop} select none of the {len(videos)} videos of {folder}; "
+            f"dataset.start={start}, dataset.stop={stop} select none of {counted(len(videos), 'video')} in {folder}; "
             "change them"
         )
     return videos[start:stop]

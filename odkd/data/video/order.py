@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 
+from odkd.common.names import counted
+
 if TYPE_CHECKING:
     from odkd.data.video.stream import Stream
 
@@ -184,7 +186,8 @@ def _alternate(
     if num_frames < periods * (length or 1):
         minutes = float(seconds_of_frame[groups[shortest]].sum()) / 60
         raise ValueError(
-            f"{order.by} {shortest} has {num_frames} sampled frames ({minutes:.1f} minutes), but {periods} periods of "
+            f"{order.by} {shortest} has {counted(num_frames, 'sampled frame')} ({minutes:.1f} minutes), but "
+            f"{periods} periods of "
             f"{length or 'at least 1'} need {periods * (length or 1)}; lower dataset.order.periods "
             f"(at most {num_frames // (length or 1)}), the length of a sequence, or dataset.stride"
         )

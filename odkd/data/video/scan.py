@@ -10,6 +10,8 @@ from typing import Any
 import av
 import numpy as np
 
+from odkd.common.names import counted
+
 NUM_CHECKED = 48  # pictures decoded to check that timestamps are in order
 MAX_REORDER = 16  # pictures by which H.264 and HEVC show a picture later than they decode it, at most
 MAX_BLOCK_HEADER = 256  # bytes; Matroska writes 6 to 50 between two packets
@@ -78,14 +80,14 @@ def scan_video(path: Path) -> dict[str, Any]:
     pts = np.unique([*found.pts, *lost])
     warnings = [found.error] if found.error else []
     if found.num_packets < num_promised:
-        warnings.append(f"its header promises {num_promised} frames, but it ends after {found.num_packets}")
+        warnings.append(f"its header promises {counted(num_promised, 'frame')}, but it ends after {found.num_packets}")
     elif promised_seconds > found.end_seconds + 0.5:
         warnings.append(f"its header promises {promised_seconds:.1f} s, but it ends early")
     if found.num_without_time:
         warnings.append(f"{found.num_without_time} of its frames have no timestamp and are left out")
     if lost:
         first, last = (float((time - pts[0]) * time_base) for time in (min(lost), max(lost)))
-        warnings.append(f"about {len(lost)} frames are lost between {first:.2f} s and {last:.2f} s")
+        warnings.append(f"about {counted(len(lost), 'frame')} lost between {first:.2f} s and {last:.2f} s")
     if warnings:
         warnings[-1] += f"; it is used up to {float((pts[-1] - pts[0]) * time_base):.2f} s"
     width, height, rotation = found.shape

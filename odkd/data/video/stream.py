@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from odkd.common.names import counted
 from odkd.data.video.image_index import Source
 from odkd.data.video.index import VideoIndex, index_video, list_videos
 from odkd.data.video.scan import UnreadableVideoError
@@ -109,13 +110,13 @@ def open_stream(
         except UnreadableVideoError as error:
             logger.warning("left out: %s", error)
     if not videos:
-        raise ValueError(f"none of the {len(paths)} videos of {folder} can be read; see the warnings above")
+        raise ValueError(f"no video of {folder} can be read ({len(paths)} tried); see the warnings above")
     sampled = [sample(video, stride=stride, stride_seconds=stride_seconds) for video in videos]
     video_of = np.repeat(np.arange(len(videos)), [len(frames) for frames in sampled])
     if not len(video_of):
         raise ValueError(
             f"a stride of {stride_seconds or stride} {'seconds' if stride_seconds else 'frames'} exceeds "
-            f"every video of {folder} (longest: {max(video.num_frames for video in videos)} frames, "
+            f"every video of {folder} (longest: {counted(max(video.num_frames for video in videos), 'frame')}, "
             f"{max(video.duration_seconds for video in videos):.1f} s); lower dataset.stride"
         )
     names = tuple(domains.get(video.stem, "") for video in videos)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from statistics import mean, median, stdev
 
 from odkd.common.metric_names import SUMMARY
+from odkd.common.names import counted
 from odkd.report.tables.spec import Column, Row, Table, Variant
 from odkd.report.tables.wanted import Matcher, WantedRun, join, wanted_settings
 from odkd.runs.mlflow_store import StoredRun
@@ -231,5 +232,5 @@ def _check_metrics(filled: Filled) -> None:
             hint = f"; did you mean {near[0]}?" if near else ""
             raise ValueError(
                 f"table {filled.table.name}: column {column.label} is {column.metric}, which none of its "
-                f"{len(filled.runs)} runs has{hint}"
+                f"{counted(len(filled.runs), 'run')} has{hint}"
             )

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from odkd.common.dotted import quoted
 from odkd.common.files import write_atomic
+from odkd.common.names import counted
 from odkd.common.version import add_version
 from odkd.config.compose import known_groups, known_keys
 from odkd.config.words import read_settings
@@ -191,7 +192,7 @@ def listing(*, with_figures: bool = False) -> str:
     rows = []
     for name in known_tables():
         table = load_table(name)
-        about = f"figures {', '.join(table.figures)}" if with_figures else f"{Filled(table).num_jobs} runs"
+        about = f"figures {', '.join(table.figures)}" if with_figures else counted(Filled(table).num_jobs, "run")
         if table.figures or not with_figures:
             rows.append((name, f"{table.title} ({about})"))
     width = max(len(name) for name, _ in rows)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from odkd.report import without_time
 from odkd.report.paper import MAX_CURVES, Curve, by_setting_figure, over_time_figure, save_figure
 from odkd.report.tables.cells import Filled
 from odkd.report.tables.command import add_choices, check_complete, listing, obey, with_choices
@@ -149,11 +150,12 @@ def curve(store: AnyStore, label: str, runs: Sequence[StoredRun], metric: str, s
 def stream_lines(store: AnyStore, run: StoredRun) -> list[dict[str, Any]]:
     """Return position and time of each iteration; also its domain, if MLflow has the run's files."""
     if lines := store.lines(run):
-        return lines
+        return without_time(lines) if "dataset.pictures" in run.params else lines
     positions, seconds = store.history(run, "stream/position"), store.history(run, "stream/seconds")
-    return [
+    lines = [
         {"position": position, "metrics": {"stream/seconds": seconds.get(step)}} for step, position in positions.items()
     ]
+    return without_time(lines) if "dataset.pictures" in run.params else lines
 
 
 def by_row(filled: Filled, asked: Mapping[str, Any], note: str) -> Figure:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from odkd.common.dotted import WHERE_AND_HOW, is_in
+from odkd.common.names import counted
 from odkd.report.tables.cells import Doubled, Filled, Missing, Mixed
 from odkd.report.tables.commands import grouped_commands
 from odkd.runs.mlflow_store import StoredRun
@@ -62,7 +63,7 @@ def complaints(filled: Filled, advice: Advice, *, allow_missing: bool, newest: b
 
 def missing_lines(filled: Filled, advice: Advice) -> list[str]:
     """Return the rows that lack runs, each with the commands that fill it, and the command that fills all."""
-    number = f"{len(filled.missing)} of {filled.num_jobs} runs"
+    number = f"{len(filled.missing)} of {counted(filled.num_jobs, 'run')}"
     lines = [f"{advice.program}: {filled.table.name} lacks {number}{advice.store}:"]
     places: dict[str, list[Missing]] = {}
     for missing in filled.missing:

@@ -8,6 +8,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from odkd.common.names import counted
 from odkd.report.tables.cells import Cell, Filled
 from odkd.report.tables.published import Published
 from odkd.report.tables.spec import Column, Row, Variant
@@ -65,14 +66,14 @@ def count_of(filled: Filled, row: Row) -> int:
 def remarks(filled: Filled, published: Published | None) -> list[str]:
     """Return the remarks below a table: seeds, missing runs, mixed runs, sources, and the notes of its YAML."""
     table = filled.table
-    counted = ", ".join(map(str, sorted({job.seed for job in filled.runs})))
+    seeds = ", ".join(map(str, sorted({job.seed for job in filled.runs})))
     most = max((cell.count for cell in filled.cells.values()), default=0)
-    found = [f"Mean ± sample standard deviation over n seeds ({counted})."] if most > 1 else []
+    found = [f"Mean ± sample standard deviation over n seeds ({seeds})."] if most > 1 else []
     if most == 1:
-        found = [f"Single runs (n = 1, seed {counted}): no deviation can be given."]
+        found = [f"Single runs (n = 1, seed {seeds}): no deviation can be given."]
     if filled.missing or filled.doubled:
         without = len(filled.missing) + len(filled.doubled)
-        found.append(f"NOT COMPLETE: {without} of {filled.num_jobs} runs are missing.")
+        found.append(f"NOT COMPLETE: {without} of {counted(filled.num_jobs, 'run')} missing.")
     for mixed in filled.mixed:
         places = dict.fromkeys(place or "all" for place, _, _ in mixed.runs)
         number = len({run.tags[mixed.tag] for _, _, run in mixed.runs})

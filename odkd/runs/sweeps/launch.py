@@ -15,6 +15,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
+from odkd.common.names import counted
 from odkd.runs.mlflow_place import check_place, place_of, tell_variables
 from odkd.runs.mlflow_sync import is_complete
 from odkd.runs.results import status_of
@@ -110,7 +111,7 @@ def send_rest(runs: Sequence[Path], cfg: DictConfig, *, briefly: bool) -> None:
     late = [run for run in ended if not is_complete(run, **place)]
     num_sent = sum(1 for _ in itertools.takewhile(lambda run: send(run, cfg, briefly=briefly), late))
     if num_sent:
-        print(f"sent to MLflow, which had not received everything: {num_sent} runs")
+        print(f"sent to MLflow, which had not received everything: {counted(num_sent, 'run')}")
 
 
 def report(folder: Path, write_report: Callable[[Path], Path]) -> None:

@@ -101,7 +101,7 @@ def test_lost_packets_of_a_matroska_file_do_not_shift_frame_numbers(
     assert index.pts.tolist() == sorted(truth)
     assert index.lost
     assert "clip.mkv: about" in caplog.text
-    assert "frames are lost between 0." in caplog.text
+    assert "frames lost between 0." in caplog.text
     came_out = outcome(path, tmp_path, truth)
     assert [number for number in range(40) if not came_out[number]] == list(range(10, 20))
 

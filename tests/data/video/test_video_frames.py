@@ -107,7 +107,7 @@ def test_a_stream_of_damaged_frames_only_is_refused(tmp_path: Path) -> None:
     stream = open_folder(tmp_path)
     for _, offset, _ in packet_places(path):
         overwrite(path, offset, b"\xff" * 12)
-    with pytest.raises(ValueError, match="all 40 sampled frames are damaged"):
+    with pytest.raises(ValueError, match=r"all sampled frames are damaged \(40\)"):
         prepare_frames(stream, size=SIZE, cache=tmp_path)
 
 

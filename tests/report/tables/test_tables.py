@@ -121,7 +121,7 @@ def test_a_missing_cell_names_the_command_that_fills_it(
     assert code == 0
     assert "| FIFO | 10.0 | 10.0 | 1 |" in printed
     assert "| Uniform |  |  | 0 |" in printed
-    assert "NOT COMPLETE: 3 of 4 runs are missing" in printed
+    assert "NOT COMPLETE: 3 of 4 runs missing" in printed
 
 
 def test_a_doubled_cell_is_an_error_unless_the_newest_is_wanted(

@@ -87,7 +87,7 @@ def test_files_are_compared_by_content_if_both_sides_know_it_else_by_path(
         assert (code, "| elsewhere | 10.0 | 1 |" in printed) == ((0, True) if is_curated else (1, False))
     wanted_settings.cache_clear()  # another process would read the files again
     files["v1"].write_bytes(b"edited")  # the command would not repeat the first run
-    assert "lacks 1 of 1 runs" in tables(capsys, spec_of(tmp_path, {"v1": rows["v1"]}), "--uri", store.uri)[2]
+    assert "lacks 1 of 1 run" in tables(capsys, spec_of(tmp_path, {"v1": rows["v1"]}), "--uri", store.uri)[2]
     wanted_settings.cache_clear()
     files["v1"].unlink()  # without the file, its path is compared
     assert "| v1 | 10.0 | 1 |" in tables(capsys, spec_of(tmp_path, {"v1": rows["v1"]}), "--uri", store.uri)[1]
