@@ -17,7 +17,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from odkd.commands.job import Job
 from odkd.common.errors import is_mistake
-from odkd.config.compose import CONF, known_names
+from odkd.config.compose import CONF, conf_folders
+from odkd.config.known import known_names
 from odkd.config.messages import explain
 from odkd.runs.outcome import Terminated
 
@@ -81,7 +82,8 @@ def user_message(error: BaseException) -> str | None:
     while isinstance(error, InstantiationException) and error.__cause__ is not None:
         error = error.__cause__  # Hydra wraps what a constructor raises
     if isinstance(error, HydraException | OmegaConfBaseException):
-        return explain(error, *known_names()) or str(error)
+        own_folder: str | None = get_args_parser().parse_known_args()[0].config_dir
+        return explain(error, *known_names(conf_folders(own_folder)))
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return f"the disk is full ({error}); make room and give the same command again: it goes on from here"
     if isinstance(error, OSError) and error.errno in (errno.EROFS, errno.EACCES, errno.ENOTDIR, errno.EEXIST):

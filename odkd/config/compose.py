@@ -10,9 +10,10 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from odkd.common.dotted import flatten
+from odkd.common.dotted import flatten, split_override
 from odkd.common.errors import PACKAGE
 from odkd.common.renamed import current_config
+from odkd.config.known import known_names
 from odkd.config.messages import explain
 from odkd.data.labels.sets import label_set
 
@@ -67,17 +68,12 @@ def compose_table_config(overrides: Sequence[str], config_dir: str | None = None
     try:
         return complete(compose_config(overrides, config_dir))
     except (HydraException, OmegaConfBaseException) as error:
-        groups: dict[str, list[str]] = {}
-        for conf in [CONF] if config_dir is None else [CONF, Path(config_dir)]:
-            for folder in conf.iterdir():
-                groups.setdefault(folder.name, []).extend(sorted(file.stem for file in folder.glob("*.yaml")))
-        keys = flatten(OmegaConf.to_container(compose_config([])))
         hint = (
             "; if it is your own, name the folder of your YAML files with --config-dir"
             if _is_unknown_choice(error)
             else ""
         )
-        message = explain(error, keys, groups) or str(error).splitlines()[0]
+        message = explain(error, *known_names(conf_folders(config_dir)))
         raise ValueError(message + (hint if config_dir is None else "")) from error
 
 
@@ -123,26 +119,14 @@ def config_dir() -> str | None:
     return str(found.relative_to(Path.cwd())) if found.is_relative_to(Path.cwd()) else str(found)
 
 
-def command_with(group: str, choice: str) -> str:
-    """Return the current command with another choice of one group; outside Hydra, only that choice."""
+def command_with(group: str, choice: str, *, without: Sequence[str] = ()) -> str:
+    """Return the current command with another choice of a group, `without` some settings; outside Hydra, the choice."""
     given = list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
     own = ["--config-dir", folder] if (folder := config_dir()) is not None else []
-    return shlex.join(
-        ["odkd", *own, f"{group}={choice}", *(word for word in given if not word.startswith(f"{group}="))]
-    )
+    kept = [word for word in given if split_override(word)[0] not in (group, *without)]
+    return shlex.join(["odkd", *own, f"{group}={choice}", *kept])
 
 
-def known_names() -> tuple[list[str], dict[str, list[str]]]:
-    """Return every dotted key of the YAML files, and every group with its choices."""
-    folders = [path for path in sorted(CONF.rglob("*")) if path.is_dir()]
-    groups = {str(path.relative_to(CONF)): sorted(file.stem for file in path.glob("*.yaml")) for path in folders}
-    keys: list[str] = []
-    for path in [
-        CONF / "config.yaml",
-        *(folder / f"{name}.yaml" for folder in folders for name in groups[str(folder.relative_to(CONF))]),
-    ]:
-        if path.relative_to(CONF).parts[0] in ("baseline", "experiment", "sweep", "debug", "hydra"):
-            continue
-        prefix = "" if path.parent == CONF else path.relative_to(CONF).parts[0]
-        keys += list(flatten(OmegaConf.to_container(OmegaConf.load(path)), prefix))
-    return keys, groups
+def conf_folders(config_dir: str | None) -> list[Path]:
+    """Return the folders of YAML files: odkd's, and the one given with --config-dir."""
+    return [CONF] if config_dir is None else [CONF, Path(config_dir)]

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 
 from odkd.common.device import autocast
 from odkd.common.settings import ExistingFile, PositiveInt
+from odkd.students.smp import create_network
 from odkd.teachers import Precision, SampledFrames
 
 DIVISOR = 32  # encoders halve the size five times
@@ -43,8 +44,6 @@ class CheckpointTeacher:
         mean: list[float] | None = None,
         std: list[float] | None = None,
     ) -> None:
-        import segmentation_models_pytorch as smp
-
         content = _load(Path(checkpoint))
         arch = arch or content.get("arch")
         encoder_name = encoder_name or content.get("encoder_name")
@@ -68,7 +67,7 @@ class CheckpointTeacher:
                 f"{checkpoint} does not say its normalization: set teacher.mean and teacher.std (RGB in 0..1)"
             )
         self._mean, self._std = (torch.tensor(list(v), device=device).view(1, 3, 1, 1) for v in (mean, std))
-        network = smp.create_model(arch, encoder_name=encoder_name, encoder_weights=None, classes=num_classes)
+        network = create_network(arch, encoder_name, None, num_classes, of="teacher")
         try:
             network.load_state_dict(content["state_dict"])
         except RuntimeError as error:
