@@ -49,6 +49,7 @@ SETTINGS: dict[str, Any] = {
     "evaluation.segment_frames": NaturalInt,
     "evaluation.final": bool,
     "tracking.enabled": bool,
+    "tracking.experiment": str,
     "tracking.seconds": PositiveFloat,
     "tracking.close_seconds": PositiveFloat,
     "tracking.system_seconds": PositiveFloat | None,

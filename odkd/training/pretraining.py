@@ -67,7 +67,7 @@ def pretrain(state: OnlineState, positions: Sequence[int], *, num_epochs: int, b
 def warn_if_never_active(learner: Learner, num_passes: int) -> None:
     """Warn if a regularizer starts only after the last pass of a run, so that it changes nothing."""
     needed = getattr(learner.regularizer, "sets_in_after_passes", 0)
-    if needed >= num_passes:
+    if needed and needed >= num_passes:
         name = type(learner.regularizer).__name__
         logger.warning(
             "regularizer %s sets in after %d passes, and this run has %d: it will change nothing; "
@@ -80,7 +80,7 @@ def warn_if_never_frozen(replay: Replay, num_positions: int, window: Window) -> 
     """Warn if a replay memory that is to stop learning somewhere in the stream does not: it is FIFO then."""
     frozen_after = getattr(replay, "learns_from_first", None)
     last = (window.num_iterations(num_positions) - 1) * window.step  # frames seen before the last test
-    if frozen_after is not None and last <= frozen_after:
+    if frozen_after is not None and 0 < last <= frozen_after:
         logger.warning(
             "replay %s learns from the first %d sampled frames, and this run has %d to learn from: it never stops, "
             "and equals replay=fifo; set replay.num_positions below %d",
