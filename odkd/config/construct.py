@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from odkd.common.errors import is_mistake
 from odkd.common.names import nearest
+from odkd.common.optional import how_to_install
 from odkd.common.renamed import current_target
 from odkd.common.settings import check_arguments
 
@@ -108,10 +109,13 @@ def construct(node: DictConfig, leave_out: tuple[str, ...], offered: Mapping[str
         # Hydra builds nested nodes and calls nothing itself: it would turn offered dataclasses into dictionaries.
         factory = instantiate(OmegaConf.create(settings), _convert_="all", _partial_=True)
         return factory(**chosen)
-    except (InstantiationException, ValueError, TypeError, KeyError) as error:
+    except (InstantiationException, ImportError, ValueError, TypeError, KeyError) as error:
         cause = error.__cause__ if isinstance(error, InstantiationException) else error
         if cause is not None and is_mistake(cause):
             raise cause from error.__cause__
+        if isinstance(cause, ImportError):
+            how = how_to_install(cause.name) if cause.name else "install it"
+            raise ValueError(f"{settings['_target_']} needs what cannot be imported ({cause}): {how}") from error
         if isinstance(cause, ValueError | TypeError | KeyError):
             raise ValueError(f"{settings['_target_']}: {cause}") from error
         raise

@@ -37,7 +37,7 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         raise ValueError(
-            f"{path} holds no weights that load safely ({type(error).__name__}: {' '.join(str(error).split())[:200]}); "
+            f"{path} holds no weights that load safely ({type(error).__name__}); "
             "expected .safetensors, or a state dict saved by torch.save"
         ) from error
     state = content.get("state_dict", content) if isinstance(content, dict) else content

@@ -104,7 +104,10 @@ def _load(path: Path) -> dict[str, Any]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        raise ValueError(f"{path} is no checkpoint that loads safely (weights_only=True): {error}") from error
+        raise ValueError(
+            f"{path} is no checkpoint that loads safely (weights_only=True: {type(error).__name__}); expected a dict "
+            "with a state_dict, saved by torch.save"
+        ) from error
     if not isinstance(content, dict):
         raise ValueError(f"{path} holds a {type(content).__name__}; expected a dict with a state_dict")
     return content if "state_dict" in content else {"state_dict": content}

@@ -130,11 +130,7 @@ def test_a_setting_of_the_users_own_choice_is_suggested(mistake: Command, tmp_pa
 
 
 def test_a_class_map_that_is_advised_is_accepted(mistake: Command) -> None:
-    advised = "teacher.classes=cityscapes_to_synthetic"
-    assert advised in mistake(
-        "teacher=mmseg", "teacher.config=x", "teacher.checkpoint=words.txt", "teacher.label_set=cityscapes"
-    )
-    message = mistake(
-        "teacher=mmseg", "teacher.config=x", "teacher.checkpoint=words.txt", "teacher.label_set=cityscapes", advised
-    )
-    assert "class" not in message  # what is wrong now is the teacher's config, or that mmsegmentation is not installed
+    cityscapes = ["teacher=checkpoint", "teacher.checkpoint=words.txt", "teacher.label_set=cityscapes"]
+    advised = ["teacher.classes=cityscapes_to_synthetic", "teacher.allow_missing=true"]
+    assert " with ".join(advised) in mistake(*cityscapes)
+    assert "words.txt is no checkpoint" in mistake(*cityscapes, *advised)  # the next mistake
