@@ -3,7 +3,6 @@
 import re
 from collections.abc import Mapping, Sequence
 
-from hydra.errors import OverrideParseException
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, InterpolationKeyError
 
 from odkd.common.names import nearest
@@ -19,10 +18,10 @@ def explain(error: Exception, keys: Mapping[str, Sequence[str]], groups: Mapping
         groups: group -> its choices.
     """
     text = str(error)
-    if isinstance(error, OverrideParseException):
+    if (word := getattr(error, "override", None)) is not None:  # Hydra's parser could not read it
         reason = " ".join(text.splitlines()[0].split())
         return (
-            f"{error.override} is not KEY=VALUE as Hydra reads it ({reason}); close its brackets and quotes, and quote "
+            f"{word} is not KEY=VALUE as Hydra reads it ({reason}); close its brackets and quotes, and quote "
             "a value that holds = , brackets or spaces, inside the quotes of the shell: 'KEY=\"a=b\"'"
         )
     if found := re.search(r"Could not delete from config\. '([\w./]+)' does not exist", text):
