@@ -21,7 +21,7 @@ from odkd.commands.options import read_command
 from odkd.common.compiler import compiler_message
 from odkd.common.errors import is_mistake
 from odkd.common.version import version_text
-from odkd.config.compose import CONF, known_groups, known_keys
+from odkd.config.known import CONF, known_groups, known_keys
 from odkd.config.messages import explain
 from odkd.runs.outcome import Terminated
 
@@ -84,7 +84,8 @@ def user_message(error: BaseException) -> str | None:
     while isinstance(error, InstantiationException) and error.__cause__ is not None:
         error = error.__cause__  # Hydra wraps what a constructor raises
     if isinstance(error, HydraException | OmegaConfBaseException):
-        return explain(error, known_keys(), known_groups())
+        own_folder: str | None = get_args_parser().parse_known_args()[0].config_dir
+        return explain(error, known_keys(own_folder), known_groups(own_folder))
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return f"the disk is full ({error}); make room and give the same command again: it goes on from here"
     if isinstance(error, OSError) and error.errno in (errno.EROFS, errno.EACCES, errno.ENOTDIR, errno.EEXIST):

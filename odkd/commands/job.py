@@ -1,6 +1,7 @@
 """The life of a job: open the run, call the stage, write reports and artifacts, return the score for a sweep."""
 
 import contextlib
+import glob
 import json
 import logging
 import traceback
@@ -60,6 +61,7 @@ def perform(cfg: DictConfig, outcome: Outcome) -> dict[str, float | None] | None
     None if another process has the run, or if it was pruned.
     """
     from odkd.common.device import set_up
+    from odkd.config.check_parts import check_components, check_parts
     from odkd.config.parts import Parts
     from odkd.report.artifacts import write_overlay_video, write_report
     from odkd.runs.mlflow_place import tell_variables
@@ -72,9 +74,10 @@ def perform(cfg: DictConfig, outcome: Outcome) -> dict[str, float | None] | None
     if cfg.compile and parts.traits.learns:
         check_compiler(parts.device)
     set_up(parts.device, threads=cfg.threads, deterministic=cfg.deterministic)
+    if not has_finished_namesake(parts):  # a finished run returns at once; otherwise mistakes come before the stream
+        check_components(parts)
     folder = parts.folder
     outcome.metric = parts.traits.compared
-    outcome.begin(folder)
     given = list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
     overrides = [
         override for override in given if not override.startswith("sweep.job=")
@@ -83,8 +86,12 @@ def perform(cfg: DictConfig, outcome: Outcome) -> dict[str, float | None] | None
         logger.warning(line)
     description = describe(parts, overrides, outcome)
     run = OpenRun(folder, description, checkpoint_overhead=cfg.run.checkpoint_overhead, pruner=outcome.pruner)
+    is_to_compute = run.status != "finished" or cfg.run.restart or parts.traits.always
+    if is_to_compute:
+        check_parts(parts)  # before the run has a folder
+    outcome.begin(folder)
     try:
-        if run.status != "finished" or cfg.run.restart or parts.traits.always:
+        if is_to_compute:
             compute(parts, run, overrides, outcome)
             return run.summary() if outcome.status != "pruned" else None
     except RunIsFinishedError:
@@ -112,6 +119,14 @@ def perform(cfg: DictConfig, outcome: Outcome) -> dict[str, float | None] | None
     if outcome.sweep is None:  # otherwise the sweep sends what is missing at its end
         send(folder, cfg)
     return run.summary()
+
+
+def has_finished_namesake(parts: "Parts") -> bool:
+    """Return True if a run of the same name has finished, so that this one may be it. Its key needs the stream."""
+    from odkd.runs.results import status_of
+
+    runs = Path(parts.cfg.paths.outputs) / "runs"
+    return any(status_of(folder) == "finished" for folder in runs.glob(f"{glob.escape(parts.name)}-*"))
 
 
 def compute(parts: "Parts", run: Any, overrides: list[str], outcome: Outcome) -> None:

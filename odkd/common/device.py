@@ -9,7 +9,10 @@ from typing import Any
 
 import torch
 
+from odkd.common.names import nearest
+
 logger = logging.getLogger(__name__)
+KINDS = {"auto": "auto", "cpu": "cpu", "cuda": "cuda", "mps": "mps", "gpu": "cuda", "nvidia": "cuda"}  # name -> kind
 PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
 DEFAULT_THREADS = torch.get_num_threads()
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # malloc.h
@@ -35,9 +38,15 @@ def choose_device(name: str, *, precision: str, setting: str = "device") -> torc
     try:
         device = torch.device(name)
         torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
+    except (RuntimeError, AssertionError, ImportError, NotImplementedError) as error:
+        advice = "use device=auto or device=cpu" if setting == "device" else f"change {setting}, or leave it out"
+        kind, _, number = name.partition(":")
+        meant = KINDS.get(kind) or nearest(kind, ("cuda", "cpu", "auto", "mps")).removeprefix("; did you mean ")[:-1]
+        if kind != meant or (number and not number.isdecimal()):
+            hint = f"; did you mean {meant}{f':{number}' if number.isdecimal() else ''}?" if meant else ""
+            raise ValueError(f"{setting}={name}; expected auto, cpu, cuda, cuda:N or mps{hint}") from error
         raise ValueError(
-            f"{setting}={name} cannot be used here ({str(error).splitlines()[0]}); use device=auto or device=cpu"
+            f"{setting}={name} cannot be used here ({str(error).splitlines()[0].strip()}); {advice}"
         ) from error
     if precision == "float16" and device.type == "cpu":
         raise ValueError("precision=float16 needs a GPU; on a CPU use precision=bfloat16 or float32")

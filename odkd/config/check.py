@@ -4,8 +4,10 @@ Settings that every run has are typed in SETTINGS. Those of a method are typed b
 method needs no entry here.
 """
 
+import os
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Literal
 
 from omegaconf import DictConfig, OmegaConf
@@ -13,8 +15,9 @@ from omegaconf import DictConfig, OmegaConf
 from odkd.common.dotted import NOT_HANDED, flatten
 from odkd.common.settings import ExistingFile, NaturalInt, PositiveFloat, PositiveInt, check_setting, parameter_types
 from odkd.config.check_dataset import check_dataset, expected_layout
+from odkd.config.check_present import check_present
 from odkd.config.check_relations import check_relations
-from odkd.config.construct import OFFERED, check_targets, resolve
+from odkd.config.construct import OFFERED, check_keys, check_targets, resolve
 from odkd.data.video.fit import FITS
 from odkd.runs.mlflow_place import check_place
 from odkd.runs.sync import check_tracking
@@ -48,6 +51,7 @@ SETTINGS: dict[str, Any] = {
     "evaluation.segment_frames": NaturalInt,
     "evaluation.final": bool,
     "tracking.enabled": bool,
+    "tracking.experiment": str | None,
     "tracking.seconds": PositiveFloat,
     "tracking.close_seconds": PositiveFloat,
     "tracking.system_seconds": PositiveFloat | None,
@@ -76,6 +80,7 @@ def check_config(cfg: DictConfig) -> None:
     Raises:
         ValueError: the first mistake: what we got, what we expected, what to change.
     """
+    check_present(cfg)
     missing = sorted(key for key, value in flatten(OmegaConf.to_container(cfg)).items() if value == "???")
     if missing:
         layout = f": {expected_layout(cfg.dataset, 'FOLDER')}" if missing[0] == "dataset.root" else ""
@@ -106,7 +111,10 @@ def check_methods(cfg: DictConfig) -> None:
     allowed = list(cfg.allow_targets)
     check_targets(cfg, allowed)
     for path, node in _nodes(OmegaConf.to_container(cfg, resolve=True), ""):
-        kinds = parameter_types(resolve(node["_target_"], allowed))
+        target = resolve(node["_target_"], allowed)
+        kinds = parameter_types(target)
+        handed = [key for key in node if key not in NOT_HANDED.get(path, ()) or key in kinds]
+        check_keys(target, node["_target_"], handed, path)
         for name, value in node.items():
             is_offered = value is None and name in OFFERED  # `construct` supplies it
             if name in kinds and name not in NOT_HANDED.get(path, ()) and not is_offered:
@@ -143,6 +151,7 @@ def _check_places(cfg: DictConfig) -> None:
     for key in PATHS:
         if not (isinstance(cfg.paths[key], str) and cfg.paths[key]):
             raise ValueError(f"paths.{key}={cfg.paths[key]}; expected a folder")
+        _check_writable(f"paths.{key}", Path(cfg.paths[key]))
     check_place(cfg)
 
 
@@ -156,6 +165,16 @@ def _check_name(key: str, name: Any, longest: int) -> None:
         )
     if (length := len(str(name).encode())) > longest:
         raise ValueError(f"{key}={str(name)[:20]}... is too long, {length} bytes; expected at most {longest}")
+
+
+def _check_writable(key: str, folder: Path) -> None:
+    """Check that a folder is there, or can be made. One that is there may be read-only, such as shared labels."""
+    there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    if not there.is_dir():
+        raise ValueError(f"{key}={folder}: {there} is a file; choose another folder")
+    is_writable = os.access(there, os.W_OK) and there.parts[:2] not in (("/", "proc"), ("/", "sys"))
+    if not is_writable and (there != folder.absolute() or key == "paths.outputs"):
+        raise ValueError(f"{key}={folder}: cannot write into {there}; choose another folder")
 
 
 def _check_images(cfg: DictConfig) -> None:

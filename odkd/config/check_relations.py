@@ -1,8 +1,11 @@
 """Settings that depend on each other across groups, which no single value shows."""
 
+from collections.abc import Sequence
+
 from omegaconf import DictConfig, OmegaConf
 
 from odkd.common.names import counted
+from odkd.data.window import Window
 
 
 def check_relations(cfg: DictConfig) -> None:
@@ -17,6 +20,19 @@ def check_relations(cfg: DictConfig) -> None:
     if cfg.stage.get("learn_from") == "groundtruth" and cfg.evaluation.groundtruth is False:
         raise ValueError(
             "stage.learn_from=groundtruth and evaluation.groundtruth=false contradict each other; change one"
+        )
+
+
+def check_window(window: Window, asked: Sequence[str], num_positions: int) -> None:
+    """Check that the window fits the stream, if the stage asks for one.
+
+    Raises:
+        ValueError: it does not.
+    """
+    if "window" in asked and max(window.learn, window.test) > num_positions:
+        raise ValueError(
+            f"window.learn={window.learn} and window.test={window.test} do not fit the stream "
+            f"({num_positions} sampled frames); choose a smaller window or a smaller dataset.stride"
         )
 
 

@@ -10,18 +10,15 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from odkd.common.dotted import flatten
-from odkd.common.errors import PACKAGE
+from odkd.common.dotted import flatten, split_override
 from odkd.common.files import with_home
 from odkd.common.renamed import current_config
-from odkd.config.layers import STUDIES, install
+from odkd.config.known import CONF, known_groups, known_keys
+from odkd.config.layers import install
 from odkd.config.messages import explain
 from odkd.config.words import read_settings
 from odkd.data.labels.sets import label_set
 
-HERE = Path(__file__).resolve().parent
-# A wheel has the YAML files beside this file, a checkout has them beside the package.
-CONF = HERE / "conf" if (HERE / "conf").is_dir() else PACKAGE.parent / "conf"
 install()
 
 
@@ -76,17 +73,12 @@ def compose_table_config(overrides: Sequence[str], config_dir: str | None = None
     try:
         return complete(compose_config(overrides, config_dir))
     except (HydraException, OmegaConfBaseException) as error:
-        groups: dict[str, list[str]] = {}
-        for conf in [CONF] if config_dir is None else [CONF, Path(config_dir)]:
-            for folder in conf.iterdir():
-                groups.setdefault(folder.name, []).extend(sorted(file.stem for file in folder.glob("*.yaml")))
-        keys = flatten(OmegaConf.to_container(compose_config([])))
         hint = (
             "; if it is your own, name the folder of your YAML files with --config-dir"
             if _is_unknown_choice(error)
             else ""
         )
-        message = explain(error, keys, groups) or str(error).splitlines()[0]
+        message = explain(error, known_keys(config_dir), known_groups(config_dir))
         raise ValueError(message + (hint if config_dir is None else "")) from error
 
 
@@ -133,32 +125,9 @@ def config_dir() -> str | None:
     return str(found.relative_to(Path.cwd())) if found.is_relative_to(Path.cwd()) else str(found)
 
 
-def command_with(group: str, choice: str) -> str:
-    """Return the current command with another choice of one group; outside Hydra, only that choice."""
+def command_with(group: str, choice: str, *, without: Sequence[str] = ()) -> str:
+    """Return the current command with another choice of a group, `without` some settings; outside Hydra, the choice."""
     given = list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
     own = ["--config-dir", folder] if (folder := config_dir()) is not None else []
-    return shlex.join(
-        ["odkd", *own, f"{group}={choice}", *(word for word in given if not word.startswith(f"{group}="))]
-    )
-
-
-@functools.cache
-def known_groups() -> dict[str, list[str]]:
-    """Return every group with its choices."""
-    folders = [path for path in sorted(CONF.rglob("*")) if path.is_dir()]
-    return {str(path.relative_to(CONF)): sorted(file.stem for file in path.glob("*.yaml")) for path in folders}
-
-
-@functools.cache
-def known_keys() -> list[str]:
-    """Return every dotted key of the YAML files, also those of tables, which have keys below them."""
-    keys: dict[str, None] = {}
-    chosen = [CONF / group / f"{name}.yaml" for group, names in known_groups().items() for name in names]
-    for path in [CONF / "config.yaml", *chosen]:
-        if path.relative_to(CONF).parts[0] in (*STUDIES, "hydra"):
-            continue
-        prefix = "" if path.parent == CONF else path.relative_to(CONF).parts[0]
-        for key in flatten(OmegaConf.to_container(OmegaConf.load(path)), prefix):
-            parts = key.split(".")
-            keys |= dict.fromkeys(".".join(parts[:end]) for end in range(1, len(parts) + 1) if "defaults" not in parts)
-    return list(keys)
+    kept = [word for word in given if split_override(word)[0] not in (group, *without)]
+    return shlex.join(["odkd", *own, f"{group}={choice}", *kept])

@@ -2,6 +2,8 @@
 
 import importlib.util
 import inspect
+import pkgutil
+import sys
 import traceback
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -11,6 +13,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from odkd.common.errors import is_mistake
+from odkd.common.names import nearest
 from odkd.common.optional import EXTRAS, how_to_install
 from odkd.common.renamed import current_target
 from odkd.common.settings import check_arguments
@@ -19,6 +22,9 @@ OFFERED = (  # what odkd passes to a constructor that has a parameter of this na
     *("num_classes", "classes", "device", "seed", "window"),
     *("student", "params", "optimizer", "num_epochs", "std", "weights_folder", "folder"),
 )
+
+
+NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
 
 def resolve(target: str, allowed: list[str]) -> Any:
@@ -34,14 +40,41 @@ def resolve(target: str, allowed: list[str]) -> Any:
     except (ModuleNotFoundError, AttributeError) as error:
         if (library := str(error.name).partition(".")[0]) in EXTRAS and isinstance(error, ModuleNotFoundError):
             raise ValueError(f"_target_: {target} needs {library}: {how_to_install(library)}") from error
-        raise ValueError(f"_target_: {target} is not there: {error}") from error
+        raise ValueError(f"_target_: {target} is not there: {error}{_nearest(target)}") from error
     except Exception as error:  # in a user-defined file
         place = traceback.extract_tb(error.__traceback__)[-1]
         where = "" if isinstance(error, SyntaxError) else f" ({place.filename}, line {place.lineno})"
         raise ValueError(f"_target_: {target} cannot be imported: {type(error).__name__}: {error}{where}") from error
+    if not callable(found):
+        what = "a module" if inspect.ismodule(found) else f"a {type(found).__name__}"
+        inside = _classes_in(found)
+        advice = f", such as {target}.{inside[0]}" if inside else ""
+        raise ValueError(f"_target_: {target} is {what}; expected a class or a function{advice}")
     if not is_allowed(f"{getattr(found, '__module__', '')}.", allowed):
         raise ValueError(f"_target_: {target} is {found!r}, which YAML may not name")
     return found
+
+
+def _nearest(target: str) -> str:
+    """Return "; did you mean X?" for the first part of a name that is not there: a module, a class or a function."""
+    name, *rest = target.split(".")
+    for part in rest:
+        try:
+            _find(f"{name}.{part}")
+        except (ModuleNotFoundError, AttributeError):
+            package = sys.modules.get(name)
+            inside = [module.name for module in pkgutil.iter_modules(getattr(package, "__path__", ()))]
+            return nearest(part, [*_classes_in(package), *inside])
+        name = f"{name}.{part}"
+    return ""
+
+
+def _classes_in(module: Any) -> list[str]:
+    """Return the names of the classes and functions that a module defines."""
+    if not inspect.ismodule(module):
+        return []
+    own = [name for name, value in vars(module).items() if getattr(value, "__module__", None) == module.__name__]
+    return [name for name in own if not name.startswith("_")]
 
 
 def _find(target: str) -> Any:
@@ -69,10 +102,8 @@ def construct(node: DictConfig, leave_out: tuple[str, ...], offered: Mapping[str
     settings["_target_"] = current_target(node._target_)
     parameters = inspect.signature(resolve(node._target_, allowed)).parameters
     chosen = {name: value for name, value in offered.items() if name in parameters and settings.get(name) is None}
-    unknown = [key for key in settings if key != "_target_" and key not in parameters]
-    if unknown:
-        raise ValueError(f"{node._target_} takes no {', '.join(unknown)}; it takes {', '.join(parameters)}")
     group = node._get_full_key(None)  # "replay" for a node of a complete config
+    check_keys(resolve(node._target_, allowed), node._target_, settings, group)
     plain: Any = OmegaConf.to_container(OmegaConf.create(settings), resolve=True)
     given = {key: value for key, value in plain.items() if not (value is None and key in chosen)}
     check_arguments(resolve(settings["_target_"], allowed), given, f"{group}." if group else "")
@@ -80,13 +111,42 @@ def construct(node: DictConfig, leave_out: tuple[str, ...], offered: Mapping[str
         # Hydra builds nested nodes and calls nothing itself: it would turn offered dataclasses into dictionaries.
         factory = instantiate(OmegaConf.create(settings), _convert_="all", _partial_=True)
         return factory(**chosen)
-    except (InstantiationException, ValueError, TypeError, KeyError) as error:
+    except (InstantiationException, ImportError, ValueError, TypeError, KeyError) as error:
         cause = error.__cause__ if isinstance(error, InstantiationException) else error
         if cause is not None and is_mistake(cause):
             raise cause from error.__cause__
+        if isinstance(cause, ImportError):
+            how = how_to_install(cause.name) if cause.name else "install it"
+            raise ValueError(f"{settings['_target_']} needs what cannot be imported ({cause}): {how}") from error
         if isinstance(cause, ValueError | TypeError | KeyError):
             raise ValueError(f"{settings['_target_']}: {cause}") from error
         raise
+
+
+def check_keys(target: Any, name: str, keys: Iterable[str], group: str) -> None:
+    """Check that a class or function, called `name` in YAML, takes the keys of a config node, and lacks none.
+
+    Raises:
+        ValueError: the first unknown key, or the first parameter without a value.
+    """
+    try:
+        parameters = inspect.signature(target).parameters
+    except (ValueError, TypeError) as error:  # some classes of C extensions have no signature
+        raise ValueError(f"_target_: {name} cannot be called from YAML: {error}") from error
+    where, given = f"{group}." if group else "", [key for key in keys if key != "_target_"]
+    if unknown := [key for key in given if key not in parameters]:
+        takes = [key for key, parameter in parameters.items() if parameter.kind in NAMED and key not in OFFERED]
+        raise ValueError(
+            f"{where}{unknown[0]}: {name} takes no {unknown[0]}{nearest(unknown[0], takes)}; "
+            f"it takes {', '.join(takes) or 'no settings'}"
+        )
+    for key, parameter in parameters.items():
+        is_set = key in given or key in OFFERED or parameter.default is not parameter.empty
+        if parameter.kind in NAMED and not is_set:
+            raise ValueError(
+                f"{where}{key} is missing, and {name} needs it; "
+                f"leave ~{where}{key} out of the command, or add `{key}:` to your YAML file"
+            )
 
 
 ALLOWED_TARGETS = ("odkd.", "torch.optim.", "torch.nn.", "segmentation_models_pytorch.")

@@ -37,11 +37,16 @@ def teacher_identity(
     else:
         identity = {"_target_": settings["_target_"]} | own(settings, lambda path: file_digest(path, cache))
     identity |= source_digests([cfg.teacher._target_], allowed, cache)
-    if own is None and not getattr(teacher, "needs_images", True):
+    if not has_known_identity(teacher):
         identity["groundtruth"] = groundtruth_digest
     if own is None and "classes" in inspect.signature(teacher).parameters:  # it is passed the dataset's classes
         identity["classes"] = list(cfg.dataset.classes)
     return identity
+
+
+def has_known_identity(teacher: Any) -> bool:
+    """Return True if the identity of a teacher's labels does not depend on the ground truth of a stream."""
+    return getattr(teacher, "identity", None) is not None or bool(getattr(teacher, "needs_images", True))
 
 
 def groundtruth_digest(root: Path, folder: str | None, stream: Stream, cache: Path) -> str | None:

@@ -1,48 +1,41 @@
 """Hydra's errors about a command as one-line messages."""
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from odkd.common.names import nearest
-from odkd.common.renamed import SETTINGS
+from odkd.config.suggest import unknown_choice, unknown_setting
+
+Known = Mapping[str, Sequence[str]]  # dotted key of each setting -> choices of its group that have it
+Groups = Mapping[str, Sequence[str]]  # group -> its choices
 
 
-def explain(error: Exception, keys: Iterable[str], groups: Mapping[str, Sequence[str]]) -> str:
+def explain(error: Exception, keys: Known, groups: Groups) -> str:
     """Return an error of Hydra as one line with the nearest valid name; other errors in one line of their own words."""
     text = str(error)
-    known = dict.fromkeys([*keys, *groups])
     for pattern, words in EXPLAINED.items():
         if found := re.search(pattern, f"{text}\n{error.__cause__ or ''}"):
-            return words(found, known, groups)
+            return words(found, keys, groups)
     return " ".join(line.strip() for line in text.splitlines() if line.strip() and "https://hydra.cc" not in line)
 
 
-Known = Iterable[str]
-Groups = Mapping[str, Sequence[str]]
+def missing(key: str) -> str:
+    """Return the message about a setting that is not in the config."""
+    return f"{key} is missing, and every run needs it; leave ~{key} out of the command, or add it to your YAML file"
 
 
-def _unknown_setting(found: re.Match[str], known: Known, _: Groups) -> str:
+def _unknown_setting(found: re.Match[str], known: Known, groups: Groups) -> str:
     is_inner = found["key"] and "." not in found["name"] and found["key"] != found["name"]
-    name = f"{found['name']}.{found['key']}" if is_inner else found["name"]
-    if name in SETTINGS:
-        return f"the setting {name} is called {SETTINGS[name]} now"
-    if name in known:
-        group = name.partition(".")[0]
-        return f"the chosen {group} has no setting {name}; another choice of {group} has it: see odkd --help"
-    return f"there is no setting or group {name}{nearest(name, known)}"
+    return unknown_setting(f"{found['name']}.{found['key']}" if is_inner else found["name"], known, groups)
 
 
 def _unknown_choice(found: re.Match[str], _: Known, groups: Groups) -> str:
-    group, _slash, name = found["name"].rpartition("/")
-    choices = groups.get(group, [])
-    return f"there is no {group}={name}{nearest(name, choices)} (known: {', '.join(choices)})"
+    return unknown_choice(found["name"], groups)
 
 
-def _missing_key(found: re.Match[str], known: Known, _: Groups) -> str:
+def _missing_key(found: re.Match[str], known: Known, groups: Groups) -> str:
     name = found["full"] or found["name"]
-    if name in known:
-        return f"the setting {name} is missing, and a run needs it: it was deleted with ~, or a YAML file lacks it"
-    return f"there is no setting {name}{nearest(name, known)}"
+    return missing(name) if name in known or name in groups else f"there is no setting {name}{nearest(name, known)}"
 
 
 def _several_values(found: re.Match[str], _: Known, groups: Groups) -> str:
@@ -65,13 +58,15 @@ def _unfit(found: re.Match[str], _: Known, __: Groups) -> str:
 
 def _no_such_deletion(found: re.Match[str], known: Known, _: Groups) -> str:
     name = found["name"]
-    return f"~{name} deletes what is not there{nearest(name, known) if name not in known else ''}"
+    if name in known:  # Hydra says so of a setting that is null, too
+        return f"{name} cannot be left out with ~; leave ~{name} out of the command"
+    return f"~{name} deletes what is not there{nearest(name, known)}"
 
 
 def _no_interpolation(found: re.Match[str], known: Known, _: Groups) -> str:
-    place = f"{found['full']}: " if found["full"] else ""
     if found["name"] in known:
-        return f"{place}the setting {found['name']} is missing, and its value is needed here"
+        return missing(found["name"])
+    place = f"{found['full']}: " if found["full"] else ""
     return f"{place}there is no setting {found['name']} to take the value from{nearest(found['name'], known)}"
 
 

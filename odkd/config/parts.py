@@ -6,7 +6,7 @@ built by parts_stream.py, parts_teacher.py, parts_student.py and parts_evaluatio
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +14,14 @@ import torch
 from omegaconf import DictConfig
 
 from odkd.common.device import choose_device
-from odkd.common.names import counted
 from odkd.common.seeds import named_seed
 from odkd.config.check import check_config
 from odkd.config.check_dataset import check_truth
+from odkd.config.check_relations import check_window
 from odkd.config.compose import command_with, complete
 from odkd.config.construct import construct
 from odkd.config.identity import run_key, run_name, teacher_identity
+from odkd.config.interfaces import check_part
 from odkd.config.parts_evaluation import EvaluationParts
 from odkd.config.parts_stream import StreamParts
 from odkd.config.parts_student import StudentParts
@@ -57,6 +58,7 @@ class Parts:
         self.window: Window = Window(**cfg.window)
         self.seed = named_seed(cfg.seed, "repeat", cfg.run.repeat) if cfg.run.repeat else int(cfg.seed)
         self.stage: Stage = construct(cfg.stage, (), {}, self.allowed)
+        check_part(self.stage, "stage", cfg.stage._target_)
 
     @property
     def traits(self) -> Traits:
@@ -65,7 +67,7 @@ class Parts:
 
     @cached_property
     def stream_parts(self) -> StreamParts:
-        return StreamParts(self.cfg.dataset, self.cache, self.allowed, self._check_window)
+        return StreamParts(self.cfg.dataset, self.cache, self.allowed, partial(check_window, self.window, self.asked))
 
     @property
     def sampled(self) -> Stream:
@@ -101,7 +103,7 @@ class Parts:
 
     @cached_property
     def teacher_parts(self) -> TeacherParts:
-        return TeacherParts(self.cfg, self.classes, self.teacher_identity, self.device, self.allowed)
+        return TeacherParts(self.cfg, self.classes, lambda: self.teacher_identity, self.device, self.allowed)
 
     @cached_property
     def teacher_labels(self) -> TeacherLabels:
@@ -144,8 +146,7 @@ class Parts:
 
     @cached_property
     def replay(self) -> Replay:
-        replay: Replay = self._make(self.cfg.replay)
-        return replay
+        return self._make(self.cfg.replay)  # type: ignore[no-any-return]
 
     @cached_property
     def evaluation_parts(self) -> EvaluationParts:
@@ -174,7 +175,12 @@ class Parts:
     @cached_property
     def first_rounds(self) -> FirstRounds | None:
         """The pair rounds of another run, for stage=mckd_final."""
-        return find_first_rounds(self.cfg, lambda cfg: Parts(cfg).key, command_with("stage", "mckd_first"))
+        return find_first_rounds(self.cfg, lambda cfg: Parts(cfg).key, self.first_rounds_command)
+
+    @property
+    def first_rounds_command(self) -> str:
+        """The command that makes them."""
+        return command_with("stage", "mckd_first", without=("stage.first_run", "stage.plain_epochs"))
 
     @cached_property
     def side_by_side(self) -> SideBySide | None:
@@ -198,8 +204,12 @@ class Parts:
     @property
     def folder(self) -> Path:
         """The run's folder: NAME-KEY below outputs/runs."""
-        name = run_name(self.cfg, learns=self.traits.learns, has_teacher=self.has_teacher)
-        return Path(self.cfg.paths.outputs) / "runs" / f"{name}-{self.key[:8]}"
+        return Path(self.cfg.paths.outputs) / "runs" / f"{self.name}-{self.key[:8]}"
+
+    @property
+    def name(self) -> str:
+        """The first part of the folder's name."""
+        return run_name(self.cfg, learns=self.traits.learns, has_teacher=self.has_teacher)
 
     @property
     def learns_from(self) -> str:
@@ -226,13 +236,6 @@ class Parts:
         """The names of the parts that the stage takes."""
         return parts_asked_for(self.stage)
 
-    def _check_window(self, num_positions: int) -> None:
-        if "window" in self.asked and max(self.window.learn, self.window.test) > num_positions:
-            raise ValueError(
-                f"window.learn={self.window.learn} and window.test={self.window.test} do not fit the stream "
-                f"({counted(num_positions, 'sampled frame')}); choose a smaller window or a smaller dataset.stride"
-            )
-
     def close(self) -> None:
         """Stop background work."""
         if "bank" in self.__dict__:
@@ -240,11 +243,8 @@ class Parts:
 
     def _make(self, node: DictConfig, leave_out: tuple[str, ...] = (), **extra: Any) -> Any:
         """Build the object that a config node names; its constructor may ask by name for what is offered here."""
-        offered = {
-            "num_classes": len(self.classes),
-            "classes": self.classes,
-            "device": self.device,
-            "seed": self.seed,
-            "window": self.window,
-        }
-        return construct(node, leave_out, offered | extra, self.allowed)
+        offered: dict[str, Any] = {"num_classes": len(self.classes), "classes": self.classes, "window": self.window}
+        offered |= {"device": self.device, "seed": self.seed, **extra}
+        part = construct(node, leave_out, offered, self.allowed)
+        check_part(part, str(node._get_full_key(None)), node._target_)
+        return part

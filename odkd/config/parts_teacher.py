@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +18,9 @@ from odkd.common.dotted import NOT_OF_THE_TEACHER
 from odkd.common.ignore import IGNORE
 from odkd.common.names import counted
 from odkd.common.progress import Progress
-from odkd.config.construct import construct
+from odkd.config.construct import construct, resolve
+from odkd.config.identity import has_known_identity, teacher_identity
+from odkd.config.interfaces import check_part
 from odkd.data.labels.mapped_labels import MappedLabels, unmapped_warning
 from odkd.data.labels.mapping import ClassTable, class_table
 from odkd.data.labels.sets import label_set
@@ -42,14 +45,14 @@ class TeacherParts:
     Args:
         cfg: the complete config.
         classes: of the dataset; None = unknown: labels are stored, not mapped (an import).
-        identity: of the labels (`identity.teacher_identity`).
+        identity: returns that of the labels (`identity.teacher_identity`), which may depend on the stream.
         device: where the teacher runs.
         allowed: packages whose classes YAML may name.
     """
 
     cfg: DictConfig
     classes: list[str] | None
-    identity: Mapping[str, Any]
+    identity: Callable[[], Mapping[str, Any]]
     device: torch.device
     allowed: list[str]
 
@@ -66,11 +69,25 @@ class TeacherParts:
         classes = known if self.classes is None else self.classes
         offered: dict[str, Any] = {"classes": classes, "device": self.device, "weights_folder": weights_folder}
         if known is not None:
+            self.table(known, None)  # before weights are downloaded
             offered["num_classes"] = len(known)
         leave_out = tuple(key for key in NOT_OF_THE_TEACHER if key in node)
         teacher: Teacher = construct(node, leave_out, offered, self.allowed)
+        check_part(teacher, "teacher", node._target_)
         self.table(self._own_classes(teacher), teacher.num_classes)
         return teacher
+
+    @property
+    def is_new(self) -> bool:
+        """True if nothing that this teacher has labelled is stored: it will be built in any case, before the stream."""
+        from odkd.data.labels.store import LabelStore, find_stores
+
+        node, paths = self.cfg.teacher, self.cfg.paths
+        stores = find_stores(Path(paths.labels) / node.name)
+        if not stores or not has_known_identity(resolve(node._target_, self.allowed)):
+            return True
+        identity = json.loads(json.dumps(teacher_identity(self.cfg, self.allowed, Path(paths.cache), None)))
+        return all(LabelStore(store).manifest["identity"]["teacher"] != identity for store in stores)
 
     def introduce(self) -> None:
         """Log the source and the licence of the weights."""
@@ -85,7 +102,7 @@ class TeacherParts:
         node = self.cfg.teacher
         size = (int(node.size[0]), int(node.size[1])) if node.size else None
         facts = {"licence": node.licence, "source": node.source, "recipe": self._recipe()}
-        name = TeacherName(node.name, self.identity, size, facts)
+        name = TeacherName(node.name, self.identity(), size, facts)
         soft = self.soft(size or (sampled.videos[0].height, sampled.videos[0].width))
         return TeacherLabels(sampled, stream, name, Path(self.cfg.paths.labels), soft)
 
@@ -94,6 +111,7 @@ class TeacherParts:
         from odkd.teachers.labeller import Labeller, Span
 
         if only is None and not labels.missing():  # for a single store, the labeller checks this itself
+            self.__dict__.pop("teacher", None)  # another process may have labelled the rest since it was built
             return
         teacher = self.teacher
         rank, size = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))  # set by torchrun
@@ -161,8 +179,6 @@ class TeacherParts:
             ValueError: the teacher cannot be built, its classes do not fit the dataset's, or it gives no probabilities
                 although they are to be stored.
         """
-        from odkd.teachers.labeller import check_soft
-
         if (classes := self._configured_classes()) is not None:
             self.table(classes, labels.num_classes)
             if (stored := labels.classes) not in (None, classes):
@@ -173,7 +189,7 @@ class TeacherParts:
                     ", ".join(map(str, stored)),
                 )
         if labels.missing():
-            check_soft(labels, self.teacher)
+            self.check_teacher()
         elif classes is None and (known := labels.classes) is not None:
             self.table(known, None)
         elif classes is None and labels.num_classes is None:
@@ -188,6 +204,16 @@ class TeacherParts:
                 f"{self.cfg.dataset.name} has {len(self.classes)} classes; say which classes they are with "
                 "teacher.label_set, or change dataset.classes"
             )
+
+    def check_teacher(self) -> None:
+        """Build the teacher, and check that it gives probabilities if they are to be stored.
+
+        Raises:
+            ValueError: a mistake in its settings, weights or classes, or it gives none.
+        """
+        from odkd.teachers.labeller import check_soft
+
+        check_soft(self.teacher, self.cfg.teacher.name, self.soft((1, 1)))
 
     def _configured_classes(self) -> list[str] | None:
         chosen = self.cfg.teacher.label_set

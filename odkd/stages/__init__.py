@@ -35,8 +35,9 @@ class Stage(Protocol):
     """What the rest of odkd asks of a stage.
 
     `run` returns the summary: final scores by name (`common/metric_names.py`). A stage may have, in addition, `traits`
-    (default: those of `Traits()`), `learn_from` (label source of the training; default "teacher") and `uses_teacher`
-    (default True).
+    (default: those of `Traits()`), `learn_from` (label source of the training; default "teacher"), `uses_teacher`
+    (default True), and a method `check`, which raises ValueError if its settings do not fit the stream. It asks by name
+    for `stream`, `window`, `seed` and `official_splits`, and is called before the run has a folder.
     """
 
     name: str

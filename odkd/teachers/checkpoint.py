@@ -9,8 +9,8 @@ import torch.nn.functional as F
 
 from odkd.common.device import autocast
 from odkd.common.names import counted
-from odkd.common.optional import optional
 from odkd.common.settings import ExistingFile, PositiveInt
+from odkd.students.smp import create_network
 from odkd.teachers import Precision, SampledFrames
 
 DIVISOR = 32  # encoders halve the size five times
@@ -46,7 +46,6 @@ class CheckpointTeacher:
         mean: list[float] | None = None,
         std: list[float] | None = None,
     ) -> None:
-        smp = optional("segmentation_models_pytorch", f"teacher.checkpoint={checkpoint}")
         content = _load(Path(checkpoint))
         arch = arch or content.get("arch")
         encoder_name = encoder_name or content.get("encoder_name")
@@ -70,7 +69,7 @@ class CheckpointTeacher:
                 f"{checkpoint} does not say its normalization: set teacher.mean and teacher.std (RGB in 0..1)"
             )
         self._mean, self._std = (torch.tensor(list(v), device=device).view(1, 3, 1, 1) for v in (mean, std))
-        network = smp.create_model(arch, encoder_name=encoder_name, encoder_weights=None, classes=num_classes)
+        network = create_network(arch, encoder_name, None, num_classes, of="teacher")
         try:
             network.load_state_dict(content["state_dict"])
         except RuntimeError as error:
@@ -107,7 +106,10 @@ def _load(path: Path) -> dict[str, Any]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        raise ValueError(f"{path} is no checkpoint that loads safely (weights_only=True): {error}") from error
+        raise ValueError(
+            f"{path} is no checkpoint that loads safely (weights_only=True: {type(error).__name__}); expected a dict "
+            "with a state_dict, saved by torch.save"
+        ) from error
     if not isinstance(content, dict):
         raise ValueError(f"{path} holds a {type(content).__name__}; expected a dict with a state_dict")
     return content if "state_dict" in content else {"state_dict": content}

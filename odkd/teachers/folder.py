@@ -55,6 +55,8 @@ class FolderTeacher:
         key: str = "seg",
         ignore: int = IGNORE,
     ) -> None:
+        if folder is None and digest is None:
+            raise ValueError("teacher=folder needs teacher.folder=FOLDER, or teacher.digest of maps that were imported")
         if folder is None:
             raise ValueError(
                 f"the label store lacks maps of teacher.digest={digest}; set teacher.folder to the folder that has "

@@ -15,7 +15,7 @@ from odkd.common.ignore import IGNORE
 from odkd.data.labels import LabelSource
 from odkd.data.labels.claims import Claims, owner_of
 from odkd.data.labels.session import Session
-from odkd.data.labels.store import LabelStore
+from odkd.data.labels.store import LabelStore, SoftSpec
 from odkd.data.labels.teacher_labels import TeacherLabels
 from odkd.data.video.decode import decode_frames
 from odkd.teachers import SoftTeacher, Teacher, class_names
@@ -29,21 +29,20 @@ FLUSH_FRAMES, FLUSH_SECONDS = 32, 30.0  # a crash loses at most this much labell
 WAIT_SECONDS = 0.5  # between two looks at the claims of other processes
 
 
-def check_soft(labels: TeacherLabels, teacher: Teacher) -> None:
-    """Check that a teacher can make the soft labels that the stores ask for, if any.
+def check_soft(teacher: Teacher, name: str, soft: SoftSpec | None) -> None:
+    """Check that a teacher, called `name`, can make the soft labels that are asked for, if any.
 
     Raises:
         ValueError: the teacher gives no probabilities, or has fewer classes than are to be kept.
     """
-    if labels.soft is not None and not isinstance(teacher, SoftTeacher):
+    if soft is not None and not isinstance(teacher, SoftTeacher):
         raise ValueError(
-            f"teacher {labels.teacher.name} gives no probabilities; choose another, "
+            f"teacher {name} gives no probabilities; choose another, "
             "or set teacher.soft.top_k=0 (and a loss that needs none)"
         )
-    if labels.soft is not None and labels.soft.top_k > (teacher.num_classes or IGNORE):
+    if soft is not None and soft.top_k > (teacher.num_classes or IGNORE):
         raise ValueError(
-            f"teacher.soft.top_k={labels.soft.top_k} is too many: "
-            f"teacher {labels.teacher.name} has {teacher.num_classes} classes"
+            f"teacher.soft.top_k={soft.top_k} is too many: teacher {name} has {teacher.num_classes} classes"
         )
 
 
@@ -80,7 +79,7 @@ class Labeller:
         only: Path | None = None,
         decoder_threads: int = 2,
     ) -> None:
-        check_soft(labels, teacher)
+        check_soft(teacher, labels.teacher.name, labels.soft)
         self._labels, self._teacher, self._batch_size = labels, teacher, batch_size
         self._progress, self._span, self._decoder_threads = progress, span, decoder_threads
         self._classes = classes if classes is not None else class_names(teacher)

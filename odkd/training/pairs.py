@@ -127,6 +127,27 @@ class FirstRounds:
             )
 
 
+def check_first_rounds(cfg: DictConfig, command: str) -> None:
+    """Check that there can be pair rounds for a run of `cfg`, as far as that shows without its stream.
+
+    Args:
+        command: that runs these pair rounds, for the message.
+
+    Raises:
+        ValueError: stage.first_run has none, or no run at all has any.
+    """
+    if cfg.stage.get("run_rounds") != "final":
+        return
+    runs = Path(cfg.paths.outputs) / "runs"
+    if cfg.stage.first_run is not None:
+        FirstRounds.read(Path(cfg.stage.first_run))
+    elif not any(runs.glob(f"*/{RECORD}")):
+        raise ValueError(
+            f"stage={cfg.stage.name} needs the pseudo-labels of stage=mckd_first with the same settings, and {runs} "
+            f"has no finished run of it; first run the command  {command}"
+        )
+
+
 def find_first_rounds(cfg: DictConfig, key_of: Callable[[DictConfig], str], command: str) -> FirstRounds | None:
     """Return the pair rounds whose labels a run of `cfg` learns from; None for a stage that has its own pair rounds.
 
@@ -149,7 +170,7 @@ def find_first_rounds(cfg: DictConfig, key_of: Callable[[DictConfig], str], comm
     found = sorted(runs.glob(f"*-{key[:8]}/{RECORD}"))
     if not found:
         raise ValueError(
-            f"stage=mckd_final needs the pseudo-labels of stage=mckd_first with the same settings, and {runs} has no "
-            f"finished run *-{key[:8]}; first run the command  {command}"
+            f"stage={cfg.stage.name} needs the pseudo-labels of stage=mckd_first with the same settings, and {runs} "
+            f"has no finished run *-{key[:8]}; first run the command  {command}"
         )
     return FirstRounds.read(found[0].parent)

@@ -12,6 +12,7 @@ from odkd.data.window import Window
 from odkd.training.batches import batches_of_pass
 from odkd.training.iteration import OnlineState
 from odkd.training.learn import Learner, check_finite
+from odkd.training.replay import Replay
 
 logger = logging.getLogger(__name__)
 
@@ -25,11 +26,6 @@ def check_pretraining(
         ValueError: nothing of the stream is left to test on.
     """
     last = window.num_iterations(num_positions) - 1
-    if rest := num_positions - (last * window.step + window.test):
-        verbs = ("fills", "is") if rest == 1 else ("fill", "are")
-        logger.info(
-            "the last %d of %d sampled frames %s no test window and %s not evaluated", rest, num_positions, *verbs
-        )
     if pretrain_positions == "all":
         return range(num_positions), 0
     first = -(-pretrain_positions // window.step)
@@ -39,6 +35,13 @@ def check_pretraining(
             f"frames) to be tested on; lower it to {last * window.step} or less"
         )
     return range(pretrain_positions), first
+
+
+def note_rest(num_positions: int, window: Window) -> None:
+    """Log how many frames at the end of a stream are not tested on."""
+    last = window.num_iterations(num_positions) - 1
+    if rest := num_positions - (last * window.step + window.test):
+        logger.info("the last %d of %d sampled frames fill no test window and are not evaluated", rest, num_positions)
 
 
 def pretrain(state: OnlineState, positions: Sequence[int], *, num_epochs: int, batch_size: int, seed: int) -> None:
@@ -65,10 +68,22 @@ def pretrain(state: OnlineState, positions: Sequence[int], *, num_epochs: int, b
 def warn_if_never_active(learner: Learner, num_passes: int) -> None:
     """Warn if a regularizer starts only after the last pass of a run, so that it changes nothing."""
     needed = getattr(learner.regularizer, "sets_in_after_passes", 0)
-    if needed >= num_passes:
+    if needed and needed >= num_passes:
         name = type(learner.regularizer).__name__
         logger.warning(
             "regularizer %s sets in after %s, and this run has %d: it will change nothing; "
             "lower regularizer.warmup_passes",
             *(name, counted(needed, "pass"), num_passes),
+        )
+
+
+def warn_if_never_frozen(replay: Replay, num_positions: int, window: Window) -> None:
+    """Warn if a replay memory that is to stop learning somewhere in the stream does not: it is FIFO then."""
+    frozen_after = getattr(replay, "learns_from_first", None)
+    last = (window.num_iterations(num_positions) - 1) * window.step  # frames seen before the last test
+    if frozen_after is not None and 0 < last <= frozen_after:
+        logger.warning(
+            "replay %s learns from the first %d sampled frames, and this run has %d to learn from: it never stops, "
+            "and equals replay=fifo; set replay.num_positions below %d",
+            *(type(replay).__name__, frozen_after, last, last),
         )

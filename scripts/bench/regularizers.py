@@ -10,7 +10,7 @@ import torch
 
 from bench.dataset import make_dataset
 from bench.job import make_parts, overrides
-from odkd.config.compose import CONF
+from odkd.config.known import CONF
 from odkd.config.parts import Parts
 
 PAIRS, SIZE, STRIDE, FRAMES = 3, (360, 480), 25, 8

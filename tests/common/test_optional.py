@@ -12,7 +12,7 @@ from extras import need
 from tiny_settings import TINY
 
 from odkd.common.optional import EXTRAS, how_to_install, is_installed, optional
-from odkd.config.compose import CONF
+from odkd.config.known import CONF
 
 ROOT = Path(__file__).resolve().parents[2]
 RUN = "import sys; from odkd.__main__ import main; sys.argv[0] = 'odkd'; main()"

@@ -6,7 +6,8 @@ import pytest
 from omegaconf import OmegaConf
 
 from odkd.common.dotted import flatten
-from odkd.config.compose import CONF, compose_config
+from odkd.config.compose import compose_config
+from odkd.config.known import CONF
 
 ROWS = sorted(path.stem for path in (CONF / "experiment" / "houyon2023").glob("*.yaml"))
 RELEASED = {

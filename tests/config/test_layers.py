@@ -13,7 +13,8 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
 from odkd.common.dotted import flatten
-from odkd.config.compose import CONF, compose_config
+from odkd.config.compose import compose_config
+from odkd.config.known import CONF
 from odkd.config.layers import STUDIES, left_out_by
 
 

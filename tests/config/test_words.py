@@ -7,7 +7,8 @@ import pytest
 from omegaconf import OmegaConf
 
 from odkd.common.dotted import quoted
-from odkd.config.compose import complete, compose_config, known_groups, known_keys
+from odkd.config.compose import complete, compose_config
+from odkd.config.known import known_groups, known_keys
 from odkd.config.words import is_readable, read_settings
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from hydra import compose, initialize_config_dir
 from tiny_settings import TINY
 
-from odkd.config.compose import CONF
+from odkd.config.known import CONF
 from odkd.config.parts import Parts
 
 

@@ -9,7 +9,8 @@ from tiny_settings import TINY
 
 from odkd.commands.job import describe
 from odkd.config.call_stage import call_stage
-from odkd.config.compose import CONF, compose_config
+from odkd.config.compose import compose_config
+from odkd.config.known import CONF
 from odkd.config.parts import Parts
 from odkd.runs.run import OpenRun
 from odkd.training.iteration import Stopwatch

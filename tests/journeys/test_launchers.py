@@ -14,7 +14,7 @@ from extras import need
 from sweep_command import FOUR_AT_A_TIME, Workplace
 from tiny_settings import TINY
 
-from odkd.config.compose import CONF
+from odkd.config.known import CONF
 from odkd.runs.sweeps.job import SweepJob
 from odkd.runs.sweeps.launch import plan_sweep
 from odkd.runs.sweeps.plan import SweepPlan

@@ -170,7 +170,7 @@ def words(cache: Path, *more: str) -> list[str]:
         ("student.width=2.5", "student.width=2.5; expected a whole number of at least 1"),
         ("teacher.direction=dwn", "teacher.direction=dwn; expected one of up, down; did you mean down?"),
         ("stage.passes=true", "stage.passes=true; expected a whole number of at least 1"),
-        ("+replay.kept=1", "Newest takes no kept; it takes keep"),
+        ("+replay.kept=1", "takes no kept; did you mean keep?; it takes keep"),
     ],
 )
 def test_a_wrong_setting_of_an_own_method_is_one_message(lab: Path, cache: Path, word: str, message: str) -> None:

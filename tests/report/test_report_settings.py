@@ -9,7 +9,8 @@ from omegaconf import OmegaConf
 from run_folders import CLASSES, make_run
 
 from odkd.common.dotted import flatten
-from odkd.config.compose import CONF, default_config
+from odkd.config.compose import default_config
+from odkd.config.known import CONF
 from odkd.report.settings import Loader, classes_of, settings_of, spelled
 from odkd.runs.results import Run, read_run
 

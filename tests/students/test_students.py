@@ -9,8 +9,9 @@ from omegaconf import OmegaConf
 from safetensors.torch import save_file
 
 from odkd.common.settings import check_setting, parameter_types
-from odkd.config.compose import CONF, compose_config
+from odkd.config.compose import compose_config
 from odkd.config.construct import construct, resolve
+from odkd.config.known import CONF
 from odkd.config.parts_student import NOT_OF_THE_STUDENT
 from odkd.students import load_weights
 from odkd.students.smp import SmpStudent

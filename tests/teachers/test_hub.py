@@ -19,7 +19,8 @@ from transformers_networks import (
     transformers,
 )
 
-from odkd.config.compose import CONF, compose_config
+from odkd.config.compose import compose_config
+from odkd.config.known import CONF
 from odkd.teachers.hub import is_commit
 from odkd.teachers.transformers import TransformersTeacher
 

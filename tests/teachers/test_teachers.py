@@ -13,8 +13,9 @@ from omegaconf import OmegaConf
 from odkd.common.device import PRECISIONS
 from odkd.common.dotted import NOT_OF_THE_TEACHER
 from odkd.common.settings import check_setting, parameter_types
-from odkd.config.compose import CONF, compose_config
+from odkd.config.compose import compose_config
 from odkd.config.construct import construct, resolve
+from odkd.config.known import CONF
 from odkd.teachers import Precision, SampledFrames
 from odkd.teachers.checkpoint import CheckpointTeacher
 from odkd.teachers.oracle import Oracle

@@ -153,7 +153,11 @@ def _check_sources(
     allow_missing: bool,
 ) -> None:
     better = _best_table(teacher_classes, dataset_classes, more_than=len(new_ids))
-    hint = f"teacher.classes={better}" if better else "'teacher.classes={teacher class: dataset class, *: rest}'"
+    known = {plain(name) for name in TABLES[better]} if better else set()
+    lacking = [name for name in dataset_classes if better and plain(name) not in known]
+    hint = f"teacher.classes={better}" if better else "'teacher.classes={TEACHER CLASS: DATASET CLASS}'"
+    if lacking:  # the table alone would be refused, too
+        hint += f" with teacher.allow_missing=true (it has no {', '.join(lacking)})"
     if not new_ids:
         raise ValueError(
             f"none of the teacher's classes ({join_names(teacher_classes)}) is one of the dataset's "

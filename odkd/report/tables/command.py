@@ -12,7 +12,7 @@ from odkd.common.dotted import quoted
 from odkd.common.files import write_atomic
 from odkd.common.names import counted
 from odkd.common.version import add_version
-from odkd.config.compose import known_groups, known_keys
+from odkd.config.known import known_groups, known_keys
 from odkd.config.words import read_settings
 from odkd.report.tables.cells import Filled, needs, place_of
 from odkd.report.tables.commands import grouped_arguments, grouped_commands

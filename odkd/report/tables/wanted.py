@@ -27,8 +27,9 @@ from odkd.common.dotted import (
     flatten,
     is_in,
 )
-from odkd.config.compose import CONF, compose_table_config
+from odkd.config.compose import compose_table_config
 from odkd.config.identity import digests_of_files
+from odkd.config.known import CONF
 from odkd.config.params import short_classes
 from odkd.runs.mlflow_store import StoredRun
 

@@ -11,7 +11,7 @@ class First:
     """Memory of the first `num_positions` frames; selects the newest of them until all have been learned from."""
 
     def __init__(self, num_positions: PositiveInt) -> None:
-        self._num_positions = num_positions
+        self.learns_from_first = num_positions
         self._num_seen = 0
         self._positions: list[int] = []
 
@@ -19,7 +19,7 @@ class First:
         return self._positions[-num_positions:]
 
     def observe(self, fresh: Sequence[int], scorer: Scorer) -> None:
-        room = max(0, self._num_positions - self._num_seen)  # 0: all have been learned from
+        room = max(0, self.learns_from_first - self._num_seen)  # 0: all have been learned from
         self._positions = [*self._positions, *fresh[:room]] if room else []
         self._num_seen += len(fresh)
 

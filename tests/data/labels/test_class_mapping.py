@@ -142,7 +142,7 @@ def test_an_invalid_mapping_is_refused(mapping: object, allow_missing: bool, mes
 def test_the_error_suggests_a_built_in_table_that_fits_better_than_names() -> None:
     with pytest.raises(ValueError, match=r"becomes pavement, tree, sign.*set teacher\.classes=cityscapes_to_camvid"):
         class_table(CITYSCAPES, label_set("camvid").classes, None, allow_missing=False)
-    with pytest.raises(ValueError, match=r"becomes lane marking of the dataset; set 'teacher\.classes=\{teacher class"):
+    with pytest.raises(ValueError, match=r"becomes lane marking of the dataset; set 'teacher\.classes=\{TEACHER CLASS"):
         class_table(CITYSCAPES, SYNTHETIC, "cityscapes_to_synthetic", allow_missing=False)
 
 

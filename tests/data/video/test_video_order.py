@@ -15,7 +15,8 @@ from PIL import Image
 from tiny_settings import TINY
 
 from odkd.commands.repair import repair
-from odkd.config.compose import CONF, compose_config
+from odkd.config.compose import compose_config
+from odkd.config.known import CONF
 from odkd.config.parts import Parts
 from odkd.data.labels.store import LabelStore
 from odkd.data.video.index import VideoIndex

@@ -21,7 +21,7 @@ from tiny_settings import TINY
 
 from odkd.__main__ import main
 from odkd.common.files import write_json
-from odkd.config.compose import CONF
+from odkd.config.known import CONF
 from odkd.runs.outcome import RunPruned
 from odkd.runs.run import OpenRun
 from odkd.runs.sweeps.search import Choice, Range, Search

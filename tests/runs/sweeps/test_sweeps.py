@@ -20,7 +20,7 @@ from tiny_settings import TINY
 
 from odkd.__main__ import main
 from odkd.common.files import write_json
-from odkd.config.compose import CONF
+from odkd.config.known import CONF
 from odkd.data.tensor_bank import Bank
 from odkd.runs.outcome import JobLog
 from odkd.runs.sweeps.plan import SweepPlan, read_job, sweep_key

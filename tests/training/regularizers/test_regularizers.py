@@ -11,8 +11,9 @@ from omegaconf import OmegaConf
 from tiny_learner import CPU, NUM_CLASSES, PASSES, Pass, learn, make_bank, make_learner, make_student, weights_of
 from torch import Tensor, nn
 
-from odkd.config.compose import CONF, compose_config
+from odkd.config.compose import compose_config
 from odkd.config.construct import construct
+from odkd.config.known import CONF
 from odkd.training.losses import CrossEntropy
 from odkd.training.regularizers import Regularizer, Update
 from odkd.training.regularizers.ace import Ace
