@@ -142,7 +142,7 @@ def test_imports_go_down(path: Path) -> None:
         return
     here = room(path)
     for name in imported_modules(path, modules()):
-        there = name.split(".")[1] if "." in name else "common"  # the package itself holds its version only
+        there = name.split(".")[1]
         assert there == here or level[there] > level[here], f"odkd/{here} must not import {name}"
 
 

@@ -1,13 +1,12 @@
 """The option --version of all commands."""
 
 import argparse
-
-from odkd import __version__
+import importlib.metadata
 
 
 def version_text() -> str:
     """Return what `--version` prints, the same for all commands."""
-    return f"odkd {__version__}"
+    return f"odkd {importlib.metadata.version('odkd')}"
 
 
 def add_version(parser: argparse.ArgumentParser) -> None:

@@ -138,7 +138,7 @@ def wanted_settings(job: WantedRun) -> Settings:
     try:
         container: Any = OmegaConf.to_container(cfg, resolve=True)
     except InterpolationToMissingValueError as error:
-        missing = sorted(OmegaConf.missing_keys(cfg))[0]
+        missing = str(error).partition("value: ")[2].split()[0]
         raise ValueError(f"{missing} is not set; add {missing}=... to the command") from error
     return _settings(flatten(container), digests_of_files(container, Path(cfg.paths.cache)))
 
