@@ -40,7 +40,7 @@ def terminate(*_: object) -> None:
 def main() -> None:
     """Run the `odkd` command. A mistake of the user is one message and exit code 2; a fault is a traceback and 1."""
     sys.path.append(str(Path.cwd()))  # a user-defined class, named by _target_, may lie in the working folder
-    wants_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
+    asked = os.environ.get("HYDRA_FULL_ERROR")
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come to us instead of being printed by Hydra
     job = Job()
     previous = signal.signal(signal.SIGTERM, terminate)
@@ -55,13 +55,14 @@ def main() -> None:
     except BrokenPipeError:  # `odkd --help | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except Exception as error:
-        message = None if wants_traceback else user_message(error)
+        message = None if asked == "1" else user_message(error)
         if message is None:
             raise
         print(f"odkd: {message}", file=sys.stderr)
         sys.exit(2)
     finally:
         signal.signal(signal.SIGTERM, previous)
+        os.environ.pop("HYDRA_FULL_ERROR", None) if asked is None else os.environ.update(HYDRA_FULL_ERROR=asked)
 
 
 def is_answered() -> bool:

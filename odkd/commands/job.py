@@ -17,7 +17,6 @@ from omegaconf import DictConfig, OmegaConf
 if TYPE_CHECKING:
     from odkd.config.parts import Parts
 
-from odkd.common.compiler import check_compiler
 from odkd.common.files import json_digest
 from odkd.config.compose import config_dir
 from odkd.config.construct import targets
@@ -71,17 +70,12 @@ def perform(cfg: DictConfig, outcome: Outcome) -> dict[str, float | None] | None
     parts = Parts(cfg)
     cfg = parts.cfg
     tell_variables(cfg)
-    if cfg.compile and parts.traits.learns:
-        check_compiler(parts.device)
     set_up(parts.device, threads=cfg.threads, deterministic=cfg.deterministic)
     if not has_finished_namesake(parts):  # a finished run returns at once; otherwise mistakes come before the stream
         check_components(parts)
     folder = parts.folder
     outcome.metric = parts.traits.compared
-    given = list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
-    overrides = [
-        override for override in given if not override.startswith("sweep.job=")
-    ]  # set by a search, not by the user
+    overrides = user_overrides()
     for line in unused_words(overrides, parts.asked, parts.cfg.stage.name):
         logger.warning(line)
     description = describe(parts, overrides, outcome)
@@ -119,6 +113,12 @@ def perform(cfg: DictConfig, outcome: Outcome) -> dict[str, float | None] | None
     if outcome.sweep is None:  # otherwise the sweep sends what is missing at its end
         send(folder, cfg)
     return run.summary()
+
+
+def user_overrides() -> list[str]:
+    """Return the settings of the command, without the one that a search adds."""
+    given = list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
+    return [override for override in given if not override.startswith("sweep.job=")]
 
 
 def has_finished_namesake(parts: "Parts") -> bool:

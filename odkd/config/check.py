@@ -80,16 +80,14 @@ def check_config(cfg: DictConfig) -> None:
     Raises:
         ValueError: the first mistake: what we got, what we expected, what to change.
     """
+    for table in ("run", "paths", "bank", "sweep", "tracking"):
+        if not OmegaConf.is_dict(value := cfg.get(table, {})):
+            raise ValueError(f"{table}={value}; expected settings of this table, {table}.NAME=VALUE (odkd --cfg job)")
     check_present(cfg)
     missing = sorted(key for key, value in flatten(OmegaConf.to_container(cfg)).items() if value == "???")
     if missing:
         layout = f": {expected_layout(cfg.dataset, 'FOLDER')}" if missing[0] == "dataset.root" else ""
         raise ValueError(f"{missing[0]} is not set; add {missing[0]}=... to the command{layout}")
-    for table in ("run", "paths", "bank", "sweep"):
-        if not OmegaConf.is_dict(cfg[table]):
-            raise ValueError(
-                f"{table}={cfg[table]}; expected settings of this table, {table}.NAME=VALUE (odkd --cfg job)"
-            )
     for key, kind in SETTINGS.items():
         if _has(cfg, key):
             check_setting(key, _plain(OmegaConf.select(cfg, key)), kind)

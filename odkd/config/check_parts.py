@@ -7,6 +7,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
+from odkd.common.compiler import check_compiler
 from odkd.common.names import nearest
 from odkd.config.parts import Parts
 from odkd.training.pairs import check_first_rounds
@@ -30,6 +31,8 @@ def check_components(parts: Parts) -> None:
             "teacher too: leave it out"
         )
     if parts.traits.learns:
+        if cfg.compile:
+            check_compiler(parts.device)
         parts.student_parts.check_schedule()
     for name in EARLY:
         if name in parts.asked:

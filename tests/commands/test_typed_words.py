@@ -48,7 +48,7 @@ COMMANDS = {
         (["debug=true"], "there is no debug=true (known: smoke)"),
         (["replay=null"], "there is no replay=null (known: "),
         (["run=x"], "run=x; expected settings of this table"),
-        (["~seed"], "the setting seed is missing, and a run needs it"),
+        (["~seed"], "seed is missing, and every run needs it"),
         (["seed=${foo}"], "seed: there is no setting foo to take the value from"),
         (["seed=1e-3"], "seed=0.001; expected a whole number"),
         (["window.learn='20'"], "window.learn='20' (a text, in quotes); expected a whole number"),

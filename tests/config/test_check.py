@@ -63,7 +63,7 @@ def test_a_mistake_is_one_message_before_a_frame_is_decoded(
     monkeypatch.setattr(logging.root, "handlers", list(logging.root.handlers))
     with pytest.raises(SystemExit) as ending:
         main()
-    monkeypatch.delenv("HYDRA_FULL_ERROR")
+    monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
     assert ending.value.code == 2
     message = capsys.readouterr().err
     assert expected in message

@@ -103,7 +103,7 @@ def mistake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
         (["stage=mckd", "~stage.epochs"], "stage.epochs is missing"),
         (["stage.epochs=[1"], "stage.epochs=[1"),
         (["paths.labels=words.txt"], "words.txt is a file; choose another folder"),
-        (["tracking.experiment=null"], "tracking.experiment=null; expected text"),
+        (["tracking.uri=htp://server"], "MLflow knows no htp://; did you mean http"),
     ],
 )
 def test_a_mistake_is_one_line_and_leaves_nothing(mistake: Command, words: list[str], expected: str) -> None:
