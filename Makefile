@@ -7,7 +7,7 @@ ARGS ?=
 SIDE_BY_SIDE := -n 2 --dist loadfile
 # What pip installs as torch, before all else; empty: the release in constraints.txt. For example TORCH="torch==2.11.*", or for
 # a machine without a GPU TORCH="torch --index-url ADDRESS" with the address that PyTorch's "Get started" page shows for CPU.
-TORCH ?=
+TORCH ?= $(shell cat $(VENV)/torch 2> /dev/null)
 # The releases that the published numbers were made with; empty: whatever pip finds.
 CONSTRAINTS ?= constraints.txt
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
@@ -18,6 +18,7 @@ $(VENV)/constraints.txt: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(if $(TORCH),,command -v nvidia-smi > /dev/null || echo "no NVIDIA GPU found: 'make help' tells how to save 4 GB with TORCH=...")
 	$(if $(TORCH),$(PIP) $(TORCH))
+	@echo '$(TORCH)' > $(VENV)/torch
 	$(if $(CONSTRAINTS),$(if $(TORCH),grep -vE '^torch(vision)?==' $(CONSTRAINTS),cat $(CONSTRAINTS)) > $@,touch $@)
 
 $(VENV)/.run: $(VENV)/constraints.txt

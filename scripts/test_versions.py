@@ -25,6 +25,7 @@ EXTRAS = {
     "lowest": ["imagenet", "transformers", "onnx", "optuna", "slurm", "ray", "dashboard", "test"],
     "newest": ["imagenet", "mmseg", "transformers", "onnx", "optuna", "slurm", "ray", "dashboard", "test"],
 }
+TOOLS = ("docs", "test", "dev")  # extras of development; their newest releases test everything
 OF_DEV = ("onnx", "scikit-learn", "zarr")  # what single tests need beside the extras
 # One file a library, the loops, and the files that every run writes.
 SAMPLE = [
@@ -59,9 +60,9 @@ SHOWN = [
 
 
 def lower_bounds(project: dict[str, Any]) -> list[str]:
-    """Return `name==version` for each requirement of odkd and its extras that has a lower bound."""
-    extras = project["optional-dependencies"].values()
-    requirements = [*project["dependencies"], *(line for extra in extras for line in extra)]
+    """Return `name==version` for each requirement of odkd and its extras that has a lower bound; tools have none."""
+    extras = {name: lines for name, lines in project["optional-dependencies"].items() if name not in TOOLS}
+    requirements = [*project["dependencies"], *(line for lines in extras.values() for line in lines)]
     found = [re.match(r"([A-Za-z0-9_.-]+)>=([0-9.]+)", line) for line in requirements]
     return [f"{match[1]}=={match[2]}" for match in found if match]
 

@@ -162,7 +162,7 @@ def test_a_missing_first_run_is_one_message_with_its_command(odkd: Odkd, tmp_pat
         (["stage=distill", "stage.plain_epochs=2"], "no final student to compare"),
         (["stage=distill", "stage.labelled_share=1"], "expected a number above 0 and below 1"),
         (["stage=distill", "stage.best_against=previous_round"], "final has no such reference"),
-        (["stage=distill", "evaluation.predictor=teacher"], "the teacher is always scored too"),
+        (["stage=distill", "evaluation.predictor=teacher"], "always scores the teacher too"),
         (["stage=supervised", "dataset.groundtruth=null", "teacher=folder"], "needs ground truth"),
     ],
 )

@@ -128,7 +128,7 @@ def test_only_scores_are_in_per_cent(tmp_path: Path) -> None:
     table, read = load_table(str(spec)), Store(store.uri)
     filled = fill(table, read.runs(), read.history)
     ((_, over_time),) = draw(filled, read, table.figures["miou"])
-    _, score, loss = over_time.axes
+    *_strip, score, loss = over_time.axes
     assert (score.get_ylabel(), loss.get_ylabel()) == ("mIoU (%)", "loss")
     assert (score.lines[0].get_ydata()[1], loss.lines[0].get_ydata()[1]) == (10, 0.1)
     ((_, by_row),) = draw(filled, read, table.figures["windows"])
