@@ -39,7 +39,7 @@ def isolated() -> Iterator[None]:
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     generators = random.getstate(), np.random.get_state(), torch.get_rng_state()
     threads, dtype = torch.get_num_threads(), torch.get_default_dtype()
-    device = torch.empty(0).device  # the default; torch.get_default_device() of torch 2.6 fails once it was reset
+    device = torch.empty(0).device  # the default
     precision, has_gradients = torch.get_float32_matmul_precision(), torch.is_grad_enabled()
     deterministic, benchmark = torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark
     warns_only = torch.is_deterministic_algorithms_warn_only_enabled()
@@ -58,7 +58,8 @@ def isolated() -> Iterator[None]:
         if in_main:
             for number, handler in handlers.items():
                 signal.signal(number, handler)
-        torch.set_default_device(None if device.type == "cpu" else device)  # None is the CPU, at no cost
+        if torch.empty(0).device != device:  # not None for the CPU: torch.get_default_device() of torch 2.6 fails then
+            torch.set_default_device(device)
         random.setstate(generators[0])
         np.random.set_state(generators[1])
         torch.set_rng_state(generators[2])

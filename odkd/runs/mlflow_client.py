@@ -92,6 +92,8 @@ def _import_mlflow() -> Any:
     if "MLFLOW_LOGGING_LEVEL" not in os.environ:
         logging.getLogger("mlflow").setLevel(logging.ERROR)
         logging.getLogger("alembic").setLevel(logging.ERROR)
+        for name in ("alembic.runtime.migration", "alembic.runtime.plugins"):  # MLflow 2 sets the level again, to INFO
+            logging.getLogger(name).addFilter(lambda record: record.levelno >= logging.ERROR)
     return mlflow
 
 

@@ -113,6 +113,8 @@ def test_a_new_experiment_gets_the_view_once(outputs: Path) -> None:
     assert experiment.tags[VIEW_TAG] == saved_view(experiment.creation_time)
     assert experiment.tags[KIND_TAG] == "custom_model_development"
     client = mlflow_client(uri_of(outputs))
+    if not hasattr(client, "delete_experiment_tag"):
+        pytest.skip("this MLflow cannot delete the tag of an experiment")
     client.delete_experiment_tag(experiment.experiment_id, VIEW_TAG)  # by its user, in MLflow
     sync_run(FabricatedRun(outputs, key="4567cdef"))
     assert VIEW_TAG not in experiment_in(outputs).tags

@@ -202,6 +202,8 @@ def test_without_a_preprocessing_the_encoders_is_used_with_a_warning(
     assert "as ImageNet's were for mobilenet_v2" in caplog.text
     torch.testing.assert_close(soft, expected_logits(frames_BHWC, None).softmax(1), atol=1e-4, rtol=1e-3)
     monkeypatch.undo()
+    if smp.__version__ < "0.6":  # it holds the normalization itself
+        return
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(ValueError, match=r"set teacher\.mean and teacher\.std"):
         SmpHubTeacher(str(folder), device=CPU)
