@@ -119,7 +119,10 @@ def test_a_lost_answer_duplicates_nothing(server, outputs, cut):
     except Exception:
         was_cut = True
     cutter.close()
-    assert was_cut == (cutter.num_requests >= cut)
+    if cutter.num_requests < cut:
+        assert not was_cut
+    elif not was_cut:  # the lost answer was one about the saved view, which no run needs
+        assert_complete(server, run, experiment)
     sync(run.folder, uri=server.uri, experiment=experiment, artifacts=True)
     assert_complete(server, run, experiment)
 
