@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import hydra
+import yaml
 from hydra._internal.utils import get_args_parser
 from hydra.errors import HydraException, InstantiationException
 from omegaconf.errors import OmegaConfBaseException
@@ -87,6 +88,9 @@ def user_message(error: BaseException) -> str | None:
     if isinstance(error, HydraException | OmegaConfBaseException):
         own_folder: str | None = get_args_parser().parse_known_args()[0].config_dir
         return explain(error, known_keys(own_folder), known_groups(own_folder))
+    if isinstance(error, yaml.MarkedYAMLError):
+        place = f"{error.problem_mark.name}, line {error.problem_mark.line + 1}" if error.problem_mark else "a file"
+        return f"{place.replace('file://', '')}: not valid YAML: {error.problem or error}"
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return f"the disk is full ({error}); make room and give the same command again: it goes on from here"
     if isinstance(error, OSError) and error.errno in (errno.EROFS, errno.EACCES, errno.ENOTDIR, errno.EEXIST):

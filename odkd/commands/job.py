@@ -240,8 +240,11 @@ def check_mode(hydra_cfg: Any) -> None:
     """Check that a study of several jobs is run as a sweep.
 
     Raises:
-        ValueError: `sweep=NAME` without --multirun.
+        ValueError: `sweep=NAME`, or a launcher that starts several jobs, without --multirun.
     """
+    launcher = hydra_cfg.runtime.choices.get("hydra/launcher")
+    if launcher not in (None, "basic") and hydra_cfg.mode == RunMode.RUN:
+        raise ValueError(f"hydra/launcher={launcher} starts the jobs of a sweep; run one by  odkd -m, or leave it out")
     study = hydra_cfg.runtime.choices.get("sweep")
     if study is not None and hydra_cfg.mode == RunMode.RUN:
         raise ValueError(f"sweep={study} is a study of several jobs; run it by  odkd -m  (--multirun)")

@@ -64,7 +64,7 @@ def _nearest(target: str) -> str:
         except (ModuleNotFoundError, AttributeError):
             package = sys.modules.get(name)
             inside = [module.name for module in pkgutil.iter_modules(getattr(package, "__path__", ()))]
-            return nearest(part, [*_classes_in(package), *inside])
+            return nearest(part, _classes_in(package)) or nearest(part, inside)
         name = f"{name}.{part}"
     return ""
 
@@ -73,7 +73,12 @@ def _classes_in(module: Any) -> list[str]:
     """Return the names of the classes and functions that a module defines."""
     if not inspect.ismodule(module):
         return []
-    own = [name for name, value in vars(module).items() if getattr(value, "__module__", None) == module.__name__]
+    inside = f"{module.__name__}."
+    own = [
+        name
+        for name, value in vars(module).items()
+        if f"{getattr(value, '__module__', None)}.".startswith(inside) and callable(value)
+    ]
     return [name for name in own if not name.startswith("_")]
 
 

@@ -104,6 +104,9 @@ class StreamParts:
         )
 
     def _domains(self, stems: list[str]) -> dict[str, str]:
+        for pattern in self.dataset.domains:
+            if stems and not fnmatch.filter(stems, pattern):
+                logger.warning("dataset.domains: no video matches %s (%s ...)", pattern, ", ".join(stems[:3]))
         return {
             stem: str(name)
             for stem in stems

@@ -8,6 +8,7 @@ USED_WITH = {  # group -> the part of a run that is made of it
     "replay": "replay",
     "window": "window",
     **dict.fromkeys(("student", "loss", "optimizer", "regularizer", "augmentation"), "learner"),
+    "schedule": "schedule",
 }
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from odkd.common.metric_names import metric_name
 from odkd.common.names import counted, shorten
+from odkd.common.optional import how_to_install, is_installed
 from odkd.report import REFERENCES, final_scores, known_references, mean_speeds, number, student_title
 from odkd.runs.mlflow_view import page_of
 from odkd.runs.results import Run, read_run
@@ -124,18 +125,19 @@ def _places(run_folder: Path) -> dict[str, str]:
 
 def dashboard(uri: str, experiment_id: str | None = None) -> str:
     """Return where MLflow shows the runs: the address of its server, or the command that starts one, given here."""
+    first = "" if is_installed("flask") else f"{how_to_install('mlflow')}, then  "  # skinny logs, but has no pages
     if uri.startswith("http") and experiment_id is not None:
         return page_of(uri, experiment_id)
     if uri.startswith(("http", "databricks")):
         return uri
     database = Path(uri.removeprefix("sqlite:///"))
     if not uri.startswith("sqlite:///"):
-        return f"mlflow ui --backend-store-uri {shlex.quote(uri)}"
+        return f"{first}mlflow ui --backend-store-uri {shlex.quote(uri)}"
     makefile = Path("Makefile")
     is_clone = makefile.is_file() and "odkd: `make help`" in makefile.read_text(errors="replace")
     if is_clone and database.absolute() == Path("outputs/mlflow.db").absolute():
         return "make dashboard"
-    return f"mlflow ui --backend-store-uri {shlex.quote(f'sqlite:///{_path(database)}')}"
+    return f"{first}mlflow ui --backend-store-uri {shlex.quote(f'sqlite:///{_path(database)}')}"
 
 
 def _path(path: Path) -> str:

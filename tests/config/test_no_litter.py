@@ -24,6 +24,7 @@ OWN = {
     "conf/regularizer/half.yaml": "_target_: half.Half\n",
     "conf/stage/nameless.yaml": "_target_: half.Stage\n",
     "conf/student/nameless.yaml": "_target_: odkd.students.tinynet.TinyNet\nname: mine\n",
+    "conf/experiment/broken.yaml": "# @package _global_\ndefaults: [\n",
     "words.txt": "no weights",
 }
 OF_MINE = ["--config-dir", "conf", "allow_targets=[half]"]
@@ -103,6 +104,9 @@ def mistake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
         (["stage=mckd", "~stage.epochs"], "stage.epochs is missing"),
         (["stage.epochs=[1"], "stage.epochs=[1"),
         (["paths.labels=words.txt"], "words.txt is a file; choose another folder"),
+        (["--config-dir", "conf", "experiment=broken"], "broken.yaml, line 3: not valid YAML: "),
+        (["hydra/launcher=slurm"], "hydra/launcher=slurm starts the jobs of a sweep; run one by  odkd -m"),
+        (["optimizer._target_=torch.optim.Adamm"], "has no attribute 'Adamm'; did you mean Adam?"),
         (["tracking.uri=htp://server"], "MLflow knows no htp://; did you mean http"),
     ],
 )
