@@ -13,7 +13,7 @@ from pathlib import Path
 
 from odkd.common.ignore import IGNORE
 from odkd.data.labels import LabelSource
-from odkd.data.labels.claims import Claims, owner_of
+from odkd.data.labels.claims import Claims, owner_of, remove_dead_claims
 from odkd.data.labels.session import Session
 from odkd.data.labels.store import LabelStore, SoftSpec
 from odkd.data.labels.teacher_labels import TeacherLabels
@@ -115,6 +115,8 @@ class Labeller:
                         has_logged_wait = True
                     time.sleep(WAIT_SECONDS)
                 missing = missing_shards(self._labels, self._videos)
+        for video in self._videos:  # a process killed between its last write and its release leaves its claim
+            remove_dead_claims(video.folder / "claims")
         return self._num_done
 
     def _label_from(self, start: Shard, missing: Sequence[Shard]) -> None:

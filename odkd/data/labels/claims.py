@@ -86,6 +86,13 @@ def owner_of(path: Path) -> str | None:
         return None
 
 
+def remove_dead_claims(folder: Path) -> None:
+    """Remove what processes that were killed have left in a folder of claims."""
+    for path in folder.glob("*.json"):
+        with contextlib.suppress(OSError):
+            _remove_if_dead(path)
+
+
 def _remove_if_dead(path: Path) -> bool:
     """Rename a dead claim and delete it; return True if the claim can be created now."""
     try:
