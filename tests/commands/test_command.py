@@ -19,6 +19,7 @@ def odkd(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.slow
 def test_the_command_prints_a_mistake_as_one_message(tmp_path: Path) -> None:
     done = odkd(tmp_path, "window.lern=3")
     assert done.returncode == 2

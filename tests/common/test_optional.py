@@ -131,9 +131,9 @@ def test_logging_to_mlflow_without_its_library_names_both_ways_out(odkd, tmp_pat
     ("words", "library"),
     [
         (["hydra/launcher=ray"], "ray"),
-        (["hydra/launcher=slurm"], "submitit"),
-        (["hydra/launcher=submitit_local"], "submitit"),
-        (["hydra/sweeper=optuna"], "optuna"),
+        pytest.param(["hydra/launcher=slurm"], "submitit", marks=pytest.mark.slow),
+        pytest.param(["hydra/launcher=submitit_local"], "submitit", marks=pytest.mark.slow),
+        pytest.param(["hydra/sweeper=optuna"], "optuna", marks=pytest.mark.slow),
         (["tracking=mlflow"], "mlflow"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",

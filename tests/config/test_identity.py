@@ -14,7 +14,7 @@ from odkd.commands.job import describe
 from odkd.common.dotted import WHERE_AND_HOW
 from odkd.config.compose import compose_config, default_config
 from odkd.config.parts import Parts
-from odkd.report.tables.wanted import WantedRun, wanted_settings
+from odkd.report.tables.wanted import Settings, WantedRun, wanted_settings
 
 CHANGES = [
     "seed=1",
@@ -70,24 +70,34 @@ NO_CHANGES = [
 LAST_BITS = ("compile", "threads", "deterministic", "device")  # part of the key, ignored by tables
 
 
+@pytest.fixture(scope="module")
+def plain_key(cache: Path) -> str:
+    return run_key(cache)
+
+
+@pytest.fixture(scope="module")
+def plain_settings() -> Settings:
+    return wanted_settings(WantedRun((*TINY,), 0))
+
+
 @pytest.mark.parametrize("override", CHANGES)
-def test_a_setting_that_may_change_a_number_changes_the_key(cache: Path, override: str) -> None:
+def test_a_setting_that_may_change_a_number_changes_the_key(cache: Path, plain_key: str, override: str) -> None:
     mean = ["student.std=[1,1,1]"] if "student.mean" in override else []
-    assert run_key(cache, override, *mean) != run_key(cache)
+    assert run_key(cache, override, *mean) != plain_key
 
 
 @pytest.mark.parametrize("override", NO_CHANGES)
-def test_a_setting_that_changes_no_number_leaves_the_key(cache: Path, override: str) -> None:
-    assert run_key(cache, override) == run_key(cache)
+def test_a_setting_that_changes_no_number_leaves_the_key(cache: Path, plain_key: str, override: str) -> None:
+    assert run_key(cache, override) == plain_key
 
 
 @pytest.mark.parametrize("override", [*CHANGES, *NO_CHANGES])
-def test_a_table_counts_two_commands_as_one_run_where_their_keys_are_equal(override: str) -> None:
+def test_a_table_counts_two_commands_as_one_run_where_their_keys_are_equal(
+    plain_settings: Settings, override: str
+) -> None:
     """Otherwise a table would ask for a finished run again, or show the numbers of another run."""
-    wanted, plain = (wanted_settings(WantedRun((*TINY, *more), 0)) for more in ([override], []))
-    if override.startswith("seed="):
-        wanted = wanted_settings(WantedRun((*TINY,), 1))
-    assert wanted.is_as(plain) is (override in NO_CHANGES or override.split("=")[0] in LAST_BITS)
+    wanted = wanted_settings(WantedRun((*TINY,), 1) if override == "seed=1" else WantedRun((*TINY, override), 0))
+    assert wanted.is_as(plain_settings) is (override in NO_CHANGES or override.split("=")[0] in LAST_BITS)
 
 
 def test_only_the_classes_of_an_unused_teacher_count_in_the_key_and_in_a_table(cache: Path) -> None:

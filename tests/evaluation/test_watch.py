@@ -173,6 +173,7 @@ def test_unscored_borders_change_only_the_scores(odkd: Odkd) -> None:
     assert second["test/accuracy"] > first["test/accuracy"]  # most errors are at borders
 
 
+@pytest.mark.slow
 def test_inverse_frequency_weights_change_what_is_learned(odkd: Odkd) -> None:
     weighted = metrics(odkd("loss.class_weights=inverse_frequency"))
     assert weighted[-1]["learn/loss_total"] != metrics(odkd())[-1]["learn/loss_total"]
@@ -223,6 +224,7 @@ def test_a_replay_that_selects_future_or_repeated_positions_is_refused(name: str
         odkd(*target)
 
 
+@pytest.mark.slow
 def test_a_regularizer_that_never_sets_in_gives_a_warning(odkd: Odkd, caplog: pytest.LogCaptureFixture) -> None:
     odkd("regularizer=rwalk")
     assert "regularizer RWalk sets in after 10 passes, and this run has 6: it will change nothing" in caplog.text

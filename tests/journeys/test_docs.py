@@ -62,6 +62,7 @@ def test_every_page_is_in_the_navigation_once() -> None:
     assert set(PAGES) - set(listed) == {"index"}
 
 
+@pytest.mark.slow
 def test_the_site_has_every_page_and_links_to_it(site: Path) -> None:
     sidebar = (site / "index.html").read_text()
     for name in set(PAGES) - {"index"}:
@@ -73,6 +74,7 @@ def test_no_page_has_the_name_of_a_page_that_sphinx_makes() -> None:
     assert not {"search", "genindex", "modindex", "py-modindex"} & set(PAGES)  # they would replace ours, unnoticed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PAGES)
 def test_each_page_of_the_site_has_its_own_heading(name: str, site: Path) -> None:
     source = ROOT / "CONTRIBUTING.md" if name == "contributing" else DOCS / f"{name}.md"
@@ -81,6 +83,7 @@ def test_each_page_of_the_site_has_its_own_heading(name: str, site: Path) -> Non
     assert words(shown) == heading.replace("`", "")
 
 
+@pytest.mark.slow
 def test_the_python_interface_is_made_from_the_docstrings(site: Path) -> None:
     page = words((site / "api.html").read_text())
     assert "Load a student of a run from config.yaml and a safetensors file" in page
@@ -91,6 +94,7 @@ def test_the_python_interface_is_made_from_the_docstrings(site: Path) -> None:
     assert all(name in page for name in directives)
 
 
+@pytest.mark.slow
 def test_nothing_is_loaded_from_elsewhere(site: Path) -> None:
     for path in site.glob("*.html"):
         for tag in re.findall(r"<(?:script|link|img|iframe|source|object)\b[^>]*>", path.read_text()):
@@ -109,6 +113,7 @@ def test_mistakes_in_pages_fail_the_build(tmp_path: Path) -> None:
         assert name in done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", sorted((ROOT / "conf").rglob("*.yaml")), ids=lambda p: str(p.relative_to(ROOT)))
 def test_the_config_reference_has_every_choice_key_and_comment(path: Path, reference: str) -> None:
     choice = read_choice(path, ROOT / "conf")

@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import mckd
+import pytest
 
 from odkd.config.compose import complete, compose_config
 from odkd.runs.results import Run
@@ -50,6 +51,7 @@ def test_the_methods_of_a_table_cost_the_same() -> None:
     assert epochs == {"synthetic": {40, 39}, "camvid": {40}, "camvid imagenet": {16}}  # 39: 3 rounds of 13 epochs
 
 
+@pytest.mark.slow
 def test_students_never_learn_from_the_few_labels_of_their_teacher(camvid: Path) -> None:
     jobs = list(mckd.all_jobs(("few labels",), camvid, [1], Path("outputs")))
     for job in jobs:

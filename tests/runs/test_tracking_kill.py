@@ -78,6 +78,7 @@ def kill_sync_often(run: FabricatedRun, *, num_kills: int) -> None:
     assert [step for step, _ in images_in(run.outputs, ".webp")] == [3, 3, 40, 40]
 
 
+@pytest.mark.slow
 def test_kills_during_a_sync_duplicate_nothing(outputs):
     kill_sync_often(FabricatedRun(outputs), num_kills=10)
 

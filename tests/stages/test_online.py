@@ -75,9 +75,7 @@ def test_the_student_learns(odkd: Odkd) -> None:
 def test_the_same_seed_gives_the_same_bits_and_another_seed_gives_others(odkd: Odkd) -> None:
     first = lines(odkd())
     assert lines(odkd("run.restart=true")) == first
-    assert lines(odkd("run.name=tracked", "tracking=mlflow")) == first
-    assert lines(odkd("run.name=no-store", "dataset.frame_store=none")) == first
-    assert lines(odkd("run.name=small-bank", "bank.memory_gib=0.00001")) == first
+    assert lines(odkd("run.name=elsewhere", "dataset.frame_store=none", "bank.memory_gib=0.00001")) == first
     assert lines(odkd("seed=1")) != first
     assert lines(odkd("run.repeat=1")) != first
 
@@ -90,10 +88,12 @@ def test_a_finished_run_is_not_run_again(odkd: Odkd, capsys: pytest.CaptureFixtu
     assert "against teacher" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("override", ["stage.order=shuffled", "stage.batch_size=3", "optimizer=sgd", "stage.epochs=2"])
-def test_a_setting_that_changes_numbers_changes_the_run(odkd: Odkd, override: str) -> None:
-    assert odkd(override) != odkd()
-    assert lines(odkd(override)) != lines(odkd())
+def test_a_setting_that_changes_numbers_changes_the_run(odkd: Odkd) -> None:
+    plain = odkd()
+    for override in ("stage.order=shuffled", "stage.batch_size=3", "optimizer=sgd", "stage.epochs=2"):
+        run = odkd(override)
+        assert run != plain
+        assert lines(run) != lines(plain)
 
 
 def batches(order: str, selected: list[int], iteration: int = 3) -> list[list[int]]:

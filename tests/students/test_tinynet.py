@@ -45,7 +45,7 @@ def literal_tinynet(weights: dict[str, Tensor], images: Tensor, kernels: list[tu
 @pytest.mark.parametrize(
     ("size", "kernels"),
     [  # kernels of the released TinyNet, for grids 1x1, 3x2, 5x4, 9x8, and of the released SmallTinyNet
-        ((1080, 1920), [(135, 240), (45, 120), (27, 60), (15, 30)]),
+        pytest.param((1080, 1920), [(135, 240), (45, 120), (27, 60), (15, 30)], marks=pytest.mark.slow),
         ((720, 1280), [(90, 160), (30, 80), (18, 40), (10, 20)]),
     ],
 )

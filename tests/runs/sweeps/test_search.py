@@ -333,6 +333,7 @@ def query(outputs: Path, sql: str) -> list[tuple[Any, ...]]:
         return database.execute(sql).fetchall()
 
 
+@pytest.mark.slow
 def test_a_continued_search_writes_its_earlier_trials_once(
     odkd_m: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:

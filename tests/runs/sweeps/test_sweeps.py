@@ -135,6 +135,7 @@ def test_a_job_that_fails_again_before_it_opens_its_run_has_the_new_traceback(sw
     assert record["jobs"][0]["error"] in (stub / "run.log").read_text()
 
 
+@pytest.mark.slow
 def test_fail_fast_stops_at_the_first_failure_and_does_not_change_the_sweep_key(sweep: Command) -> None:
     record = sweep("replay=bad,fifo", "sweep.fail_fast=true", code=1)
     assert [job["status"] for job in record["jobs"]] == ["failed", "not_run"]
@@ -143,6 +144,7 @@ def test_fail_fast_stops_at_the_first_failure_and_does_not_change_the_sweep_key(
     assert [job["status"] for job in record["jobs"]] == ["failed", "finished"]
 
 
+@pytest.mark.slow
 def test_a_job_leaves_the_process_unchanged_for_the_next_job(sweep: Command, odkd: Callable[..., Path]) -> None:
     def networks() -> int:
         gc.collect()
