@@ -159,6 +159,7 @@ def test_the_teacher_as_predictor_has_the_scores_of_its_labels(odkd: Odkd) -> No
     assert run["total/miou_groundtruth"] == run["last/miou_groundtruth"] == labels["teacher/miou_groundtruth"]
 
 
+@pytest.mark.slow
 def test_training_on_the_entire_stream_beforehand_beats_no_training(odkd: Odkd) -> None:
     everything = odkd("baseline=everything", "optimizer.lr=1e-3")
     assert summary(everything)["total/miou"] > 2 * summary(odkd(*STILL))["total/miou"]

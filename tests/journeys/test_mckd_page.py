@@ -63,6 +63,7 @@ def test_students_never_learn_from_the_few_labels_of_their_teacher(camvid: Path)
     assert len({tuple(job.teacher or ()) for job in jobs}) == 3  # shares
 
 
+@pytest.mark.slow
 def test_only_finished_runs_are_in_the_page(tmp_path: Path) -> None:
     jobs = list(mckd.all_jobs(("synthetic",), Path("camvid"), [0], tmp_path))
     assert mckd.read_all(jobs) == {}

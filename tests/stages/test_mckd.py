@@ -130,6 +130,7 @@ def test_pseudo_labels_can_be_inspected_with_odkd_labels(
     assert f"weights_sha256: {digest}" in printed
 
 
+@pytest.mark.slow
 def test_mckd_first_and_mckd_final_give_the_numbers_of_mckd(odkd: Odkd) -> None:
     whole = odkd("stage=mckd", *FAST)
     first = odkd("stage=mckd_first", *FAST)

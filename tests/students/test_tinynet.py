@@ -46,7 +46,8 @@ def literal_tinynet(weights: dict[str, Tensor], images: Tensor, kernels: list[tu
     ("size", "kernels"),
     [  # kernels of the released TinyNet, for grids 1x1, 3x2, 5x4, 9x8, and of the released SmallTinyNet
         pytest.param((1080, 1920), [(135, 240), (45, 120), (27, 60), (15, 30)], marks=pytest.mark.slow),
-        ((720, 1280), [(90, 160), (30, 80), (18, 40), (10, 20)]),
+        pytest.param((720, 1280), [(90, 160), (30, 80), (18, 40), (10, 20)], marks=pytest.mark.slow),
+        ((360, 320), [(45, 40), (15, 20), (9, 10), (5, 5)]),  # the same grids
     ],
 )
 def test_logits_equal_the_fixed_pooling_construction(size: tuple[int, int], kernels: list[tuple[int, int]]) -> None:

@@ -133,6 +133,7 @@ def go(folder: Path, *, side_by_side: bool, fault: str | None = None) -> Trainin
     return trainings
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize(
     ("fault", "error", "message"),
