@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
+import logging.config
 import os
 import re
 import sys
 import threading
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -97,6 +100,28 @@ def _import_mlflow() -> Any:
     return mlflow
 
 
+@contextlib.contextmanager
+def _quiet_migrations() -> Iterator[None]:
+    """Keep what this thread logs in the block from the user, and the root logger's handlers as they are.
+
+    MLflow's migrations configure logging anew for the whole process, and tell of each table.
+    """
+    creator, handlers, configure = threading.get_ident(), list(logging.root.handlers), logging.config.fileConfig
+
+    def is_kept(record: logging.LogRecord) -> bool:
+        return record.thread != creator or record.levelno >= logging.ERROR
+
+    for handler in handlers:
+        handler.addFilter(is_kept)
+    logging.config.fileConfig = lambda *_, **__: None
+    try:
+        yield
+    finally:
+        logging.config.fileConfig = configure
+        for handler in handlers:
+            handler.removeFilter(is_kept)
+
+
 def _create_database(database: Path) -> None:
     """Create MLflow's tables under a temporary name, so that a kill or a full disk leaves no partial database."""
     from mlflow.store.tracking import sqlalchemy_store
@@ -109,5 +134,7 @@ def _create_database(database: Path) -> None:
         for path in database.parent.glob(f"{unfinished.name}*"):  # files of a killed process, and their journals
             path.unlink()
         make_store: Any = sqlalchemy_store.SqlAlchemyStore
-        make_store(f"sqlite:///{unfinished}", (database.parent / "mlartifacts").absolute().as_uri()).engine.dispose()
+        artifacts = (database.parent / "mlartifacts").absolute().as_uri()
+        with _quiet_migrations():
+            make_store(f"sqlite:///{unfinished}", artifacts).engine.dispose()
         unfinished.replace(database)

@@ -6,6 +6,7 @@ import random
 import subprocess
 import sys
 import time
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -23,15 +24,18 @@ def outputs(tmp_path, empty_database):
 
 
 QUIET = """
-import os, sys
+import logging, os, sys
 from pathlib import Path
 from odkd.runs.sync import Follower
+log = logging.FileHandler("log")
+logging.basicConfig(level=logging.INFO, handlers=[log])
 before = dict(os.environ)
 folder, uri = sys.argv[1:]
 follower = Follower(Path(folder), uri=uri, experiment="study", seconds=60)
 follower.start()
 assert follower.close(60), follower.error
 assert dict(os.environ) == before
+assert logging.root.handlers == [log] and not log.filters
 import mlflow
 assert mlflow.active_run() is None
 assert not mlflow.is_tracking_uri_set()
@@ -46,7 +50,10 @@ def test_a_sync_to_a_new_database_prints_nothing_and_changes_no_global_state(tmp
     clean = {key: value for key, value in os.environ.items() if not key.startswith("MLFLOW")}
     result = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=clean, timeout=100)
     assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
-    assert [path.name for path in tmp_path.iterdir()] == ["outputs"]
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left - {"mlruns"} == {"log", "outputs"}
+    assert "mlruns" not in left or (version("mlflow-skinny").startswith("2.") and not any((tmp_path / "mlruns").iterdir()))
+    assert (tmp_path / "log").read_text() == ""
     assert_each_step_once(run.outputs / "mlflow.db", [run])
 
 

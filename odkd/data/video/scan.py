@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import av
+import av.logging
 import numpy as np
 
 from odkd.common.names import counted
@@ -42,6 +43,7 @@ def open_video(path: Path, num_threads: int = 1) -> tuple[av.container.InputCont
     Raises:
         UnreadableVideoError: the file is no video that can be decoded.
     """
+    av.logging.set_level(None)  # PyAV's default; torchvision's import passes FFmpeg's complaints on to the user's log
     try:
         container = av.open(str(path), options={"fflags": "+genpts"})  # AVI files have no timestamps
     except (av.error.FFmpegError, ValueError) as error:
