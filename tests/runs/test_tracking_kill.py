@@ -52,7 +52,9 @@ def test_a_sync_to_a_new_database_prints_nothing_and_changes_no_global_state(tmp
     assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
     left = {path.name for path in tmp_path.iterdir()}
     assert left - {"mlruns"} == {"log", "outputs"}
-    assert "mlruns" not in left or (version("mlflow-skinny").startswith("2.") and not any((tmp_path / "mlruns").iterdir()))
+    if "mlruns" in left:  # MLflow 2 leaves an empty folder
+        assert version("mlflow-skinny").startswith("2.")
+        assert not any((tmp_path / "mlruns").iterdir())
     assert (tmp_path / "log").read_text() == ""
     assert_each_step_once(run.outputs / "mlflow.db", [run])
 
