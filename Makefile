@@ -16,7 +16,7 @@ PINS := $(if $(CONSTRAINTS),--constraint $(VENV)/constraints.txt)
 $(VENV)/constraints.txt: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "odkd needs Python 3.11 or newer"'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(if $(TORCH),,command -v nvidia-smi > /dev/null || echo "no NVIDIA GPU found: 'make help' tells how to save 4 GB with TORCH=...")
+	@$(if $(TORCH),,command -v nvidia-smi > /dev/null || echo "no NVIDIA GPU found: 'make help' tells how to save 4.5 GB with TORCH=...")
 	$(if $(TORCH),$(PIP) $(TORCH))
 	@echo '$(TORCH)' > $(VENV)/torch
 	$(if $(CONSTRAINTS),$(if $(TORCH),grep -vE '^torch(vision)?==' $(CONSTRAINTS),cat $(CONSTRAINTS)) > $@,touch $@)
@@ -34,7 +34,7 @@ help:  ## list these commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */\1\t/' | expand -t 16
 	@echo
 	@echo 'TORCH="torch==2.11.*"                  before the first target: the torch that pip installs'
-	@echo 'TORCH="torch --index-url ADDRESS"      a torch for the CPU alone, 4 GB less: ADDRESS is on PyTorch'"'"'s page "Get started"'
+	@echo 'TORCH="torch --index-url ADDRESS"      a torch for the CPU alone, 4.5 GB less: ADDRESS is on PyTorch'"'"'s page "Get started"'
 	@echo 'CONSTRAINTS=                           the newest releases instead of those in constraints.txt'
 
 .PHONY: install
