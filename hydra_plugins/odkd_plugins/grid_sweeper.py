@@ -26,6 +26,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from odkd.common.dotted import is_in, split_override
 from odkd.config.layers import STUDIES, left_out_by
+from odkd.config.words import without_effect
 
 logger = logging.getLogger(__name__)
 MAX_NAME = 60  # characters of a sweep's name
@@ -68,6 +69,7 @@ class OdkdSweeper(Sweeper):
         assert self.hydra_context is not None
         assert self.config is not None
         assert self.task_function is not None
+        self.left_out |= dict.fromkeys(without_effect(arguments))
         asked = self.asked(self.params, arguments)
         jobs, varying = self.expand(asked)
         self.say_left_out()

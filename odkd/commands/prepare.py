@@ -10,12 +10,12 @@ Each subcommand prints the odkd command that uses the folder. Options: `odkd-pre
 """
 
 import argparse
-import importlib.metadata
 import logging
 import signal
 import sys
 from collections.abc import Sequence
 
+from odkd.common.version import add_version
 from odkd.data.prepare import alternate, bdd100k_cityscapes, camvid, capture, cdnet
 
 SUBCOMMANDS = {
@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run a subcommand; a mistake becomes one message and exit code 2, a failed read or write exit code 1."""
     plain_text = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(prog="odkd-prepare", description=__doc__, formatter_class=plain_text)
-    parser.add_argument("--version", action="version", version=f"odkd {importlib.metadata.version('odkd')}")
+    add_version(parser)
     subcommands = parser.add_subparsers(title="subcommands", dest="subcommand", required=True)
     for name, module in SUBCOMMANDS.items():
         text = module.__doc__ or ""
@@ -51,3 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(f"odkd-prepare {chosen.subcommand}: {error}")
     except KeyboardInterrupt:
         sys.exit("\nodkd-prepare: interrupted; the same command resumes from here")
+
+
+if __name__ == "__main__":
+    main()

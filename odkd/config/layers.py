@@ -23,6 +23,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from odkd.common.dotted import is_in
+from odkd.config.words import without_effect
 
 STUDIES = ("experiment", "baseline", "sweep", "debug")  # groups whose files choose other files and set their keys
 PARAMS = "hydra.sweeper.params"  # what a study varies, whichever sweeper does it
@@ -82,9 +83,12 @@ def install() -> None:
 
 
 def left_out_by(loader: ConfigLoader, *, is_sweep: bool) -> list[str]:
-    """Return a line for each choice and study: the settings that a loader left out; in a run, not those of sweeps."""
+    """Return a line for each choice and study: the settings that a loader left out; in a run, not those of sweeps.
+
+    The words of a run that a later one replaces come first.
+    """
     found = [item for item in getattr(loader, "left_out", ()) if is_sweep or not item.key.startswith(PARAMS)]
-    lines = []
+    lines = [] if is_sweep else without_effect(getattr(loader, "asked", (None, []))[1])
     for (chosen, study), items in groupby(found, lambda item: (item.chosen, item.study)):
         keys = ", ".join(dict.fromkeys(item.key.removeprefix(f"{PARAMS}.") for item in items))
         lines.append(f"{chosen} is as its file has it, without {keys} of {study}; give those that you want to keep")

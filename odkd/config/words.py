@@ -46,6 +46,20 @@ def read_settings(words: Sequence[str], groups: Groups, keys: Callable[[], Itera
     return [_read(word, words[number + 1 :], groups, keys) for number, word in enumerate(words)]
 
 
+def without_effect(words: Sequence[str]) -> list[str]:
+    """Return a line for each setting or choice that a later word of the command replaces.
+
+    >>> without_effect(["seed=1", "replay=fifo", "seed=2"])
+    ['seed=1 does not count: seed=2 follows']
+    """
+    last = {split_override(word)[0]: word for word in words if "=" in word}
+    return [
+        f"{word} does not count: {last[key]} follows"
+        for word in words
+        if (key := split_override(word)[0]) in last and last[key] != word
+    ]
+
+
 def advice_on(word: str, following: Sequence[str], groups: Groups, keys: Iterable[str]) -> str:
     """Return what to write instead of a word without "=": `teacher`, `seed:3`, `smoke`; "" if that is not plain.
 

@@ -22,6 +22,7 @@ COMMANDS = {
     "odkd-report": "odkd.commands.report",
     "odkd-tables": "odkd.report.tables.command",
     "odkd-figures": "odkd.report.tables.figures",
+    "odkd-prepare": "odkd.commands.prepare",
 }
 
 
@@ -90,7 +91,7 @@ def test_each_command_prints_the_version_of_odkd(tmp_path: Path, module: str) ->
 
 def test_every_command_of_the_package_is_asked_for_its_version() -> None:
     scripts = (ROOT / "pyproject.toml").read_text().partition("[project.scripts]")[2].partition("\n[")[0]
-    assert set(re.findall(r"^([\w-]+) =", scripts, re.MULTILINE)) <= {*COMMANDS, "odkd-prepare"}
+    assert set(re.findall(r"^([\w-]+) =", scripts, re.MULTILINE)) == COMMANDS.keys()
 
 
 def test_help_says_where_yaml_files_lie_and_names_no_parts(tmp_path: Path) -> None:
@@ -109,3 +110,9 @@ def test_options_may_stand_between_settings(tmp_path: Path) -> None:
     assert done.returncode == 0
     assert "seed: 3" in done.stdout
     assert "learn: 4" in done.stdout
+
+
+def test_a_word_that_a_later_one_replaces_is_named(tmp_path: Path) -> None:
+    done = run(tmp_path, "odkd", *CHEAP, "replay=fifo", "replay=mir", "seed=1", "seed=1", "teacher=folder")
+    assert "replay=fifo does not count: replay=mir follows\n" in done.stderr
+    assert "seed=1 does" not in done.stderr

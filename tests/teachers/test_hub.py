@@ -115,7 +115,8 @@ def test_unavailable_weights_are_one_message_with_the_download_command(revision:
 
 def test_an_incomplete_copy_in_the_cache_is_refused(cache: Path) -> None:
     next(cache.rglob("model.safetensors")).unlink()
-    with pytest.raises(ValueError, match="has no complete set of weights"):
+    # huggingface_hub 1 raises when it cannot fetch what is missing, 2 returns the incomplete copy.
+    with pytest.raises(ValueError, match=r"has no complete set of weights|are not in the hub's cache and cannot be"):
         TransformersTeacher("lab/segformer", revision=COMMIT, device=CPU)
 
 

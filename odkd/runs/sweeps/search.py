@@ -134,13 +134,13 @@ class Search:
             unfinished = path.with_name(".study.db.new")
             for left in self.folder.glob(f"{unfinished.name}*"):
                 left.unlink()
-            storage = _storage(unfinished)
+            storage = open_storage(unfinished)
             optuna.create_study(storage=storage, study_name=name, direction=self.direction)
             storage.remove_session()
             storage.engine.dispose()
             unfinished.replace(path)
         sampler, pruner = self.make_sampler(number), self.make_pruner()
-        return optuna.load_study(study_name=name, storage=_storage(path), sampler=sampler, pruner=pruner)
+        return optuna.load_study(study_name=name, storage=open_storage(path), sampler=sampler, pruner=pruner)
 
 
 class TrialPruner:
@@ -204,10 +204,13 @@ def _metric_of(metrics: Mapping[str, Any]) -> str:
     return next((name for name in names if name in metrics), metric_name("test", "miou", "teacher"))
 
 
-def _storage(path: Path) -> optuna.storages.RDBStorage:
+def open_storage(path: Path) -> optuna.storages.RDBStorage:
+    """Open a study's file; it is closed after each access, because Optuna never closes what it keeps open."""
     import optuna
+    from sqlalchemy.pool import NullPool
 
-    return optuna.storages.RDBStorage(f"sqlite:///{path}", {"connect_args": {"timeout": LOCK_SECONDS}})
+    options = {"connect_args": {"timeout": LOCK_SECONDS}, "poolclass": NullPool}
+    return optuna.storages.RDBStorage(f"sqlite:///{path}", options)
 
 
 def _make(what: str, names: Mapping[str, str], name: str, options: Mapping[str, Any], **more: Any) -> Any:

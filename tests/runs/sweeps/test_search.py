@@ -24,7 +24,7 @@ from odkd.common.files import write_json
 from odkd.config.known import CONF
 from odkd.runs.outcome import RunPruned
 from odkd.runs.run import OpenRun
-from odkd.runs.sweeps.search import Choice, Range, Search
+from odkd.runs.sweeps.search import Choice, Range, Search, open_storage
 from odkd.runs.sweeps.trials import Study
 
 optuna = need("optuna")
@@ -160,7 +160,7 @@ def test_running_scores_are_compared_at_the_same_position(tmp_path: Path) -> Non
     (worse,) = study.begin(3, 1)
     assert prune(plan, worse.number, [0.6, 0.1]) == [None, None]
     assert prune(plan, worse.number, [0.6, 0.1, 0.2, 0.0]) == [None] * 4  # another process resumes the run
-    stored = optuna.load_study(study_name=tmp_path.name, storage=f"sqlite:///{tmp_path}/study.db").trials
+    stored = optuna.load_study(study_name=tmp_path.name, storage=open_storage(tmp_path / "study.db")).trials
     assert stored[0].intermediate_values == {0: 0.5, 20: 0.6}
     assert stored[2].intermediate_values == {0: 0.6, 10: 0.35, 20: 0.3, 30: pytest.approx(0.225)}
     (last,) = study.begin(4, 1)
@@ -410,7 +410,7 @@ def test_a_search_of_two_trials_at_a_time_that_is_killed_ends_with_the_requested
 
     def trials() -> list[Any]:
         (path,) = place.outputs.glob("sweeps/*/study.db")
-        study = optuna.load_study(study_name=path.parent.name, storage=f"sqlite:///{path}")
+        study = optuna.load_study(study_name=path.parent.name, storage=open_storage(path))
         return study.get_trials()
 
     known: dict[int, dict[str, Any]] = {}

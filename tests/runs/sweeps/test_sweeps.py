@@ -82,8 +82,9 @@ def test_failing_jobs_are_reported_and_the_other_jobs_finish(
     sweep: Command, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
-    record = sweep("replay=greedy,leaving,fifo,broken,bad", code=1)
+    record = sweep("seed=5", "seed=0", "replay=greedy,leaving,fifo,broken,bad", code=1)
     shown = capfd.readouterr()
+    assert shown.out.count("seed=5 does not count: seed=0 follows") == 1
     jobs = {job["overrides"][-1].partition("=")[2]: job for job in record["jobs"]}
     assert {name: job["status"] for name, job in jobs.items()} == {
         "greedy": "failed",
@@ -114,7 +115,7 @@ def test_failing_jobs_are_reported_and_the_other_jobs_finish(
 
     Path("conf/replay/bad.yaml").write_text("_target_: odkd.training.replay.fifo.Fifo\ncapacity: 5\n")
     monkeypatch.setattr(sys, "path", list(sys.path))
-    repaired = sweep("replay=greedy,leaving,fifo,broken,bad", code=1)
+    repaired = sweep("seed=5", "seed=0", "replay=greedy,leaving,fifo,broken,bad", code=1)
     assert Counter(job["status"] for job in repaired["jobs"]) == {"failed": 3, "skipped": 1, "finished": 1}
     (skipped,) = [job for job in repaired["jobs"] if job["status"] == "skipped"]
     (process,) = json.loads((Path("outputs") / skipped["run"] / "cost.json").read_text())["processes"]
