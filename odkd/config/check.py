@@ -16,7 +16,7 @@ from odkd.common.dotted import NOT_HANDED, flatten
 from odkd.common.settings import ExistingFile, NaturalInt, PositiveFloat, PositiveInt, check_setting, parameter_types
 from odkd.config.check_dataset import check_dataset, expected_layout
 from odkd.config.check_present import check_present
-from odkd.config.check_relations import check_relations
+from odkd.config.check_relations import check_references, check_relations
 from odkd.config.construct import OFFERED, check_keys, check_targets, resolve
 from odkd.data.video.fit import FITS
 from odkd.runs.mlflow_place import check_place
@@ -88,6 +88,7 @@ def check_config(cfg: DictConfig) -> None:
     if missing:
         layout = f": {expected_layout(cfg.dataset, 'FOLDER')}" if missing[0] == "dataset.root" else ""
         raise ValueError(f"{missing[0]} is not set; add {missing[0]}=... to the command{layout}")
+    check_references(cfg)
     for key, kind in SETTINGS.items():
         if _has(cfg, key):
             check_setting(key, _plain(OmegaConf.select(cfg, key)), kind)

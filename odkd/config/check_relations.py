@@ -1,9 +1,11 @@
 """Settings that depend on each other across groups, which no single value shows."""
 
+import re
 from collections.abc import Sequence
 
 from omegaconf import DictConfig, OmegaConf
 
+from odkd.common.dotted import flatten
 from odkd.common.names import counted
 from odkd.data.window import Window
 
@@ -21,6 +23,18 @@ def check_relations(cfg: DictConfig) -> None:
         raise ValueError(
             "stage.learn_from=groundtruth and evaluation.groundtruth=false contradict each other; change one"
         )
+
+
+def check_references(cfg: DictConfig) -> None:
+    """Check that no text has a place for another setting that is null: `${dataset.root}/../teachers`.
+
+    Raises:
+        ValueError: one has.
+    """
+    for key, text in flatten(OmegaConf.to_container(cfg, resolve=False)).items():
+        for whole, other in re.findall(r"(\$\{([\w.]+)\})", text):
+            if text != whole and OmegaConf.select(cfg, other, default="") is None:
+                raise ValueError(f"{key} is made with {other}, which is not set; add {other}=VALUE, or {key}=VALUE")
 
 
 def check_window(window: Window, asked: Sequence[str], num_positions: int) -> None:

@@ -107,6 +107,10 @@ def mistake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
         (["--config-dir", "conf", "experiment=broken"], "broken.yaml, line 3: not valid YAML: "),
         (["hydra/launcher=slurm"], "hydra/launcher=slurm starts the jobs of a sweep; run one by  odkd -m"),
         (["optimizer._target_=torch.optim.Adamm"], "has no attribute 'Adamm'; did you mean Adam?"),
+        (
+            ["experiment=camvid_online"],
+            "teacher.checkpoint is made with dataset.root, which is not set; add dataset.root=",
+        ),
         (["tracking.uri=htp://server"], "MLflow knows no htp://; did you mean http"),
     ],
 )
