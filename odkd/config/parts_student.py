@@ -15,7 +15,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from odkd.common.dotted import NOT_OF_THE_STUDENT
 from odkd.common.seeds import named_seed
 from odkd.common.settings import NaturalInt, check_setting
-from odkd.students import load_weights
+from odkd.students.fitting import load_weights
 from odkd.students.freezing import freeze
 from odkd.students.trial import try_student
 from odkd.training.augment import Augmentation

@@ -20,7 +20,7 @@ from odkd.data.tensor_bank import Bank, Batch, Normalization
 from odkd.data.video.fit import Fit, fit_picture, placement
 from odkd.data.video.image_index import read_picture
 from odkd.evaluation.evaluate import Evaluator, at_size, predict
-from odkd.students import load_weights
+from odkd.students.fitting import load_weights
 from odkd.students.trial import try_student
 from odkd.training.trainer import student_file
 

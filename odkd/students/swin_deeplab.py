@@ -17,8 +17,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from odkd.common.optional import optional
-from odkd.students import read_weights
+from odkd.students.fitting import renamed
 from odkd.students.swin_weights import rename_swin
+from odkd.students.weights import read_checkpoint
 
 PATCH = 4  # pixels
 LOW, HIGH = 96, 768  # channels of the encoder's features at stride 4 and 32
@@ -85,8 +86,8 @@ class SwinTinyDeepLabV3Plus(nn.Module):
         return F.interpolate(logits, size=size, mode="bilinear", align_corners=False)[:, :, :height, :width]
 
     def _load_encoder(self, path: Path) -> None:
-        state = rename_swin(read_weights(path))
         wanted = self.encoder.state_dict()
+        state = renamed(rename_swin(read_checkpoint(path, "student.encoder_weights")["state_dict"]), wanted, path)
         if lacking := [name for name in wanted if name not in state or state[name].shape != wanted[name].shape]:
             raise ValueError(
                 f"student.encoder_weights={path} is no Swin-Tiny: {len(lacking)} of {len(wanted)} weights are missing "
