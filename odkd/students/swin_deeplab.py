@@ -18,9 +18,11 @@ from torch import Tensor, nn
 
 from odkd.common.optional import optional
 from odkd.students.fitting import renamed
+from odkd.students.initial_weights import check_hub, of_timm
 from odkd.students.swin_weights import rename_swin
 from odkd.students.weights import read_checkpoint
 
+ENCODER = "swin_tiny_patch4_window7_224"  # of timm
 PATCH = 4  # pixels
 LOW, HIGH = 96, 768  # channels of the encoder's features at stride 4 and 32
 WIDTH, LOW_WIDTH = 256, 48
@@ -57,8 +59,11 @@ class SwinTinyDeepLabV3Plus(nn.Module):
             raise ValueError(
                 f"student.encoder_weights={encoder_weights}: no such file; expected imagenet, a file, or null"
             )
+        if encoder_weights == "imagenet" and (source := of_timm(ENCODER)):
+            then = "set student.encoder_weights=FOLDER/model.safetensors"
+            check_hub(source, "student.encoder_weights=imagenet", then)
         self.encoder = timm.create_model(
-            "swin_tiny_patch4_window7_224",
+            ENCODER,
             pretrained=encoder_weights == "imagenet",
             features_only=True,
             out_indices=(0, 3),
