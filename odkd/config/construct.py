@@ -116,13 +116,16 @@ def construct(node: DictConfig, leave_out: tuple[str, ...], offered: Mapping[str
         # Hydra builds nested nodes and calls nothing itself: it would turn offered dataclasses into dictionaries.
         factory = instantiate(OmegaConf.create(settings), _convert_="all", _partial_=True)
         return factory(**chosen)
-    except (InstantiationException, ImportError, ValueError, TypeError, KeyError) as error:
+    except (InstantiationException, ImportError, ValueError, TypeError, KeyError, OSError) as error:
         cause = error.__cause__ if isinstance(error, InstantiationException) else error
         if cause is not None and is_mistake(cause):
             raise cause from error.__cause__
         if isinstance(cause, ImportError):
             how = how_to_install(cause.name) if cause.name else "install it"
             raise ValueError(f"{settings['_target_']} needs what cannot be imported ({cause}): {how}") from error
+        if isinstance(cause, OSError) and cause.errno is None:  # no connection, such as for initial weights
+            reason = " ".join(str(cause).split())[:300]
+            raise ValueError(f"{settings['_target_']}: {type(cause).__name__}: {reason}") from error
         if isinstance(cause, ValueError | TypeError | KeyError):
             raise ValueError(f"{settings['_target_']}: {cause}") from error
         raise

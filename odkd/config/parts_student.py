@@ -15,8 +15,9 @@ from torch.optim.lr_scheduler import LRScheduler
 from odkd.common.dotted import NOT_OF_THE_STUDENT
 from odkd.common.seeds import named_seed
 from odkd.common.settings import NaturalInt, check_setting
-from odkd.students import load_weights
+from odkd.students.fitting import load_weights
 from odkd.students.freezing import freeze
+from odkd.students.trial import try_student
 from odkd.training.augment import Augmentation
 from odkd.training.learn import Learner
 from odkd.training.losses import Loss, SoftLoss, wants_soft
@@ -72,6 +73,7 @@ class StudentParts:
         freeze(student, list(cfg.student.get("freeze") or []))
         layout = torch.channels_last if cfg.channels_last else torch.contiguous_format
         student.to(device=self.device, memory_format=layout)
+        self._try(student)
         if cfg.compile:
             student.compile()
         regularizer = self.make(cfg.regularizer, student=student)
@@ -90,6 +92,20 @@ class StudentParts:
             device=self.device,
             soft_source="teacher",  # with learn_from=groundtruth, KL adds Hinton's distillation to the truth
             augment=self.augmentation,
+        )
+
+    def _try(self, student: torch.nn.Module) -> None:
+        """Check what the student answers, for the smallest batch that the stage may make."""
+        cfg = self.cfg
+        height, width = (int(length) for length in cfg.dataset.size)
+        smallest = int(cfg.stage.batch_size) if cfg.stage.get("drop_last") else 1
+        try_student(
+            student,
+            len(cfg.dataset.classes),
+            (height, width),
+            device=self.device,
+            precision=cfg.precision,
+            batch_size=smallest,
         )
 
     @property

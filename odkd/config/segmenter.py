@@ -20,7 +20,8 @@ from odkd.data.tensor_bank import Bank, Batch, Normalization
 from odkd.data.video.fit import Fit, fit_picture, placement
 from odkd.data.video.image_index import read_picture
 from odkd.evaluation.evaluate import Evaluator, at_size, predict
-from odkd.students import load_weights
+from odkd.students.fitting import load_weights
+from odkd.students.trial import try_student
 from odkd.training.trainer import student_file
 
 
@@ -149,13 +150,16 @@ def load_student(
     offered = {"num_classes": len(classes), "classes": classes, "device": chosen_device, "seed": int(cfg.seed)}
     network = construct(node, (), offered, allowed)
     load_weights(network, path)
+    network.to(chosen_device)
+    size = (int(cfg.dataset.size[0]), int(cfg.dataset.size[1]))
+    try_student(network, len(classes), size, device=chosen_device, batch_size=None)
     layout = torch.channels_last if cfg.channels_last else torch.contiguous_format
     is_half_on_cpu = cfg.precision == "float16" and chosen_device.type == "cpu"
     return Segmenter(
         network.to(device=chosen_device, memory_format=layout),
         classes,
         dataset_palette(cfg.dataset),
-        (int(cfg.dataset.size[0]), int(cfg.dataset.size[1])),
+        size,
         Normalization(cfg.student.mean, cfg.student.std),
         batch_size=cfg.evaluation.batch_size,
         precision="float32" if is_half_on_cpu else cfg.precision,

@@ -146,8 +146,23 @@ class Evaluator:
                 self.bank.prefetch(positions[end : end + self.batch_size])
                 with autocast(self.device, self.precision):
                     logits_BKHW = student(batch.images_BCHW)
+                check_shape(logits_BKHW, batch, self.bank.num_classes)
                 use(batch, logits_BKHW)
         student.train(was_training)
+
+
+def check_shape(logits_BKHW: Tensor, batch: Batch, num_classes: int) -> None:
+    """Check that a student has one logit for each class and pixel; more of them would count as other classes.
+
+    Raises:
+        ValueError: it answers otherwise.
+    """
+    expected = (len(batch.images_BCHW), num_classes, *batch.images_BCHW.shape[2:])
+    if tuple(logits_BKHW.shape) != expected:
+        raise ValueError(
+            f"the student answers {list(logits_BKHW.shape)}; expected logits [B, K, H, W] = {list(expected)}: "
+            "odkd.students.trial.try_student makes full logits of other forms"
+        )
 
 
 def predict(logits_BKHW: Tensor) -> Tensor:

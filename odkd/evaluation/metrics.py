@@ -17,7 +17,18 @@ def confusion_matrices(predicted_BHW: Tensor, reference_BHW: Tensor, num_classes
 
     Returns:
         int64 [B, K, K] on the same device.
+
+    Raises:
+        ValueError: a predicted id is not one of K, which would count as another pair. Checked on CPUs only, because it
+            would wait for another device; there, `Evaluator` checks the number of logits.
     """
+    if predicted_BHW.device.type == "cpu" and predicted_BHW.numel():
+        lowest, highest = (int(limit) for limit in predicted_BHW.aminmax())
+        if lowest < 0 or highest >= num_classes:
+            wrong = lowest if lowest < 0 else highest
+            raise ValueError(
+                f"a predicted class id is {wrong}; expected 0 to {num_classes - 1}, the ids of the classes"
+            )
     # One row of bins more than classes collects the ignored pixels, which is cheaper than selecting the others.
     num_bins = (num_classes + 1) * num_classes
     # bincount reads int16 2.8 times as fast as int64 (720p, 19 classes, CPU); 180 classes still fit.

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from odkd.common.names import nearest
 from odkd.common.optional import optional
+from odkd.students.initial_weights import check_hub, of_smp
 
 DIVISOR = 32  # encoders halve the size five times
 
@@ -69,8 +70,12 @@ def create_network(arch: str, encoder: str, weights: str | None, num_classes: in
     """
     smp = optional("segmentation_models_pytorch", f"{of}.arch={arch}")
     encoder_key = f"{of}.encoder" if of == "student" else f"{of}.encoder_name"
+    if weights is not None and (source := of_smp(encoder, weights)):
+        check_hub(source, f"{of}.encoder_weights={weights}")
+    # Otherwise a vision transformer takes images of its own size only; at that size the numbers are the same.
+    more = {"dynamic_img_size": True} if arch.lower() == "dpt" and encoder.startswith(("tu-vit_", "tu-deit")) else {}
     try:
-        return smp.create_model(arch, encoder_name=encoder, encoder_weights=weights, classes=num_classes)
+        return smp.create_model(arch, encoder_name=encoder, encoder_weights=weights, classes=num_classes, **more)
     except Exception as error:
         reason = " ".join(str(error.args[0] if error.args else error).split())[:300]
         archs = [kind.__name__ for kind in smp.MODEL_ARCHITECTURES_MAPPING.values()]

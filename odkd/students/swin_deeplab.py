@@ -17,9 +17,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from odkd.common.optional import optional
-from odkd.students import read_weights
+from odkd.students.fitting import renamed
+from odkd.students.initial_weights import check_hub, of_timm
 from odkd.students.swin_weights import rename_swin
+from odkd.students.weights import read_checkpoint
 
+ENCODER = "swin_tiny_patch4_window7_224"  # of timm
 PATCH = 4  # pixels
 LOW, HIGH = 96, 768  # channels of the encoder's features at stride 4 and 32
 WIDTH, LOW_WIDTH = 256, 48
@@ -56,8 +59,11 @@ class SwinTinyDeepLabV3Plus(nn.Module):
             raise ValueError(
                 f"student.encoder_weights={encoder_weights}: no such file; expected imagenet, a file, or null"
             )
+        if encoder_weights == "imagenet" and (source := of_timm(ENCODER)):
+            then = "set student.encoder_weights=FOLDER/model.safetensors"
+            check_hub(source, "student.encoder_weights=imagenet", then)
         self.encoder = timm.create_model(
-            "swin_tiny_patch4_window7_224",
+            ENCODER,
             pretrained=encoder_weights == "imagenet",
             features_only=True,
             out_indices=(0, 3),
@@ -85,8 +91,8 @@ class SwinTinyDeepLabV3Plus(nn.Module):
         return F.interpolate(logits, size=size, mode="bilinear", align_corners=False)[:, :, :height, :width]
 
     def _load_encoder(self, path: Path) -> None:
-        state = rename_swin(read_weights(path))
         wanted = self.encoder.state_dict()
+        state = renamed(rename_swin(read_checkpoint(path, "student.encoder_weights")["state_dict"]), wanted, path)
         if lacking := [name for name in wanted if name not in state or state[name].shape != wanted[name].shape]:
             raise ValueError(
                 f"student.encoder_weights={path} is no Swin-Tiny: {len(lacking)} of {len(wanted)} weights are missing "

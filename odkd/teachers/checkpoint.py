@@ -1,7 +1,6 @@
 """Teacher from a local checkpoint: any architecture of segmentation-models-pytorch."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -10,19 +9,23 @@ import torch.nn.functional as F
 from odkd.common.device import autocast
 from odkd.common.names import counted
 from odkd.common.settings import ExistingFile, PositiveInt
+from odkd.students.fitting import fit
 from odkd.students.smp import create_network
+from odkd.students.weights import read_checkpoint
 from odkd.teachers import Precision, SampledFrames
 
 DIVISOR = 32  # encoders halve the size five times
 
 
 class CheckpointTeacher:
-    """A network saved as a dict with `state_dict` and optionally `arch`, `encoder_name`, `classes`, `mean`, `std`.
+    """A network saved as a state dict, alone or as a trainer wraps it.
+
+    Beside it there may be `arch`, `encoder_name`, `classes`, `mean` and `std`.
 
     Images are padded to multiples of 32 at the bottom and right, by reflection, and logits are cropped back.
 
     Args:
-        checkpoint: file that loads with `weights_only=True`.
+        checkpoint: file of torch or safetensors; nothing pickled in it is run.
         device: where the network runs.
         precision: of the network.
         arch, encoder_name, num_classes, mean, std: for checkpoints that lack them; mean and std of RGB in 0..1.
@@ -46,7 +49,7 @@ class CheckpointTeacher:
         mean: list[float] | None = None,
         std: list[float] | None = None,
     ) -> None:
-        content = _load(Path(checkpoint))
+        content = read_checkpoint(Path(checkpoint), "teacher.checkpoint")
         arch = arch or content.get("arch")
         encoder_name = encoder_name or content.get("encoder_name")
         classes = content.get("classes")
@@ -70,10 +73,7 @@ class CheckpointTeacher:
             )
         self._mean, self._std = (torch.tensor(list(v), device=device).view(1, 3, 1, 1) for v in (mean, std))
         network = create_network(arch, encoder_name, None, num_classes, of="teacher")
-        try:
-            network.load_state_dict(content["state_dict"])
-        except RuntimeError as error:
-            raise ValueError(f"{checkpoint} does not fit {arch} with {encoder_name}: {str(error)[:500]}") from error
+        fit(network, content["state_dict"], Path(checkpoint), f"{arch} with {encoder_name}")
         self._network = network.to(device).eval()
 
     def label(self, frames: SampledFrames) -> np.ndarray:
@@ -98,18 +98,3 @@ class CheckpointTeacher:
         with autocast(self._device, self._precision):
             logits_BKHW: torch.Tensor = self._network(padded)[:, :, :height, :width]
         return logits_BKHW
-
-
-def _load(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        raise ValueError(f"no teacher checkpoint {path}: set teacher.checkpoint to a file")
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise ValueError(
-            f"{path} is no checkpoint that loads safely (weights_only=True: {type(error).__name__}); expected a dict "
-            "with a state_dict, saved by torch.save"
-        ) from error
-    if not isinstance(content, dict):
-        raise ValueError(f"{path} holds a {type(content).__name__}; expected a dict with a state_dict")
-    return content if "state_dict" in content else {"state_dict": content}

@@ -12,10 +12,11 @@ import torch.nn.functional as F
 from odkd.common.device import autocast
 from odkd.common.names import counted
 from odkd.common.settings import FileOrUrl
+from odkd.students.fitting import fit
 from odkd.teachers import Precision, SampledFrames
 from odkd.teachers.download import download, is_url, local_path, name_digest
 from odkd.teachers.mmseg_config import config_identity, import_mmseg, load_config, quiet
-from odkd.teachers.mmseg_weights import class_names, fit, load_checkpoint, needed_options
+from odkd.teachers.mmseg_weights import class_names, load_checkpoint, needed_options
 from odkd.teachers.point_sample import supply_point_sample
 
 
@@ -64,7 +65,7 @@ class MMSegTeacher:
         if needed := needed_options(state, cfg.model):
             cfg = load_config(config, needed | options)
         self._network = _build(cfg, config)
-        fit(self._network, state, path)
+        fit(self._network, state, path, "teacher.config")
         self._network.to(device).eval()
         self.classes = class_names(content["meta"], cfg)
         self.num_classes = int(self._network.num_classes)

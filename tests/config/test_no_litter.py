@@ -75,7 +75,7 @@ def mistake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
         (["teacher=pspnet"], "set teacher.classes=cityscapes_to_synthetic"),
         (["teacher=segformer_hf_b0_cityscapes"], "set teacher.classes=cityscapes_to_synthetic"),
         (["teacher=transformers", "teacher.model=nope"], "teacher.model=nope: no such folder"),
-        (["teacher=checkpoint", "teacher.checkpoint=words.txt"], "words.txt is no checkpoint"),
+        (["teacher=checkpoint", "teacher.checkpoint=words.txt"], "words.txt holds no weights that load safely"),
         (["teacher=folder", "teacher.folder=nope"], "nope has no label maps; set teacher.folder"),
         (["teacher=folder"], "teacher=folder needs teacher.folder=FOLDER"),
         (["replay._target_=odkd.training.replay.fifo.Fiffo"], "no attribute 'Fiffo'; did you mean Fifo?"),
@@ -141,4 +141,4 @@ def test_a_class_map_that_is_advised_is_accepted(mistake: Command) -> None:
     cityscapes = ["teacher=checkpoint", "teacher.checkpoint=words.txt", "teacher.label_set=cityscapes"]
     advised = ["teacher.classes=cityscapes_to_synthetic", "teacher.allow_missing=true"]
     assert " with ".join(advised) in mistake(*cityscapes)
-    assert "words.txt is no checkpoint" in mistake(*cityscapes, *advised)  # the next mistake
+    assert "words.txt holds no weights that load safely" in mistake(*cityscapes, *advised)  # the next mistake

@@ -13,7 +13,7 @@ from odkd.config.compose import compose_config
 from odkd.config.construct import construct, resolve
 from odkd.config.known import CONF
 from odkd.config.parts_student import NOT_OF_THE_STUDENT
-from odkd.students import load_weights
+from odkd.students.fitting import load_weights
 from odkd.students.smp import SmpStudent
 from odkd.students.tinynet import TinyNet
 

@@ -87,13 +87,13 @@ def test_nothing_pickled_in_a_checkpoint_is_run(pspnet: tuple[Path, Path], tmp_p
     made = tmp_path / "made"
     state = load(pspnet[1])["state_dict"]
     torch.save({"state_dict": state, "meta": {"evil": Evil(Path.touch, made)}}, tmp_path / "evil.pth")
-    with pytest.raises(ValueError, match="no checkpoint that loads safely"):
+    with pytest.raises(ValueError, match=r"an object that would run code \(builtins.getattr"):
         teacher_of(pspnet[0], tmp_path / "evil.pth")
     assert not made.exists()
     reached = Evil(getattr, np.ndarray, "tofile")  # mmengine's list of safe names allows this
     torch.save({"state_dict": state, "meta": {"CLASSES": CITYSCAPES, "reached": reached}}, tmp_path / "getattr.pth")
     content = load_checkpoint(tmp_path / "getattr.pth")
-    assert type(content["meta"]["reached"]).__name__ == "_Ignored"
+    assert content["meta"] == {"CLASSES": CITYSCAPES}
 
 
 def test_wrong_checkpoints_and_configs_are_one_clear_message(pspnet: tuple[Path, Path], tmp_path: Path) -> None:
@@ -101,7 +101,7 @@ def test_wrong_checkpoints_and_configs_are_one_clear_message(pspnet: tuple[Path,
     with pytest.raises(ValueError, match="no teacher checkpoint"):
         teacher_of(config, tmp_path / "none.pth")
     (tmp_path / "garbage.pth").write_bytes(b"not a checkpoint")
-    with pytest.raises(ValueError, match="loads safely"):
+    with pytest.raises(ValueError, match="that load safely"):
         teacher_of(config, tmp_path / "garbage.pth")
     torch.save([1, 2], tmp_path / "list.pth")
     with pytest.raises(ValueError, match="holds a list"):

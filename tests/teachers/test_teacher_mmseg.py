@@ -93,10 +93,10 @@ def test_weights_that_do_not_fit_are_named(small: tuple[str, Path, Path], tmp_pa
     state = load(checkpoint)["state_dict"]
     name = sorted(name for name in SMALL[family][2] if not name.startswith("auxiliary"))[0]
     torch.save({"state_dict": {key: value for key, value in state.items() if key != name}}, tmp_path / "a")
-    with pytest.raises(ValueError, match=f"1 weights are missing, such as {name}"):
+    with pytest.raises(ValueError, match=f"1 weight missing, such as {name}"):
         teacher_of(config, tmp_path / "a")
     torch.save({"state_dict": state | {"backbone.extra": torch.zeros(1)}}, tmp_path / "b")
-    with pytest.raises(ValueError, match=r"1 weights have no place in the model, such as backbone\.extra"):
+    with pytest.raises(ValueError, match=r"1 weight without a place in it, such as backbone\.extra"):
         teacher_of(config, tmp_path / "b")
     torch.save({"state_dict": state | {name: torch.zeros(7)}}, tmp_path / "c")
     with pytest.raises(ValueError, match=f"(?s)does not fit teacher.config.*{name}"):

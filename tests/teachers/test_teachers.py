@@ -124,7 +124,7 @@ def test_wrong_checkpoints_are_one_clear_message(checkpoint: Path, tmp_path: Pat
         CheckpointTeacher(str(bare), device=CPU)
     garbage = tmp_path / "garbage.pth"
     garbage.write_bytes(b"not a checkpoint")
-    with pytest.raises(ValueError, match="loads safely"):
+    with pytest.raises(ValueError, match="that load safely"):
         CheckpointTeacher(str(garbage), device=CPU)
 
 

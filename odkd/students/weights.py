@@ -1,0 +1,158 @@
+"""Weights in a file, of students and teachers, as trainers leave them: read without running code, and unwrapped."""
+
+import logging
+import pickle
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+logger = logging.getLogger(__name__)
+WRAPPERS = (  # where trainers put the weights, the likeliest first; averaged ones are taken only if there are no others
+    *("state_dict", "model_state_dict", "model_state", "model", "network", "net", "module", "weights", "params"),
+    *("student", "teacher", "model_ema", "state_dict_ema", "ema_state_dict", "params_ema", "ema"),
+)
+NO_WEIGHTS = ("optim", "sched", "scaler", "rng", "random", "metric", "loss", "criterion", "callback")  # in keys
+DEPTH = 3  # of dicts in dicts
+FORMS = "expected .safetensors, or a state dict saved by torch.save"
+STARTS = (  # first bytes of a file -> what it is
+    (b"<", "is a page of the web or XML, not weights: download the file itself"),
+    (b"version https://git-lfs", "is a pointer of Git LFS, not the weights themselves: fetch them with 'git lfs pull'"),
+    (b"\x89HDF", "is an HDF5 file, as Keras writes it"),
+    (b"\x1f\x8b", "is compressed by gzip: unpack it"),
+)
+
+
+class _Ignored:
+    """Placeholder for an object beside the weights, such as a trainer's options or log; it stores and runs nothing."""
+
+    def __new__(cls, *_: Any, **__: Any) -> "_Ignored":
+        return super().__new__(cls)
+
+    def __init__(self, *_: Any, **__: Any) -> None: ...
+
+    def __setstate__(self, _: Any) -> None: ...
+
+    def __setitem__(self, _: Any, __: Any) -> None: ...
+
+
+def read_checkpoint(path: Path, setting: str) -> dict[str, Any]:
+    """Return what a file holds, on the CPU: `state_dict` is its weights by name, the rest is what lay beside them.
+
+    Nothing pickled in the file is run: objects other than tensors and plain values are left out.
+
+    Args:
+        path: safetensors, or a file of `torch.save`.
+        setting: that names the file, for messages: student.weights or teacher.checkpoint.
+
+    Raises:
+        ValueError: there is no such file, it is damaged or something else, or it holds no weights, or several.
+    """
+    content = _read(path, setting)
+    if isinstance(content, _Ignored):
+        raise ValueError(_holds_object(path, _objects(path)))
+    if not isinstance(content, Mapping):
+        raise ValueError(f"{path} holds a {type(content).__name__}; expected a dict with a state_dict of tensors")
+    return {**_without_objects(content), "state_dict": _unwrap(content, path)}
+
+
+def _without_objects(content: Mapping[Any, Any]) -> dict[Any, Any]:
+    kept = {key: value for key, value in content.items() if not isinstance(value, _Ignored)}
+    return {key: _without_objects(value) if isinstance(value, dict) else value for key, value in kept.items()}
+
+
+def _read(path: Path, setting: str) -> Any:
+    if not path.is_file():
+        raise ValueError(f"no {setting.replace('.', ' ')} {path}: set {setting} to a file")
+    try:
+        with path.open("rb") as file:
+            start = file.read(64)
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read ({error}); change its permissions, or {setting}") from error
+    if not start:
+        raise ValueError(f"{path} holds no weights that load safely: it is empty; copy or download it again")
+    for first, what in STARTS:
+        if start.lstrip().startswith(first):
+            raise ValueError(f"{path} holds no weights that load safely: it {what}; {FORMS}")
+    try:
+        if start[8:9] == b"{" or path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(path)
+        with torch.serialization.safe_globals([(_Ignored, name) for name in _objects(path)]):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise ValueError(f"{path} holds no weights that load safely: {_reason(path, start, error)}; {FORMS}") from error
+
+
+def _objects(path: Path) -> list[str]:
+    """Return the names of the classes and functions that a file needs beyond tensors and plain values."""
+    try:
+        return sorted(torch.serialization.get_unsafe_globals_in_checkpoint(path))
+    except Exception:  # torch files of before 2020; reading them says what is wrong
+        return []
+
+
+def _reason(path: Path, start: bytes, error: Exception) -> str:
+    text = " ".join(str(error).split())
+    if "TorchScript" in text:
+        return "it is a TorchScript program, which teacher=exported reads"
+    named = text.partition("GLOBAL ")[2].partition(" ")[0]
+    if isinstance(error, pickle.UnpicklingError) and (names := [named] if named else _objects(path)):
+        return f"it holds an object that would run code ({', '.join(names[:3])}); save the weights alone"
+    if start[8:9] == b"{" or path.suffix == ".safetensors" or start[:2] == b"PK":
+        return f"it is damaged or cut off ({type(error).__name__}: {text[:120]}); copy or download it again"
+    return f"it begins with {start[:12]!r}"
+
+
+def _holds_object(path: Path, names: list[str]) -> str:
+    shown = [name for name in names if not name.startswith(("torch.", "builtins.", "collections."))] or names
+    return (
+        f"{path} holds no weights that load safely: it holds a pickled object ({', '.join(shown[:3])}), "
+        "such as a whole model, which would run code; save its weights alone: torch.save(model.state_dict(), FILE)"
+    )
+
+
+def _unwrap(content: Mapping[Any, Any], path: Path) -> dict[str, Tensor]:
+    """Return the weights in what a file holds: directly, or in a dict inside it."""
+    if (state := as_state(content)) is not None:
+        return state
+    found = dict(_states(content))
+    known = [place for wrapper in WRAPPERS for place in found if place.split(".")[-1] == wrapper]
+    if not found:
+        if any(isinstance(value, _Ignored) for value in content.values()):
+            raise ValueError(_holds_object(path, _objects(path)))
+        there = ", ".join(map(str, list(content)[:5])) or "nothing"
+        raise ValueError(f"{path} holds {there}; expected a state_dict of tensors")
+    if not known and len(found) > 1:
+        raise ValueError(
+            f"{path} holds weights under {', '.join(found)}; expected one of them: save it alone, "
+            "torch.save(..., FILE), or call it state_dict"
+        )
+    chosen = (known or list(found))[0]
+    if len(found) > 1:
+        others = ", ".join(place for place in found if place != chosen)
+        logger.warning("%s holds weights under %s and %s; those under %s are used", path, chosen, others, chosen)
+    return found[chosen]
+
+
+def as_state(value: Any) -> dict[str, Tensor] | None:
+    """Return the tensors of a mapping if it is a state dict: names, of which most are of tensors; else None."""
+    if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
+        return None
+    tensors = {name: item for name, item in value.items() if isinstance(item, Tensor)}
+    is_state = bool(tensors) and (2 * len(tensors) > len(value) or any("." in name for name in tensors))
+    return tensors if is_state and not any(as_state(item) for item in value.values()) else None
+
+
+def _states(content: Mapping[Any, Any], place: str = "", depth: int = DEPTH) -> Iterator[tuple[str, dict[str, Tensor]]]:
+    for key, value in content.items():
+        if not isinstance(key, str) or any(word in key.lower() for word in NO_WEIGHTS):
+            continue
+        name = f"{place}{key}"
+        if (state := as_state(value)) is not None:
+            yield name, state
+        elif isinstance(value, Mapping) and depth:
+            yield from _states(value, f"{name}.", depth - 1)
