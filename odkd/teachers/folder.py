@@ -6,7 +6,7 @@ Files .npz with key `seg`, numbered by frame, are the format of the reference co
 
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -30,10 +30,9 @@ class FolderTeacher:
     Args:
         folder: contains a folder for each video, named as the video's file without its extension; None where the
             label store has all maps under `digest`.
-        classes: names of the dataset's classes, which are those of the maps; None = unknown, each id is valid.
         digest: of an imported folder, as `odkd-labels import` prints it; identifies the maps without the folder. One
             that has digits only is a number in YAML.
-        num_classes: of the maps; None = as many as `classes`.
+        num_classes: of the maps; None = unknown, each id is valid.
         numbering: what the six digits of a file count: "frame", all frames of the video, or "sample", the sampled ones.
         key: of the array in .npz files.
         ignore: the value of pixels without a label, such as -1 in arrays.
@@ -43,11 +42,12 @@ class FolderTeacher:
     """
 
     needs_images = False
+    num_classes = None  # maps do not say what their ids mean, nor how many there may be
+    classes = None
 
     def __init__(
         self,
         folder: str | None,
-        classes: Sequence[str] | None,
         *,
         digest: str | int | None = None,
         num_classes: NumClasses | None = None,
@@ -67,8 +67,7 @@ class FolderTeacher:
             raise ValueError(
                 f"{folder} has no label maps; set teacher.folder to the folder that has VIDEO/000000.png or .npz in it"
             )
-        self.num_classes = num_classes or (None if classes is None else len(classes))
-        self.classes = None if num_classes or classes is None else list(classes)
+        self._limit = num_classes or IGNORE
         self._numbering, self._key, self._ignore = numbering, key, ignore
         self._sizes: dict[str, tuple[Path, tuple[int, ...]]] = {}  # of each video's first map
 
@@ -124,11 +123,10 @@ class FolderTeacher:
         is_ignored_HW = values_HW == self._ignore
         labelled = values_HW[~is_ignored_HW]
         lowest, highest = (int(labelled.min()), int(labelled.max())) if labelled.size else (0, 0)
-        num_classes = self.num_classes or IGNORE
-        if lowest < 0 or highest >= num_classes:
+        if lowest < 0 or highest >= self._limit:
             raise ValueError(
-                f"{path} has ids {lowest} to {highest}; expected 0 to {num_classes - 1}, or {self._ignore} where "
-                "there is no label: change teacher.num_classes, or teacher.ignore"
+                f"{path} has ids {lowest} to {highest}; expected 0 to {self._limit - 1}, or {self._ignore} where "
+                "there is no label: change teacher.num_classes or teacher.label_set, or teacher.ignore"
             )
         first, size = self._sizes.setdefault(path.parent.name, (path, values_HW.shape))
         if values_HW.shape != size:
