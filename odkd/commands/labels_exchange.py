@@ -1,6 +1,7 @@
 """Commands of `odkd-labels` that exchange label maps with other code: export, import."""
 
 import argparse
+import shlex
 
 from odkd.commands.labels_found import find_chosen, known_classes
 from odkd.common.names import counted
@@ -28,8 +29,9 @@ def import_labels(args: argparse.Namespace) -> int:
     """Copy a folder of label maps into stores; print the settings that use them."""
     from odkd.commands.repair import import_folder
 
-    stores, name, digest = import_folder(args.folder, args.settings)
+    stores, use = import_folder(args.folder, args.settings)
     for folder in stores:
         print(f"{folder}: {counted(len(LabelStore(folder).all_stored()), 'frame')}")
-    print(f"To use them without the folder:  odkd teacher=folder teacher.name={name} teacher.digest={digest} ...")
+    words = shlex.join(f"teacher.{key}={value}" for key, value in use.items())
+    print(f"To use them without the folder:  odkd teacher=folder {words} ...")
     return 0

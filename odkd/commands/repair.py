@@ -15,6 +15,7 @@ from odkd.config.construct import resolve
 from odkd.config.parts import Parts
 from odkd.data.labels.damage import find_damage, mend, mend_manifest
 from odkd.data.labels.exchange import LAYOUT
+from odkd.data.labels.own_classes import is_folder
 from odkd.data.labels.store import LabelStore, SoftSpec
 from odkd.teachers.folder import FolderTeacher
 
@@ -42,12 +43,11 @@ def repair(folder: Path, changes: Sequence[str]) -> int:
     return num_labelled
 
 
-def import_folder(folder: Path, settings: Sequence[str]) -> tuple[list[Path], str, str]:
-    """Copy a folder of label maps into stores with the folder teacher; return the stores, teacher.name and .digest.
+def import_folder(folder: Path, settings: Sequence[str]) -> tuple[list[Path], dict[str, str]]:
+    """Copy a folder of label maps into stores with the folder teacher; return the stores and the settings to use them.
 
     The folder may also be the target of `odkd-labels export`, if it contains the maps of one teacher. The maps are
-    stored with their own ids; what these mean is asked when labels are used. Names that the settings give
-    (teacher.label_set, or else dataset.classes) are stored with them.
+    stored with their own ids; what these mean is said when labels are used.
 
     Raises:
         ValueError: a map is missing or not a label map; the settings do not fit.
@@ -60,7 +60,7 @@ def import_folder(folder: Path, settings: Sequence[str]) -> tuple[list[Path], st
     if cfg.teacher.label_set is None and any(split_override(given)[0] == "dataset.classes" for given in settings):
         cfg.teacher.label_set = cfg.dataset.classes
     parts = Parts(cfg)
-    teacher_parts = replace(parts.teacher_parts, classes=None)  # the dataset's may be the default ones
+    teacher_parts = replace(parts.teacher_parts, is_mapped=False)  # the dataset's classes may be the default ones
     stores = teacher_parts.stores(parts.sampled, parts.stream)
     try:
         teacher_parts.check(stores)
@@ -70,7 +70,10 @@ def import_folder(folder: Path, settings: Sequence[str]) -> tuple[list[Path], st
             if (path / "manifest.json").is_file() and not LabelStore(path).all_stored():
                 shutil.rmtree(path)
         raise
-    return stores.folders, str(cfg.teacher.name), str(parts.teacher_identity["digest"])
+    use = {"name": str(cfg.teacher.name), "digest": str(parts.teacher_identity["digest"])}
+    if (names := cfg.teacher.label_set) is not None:  # what the ids mean is no part of the store
+        use["label_set"] = names if isinstance(names, str) else f"[{','.join(names)}]"
+    return stores.folders, use
 
 
 def _relabel(store: LabelStore, changes: Sequence[str], soft: SoftSpec | None) -> int:
@@ -81,10 +84,11 @@ def _relabel(store: LabelStore, changes: Sequence[str], soft: SoftSpec | None) -
     # Relative paths in the recipe start from the folder where odkd was run.
     with contextlib.chdir(recipe_folder if recipe_folder.is_dir() else Path.cwd()):
         parts = Parts(cfg)
-        labels = parts.teacher_parts.stores(parts.sampled, parts.stream)
+        teacher_parts = replace(parts.teacher_parts, is_mapped=False)  # the recipe's mapping may be a slip
+        labels = teacher_parts.stores(parts.sampled, parts.stream)
         if store.folder not in labels.folders:
             raise ValueError(_difference(store, [video.manifest for video in labels.videos]))
-        parts.teacher_parts.fill(labels, parts.groundtruth, only=store.folder)
+        teacher_parts.fill(labels, parts.groundtruth, only=store.folder)
     return len(store.all_stored(soft)) - before
 
 
@@ -108,6 +112,8 @@ def _recipe(store: LabelStore, changes: Sequence[str], soft: SoftSpec | None) ->
     OmegaConf.set_struct(cfg, True)
     cfg = DictConfig(OmegaConf.merge(cfg, OmegaConf.from_dotlist(list(changes))))
     cfg.paths.labels = str(store.folder.parents[1])
+    if is_folder(cfg.teacher):
+        cfg.teacher.label_set = None
     cfg.teacher.soft = {"top_k": soft.top_k, "size": list(soft.size)} if soft else {"top_k": 0, "size": None}
     return cfg
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from odkd.common.compiler import check_compiler
 from odkd.common.names import nearest
+from odkd.config.construct import resolve
 from odkd.config.parts import Parts
 from odkd.training.pairs import check_first_rounds
 
@@ -58,8 +59,9 @@ def check_parts(parts: Parts) -> None:
     if "first_rounds" in parts.asked:
         _ = parts.first_rounds
     planned = parts.stream_parts.planned
-    if parts.uses_groundtruth and (truth := parts.stream_parts.truth_of(planned)) is not None:
-        truth.check()
+    teacher = resolve(parts.cfg.teacher._target_, parts.allowed)
+    if parts.uses_groundtruth or (parts.has_teacher and getattr(teacher, "needs_groundtruth", False)):
+        parts.stream_parts.check_truth(planned)
     check_stage(parts)
     if parts.has_teacher:
         parts.teacher_parts.check(parts.teacher_parts.stores(parts.sampled, planned))

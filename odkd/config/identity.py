@@ -16,6 +16,7 @@ from odkd.config.construct import is_allowed, resolve, targets
 from odkd.config.image_datasets import has_images
 from odkd.config.own_code import own_digest
 from odkd.data.labels.class_tables import TABLES
+from odkd.data.labels.sets import label_set
 from odkd.data.video.decode import DECODER
 from odkd.data.video.image_index import READER
 from odkd.data.video.stream import Stream
@@ -39,8 +40,12 @@ def teacher_identity(
     identity |= source_digests([cfg.teacher._target_], allowed, cache)
     if not has_known_identity(teacher):
         identity["groundtruth"] = groundtruth_digest
-    if own is None and "classes" in inspect.signature(teacher).parameters:  # it is passed the dataset's classes
+    takes, is_users = inspect.signature(teacher).parameters, not is_allowed(cfg.teacher._target_, [])
+    if "classes" in takes and (own is None or is_users):  # it is passed the dataset's classes
         identity["classes"] = list(cfg.dataset.classes)
+    names = cfg.teacher.label_set
+    if is_users and "num_classes" in takes and settings.get("num_classes") is None and names is not None:
+        identity["num_classes"] = len(label_set(names).classes if isinstance(names, str) else names)  # it is passed it
     return identity
 
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 
 logger = logging.getLogger(__name__)
+CHECK_VERSION = 1  # of label maps: raise it when more is checked
 
 
 @dataclass
@@ -125,6 +126,16 @@ class StreamParts:
 
         labels = PictureLabels(stream, self.root, dataset.pictures, label_places(dataset), list(dataset.classes))
         return labels if labels.num_there else None
+
+    def check_truth(self, stream: Stream) -> None:
+        """Open all label maps of a stream, if there are any: once for each version of their contents.
+
+        Raises:
+            ValueError: a map is damaged, or does not fit the dataset.
+        """
+        if (truth := self.truth_of(stream)) is not None:
+            what = [CHECK_VERSION, self.truth_digest, stream.digest, list(self.dataset.classes)]
+            truth.check(self.cache / "digests" / json_digest(["groundtruth is sound", what]))
 
     @cached_property
     def truth_digest(self) -> str | None:

@@ -11,19 +11,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
 from odkd.common.dotted import NOT_OF_THE_TEACHER
-from odkd.common.ignore import IGNORE
-from odkd.common.names import counted
 from odkd.common.progress import Progress
 from odkd.config.construct import construct, resolve
 from odkd.config.identity import has_known_identity, teacher_identity
 from odkd.config.interfaces import check_part
-from odkd.data.labels.mapped_labels import MappedLabels, unmapped_warning
-from odkd.data.labels.mapping import ClassTable, class_table
-from odkd.data.labels.sets import label_set
+from odkd.config.teacher_classes import TeacherClasses
+from odkd.data.labels.own_classes import OwnClasses, is_folder
 from odkd.teachers import class_names
 
 if TYPE_CHECKING:
@@ -44,17 +40,19 @@ class TeacherParts:
 
     Args:
         cfg: the complete config.
-        classes: of the dataset; None = unknown: labels are stored, not mapped (an import).
+        classes: of the dataset.
         identity: returns that of the labels (`identity.teacher_identity`), which may depend on the stream.
         device: where the teacher runs.
         allowed: packages whose classes YAML may name.
+        is_mapped: false = labels are only stored (an import, a repair); their classes may be unknown.
     """
 
     cfg: DictConfig
-    classes: list[str] | None
+    classes: list[str]
     identity: Callable[[], Mapping[str, Any]]
     device: torch.device
     allowed: list[str]
+    is_mapped: bool = True
 
     @cached_property
     def teacher(self) -> Teacher:
@@ -65,16 +63,15 @@ class TeacherParts:
         """
         node = self.cfg.teacher
         weights_folder = Path(self.cfg.paths.weights)
-        known = self._configured_classes()
-        classes = known if self.classes is None else self.classes
-        offered: dict[str, Any] = {"classes": classes, "device": self.device, "weights_folder": weights_folder}
+        known = self.mapping.said
+        offered: dict[str, Any] = {"classes": self.classes, "device": self.device, "weights_folder": weights_folder}
         if known is not None:
-            self.table(known, None)  # before weights are downloaded
+            self.mapping.table(OwnClasses())  # before weights are downloaded
             offered["num_classes"] = len(known)
         leave_out = tuple(key for key in NOT_OF_THE_TEACHER if key in node)
         teacher: Teacher = construct(node, leave_out, offered, self.allowed)
         check_part(teacher, "teacher", node._target_)
-        self.table(self._own_classes(teacher), teacher.num_classes)
+        self.mapping.table(OwnClasses(class_names(teacher), teacher.num_classes))
         return teacher
 
     @property
@@ -121,7 +118,6 @@ class TeacherParts:
             batch_size=self.cfg.teacher.batch_size,
             groundtruth=None if teacher.needs_images else groundtruth,
             progress=Progress("labelled", "frames"),
-            classes=self._own_classes(teacher),
             span=Span(rank, size) if size > 1 else None,
             device=str(self.device),
             only=only,
@@ -131,46 +127,9 @@ class TeacherParts:
 
     def mapped(self, labels: TeacherLabels) -> LabelSource:
         """Return filled labels with the dataset's ids; warn about classes of the teacher that have none."""
-        classes = self._configured_classes() or labels.classes
-        table = self.table(classes, labels.num_classes)
-        if table is None or table.is_identity:
-            return labels
-        if table.sources(IGNORE):
-            warning = unmapped_warning(labels.histogram(Path(self.cfg.paths.cache)), table)
-            if warning is not None:
-                logger.warning("teacher %s: %s", self.cfg.teacher.name, warning)
-        return MappedLabels(labels, table)
-
-    def table(self, classes: list[str] | None, num_classes: int | None) -> ClassTable | None:
-        """Return the map from the teacher's classes to the dataset's; None if only their number is known.
-
-        Raises:
-            ValueError: the classes cannot be mapped.
-        """
-        node = self.cfg.teacher
-        if classes is not None and num_classes not in (None, len(classes)):
-            raise ValueError(
-                f"teacher {node.name} has {counted(num_classes or 0, 'class')} and "
-                f"teacher.label_set={node.label_set} has "
-                f"{len(classes)}; name the set that its weights were trained on"
-            )
-        if self.classes is None:
-            return None
-        if classes is None:
-            if node.classes is not None:
-                raise ValueError(
-                    f"teacher {node.name} does not say its classes, which teacher.classes maps: "
-                    "name them with teacher.label_set"
-                )
-            if num_classes not in (None, len(self.classes)):
-                raise ValueError(
-                    f"teacher {node.name} has {counted(num_classes or 0, 'class')}, dataset "
-                    f"{self.cfg.dataset.name} has "
-                    f"{len(self.classes)}; say which they are with teacher.label_set, or choose another teacher"
-                )
-            return None
-        mapping: Any = OmegaConf.to_container(node.classes) if OmegaConf.is_config(node.classes) else node.classes
-        return class_table(classes, self.classes, mapping, allow_missing=node.allow_missing)
+        own = self._own(labels)
+        self.__dict__.pop("teacher", None)
+        return self.mapping.mapped(labels, own)
 
     def check(self, labels: TeacherLabels) -> None:
         """Check the teacher before a frame is decoded; build it only if labels are missing.
@@ -179,31 +138,39 @@ class TeacherParts:
             ValueError: the teacher cannot be built, its classes do not fit the dataset's, or it gives no probabilities
                 although they are to be stored.
         """
-        if (classes := self._configured_classes()) is not None:
-            self.table(classes, labels.num_classes)
-            if (stored := labels.classes) not in (None, classes):
-                logger.warning(
-                    "the stored labels of teacher %s have other class names than teacher.label_set=%s: %s",
-                    self.cfg.teacher.name,
-                    self.cfg.teacher.label_set,
-                    ", ".join(map(str, stored)),
-                )
-        if labels.missing():
+        is_complete = not labels.missing()
+        if not is_complete:
             self.check_teacher()
-        elif classes is None and (known := labels.classes) is not None:
-            self.table(known, None)
-        elif classes is None and labels.num_classes is None:
-            self._check_ids(labels)
+        own = self._own(labels)
+        self.mapping.table(own)
+        self.mapping.warn(own)
+        if is_complete:
+            self.mapping.check_ids(labels, own)
 
-    def _check_ids(self, labels: TeacherLabels) -> None:
-        """Check stored labels of which only the ids are known, such as imported ones, against the dataset's classes."""
-        found = np.flatnonzero(labels.histogram(Path(self.cfg.paths.cache))[:IGNORE])
-        if self.classes is not None and len(found) and found[-1] >= len(self.classes):
+    @property
+    def mapping(self) -> TeacherClasses:
+        """The map from the teacher's classes to the dataset's."""
+        return TeacherClasses(self.cfg, self.classes if self.is_mapped else None)
+
+    def _own(self, labels: TeacherLabels) -> OwnClasses:
+        """Return what the weights say of their classes: as stored, else as they say it now.
+
+        Raises:
+            ValueError: the teacher must be asked and cannot be built; or imported maps have only the names that an
+                earlier version of odkd took from the command that imported them.
+        """
+        node = self.cfg.teacher
+        if "teacher" not in self.__dict__ and (known := labels.own_classes) is not None:
+            return known
+        if not is_folder(node):
+            return OwnClasses(class_names(self.teacher), self.teacher.num_classes)
+        old = labels.names_of_commands
+        if node.get("folder") is None and node.label_set is None and old not in (None, self.classes):
             raise ValueError(
-                f"the stored labels of teacher {self.cfg.teacher.name} have ids up to {found[-1]}, and dataset "
-                f"{self.cfg.dataset.name} has {len(self.classes)} classes; say which classes they are with "
-                "teacher.label_set, or change dataset.classes"
+                f"the maps of teacher.digest={node.get('digest')} were imported with names that odkd no longer keeps; "
+                f"add teacher.label_set=[{','.join(old or ())}] if they are right"
             )
+        return OwnClasses()
 
     def check_teacher(self) -> None:
         """Build the teacher, and check that it gives probabilities if they are to be stored.
@@ -214,15 +181,6 @@ class TeacherParts:
         from odkd.teachers.labeller import check_soft
 
         check_soft(self.teacher, self.cfg.teacher.name, self.soft((1, 1)))
-
-    def _configured_classes(self) -> list[str] | None:
-        chosen = self.cfg.teacher.label_set
-        if chosen is None:
-            return None
-        return list(label_set(chosen).classes) if isinstance(chosen, str) else [str(name) for name in chosen]
-
-    def _own_classes(self, teacher: Teacher) -> list[str] | None:
-        return self._configured_classes() or class_names(teacher)
 
     def soft(self, size: tuple[int, int]) -> SoftSpec | None:
         """Return which soft labels to store, at `size` unless the config has another; None = none."""

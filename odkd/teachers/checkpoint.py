@@ -1,6 +1,8 @@
 """Teacher from a local checkpoint: any architecture of segmentation-models-pytorch."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -54,10 +56,22 @@ class CheckpointTeacher:
         encoder_name = encoder_name or content.get("encoder_name")
         classes = content.get("classes")
         self.classes = [str(name) for name in classes] if isinstance(classes, list | tuple) else None
-        stored = classes if isinstance(classes, int) else len(self.classes or ())
+        stored = num_outputs(content["state_dict"]) or (
+            classes if isinstance(classes, int) else len(self.classes or ())
+        )
+        if stored == 1:
+            raise ValueError(
+                f"{checkpoint} has one output for two classes; odkd needs one per class: give its last layer two, or "
+                "export the two probabilities (1 - p, p) for teacher=exported"
+            )
         if num_classes and stored and num_classes != stored:
             raise ValueError(
                 f"{checkpoint} has {counted(stored, 'class')}, and teacher.label_set or .num_classes says {num_classes}"
+            )
+        if self.classes is not None and len(self.classes) != stored:
+            raise ValueError(
+                f"{checkpoint} names {counted(len(self.classes), 'class')} and has {counted(stored, 'output')}; "
+                "expected a name for each: correct `classes` in the file"
             )
         num_classes = num_classes or stored
         if not (arch and encoder_name and num_classes):
@@ -98,3 +112,16 @@ class CheckpointTeacher:
         with autocast(self._device, self._precision):
             logits_BKHW: torch.Tensor = self._network(padded)[:, :, :height, :width]
         return logits_BKHW
+
+
+def num_outputs(state: Mapping[str, Any]) -> int | None:
+    """Return the channels of the last layer of a segmentation_models_pytorch network; None for one of another kind.
+
+    A trainer's prefix may stand before the names.
+
+    >>> num_outputs({"encoder.conv1.weight": torch.zeros(64, 3, 7, 7), "segmentation_head.0.bias": torch.zeros(3)})
+    3
+    """
+    entries = state.items() if isinstance(state, Mapping) else ()
+    head = [value for name, value in entries if "segmentation_head." in name and hasattr(value, "shape")]
+    return int(head[-1].shape[0]) if head and head[-1].ndim else None

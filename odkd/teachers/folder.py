@@ -16,7 +16,7 @@ from PIL import Image
 
 from odkd.common.files import json_digest
 from odkd.common.ignore import IGNORE
-from odkd.common.names import counted
+from odkd.data.labels.missing_maps import what_is_there
 from odkd.teachers import SampledFrames
 
 ENDINGS = (".png", ".npz")
@@ -30,10 +30,9 @@ class FolderTeacher:
     Args:
         folder: contains a folder for each video, named as the video's file without its extension; None where the
             label store has all maps under `digest`.
-        classes: names of the dataset's classes, which are those of the maps; None = unknown, each id is valid.
         digest: of an imported folder, as `odkd-labels import` prints it; identifies the maps without the folder. One
             that has digits only is a number in YAML.
-        num_classes: of the maps; None = as many as `classes`.
+        num_classes: of the maps; None = unknown, each id is valid.
         numbering: what the six digits of a file count: "frame", all frames of the video, or "sample", the sampled ones.
         key: of the array in .npz files.
         ignore: the value of pixels without a label, such as -1 in arrays.
@@ -43,11 +42,12 @@ class FolderTeacher:
     """
 
     needs_images = False
+    num_classes = None  # maps do not say what their ids mean, nor how many there may be
+    classes = None
 
     def __init__(
         self,
         folder: str | None,
-        classes: Sequence[str] | None,
         *,
         digest: str | int | None = None,
         num_classes: NumClasses | None = None,
@@ -67,9 +67,9 @@ class FolderTeacher:
             raise ValueError(
                 f"{folder} has no label maps; set teacher.folder to the folder that has VIDEO/000000.png or .npz in it"
             )
-        self.num_classes = num_classes or (None if classes is None else len(classes))
-        self.classes = None if num_classes or classes is None else list(classes)
-        self._numbering, self._key, self._ignore = numbering, key, ignore
+        self._limit = num_classes or IGNORE
+        self._numbering: Literal["frame", "sample"] = numbering
+        self._key, self._ignore = key, ignore
         self._sizes: dict[str, tuple[Path, tuple[int, ...]]] = {}  # of each video's first map
 
     @staticmethod
@@ -97,40 +97,33 @@ class FolderTeacher:
             ValueError: a map is missing, unreadable, has an unknown class id, or has another size than the first map
                 of its video.
         """
-        numbers = frames.frame_numbers if self._numbering == "frame" else frames.sample_numbers
-        return np.stack([self._read(self._find(frames.video, int(number))) for number in numbers])
+        numbers = [int(n) for n in (frames.frame_numbers if self._numbering == "frame" else frames.sample_numbers)]
+        return np.stack([self._read(self._find(frames.video, number, numbers)) for number in numbers])
 
-    def _find(self, video: str, number: int) -> Path:
+    def _find(self, video: str, number: int, numbers: Sequence[int]) -> Path:
         paths = [self._folder / video / f"{number:06d}{ending}" for ending in ENDINGS]
         found = [path for path in paths if path.is_file()]
         if len(found) == 1:
             return found[0]
         if found:
             raise ValueError(f"{found[0]} and {found[1].name} both exist; keep one")
-        maps = sorted(path.name for path in _maps(paths[0].parent, "*"))
-        others = (
-            f"{counted(len(maps), 'other map')} there, {maps[0]} to {maps[-1]}" if maps else "no maps of this video"
-        )
+        there = what_is_there(paths[0].parent, numbers, ENDINGS, self._numbering)
         raise ValueError(
-            f"no label map {paths[0]} or {ENDINGS[1]} ({others}); make it, or change dataset.stride or "
+            f"no label map {paths[0]} or {ENDINGS[1]} ({there}); make it, or change dataset.stride or "
             f"teacher.numbering={self._numbering} (frame: numbers of the video's frames, sample: of the sampled ones)"
         )
 
     def _read(self, path: Path) -> np.ndarray:
-        try:
-            values_HW = _read_png(path) if path.suffix == ".png" else _read_npz(path, self._key)
-        except UNREADABLE as error:
-            raise ValueError(f"{path} is no label map: {error}; expected one integer per pixel") from error
+        values_HW = self._values(path)
         is_ignored_HW = values_HW == self._ignore
         labelled = values_HW[~is_ignored_HW]
         lowest, highest = (int(labelled.min()), int(labelled.max())) if labelled.size else (0, 0)
-        num_classes = self.num_classes or IGNORE
-        if lowest < 0 or highest >= num_classes:
+        if lowest < 0 or highest >= self._limit:
             raise ValueError(
-                f"{path} has ids {lowest} to {highest}; expected 0 to {num_classes - 1}, or {self._ignore} where "
-                "there is no label: change teacher.num_classes, or teacher.ignore"
+                f"{path} has ids {lowest} to {highest}; expected 0 to {self._limit - 1}, or {self._ignore} where "
+                "there is no label: change teacher.num_classes or teacher.label_set, or teacher.ignore"
             )
-        first, size = self._sizes.setdefault(path.parent.name, (path, values_HW.shape))
+        first, size = self._first(path, values_HW.shape)
         if values_HW.shape != size:
             raise ValueError(
                 f"{path} is {_size(values_HW.shape)} pixels and {first.name} is {_size(size)}; all maps of a video "
@@ -139,6 +132,19 @@ class FolderTeacher:
         label_HW = values_HW.astype(np.uint8)
         label_HW[is_ignored_HW] = IGNORE
         return label_HW
+
+    def _values(self, path: Path) -> np.ndarray:
+        try:
+            return _read_png(path) if path.suffix == ".png" else _read_npz(path, self._key)
+        except UNREADABLE as error:
+            raise ValueError(f"{path} is no label map: {error}; expected one integer per pixel") from error
+
+    def _first(self, path: Path, shape: tuple[int, ...]) -> tuple[Path, tuple[int, ...]]:
+        """Return the first map of a video and its size: always the same, wherever an earlier process stopped."""
+        if path.parent.name not in self._sizes:
+            first = min(_maps(path.parent, "*"))
+            self._sizes[path.parent.name] = (first, shape if first == path else self._values(first).shape)
+        return self._sizes[path.parent.name]
 
 
 def _maps(folder: Path, pattern: str = "*/*") -> Iterator[Path]:

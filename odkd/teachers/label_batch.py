@@ -9,6 +9,7 @@ import numpy as np
 from odkd.common.ignore import IGNORE
 from odkd.common.names import counted
 from odkd.data.labels import LabelSource, highest_class, resize_nearest
+from odkd.data.labels.map_files import is_same_shape
 from odkd.data.labels.store import Labelled
 from odkd.data.labels.teacher_labels import TeacherLabels, VideoLabels
 from odkd.data.video.image_index import ImageIndex
@@ -72,6 +73,7 @@ class BatchLabeller:
             batch.dropped.extend(dropped)
         self._check(labels_BHW, len(batch.rows))
         height, width = video.manifest["identity"]["size"]
+        self._check_shape(labels_BHW.shape[1:], batch, (height, width))
         if labels_BHW.shape[1:] != (height, width) and not self._has_logged_resize:
             given = "x".join(map(str, labels_BHW.shape[1:]))
             logger.info("label maps of %s are %s and are stored at %sx%s (nearest)", frames.video, given, height, width)
@@ -102,6 +104,25 @@ class BatchLabeller:
         if soft is not None:
             soft = np.stack([source.without_bars(frame, ids_HW) for ids_HW in soft[0]]), soft[1]
         return Labelled(source.without_bars(frame, labelled.label_HW), soft)
+
+    def _check_shape(self, shape: tuple[int, ...], batch: LabelBatch, stored: tuple[int, int]) -> None:
+        """Refuse maps that would be stretched: those of a folder in another shape, those of a network turned."""
+        video = batch.shard.video
+        source, row = self._labels.stream.videos[video.number], batch.rows[0]
+        picture = (source.height, source.width)
+        if isinstance(source, ImageIndex) and source.fit == "stretch":
+            picture = source.sizes[int(video.frame_numbers[row])]
+        if self._teacher.needs_images:  # a network may see and answer frames in a shape of its own
+            is_right = is_same_shape(shape, stored) or not is_same_shape((shape[1], shape[0]), stored)
+        else:
+            is_right = is_same_shape(shape, stored) or is_same_shape(shape, picture)
+        if not is_right:
+            raise ValueError(
+                f"the label map of teacher {self._labels.teacher.name} for "
+                f"{source.name_of(int(video.frame_numbers[row]))} is {shape[1]}x{shape[0]} pixels, and the picture "
+                f"{picture[1]}x{picture[0]}; expected one aspect ratio: make the maps of upright, "
+                "whole frames, or set teacher.size=[height,width] of the maps"
+            )
 
     def _check(self, labels_BHW: np.ndarray, num_frames: int) -> None:
         limit = self._teacher.num_classes if self._teacher.num_classes is not None else IGNORE

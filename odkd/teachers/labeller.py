@@ -14,8 +14,9 @@ from pathlib import Path
 from odkd.common.ignore import IGNORE
 from odkd.data.labels import LabelSource
 from odkd.data.labels.claims import Claims, owner_of, remove_dead_claims
+from odkd.data.labels.own_classes import OwnClasses
 from odkd.data.labels.session import Session
-from odkd.data.labels.store import LabelStore, SoftSpec
+from odkd.data.labels.store import SoftSpec
 from odkd.data.labels.teacher_labels import TeacherLabels
 from odkd.data.video.decode import decode_frames
 from odkd.teachers import SoftTeacher, Teacher, class_names
@@ -55,7 +56,6 @@ class Labeller:
         batch_size: frames that the teacher receives at once.
         groundtruth: the dataset's label maps by position, for teachers that need them.
         progress: is called with (frames labelled by this process, frames that were missing).
-        classes: names of the teacher's classes, to be stored; None = as the teacher names them.
         span: this process, where several were started together.
         device: where the teacher runs, for the record.
         only: folder of the one store to fill; None = all.
@@ -73,7 +73,6 @@ class Labeller:
         batch_size: int,
         groundtruth: LabelSource | None,
         progress: Callable[[int, int], None],
-        classes: list[str] | None = None,
         span: Span | None = None,
         device: str = "",
         only: Path | None = None,
@@ -82,7 +81,7 @@ class Labeller:
         check_soft(teacher, labels.teacher.name, labels.soft)
         self._labels, self._teacher, self._batch_size = labels, teacher, batch_size
         self._progress, self._span, self._decoder_threads = progress, span, decoder_threads
-        self._classes = classes if classes is not None else class_names(teacher)
+        self._own = OwnClasses(class_names(teacher), teacher.num_classes)
         self._videos = [video for video in labels.videos if only in (None, video.folder)]
         self._batch_labeller = BatchLabeller(labels, teacher, groundtruth)
         self._claims = Claims()
@@ -134,10 +133,9 @@ class Labeller:
     def _decode(self, shards: Sequence[Shard]) -> Generator[LabelBatch]:
         """Yield batches of the shards in order, up to the first that cannot be claimed."""
         video = shards[0].video
-        store = self._labels.create(video, self._classes, self._teacher.num_classes)
         if not self._teacher.needs_images:
             for shard in shards:
-                if (rows := self._claim(shard, store)) is None:
+                if (rows := self._claim(shard)) is None:
                     return
                 for start in range(0, len(rows), self._batch_size):
                     part = rows[start : start + self._batch_size]
@@ -152,7 +150,7 @@ class Labeller:
             for (shard, row), (number, image_HWC) in zip(wanted, decoded, strict=True):
                 if shard is not claimed:
                     claimed = shard
-                    if (fresh := self._claim(shard, store)) is None:
+                    if (fresh := self._claim(shard)) is None:
                         return
                     rows = fresh
                 if image_HWC is None:
@@ -164,11 +162,12 @@ class Labeller:
                         yield LabelBatch(shard, [row for row, _ in batch], images, ends_shard=row == rows[-1])
                         batch = []
 
-    def _claim(self, shard: Shard, store: LabelStore) -> list[int] | None:
+    def _claim(self, shard: Shard) -> list[int] | None:
         """Claim a shard and return its rows that are still missing; None where another process has it."""
         if not self._claims.take(shard.claim):
             return None
-        stored = store.stored(shard.number, self._labels.soft)
+        store = self._labels.find(shard.video)
+        stored = store.stored(shard.number, self._labels.soft) if store is not None else set()
         rows = [row for row in shard.rows if row not in stored]
         if not rows:
             self._claims.release(shard.claim)
@@ -188,7 +187,7 @@ class Labeller:
         if not self._pending:
             return
         shard, soft = self._pending[0].shard, self._labels.soft
-        store = self._labels.create(shard.video, self._classes, self._teacher.num_classes)
+        store = self._labels.create(shard.video, self._own)  # not before: a failed first try leaves none
         rows = {row: labelled for batch in self._pending for row, labelled in batch.labelled.items()}
         store.write(shard.number, rows, soft)
         dropped = [value for batch in self._pending for value in batch.dropped]

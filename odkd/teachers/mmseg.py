@@ -152,7 +152,7 @@ def _build(cfg: Any, config: str) -> Any:
             network = MODELS.build(cfg.model)
     except Exception as error:
         raise ValueError(f"config {config} builds no network: {error}") from error
-    if network.out_channels != network.num_classes:
+    if network.out_channels != network.num_classes or network.out_channels == 1:
         raise ValueError(f"config {config}: one output for two classes; odkd needs a network with one per class")
     return network
 

@@ -19,6 +19,7 @@ from PIL import Image
 from bench.dataset import CLASSES, make_dataset
 from bench.labels import SHARED
 from odkd.common.device import keep_freed_memory
+from odkd.data.labels.own_classes import OwnClasses
 from odkd.data.labels.store import Labelled
 from odkd.data.labels.teacher_labels import TeacherLabels, TeacherName
 from odkd.data.video.decode import decode_frames
@@ -119,7 +120,7 @@ def _write(stream: Stream, maps: list[np.ndarray], folder: Path) -> float:
     labels = TeacherLabels(stream, stream, TeacherName("bench", {}, None), folder)
     video = labels.videos[0]
     began = time.perf_counter()
-    store = labels.create(video, None)
+    store = labels.create(video, OwnClasses())
     for start in range(0, len(maps), FLUSH_FRAMES):
         stop = min(start + FLUSH_FRAMES, len(maps))
         store.write(start // 64, {n: Labelled(resize_nearest(maps[n], store.size)) for n in range(start, stop)})

@@ -128,6 +128,16 @@ def test_wrong_checkpoints_are_one_clear_message(checkpoint: Path, tmp_path: Pat
         CheckpointTeacher(str(garbage), device=CPU)
 
 
+@pytest.mark.parametrize("names", [["car"], 1, None, ["background", "car"]])
+def test_a_checkpoint_with_one_output_for_two_classes_is_refused(tmp_path: Path, names: object) -> None:
+    """Its likeliest class would be its only one, in every pixel."""
+    content = {"segmentation_head.0.weight": torch.zeros(1, 8, 3, 3), "segmentation_head.0.bias": torch.zeros(1)}
+    torch.save({"state_dict": content, "classes": names}, tmp_path / "one.pth")
+    for settings in ({}, {"num_classes": 2}):
+        with pytest.raises(ValueError, match=r"one\.pth has one output for two classes; .*teacher=exported"):
+            CheckpointTeacher(str(tmp_path / "one.pth"), device=CPU, arch="FPN", encoder_name="resnet18", **settings)
+
+
 # --- settings
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from PIL import Image
 
 from odkd.common.ignore import IGNORE
 from odkd.data.labels.ids import UNKNOWN, Ids, PanopticIds, id_table
+from odkd.data.labels.map_files import check_once, open_map
 from odkd.data.video.image_index import ImageIndex
 from odkd.data.video.patterns import compiled, fill, words_of
 from odkd.data.video.stream import Stream
@@ -56,6 +58,7 @@ class PictureLabels:
                 )
         self._tables = [None if place.is_panoptic else id_table(place.ids, classes) for place in places]
         self._panoptic: dict[Path, PanopticIds] = {}
+        self._turn = threading.Lock()
         words = compiled(pattern)
         self._found = [self._find(words, stream.name_of(position)) for position in range(len(stream))]
 
@@ -71,17 +74,16 @@ class PictureLabels:
         tables = {table for _, number, words in found if (table := self._table_file(number, words)) is not None}
         return sorted({path for path, _, _ in found} | tables)
 
-    def check(self) -> None:
-        """Read one map of each collection; warn about images without a map.
+    def check(self, note: Path) -> None:
+        """Read each map, unless `note` says that these have been read; warn about images without a map.
 
         Raises:
-            ValueError: the file is no label map.
+            ValueError: a file is no label map.
         """
+        check_once(self.read, (position for position, found in enumerate(self._found) if found is not None), note)
         for number, source in enumerate(self._stream.videos):
             positions = np.flatnonzero(self._stream.video_of == number).tolist()
             there = [position for position in positions if self._found[position] is not None]
-            if there:
-                self.read(there[0])
             if len(there) < len(positions):
                 logger.warning(
                     "%d of %d images of %s have no label map; they count as unlabelled",
@@ -102,18 +104,14 @@ class PictureLabels:
         if found is None:
             return np.full((index.height, index.width), IGNORE, np.uint8)
         path, number, words = found
-        try:
-            opened = Image.open(path)
-            opened.load()
-        except OSError as error:
-            raise ValueError(f"ground truth {path} cannot be read ({error}); repair or delete it") from error
-        with opened as image:
+        with open_map(path) as image:
             table_file = self._table_file(number, words)
             if table_file is None:
                 label_HW = self._translate(path, image, number)
             else:
-                if table_file not in self._panoptic:
-                    self._panoptic[table_file] = PanopticIds(table_file, self._classes)
+                with self._turn:  # threads check maps: one reads a table, which may be large
+                    if table_file not in self._panoptic:
+                        self._panoptic[table_file] = PanopticIds(table_file, self._classes)
                 label_HW = self._panoptic[table_file].translate(path, image)
         try:
             return index.fit_label(int(self._stream.frame_of[position]), label_HW)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from odkd.common.files import json_digest
+from odkd.data.labels.own_classes import OwnClasses
 from odkd.data.labels.session import Session
 from odkd.data.labels.store import Labelled, SoftSpec
 from odkd.data.labels.teacher_labels import TeacherLabels, TeacherName
@@ -97,7 +98,7 @@ class StudentLabels:
             for shard in sorted({row // size for row in missing}):
                 rows = [row for row in missing if row // size == shard]
                 labelled = label([self.positions[offset + row] for row in rows])
-                store = self._stores.create(video, self._classes, len(self._classes))
+                store = self._stores.create(video, OwnClasses(self._classes, len(self._classes)))
                 store.write(shard, dict(zip(rows, labelled, strict=True)), self.soft)
                 session.add(video, store, rows, [])
             offset += len(video.frame_numbers)

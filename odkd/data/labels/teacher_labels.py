@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from odkd.common.files import json_digest, write_json
+from odkd.data.labels.own_classes import OwnClasses
 from odkd.data.labels.store import SHARD_FRAMES, LabelStore, SoftSpec, store_key
 from odkd.data.video.decode import decoder_of
 from odkd.data.video.stream import Stream
@@ -90,19 +91,17 @@ class TeacherLabels:
         return [video.folder for video in self.videos]
 
     @property
-    def classes(self) -> list[str] | None:
-        """The teacher's class names as recorded in a store; None if there is no store or the names are unknown."""
-        for video in self.videos:
-            store = self.find(video)
-            if store is not None and store.manifest.get("classes"):
-                return [str(name) for name in store.manifest["classes"]]
-        return None
+    def own_classes(self) -> OwnClasses | None:
+        """What the weights say of their classes, as recorded in a store; None if no store has it."""
+        known = (OwnClasses.stored(store.manifest) for store in map(self.find, self.videos) if store is not None)
+        return next((own for own in known if own is not None), None)
 
     @property
-    def num_classes(self) -> int | None:
-        """The teacher's number of classes as recorded in a store; None if there is no store or it is unknown."""
-        stores = filter(None, map(self.find, self.videos))
-        return next((store.manifest["num_classes"] for store in stores if store.manifest.get("num_classes")), None)
+    def names_of_commands(self) -> list[str] | None:
+        """The names of a command that a store of an earlier version of odkd holds instead; None if none does."""
+        stores = [store for store in map(self.find, self.videos) if store is not None]
+        old = [store.manifest.get("classes") for store in stores if OwnClasses.stored(store.manifest) is None]
+        return next(([str(name) for name in names] for names in old if names), None)
 
     def read(self, position: int) -> np.ndarray:
         """Return uint8 [H, W] at the teacher's output size, with ids of the teacher's classes.
@@ -137,11 +136,10 @@ class TeacherLabels:
             self._stores[video.number] = LabelStore(video.folder)
         return self._stores.get(video.number)
 
-    def create(self, video: VideoLabels, classes: list[str] | None, num_classes: int | None = None) -> LabelStore:
+    def create(self, video: VideoLabels, own: OwnClasses) -> LabelStore:
         """Return the store of a video; create it if there is none."""
         if self.find(video) is None:
-            facts = {**video.manifest, "classes": classes, "num_classes": num_classes}
-            self._stores[video.number] = LabelStore.create(video.folder, facts)
+            self._stores[video.number] = LabelStore.create(video.folder, {**video.manifest, **own.facts()})
         return self._stores[video.number]
 
     def histogram(self, cache: Path) -> np.ndarray:

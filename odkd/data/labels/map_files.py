@@ -1,0 +1,63 @@
+"""Files of label maps: reading without a traceback, a check of their shape, and a check of all of them, once."""
+
+from __future__ import annotations
+
+import contextlib
+import struct
+import zlib
+from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from PIL import Image
+
+from odkd.common.files import write_atomic
+
+UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
+THREADS = 4  # decoding a PNG releases Python's lock
+
+
+@contextlib.contextmanager
+def open_map(path: Path) -> Generator[Image.Image]:
+    """Open a ground-truth map, decoded.
+
+    Raises:
+        ValueError: the file is no image, or is damaged; also where only its checksums show it.
+    """
+    try:
+        with Image.open(path) as image:
+            image.verify()  # reads the checksums of a PNG, which decoding passes over
+        opened = Image.open(path)
+        opened.load()
+    except UNREADABLE as error:
+        raise ValueError(f"ground truth {path} cannot be read ({error}); repair or delete it") from error
+    with opened:
+        yield opened
+
+
+def is_same_shape(label: tuple[int, ...], picture: tuple[int, int]) -> bool:
+    """True if a label map (height, width) has the shape of its picture up to scale; a pixel of rounding is allowed.
+
+    >>> is_same_shape((96, 160), (48, 80)), is_same_shape((34, 60), (1080, 1920)), is_same_shape((160, 96), (96, 160))
+    (True, True, False)
+    """
+    (rows, columns), (height, width) = label, picture
+    return abs(height * columns - width * rows) <= max(height, width, rows, columns)
+
+
+def check_once(check: Callable[[int], object], positions: Iterable[int], note: Path) -> None:
+    """Check the label map of each position, unless a note says that all were sound; write the note.
+
+    Raises:
+        ValueError: as `check` raises for the first position that is wrong.
+    """
+    if note.is_file():
+        return
+    with ThreadPoolExecutor(THREADS, thread_name_prefix="odkd-maps") as pool:
+        waiting = [pool.submit(check, position) for position in positions]
+        try:
+            for each in waiting:
+                each.result()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+    write_atomic(note, b"")

@@ -1,0 +1,155 @@
+"""Files of label maps that are damaged, of another shape, or missing: one line before the run, with the file's name."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from image_folders import save
+from PIL import Image
+from video_files import write_video
+
+from odkd.config.check_parts import check_parts
+from odkd.config.compose import compose_config
+from odkd.config.parts import Parts
+from odkd.data.labels.map_files import check_once, open_map
+from odkd.data.labels.missing_maps import what_is_there
+
+FRAMES = range(0, 20, 2)
+SETTINGS = ["dataset=videos", "dataset.root=.", "dataset.stride=2", "dataset.size=[64,96]", "device=cpu"]
+SETTINGS += ["dataset.classes=[road,car,person]", "dataset.groundtruth=groundtruth", "stage=label", "tracking=none"]
+SETTINGS += ["run.report=false", "run.overlay_video=false"]
+IDS_HW = np.random.default_rng(0).integers(0, 3, (64, 96), np.uint8)
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_video(tmp_path_factory.mktemp("video") / "a.mp4", num_frames=20)
+
+
+@pytest.fixture
+def check(video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Return a function that checks a command in a folder with a video and its ground truth, as before a run."""
+    monkeypatch.chdir(tmp_path)
+    Path("videos").mkdir()
+    Path("videos/a.mp4").symlink_to(video)
+    for frame in FRAMES:
+        save(Path(f"groundtruth/a/{frame:06d}.png"), IDS_HW)
+    return lambda *words: check_parts(Parts(compose_config([*SETTINGS, *words])))
+
+
+def damaged(how: str, content: bytes) -> bytes:
+    flipped = bytearray(content)
+    flipped[len(content) // 2] ^= 0x10
+    return {"cut": content[:60], "empty": b"", "text": b"<html>404</html>", "one bit": bytes(flipped)}[how]
+
+
+@pytest.mark.parametrize("how", ["cut", "empty", "text", "one bit"])
+def test_a_damaged_map_of_any_frame_is_named_before_the_run(check: Callable[..., None], how: str) -> None:
+    path = Path("groundtruth/a/000014.png")
+    sound = path.read_bytes()
+    path.write_bytes(damaged(how, sound))
+    with pytest.raises(ValueError, match=r"ground truth .*groundtruth/a/000014\.png cannot be read .*repair or delete"):
+        check()
+    assert not Path("outputs/runs").exists()
+    path.write_bytes(sound)
+    check()
+
+
+def test_no_changed_bit_of_a_png_passes_as_another_map(tmp_path: Path) -> None:
+    path = save(tmp_path / "map.png", IDS_HW[:16, :16])
+    sound = path.read_bytes()
+    for place in range(len(sound)):
+        path.write_bytes(sound[:place] + bytes([sound[place] ^ 0x10]) + sound[place + 1 :])
+        try:
+            with open_map(path) as image:
+                np.testing.assert_array_equal(np.asarray(image), IDS_HW[:16, :16])
+        except ValueError as error:
+            assert "map.png" in str(error)  # noqa: PT017 - most changes raise, and none may pass
+
+
+def test_maps_are_opened_once_for_each_version_of_their_contents(tmp_path: Path) -> None:
+    seen: list[int] = []
+    for _ in range(2):
+        check_once(seen.append, range(9), tmp_path / "note")
+    assert sorted(seen) == list(range(9))
+    with pytest.raises(ZeroDivisionError):
+        check_once(lambda position: 1 // (position - 5), range(9), tmp_path / "other")
+    assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.parametrize("size", [(96, 64), (64, 64), (64, 104), (48, 96)])
+def test_ground_truth_of_another_shape_is_refused(check: Callable[..., None], size: tuple[int, int]) -> None:
+    save(Path("groundtruth/a/000006.png"), np.zeros(size, np.uint8))
+    with pytest.raises(ValueError, match=rf"000006\.png is {size[1]}x{size[0]} pixels, and the video 96x64; expected"):
+        check()
+
+
+@pytest.mark.parametrize("size", [(32, 48), (128, 192), (21, 32)])
+def test_ground_truth_of_the_same_shape_up_to_scale_is_taken(check: Callable[..., None], size: tuple[int, int]) -> None:
+    for frame in FRAMES:
+        save(Path(f"groundtruth/a/{frame:06d}.png"), np.zeros(size, np.uint8))
+    check()
+
+
+@pytest.mark.usefixtures("check")
+def test_maps_of_a_folder_are_held_to_the_shape_of_the_video_or_of_the_teacher() -> None:
+    for frame in FRAMES:
+        save(Path(f"maps/a/{frame:06d}.png"), np.zeros((96, 64), np.uint8))
+
+    def label(*words: str) -> None:
+        parts = Parts(compose_config([*SETTINGS, "teacher=folder", "teacher.folder=maps", *words]))
+        parts.label_stream()
+
+    with pytest.raises(ValueError, match=r"teacher folder for a/000000 is 64x96 pixels, and the picture 96x64; .*size"):
+        label()
+    label("teacher.size=[96,64]")
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (["00000.png", "00002.png"], "the numbers have 5 digits, expected six: 000000"),
+        (["0.png", "2.png"], "the numbers have 1 digit, expected six: 000000"),
+        (["frame_000000.png"], "the names have more than the frame's number, expected 000000.png"),
+        (["000000.PNG", "000002.PNG"], "the ending .PNG is not .png, rename them"),
+        (["000000.jpg"], ".jpg loses class ids, save the maps as .png"),
+        (["000000.tif"], "the ending .tif is not read, save them as .png"),
+        (
+            [f"{i:06d}.png" for i in range(10)],
+            "sampled frames from 0: name each by its frame, 000002",
+        ),
+        ([f"{i + 1:06d}.png" for i in range(20)], "they count from 1, and odkd from 0: subtract 1 from each"),
+        ([f"{i:06d}.png" for i in range(0, 20, 5)], "one for every 5th frame: set dataset.stride=5, or a multiple"),
+        (["notes.txt"], "has no pictures, but notes.txt"),
+        ([], "has no files"),
+    ],
+)
+def test_a_message_about_missing_maps_says_what_is_there(tmp_path: Path, names: Sequence[str], expected: str) -> None:
+    (tmp_path / "a").mkdir()
+    for name in names:
+        (tmp_path / "a" / name).touch()
+    assert expected in what_is_there(tmp_path / "a", list(FRAMES), (".png",))
+
+
+def test_a_missing_folder_of_maps_is_told_with_those_that_are_there(tmp_path: Path) -> None:
+    (tmp_path / "my_drive").mkdir()
+    found = what_is_there(tmp_path / "mydrive", list(FRAMES), (".png",))
+    assert found.endswith("has my_drive; did you mean my_drive?")
+
+
+def test_the_numbering_that_fits_is_offered(tmp_path: Path) -> None:
+    for number in range(10):
+        Image.fromarray(IDS_HW).save(tmp_path / f"{number:06d}.png")
+    found = what_is_there(tmp_path, [0, 75, 150], (".png", ".npz"), "frame")
+    assert found.endswith("they seem to count sampled frames: set teacher.numbering=sample")
+    for number in range(10):
+        (tmp_path / f"{number:06d}.png").rename(tmp_path / f"{75 * number:06d}.png")
+    assert what_is_there(tmp_path, [0, 1, 2], (".png",), "sample").endswith("set teacher.numbering=frame")
+
+
+def test_the_message_of_the_ground_truth_has_it(check: Callable[..., None]) -> None:
+    for path in Path("groundtruth/a").iterdir():
+        path.rename(path.with_suffix(".PNG"))
+    with pytest.raises(ValueError, match=r"10 of 10 ground-truth maps are missing, .*; .*ending \.PNG is not"):
+        check()
