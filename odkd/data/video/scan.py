@@ -13,7 +13,14 @@ import numpy as np
 
 from odkd.common.names import counted
 from odkd.data.video.orientation import orientation_of
-from odkd.data.video.sequence import MAX_REORDER, UnknownOrderError, continued, decoded_order, joints_of
+from odkd.data.video.sequence import (
+    MAX_REORDER,
+    UnknownOrderError,
+    continued,
+    decoded_order,
+    is_followed_by_another,
+    joints_of,
+)
 
 NUM_CHECKED = 48  # pictures decoded to check that timestamps are in order
 MAX_BLOCK_HEADER = 256  # bytes; Matroska writes 6 to 50 between two packets
@@ -37,6 +44,7 @@ class _Packets:
     num_packets: int = 0
     num_without_time: int = 0
     end_seconds: float = 0.0  # of all streams
+    end_byte: int = 0  # likewise
     error: str = ""
 
 
@@ -77,7 +85,14 @@ def scan_video(path: Path) -> dict[str, Any]:
         assert time_base is not None
         found = _read_packets(container, stream)
         can_reorder = container.format.name == "avi" and stream.codec_context.has_b_frames
-        joints = joints_of(found.pts, found.dts, found.is_key, container.format.name)
+        joints = joints_of(
+            found.pts,
+            found.dts,
+            found.is_key,
+            container=container.format.name,
+            holes=found.holes,
+            time_base=time_base,
+        )
     num_disordered = sum(later <= earlier for earlier, later in itertools.pairwise(found.shown))
     # Frames come out in another order than they went in, and the timestamps know nothing of it.
     has_no_times = _is_ascending(found.pts) and (can_reorder or num_disordered > 0)
@@ -86,16 +101,10 @@ def scan_video(path: Path) -> dict[str, Any]:
         raise UnreadableVideoError(f"{path}: its frames have no usable timestamps; convert it to .mp4 or .mkv")
     if found.shape is None:
         raise UnreadableVideoError(f"{path}: no frame can be decoded; repair or remove it")
-    warnings = [found.error] if found.error else []
+    warnings = _warnings(path, found, num_promised, promised_seconds)
     order = _order(path, found, joints, warnings) if is_doubtful else {}
     lost = [] if order else _lost_frames(found)
     pts = np.asarray(order["pts"]) if order else np.unique([*found.pts, *lost])
-    if found.num_packets < num_promised:
-        warnings.append(f"its header promises {counted(num_promised, 'frame')}, but it ends after {found.num_packets}")
-    elif promised_seconds > found.end_seconds + 0.5:
-        warnings.append(f"its header promises {promised_seconds:.1f} s, but it ends early")
-    if found.num_without_time and not order:
-        warnings.append(f"{found.num_without_time} of its frames have no timestamp and are left out")
     if lost:
         first, last = (float((time - pts[0]) * time_base) for time in (min(lost), max(lost)))
         warnings.append(f"about {counted(len(lost), 'frame')} lost between {first:.2f} s and {last:.2f} s")
@@ -118,6 +127,19 @@ def scan_video(path: Path) -> dict[str, Any]:
     }
 
 
+def _warnings(path: Path, found: _Packets, num_promised: int, promised_seconds: float) -> list[str]:
+    warnings = [found.error] if found.error else []
+    if found.num_packets < num_promised:
+        warnings.append(f"its header promises {counted(num_promised, 'frame')}, but it ends after {found.num_packets}")
+    elif promised_seconds > found.end_seconds + 0.5:
+        warnings.append(f"its header promises {promised_seconds:.1f} s, but it ends early")
+    if is_followed_by_another(path, found.end_byte):
+        warnings.append("another file was joined to its end, which FFmpeg does not read; join them by ffmpeg -f concat")
+    if found.num_without_time:
+        warnings.append(f"{found.num_without_time} of its frames have no timestamp and are left out")
+    return warnings
+
+
 def _order(path: Path, found: _Packets, joints: list[int], warnings: list[str]) -> dict[str, Any]:
     """Return the fields of a file whose timestamps do not order its frames; nothing if they do.
 
@@ -137,7 +159,7 @@ def _order(path: Path, found: _Packets, joints: list[int], warnings: list[str]) 
         return {}
     if joints:
         warnings.append(
-            f"its times begin again {counted(len(joints), 'time')}, as in recordings joined end to end; its "
+            f"its times begin again or jump {counted(len(joints), 'time')}, as in recordings joined end to end; its "
             f"{counted(len(shown), 'frame')} are taken in the order of the file"
         )
     if len(sizes) > 1:
@@ -167,6 +189,7 @@ def _read_packets(container: av.container.InputContainer, stream: av.VideoStream
             if packet.pts is not None and packet.size:
                 end = (packet.pts + (packet.duration or 0)) * packet.time_base
                 found.end_seconds = max(found.end_seconds, float(end))
+            found.end_byte = max(found.end_byte, (packet.pos or 0) + packet.size)
             is_after_hole = packet.is_corrupt
             if packet.pos is not None and "matroska" in container.format.name:
                 is_after_hole |= previous_end is not None and packet.pos > previous_end + MAX_BLOCK_HEADER
