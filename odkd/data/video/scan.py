@@ -41,6 +41,7 @@ class _Packets:
     holes: list[int] = field(default_factory=list)  # indices into `pts` of packets before which data was lost
     shown: list[int] = field(default_factory=list)  # pts of the first pictures, in the order the decoder returns them
     shape: tuple[int, int, int, bool] | None = None  # of the first picture: width, height, rotation, is mirrored
+    angle: int = 0  # of the first picture, degrees counterclockwise
     num_packets: int = 0
     num_without_time: int = 0
     end_seconds: float = 0.0  # of all streams
@@ -135,6 +136,9 @@ def _warnings(path: Path, found: _Packets, num_promised: int, promised_seconds: 
         warnings.append(f"its header promises {promised_seconds:.1f} s, but it ends early")
     if is_followed_by_another(path, found.end_byte):
         warnings.append("another file was joined to its end, which FFmpeg does not read; join them by ffmpeg -f concat")
+    if found.shape and found.angle % 90:
+        turns = f"its display matrix turns it by {found.angle} degrees; odkd turns only by quarters, here by"
+        warnings.append(f"{turns} {found.shape[2]}")
     if found.num_without_time:
         warnings.append(f"{found.num_without_time} of its frames have no timestamp and are left out")
     return warnings
@@ -198,7 +202,9 @@ def _read_packets(container: av.container.InputContainer, stream: av.VideoStream
                 continue
             if found.num_packets < NUM_CHECKED or found.shape is None:
                 for picture in _decode(stream, packet if packet.size else None):
-                    found.shape = found.shape or (picture.width, picture.height, *orientation_of(picture))
+                    if found.shape is None:
+                        found.shape = (picture.width, picture.height, *orientation_of(picture))
+                        found.angle = picture.rotation
                     found.shown.append(picture.pts or 0)
             if not packet.size:
                 continue

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from video_files import write_video
 
+from odkd.common.files import file_digest
 from odkd.data.video.decode import decode_frames
 from odkd.data.video.index import VideoIndex, index_video
 
@@ -98,8 +99,6 @@ def test_b_frames_late_in_an_avi_file_are_noticed(tmp_path: Path) -> None:
 def test_stored_frames_of_a_joined_file_are_not_those_of_an_earlier_release(tmp_path: Path) -> None:
     path = joined(tmp_path / "c.ts", SHORT, SHORT)
     plain = write_video(tmp_path / "d.ts", **SHORT)
-    from odkd.common.files import file_digest
-
     assert index_video(path, tmp_path).digest != file_digest(path, tmp_path)
     assert index_video(plain, tmp_path).digest == file_digest(plain, tmp_path)
 
