@@ -4,7 +4,6 @@ from __future__ import annotations  # Packet[VideoStream] exists in PyAV's type 
 
 import json
 import logging
-import re
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -14,13 +13,10 @@ import av
 import numpy as np
 
 from odkd.common.files import file_digest, json_digest, write_json
-from odkd.common.names import counted
 from odkd.data.video.scan import scan_video
 
 logger = logging.getLogger(__name__)
 
-VIDEO_SUFFIXES = frozenset({".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg"})
-VIDEO_SUFFIXES |= {".mpg", ".mts", ".mxf", ".ogv", ".ts", ".webm", ".wmv"}
 INDEX_VERSION = f"2 pyav-{av.__version__}"  # part of the cache key: change the number when the index changes
 
 
@@ -113,38 +109,3 @@ def _digest(of_file: str, scanned: dict[str, Any]) -> str:
     """Return the digest of a video. Earlier releases stored wrong frames and labels of some kinds of files."""
     ways = ["mirrored"] * scanned["mirrored"] + ["in the order of packets"] * (scanned["packets"] is not None)
     return json_digest([of_file, *ways]) if ways else of_file
-
-
-def list_videos(folder: Path, start: int | None = None, stop: int | None = None) -> list[Path]:
-    """Return the videos of a folder in natural order ("clip9" before "clip10"), and of these `[start:stop]`.
-
-    Files without the extension of a video are skipped with a log entry.
-
-    Raises:
-        ValueError: there is no such folder, or no video remains.
-    """
-    if not folder.is_dir():
-        raise ValueError(f"{folder} is not a folder; expected a folder of videos; check dataset.root")
-    files = sorted((path for path in folder.iterdir() if path.is_file()), key=lambda path: natural(path.name))
-    videos = [path for path in files if path.suffix.lower() in VIDEO_SUFFIXES]
-    for path in files:
-        if path not in videos and not path.name.startswith("."):
-            logger.info("%s does not have the extension of a video and is ignored", path)
-    if not videos:
-        raise ValueError(f"{folder} contains no video; expected files such as clip1.mp4, clip2.mkv")
-    if not videos[start:stop]:
-        raise ValueError(
-            f"dataset.start={start}, dataset.stop={stop} select none of {counted(len(videos), 'video')} in {folder}; "
-            "change them"
-        )
-    return videos[start:stop]
-
-
-def natural(name: str) -> list[tuple[int, int, str]]:
-    """Return a sorting key that compares runs of digits as numbers.
-
-    >>> sorted(["b2", "b10", "a", "b1"], key=natural)
-    ['a', 'b1', 'b2', 'b10']
-    """
-    parts = re.split(r"([0-9]+)", name)
-    return [(0, int(part), part) if part.isdecimal() else (1, 0, part) for part in parts if part]
