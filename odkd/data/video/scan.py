@@ -106,6 +106,8 @@ def scan_video(path: Path) -> dict[str, Any]:
     order = _order(path, found, joints, warnings) if is_doubtful else {}
     lost = [] if order else _lost_frames(found)
     pts = np.asarray(order["pts"]) if order else np.unique([*found.pts, *lost])
+    if found.num_without_time and not order:
+        warnings.append(f"{found.num_without_time} of its frames have no timestamp and are left out")
     if lost:
         first, last = (float((time - pts[0]) * time_base) for time in (min(lost), max(lost)))
         warnings.append(f"about {counted(len(lost), 'frame')} lost between {first:.2f} s and {last:.2f} s")
@@ -139,8 +141,6 @@ def _warnings(path: Path, found: _Packets, num_promised: int, promised_seconds: 
     if found.shape and found.angle % 90:
         turns = f"its display matrix turns it by {found.angle} degrees; odkd turns only by quarters, here by"
         warnings.append(f"{turns} {found.shape[2]}")
-    if found.num_without_time:
-        warnings.append(f"{found.num_without_time} of its frames have no timestamp and are left out")
     return warnings
 
 
