@@ -66,7 +66,7 @@ class StreamParts:
     @cached_property
     def sampled(self) -> Stream:
         """The sampled videos in the order of their files, including frames that turn out to be damaged."""
-        from odkd.data.video.index import list_videos
+        from odkd.data.video.listing import list_videos
         from odkd.data.video.stream import open_stream
 
         if has_images(self.dataset):

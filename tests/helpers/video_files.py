@@ -33,10 +33,14 @@ def write_video(
     times: list[int] | None = None,
     ticks: int = FRAME_RATE,
     rotation: int = 0,
+    matrix: tuple[int, int, int, int] | None = None,
     container_options: dict[str, str] | None = None,
     **options: str | int,
 ) -> Path:
-    """Encode `picture(0..)`; frame i is shown at times[i] / ticks seconds, by default at i / 25."""
+    """Encode `picture(0..)`; frame i is shown at times[i] / ticks seconds, by default at i / 25.
+
+    `rotation` or a, b, c, d of a display `matrix` is written into an MP4 file's header.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     with av.open(str(path), "w", options=container_options or {}) as container:
         chosen = {"g": str(group), **{name: str(value) for name, value in options.items()}}
@@ -53,8 +57,8 @@ def write_video(
             frame.time_base = Fraction(1, ticks)
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
-    if rotation:
-        _write_display_matrix(path, MATRICES[rotation])
+    if rotation or matrix:
+        _write_display_matrix(path, matrix or MATRICES[rotation])
     return path
 
 

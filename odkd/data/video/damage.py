@@ -10,6 +10,7 @@ import numpy as np
 # file (a lost disk sector, an unfinished download), which the decoder fills with plausible but wrong content.
 HOLE = bytes(16)
 CODECS_WITHOUT_ZEROS = ("h264", "hevc")
+HELD_BACK = 3  # packets by which a parser delays the mark of damage that a container found
 
 
 def has_hole(packet: bytes, codec: str) -> bool:

@@ -19,7 +19,9 @@ from av.video.reformatter import VideoReformatter
 from odkd.data.video.damage import DamageTracker, has_hole
 from odkd.data.video.image_index import ImageIndex, Source, read_images
 from odkd.data.video.index import VideoIndex
+from odkd.data.video.orientation import upright
 from odkd.data.video.scan import open_video
+from odkd.data.video.sequence import is_at_joint, packets_of
 
 # swscale's flags AREA | ACCURATE_RND | BITEXACT, as numbers because PyAV names the last two only since release 18. AREA
 # averages when it shrinks; the other two make the result the same on every processor.
@@ -45,7 +47,8 @@ def decode_frames(
 
     Images are uint8 RGB [H, W, 3], upright, C-contiguous, of `size` = (height, width), by default that of the video. At
     native size they equal `frame.to_ndarray(format="rgb24")` bit for bit. Consecutive groups of pictures are decoded
-    in one pass, without seeking. A frame is identified by its timestamp, never by counting.
+    in one pass, without seeking. A frame is identified by its timestamp, or by its packet where timestamps do not order
+    the frames.
     """
     numbers = np.asarray(frame_numbers, np.int64)
     if not len(numbers):
@@ -57,7 +60,9 @@ def decode_frames(
         return
     groups = np.searchsorted(index.keyframes, numbers, side="right") - 1  # -1: before the first keyframe
     group_of = dict(zip(numbers.tolist(), groups.tolist(), strict=True))
-    runs = np.split(numbers, np.flatnonzero(np.diff(groups) > 1) + 1)
+    # Where packets are counted from the start of the file, seeking is of no use.
+    cuts: np.ndarray | list[int] = np.flatnonzero(np.diff(groups) > 1) + 1 if index.packets is None else []
+    runs = np.split(numbers, cuts)
     todo = deque((group_of[run[0]], run) for run in runs)
     with closing(_Decoder(index, size, num_threads)) as decoder:
         while todo:
@@ -79,6 +84,7 @@ class _Decoder:
         if index.rotation % 180:  # the decoder needs the size before rotation
             self.height, self.width = self.width, self.height
         self.reformatter = VideoReformatter()
+        self.is_joint = False  # the packet that was read last
         self._open(index.path)
 
     def _open(self, path: Path) -> None:
@@ -117,7 +123,7 @@ class _Decoder:
     def _packets_from(self, group: int) -> Iterator[av.Packet[av.VideoStream] | None]:
         """Yield packets in decoding order from a keyframe on, then None, upon which the decoder returns the rest."""
         start = None if group < 0 else int(self.index.pts[self.index.keyframes[group]])
-        if start is not None:
+        if start is not None and self.index.packets is None:
             self.codec.flush_buffers()
             self.container.seek(start, stream=self.stream)
             packets = self._packets()
@@ -129,7 +135,8 @@ class _Decoder:
                     yield from packets
                     yield None
                     return
-        # Read from the start of the file: this was asked for, or the seek went too far, as happens in some containers.
+        # Read from the start of the file: this was asked for, or packets are counted, or the seek went too far, as
+        # happens in some containers.
         self.close()
         self._open(self.index.path)
         is_reached = start is None
@@ -140,18 +147,18 @@ class _Decoder:
         yield None
 
     def _packets(self) -> Iterator[av.Packet[av.VideoStream]]:
-        try:
-            for packet in self.container.demux(self.stream):
-                if packet.size:
-                    yield packet
-        except av.error.FFmpegError:
-            return  # nothing more can be read; index_video has warned about it
+        for place, packet in enumerate(packets_of(self.container, self.stream)):
+            if self.index.packets is not None:
+                number = int(self.index.packets[place])
+                packet.pts = int(self.index.pts[number]) if number >= 0 else None
+                self.is_joint = is_at_joint(place, self.index.joints)
+            yield packet
 
     def _pictures(self, packet: av.Packet[av.VideoStream] | None, tracker: DamageTracker) -> Iterator[av.VideoFrame]:
         pts = None if packet is None else packet.pts
         if packet is not None and pts is not None:
             tracker.add_packet(pts, is_keyframe=packet.is_keyframe, is_shown=not packet.is_discard)
-            if packet.is_corrupt or has_hole(bytes(packet), self.codec.name):
+            if (packet.is_corrupt and not self.is_joint) or has_hole(bytes(packet), self.codec.name):
                 tracker.add_broken(pts)
         try:
             pictures = self.codec.decode(packet)
@@ -182,4 +189,4 @@ class _Decoder:
         plane: Any = rgb.planes[0]  # a view without a copy: the array keeps the picture's memory alive
         rows_HX = np.frombuffer(plane, np.uint8).reshape(rgb.height, plane.line_size)
         image_HWC = rows_HX[:, : 3 * rgb.width].reshape(rgb.height, rgb.width, 3)
-        return np.ascontiguousarray(np.rot90(image_HWC, self.index.rotation // 90))
+        return upright(image_HWC, self.index.rotation, is_mirrored=self.index.is_mirrored)

@@ -22,7 +22,8 @@ from PIL import Image, ImageOps, __version__, features
 from odkd.common.files import json_digest, write_json
 from odkd.common.names import counted
 from odkd.data.video.fit import Fit, Placement, fit_label, fit_picture, placement
-from odkd.data.video.index import VideoIndex, natural
+from odkd.data.video.index import VideoIndex
+from odkd.data.video.listing import natural
 
 logger = logging.getLogger(__name__)
 

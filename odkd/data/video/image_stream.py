@@ -10,7 +10,7 @@ import numpy as np
 
 from odkd.data.video.fit import Fit
 from odkd.data.video.image_index import IMAGE_SUFFIXES, index_images
-from odkd.data.video.index import natural
+from odkd.data.video.listing import natural
 from odkd.data.video.patterns import fill, find_files
 from odkd.data.video.stream import Stream, make_stream, sample
 

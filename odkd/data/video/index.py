@@ -4,36 +4,35 @@ from __future__ import annotations  # Packet[VideoStream] exists in PyAV's type 
 
 import json
 import logging
-import re
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
 
 from odkd.common.files import file_digest, json_digest, write_json
-from odkd.common.names import counted
 from odkd.data.video.scan import scan_video
 
 logger = logging.getLogger(__name__)
 
-VIDEO_SUFFIXES = frozenset({".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg"})
-VIDEO_SUFFIXES |= {".mpg", ".mts", ".mxf", ".ogv", ".ts", ".webm", ".wmv"}
-INDEX_VERSION = f"1 pyav-{av.__version__}"  # part of the cache key: change the number when the index changes
+INDEX_VERSION = f"2 pyav-{av.__version__}"  # part of the cache key: change the number when the index changes
 
 
 @dataclass(frozen=True)
 class VideoIndex:
     """The facts about one video. A frame is identified by its timestamp; its number is the rank of the timestamp.
 
-    `rotation` turns a decoded picture upright, in degrees counterclockwise. `keyframes` are the frame numbers at which
+    `rotation` turns a decoded picture upright, in degrees counterclockwise, before left and right are swapped.
+    Where the timestamps of the file do not order its frames, `packets` says which frame a packet of the file holds, and
+    `pts` are times that odkd gave them (`odkd.data.video.sequence`). `keyframes` are the frame numbers at which
     decoding may start. Frames before the first keyframe can be reached only from the start of the file, if at all (a
     cut by edit list).
     """
 
     path: Path
-    digest: str  # sha256 hex of the file's bytes
+    digest: str  # sha256 hex of the file's bytes, and of how they are read if that is not the usual way
     width: int  # displayed size in pixels, after rotation
     height: int  # likewise
     rotation: int  # 0, 90, 180 or 270
@@ -41,6 +40,11 @@ class VideoIndex:
     pts: np.ndarray  # int64 [F], ascending
     keyframes: np.ndarray  # int64 [G], ascending
     lost: tuple[int, ...] = ()  # numbers of frames that are known to be missing from a damaged file
+    is_mirrored: bool = False
+    packets: np.ndarray | None = (
+        None  # int64 [all packets]: frame numbers, -1 for none; None: timestamps order the frames
+    )
+    joints: tuple[int, ...] = ()  # places of the packets with which the times begin again
 
     @property
     def stem(self) -> str:
@@ -80,7 +84,8 @@ def index_video(path: Path, cache: Path) -> VideoIndex:
     key = json_digest([INDEX_VERSION, str(path), status.st_size, status.st_mtime_ns])
     cached = cache / "videos" / f"{key}.json"
     if not cached.exists():
-        write_json(cached, scan_video(path) | {"digest": file_digest(path, cache)})
+        scanned = scan_video(path)
+        write_json(cached, scanned | {"digest": _digest(file_digest(path, cache), scanned)})
     facts = json.loads(cached.read_text())
     for warning in facts["warnings"]:
         logger.warning("%s: %s", path, warning)
@@ -94,39 +99,13 @@ def index_video(path: Path, cache: Path) -> VideoIndex:
         pts=np.asarray(facts["pts"], np.int64),
         keyframes=np.asarray(facts["keyframes"], np.int64),
         lost=tuple(facts["lost"]),
+        is_mirrored=facts["mirrored"],
+        packets=None if facts["packets"] is None else np.asarray(facts["packets"], np.int64),
+        joints=tuple(facts["joints"]),
     )
 
 
-def list_videos(folder: Path, start: int | None = None, stop: int | None = None) -> list[Path]:
-    """Return the videos of a folder in natural order ("clip9" before "clip10"), and of these `[start:stop]`.
-
-    Files without the extension of a video are skipped with a log entry.
-
-    Raises:
-        ValueError: there is no such folder, or no video remains.
-    """
-    if not folder.is_dir():
-        raise ValueError(f"{folder} is not a folder; expected a folder of videos; check dataset.root")
-    files = sorted((path for path in folder.iterdir() if path.is_file()), key=lambda path: natural(path.name))
-    videos = [path for path in files if path.suffix.lower() in VIDEO_SUFFIXES]
-    for path in files:
-        if path not in videos and not path.name.startswith("."):
-            logger.info("%s does not have the extension of a video and is ignored", path)
-    if not videos:
-        raise ValueError(f"{folder} contains no video; expected files such as clip1.mp4, clip2.mkv")
-    if not videos[start:stop]:
-        raise ValueError(
-            f"dataset.start={start}, dataset.stop={stop} select none of {counted(len(videos), 'video')} in {folder}; "
-            "change them"
-        )
-    return videos[start:stop]
-
-
-def natural(name: str) -> list[tuple[int, int, str]]:
-    """Return a sorting key that compares runs of digits as numbers.
-
-    >>> sorted(["b2", "b10", "a", "b1"], key=natural)
-    ['a', 'b1', 'b2', 'b10']
-    """
-    parts = re.split(r"([0-9]+)", name)
-    return [(0, int(part), part) if part.isdecimal() else (1, 0, part) for part in parts if part]
+def _digest(of_file: str, scanned: dict[str, Any]) -> str:
+    """Return the digest of a video. Earlier releases stored wrong frames and labels of some kinds of files."""
+    ways = ["mirrored"] * scanned["mirrored"] + ["in the order of packets"] * (scanned["packets"] is not None)
+    return json_digest([of_file, *ways]) if ways else of_file

@@ -11,7 +11,8 @@ import numpy as np
 
 from odkd.common.names import counted
 from odkd.data.video.image_index import Source
-from odkd.data.video.index import VideoIndex, index_video, list_videos
+from odkd.data.video.index import VideoIndex, index_video
+from odkd.data.video.listing import list_videos, log_unused
 from odkd.data.video.scan import UnreadableVideoError
 
 logger = logging.getLogger(__name__)
@@ -104,6 +105,7 @@ def open_stream(
         raise ValueError(f"dataset.stride_seconds={stride_seconds}; expected more than 0 seconds, or null")
     videos: list[VideoIndex] = []
     paths = list_videos(folder, start, stop)
+    log_unused(folder)
     for path in paths:
         try:
             videos.append(index_video(path, cache))

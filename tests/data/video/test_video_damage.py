@@ -151,12 +151,6 @@ def test_a_file_that_cannot_be_read_is_a_clear_error(tmp_path: Path, content: st
         index_video(path, tmp_path)
 
 
-def test_a_file_without_real_timestamps_is_a_clear_error(tmp_path: Path) -> None:
-    path = write_video(tmp_path / "clip.avi", bf=3, preset="veryslow")  # AVI stores no presentation times
-    with pytest.raises(ValueError, match=r"no usable timestamps; convert it to .mp4"):
-        index_video(path, tmp_path)
-
-
 def test_a_sound_file_is_no_video(tmp_path: Path) -> None:
     with wave.open(str(tmp_path / "sound.mp4"), "wb") as sound:
         sound.setnchannels(1)

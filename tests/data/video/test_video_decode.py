@@ -7,8 +7,10 @@ from typing import Any
 import av
 import numpy as np
 import pytest
+from PIL import Image
 from video_files import decode_naively, picture, write_video
 
+from odkd.common.files import file_digest
 from odkd.data.video.decode import _Decoder, decode_frames
 from odkd.data.video.index import VideoIndex, index_video
 
@@ -113,6 +115,56 @@ def test_a_rotated_video_is_decoded_upright(tmp_path: Path, rotation: int) -> No
     whole = image[: image.shape[0] // 2].mean() - image[image.shape[0] // 2 :].mean()
     halves = small[:15].mean() - small[15:].mean()
     assert halves == pytest.approx(whole, abs=3)
+
+
+# a, b, c, d of the display matrix -> the filters that ffmpeg puts before its output (ffmpeg_filter.c, autorotate)
+ORIENTATIONS: dict[tuple[int, int, int, int], list[tuple[str, str]]] = {
+    (1, 0, 0, 1): [],
+    (0, 1, -1, 0): [("transpose", "clock")],
+    (-1, 0, 0, -1): [("hflip", ""), ("vflip", "")],
+    (0, -1, 1, 0): [("transpose", "cclock")],
+    (-1, 0, 0, 1): [("hflip", "")],
+    (1, 0, 0, -1): [("vflip", "")],
+    (0, 1, 1, 0): [("transpose", "cclock_flip")],
+    (0, -1, -1, 0): [("transpose", "clock_flip")],
+}
+
+
+@pytest.mark.parametrize("matrix", ORIENTATIONS, ids=str)
+def test_each_turn_and_mirror_of_a_display_matrix_gives_the_pixels_of_ffmpeg(tmp_path: Path, matrix: Any) -> None:
+    path = write_video(tmp_path / "front.mp4", num_frames=3, matrix=matrix)
+    index = index_video(path, tmp_path)
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        graph = av.filter.Graph()
+        nodes = [graph.add_buffer(template=stream), *(graph.add(*words) for words in ORIENTATIONS[matrix])]
+        graph.link_nodes(*nodes, graph.add("buffersink")).configure()
+        theirs = []
+        for frame in container.decode(stream):
+            graph.push(frame)
+            theirs.append(graph.pull().to_ndarray(format="rgb24"))  # type: ignore[union-attr]
+    assert (index.height, index.width) == theirs[0].shape[:2]
+    for number, image in decode_frames(index, range(3)):
+        np.testing.assert_array_equal(image, theirs[number])
+    small = dict(decode_frames(index, [1], size=(24, 20)))[1]
+    assert small is not None
+    assert small.shape == (24, 20, 3)
+    shrunk = np.asarray(Image.fromarray(theirs[1]).resize((20, 24), Image.Resampling.BOX)).astype(int)
+    distances = [np.mean(np.abs(seen - small)) for seen in (shrunk, shrunk[:, ::-1], shrunk[::-1], shrunk[::-1, ::-1])]
+    assert distances[0] < 25 < min(distances[1:])  # colours are not scaled in the same way
+
+
+def test_a_turn_that_is_no_quarter_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    index = index_video(write_video(tmp_path / "tilted.mp4", num_frames=3, matrix=(1, 1, -1, 1)), tmp_path)
+    assert "its display matrix turns it by -45 degrees; odkd turns only by quarters, here by 0" in caplog.text
+    assert index.rotation == 0
+
+
+def test_frames_stored_of_a_mirrored_video_are_not_those_of_an_earlier_release(tmp_path: Path) -> None:
+    mirrored = index_video(write_video(tmp_path / "a.mp4", num_frames=3, matrix=(-1, 0, 0, 1)), tmp_path)
+    turned = index_video(write_video(tmp_path / "b.mp4", num_frames=3, rotation=90), tmp_path)
+    assert mirrored.digest != file_digest(mirrored.path, tmp_path)
+    assert turned.digest == file_digest(turned.path, tmp_path)
 
 
 def test_only_groups_with_a_wanted_frame_are_decoded(videos: Path, tmp_path: Path, monkeypatch: Any) -> None:

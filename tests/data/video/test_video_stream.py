@@ -1,13 +1,15 @@
 """Videos of a folder become one stream of sampled frames."""
 
 import logging
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 from video_files import write_video
 
-from odkd.data.video.index import VideoIndex, index_video, list_videos
+from odkd.data.video.index import VideoIndex, index_video
+from odkd.data.video.listing import list_videos, log_unused, unused
 from odkd.data.video.stream import Stream, open_stream, sample
 
 
@@ -31,12 +33,66 @@ def test_videos_are_in_natural_order_and_sliced_like_a_list(tmp_path: Path) -> N
     assert names(tmp_path, None, -4) == ["b.webm"]
 
 
+def test_hidden_files_are_no_videos(tmp_path: Path) -> None:
+    for name in (".hidden.mp4", "._clip.mp4", "clip.mp4"):
+        (tmp_path / name).touch()
+    assert names(tmp_path) == ["clip.mp4"]
+    assert names(tmp_path, 0, 1) == ["clip.mp4"]
+    assert unused(tmp_path) == []
+
+
 def test_files_without_the_extension_of_a_video_are_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "clip.mp4").touch()
     (tmp_path / "notes.txt").touch()
     with caplog.at_level(logging.INFO):
-        list_videos(tmp_path, None, None)
+        log_unused(tmp_path)
     assert "notes.txt does not have the extension of a video" in caplog.text
+
+
+def test_whatever_looks_like_a_video_and_is_not_used_is_named_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "videos"
+    write_video(folder / "a1.mp4", num_frames=8)
+    (folder / "b.mp4").symlink_to("/nowhere/b.mp4")
+    (folder / "loop.mkv").symlink_to("loop.mkv")
+    (folder / "disk").symlink_to(tmp_path / "not mounted")
+    (folder / "day2" / "camera").mkdir(parents=True)
+    (folder / "day2" / "camera" / "c.MP4").touch()
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "d.mkv").touch()
+    (folder / "linked").symlink_to(tmp_path / "elsewhere")
+    (folder / "e.mp4").mkdir()
+    os.mkfifo(folder / "pipe.avi")
+    (folder / "frames").mkdir()
+    (folder / "frames" / "._x.mp4").touch()
+    (folder / "good.mp4").symlink_to(folder / "a1.mp4")
+    stream = open_folder(tmp_path)
+    assert [video.stem for video in stream.videos] == ["a1", "good"]
+    lines = [record.getMessage() for record in caplog.records]
+    assert [line.split(" is a")[0].split(" is no")[0] for line in lines] == [
+        f"left out: {folder / name}" for name in ("b.mp4", "day2", "disk", "e.mp4", "linked", "loop.mkv", "pipe.avi")
+    ]
+    assert "is a link to /nowhere/b.mp4, which is not there" in lines[0]
+    assert "is a folder with videos (c.MP4 ...), and subfolders are not read" in lines[1]
+
+
+def test_a_folder_of_broken_links_says_so(tmp_path: Path) -> None:
+    (tmp_path / "b.mp4").symlink_to("/nowhere/b.mp4")
+    with pytest.raises(
+        ValueError, match=r"contains no video; .* left out: .*b.mp4 is a link to /nowhere/b.mp4, which is not there"
+    ):
+        list_videos(tmp_path)
+
+
+def test_two_videos_of_one_name_are_refused_if_both_are_chosen(tmp_path: Path) -> None:
+    for name in ("drive.avi", "drive.mp4", "end.mp4"):
+        (tmp_path / name).touch()
+    with pytest.raises(
+        ValueError, match=r"drive.avi and drive.mp4 in .* have one name, drive, and would share ground truth"
+    ):
+        list_videos(tmp_path)
+    assert names(tmp_path, 1) == ["drive.mp4", "end.mp4"]
 
 
 def test_a_folder_without_videos_is_refused(tmp_path: Path) -> None:
