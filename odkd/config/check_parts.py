@@ -10,6 +10,7 @@ from typing import Any
 from odkd.common.compiler import check_compiler
 from odkd.common.names import nearest
 from odkd.config.parts import Parts
+from odkd.config.unseen import warn_of_truth
 from odkd.training.pairs import check_first_rounds
 
 EARLY = ("side_by_side", "learner", "replay")  # parts that a wrong config can break, and that need no frame
@@ -60,6 +61,7 @@ def check_parts(parts: Parts) -> None:
     planned = parts.stream_parts.planned
     if parts.uses_groundtruth and (truth := parts.stream_parts.truth_of(planned)) is not None:
         truth.check()
+        warn_of_truth(parts.cfg.dataset, truth, len(planned))
     check_stage(parts)
     if parts.has_teacher:
         parts.teacher_parts.check(parts.teacher_parts.stores(parts.sampled, planned))

@@ -39,6 +39,12 @@ def label_places(dataset: DictConfig) -> list[LabelFiles]:
     return [LabelFiles(entry["files"], entry["ids"]) for entry in entries]
 
 
+def ids_of(dataset: DictConfig) -> Any:
+    """Return the meaning of the pixels in the ground truth of videos, `dataset.ids`; None = as dataset.classes."""
+    ids = dataset.get("ids")
+    return OmegaConf.to_container(ids, resolve=True) if OmegaConf.is_config(ids) else ids
+
+
 def official_splits(dataset: DictConfig, root: Path, stream: Stream) -> list[str] | None:
     """Return the split (train, val, test) of each position, according to `dataset.splits`; None if that is null.
 

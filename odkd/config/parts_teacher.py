@@ -18,6 +18,7 @@ from odkd.common.dotted import NOT_OF_THE_TEACHER
 from odkd.common.ignore import IGNORE
 from odkd.common.names import counted
 from odkd.common.progress import Progress
+from odkd.config import unseen
 from odkd.config.construct import construct, resolve
 from odkd.config.identity import has_known_identity, teacher_identity
 from odkd.config.interfaces import check_part
@@ -133,6 +134,7 @@ class TeacherParts:
         """Return filled labels with the dataset's ids; warn about classes of the teacher that have none."""
         classes = self._configured_classes() or labels.classes
         table = self.table(classes, labels.num_classes)
+        unseen.warn_of_labels(self.cfg, labels, classes)
         if table is None or table.is_identity:
             return labels
         if table.sources(IGNORE):

@@ -1,5 +1,6 @@
-"""Ground truth of videos, one PNG per frame: FOLDER/VIDEO/000000.png, named by frame number, pixels = class ids."""
+"""Ground truth of videos, one PNG per frame: FOLDER/VIDEO/000000.png, named by frame number."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -7,14 +8,25 @@ from PIL import Image
 
 from odkd.common.ignore import IGNORE
 from odkd.data.labels import highest_class
+from odkd.data.labels.ids import Ids
+from odkd.data.labels.pixel_values import PixelValues
 from odkd.data.video.stream import Stream
 
 
 class ImageLabels:
-    """The PNG label maps of a stream: grey values or palette indices are class ids."""
+    """The PNG label maps of a stream.
 
-    def __init__(self, folder: Path, stream: Stream, num_classes: int = IGNORE) -> None:
-        self._folder, self._stream, self._num_classes = folder, stream, num_classes
+    Args:
+        classes: of the dataset.
+        ids: the meaning of pixels, see `PixelValues`; None = grey values or palette indices are class ids.
+
+    Raises:
+        ValueError: a map is missing, or `ids` is invalid.
+    """
+
+    def __init__(self, folder: Path, stream: Stream, classes: Sequence[str], ids: Ids = None) -> None:
+        self._folder, self._stream, self._num_classes = folder, stream, len(classes)
+        self._values = None if ids is None else PixelValues(ids, classes)
         if not folder.is_dir():
             raise ValueError(f"no ground-truth folder {folder}: expected FOLDER/VIDEO/000000.png for each frame")
         missing = [str(path) for path in map(self._path, range(len(stream))) if not path.is_file()]
@@ -42,18 +54,30 @@ class ImageLabels:
             ValueError: the file is no label map, or holds ids that the dataset lacks.
         """
         with Image.open(self._path(position)) as image:
-            if image.mode not in ("L", "P"):
+            if self._values is not None:
+                return self._translate(self._values, position, image)
+            if image.mode not in ("L", "P", "1"):
                 raise ValueError(
                     f"{self._path(position)} is a {image.mode} image; "
-                    "expected one byte per pixel, the class id (255 = ignore)"
+                    "expected one byte per pixel, the class id (255 = ignore), or set dataset.ids to the classes of "
+                    'its colours: {"255 0 0": 1}'
                 )
-            label_HW = np.asarray(image, dtype=np.uint8)
+            label_HW = np.asarray(image).astype(np.uint8)
         if (highest := highest_class(label_HW)) >= self._num_classes:
             raise ValueError(
                 f"ground truth {self._path(position)} holds class ids up to {highest}; expected ids below "
-                f"{self._num_classes} or {IGNORE}: set dataset.groundtruth=null, or dataset.classes to its classes"
+                f"{self._num_classes} or {IGNORE}: set dataset.groundtruth=null, dataset.classes to its classes, or "
+                "dataset.ids to their meaning"
             )
         return label_HW
+
+    as_it_lies = read
+
+    def _translate(self, values: PixelValues, position: int, image: Image.Image) -> np.ndarray:
+        try:
+            return values.translate(image)
+        except ValueError as error:
+            raise ValueError(f"ground truth {self._path(position)} {error}: change dataset.ids") from error
 
     def _path(self, position: int) -> Path:
         video = self._stream.videos[int(self._stream.video_of[position])]
