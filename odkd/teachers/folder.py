@@ -17,6 +17,7 @@ from PIL import Image
 from odkd.common.files import json_digest
 from odkd.common.ignore import IGNORE
 from odkd.common.names import counted
+from odkd.data.labels.ids import with_numbers
 from odkd.data.labels.pixel_values import PixelValues
 from odkd.teachers import SampledFrames
 
@@ -75,6 +76,7 @@ class FolderTeacher:
         self.classes = None if num_classes or classes is None else list(classes)
         self._numbering, self._key, self._ignore = numbering, key, ignore
         known = [str(number) for number in range(self.num_classes or IGNORE)]  # only their number counts
+        ids = with_numbers(ids)
         self._values = None if ids is None else PixelValues(ids, known)
         self._named = set(ids) if isinstance(ids, Mapping) else set()
         self._sizes: dict[str, tuple[Path, tuple[int, ...]]] = {}  # of each video's first map
@@ -95,8 +97,8 @@ class FolderTeacher:
         if not maps:
             raise ValueError(f"teacher.folder={folder} has no label maps VIDEO/000000.png or .npz")
         others = {key: value for key, value in settings.items() if key not in ("folder", "digest", "_target_")}
-        if others.get("ids") is None:
-            others.pop("ids", None)  # labels from before there was this setting keep their store
+        if (ids := others.pop("ids", None)) is not None:  # labels from before there was this setting keep their store
+            others["ids"] = with_numbers(ids)
         return {"digest": json_digest([maps, others])[:32]}
 
     def label(self, frames: SampledFrames) -> np.ndarray:

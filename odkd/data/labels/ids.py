@@ -19,6 +19,13 @@ COCO_LEFT_OUT = (12, 26, 29, 30, 45, 66, 68, 69, 71, 83, 91)  # COCO ids 1-182 w
 Ids = str | Mapping[Any, Any] | None  # tables: {value: class id}, or for PixelValues {colour: class id}
 
 
+def with_numbers(ids: Any) -> Any:
+    """Return `ids` with numbers for texts of digits among the keys: JSON, as in a store's recipe, has only texts."""
+    if not isinstance(ids, Mapping):
+        return ids
+    return {int(key) if isinstance(key, str) and key.isdecimal() else key: new for key, new in ids.items()}
+
+
 def id_table(ids: Ids, classes: Sequence[str]) -> np.ndarray:
     """Return int16 [256], the class of each value of a label map; 255 = ignore, -1 = the value must not occur.
 

@@ -9,10 +9,12 @@ from omegaconf import OmegaConf
 from PIL import Image
 from video_files import write_video
 
+from odkd.common.files import sealed, unseal
 from odkd.config.check_parts import check_parts
 from odkd.config.compose import compose_config
 from odkd.config.parts import Parts
 from odkd.config.words import read_settings
+from odkd.data.labels.ids import with_numbers
 from odkd.data.labels.pixel_values import PixelValues
 from odkd.data.labels.unseen import unseen_warning
 
@@ -191,3 +193,9 @@ def test_a_run_without_ids_keeps_its_key(videos: Path, tmp_path: Path) -> None:
     OmegaConf.set_struct(before, False)
     del before.dataset["ids"]
     assert Parts(before).key == parts.key
+
+
+def test_ids_of_a_store_that_is_read_again_are_those_that_were_typed() -> None:
+    table = {3: 0, 10: 1, 200: 2}  # as texts, which JSON has for keys, they are in another order
+    assert with_numbers(unseal(sealed({"ids": table}))["ids"]) == table
+    assert with_numbers({"255 0 0": 1}) == {"255 0 0": 1}
