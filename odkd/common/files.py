@@ -111,6 +111,7 @@ def create_exclusive(path: Path, content: bytes, *, durable: bool = True) -> boo
 
 def sealed(record: Any) -> bytes:
     """Return a record as indented JSON with its sha256, so that any changed byte is detected."""
+    record = json.loads(json.dumps(record))  # numbers as keys become texts, which are in another order
     return (json.dumps({"record": record, "sha256": json_digest(record)}, indent=1) + "\n").encode()
 
 

@@ -9,7 +9,8 @@ from omegaconf import DictConfig, OmegaConf
 from odkd.common.names import counted, nearest
 from odkd.common.settings import nearest_file
 from odkd.config.construct import resolve
-from odkd.config.image_datasets import has_images, pictures_of
+from odkd.config.image_datasets import has_images, ids_of, pictures_of
+from odkd.data.labels.pixel_values import check_ids
 from odkd.data.labels.sets import label_set
 from odkd.data.splits import SPLITS
 from odkd.data.video.order import StreamOrder
@@ -44,6 +45,7 @@ def check_dataset(cfg: DictConfig) -> None:
         if not (is_size or (value is None and name != "dataset.size")):
             raise ValueError(f"{name}={value}; expected [height, width] in pixels, each at least {lowest}")
     _check_classes(dataset)
+    _check_meaning(dataset)
     if not OmegaConf.is_dict(dataset.domains):
         raise ValueError(
             f"dataset.domains={dataset.domains}; expected {{pattern of video names: domain}}, such as "
@@ -79,6 +81,24 @@ def _check_classes(dataset: DictConfig) -> None:
         is_rgb = [isinstance(c, list) and len(c) == 3 and all(v in range(256) for v in c) for c in colours]
         if len(colours) != len(classes) or not all(is_rgb):
             raise ValueError(f"dataset.palette={colours}; expected {len(classes)} colours [R, G, B] in 0..255, or null")
+
+
+def _check_meaning(dataset: DictConfig) -> None:
+    """Check `ids`, the meaning of the pixels in the ground truth."""
+    if not has_images(dataset):
+        places = {"dataset.ids": ids_of(dataset)}
+    elif dataset.get("ids") is not None:
+        raise ValueError("dataset.ids is for videos; for images set ids in dataset.groundtruth")
+    else:
+        places = {f"ids of {place.files} in dataset.groundtruth": ids_of(place) for place in dataset.groundtruth or ()}
+    for where, ids in places.items():
+        if not (ids is None or isinstance(ids, str | dict)):
+            raise ValueError(f"{where}={ids}; expected null, a name, or a table such as {{0: 0, 255: 1}}")
+        if ids is not None and not (has_images(dataset) and str(ids).endswith(".json")):
+            try:
+                check_ids(ids, list(dataset.classes))
+            except ValueError as error:
+                raise ValueError(f"{where}: {error}") from error
 
 
 def check_truth(cfg: DictConfig, *, has_truth: bool) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from odkd.data.labels.ids import with_numbers
 from odkd.data.splits import SPLITS, read_lists
 
 if TYPE_CHECKING:
@@ -36,7 +37,13 @@ def label_places(dataset: DictConfig) -> list[LabelFiles]:
     from odkd.data.labels.image_groundtruth import LabelFiles
 
     entries: Any = OmegaConf.to_container(dataset.groundtruth, resolve=True)
-    return [LabelFiles(entry["files"], entry["ids"]) for entry in entries]
+    return [LabelFiles(entry["files"], with_numbers(entry["ids"])) for entry in entries]
+
+
+def ids_of(dataset: DictConfig) -> Any:
+    """Return the meaning of the pixels in the ground truth of videos, `dataset.ids`; None = as dataset.classes."""
+    ids = dataset.get("ids")
+    return with_numbers(OmegaConf.to_container(ids, resolve=True) if OmegaConf.is_config(ids) else ids)
 
 
 def official_splits(dataset: DictConfig, root: Path, stream: Stream) -> list[str] | None:

@@ -16,7 +16,7 @@ from odkd.common.files import folder_digest, json_digest
 from odkd.common.progress import Progress
 from odkd.config.construct import construct
 from odkd.config.identity import groundtruth_digest
-from odkd.config.image_datasets import has_images, label_places, official_splits, pictures_of
+from odkd.config.image_datasets import has_images, ids_of, label_places, official_splits, pictures_of
 from odkd.data.labels.video_groundtruth import ImageLabels
 from odkd.data.video.order import StreamOrder, put_in_order, sequence_length
 
@@ -121,7 +121,7 @@ class StreamParts:
         if not dataset.groundtruth:
             return None
         if not has_images(dataset):
-            return ImageLabels(self.root / dataset.groundtruth, stream, len(dataset.classes))
+            return ImageLabels(self.root / dataset.groundtruth, stream, list(dataset.classes), ids_of(dataset))
         from odkd.data.labels.image_groundtruth import PictureLabels
 
         labels = PictureLabels(stream, self.root, dataset.pictures, label_places(dataset), list(dataset.classes))
@@ -142,7 +142,8 @@ class StreamParts:
         """Digest of all label maps of `sampled` and of the meaning of their ids; None without label maps."""
         dataset = self.dataset
         if not has_images(dataset):
-            return groundtruth_digest(self.root, dataset.groundtruth, self.sampled, self.cache)
+            digest, ids = groundtruth_digest(self.root, dataset.groundtruth, self.sampled, self.cache), ids_of(dataset)
+            return digest if ids is None or digest is None else json_digest([digest, ids])
         labels = self.truth_of(self.sampled)
         if labels is None:
             if dataset.groundtruth:

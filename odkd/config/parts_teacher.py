@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from odkd.common.dotted import NOT_OF_THE_TEACHER
 from odkd.common.progress import Progress
+from odkd.config import unseen
 from odkd.config.construct import construct, resolve
 from odkd.config.identity import has_known_identity, teacher_identity
 from odkd.config.interfaces import check_part
@@ -129,6 +130,7 @@ class TeacherParts:
         """Return filled labels with the dataset's ids; warn about classes of the teacher that have none."""
         own = self._own(labels)
         self.__dict__.pop("teacher", None)
+        unseen.warn_of_labels(self.cfg, labels, self.mapping.said or own.names)
         return self.mapping.mapped(labels, own)
 
     def check(self, labels: TeacherLabels) -> None:

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from odkd.common.metric_names import SUMMARY
-from odkd.runs.mlflow_sending import PARAM_CHARACTERS, STATUSES, finite, key_in_mlflow
+from odkd.runs.mlflow_keys import keys_in_mlflow
+from odkd.runs.mlflow_sending import PARAM_CHARACTERS, STATUSES, finite
 from odkd.runs.mlflow_store import Store, StoredRun
 from odkd.runs.results import Run, read_lines, read_run
 
@@ -45,7 +46,8 @@ def _stored_run(run: Run) -> StoredRun:
     metrics: dict[str, float] = {}
     for line in run.metrics:
         metrics |= finite(line["metrics"])
-    metrics |= {f"{SUMMARY}{key}": value for key, value in finite(run.summary).items()}
-    params = {key_in_mlflow(key): value[:PARAM_CHARACTERS] for key, value in run.params.items()}
+    metrics |= finite({f"{SUMMARY}{key}": value for key, value in run.summary.items()})
+    keys = keys_in_mlflow(run.params)
+    params = {keys[key]: value[:PARAM_CHARACTERS] for key, value in run.params.items()}
     tags = run.tags | {"odkd.stage": run.stage, "odkd.run_folder": str(run.folder.resolve()), "odkd.run_key": run.key}
     return StoredRun(str(run.folder), run.title, STATUSES[run.status], run.milliseconds({}), params, tags, metrics)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-import posixpath
 import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from odkd.common.metric_names import SUMMARY
 from odkd.common.renamed import CLASS_TAG, current_stored_names, renamed_params
+from odkd.runs.mlflow_keys import keys_in_mlflow
 from odkd.runs.mlflow_note import NOTE
 from odkd.runs.results import Run
 
@@ -23,7 +23,7 @@ STATUSES = {"running": "RUNNING", "finished": "FINISHED", "failed": "FAILED", "k
 METRICS_PER_BATCH = 1000  # MLflow's limit
 ROWS_COMPARED = 100  # rows that MLflow 2 compares with known ones at a time: of a larger batch it refuses known rows
 PARAMS_PER_BATCH = 50  # MLflow's limits are 100, and 1 MB for each request
-PARAM_CHARACTERS, TAG_CHARACTERS, KEY_CHARACTERS = 6000, 8000, 250  # MLflow's limits
+PARAM_CHARACTERS, TAG_CHARACTERS = 6000, 8000  # MLflow's limits
 DIGEST_CHARACTERS = 36  # MLflow's limit
 
 
@@ -37,9 +37,8 @@ def send_params_and_tags(client: MlflowClient, run: Run, mlflow_run: MlflowRun, 
     from mlflow.entities import Param, RunTag
 
     known = renamed_params(mlflow_run.data.params)  # those of a run of before are not sent again by new names
-    params = {
-        key_in_mlflow(key): str(value)[:PARAM_CHARACTERS] for key, value in run.params.items() if not is_class(key)
-    }
+    keys = keys_in_mlflow(run.params)
+    params = {keys[key]: str(value)[:PARAM_CHARACTERS] for key, value in run.params.items() if not is_class(key)}
     tags = {"odkd.stage": run.stage, "odkd.run_folder": str(run.folder.resolve())} | run.tags
     tags.pop(NOTE, None)  # `send_note` sends it
     tags |= {f"{CLASS_TAG}{key}": value for key, value in run.params.items() if is_class(key)}
@@ -52,7 +51,8 @@ def send_params_and_tags(client: MlflowClient, run: Run, mlflow_run: MlflowRun, 
     changed = [key for key, value in params.items() if known.get(key, value) != value]
     if changed:  # params in MLflow cannot change, but a resumed run may use another device
         tags["odkd.changed_params"] = "\n".join(f"{key}: {known[key]} -> {params[key]}" for key in changed)
-    tags = {key_in_mlflow(key): str(value)[:TAG_CHARACTERS] for key, value in tags.items()}
+    keys = keys_in_mlflow(tags)
+    tags = {keys[key]: str(value)[:TAG_CHARACTERS] for key, value in tags.items()}
     new_params = [Param(key, value) for key, value in params.items() if key not in known]
     new_tags = [RunTag(key, value) for key, value in tags.items() if mlflow_run.data.tags.get(key) != value]
     for first in range(0, max(len(new_params), len(new_tags)), PARAMS_PER_BATCH):
@@ -140,7 +140,8 @@ def send_summary(client: MlflowClient, run: Run, mlflow_run: MlflowRun) -> None:
     summary = {f"{SUMMARY}{key}": value for key, value in run.summary.items()}
     changes = is_sweep(run)  # its scores change from job to job: the latest row counts
     known = {key for key, name in stored.items() if not changes or metrics[name] == summary.get(key)}
-    new = {key: value for key, value in summary.items() if key_in_mlflow(key) not in known}
+    keys = keys_in_mlflow(summary)  # of all: a name's key depends on the others
+    new = {keys[key]: value for key, value in summary.items() if keys[key] not in known}
     _send_rows(client, mlflow_run, _rows(new, 0, run.ended_milliseconds if changes else run.last_milliseconds))
 
 
@@ -169,8 +170,9 @@ def _rows(metrics: Mapping[str, float | None], step: int, timestamp: int) -> lis
 
 def finite(metrics: Mapping[str, float | None]) -> dict[str, float]:
     """Return the metrics that are finite numbers, by their keys in MLflow, in the order in which it shows them."""
+    keys = keys_in_mlflow(metrics)
     ordered = sorted(metrics.items(), key=lambda item: _place(item[0]))
-    values = {key_in_mlflow(key): math.nan if value is None else float(value) for key, value in ordered}
+    values = {keys[key]: math.nan if value is None else float(value) for key, value in ordered}
     return {key: value for key, value in values.items() if math.isfinite(value)}
 
 
@@ -179,8 +181,3 @@ def _place(key: str) -> int:
     if re.search(r"(^|/)(test|val|total|final)/miou$", key):
         return 0
     return 2 if key.startswith(("stream/", "time/")) or key.endswith("/learning_rate") else 1
-
-
-def key_in_mlflow(key: str) -> str:
-    """Return a key that MLflow accepts: class names may contain any character."""
-    return posixpath.normpath(re.sub(r"[^\w.\- :/]", "_", key))[:KEY_CHARACTERS]

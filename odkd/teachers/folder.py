@@ -16,7 +16,9 @@ from PIL import Image
 
 from odkd.common.files import json_digest
 from odkd.common.ignore import IGNORE
+from odkd.data.labels.ids import with_numbers
 from odkd.data.labels.missing_maps import what_is_there
+from odkd.data.labels.pixel_values import PixelValues
 from odkd.teachers import SampledFrames
 
 ENDINGS = (".png", ".npz")
@@ -36,9 +38,11 @@ class FolderTeacher:
         numbering: what the six digits of a file count: "frame", all frames of the video, or "sample", the sampled ones.
         key: of the array in .npz files.
         ignore: the value of pixels without a label, such as -1 in arrays.
+        ids: the meaning of pixels, see `PixelValues`: {value: class id}, {colour: class id}, `from_one` or
+            `red_channel`; None = they are class ids.
 
     Raises:
-        ValueError: the folder does not exist or contains no label maps.
+        ValueError: the folder does not exist or contains no label maps, or `ids` is invalid.
     """
 
     needs_images = False
@@ -54,6 +58,7 @@ class FolderTeacher:
         numbering: Literal["frame", "sample"] = "frame",
         key: str = "seg",
         ignore: int = IGNORE,
+        ids: Mapping[Any, Any] | Literal["from_one", "red_channel"] | None = None,
     ) -> None:
         if folder is None and digest is None:
             raise ValueError("teacher=folder needs teacher.folder=FOLDER, or teacher.digest of maps that were imported")
@@ -70,6 +75,10 @@ class FolderTeacher:
         self._limit = num_classes or IGNORE
         self._numbering: Literal["frame", "sample"] = numbering
         self._key, self._ignore = key, ignore
+        ids = with_numbers(ids)
+        known = [str(number) for number in range(self._limit)]  # only their number counts
+        self._meaning = None if ids is None else PixelValues(ids, known)
+        self._named = set(ids) if isinstance(ids, Mapping) else set()
         self._sizes: dict[str, tuple[Path, tuple[int, ...]]] = {}  # of each video's first map
 
     @staticmethod
@@ -88,6 +97,8 @@ class FolderTeacher:
         if not maps:
             raise ValueError(f"teacher.folder={folder} has no label maps VIDEO/000000.png or .npz")
         others = {key: value for key, value in settings.items() if key not in ("folder", "digest", "_target_")}
+        if (ids := others.pop("ids", None)) is not None:  # labels from before there was this setting keep their store
+            others["ids"] = with_numbers(ids)
         return {"digest": json_digest([maps, others])[:32]}
 
     def label(self, frames: SampledFrames) -> np.ndarray:
@@ -114,8 +125,7 @@ class FolderTeacher:
         )
 
     def _read(self, path: Path) -> np.ndarray:
-        values_HW = self._values(path)
-        is_ignored_HW = values_HW == self._ignore
+        values_HW, is_ignored_HW = self._values(path)
         labelled = values_HW[~is_ignored_HW]
         lowest, highest = (int(labelled.min()), int(labelled.max())) if labelled.size else (0, 0)
         if lowest < 0 or highest >= self._limit:
@@ -133,9 +143,17 @@ class FolderTeacher:
         label_HW[is_ignored_HW] = IGNORE
         return label_HW
 
-    def _values(self, path: Path) -> np.ndarray:
+    def _values(self, path: Path) -> tuple[np.ndarray, np.ndarray]:
+        """Return class ids, and where there is none; a value that `ids` names has a class, also that of `ignore`."""
         try:
-            return _read_png(path) if path.suffix == ".png" else _read_npz(path, self._key)
+            values_HW = _read_png(path, self._meaning) if path.suffix == ".png" else _read_npz(path, self._key)
+            if self._meaning is None:
+                return values_HW, values_HW == self._ignore
+            if path.suffix == ".png":
+                return values_HW, values_HW == IGNORE
+            is_ignored_HW = (values_HW == self._ignore) & (self._ignore not in self._named)
+            values_HW = self._meaning.from_numbers(np.where(is_ignored_HW, 0, values_HW))
+            return values_HW, is_ignored_HW | (values_HW == IGNORE)
         except UNREADABLE as error:
             raise ValueError(f"{path} is no label map: {error}; expected one integer per pixel") from error
 
@@ -143,7 +161,7 @@ class FolderTeacher:
         """Return the first map of a video and its size: always the same, wherever an earlier process stopped."""
         if path.parent.name not in self._sizes:
             first = min(_maps(path.parent, "*"))
-            self._sizes[path.parent.name] = (first, shape if first == path else self._values(first).shape)
+            self._sizes[path.parent.name] = (first, shape if first == path else self._values(first)[0].shape)
         return self._sizes[path.parent.name]
 
 
@@ -151,11 +169,17 @@ def _maps(folder: Path, pattern: str = "*/*") -> Iterator[Path]:
     return (path for path in folder.glob(pattern) if path.suffix in ENDINGS and path.stem.isdecimal())
 
 
-def _read_png(path: Path) -> np.ndarray:
+def _read_png(path: Path, values: PixelValues | None) -> np.ndarray:
     with Image.open(path) as image:
-        if image.mode not in ("L", "P"):
-            raise ValueError(f"it is a {image.mode} image")
-        return np.asarray(image, dtype=np.uint8)
+        if values is not None:
+            try:
+                return values.translate(image)
+            except ValueError as error:
+                raise ValueError(f"it {error}") from error
+        if image.mode not in ("L", "P", "1"):
+            colours = """ (for the classes of colours set teacher.ids={"255 0 0": 1})"""
+            raise ValueError(f"it is a {image.mode} image{colours if image.mode.startswith('RGB') else ''}")
+        return np.asarray(image).astype(np.uint8)
 
 
 def _read_npz(path: Path, key: str) -> np.ndarray:

@@ -19,13 +19,15 @@ def test_folders_hold_the_runs_that_mlflow_holds(tmp_path) -> None:
     ]
     for run, status in zip(runs, ("finished", "failed", "running"), strict=True):
         run.publish(3)
-        run.line("metrics.jsonl", iteration=3, position=60, metrics={"test/miou": None, "test/iou/caf\u00e9 (x)": 0.5})
+        named = {"test/iou/caf\u00e9 (x)": 0.5, "test/iou/car+truck": 0.25, "test/iou/car&truck": 0.75}
+        run.line("metrics.jsonl", iteration=3, position=60, metrics={"test/miou": None, **named})
         if status == "running":
             run.write()
         else:
             run.end(status)
         sync_run(run)
     stored, found = Store(uri_of(tmp_path)), FolderStore(tmp_path)
+    assert sorted(v for key, v in stored.runs()[0].metrics.items() if "car_truck" in key) == [0.25, 0.75]
     for here, there in zip(found.runs(), stored.runs(), strict=True):
         assert content(here) == content(there)
         for metric in ("test/iou/class 3", "time/learn_seconds", "test/miou"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -15,7 +16,14 @@ from odkd.data.labels.sets import label_set
 
 UNKNOWN = -1  # in a table: a value that must not occur
 COCO_LEFT_OUT = (12, 26, 29, 30, 45, 66, 68, 69, 71, 83, 91)  # COCO ids 1-182 without a class
-Ids = str | Mapping[int, int] | None
+Ids = str | Mapping[Any, Any] | None  # tables: {value: class id}, or for PixelValues {colour: class id}
+
+
+def with_numbers(ids: Any) -> Any:
+    """Return `ids` with numbers for texts of digits among the keys: JSON, as in a store's recipe, has only texts."""
+    if not isinstance(ids, Mapping):
+        return ids
+    return {int(key) if isinstance(key, str) and key.isdecimal() else key: new for key, new in ids.items()}
 
 
 def id_table(ids: Ids, classes: Sequence[str]) -> np.ndarray:
@@ -24,8 +32,8 @@ def id_table(ids: Ids, classes: Sequence[str]) -> np.ndarray:
     Args:
         ids: what the values mean. None: they are the ids of the dataset's classes. The name of a label set: they are
             that set's ids, matched by class name (classes that the dataset lacks are ignored). `coco_stuff_pixels`:
-            they are COCO's category ids minus one, as in stuffthingmaps. {value: class id}: every other value is
-            ignored.
+            they are COCO's category ids minus one, as in stuffthingmaps. `from_one`: they are the ids of the dataset's
+            classes plus one, and 0 is ignored, as in ADE20K and VSPW. {value: class id}: every other value is ignored.
         classes: of the dataset.
 
     >>> id_table("cityscapes_ids", label_set("cityscapes").classes)[[0, 7, 26, 255, 99]]
@@ -38,6 +46,9 @@ def id_table(ids: Ids, classes: Sequence[str]) -> np.ndarray:
     table[IGNORE] = IGNORE
     if ids is None:
         table[: len(classes)] = np.arange(len(classes))
+    elif ids == "from_one":
+        table[0] = IGNORE
+        table[1 : len(classes) + 1] = np.arange(len(classes))
     elif isinstance(ids, str):
         values = [i - 1 for i in range(1, 183) if i not in COCO_LEFT_OUT]
         names = label_set("coco_stuff" if ids == "coco_stuff_pixels" else ids).classes

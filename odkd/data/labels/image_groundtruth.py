@@ -13,8 +13,9 @@ import numpy as np
 from PIL import Image
 
 from odkd.common.ignore import IGNORE
-from odkd.data.labels.ids import UNKNOWN, Ids, PanopticIds, id_table
+from odkd.data.labels.ids import Ids, PanopticIds
 from odkd.data.labels.map_files import check_once, open_map
+from odkd.data.labels.pixel_values import PixelValues
 from odkd.data.video.image_index import ImageIndex
 from odkd.data.video.patterns import compiled, fill, words_of
 from odkd.data.video.stream import Stream
@@ -56,7 +57,7 @@ class PictureLabels:
                 raise ValueError(
                     f"dataset.groundtruth names {{{unknown[0]}}}, which dataset.pictures={pattern} does not have"
                 )
-        self._tables = [None if place.is_panoptic else id_table(place.ids, classes) for place in places]
+        self._values = [None if place.is_panoptic else PixelValues(place.ids, classes) for place in places]
         self._panoptic: dict[Path, PanopticIds] = {}
         self._turn = threading.Lock()
         words = compiled(pattern)
@@ -100,41 +101,44 @@ class PictureLabels:
         """
         index = self._stream.videos[int(self._stream.video_of[position])]
         assert isinstance(index, ImageIndex)
+        label_HW = self.as_it_lies(position)
+        if label_HW is None:
+            return np.full((index.height, index.width), IGNORE, np.uint8)
+        try:
+            return index.fit_label(int(self._stream.frame_of[position]), label_HW)
+        except ValueError as error:
+            found = self._found[position]
+            raise ValueError(f"ground truth {found and found[0]} is {error}") from error
+
+    def as_it_lies(self, position: int) -> np.ndarray | None:
+        """Return uint8 [H, W] at the map's own size; None if the image has no map.
+
+        Raises:
+            ValueError: the file is no label map, or holds ids that the dataset lacks.
+        """
         found = self._found[position]
         if found is None:
-            return np.full((index.height, index.width), IGNORE, np.uint8)
+            return None
         path, number, words = found
         with open_map(path) as image:
             table_file = self._table_file(number, words)
             if table_file is None:
-                label_HW = self._translate(path, image, number)
-            else:
-                with self._turn:  # threads check maps: one reads a table, which may be large
-                    if table_file not in self._panoptic:
-                        self._panoptic[table_file] = PanopticIds(table_file, self._classes)
-                label_HW = self._panoptic[table_file].translate(path, image)
-        try:
-            return index.fit_label(int(self._stream.frame_of[position]), label_HW)
-        except ValueError as error:
-            raise ValueError(f"ground truth {path} is {error}") from error
+                return self._translate(path, image, number)
+            with self._turn:  # threads check maps: one reads a table, which may be large
+                if table_file not in self._panoptic:
+                    self._panoptic[table_file] = PanopticIds(table_file, self._classes)
+            return self._panoptic[table_file].translate(path, image)
 
     def _translate(self, path: Path, image: Image.Image, number: int) -> np.ndarray:
-        if image.mode not in ("L", "P"):
+        values = self._values[number]
+        assert values is not None
+        try:
+            return values.translate(image)
+        except ValueError as error:
             raise ValueError(
-                f"{path} is a {image.mode} image; expected one byte per pixel, the class id (255 = ignore)"
-            )
-        values_HW = np.asarray(image, np.uint8)
-        table = self._tables[number]
-        assert table is not None
-        label_HW = table[values_HW]
-        if (label_HW == UNKNOWN).any():
-            value = int(values_HW[label_HW == UNKNOWN].max())
-            meant = self._places[number].ids or f"{len(self._classes)} classes of the dataset"
-            raise ValueError(
-                f"ground truth {path} holds {value}, which is neither an id of {meant} nor {IGNORE}: change ids in "
-                "dataset.groundtruth or dataset.classes, or set dataset.groundtruth=null"
-            )
-        return label_HW.astype(np.uint8)
+                f"ground truth {path} {error}: change ids in dataset.groundtruth or dataset.classes, or set "
+                "dataset.groundtruth=null"
+            ) from error
 
     def _find(self, pattern: re.Pattern[str], name: str) -> tuple[Path, int, Mapping[str, str]] | None:
         found = pattern.fullmatch(name)

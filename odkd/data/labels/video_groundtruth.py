@@ -1,21 +1,34 @@
-"""Ground truth of videos, one PNG per frame: FOLDER/VIDEO/000000.png, named by frame number, pixels = class ids."""
+"""Ground truth of videos, one PNG per frame: FOLDER/VIDEO/000000.png, named by frame number."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from odkd.common.ignore import IGNORE
 from odkd.data.labels import highest_class
+from odkd.data.labels.ids import Ids
 from odkd.data.labels.map_files import check_once, is_same_shape, open_map
 from odkd.data.labels.missing_maps import what_is_there
+from odkd.data.labels.pixel_values import PixelValues
 from odkd.data.video.stream import Stream
 
 
 class ImageLabels:
-    """The PNG label maps of a stream: grey values or palette indices are class ids."""
+    """The PNG label maps of a stream.
 
-    def __init__(self, folder: Path, stream: Stream, num_classes: int = IGNORE) -> None:
-        self._folder, self._stream, self._num_classes = folder, stream, num_classes
+    Args:
+        classes: of the dataset.
+        ids: the meaning of pixels, see `PixelValues`; None = grey values or palette indices are class ids.
+
+    Raises:
+        ValueError: a map is missing, or `ids` is invalid.
+    """
+
+    def __init__(self, folder: Path, stream: Stream, classes: Sequence[str], ids: Ids = None) -> None:
+        self._folder, self._stream, self._num_classes = folder, stream, len(classes)
+        self._values = None if ids is None else PixelValues(ids, classes)
         if not folder.is_dir():
             raise ValueError(f"no ground-truth folder {folder}: expected FOLDER/VIDEO/000000.png for each frame")
         missing = [position for position in range(len(stream)) if not self._path(position).is_file()]
@@ -42,13 +55,7 @@ class ImageLabels:
         Raises:
             ValueError: the file is no label map, holds ids that the dataset lacks, or has another shape than the video.
         """
-        with open_map(self._path(position)) as image:
-            if image.mode not in ("L", "P"):
-                raise ValueError(
-                    f"{self._path(position)} is a {image.mode} image; "
-                    "expected one byte per pixel, the class id (255 = ignore)"
-                )
-            label_HW = np.asarray(image, dtype=np.uint8)
+        label_HW = self._read(position)
         video = self._stream.videos[int(self._stream.video_of[position])]
         if not is_same_shape(label_HW.shape, (video.height, video.width)):
             raise ValueError(
@@ -58,9 +65,30 @@ class ImageLabels:
         if (highest := highest_class(label_HW)) >= self._num_classes:
             raise ValueError(
                 f"ground truth {self._path(position)} holds class ids up to {highest}; expected ids below "
-                f"{self._num_classes} or {IGNORE}: set dataset.groundtruth=null, or dataset.classes to its classes"
+                f"{self._num_classes} or {IGNORE}: set dataset.groundtruth=null, dataset.classes to its classes, or "
+                "dataset.ids to their meaning"
             )
         return label_HW
+
+    as_it_lies = read
+
+    def _read(self, position: int) -> np.ndarray:
+        with open_map(self._path(position)) as image:
+            if self._values is not None:
+                return self._translate(self._values, position, image)
+            if image.mode not in ("L", "P", "1"):
+                raise ValueError(
+                    f"{self._path(position)} is a {image.mode} image; "
+                    "expected one byte per pixel, the class id (255 = ignore), or set dataset.ids to the classes of "
+                    'its colours: {"255 0 0": 1}'
+                )
+            return np.asarray(image).astype(np.uint8)
+
+    def _translate(self, values: PixelValues, position: int, image: Image.Image) -> np.ndarray:
+        try:
+            return values.translate(image)
+        except ValueError as error:
+            raise ValueError(f"ground truth {self._path(position)} {error}: change dataset.ids") from error
 
     def _path(self, position: int) -> Path:
         video = self._stream.videos[int(self._stream.video_of[position])]

@@ -31,6 +31,7 @@ from odkd.config.compose import compose_table_config
 from odkd.config.identity import digests_of_files
 from odkd.config.known import CONF
 from odkd.config.params import short_classes
+from odkd.runs.mlflow_keys import keys_in_mlflow
 from odkd.runs.mlflow_store import StoredRun
 
 # These settings change no number of a run, or only its last bits. They include all settings that are not in a run's
@@ -146,7 +147,8 @@ def wanted_settings(job: WantedRun) -> Settings:
 def _settings(params: Mapping[str, str], files: Mapping[str, str]) -> Settings:
     values, default = clean(params), _default()
     classes = values.pop(CLASSES, None)
-    differing = {key: value for key, value in values.items() if default.get(key) != value}
+    # A setting that plain odkd lacks and that is None is not set: runs from before it do not have it at all.
+    differing = {key: value for key, value in values.items() if default.get(key, "None") != value}
     if differing.get("stage.uses_teacher") == "False":  # the key has only the mapping of its classes
         kept = tuple(f"teacher.{key}" for key in OF_THE_MAPPING)
         differing = {key: value for key, value in differing.items() if not is_in(key, ["teacher"]) or is_in(key, kept)}
@@ -160,8 +162,11 @@ def clean(params: Mapping[str, str]) -> dict[str, str]:
     The names of chosen YAML files are removed too: the settings in these files are compared.
     """
     groups = _groups()
+    keys = keys_in_mlflow(params)  # MLflow has these already
     return {
-        _name(key): value[:LONGEST] for key, value in params.items() if key not in groups and not is_in(key, NO_MATTER)
+        _name(keys[key]): value[:LONGEST]
+        for key, value in params.items()
+        if key not in groups and not is_in(key, NO_MATTER)
     }
 
 
