@@ -30,7 +30,7 @@ CODECS: dict[str, dict[str, Any]] = {
 
 
 def verdict(folder: Path, container: str, codec: str) -> str:
-    """Return "exact" (frame k is that of a plain decode), "message" (odkd refuses), or "-" (there is no such file)."""
+    """Return "exact" (frame k is that of a plain decode), "message" (odkd refuses) or "-" (there is no such file)."""
     path = folder / f"{codec}.{container}"
     try:
         with contextlib.redirect_stderr(io.StringIO()):
