@@ -153,6 +153,8 @@ def _maps(folder: Path, pattern: str = "*/*") -> Iterator[Path]:
 
 def _read_png(path: Path) -> np.ndarray:
     with Image.open(path) as image:
+        image.verify()  # reads the checksums, which decoding passes over
+    with Image.open(path) as image:
         if image.mode not in ("L", "P"):
             raise ValueError(f"it is a {image.mode} image")
         return np.asarray(image, dtype=np.uint8)
