@@ -171,6 +171,8 @@ def _maps(folder: Path, pattern: str = "*/*") -> Iterator[Path]:
 
 def _read_png(path: Path, values: PixelValues | None) -> np.ndarray:
     with Image.open(path) as image:
+        image.verify()  # reads the checksums, which decoding passes over
+    with Image.open(path) as image:
         if values is not None:
             try:
                 return values.translate(image)

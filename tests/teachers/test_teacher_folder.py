@@ -131,6 +131,23 @@ def test_a_bad_map_is_named(tmp_path: Path) -> None:
         ask(teacher, [0], video="other")
 
 
+def test_maps_are_held_to_the_first_of_their_video_wherever_an_earlier_process_stopped(tmp_path: Path) -> None:
+    write(tmp_path / "drive" / "000000.png", np.zeros((2, 3), np.uint8))
+    write(tmp_path / "drive" / "000005.png", np.zeros((4, 6), np.uint8))
+    with pytest.raises(ValueError, match=r"000005\.png is 4 x 6 pixels and 000000\.png is 2 x 3"):
+        ask(FolderTeacher(str(tmp_path)), [1])
+
+
+def test_a_map_with_a_changed_bit_is_refused(tmp_path: Path, maps_NHW: np.ndarray) -> None:
+    path = tmp_path / "drive" / "000000.png"
+    write(path, maps_NHW[0])
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 0x10
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"000000\.png is no label map"):
+        ask(FolderTeacher(str(tmp_path)), [0])
+
+
 def test_a_folder_without_maps_of_videos_is_refused(tmp_path: Path) -> None:
     (tmp_path / "000000.png").touch()  # the folder of one video, not of videos
     for folder in (tmp_path, tmp_path / "none"):
