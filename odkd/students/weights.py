@@ -81,10 +81,32 @@ def _read(path: Path, setting: str) -> Any:
             from safetensors.torch import load_file
 
             return load_file(path)
-        with torch.serialization.safe_globals([(_Ignored, name) for name in _objects(path)]):
-            return torch.load(path, map_location="cpu", weights_only=True)
+        return _load(path)
     except Exception as error:
         raise ValueError(f"{path} holds no weights that load safely: {_reason(path, start, error)}; {FORMS}") from error
+
+
+def _load(path: Path) -> Any:
+    """Return what torch has saved, with `_Ignored` for objects; files of before 2020 name these one at a time.
+
+    Raises:
+        Exception: torch's, for a file that cannot be loaded so.
+    """
+    names = _objects(path)
+    while True:
+        try:
+            with torch.serialization.safe_globals([(_Ignored, name) for name in names]):
+                return torch.load(path, map_location="cpu", weights_only=True)
+        except pickle.UnpicklingError as error:
+            named = _object_in(error)
+            if not named or named in names:
+                raise
+            names.append(named)
+
+
+def _object_in(error: pickle.UnpicklingError) -> str:
+    """Return the name of the object that torch refuses; "" if it refuses something else."""
+    return " ".join(str(error).split()).partition("GLOBAL ")[2].partition(" ")[0]
 
 
 def _objects(path: Path) -> list[str]:
@@ -99,8 +121,9 @@ def _reason(path: Path, start: bytes, error: Exception) -> str:
     text = " ".join(str(error).split())
     if "TorchScript" in text:
         return "it is a TorchScript program, which teacher=exported reads"
-    named = text.partition("GLOBAL ")[2].partition(" ")[0]
-    if isinstance(error, pickle.UnpicklingError) and (names := [named] if named else _objects(path)):
+    if isinstance(error, pickle.UnpicklingError) and (
+        names := list(filter(None, [_object_in(error)])) or _objects(path)
+    ):
         return f"it holds an object that would run code ({', '.join(names[:3])}); save the weights alone"
     if start[8:9] == b"{" or path.suffix == ".safetensors" or start[:2] == b"PK":
         return f"it is damaged or cut off ({type(error).__name__}: {text[:120]}); copy or download it again"

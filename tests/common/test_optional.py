@@ -75,7 +75,7 @@ def folder(tmp_path: Path) -> Path:
         (folder / name).write_text("{}")
     (folder / "net.yaml").write_text(DESCRIPTION)
     known = {"arch": "FPN", "encoder_name": "resnet18", "classes": 2, "mean": [0.5] * 3, "std": [0.25] * 3}
-    torch.save(known | {"state_dict": {}}, folder / "net.pth")
+    torch.save(known | {"state_dict": {"a": torch.zeros(1)}}, folder / "net.pth")
     return folder
 
 

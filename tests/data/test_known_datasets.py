@@ -101,7 +101,7 @@ def test_bdd100k_labels_are_found_and_images_without_labels_are_ignored(
     assert (truth(parts, 2) == 255).all()  # without labels everything is ignored, with the warning below
     labels = parts.stream_parts.truth_of(parts.stream)
     assert labels is not None
-    labels.check()
+    labels.check(tmp_path / "note")
     assert "1 of 1 images of test have no label map" in caplog.text
 
 
