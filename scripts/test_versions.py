@@ -33,7 +33,7 @@ SAMPLE = [
     "tests/data/labels/test_label_store.py",
     "tests/training/test_learn.py",
     "tests/evaluation/test_metrics.py",
-    "tests/students",
+    "tests/students/test_tinynet.py",
     "tests/common/test_isolation.py",
     "tests/stages/test_online.py",
 ]
