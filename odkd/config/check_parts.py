@@ -62,9 +62,9 @@ def check_parts(parts: Parts) -> None:
     planned = parts.stream_parts.planned
     teacher = resolve(parts.cfg.teacher._target_, parts.allowed)
     if parts.uses_groundtruth or (parts.has_teacher and getattr(teacher, "needs_groundtruth", False)):
-        parts.stream_parts.check_truth(planned)
-    if parts.uses_groundtruth and (truth := parts.stream_parts.truth_of(planned)) is not None:
-        warn_of_truth(parts.cfg.dataset, truth, len(planned))
+        truth = parts.stream_parts.check_truth(planned)
+        if parts.uses_groundtruth and truth is not None:
+            warn_of_truth(parts.cfg.dataset, truth, len(planned))
     check_stage(parts)
     if parts.has_teacher:
         parts.teacher_parts.check(parts.teacher_parts.stores(parts.sampled, planned))

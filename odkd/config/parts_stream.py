@@ -127,8 +127,8 @@ class StreamParts:
         labels = PictureLabels(stream, self.root, dataset.pictures, label_places(dataset), list(dataset.classes))
         return labels if labels.num_there else None
 
-    def check_truth(self, stream: Stream) -> None:
-        """Open all label maps of a stream, if there are any: once for each version of their contents.
+    def check_truth(self, stream: Stream) -> ImageLabels | PictureLabels | None:
+        """Open all label maps of a stream, if there are any, once for each version of their contents; return them.
 
         Raises:
             ValueError: a map is damaged, or does not fit the dataset.
@@ -136,6 +136,7 @@ class StreamParts:
         if (truth := self.truth_of(stream)) is not None:
             what = [CHECK_VERSION, self.truth_digest, stream.digest, list(self.dataset.classes)]
             truth.check(self.cache / "digests" / json_digest(["groundtruth is sound", what]))
+        return truth
 
     @cached_property
     def truth_digest(self) -> str | None:

@@ -5,24 +5,24 @@ Files .npz with key `seg`, numbered by frame, are the format of the reference co
 """
 
 import zipfile
-import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
 from annotated_types import Ge, Le
-from PIL import Image
 
 from odkd.common.files import json_digest
 from odkd.common.ignore import IGNORE
 from odkd.data.labels.ids import with_numbers
+from odkd.data.labels.map_files import open_sound
 from odkd.data.labels.missing_maps import what_is_there
 from odkd.data.labels.pixel_values import PixelValues
+from odkd.data.video.image_index import UNREADABLE as UNREADABLE_PICTURE
 from odkd.teachers import SampledFrames
 
 ENDINGS = (".png", ".npz")
-UNREADABLE = (OSError, ValueError, EOFError, KeyError, SyntaxError, zipfile.BadZipFile, zlib.error)
+UNREADABLE = (*UNREADABLE_PICTURE, KeyError, zipfile.BadZipFile)
 NumClasses = Annotated[int, Ge(1), Le(IGNORE)]
 
 
@@ -170,9 +170,7 @@ def _maps(folder: Path, pattern: str = "*/*") -> Iterator[Path]:
 
 
 def _read_png(path: Path, values: PixelValues | None) -> np.ndarray:
-    with Image.open(path) as image:
-        image.verify()  # reads the checksums, which decoding passes over
-    with Image.open(path) as image:
+    with open_sound(path) as image:
         if values is not None:
             try:
                 return values.translate(image)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import struct
-import zlib
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,9 +10,22 @@ from pathlib import Path
 from PIL import Image
 
 from odkd.common.files import write_atomic
+from odkd.data.video.image_index import UNREADABLE
 
-UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
 THREADS = 4  # decoding a PNG releases Python's lock
+
+
+def open_sound(path: Path) -> Image.Image:
+    """Return an opened picture, decoded; the caller closes it.
+
+    Raises:
+        Exception: one of `UNREADABLE`, if it is no image or is damaged; also where only its checksums show it.
+    """
+    with Image.open(path) as image:
+        image.verify()  # reads the checksums of a PNG, which decoding passes over
+    opened = Image.open(path)
+    opened.load()
+    return opened
 
 
 @contextlib.contextmanager
@@ -25,10 +36,7 @@ def open_map(path: Path) -> Generator[Image.Image]:
         ValueError: the file is no image, or is damaged; also where only its checksums show it.
     """
     try:
-        with Image.open(path) as image:
-            image.verify()  # reads the checksums of a PNG, which decoding passes over
-        opened = Image.open(path)
-        opened.load()
+        opened = open_sound(path)
     except UNREADABLE as error:
         raise ValueError(f"ground truth {path} cannot be read ({error}); repair or delete it") from error
     with opened:
