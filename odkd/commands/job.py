@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 from odkd.common.files import json_digest
 from odkd.config.compose import config_dir
-from odkd.config.construct import targets
 from odkd.config.identity import digests_of_files, source_digests
 from odkd.config.layers import left_out_by
 from odkd.config.params import curated_params
+from odkd.config.roles import targets
 from odkd.config.unused import unused_words
 from odkd.runs.outcome import Outcome, RunPruned, is_ending
 

@@ -54,7 +54,7 @@ def import_folder(folder: Path, settings: Sequence[str]) -> tuple[list[Path], di
     """
     exported = [path for path in folder.glob(f"{LAYOUT}/*") if path.is_dir()]
     cfg = compose_config(["stage=label", "tracking=none", "teacher=folder", *settings])
-    if resolve(cfg.teacher._target_, []) is not FolderTeacher:
+    if resolve(cfg.teacher._target_, [], "teacher") is not FolderTeacher:
         raise ValueError("an import uses teacher=folder; remove teacher= from the settings")
     cfg.teacher.folder = str(exported[0] if len(exported) == 1 else folder)
     if cfg.teacher.label_set is None and any(split_override(given)[0] == "dataset.classes" for given in settings):
@@ -107,7 +107,6 @@ def _recipe(store: LabelStore, changes: Sequence[str], soft: SoftSpec | None) ->
     for group in ("dataset", "teacher"):
         # Without the order of the stream, which may not contain the damaged frames.
         cfg[group] = {key: value for key, value in recipe[group].items() if key != "order"}
-    cfg.allow_targets = recipe["allow_targets"]
     cfg.paths.outputs = str(Path(cfg.paths.outputs).absolute())
     OmegaConf.set_struct(cfg, True)
     cfg = DictConfig(OmegaConf.merge(cfg, OmegaConf.from_dotlist(list(changes))))

@@ -17,7 +17,8 @@ from odkd.common.settings import ExistingFile, NaturalInt, PositiveFloat, Positi
 from odkd.config.check_dataset import check_dataset, expected_layout
 from odkd.config.check_present import check_present
 from odkd.config.check_relations import check_references, check_relations
-from odkd.config.construct import OFFERED, check_keys, check_targets, resolve
+from odkd.config.construct import OFFERED, check_keys, resolve
+from odkd.config.roles import check_allowed, check_name, targets
 from odkd.data.video.fit import FITS
 from odkd.runs.mlflow_place import check_place
 from odkd.runs.sync import check_tracking
@@ -89,6 +90,7 @@ def check_config(cfg: DictConfig) -> None:
         layout = f": {expected_layout(cfg.dataset, 'FOLDER')}" if missing[0] == "dataset.root" else ""
         raise ValueError(f"{missing[0]} is not set; add {missing[0]}=... to the command{layout}")
     check_references(cfg)
+    check_allowed(cfg.allow_targets)
     for key, kind in SETTINGS.items():
         if _has(cfg, key):
             check_setting(key, _plain(OmegaConf.select(cfg, key)), kind)
@@ -108,9 +110,10 @@ def check_methods(cfg: DictConfig) -> None:
         ValueError: the first invalid class or setting.
     """
     allowed = list(cfg.allow_targets)
-    check_targets(cfg, allowed)
+    for place, named in targets(cfg).items():
+        check_name(named, place, allowed)  # of all, before a module of one is imported
     for path, node in _nodes(OmegaConf.to_container(cfg, resolve=True), ""):
-        target = resolve(node["_target_"], allowed)
+        target = resolve(node["_target_"], allowed, path)
         kinds = parameter_types(target)
         handed = [key for key in node if key not in NOT_HANDED.get(path, ()) or key in kinds]
         check_keys(target, node["_target_"], handed, path)

@@ -109,7 +109,7 @@ def check_truth(cfg: DictConfig, *, has_truth: bool) -> None:
     """
     wants_truth = {"evaluation.groundtruth=true": cfg.evaluation.groundtruth is True}
     wants_truth["stage.learn_from=groundtruth"] = cfg.stage.get("learn_from") == "groundtruth"
-    teacher = resolve(cfg.teacher._target_, list(cfg.allow_targets))
+    teacher = resolve(cfg.teacher._target_, list(cfg.allow_targets), "teacher")
     wants_truth[f"teacher={cfg.teacher.name}"] = bool(getattr(teacher, "needs_groundtruth", False))
     change = "set dataset.groundtruth to its folder"
     if has_images(cfg.dataset):

@@ -60,7 +60,7 @@ def check_parts(parts: Parts) -> None:
     if "first_rounds" in parts.asked:
         _ = parts.first_rounds
     planned = parts.stream_parts.planned
-    teacher = resolve(parts.cfg.teacher._target_, parts.allowed)
+    teacher = resolve(parts.cfg.teacher._target_, parts.allowed, "teacher")
     if parts.uses_groundtruth or (parts.has_teacher and getattr(teacher, "needs_groundtruth", False)):
         truth = parts.stream_parts.check_truth(planned)
         if parts.uses_groundtruth and truth is not None:

@@ -17,6 +17,8 @@ from odkd.common.names import nearest
 from odkd.common.optional import EXTRAS, how_to_install
 from odkd.common.renamed import current_target
 from odkd.common.settings import check_arguments
+from odkd.config.interfaces import check_part, check_role
+from odkd.config.roles import check_name, targets
 
 OFFERED = (  # what odkd passes to a constructor that has a parameter of this name, unless YAML sets it
     *("num_classes", "classes", "device", "seed", "window"),
@@ -27,14 +29,14 @@ OFFERED = (  # what odkd passes to a constructor that has a parameter of this na
 NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
 
-def resolve(target: str, allowed: list[str]) -> Any:
-    """Return the class or function that a `_target_` names.
+def resolve(target: str, allowed: list[str], place: str) -> Any:
+    """Return the class or function that the `_target_` of a place names, such as replay.
 
     Raises:
-        ValueError: it does not exist, or it is defined in a package that YAML may not name, even if an allowed module
-            imports it.
+        ValueError: it does not exist, or the place may not name it, even if an allowed module imports it.
     """
     target = current_target(target)
+    check_name(target, place, allowed)
     try:
         found = _find(target)
     except (ModuleNotFoundError, AttributeError) as error:
@@ -42,16 +44,15 @@ def resolve(target: str, allowed: list[str]) -> Any:
             raise ValueError(f"_target_: {target} needs {library}: {how_to_install(library)}") from error
         raise ValueError(f"_target_: {target} is not there: {error}{_nearest(target)}") from error
     except Exception as error:  # in a user-defined file
-        place = traceback.extract_tb(error.__traceback__)[-1]
-        where = "" if isinstance(error, SyntaxError) else f" ({place.filename}, line {place.lineno})"
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        where = "" if isinstance(error, SyntaxError) else f" ({frame.filename}, line {frame.lineno})"
         raise ValueError(f"_target_: {target} cannot be imported: {type(error).__name__}: {error}{where}") from error
     if not callable(found):
         what = "a module" if inspect.ismodule(found) else f"a {type(found).__name__}"
         inside = _classes_in(found)
         advice = f", such as {target}.{inside[0]}" if inside else ""
         raise ValueError(f"_target_: {target} is {what}; expected a class or a function{advice}")
-    if not is_allowed(f"{getattr(found, '__module__', '')}.", allowed):
-        raise ValueError(f"_target_: {target} is {found!r}, which YAML may not name")
+    check_role(found, target, place, allowed)
     return found
 
 
@@ -95,27 +96,36 @@ def _find(target: str) -> Any:
     return found
 
 
-def construct(node: DictConfig, leave_out: tuple[str, ...], offered: Mapping[str, Any], allowed: list[str]) -> Any:
+def construct(
+    node: DictConfig, leave_out: tuple[str, ...], offered: Mapping[str, Any], allowed: list[str], place: str
+) -> Any:
     """Call `_target_` with the node's keys, except `leave_out`, and with those of `offered` that it has parameters for.
 
-    A key that the config sets is preferred to an offer of the same name.
+    A key that the config sets is preferred to an offer of the same name. Whatever the node names, at any depth, is
+    checked before anything is called.
+
+    Args:
+        place: dotted key of the node, such as replay: its role.
 
     Raises:
-        ValueError: a key that the constructor does not take, or a value that it or its annotation refuses.
+        ValueError: a key that the constructor does not take, a value that it or its annotation refuses, or an object
+            that lacks what its place needs.
     """
     settings = {str(key): node[key] for key in node if key not in leave_out}
     settings["_target_"] = current_target(node._target_)
-    parameters = inspect.signature(resolve(node._target_, allowed)).parameters
+    for inside, target in targets(OmegaConf.create(settings)).items():
+        resolve(target, allowed, f"{place}.{inside}" if inside else place)
+    called = resolve(node._target_, allowed, place)
+    parameters = inspect.signature(called).parameters
     chosen = {name: value for name, value in offered.items() if name in parameters and settings.get(name) is None}
-    group = node._get_full_key(None)  # "replay" for a node of a complete config
-    check_keys(resolve(node._target_, allowed), node._target_, settings, group)
+    check_keys(called, node._target_, settings, place)
     plain: Any = OmegaConf.to_container(OmegaConf.create(settings), resolve=True)
     given = {key: value for key, value in plain.items() if not (value is None and key in chosen)}
-    check_arguments(resolve(settings["_target_"], allowed), given, f"{group}." if group else "")
+    check_arguments(called, given, f"{place}.")
     try:
         # Hydra builds nested nodes and calls nothing itself: it would turn offered dataclasses into dictionaries.
         factory = instantiate(OmegaConf.create(settings), _convert_="all", _partial_=True)
-        return factory(**chosen)
+        built = factory(**chosen)
     except (InstantiationException, ImportError, ValueError, TypeError, KeyError, OSError) as error:
         cause = error.__cause__ if isinstance(error, InstantiationException) else error
         if cause is not None and is_mistake(cause):
@@ -129,6 +139,8 @@ def construct(node: DictConfig, leave_out: tuple[str, ...], offered: Mapping[str
         if isinstance(cause, ValueError | TypeError | KeyError):
             raise ValueError(f"{settings['_target_']}: {cause}") from error
         raise
+    check_part(built, place, node._target_)
+    return built
 
 
 def check_keys(target: Any, name: str, keys: Iterable[str], group: str) -> None:
@@ -155,37 +167,3 @@ def check_keys(target: Any, name: str, keys: Iterable[str], group: str) -> None:
                 f"{where}{key} is missing, and {name} needs it; "
                 f"leave ~{where}{key} out of the command, or add `{key}:` to your YAML file"
             )
-
-
-ALLOWED_TARGETS = ("odkd.", "torch.optim.", "torch.nn.", "segmentation_models_pytorch.")
-
-
-def check_targets(cfg: DictConfig, allowed: list[str]) -> None:
-    """Check that YAML names only classes of odkd, of its libraries, and of the packages in `allow_targets`."""
-    for target in targets(cfg):
-        if not is_allowed(target, allowed):
-            raise ValueError(
-                f"_target_: {target} is not allowed; YAML may name {', '.join([*ALLOWED_TARGETS, *allowed])}... "
-                f"Add its package with 'allow_targets=[{target.split('.')[0]}]' if you trust it"
-            )
-
-
-def targets(cfg: DictConfig) -> list[str]:
-    """Return every `_target_` of a config."""
-    return list(_targets(OmegaConf.to_container(cfg, resolve=True)))
-
-
-def is_allowed(target: str, allowed: list[str]) -> bool:
-    """Return True if a dotted name is in odkd, one of its libraries, or one of the packages `allowed`."""
-    return target.startswith((*ALLOWED_TARGETS, *(f"{name.rstrip('.')}." for name in allowed)))
-
-
-def _targets(value: Any) -> Iterable[str]:
-    if isinstance(value, dict):
-        if "_target_" in value:
-            yield str(value["_target_"])
-        for item in value.values():
-            yield from _targets(item)
-    elif isinstance(value, list):
-        for item in value:
-            yield from _targets(item)

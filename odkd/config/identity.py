@@ -12,9 +12,10 @@ from odkd.common.dotted import NOT_IN_DATASET, NOT_IN_STAGE, NOT_OF_THE_TEACHER,
 from odkd.common.files import file_digest, folder_digest, json_digest
 from odkd.common.optional import version_of
 from odkd.config.compose import default_values
-from odkd.config.construct import is_allowed, resolve, targets
+from odkd.config.construct import resolve
 from odkd.config.image_datasets import has_images
 from odkd.config.own_code import own_digest
+from odkd.config.roles import is_users, targets
 from odkd.data.labels.class_tables import TABLES
 from odkd.data.labels.sets import label_set
 from odkd.data.video.decode import DECODER
@@ -31,20 +32,20 @@ def teacher_identity(
     """Return what determines a teacher's labels besides frames and size: settings, weights, user-defined code."""
     whole: Any = OmegaConf.to_container(cfg.teacher, resolve=True)
     settings = {key: value for key, value in whole.items() if key not in NOT_OF_THE_TEACHER}
-    teacher = resolve(cfg.teacher._target_, allowed)
+    teacher = resolve(cfg.teacher._target_, allowed, "teacher")
     own = getattr(teacher, "identity", None)
     if own is None:
         identity: dict[str, Any] = named_by_content(settings, cache)
     else:
         identity = {"_target_": settings["_target_"]} | own(settings, lambda path: file_digest(path, cache))
-    identity |= source_digests([cfg.teacher._target_], allowed, cache)
+    identity |= source_digests({"teacher": cfg.teacher._target_}, allowed, cache)
     if not has_known_identity(teacher):
         identity["groundtruth"] = groundtruth_digest
-    takes, is_users = inspect.signature(teacher).parameters, not is_allowed(cfg.teacher._target_, [])
-    if "classes" in takes and (own is None or is_users):  # it is passed the dataset's classes
+    takes, is_own = inspect.signature(teacher).parameters, is_users(cfg.teacher._target_)
+    if "classes" in takes and (own is None or is_own):  # it is passed the dataset's classes
         identity["classes"] = list(cfg.dataset.classes)
     names = cfg.teacher.label_set
-    if is_users and "num_classes" in takes and settings.get("num_classes") is None and names is not None:
+    if is_own and "num_classes" in takes and settings.get("num_classes") is None and names is not None:
         identity["num_classes"] = len(label_set(names).classes if isinstance(names, str) else names)  # it is passed it
     return identity
 
@@ -93,7 +94,7 @@ def library_versions(target: str, allowed: list[str]) -> list[str]:
     A class names them in its attribute `libraries`; odkd's own networks need none.
     """
     named = SMP if target.startswith("segmentation_models_pytorch.") else ()
-    named = named or getattr(resolve(target, allowed), "libraries", ())
+    named = named or getattr(resolve(target, allowed, "student"), "libraries", ())
     return [f"{name} {version_of(name) or 'not installed'}" for name in named]
 
 
@@ -113,10 +114,14 @@ def run_name(cfg: DictConfig, *, learns: bool, has_teacher: bool) -> str:
     return "-".join(names)
 
 
-def source_digests(targets: list[str], allowed: list[str], cache: Path) -> dict[str, str]:
-    """Return the digest of the source of each user-defined target (not of odkd or its libraries)."""
-    own = [target for target in targets if not is_allowed(target, [])]
-    return {target: own_digest(resolve(target, allowed), allowed, cache) for target in own}
+def source_digests(named: Mapping[str, str], allowed: list[str], cache: Path) -> dict[str, str]:
+    """Return the digest of the source of each user-defined class (not of odkd or its libraries), by its name.
+
+    Args:
+        named: place -> class.
+    """
+    own = {place: target for place, target in named.items() if is_users(target)}
+    return {target: own_digest(resolve(target, allowed, place), allowed, cache) for place, target in own.items()}
 
 
 def named_by_content(value: Any, cache: Path) -> Any:

@@ -9,12 +9,12 @@ from omegaconf import OmegaConf
 
 from odkd.common.dotted import flatten
 from odkd.common.errors import PACKAGE
-from odkd.config.layers import STUDIES
 
 HERE = Path(__file__).resolve().parent
 # A wheel has the YAML files beside this file, a checkout has them beside the package.
 CONF = HERE / "conf" if (HERE / "conf").is_dir() else PACKAGE.parent / "conf"
 Names = dict[str, list[str]]
+STUDIES = ("experiment", "baseline", "sweep", "debug")  # groups whose files choose other files and set their keys
 PARTS = "parts"  # folders of files that others include; not choices
 
 

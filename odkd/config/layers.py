@@ -22,11 +22,10 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from odkd.common.dotted import is_in
+from odkd.common.dotted import is_in, split_override
+from odkd.config.known import STUDIES
+from odkd.config.permissions import PARAMS, check_file, check_plugins
 from odkd.config.words import without_effect
-
-STUDIES = ("experiment", "baseline", "sweep", "debug")  # groups whose files choose other files and set their keys
-PARAMS = "hydra.sweeper.params"  # what a study varies, whichever sweeper does it
 
 
 @dataclass(frozen=True)
@@ -59,9 +58,15 @@ class LayeredLoader(ConfigLoaderImpl):
             HydraException: a mistake in the command or in a file, or a choice that contradicts the baseline.
         """
         self.asked, self.left_out = (config_name, overrides, run_mode), ()
-        return super().load_configuration(config_name, overrides, run_mode, *args, **kwargs)
+        cfg = super().load_configuration(config_name, overrides, run_mode, *args, **kwargs)
+        check_plugins(cfg, [split_override(word)[0] for word in overrides])
+        return cfg
 
     def _compose_config_from_defaults_list(self, defaults: list[ResultDefault], repo: IConfigRepository) -> DictConfig:
+        for item in defaults:
+            if item.config_path is not None and (loaded := repo.load_config(config_path=item.config_path)) is not None:
+                content = OmegaConf.to_container(loaded.config)
+                check_file(loaded.path, item.config_path, content, str(item.package))
         if any(is_study(item) for item in defaults):
             config_name, words, mode = self.asked
             choices = create_defaults_list(

@@ -21,7 +21,6 @@ from odkd.config.check_relations import check_window
 from odkd.config.compose import command_with, complete
 from odkd.config.construct import construct
 from odkd.config.identity import run_key, run_name, teacher_identity
-from odkd.config.interfaces import check_part
 from odkd.config.parts_evaluation import EvaluationParts
 from odkd.config.parts_stream import StreamParts
 from odkd.config.parts_student import StudentParts
@@ -57,8 +56,7 @@ class Parts:
         self.classes: list[str] = list(cfg.dataset.classes)
         self.window: Window = Window(**cfg.window)
         self.seed = named_seed(cfg.seed, "repeat", cfg.run.repeat) if cfg.run.repeat else int(cfg.seed)
-        self.stage: Stage = construct(cfg.stage, (), {}, self.allowed)
-        check_part(self.stage, "stage", cfg.stage._target_)
+        self.stage: Stage = construct(cfg.stage, (), {}, self.allowed, "stage")
 
     @property
     def traits(self) -> Traits:
@@ -245,6 +243,4 @@ class Parts:
         """Build the object that a config node names; its constructor may ask by name for what is offered here."""
         offered: dict[str, Any] = {"num_classes": len(self.classes), "classes": self.classes, "window": self.window}
         offered |= {"device": self.device, "seed": self.seed, **extra}
-        part = construct(node, leave_out, offered, self.allowed)
-        check_part(part, str(node._get_full_key(None)), node._target_)
-        return part
+        return construct(node, leave_out, offered, self.allowed, str(node._get_full_key(None)))

@@ -55,7 +55,7 @@ class StreamParts:
         prepare = self.dataset.prepare
         if not prepare:
             return Path(self.dataset.root)
-        return Path(construct(prepare, ("folder",), {"folder": Path(prepare.folder)}, self.allowed))
+        return Path(construct(prepare, ("folder",), {"folder": Path(prepare.folder)}, self.allowed, "dataset.prepare"))
 
     @cached_property
     def order(self) -> StreamOrder:

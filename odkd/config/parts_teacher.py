@@ -18,7 +18,6 @@ from odkd.common.progress import Progress
 from odkd.config import unseen
 from odkd.config.construct import construct, resolve
 from odkd.config.identity import has_known_identity, teacher_identity
-from odkd.config.interfaces import check_part
 from odkd.config.teacher_classes import TeacherClasses
 from odkd.data.labels.own_classes import OwnClasses, is_folder
 from odkd.teachers import class_names
@@ -70,8 +69,7 @@ class TeacherParts:
             self.mapping.table(OwnClasses())  # before weights are downloaded
             offered["num_classes"] = len(known)
         leave_out = tuple(key for key in NOT_OF_THE_TEACHER if key in node)
-        teacher: Teacher = construct(node, leave_out, offered, self.allowed)
-        check_part(teacher, "teacher", node._target_)
+        teacher: Teacher = construct(node, leave_out, offered, self.allowed, "teacher")
         self.mapping.table(OwnClasses(class_names(teacher), teacher.num_classes))
         return teacher
 
@@ -82,7 +80,7 @@ class TeacherParts:
 
         node, paths = self.cfg.teacher, self.cfg.paths
         stores = find_stores(Path(paths.labels) / node.name)
-        if not stores or not has_known_identity(resolve(node._target_, self.allowed)):
+        if not stores or not has_known_identity(resolve(node._target_, self.allowed, "teacher")):
             return True
         identity = json.loads(json.dumps(teacher_identity(self.cfg, self.allowed, Path(paths.cache), None)))
         return all(LabelStore(store).manifest["identity"]["teacher"] != identity for store in stores)
@@ -195,7 +193,7 @@ class TeacherParts:
 
     def _recipe(self) -> dict[str, Any]:
         """Return what `odkd-labels repair` needs to compute damaged labels again from the same videos and weights."""
-        recipe: dict[str, Any] = {"folder": str(Path.cwd()), "allow_targets": self.allowed}
+        recipe: dict[str, Any] = {"folder": str(Path.cwd())}
         for group in ("dataset", "teacher"):
             recipe[group] = OmegaConf.to_container(self.cfg[group], resolve=True)
         return recipe

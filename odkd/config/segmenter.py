@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from odkd.common.device import choose_device
 from odkd.config.compose import complete
-from odkd.config.construct import check_targets, construct, resolve
+from odkd.config.construct import construct, resolve
 from odkd.config.parts_student import student_arguments
 from odkd.data.labels.palette import dataset_palette
 from odkd.data.tensor_bank import Bank, Batch, Normalization
@@ -142,13 +142,12 @@ def load_student(
         raise ValueError(f"there is no {path}; {run} has {', '.join(there) or 'no finished student'}")
     allowed, chosen_device = list(allow_targets), choose_device(device, precision="float32")
     node = OmegaConf.create({"_target_": cfg.student._target_, **student_arguments(cfg.student)})
-    check_targets(node, allowed)
-    target = resolve(node._target_, allowed)
+    target = resolve(node._target_, allowed, "student")
     if not (isinstance(target, type) and issubclass(target, nn.Module)):
         raise ValueError(f"student._target_={cfg.student._target_} of {run} is no torch.nn.Module")
     classes = list(cfg.dataset.classes)
     offered = {"num_classes": len(classes), "classes": classes, "device": chosen_device, "seed": int(cfg.seed)}
-    network = construct(node, (), offered, allowed)
+    network = construct(node, (), offered, allowed, "student")
     load_weights(network, path)
     network.to(chosen_device)
     size = (int(cfg.dataset.size[0]), int(cfg.dataset.size[1]))

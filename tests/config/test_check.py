@@ -28,7 +28,10 @@ CHEAP = ["debug=smoke", "tracking=none", "run.report=false"]
         (["window.learn=0"], "window.learn=0; expected a whole number of at least 1"),
         (["seed=abc"], "seed=abc; expected a whole number"),
         (["dataset.groundtruth=null"], "teacher=oracle needs ground truth"),
-        (["optimizer._target_=os.system"], "_target_: os.system is not allowed"),
+        (
+            ["optimizer._target_=os.system"],
+            "optimizer._target_=os.system is not allowed: expected a class of torch.optim; add 'allow_targets=[os]'",
+        ),
         (["loss.class_weights=[1,2]"], "loss.class_weights has 2 numbers for 11 classes"),
         (["device=cuda:7"], "device=cuda:7 cannot be used here"),
         (["precision=float16", "device=cpu"], "precision=float16 needs a GPU"),

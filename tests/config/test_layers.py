@@ -14,8 +14,8 @@ from omegaconf import OmegaConf
 
 from odkd.common.dotted import flatten
 from odkd.config.compose import compose_config
-from odkd.config.known import CONF
-from odkd.config.layers import STUDIES, left_out_by
+from odkd.config.known import CONF, STUDIES
+from odkd.config.layers import left_out_by
 
 
 def choices_of(group: str) -> list[str]:

@@ -81,9 +81,9 @@ def mistake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
         (["replay._target_=odkd.training.replay.fifo.Fiffo"], "no attribute 'Fiffo'; did you mean Fifo?"),
         (["replay._target_=odkd.training.replay.fiffo.Fifo"], "no attribute 'fiffo'; did you mean fifo?"),
         (["replay._target_=odkd.training.replay.fifo"], "is a module; expected a class or a function"),
-        (["replay._target_=odkd.data.video.fit.FITS"], "is a tuple; expected a class or a function"),
+        (["student._target_=odkd.students.tinynet.GRIDS"], "is a tuple; expected a class or a function"),
         (["replay._target_=elsewhere.Replay"], "is not allowed"),
-        (["replay=memoryless", "replay._target_=torch.nn.ReLU"], "replay._target_=torch.nn.ReLU has no select"),
+        (["replay=memoryless", "replay._target_=torch.nn.ReLU"], "expected a class of odkd.training.replay"),
         (
             ["loss=dice", "loss._target_=torch.nn.CrossEntropyLoss"],
             "loss._target_=torch.nn.CrossEntropyLoss has no name",

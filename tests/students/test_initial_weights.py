@@ -91,5 +91,5 @@ def test_a_student_of_ones_own_that_cannot_download_is_one_line(monkeypatch: pyt
     monkeypatch.setitem(sys.modules, "online_student", module)
     node = OmegaConf.create({"_target_": "online_student.Online"})
     with pytest.raises(ValueError, match=r"online_student\.Online: URLError: .*not known") as raised:
-        construct(node, (), {"num_classes": 3}, ["online_student"])
+        construct(node, (), {"num_classes": 3}, ["online_student"], "student")
     assert "\n" not in str(raised.value)

@@ -72,7 +72,7 @@ def test_initial_weights_come_from_a_file(tmp_path: Path, suffix: str) -> None:
 @pytest.mark.parametrize("name", sorted(path.stem for path in (CONF / "student").glob("*.yaml")))
 def test_every_setting_of_a_student_has_a_type_that_its_default_fits(name: str) -> None:
     node = compose_config([f"student={name}"]).student
-    settings, types = OmegaConf.to_container(node, resolve=True), parameter_types(resolve(node._target_, []))
+    settings, types = OmegaConf.to_container(node, resolve=True), parameter_types(resolve(node._target_, [], "student"))
     for key in set(node) - {"_target_", *NOT_OF_THE_STUDENT}:
         assert key in types
         check_setting(key, settings[key], types[key])
@@ -89,4 +89,4 @@ def test_every_setting_of_a_student_has_a_type_that_its_default_fits(name: str) 
 def test_settings_of_the_wrong_type_are_refused(name: str, setting: str, expected: str) -> None:
     node = compose_config([f"student={name}", f"student.{setting}"]).student
     with pytest.raises(ValueError, match=rf"student\.{setting}; expected {expected}"):
-        construct(node, NOT_OF_THE_STUDENT, {"num_classes": 3}, [])
+        construct(node, NOT_OF_THE_STUDENT, {"num_classes": 3}, [], "student")

@@ -148,7 +148,7 @@ def test_precisions_are_those_of_the_device() -> None:
 @pytest.mark.parametrize("name", sorted(path.stem for path in (CONF / "teacher").glob("*.yaml")))
 def test_every_setting_of_a_teacher_has_a_type_that_its_default_fits(name: str) -> None:
     node = compose_config([f"teacher={name}"]).teacher
-    types = parameter_types(resolve(node._target_, []))
+    types = parameter_types(resolve(node._target_, [], "teacher"))
     for key in set(node) - {"_target_", *NOT_OF_THE_TEACHER}:
         assert key in types
         if not OmegaConf.is_missing(node, key):
@@ -179,7 +179,7 @@ def test_settings_of_the_wrong_type_are_refused(name: str, settings: list[str], 
     node = compose_config([f"teacher={name}", *(f"teacher.{setting}" for setting in settings)]).teacher
     offered = {"classes": CLASSES, "device": CPU, "weights_folder": tmp_path}
     with pytest.raises(ValueError, match=rf"{settings[-1]}; expected {re.escape(expected)}$"):
-        construct(node, NOT_OF_THE_TEACHER, offered, [])
+        construct(node, NOT_OF_THE_TEACHER, offered, [], "teacher")
 
 
 @pytest.mark.parametrize(
@@ -189,4 +189,4 @@ def test_files_that_do_not_exist_are_named_with_the_nearest(name: str, key: str,
     (tmp_path / "network.pth").touch()
     node = compose_config([f"teacher={name}", f"teacher.{key}={tmp_path / 'networks.pth'}"]).teacher
     with pytest.raises(ValueError, match=rf"teacher\.{key}=.*no such file; did you mean network\.pth\?"):
-        construct(node, NOT_OF_THE_TEACHER, {"device": CPU, "weights_folder": tmp_path}, [])
+        construct(node, NOT_OF_THE_TEACHER, {"device": CPU, "weights_folder": tmp_path}, [], "teacher")

@@ -138,4 +138,4 @@ def test_impossible_settings_are_refused(key: str, value: Any, message: str) -> 
     node = compose_config(["augmentation=none"]).augmentation
     node[key] = value
     with pytest.raises(ValueError, match=f"augmentation.{message}"):
-        construct(node, (), {"seed": 0, "std": None}, [])
+        construct(node, (), {"seed": 0, "std": None}, [], "augmentation")

@@ -289,7 +289,7 @@ def test_wrong_settings_are_refused(name: str, setting: str, value: Any, message
     node = compose_config([f"loss={name}"]).loss
     node[setting] = value
     with pytest.raises(ValueError, match=message):
-        construct(node, (), {}, [])
+        construct(node, (), {}, [], "loss")
 
 
 def test_kl_without_soft_labels_names_the_setting_that_is_missing() -> None:

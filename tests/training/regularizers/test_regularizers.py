@@ -37,7 +37,7 @@ def from_yaml(name: str, student: nn.Module, **settings: Any) -> Regularizer:
         if key in node:
             OmegaConf.update(node, key, value)
     offered = {"num_classes": NUM_CLASSES, "classes": list("abcd"), "device": CPU, "seed": 0, "student": student}
-    made: Regularizer = construct(node, (), offered, [])
+    made: Regularizer = construct(node, (), offered, [], "regularizer")
     return made
 
 

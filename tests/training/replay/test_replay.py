@@ -31,7 +31,9 @@ from odkd.training.replay.uniform import Uniform
 CHOICES = {p.stem: yaml.safe_load(p.read_text()) for p in (CONF / "replay").glob("*.yaml")}
 SMALL = {"capacity": 5, "num_positions": 7, "candidates": 4}
 DRAWS = sorted(
-    name for name, node in CHOICES.items() if "seed" in inspect.signature(resolve(node["_target_"], [])).parameters
+    name
+    for name, node in CHOICES.items()
+    if "seed" in inspect.signature(resolve(node["_target_"], [], "replay")).parameters
 )
 every_replay = pytest.mark.parametrize("name", sorted(CHOICES))
 # For each iteration: number of new frames, number of positions to select.
@@ -42,7 +44,7 @@ LONG = [(3, 6)] * 20
 def make(name: str, seed: int = 0, **overrides: Any) -> Replay:
     """Return the memory of a YAML, small enough that it fills."""
     node = CHOICES[name] | {key: SMALL[key] for key in CHOICES[name] if key in SMALL} | overrides
-    replay: Replay = construct(OmegaConf.create({"replay": node}).replay, (), {"seed": seed}, [])
+    replay: Replay = construct(OmegaConf.create({"replay": node}).replay, (), {"seed": seed}, [], "replay")
     return replay
 
 

@@ -1,0 +1,101 @@
+"""What only the command line may say: permissions, and what Hydra itself runs, writes and submits.
+
+A YAML file may come from somebody else, a study in a shared folder for instance. It chooses settings; it must not
+choose whose code runs. Files of odkd and of Hydra are trusted.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+from omegaconf import DictConfig
+
+from odkd.common.dotted import flatten, is_in
+from odkd.config.known import CONF
+from odkd.config.roles import targets
+
+PERMISSIONS = ("allow_targets", "teacher.trust")
+PARAMS = "hydra.sweeper.params"  # what a study varies, whichever sweeper does it
+PLUGINS = ("hydra.launcher", "hydra.sweeper")  # what Hydra builds; each names a class of odkd's
+OURS = "hydra_plugins.odkd_plugins"
+MAY_BE_SET = (*PLUGINS, "hydra.mode")
+COMMANDS = (
+    "hydra.launcher.setup",
+    "hydra.launcher.address",
+)  # shell lines; a server that gets and gives pickled objects
+SBATCH = "hydra.launcher.sbatch"
+RESOURCES = (  # options of sbatch that ask for resources, and run nothing
+    *("partition", "account", "qos", "constraint", "gres", "gpus", "time", "mem", "nodes", "nodelist", "exclude"),
+    *("reservation", "comment", "nice", "licenses", "clusters"),
+)
+
+
+def check_file(folder: str, name: str, content: Any, package: str) -> None:
+    """Check that a config file of the user's folder gives no permission and changes nothing that Hydra runs.
+
+    Args:
+        folder: where its groups lie, as Hydra names it.
+        name: of the file, such as experiment/mine.
+        content: its settings.
+        package: where its keys go in the config; "" = the root.
+
+    Raises:
+        ValueError: it sets what only the command line may set.
+    """
+    if folder in (f"file://{CONF}", "structured://", "pkg://hydra.conf"):
+        return
+    settings = flatten({package: content} if package else content)
+    for key, value in settings.items():
+        reason = _reason(key.replace("+", "").replace("~", ""), value)
+        if reason:
+            raise ValueError(f"{folder.removeprefix('file://')}/{name}.yaml sets {key}={value}: {reason}")
+
+
+def _reason(key: str, value: str) -> str:
+    """Return why a file may not set a key; "" if it may."""
+    inside = key.removeprefix(f"{PARAMS}.")
+    if is_in(inside, PERMISSIONS) and value not in ("[]", "False", "None"):
+        return f"only the command may permit that; add {inside}={value} to it, if you trust the code"
+    if inside != key:
+        return "a study does not vary what Hydra does" if is_in(inside, ["hydra"]) else ""
+    if not is_in(key, ["hydra"]):
+        return ""
+    if is_in(key, COMMANDS) or not is_in(key, MAY_BE_SET):
+        return "only the command may say what Hydra runs, connects to and writes; give it there"
+    if is_in(key, [SBATCH]) and (key.removeprefix(f"{SBATCH}.") not in RESOURCES or not value.isprintable()):
+        return f"a file may set {', '.join(RESOURCES)} of sbatch; give other options in the command"
+    if key.endswith("._target_") and not (key.removesuffix("._target_") in PLUGINS and is_in(value, [OURS])):
+        return f"a file may name launchers and sweepers of {OURS}"
+    return ""
+
+
+def check_plugins(cfg: DictConfig, words: Iterable[str]) -> None:
+    """Check that what Hydra is about to build names no other classes, in whatever way a file has put them there.
+
+    Args:
+        cfg: the composed config, with the node hydra.
+        words: keys that the command line sets.
+
+    Raises:
+        ValueError: a class that neither odkd nor the command line names.
+    """
+    given = list(words)
+    for group in ("launcher", "sweeper", "callbacks"):
+        for place, target in targets(cfg.hydra[group]).items() if cfg.hydra.get(group) else ():
+            key = f"hydra.{group}.{place}".rstrip(".")
+            is_named = is_in(target, [OURS, "hydra._internal.core_plugins"]) and key in PLUGINS
+            if not is_named and not any(is_in(f"{key}._target_", [word]) for word in given):
+                raise ValueError(
+                    f"{key}._target_={target}: only the command may say what Hydra runs; give it there, if you trust it"
+                )
+
+
+def check_words(words: Iterable[str], where: str) -> None:
+    """Check the overrides that a file holds, such as the rows of a table.
+
+    Raises:
+        ValueError: one gives a permission, or changes what Hydra does.
+    """
+    for word in words:
+        key = word.partition("=")[0].lstrip("+~")
+        if is_in(key, PERMISSIONS) or is_in(key, ["hydra"]) or key.startswith("hydra/"):
+            raise ValueError(f"{where}: {word}: a file may not say this; add '{word}' to the command, if you trust it")

@@ -1,0 +1,88 @@
+"""What a YAML file may not say, because it could have been written by somebody else."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from odkd.config.compose import compose_config
+from odkd.config.permissions import check_words
+
+FILE = "# @package _global_\n"
+HARMFUL: list[dict[str, Any]] = [
+    {"allow_targets": ["os"]},
+    {"+allow_targets": ["os"]},
+    {"teacher": {"trust": True}},
+    {"hydra": {"callbacks": {"x": {"_target_": "os.system", "command": "touch x"}}}},
+    {"hydra": {"run": {"dir": "/tmp/elsewhere"}}},
+    {"hydra": {"job": {"env_set": {"PYTHONPATH": "/evil"}}}},
+    {"hydra": {"job_logging": {"handlers": {"x": {"class": "logging.FileHandler", "filename": "x"}}}}},
+    {"hydra": {"searchpath": ["file:///evil"]}},
+    {"hydra": {"launcher": {"setup": ["touch x"]}}},
+    {"hydra": {"launcher": {"address": "evil:6379"}}},
+    {"hydra": {"launcher": {"_target_": "os.system"}}},
+    {"hydra": {"launcher": {"sbatch": {"wrap": "touch x"}}}},
+    {"hydra": {"launcher": {"sbatch": {"account": "me\ntouch x"}}}},
+    {"hydra": {"sweeper": {"params": {"allow_targets": "[os]"}}}},
+    {"hydra": {"sweeper": {"params": {"+teacher.trust": "true"}}}},
+    {"hydra": {"sweeper": {"params": {"hydra.run.dir": "/tmp/elsewhere"}}}},
+    {"hydra": {"sweeper": {"seeds": [{"_target_": "os.getcwd"}]}}},
+    {"mine": {"_target_": "os.getcwd"}, "hydra": {"sweeper": {"max_batch_size": "${mine}"}}},
+]
+
+
+@pytest.mark.parametrize("content", HARMFUL, ids=str)
+def test_a_study_gives_no_permission_and_changes_nothing_that_hydra_runs(
+    content: dict[str, Any], tmp_path: Path
+) -> None:
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "theirs.yaml").write_text(FILE + yaml.safe_dump(content))
+    with pytest.raises(ValueError, match=r"command|may name launchers|does not vary what Hydra does"):
+        compose_config(["experiment=theirs"], str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("group", "content"),
+    [
+        ("teacher", {"defaults": ["parts/common@_here_"], "trust": True}),
+        ("hydra/launcher", {"_target_": "hydra_plugins.odkd_plugins.joblib_launcher.JoblibLauncher", "setup": ["x"]}),
+        ("dataset", "# @package hydra.callbacks.x\n_target_: os.getcwd\n"),
+    ],
+)
+def test_a_choice_of_any_group_gives_no_permission_either(group: str, content: Any, tmp_path: Path) -> None:
+    (tmp_path / group).mkdir(parents=True)
+    text = content if isinstance(content, str) else yaml.safe_dump(content)
+    (tmp_path / group / "theirs.yaml").write_text(text)
+    with pytest.raises(ValueError, match="command"):
+        compose_config([f"{group}=theirs"], str(tmp_path))
+
+
+def test_a_study_may_choose_launcher_sweeper_and_resources(tmp_path: Path) -> None:
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "ours.yaml").write_text(
+        FILE
+        + yaml.safe_dump(
+            {
+                "defaults": [{"override /hydra/launcher": "slurm"}],
+                "hydra": {
+                    "launcher": {"timeout_min": 5, "sbatch": {"partition": "gpu"}},
+                    "sweeper": {"params": {"seed": "0,1"}},
+                },
+            }
+        )
+    )
+    assert compose_config(["experiment=ours"], str(tmp_path)).seed == 0
+
+
+def test_the_command_may_give_every_permission() -> None:
+    assert compose_config(["allow_targets=[os]"]).allow_targets == ["os"]
+
+
+@pytest.mark.parametrize(
+    "word",
+    ["allow_targets=[os]", "+allow_targets=[os]", "hydra.run.dir=x", "hydra/launcher=slurm", "++teacher.trust=true"],
+)
+def test_words_that_a_file_holds_give_no_permission(word: str) -> None:
+    with pytest.raises(ValueError, match="a file may not say this"):
+        check_words(["seed=1", word], "mine.yaml")
