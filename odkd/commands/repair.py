@@ -13,6 +13,7 @@ from odkd.common.dotted import split_override
 from odkd.config.compose import compose_config
 from odkd.config.construct import resolve
 from odkd.config.parts import Parts
+from odkd.config.permissions import PERMISSIONS
 from odkd.data.labels.damage import find_damage, mend, mend_manifest
 from odkd.data.labels.exchange import LAYOUT
 from odkd.data.labels.own_classes import is_folder
@@ -78,7 +79,7 @@ def import_folder(folder: Path, settings: Sequence[str]) -> tuple[list[Path], di
 
 def _relabel(store: LabelStore, changes: Sequence[str], soft: SoftSpec | None) -> int:
     """Label the frames that lack labels, or soft labels of a kind; return how many were labelled."""
-    cfg = _recipe(store, changes, soft)
+    cfg = read_recipe(store, changes, soft)
     before = len(store.all_stored(soft))
     recipe_folder = Path(store.manifest["recipe"]["folder"])
     # Relative paths in the recipe start from the folder where odkd was run.
@@ -92,7 +93,7 @@ def _relabel(store: LabelStore, changes: Sequence[str], soft: SoftSpec | None) -
     return len(store.all_stored(soft)) - before
 
 
-def _recipe(store: LabelStore, changes: Sequence[str], soft: SoftSpec | None) -> DictConfig:
+def read_recipe(store: LabelStore, changes: Sequence[str], soft: SoftSpec | None) -> DictConfig:
     """Return the config that made the labels, with `changes` applied."""
     recipe = store.manifest.get("recipe")
     if recipe is None:
@@ -105,9 +106,13 @@ def _recipe(store: LabelStore, changes: Sequence[str], soft: SoftSpec | None) ->
         raise ValueError(f"--set {wrong[0]}; expected KEY=VALUE")
     OmegaConf.set_struct(cfg, False)
     for group in ("dataset", "teacher"):
-        # Without the order of the stream, which may not contain the damaged frames.
-        cfg[group] = {key: value for key, value in recipe[group].items() if key != "order"}
+        # Without the order of the stream, which may not contain the damaged frames, and without permissions: the store
+        # may be somebody else's.
+        kept = {key: value for key, value in recipe[group].items() if key != "order"}
+        cfg[group] = {key: value for key, value in kept.items() if f"{group}.{key}" not in PERMISSIONS}
     cfg.paths.outputs = str(Path(cfg.paths.outputs).absolute())
+    if cfg.dataset.get("prepare"):
+        cfg.dataset.prepare.folder = f"{cfg.paths.cache}/synthetic"  # rendered anew, the same, wherever it was
     OmegaConf.set_struct(cfg, True)
     cfg = DictConfig(OmegaConf.merge(cfg, OmegaConf.from_dotlist(list(changes))))
     cfg.paths.labels = str(store.folder.parents[1])

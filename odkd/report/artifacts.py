@@ -150,7 +150,7 @@ def write_teacher(parts: "Parts", run: "OpenRun") -> None:
     else:
         size = (int(parts.cfg.dataset.size[0]), int(parts.cfg.dataset.size[1]))
         write_torchscript(student, run.folder / "teacher.pt", classes=classes, mean=mean, std=std, size=size)
-        command = f"teacher=exported teacher.file={run.folder / 'teacher.pt'}"
+        command = f"teacher=exported teacher.file={run.folder / 'teacher.pt'} teacher.trust=true"
     logger.info("to use this student as a teacher:  odkd %s", command)
 
 

@@ -1,7 +1,7 @@
 """Teacher from a network exported as TorchScript (.pt, .ts, .torchscript) or ONNX (.onnx), with its description.
 
 An ONNX file is data: a graph of known operations. A TorchScript file is a program, and torch warns that a malicious one
-can do anything on loading. Load only files that you trust.
+can do anything on loading: it is loaded only with `teacher.trust=true` on the command line.
 """
 
 import logging
@@ -20,6 +20,7 @@ from odkd.common.optional import optional
 from odkd.common.settings import ExistingFile
 from odkd.teachers import SampledFrames
 from odkd.teachers.exported_description import SCALES, read_description
+from odkd.teachers.trust import check_trust
 
 logger = logging.getLogger(__name__)
 NUMPY_TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
@@ -32,20 +33,23 @@ class ExportedTeacher:
     Args:
         file: the network; its input and output are described by the YAML file of the same name beside it.
         device: where the network runs.
+        trust: load a file that is a program (TorchScript).
 
     Raises:
-        ValueError: a file is missing, the description does not fit, or onnxruntime is not installed; while labelling:
-            the network cannot take the frames, or its output is not as described.
+        ValueError: a file is missing, it is a program without `trust`, the description does not fit, or onnxruntime is
+            not installed; while labelling: the network cannot take the frames, or its output is not as described.
     """
 
     needs_images = True
 
-    def __init__(self, file: ExistingFile, *, device: torch.device) -> None:
+    def __init__(self, file: ExistingFile, *, device: torch.device, trust: bool = False) -> None:
         path, description = _files(file)
         self._description = read_description(description)
         self.classes = list(self._description.classes)
         self.num_classes = len(self.classes)
         self._file, self._device = path, device
+        if path.suffix != ".onnx":
+            check_trust(path, "a TorchScript file", trust=trust)
         self._run = _load_onnx(path, device) if path.suffix == ".onnx" else _load_torchscript(path, device)
         normalization = (self._description.mean, self._description.std)
         self._mean, self._std = (torch.tensor(v, device=device).view(1, 3, 1, 1) for v in normalization)

@@ -15,9 +15,10 @@ from odkd.common.settings import FileOrUrl
 from odkd.students.fitting import fit
 from odkd.teachers import Precision, SampledFrames
 from odkd.teachers.download import download, is_url, local_path, name_digest
-from odkd.teachers.mmseg_config import config_identity, import_mmseg, load_config, quiet
+from odkd.teachers.mmseg_config import config_identity, import_mmseg, load_config, own_file, quiet
 from odkd.teachers.mmseg_weights import class_names, load_checkpoint, needed_options
 from odkd.teachers.point_sample import supply_point_sample
+from odkd.teachers.trust import check_trust, code_in
 
 
 class MMSegTeacher:
@@ -29,18 +30,19 @@ class MMSegTeacher:
     least certain pixels and may then choose another one of equally uncertain pixels.
 
     Args:
-        config: name of a shipped config (0.x names of the teachers in `conf/teacher`, too), or a config file. Config
-            files are Python code that is run: use only files that you trust.
+        config: name of a shipped config (0.x names of the teachers in `conf/teacher`, too), or a config file, which is
+            Python code that is run.
         checkpoint: file or URL, downloaded into `weights_folder` on first use; loaded without running pickled code.
         device: where the network runs.
         weights_folder: for downloads.
         precision: of the network.
         tta: average the probabilities over the scales and flips of the config's `tta_pipeline`.
         options: changes to the config, such as {"test_pipeline.1.scale": [1024, 512]} (width, height).
+        trust: run a config file, and options that name code outside mmsegmentation.
 
     Raises:
-        ValueError: mmsegmentation is not installed, the config does not exist, or the weights are missing, do not load
-            safely, or do not fit the config.
+        ValueError: the config is a file, or an option names code, without `trust`; mmsegmentation is not installed, the
+            config does not exist, or the weights are missing, do not load safely, or do not fit the config.
     """
 
     needs_images = True
@@ -55,9 +57,14 @@ class MMSegTeacher:
         precision: Precision = "float32",
         tta: bool = False,
         options: dict[str, Any] | None = None,
+        trust: bool = False,
     ) -> None:
-        import_mmseg()
         options = dict(options or {})
+        if (path := own_file(config)) is not None:
+            check_trust(path, "a config of mmsegmentation", trust=trust)
+        if (named := code_in(options)) is not None:
+            check_trust(f"teacher.options: {named}", "a name of code", trust=trust)
+        import_mmseg()
         cfg = load_config(config, options)
         path = download(checkpoint, weights_folder) if is_url(checkpoint) else Path(checkpoint)
         content = load_checkpoint(path)

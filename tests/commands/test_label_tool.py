@@ -7,12 +7,15 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from odkd.commands.labels import main
+from odkd.commands.repair import read_recipe
+from odkd.common.files import sealed
 from odkd.data.labels.store import LabelStore, SoftSpec, find_stores
 
 Command = Callable[..., tuple[int, str]]
@@ -342,3 +345,46 @@ def test_an_import_that_fails_leaves_nothing_behind(tmp_path: Path, command: Com
     assert code == 1
     assert "Traceback" not in text
     assert len(text.splitlines()) == 1
+
+
+def with_recipe(store: Path, recipe: dict[str, Any]) -> None:
+    """Change the recipe of a store as somebody else could, checksum included, and lose its labels."""
+    manifest = LabelStore(store).manifest
+    for group, settings in recipe.items():
+        given = manifest["recipe"].get(group)
+        manifest["recipe"][group] = given | settings if isinstance(given, dict) else settings
+    (store / "manifest.json").write_bytes(sealed(manifest))
+    LabelStore(store).labels.shard_path(0).unlink()
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        {"allow_targets": ["os", "posix"], "teacher": {"_target_": "os.system", "command": "touch harm"}},
+        {"teacher": {"_target_": "odkd.common.files.write_atomic", "path": "harm", "content": "x"}},
+        {"dataset": {"prepare": {"_target_": "odkd.common.files.write_atomic", "folder": "harm", "content": "x"}}},
+    ],
+    ids=["os", "odkd", "prepare"],
+)
+def test_a_store_of_somebody_else_calls_nothing_when_it_is_repaired(
+    recipe: dict[str, Any], labels: Path, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (store, *_) = find_stores(labels)
+    with_recipe(store, recipe)
+    code, text = command("repair", store)
+    assert (code, text.count("\n") <= 1, "Traceback" in text) == (1, True, False), text
+    assert "is not allowed" in text
+    assert not (tmp_path / "harm").exists()
+
+
+def test_a_store_of_somebody_else_permits_nothing_and_says_not_where_to_write(labels: Path, tmp_path: Path) -> None:
+    (store, *_) = find_stores(labels)
+    elsewhere = str(tmp_path / "elsewhere")
+    prepare = LabelStore(store).manifest["recipe"]["dataset"]["prepare"] | {"folder": elsewhere}
+    with_recipe(store, {"allow_targets": ["os"], "teacher": {"trust": True}, "dataset": {"prepare": prepare}})
+    cfg = read_recipe(LabelStore(store), [], None)
+    assert (cfg.allow_targets, cfg.teacher.get("trust")) == ([], None)
+    assert not cfg.dataset.prepare.folder.startswith(elsewhere)
+    cfg = read_recipe(LabelStore(store), ["allow_targets=[mine]"], None)
+    assert cfg.allow_targets == ["mine"]

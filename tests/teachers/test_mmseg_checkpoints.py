@@ -132,7 +132,7 @@ def test_a_checkpoint_at_a_url_is_taken_from_the_weights_folder(pspnet: tuple[Pa
     content = pspnet[1].read_bytes()
     url = f"https://127.0.0.1:9/x-{hashlib.sha256(content).hexdigest()[:8]}.pth"
     local_path(url, tmp_path).write_bytes(content)
-    teacher = MMSegTeacher(str(pspnet[0]), url, device=CPU, weights_folder=tmp_path)
+    teacher = MMSegTeacher(str(pspnet[0]), url, device=CPU, weights_folder=tmp_path, trust=True)
     images = make_images(50, 75)
     np.testing.assert_array_equal(teacher.label(show(images)), teacher_of(*pspnet).label(show(images)))
 

@@ -126,7 +126,7 @@ def expected_logits(x: torch.Tensor, stride: int = 1) -> torch.Tensor:
 @pytest.mark.parametrize("layout", ["nchw", "nhwc"])
 @pytest.mark.parametrize("output", ["logits", "probabilities", "labels"])
 def test_labels_are_those_of_the_network(tmp_path: Path, ending: str, output: Output, layout: str) -> None:
-    teacher = ExportedTeacher(export(Tiny(output, layout), tmp_path / f"net{ending}"), device=CPU)
+    teacher = ExportedTeacher(export(Tiny(output, layout), tmp_path / f"net{ending}"), device=CPU, trust=True)
     assert teacher.classes == NAMES
     assert teacher.num_classes == 4
     for size in [(48, 64), (33, 70)]:
@@ -138,7 +138,7 @@ def test_labels_are_those_of_the_network(tmp_path: Path, ending: str, output: Ou
 
 @pytest.mark.parametrize("output", ["logits", "probabilities"])
 def test_soft_labels_are_the_networks_probabilities(tmp_path: Path, ending: str, output: Output) -> None:
-    teacher = ExportedTeacher(export(Tiny(output), tmp_path / f"net{ending}"), device=CPU)
+    teacher = ExportedTeacher(export(Tiny(output), tmp_path / f"net{ending}"), device=CPU, trust=True)
     assert isinstance(teacher, SoftTeacher)
     frames_BHWC = images(2, 40, 50)
     labels, soft = teacher.label_softly(show(frames_BHWC), (40, 50))
@@ -148,7 +148,7 @@ def test_soft_labels_are_the_networks_probabilities(tmp_path: Path, ending: str,
 
 
 def test_a_network_whose_output_is_labels_has_no_soft_labels(tmp_path: Path, ending: str) -> None:
-    teacher = ExportedTeacher(export(Tiny("labels"), tmp_path / f"net{ending}"), device=CPU)
+    teacher = ExportedTeacher(export(Tiny("labels"), tmp_path / f"net{ending}"), device=CPU, trust=True)
     with pytest.raises(ValueError, match=r"labels only; set teacher\.soft\.top_k=0"):
         teacher.label_softly(show(images(1, 32, 32)), (8, 8))
 
@@ -158,7 +158,7 @@ def test_smaller_outputs_are_enlarged_and_padding_is_removed(tmp_path: Path, end
     frames_BHWC = images(2, 40, 50)
     x = F.pad(normalized(frames_BHWC), (0, 14, 0, 8), mode="reflect")
     expected = F.interpolate(expected_logits(x, stride=2), (48, 64), mode="bilinear")[:, :, :40, :50]
-    labels, soft = ExportedTeacher(path, device=CPU).label_softly(show(frames_BHWC), (40, 50))
+    labels, soft = ExportedTeacher(path, device=CPU, trust=True).label_softly(show(frames_BHWC), (40, 50))
     torch.testing.assert_close(soft, expected.softmax(1), atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(
         soft.gather(1, torch.from_numpy(labels).long()[:, None])[:, 0], soft.max(1).values, atol=1e-6, rtol=1e-6
@@ -169,10 +169,10 @@ def test_frames_are_resized_to_a_fixed_size_and_labels_back_to_the_frames(tmp_pa
     frames_BHWC = images(2, 40, 50)
     small = torch.from_numpy(frames_BHWC).permute(0, 3, 1, 2).float()
     x = F.interpolate(small, (32, 64), mode="bilinear").permute(0, 2, 3, 1).numpy()
-    logits = ExportedTeacher(export(Tiny(), tmp_path / f"a{ending}", size=[32, 64]), device=CPU)
+    logits = ExportedTeacher(export(Tiny(), tmp_path / f"a{ending}", size=[32, 64]), device=CPU, trust=True)
     expected = F.interpolate(expected_logits(normalized(x)), (40, 50), mode="bilinear").argmax(1).numpy()
     np.testing.assert_array_equal(logits.label(show(frames_BHWC)), expected)
-    labels = ExportedTeacher(export(Tiny("labels"), tmp_path / f"b{ending}", size=[32, 64]), device=CPU)
+    labels = ExportedTeacher(export(Tiny("labels"), tmp_path / f"b{ending}", size=[32, 64]), device=CPU, trust=True)
     nearest = F.interpolate(expected_logits(normalized(x)).argmax(1)[:, None].float(), (40, 50), mode="nearest-exact")
     np.testing.assert_array_equal(labels.label(show(frames_BHWC)), nearest[:, 0].numpy())
 
@@ -182,7 +182,7 @@ def test_scale_and_channel_order_follow_the_description(tmp_path: Path, ending: 
     path = export(Tiny(), tmp_path / f"net{ending}", channel_order="bgr", **scaled)
     frames_BHWC = images(1, 32, 48)
     expected = expected_logits(normalized(frames_BHWC[..., ::-1].copy())).softmax(1)
-    soft = ExportedTeacher(path, device=CPU).label_softly(show(frames_BHWC), (32, 48))[1]
+    soft = ExportedTeacher(path, device=CPU, trust=True).label_softly(show(frames_BHWC), (32, 48))[1]
     torch.testing.assert_close(soft, expected, atol=1e-5, rtol=1e-4)
 
 
@@ -191,14 +191,14 @@ def test_an_onnx_file_for_one_frame_receives_frames_one_by_one(tmp_path: Path) -
     path = tmp_path / "net.onnx"
     save_onnx(Tiny(), path, (1, 3, 32, 48))
     describe(path)
-    teacher = ExportedTeacher(str(path), device=CPU)
+    teacher = ExportedTeacher(str(path), device=CPU, trust=True)
     frames_BHWC = images(3, 32, 48)
     np.testing.assert_array_equal(
         teacher.label(show(frames_BHWC)), expected_logits(normalized(frames_BHWC)).argmax(1).numpy()
     )
     save_onnx(Tiny(), path, (2, 3, 32, 48))
     with pytest.raises(ValueError, match="takes 2 frames at a time"):
-        ExportedTeacher(str(path), device=CPU)
+        ExportedTeacher(str(path), device=CPU, trust=True)
     with pytest.raises(ValueError, match=r"cannot take images \[1, 3, 40, 48\].*size, multiple_of"):
         teacher.label(show(images(1, 40, 48)))
 
@@ -224,7 +224,7 @@ def test_outputs_that_differ_from_the_description_are_refused(
     export(Tiny(output), path)
     describe(path, **described)
     with pytest.raises(ValueError, match=message):
-        ExportedTeacher(str(path), device=CPU).label(show(images(2, 32, 48)))
+        ExportedTeacher(str(path), device=CPU, trust=True).label(show(images(2, 32, 48)))
 
 
 @pytest.mark.parametrize(
@@ -245,7 +245,7 @@ def test_wrong_descriptions_are_one_clear_message(tmp_path: Path, described: dic
     save_torchscript(Tiny(), path)
     describe(path, **described)
     with pytest.raises(ValueError, match=message):
-        ExportedTeacher(str(path), device=CPU)
+        ExportedTeacher(str(path), device=CPU, trust=True)
 
 
 def test_the_example_in_the_documentation_is_a_description(tmp_path: Path) -> None:
@@ -260,17 +260,17 @@ def test_files_that_are_missing_or_no_networks_are_one_clear_message(
 ) -> None:
     path = tmp_path / f"net{ending}"
     with pytest.raises(ValueError, match="no exported network"):
-        ExportedTeacher(str(path), device=CPU)
+        ExportedTeacher(str(path), device=CPU, trust=True)
     path.write_bytes(b"not a network")
     with pytest.raises(ValueError, match="no description"):
-        ExportedTeacher(str(path), device=CPU)
+        ExportedTeacher(str(path), device=CPU, trust=True)
     describe(path)
     with pytest.raises(ValueError, match="is no "):
-        ExportedTeacher(str(path), device=CPU)
+        ExportedTeacher(str(path), device=CPU, trust=True)
     if ending == ".onnx":
         monkeypatch.setitem(sys.modules, "onnxruntime", None)
         with pytest.raises(ValueError, match=r"pip install 'odkd\[onnx\]'"):
-            ExportedTeacher(str(path), device=CPU)
+            ExportedTeacher(str(path), device=CPU, trust=True)
 
 
 def test_identity_is_the_content_of_all_files_in_any_place(tmp_path: Path) -> None:
@@ -289,3 +289,9 @@ def test_identity_is_the_content_of_all_files_in_any_place(tmp_path: Path) -> No
     there.with_name("moved.onnx.data").write_bytes(b"weights")
     describe(there, scale="0..255")
     assert named(here) != named(there)
+
+
+def test_a_torchscript_file_is_a_program_and_needs_trust(tmp_path: Path) -> None:
+    path = export(Tiny(), tmp_path / "net.pt")
+    with pytest.raises(ValueError, match=r"net\.pt is a TorchScript file: a program .* add teacher\.trust=true"):
+        ExportedTeacher(path, device=CPU)

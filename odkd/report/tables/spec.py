@@ -21,6 +21,8 @@ from typing import Any, Literal
 
 import yaml
 
+from odkd.config.permissions import check_words
+
 FOLDER = Path(__file__).resolve().parent / "specs"
 KEYS = {
     *("extends", "title", "stub", "fixed", "seeds"),
@@ -177,12 +179,15 @@ def make_table(name: str, spec: Mapping[str, Any]) -> Table:
     columns = [
         _part(name, f"columns.{label}", Column, str(label), value, "metric") for label, value in spec["columns"].items()
     ]
+    fixed = _texts(name, "fixed", spec.get("fixed", []))
+    check_words((word for part in (*rows, *variants) for word in part.overrides), f"table {name}")
+    check_words(fixed, f"table {name}")
     chosen = spec.get("published")
     return Table(
         name=name,
         title=str(spec.get("title", name)),
         stub=str(spec.get("stub", "")),
-        fixed=tuple(_texts(name, "fixed", spec.get("fixed", []))),
+        fixed=tuple(fixed),
         seeds=check_seeds(f"table {name}: seeds", spec.get("seeds", [0, 1, 2])),
         rows=tuple(rows),
         variants=tuple(variants),
