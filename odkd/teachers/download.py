@@ -1,13 +1,16 @@
-"""Download of weights: once per file, resumed after a broken connection, checked against the digest in the name."""
+"""Download of weights: once per file, resumed after a broken connection, bounded, checked against a digest.
+
+One process downloads, others wait.
+"""
 
 import hashlib
 import http.client
 import logging
 import os
 import re
+import shutil
 import time
 import urllib.error
-import urllib.parse
 import urllib.request
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -16,10 +19,12 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from odkd.common.progress import Progress
+from odkd.teachers.addresses import digest_of, is_open_to_all, local_path
 
 logger = logging.getLogger(__name__)
 
 CHUNK_BYTES = 1 << 20
+MAX_BYTES = 16 << 30  # several times the largest published network
 TIMEOUT_SECONDS = 30.0  # without a byte
 ATTEMPTS = 4  # in a row that receive nothing
 PAUSE_SECONDS = 1.0  # before the second attempt; doubled before each further one
@@ -30,37 +35,11 @@ class _CutOffError(Exception):
     """A connection that ended early or could not be opened."""
 
 
-def is_url(text: str) -> bool:
-    """True for the address of a file on the web."""
-    return text.startswith(("http://", "https://"))
-
-
-def name_digest(name: str) -> str | None:
-    """Return the start of the sha256 in a file's name, as OpenMMLab and torchvision write it; None without one.
-
-    >>> name_digest("pspnet_r101b-d8_512x1024_80k_cityscapes_20201226_170012-3a4d38ab.pth")
-    '3a4d38ab'
-    >>> name_digest("mine-20240131.pth") is None  # a date
-    True
-    """
-    found = re.search(r"-([0-9a-f]{8,64})\.\w+$", name)
-    return found[1] if found and not re.fullmatch(r"20\d{6}", found[1]) else None
-
-
-def local_path(url: str, folder: Path) -> Path:
-    """Return the path below `folder` of a URL's file.
-
-    Names without a digest may mean different files at different URLs, so that each URL has a subfolder.
-    """
-    name = Path(urllib.parse.unquote(urllib.parse.urlsplit(url).path)).name or "file"
-    return folder / name if name_digest(name) else folder / hashlib.sha256(url.encode()).hexdigest()[:12] / name
-
-
 def download(url: str, folder: Path, *, attempts: int = ATTEMPTS, pause_seconds: float = PAUSE_SECONDS) -> Path:
     """Return the path of a URL's file in `folder`; download it if it is missing. One process downloads, others wait.
 
     Args:
-        url: http or https; a digest in the name (see `name_digest`) is checked.
+        url: http or https; its digest (see `digest_of`) is checked.
         folder: is created if it does not exist.
         attempts: give up after this many attempts in a row that receive nothing.
         pause_seconds: before the second attempt; doubled before each further one.
@@ -68,9 +47,9 @@ def download(url: str, folder: Path, *, attempts: int = ATTEMPTS, pause_seconds:
     Raises:
         ValueError: no connection or no such file (the message says what to put where), or a wrong digest.
     """
-    path = local_path(url, folder)
+    path, digest = local_path(url, folder), digest_of(url)
     if path.is_file():
-        if wrong := _wrong_digest(path, path.name):
+        if wrong := _wrong_digest(path, digest):
             raise ValueError(f"{path} is damaged or another file ({wrong}); delete it and run again")
         return path
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -91,19 +70,21 @@ def _turn(path: Path) -> AbstractContextManager[Any]:
 
 def _download(url: str, path: Path, attempts: int, pause_seconds: float) -> None:
     part = path.with_name(f"{path.name}.part")
-    if name_digest(path.name) is None:  # nothing would show whether the rest belongs to this part
+    if digest_of(url) is None:  # nothing would show whether the rest belongs to this part
         part.unlink(missing_ok=True)
     logger.info("downloading %s to %s", url, path)
+    if is_open_to_all(url) and len(digest_of(url) or "") < 64:
+        logger.warning("%s is not encrypted: anybody on the way can replace the file; use https, or #sha256=...", url)
     try:
         _fetch(url, part, attempts, pause_seconds)
     except _CutOffError as error:
         raise ValueError(
             f"could not download {url} ({error}); fetch it on a machine with internet access and put it at {path}"
         ) from error
-    if wrong := _wrong_digest(part, path.name):
+    if wrong := _wrong_digest(part, digest_of(url)):
         part.unlink()
         raise ValueError(
-            f"the file from {url} is not what its name says ({wrong}); removed it. Run again, or tell its host"
+            f"the file from {url} is not what its address says ({wrong}); removed it. Run again, or tell its host"
         )
     with part.open("rb") as file:
         os.fsync(file.fileno())
@@ -146,7 +127,7 @@ def _open(url: str, offset: int, version: str | None) -> http.client.HTTPRespons
         if version and not version.startswith("W/"):
             headers["If-Range"] = version  # a file that has changed is sent from its start
     try:
-        response = urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=TIMEOUT_SECONDS)
+        response = OPENER.open(urllib.request.Request(url, headers=headers), timeout=TIMEOUT_SECONDS)
     except urllib.error.HTTPError as error:
         if error.code == 416 and error.headers.get("Content-Range") == f"bytes */{offset}":
             return None
@@ -171,8 +152,10 @@ def _receive(response: http.client.HTTPResponse, part: Path, progress: Progress)
         offset, total = int(found[1]), int(found[2])
     elif length is not None:
         total = int(length)
+    _check_room(part, (total or 0) - offset)
     with part.open("ab" if offset else "wb") as file:
         while (total is None or offset < total) and (chunk := _read(response)):
+            _check_room(part, len(chunk))
             file.write(chunk)
             progress((offset := offset + len(chunk)) // 10**6, (total or offset) // 10**6, f" of {part.stem}")
     if total is not None and offset != total:
@@ -186,9 +169,32 @@ def _read(response: http.client.HTTPResponse) -> bytes:
         raise _CutOffError(str(error) or type(error).__name__) from error
 
 
-def _wrong_digest(path: Path, name: str) -> str | None:
-    """Return how a file's digest differs from the one in its name; None where they agree or the name has none."""
-    expected = name_digest(name)
+def _check_room(part: Path, more_bytes: int) -> None:
+    """Check that a download is of a credible size and has room.
+
+    Raises:
+        ValueError: it is not, or has not.
+    """
+    if _size(part) + more_bytes > MAX_BYTES:
+        raise ValueError(f"{part.stem} is larger than {MAX_BYTES >> 30} GiB, so it is no network; check its address")
+    if more_bytes > (free := shutil.disk_usage(part.parent).free):
+        raise ValueError(f"{part.stem} needs {more_bytes} bytes in {part.parent}, and {free} are free; make room")
+
+
+class _StaysEncrypted(urllib.request.HTTPRedirectHandler):
+    """Follows redirects, except from https to http."""
+
+    def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
+        if req.full_url.startswith("https:") and not newurl.startswith("https:"):
+            raise ValueError(f"{req.full_url} leads to {newurl}, which is not encrypted; use another address")
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+OPENER = urllib.request.build_opener(_StaysEncrypted)
+
+
+def _wrong_digest(path: Path, expected: str | None) -> str | None:
+    """Return how a file's digest differs from the expected one or its start; None where they agree, or without one."""
     if expected is None:
         return None
     with path.open("rb") as file:

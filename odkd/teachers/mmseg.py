@@ -14,7 +14,8 @@ from odkd.common.names import counted
 from odkd.common.settings import FileOrUrl
 from odkd.students.fitting import fit
 from odkd.teachers import Precision, SampledFrames
-from odkd.teachers.download import download, is_url, local_path, name_digest
+from odkd.teachers.addresses import is_url, local_path, name_digest
+from odkd.teachers.download import download
 from odkd.teachers.mmseg_config import config_identity, import_mmseg, load_config, own_file, quiet
 from odkd.teachers.mmseg_weights import class_names, load_checkpoint, needed_options
 from odkd.teachers.point_sample import supply_point_sample

@@ -4,17 +4,21 @@ import hashlib
 import http.server
 import logging
 import re
+import shutil
 import subprocess
 import sys
 import threading
 import time
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from odkd.teachers.download import download, is_url, local_path, name_digest
+from odkd.teachers import download as downloads
+from odkd.teachers.addresses import digest_of, is_open_to_all, is_url, local_path, name_digest
+from odkd.teachers.download import download
 
 CONTENT = np.random.default_rng(0).bytes(300_000)
 NAME = f"weights-{hashlib.sha256(CONTENT).hexdigest()[:8]}.pth"
@@ -162,7 +166,9 @@ def test_busy_servers_are_asked_again_but_missing_files_are_not(host: Host, tmp_
 
 
 def test_a_download_with_a_wrong_digest_is_removed_and_reported(host: Host, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"is not what its name says \(its sha256 begins with \w{8}, not 00112233\)"):
+    with pytest.raises(
+        ValueError, match=r"not what its address says \(its sha256 begins with \w{8}, not 00112233\)"
+    ):
         fetch(host.url("weights-00112233.pth"), tmp_path)
     assert [path.suffix for path in tmp_path.iterdir()] in ([], [".lock"])
     (tmp_path / "weights-00112233.pth").write_bytes(b"copied by hand and incomplete")
@@ -211,3 +217,54 @@ def test_digests_in_names_and_urls_are_recognized() -> None:
     assert is_url("https://example.org/a.pth")
     assert not is_url("file:///etc/passwd")
     assert not is_url("C:/weights/a.pth")
+
+
+def test_a_whole_digest_in_the_address_is_checked(host: Host, tmp_path: Path) -> None:
+    url = host.url("any.pth")
+    whole = hashlib.sha256(CONTENT).hexdigest()
+    assert fetch(f"{url}#sha256={whole}", tmp_path).read_bytes() == CONTENT
+    with pytest.raises(ValueError, match="damaged or another file"):
+        fetch(f"{url}#sha256={'0' * 64}", tmp_path)
+    with pytest.raises(ValueError, match=r"is no digest; expected #sha256= and 64"):
+        fetch(f"{url}#sha256=0011", tmp_path)
+
+
+def test_only_this_machine_is_asked_without_encryption_without_a_word() -> None:
+    assert is_open_to_all("http://example.org/a.pth")
+    assert not is_open_to_all("https://example.org/a.pth")
+    assert not is_open_to_all("http://127.0.0.1:80/a.pth")
+    assert digest_of("https://example.org/a-00112233.pth") == "00112233"
+
+
+def test_a_redirect_never_leaves_encryption() -> None:
+    handler = downloads._StaysEncrypted()
+    request = urllib.request.Request("https://example.org/a.pth")
+    with pytest.raises(ValueError, match="which is not encrypted"):
+        handler.redirect_request(request, None, 302, "Found", {}, "http://example.org/a.pth")
+    followed = handler.redirect_request(request, None, 302, "Found", {}, "https://example.net/a.pth")
+    assert followed.full_url == "https://example.net/a.pth"
+
+
+@pytest.mark.parametrize("says_its_length", [True, False])
+def test_a_download_is_bounded(
+    host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, says_its_length: bool
+) -> None:
+    monkeypatch.setattr(downloads, "MAX_BYTES", len(CONTENT) - 1)
+    if not says_its_length:
+        monkeypatch.setattr(Handler, "send_header", without_length)
+    with pytest.raises(ValueError, match="so it is no network; check its address"):
+        fetch(host.url(), tmp_path)
+
+
+def without_length(handler: Handler, name: str, value: str) -> None:
+    if name != "Content-Length":
+        http.server.BaseHTTPRequestHandler.send_header(handler, name, value)
+
+
+def test_a_full_disk_is_noticed_before_the_download(
+    host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=10))
+    with pytest.raises(ValueError, match=rf"needs {len(CONTENT)} bytes in .* and 10 are free; make room"):
+        fetch(host.url(), tmp_path)
