@@ -63,13 +63,14 @@ def perform(cfg: DictConfig, outcome: Outcome) -> dict[str, float | None] | None
     from odkd.config.check_parts import check_components, check_parts
     from odkd.config.parts import Parts
     from odkd.report.artifacts import write_overlay_video, write_report
-    from odkd.runs.mlflow_place import tell_variables
+    from odkd.runs.mlflow_place import remember_place, tell_variables
     from odkd.runs.run import OpenRun, RunIsBusyError, RunIsFinishedError
     from odkd.runs.sync import send
 
     parts = Parts(cfg)
     cfg = parts.cfg
     tell_variables(cfg)
+    remember_place(cfg)
     set_up(parts.device, threads=cfg.threads, deterministic=cfg.deterministic)
     if not has_finished_namesake(parts):  # a finished run returns at once; otherwise mistakes come before the stream
         check_components(parts)

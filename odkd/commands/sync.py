@@ -13,7 +13,7 @@ from odkd.common.names import counted
 from odkd.common.optional import how_to_install, is_installed
 from odkd.common.version import add_version
 from odkd.runs.mlflow_client import without_password
-from odkd.runs.mlflow_place import asked_uri, experiment_or_default
+from odkd.runs.mlflow_place import asked_uri, experiment_or_default, known_places
 from odkd.runs.mlflow_sync import sync
 from odkd.runs.sync import advice, brief, mark_if_killed
 
@@ -42,6 +42,7 @@ def main() -> None:
         uri, experiment = _destination(folder, outputs, args.uri, args.experiment, default)
         where = without_password(uri)
         try:
+            check_known(uri, outputs, default, args.uri)
             if uri in unreachable:
                 raise ConnectionError("not tried again")
             mark_if_killed(folder)
@@ -97,6 +98,24 @@ def _destination(
     new_uri = default or f"sqlite:///{(outputs / 'mlflow.db').absolute()}"
     new_experiment = experiment_or_default(None)
     return uri or stored.get("tracking_uri", new_uri), experiment or stored.get("experiment", new_experiment)
+
+
+def check_known(uri: str, outputs: Path, *named: str | None) -> None:
+    """Check that a run's address is one to which the user's own runs go: a folder may come from anywhere.
+
+    Args:
+        uri: where the run says that it belongs.
+        outputs: the user's folder.
+        named: addresses that the user has given.
+
+    Raises:
+        ValueError: it is another one.
+    """
+    address, own = without_password(uri), f"sqlite:///{(outputs / 'mlflow.db').absolute()}"
+    if address not in known_places(outputs) | {without_password(place) for place in (*named, own) if place}:
+        raise ValueError(
+            f"it notes MLflow at {address}, where no run of {outputs} has gone; to send it there: --uri {address}"
+        )
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from odkd.runs.mlflow_client import without_password
 logger = logging.getLogger(__name__)
 URI, EXPERIMENT, EXPERIMENT_ID = "MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_EXPERIMENT_ID"
 DEFAULT_EXPERIMENT = "odkd"
+PLACES = "mlflow_places.txt"  # in the folder of outputs, one address a line
 LONGEST_NAME = 250  # characters of an experiment's name; its column in MLflow's tables has 256
 SERVERS, DATABASES = ("http", "https"), ("sqlite", "postgresql", "mysql", "mssql")
 HOST_AND_PORT = r"[\w.-]+:\d+(/.*)?"
@@ -52,6 +53,23 @@ def asked_uri(setting: str, given: str | None) -> str | None:
 def experiment_or_default(name: Any) -> str:
     """Return the name of the experiment: the given one, else that of MLFLOW_EXPERIMENT_NAME, else odkd."""
     return str(os.environ.get(EXPERIMENT) or DEFAULT_EXPERIMENT) if name is None else str(name)
+
+
+def remember_place(cfg: DictConfig) -> None:
+    """Note beside the runs where they go: `odkd-sync` connects to no other address, whatever a run's folder says."""
+    if not cfg.tracking.enabled:
+        return
+    outputs, address = Path(cfg.paths.outputs), without_password(place_of(cfg)["uri"])
+    if address not in known_places(outputs):
+        outputs.mkdir(parents=True, exist_ok=True)
+        with (outputs / PLACES).open("a") as file:
+            file.write(f"{address}\n")
+
+
+def known_places(outputs: Path) -> set[str]:
+    """Return the addresses, without passwords, to which runs of an outputs folder have gone."""
+    path = outputs / PLACES
+    return set(path.read_text(errors="replace").splitlines()) if path.is_file() else set()
 
 
 def variables() -> dict[str, str]:

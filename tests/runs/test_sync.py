@@ -1,5 +1,6 @@
 """When runs are copied to MLflow: in the background of a run, at its end, and with the command odkd-sync."""
 
+import json
 import multiprocessing
 import socket
 import struct
@@ -15,8 +16,9 @@ from filelock import FileLock
 from odkd.commands import sync as sync_command
 from odkd.common.files import write_json
 from odkd.config.check import check_config
-from odkd.config.compose import complete, compose_config
+from odkd.config.compose import complete, compose_config, default_config
 from odkd.runs import sync as sync_module
+from odkd.runs.mlflow_place import known_places, remember_place
 from odkd.runs.mlflow_sync import sync
 from odkd.runs.results import read_run
 from odkd.runs.sweeps.launch import follow
@@ -136,6 +138,32 @@ def test_command_sends_each_run_to_the_store_and_experiment_that_it_notes(output
     assert [run.info.status for run in runs_in(outputs)] == ["KILLED"]
     assert [run.info.status for run in runs_in(outputs, "odkd")] == ["KILLED"]
     assert_each_step_once(outputs / "mlflow.db", runs)
+
+
+def test_command_does_not_connect_to_whatever_address_a_folder_notes(outputs, monkeypatch, capsys):
+    monkeypatch.chdir(outputs.parent)
+    run = FabricatedRun(outputs)
+    run.publish(1)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(0.5)
+        address = f"http://127.0.0.1:{server.getsockname()[1]}"
+        elsewhere = f"sqlite:///{outputs.parent}/elsewhere.db"
+        for noted in (address, elsewhere):
+            note = {"tracking_uri": noted, "experiment": "odkd", "experiment_id": None, "run_id": None}
+            (run.folder / "mlflow.json").write_text(json.dumps(note))
+            assert command(monkeypatch, outputs.name) == 1
+            shown = capsys.readouterr().out
+            assert f"it notes MLflow at {noted}, where no run of {outputs.name} has gone" in shown
+            assert f"--uri {noted}" in shown
+        with pytest.raises(TimeoutError):
+            server.accept()
+    assert not (outputs.parent / "elsewhere.db").exists()
+    cfg = default_config()
+    cfg.paths.outputs, cfg.tracking.uri = str(outputs), uri_of(outputs)
+    for _ in range(2):
+        remember_place(cfg)
+    assert known_places(outputs) == {uri_of(outputs)}
+    assert command(monkeypatch, outputs.name, "--uri", uri_of(outputs)) == 0
 
 
 def test_command_without_a_server_gives_advice_and_fails(outputs, monkeypatch, capsys):

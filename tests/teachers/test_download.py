@@ -166,9 +166,7 @@ def test_busy_servers_are_asked_again_but_missing_files_are_not(host: Host, tmp_
 
 
 def test_a_download_with_a_wrong_digest_is_removed_and_reported(host: Host, tmp_path: Path) -> None:
-    with pytest.raises(
-        ValueError, match=r"not what its address says \(its sha256 begins with \w{8}, not 00112233\)"
-    ):
+    with pytest.raises(ValueError, match=r"not what its address says \(its sha256 begins with \w{8}, not 00112233\)"):
         fetch(host.url("weights-00112233.pth"), tmp_path)
     assert [path.suffix for path in tmp_path.iterdir()] in ([], [".lock"])
     (tmp_path / "weights-00112233.pth").write_bytes(b"copied by hand and incomplete")
