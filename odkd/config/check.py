@@ -81,9 +81,6 @@ def check_config(cfg: DictConfig) -> None:
     Raises:
         ValueError: the first mistake: what we got, what we expected, what to change.
     """
-    for table in ("run", "paths", "bank", "sweep", "tracking"):
-        if not OmegaConf.is_dict(value := cfg.get(table, {})):
-            raise ValueError(f"{table}={value}; expected settings of this table, {table}.NAME=VALUE (odkd --cfg job)")
     check_present(cfg)
     missing = sorted(key for key, value in flatten(OmegaConf.to_container(cfg)).items() if value == "???")
     if missing:
@@ -171,6 +168,8 @@ def _check_name(key: str, name: Any, longest: int) -> None:
 
 def _check_writable(key: str, folder: Path) -> None:
     """Check that a folder is there, or can be made. One that is there may be read-only, such as shared labels."""
+    if any(len(part.encode()) > 255 for part in folder.parts) or "\0" in str(folder):
+        raise ValueError(f"{key}={str(folder)[:40]!r}... has a name that is too long, or a NUL; choose another folder")
     there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
     if not there.is_dir():
         raise ValueError(f"{key}={folder}: {there} is a file; choose another folder")

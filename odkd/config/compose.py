@@ -4,6 +4,7 @@ import functools
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
@@ -13,7 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 from odkd.common.dotted import flatten, split_override
 from odkd.common.files import with_home
 from odkd.common.renamed import current_config
-from odkd.config.known import CONF, known_groups, known_keys
+from odkd.config.known import CONF, known_groups, known_keys, known_tables
 from odkd.config.layers import install
 from odkd.config.messages import explain
 from odkd.config.words import read_settings
@@ -93,10 +94,11 @@ def complete(cfg: DictConfig) -> DictConfig:
     Classes and settings of earlier versions get the names of today, and ~ at the start of a path is the home folder.
 
     Raises:
-        ValueError: an unknown label set.
+        ValueError: an unknown label set, or a value where a table of settings belongs.
     """
-    is_struct = OmegaConf.is_struct(cfg)
-    cfg = OmegaConf.create(with_home(current_config(OmegaConf.to_container(cfg))))
+    is_struct, given = OmegaConf.is_struct(cfg), OmegaConf.to_container(cfg)
+    check_tables(given)
+    cfg = OmegaConf.create(with_home(current_config(given)))
     OmegaConf.set_struct(cfg, is_struct)
     common = OmegaConf.load(CONF / "teacher" / "parts" / "common.yaml")
     cfg.teacher = OmegaConf.merge(common, cfg.teacher)
@@ -112,6 +114,22 @@ def complete(cfg: DictConfig) -> DictConfig:
         cfg.dataset.classes = list(chosen.classes)
         cfg.dataset.palette = cfg.dataset.palette or [list(colour) for colour in chosen.palette]
     return cfg
+
+
+def check_tables(settings: Any) -> None:
+    """Check that no value stands where a table of settings belongs, such as `window=5`.
+
+    Raises:
+        ValueError: the first one.
+    """
+    for key, may_be_null in known_tables().items():
+        node, *names = [settings, *key.split(".")]
+        for name in names:
+            node = node.get(name, {}) if isinstance(node, Mapping) else {}
+        is_other = not isinstance(node, Mapping) and not (node is None and may_be_null)
+        if is_other and not (isinstance(node, str) and node.startswith("${")):
+            shown = "null" if node is None else node
+            raise ValueError(f"{key}={shown}; expected settings of this table, {key}.NAME=VALUE (odkd --cfg job)")
 
 
 def config_dir() -> str | None:

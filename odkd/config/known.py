@@ -48,6 +48,24 @@ def known_keys(config_dir: str | None = None) -> Names:
     return keys
 
 
+@functools.cache
+def known_tables() -> dict[str, bool]:
+    """Return the dotted keys that hold settings in every file of odkd that has them; and whether one has null there."""
+    tables: dict[str, bool] = {}
+    values: dict[str, set[str]] = {}
+    for path in sorted(CONF.rglob("*.yaml")):
+        folder = path.parent.relative_to(CONF).parts
+        if PARTS not in folder and not (folder and folder[0] in (*STUDIES, "hydra")):
+            for key, value in _settings(path, folder[0] if folder else ""):
+                values.setdefault(key, set()).add(value)
+    for key in values:
+        parts = key.split(".")
+        for table in (".".join(parts[:end]) for end in range(1, len(parts))):
+            if values.get(table, set()) <= {"None"}:
+                tables[table] = "None" in values.get(table, ())
+    return tables
+
+
 def _folders(config_dir: str | None) -> list[Path]:
     return [CONF] if config_dir is None else [CONF, Path(config_dir)]
 
@@ -61,6 +79,11 @@ def _with_tables(keys: Iterator[str], is_in_group: bool) -> Iterator[str]:
 
 def _keys(path: Path, prefix: str) -> Iterator[str]:
     """Yield the dotted keys of a file and of the files of its group that it includes."""
+    yield from (key for key, _ in _settings(path, prefix))
+
+
+def _settings(path: Path, prefix: str) -> Iterator[tuple[str, str]]:
+    """Yield the dotted keys of a file, and of the files of its group that it includes, with their values as text."""
     if not path.is_file():
         return
     content: Any = OmegaConf.to_container(OmegaConf.load(path))
@@ -70,5 +93,5 @@ def _keys(path: Path, prefix: str) -> Iterator[str]:
         if prefix and isinstance(entry, str) and entry != "_self_":
             name, _, package = entry.partition("@")
             inner = prefix if package in ("", "_here_") else f"{prefix}.{package}"
-            yield from _keys(path.parent / f"{name}.yaml", inner)
-    yield from flatten(content, prefix)
+            yield from _settings(path.parent / f"{name}.yaml", inner)
+    yield from flatten(content, prefix).items()
