@@ -17,9 +17,12 @@ SPEED = 5  # pixels per frame
 GRAIN = 6.0  # standard deviation of the sensor noise, grey levels
 
 
-def make_dataset(folder: Path, *, height: int, width: int, num_frames: int, stride: int) -> Path:
+def make_dataset(
+    folder: Path, *, height: int, width: int, num_frames: int, stride: int, group: int = GROUP_OF_PICTURES
+) -> Path:
     """Write ROOT/videos/pan.mp4 and ROOT/groundtruth/pan/NUMBER.png of every `stride`-th frame; return ROOT."""
-    root = folder / f"pan-{height}x{width}-{num_frames}-{stride}"
+    of_group = "" if group == GROUP_OF_PICTURES else f"-groups-of-{group}"
+    root = folder / f"pan-{height}x{width}-{num_frames}-{stride}{of_group}"
     if root.is_dir():
         return root
     building = root.with_suffix(".building")
@@ -28,7 +31,7 @@ def make_dataset(folder: Path, *, height: int, width: int, num_frames: int, stri
     truth.mkdir(parents=True)
     path = building / "videos" / "pan.mp4"
     with VideoWriter(
-        path, width=width, height=height, frame_rate=FRAME_RATE, crf=23, keyframe_interval=GROUP_OF_PICTURES
+        path, width=width, height=height, frame_rate=FRAME_RATE, crf=23, keyframe_interval=group
     ) as writer:
         for number, (image_HWC, label_HW) in enumerate(_pictures(height, width, num_frames)):
             writer.write(image_HWC)
