@@ -14,6 +14,7 @@ from bench.core.report_file import Report
 from bench.core.tables import Row, number
 
 Verdict = Literal["slower", "faster", "with its baseline", "gone", "new", ""]
+SINGLE = 1.25  # a quantity that was measured once has no spread: it must change by so many times
 Name = tuple[str, str, str]  # case, size, quantity
 
 
@@ -113,8 +114,8 @@ def _name(result: dict[str, Any]) -> Name:
 def _change(name: Name, old: dict[str, Any] | None, new: dict[str, Any] | None, *, is_same_machine: bool) -> Change:
     unit = (new or old or {})["unit"]
     if old is None or new is None:
-        medians = [None if result is None else float(result["median"]) for result in (old, new)]
-        return Change(name, unit, *medians, None, None)
+        before, after = (None if result is None else float(result["median"]) for result in (old, new))
+        return Change(name, unit, before, after, None, None)
     higher = new["better"] == "higher"
     median = _witness(old, new, higher) if is_same_machine else None
     ratio = _witness(old["ratio"], new["ratio"], higher) if old["ratio"] and new["ratio"] else None
@@ -125,4 +126,6 @@ def _witness(old: dict[str, Any], new: dict[str, Any], is_higher_better: bool) -
     if old["median"] <= 0 or new["median"] <= 0:  # a difference may be nothing; it has no factor
         return None
     factor = old["median"] / new["median"] if is_higher_better else new["median"] / old["median"]
-    return Witness(factor, new["lowest"] > old["highest"] or new["highest"] < old["lowest"])
+    spreads = [result["highest"] > result["lowest"] for result in (old, new)]
+    margin = 1.0 if all(spreads) else SINGLE
+    return Witness(factor, new["lowest"] > old["highest"] * margin or new["highest"] * margin < old["lowest"])
