@@ -10,7 +10,7 @@ from bench.core.result import Result, measured, size_name
 from bench.core.timing import in_turn
 from bench.dataset import make_dataset
 from bench.job import SMALL
-from bench.rival_decoders import check_same, installed, needed_groups
+from bench.rival_decoders import check_same, needed_groups, working
 from odkd.data.video.decode import decode_frames
 from odkd.data.video.index import VideoIndex, index_video
 
@@ -55,7 +55,7 @@ def measure_video(index: VideoIndex, numbers: list[int], size: tuple[int, int], 
     def ours() -> list[np.ndarray]:
         return [image for _, image in decode_frames(index, numbers) if image is not None]
 
-    others, images = installed(), ours()
+    others, images = working(index), ours()
     for other, decode in others.items():
         check_same(other, decode(index, numbers), images, index.path)
     seconds = in_turn(

@@ -29,7 +29,7 @@ METHODS = {
 
 def measure(folder: Path, *, quick: bool) -> list[Result]:
     """Return the peak of the long stream against that of the short one, by method."""
-    size, num_positions, methods = (SMALL, 40, ["fifo"]) if quick else (SIZE, NUM_POSITIONS, list(METHODS))
+    size, num_positions, methods = (SMALL, 20, ["fifo"]) if quick else (SIZE, NUM_POSITIONS, list(METHODS))
     results = []
     for name in methods:
         peaks = [peak_of(folder, size, number, METHODS[name]) for number in (num_positions, 10 * num_positions)]

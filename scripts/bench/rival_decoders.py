@@ -1,5 +1,6 @@
 """Other ways to decode chosen frames of a video: bare PyAV, OpenCV, torchcodec and decord2, as their documents show."""
 
+import importlib
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -52,8 +53,7 @@ def every_frame(index: VideoIndex, numbers: Sequence[int]) -> list[np.ndarray]:
 
 def opencv(index: VideoIndex, numbers: Sequence[int]) -> list[np.ndarray]:
     """Grab every frame with OpenCV and retrieve those that are wanted: faster than its seeks, and exact."""
-    import cv2
-
+    cv2 = importlib.import_module("cv2")
     capture, images, wanted = cv2.VideoCapture(str(index.path)), [], set(numbers)
     for number in range(max(numbers) + 1):
         capture.grab()
@@ -65,29 +65,23 @@ def opencv(index: VideoIndex, numbers: Sequence[int]) -> list[np.ndarray]:
 
 def torchcodec(index: VideoIndex, numbers: Sequence[int]) -> list[np.ndarray]:
     """Decode with torchcodec, which seeks by its own index."""
-    from torchcodec.decoders import VideoDecoder
-
-    decoder = VideoDecoder(str(index.path), dimension_order="NHWC", num_ffmpeg_threads=0)
+    decoders = importlib.import_module("torchcodec.decoders")
+    decoder = decoders.VideoDecoder(str(index.path), dimension_order="NHWC", num_ffmpeg_threads=0)
     return [image.numpy() for image in decoder.get_frames_at(list(numbers)).data]
 
 
 def decord2(index: VideoIndex, numbers: Sequence[int]) -> list[np.ndarray]:
     """Decode with decord2."""
-    import decord
-
+    decord = importlib.import_module("decord")
     return list(decord.VideoReader(str(index.path)).get_batch(list(numbers)).asnumpy())
 
 
-def installed() -> dict[str, Decode]:
-    """Return the ways that work here, by name."""
+def working(index: VideoIndex) -> dict[str, Decode]:
+    """Return the ways that can decode the first frame here, by name."""
     found: dict[str, Decode] = {"bare PyAV from the start": every_frame}
-    for name, module, decode in (
-        ("OpenCV", "cv2", opencv),
-        ("torchcodec", "torchcodec.decoders", torchcodec),
-        ("decord2", "decord", decord2),
-    ):
+    for name, decode in {"OpenCV": opencv, "torchcodec": torchcodec, "decord2": decord2}.items():
         with suppress(ImportError, RuntimeError, OSError):  # torchcodec needs FFmpeg's shared libraries
-            __import__(module)
+            decode(index, [0])
             found[name] = decode
     return found
 
