@@ -8,7 +8,7 @@ from bench.core.case import Case
 from bench.core.limits import copy_seconds
 from bench.core.result import Result, measured, size_name
 from bench.core.timing import in_turn
-from bench.dataset import make_dataset
+from bench.dataset import make_video
 from bench.job import PRECISIONS, SIZES, SMALL, make_parts, overrides
 from odkd.config.parts import Parts
 
@@ -21,15 +21,14 @@ CASE = Case(
     repeats=5,
     seconds=15,
 )
-ROUNDS, FRAMES, STRIDE = 5, 12, 10
+ROUNDS, FRAMES, STRIDE = 5, 12, 8
 
 
 def measure(folder: Path, *, quick: bool) -> list[Result]:
     """Return resident reads by size and memory layout, and new reads by size."""
     results = []
     for size in (SMALL,) if quick else SIZES:
-        root = make_dataset(folder, height=size[0], width=size[1], num_frames=FRAMES * STRIDE, stride=STRIDE)
-        job = overrides(folder, root, size=size, stride=STRIDE, learn=FRAMES // 2, test=FRAMES // 2)
+        job = overrides(folder, make_video(folder, size), size=size, stride=STRIDE, learn=FRAMES // 2, test=FRAMES // 2)
         for name, settings in PRECISIONS.items():
             layout = "channels-last" if "channels_last=true" in settings else "contiguous"
             parts = make_parts([*job, *settings])

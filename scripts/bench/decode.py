@@ -8,7 +8,7 @@ import numpy as np
 from bench.core.case import Case
 from bench.core.result import Result, measured, size_name
 from bench.core.timing import in_turn
-from bench.dataset import make_dataset
+from bench.dataset import make_video
 from bench.job import SMALL
 from bench.rival_decoders import check_same, needed_groups, working
 from odkd.data.video.decode import decode_frames
@@ -24,14 +24,14 @@ CASE = Case(
     seconds=110,
 )
 ROUNDS = 3
-# size, frames, stride, frames in a group of pictures
+# size, frames in use, stride, frames in a group of pictures
 VIDEOS = (
     ((720, 1280), 750, 75, 250),
     ((720, 1280), 750, 75, 25),
-    ((720, 1280), 200, 8, 250),
-    ((720, 1280), 200, 8, 25),
+    ((720, 1280), 240, 8, 250),
+    ((720, 1280), 240, 8, 25),
     ((360, 480), 600, 25, 250),
-    ((1080, 1920), 125, 25, 250),
+    ((1080, 1920), 240, 25, 250),
 )
 QUICK = ((SMALL, 100, 30, 25),)
 
@@ -40,11 +40,8 @@ def measure(folder: Path, *, quick: bool) -> list[Result]:
     """Return the time of a sampled frame by video, for odkd and for each other way."""
     results = []
     for size, num_frames, stride, group in QUICK if quick else VIDEOS:
-        root = make_dataset(
-            folder, height=size[0], width=size[1], num_frames=num_frames, stride=num_frames, group=group
-        )
-        index = index_video(root / "videos" / "pan.mp4", folder)
-        numbers = list(range(0, index.num_frames, stride))
+        index = index_video(make_video(folder, size, group=group) / "videos" / "pan.mp4", folder)
+        numbers = list(range(0, num_frames, stride))
         results += measure_video(index, numbers, size, f"stride {stride}, groups of {group}", 1 if quick else ROUNDS)
     return results
 

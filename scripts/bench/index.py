@@ -8,7 +8,7 @@ import av
 from bench.core.case import Case
 from bench.core.result import Result, measured, size_name
 from bench.core.timing import in_turn
-from bench.dataset import make_dataset
+from bench.dataset import make_video
 from bench.job import SMALL
 from odkd.common.files import file_digest
 from odkd.data.video.index import index_video
@@ -25,8 +25,8 @@ ROUNDS = 5
 
 def measure(folder: Path, *, quick: bool) -> list[Result]:
     """Return the first and the later opening of a video of 768 frames."""
-    (height, width), num_frames = (SMALL, 100) if quick else ((720, 1280), 768)
-    root = make_dataset(folder, height=height, width=width, num_frames=num_frames, stride=4)
+    size = SMALL if quick else (720, 1280)
+    root = make_video(folder, size)
     path, first, later, digests = root / "videos" / "pan.mp4", *(folder / f"index-{name}" for name in "abc")
 
     def index() -> None:
@@ -42,12 +42,12 @@ def measure(folder: Path, *, quick: bool) -> list[Result]:
         shutil.rmtree(digests, ignore_errors=True)
         file_digest(path, digests)
 
-    index_video(path, later)
+    num_frames = index_video(path, later).num_frames
     functions = {"first": index, "packets": packets, "digest": digest, "later": lambda: index_video(path, later)}
     seconds = in_turn(functions, 2 if quick else ROUNDS)
-    size, what = size_name((height, width)), f"{num_frames} frames, {path.stat().st_size / 1e6:.0f} MB"
+    name, what = size_name(size), f"{num_frames} frames, {path.stat().st_size / 1e6:.0f} MB"
     baseline, limit = ("bare PyAV", seconds["packets"]), ("digest alone", seconds["digest"])
     return [
-        measured(f"first, {what}", seconds["first"], "ms", size=size, scale=1000, baseline=baseline, limit=limit),
-        measured(f"later, {what}", seconds["later"], "ms", size=size, scale=1000),
+        measured(f"first, {what}", seconds["first"], "ms", size=name, scale=1000, baseline=baseline, limit=limit),
+        measured(f"later, {what}", seconds["later"], "ms", size=name, scale=1000),
     ]

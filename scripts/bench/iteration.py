@@ -15,7 +15,7 @@ CASE = Case(
     repeats=7,
     seconds=60,
 )
-PAIRS, STRIDE = 7, 10
+PAIRS, STRIDE = 7, 8
 SIZES = {(360, 480): (20, 6), (720, 1280): (12, 4), (1080, 1920): (8, 3)}
 
 

@@ -14,7 +14,7 @@ from time import perf_counter
 
 from bench.core.case import Case
 from bench.core.result import Result, measured, size_name
-from bench.dataset import make_dataset
+from bench.dataset import make_video
 from bench.job import ONLY_TEST_WINDOWS, PRECISIONS, SMALL, call_online, make_parts, overrides
 from bench.network import BareNetwork
 from odkd.data.window import Step, Window
@@ -28,7 +28,7 @@ CASE = Case(
     repeats=5,
     seconds=100,
 )
-PAIRS, STRIDE = 5, 25
+PAIRS, STRIDE = 5, 8
 # Trained and evaluated frames per iteration, near 67:20. At 720p only a few, to finish within minutes: fixed costs per
 # iteration then weigh ten times as much as with window=standard.
 SIZES = {(360, 480): (20, 6), (720, 1280): (4, 1)}
@@ -37,12 +37,18 @@ BARE = "bare network"
 
 @dataclass(frozen=True)
 class PacedWindow(Window):
-    """A window that calls `bare` before and after each iteration with a full training window."""
+    """A window that calls `bare` before and after each iteration with a full training window, `pairs` of them."""
 
+    pairs: int = 1
     bare: Callable[[], tuple[float, float]] = lambda: (0.0, 0.0)
     # Seconds of training and of evaluation, before the first iteration and after each.
     bare_seconds: list[tuple[float, float]] = field(default_factory=list)
     loop_seconds: list[float] = field(default_factory=list)
+
+    def num_iterations(self, num_positions: int) -> int:
+        wanted = -(-self.learn // self.step) + self.pairs
+        assert super().num_iterations(num_positions) >= wanted, "the video is too short"
+        return wanted
 
     def steps(self, num_positions: int, start: int = 0) -> Iterator[Step]:
         for step in super().steps(num_positions, start):
@@ -79,16 +85,14 @@ def paced_run(
 ) -> tuple[PacedWindow, Path]:
     """Run a job with `frames` = (learned, tested) an iteration; return its window, which has the times, and folder."""
     learn, test = frames
-    num_positions = (-(-learn // test) + pairs) * test
-    root = make_dataset(folder, height=size[0], width=size[1], num_frames=num_positions * stride, stride=stride)
-    job = overrides(folder, root, size=size, stride=stride, learn=learn, test=test)
+    job = overrides(folder, make_video(folder, size), size=size, stride=stride, learn=learn, test=test)
     parts = make_parts([*job, *ONLY_TEST_WINDOWS, *settings])
     batches = [parts.bank.get([position]) for position in range(learn)]
     examples = [(batch.images_BCHW, batch.labels["teacher"].long()) for batch in batches]
     network = BareNetwork(parts.learner.student, precision=parts.learner.precision)
     network.learn(examples[:1])
     parts.bank.retain([])
-    window = PacedWindow(learn, test, test, lambda: (network.learn(examples), network.evaluate(examples[:test])))
+    window = PacedWindow(learn, test, test, pairs, lambda: (network.learn(examples), network.evaluate(examples[:test])))
     parts.window = window
     return window, call_online(parts, folder / "run").folder
 

@@ -20,7 +20,7 @@ from PIL import Image
 from bench.core.case import Case
 from bench.core.result import Result, measured, size_name
 from bench.core.timing import in_turn
-from bench.dataset import CLASSES, make_dataset
+from bench.dataset import CLASSES, make_video
 from bench.job import SMALL
 from bench.labels import SHARED
 from odkd.common.device import keep_freed_memory
@@ -43,7 +43,7 @@ CASE = Case(
     seconds=110,
 )
 ROUNDS, BATCH = 3, 4
-NUM_FRAMES, STRIDE = 768, 4
+STRIDE = 4
 NUM_OF_NETWORK = 48  # frames labelled by the real network
 
 
@@ -63,8 +63,8 @@ class StandIn:
 def measure(folder: Path, *, quick: bool) -> list[Result]:
     """Return one result per teacher, at 1280x720; the real network labels CamVid at the size of its videos."""
     keep_freed_memory()  # as `odkd` does at startup
-    (height, width), rounds = (SMALL, 1) if quick else ((720, 1280), ROUNDS)
-    root = make_dataset(folder, height=height, width=width, num_frames=NUM_FRAMES, stride=STRIDE)
+    size, rounds = (SMALL, 1) if quick else ((720, 1280), ROUNDS)
+    root = make_video(folder, size)
     stream = open_stream(root / "videos", stride=STRIDE, domains={}, cache=folder)
     maps = [np.asarray(Image.open(path)) for path in sorted((root / "groundtruth" / "pan").glob("*.png"))[:BATCH]]
     results = []

@@ -8,12 +8,12 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from bench.dataset import make_dataset
+from bench.dataset import make_video
 from bench.job import make_parts, overrides
 from bench.network import BareNetwork, Example
 from odkd.config.parts import Parts
 
-STRIDE = 10
+STRIDE = 8
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,7 @@ class Steps:
 
 def make_steps(folder: Path, size: tuple[int, int], num_frames: int, settings: Sequence[str]) -> Steps:
     """Build a job with TinyNet on `num_frames` positions of the generated video."""
-    root = make_dataset(folder, height=size[0], width=size[1], num_frames=12 * STRIDE, stride=STRIDE)
-    job = overrides(folder, root, size=size, stride=STRIDE, learn=6, test=6)
+    job = overrides(folder, make_video(folder, size), size=size, stride=STRIDE, learn=6, test=6)
     parts = make_parts([*job, *settings])
     positions = range(num_frames)
     batches = [parts.bank.get([position]) for position in positions]

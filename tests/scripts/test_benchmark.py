@@ -20,7 +20,8 @@ from extras import need
 from paths import ROOT
 
 QUIET = Load(0.0, 0.0, 0.0, 0.0)
-KEYS = set("case size quantity unit better median lowest highest repeats baseline ratio limit headline".split())
+KEYS = {"case", "size", "quantity", "unit", "better", "repeats", "headline"}
+KEYS |= {"median", "lowest", "highest", "baseline", "ratio", "limit"}
 Report = dict[str, Any]
 
 
@@ -138,7 +139,7 @@ def test_a_bound_makes_the_comparison_fail(tmp_path: Path, capsys: pytest.Captur
 
 def test_cases_are_chosen_by_name_and_glob() -> None:
     assert choose(["learn", "de*"]) == ["decode", "learn"]
-    with pytest.raises(ValueError, match="no case is called lern; did you mean learn?"):
+    with pytest.raises(ValueError, match="no case is called lern; did you mean learn"):
         choose(["lern"])
 
 
@@ -161,7 +162,7 @@ def test_the_page_has_a_block_for_each_case_and_says_what_the_cases_say() -> Non
     for name in cases.case_names():
         assert page.count(f"<!-- results: {name} -->") == 1
         assert f"### {name}\n" in page
-    assert re.findall(r"<!-- results: (\w+) -->", page).__len__() == len(cases.case_names())
+    assert sorted(re.findall(r"<!-- results: (\w+) -->", page)) == cases.case_names()
 
 
 def test_a_page_is_made_from_the_results_and_keeps_what_was_not_measured(tmp_path: Path) -> None:
