@@ -58,10 +58,16 @@ def peak_of(folder: Path, size: tuple[int, int], num_positions: int, settings: l
     return peak_anonymous_bytes([sys.executable, "-m", "odkd", *job, *settings, *FAST])
 
 
-def peak_anonymous_bytes(command: list[str]) -> int:
-    """Return the peak anonymous resident memory of a process in bytes; file caches do not count."""
+def peak_anonymous_bytes(command: list[str], search: Path | None = None) -> int:
+    """Return the peak anonymous resident memory of a process in bytes; file caches do not count.
+
+    Args:
+        search: folder in which the process looks for modules, before those of PYTHONPATH.
+    """
     peak = 0
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    places = [str(search)] * (search is not None) + [os.environ.get("PYTHONPATH", "")]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, places))}
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment)
     # stderr is drained all the time: a full pipe would block the command
     os.set_blocking(process.stderr.fileno(), False)  # type: ignore[union-attr]
     tail = b""

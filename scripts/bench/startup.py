@@ -14,13 +14,13 @@ from bench.core.timing import in_turn
 CASE = Case(
     question="How long does a user wait for help, and for the first iteration?",
     method="Processes in turn: `odkd --help` to its end; `odkd debug=smoke` to its first line about an iteration, with "
-    "video, frames and labels in the cache, with MLflow and without tracking; the import of the job's code alone. "
-    "Baselines are a Python that imports Hydra (help), and one that imports torch and PyAV (the job); the limit is a "
+    "video, frames and labels in the cache, with MLflow and without tracking. Baselines "
+    "are a Python that imports Hydra (help), and one that imports torch and PyAV (the job); the limit is a "
     "Python that does nothing.",
-    repeats=5,
+    repeats=3,
     seconds=90,
 )
-ROUNDS = 5
+ROUNDS = 3
 FIRST_LINE = "iteration 0/"
 
 
@@ -37,12 +37,11 @@ def measure(folder: Path, *, quick: bool) -> list[Result]:
             "hydra": lambda: python("import hydra"),
             "torch": lambda: python("import torch, av, hydra"),
             "odkd --help": lambda: run_to_the_end(["--help"]),
-            "import of the job's code": lambda: python("import odkd.commands.job, odkd.stages.online"),
             "odkd debug=smoke tracking=none": lambda: first_iteration([*smoke, "tracking=none"]),
             "odkd debug=smoke": lambda: first_iteration(smoke),
         },
         1 if quick else ROUNDS,
-        warm_up=not quick,
+        warm_up=False,
     )
     limit = ("python", seconds.pop("nothing"))
     baselines = {"odkd --help": ("import hydra", seconds.pop("hydra"))}
