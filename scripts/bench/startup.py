@@ -25,7 +25,7 @@ FIRST_LINE = "iteration 0/"
 
 
 def measure(folder: Path, *, quick: bool) -> list[Result]:
-    """Return help, import, and first iteration."""
+    """Return help and first iteration."""
     outputs = folder / "startup"
     smoke = ["debug=smoke", f"paths.outputs={outputs}", f"paths.cache={folder / 'startup-cache'}"]
     run_to_the_end([*smoke, "tracking=none"])  # renders, decodes and labels

@@ -10,7 +10,7 @@ from bench.core import case as cases
 from bench.core.case import choose, load
 from bench.core.compare import Change, change_rows, compare, remarks
 from bench.core.machine import Load, LoadWatch, num_cores
-from bench.core.page import case_rows, write_page
+from bench.core.page import case_rows, method_of, write_page
 from bench.core.report_file import add_run, read_report
 from bench.core.result import Result, measured
 from bench.core.tables import markdown_table
@@ -160,14 +160,17 @@ def test_the_page_has_a_block_for_each_case_and_says_what_the_cases_say() -> Non
     page = (ROOT / "docs" / "performance.md").read_text()
     assert markdown_table(case_rows()) in page, "renew it: python scripts/benchmark.py --page"
     for name in cases.case_names():
-        assert page.count(f"<!-- results: {name} -->") == 1
-        assert f"### {name}\n" in page
+        assert f"### {name}\n\n<!-- method: {name} -->\n\n{method_of(name)}\n" in page
     assert sorted(re.findall(r"<!-- results: (\w+) -->", page)) == cases.case_names()
 
 
-def test_a_page_is_made_from_the_results_and_keeps_what_was_not_measured(tmp_path: Path) -> None:
+def test_a_page_is_made_from_the_results_and_keeps_what_was_not_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     page, path = tmp_path / "page.md", tmp_path / "benchmark.json"
-    blocks = [f"<!-- {name} -->\nold of {name}\n<!-- end -->" for name in ("headlines", "cases", "results: bank")]
+    monkeypatch.setattr("bench.core.page.case_names", lambda: ["bank", "learn"])
+    names = ("headlines", "cases", "method: bank", "method: learn", "results: bank")
+    blocks = [f"<!-- {name} -->\nold of {name}\n<!-- end -->" for name in names]
     page.write_text("\n".join(["by hand", *blocks, "<!-- results: learn -->\nold table\n<!-- end -->", "the end"]))
     headline = measured("step", [2, 4, 3], "ms", baseline=("plain", [6, 8, 6]), limit=("copy", [1]), headline=True)
     write_page(page, report(path, headline, load=Load(0, 0, 1.5, 0)))
@@ -176,6 +179,7 @@ def test_a_page_is_made_from_the_results_and_keeps_what_was_not_measured(tmp_pat
     assert text.endswith("\nthe end")
     assert "old of results: bank" in text
     assert "old table" not in text
+    assert "What does a learning step of TinyNet take? `Learner.learn` on resident" in text
     assert "| step | 3.00 (2.00, 4.00) | ms | 6.00 plain | 0.500 (0.333, 0.500) | 1.00 copy |" in text
     assert "The machine was not quiet: other processes took up to 1.5" in text
     assert "| [`learn`](#learn) | step | 3.00 ms | 6.00 plain | 0.500 (0.333, 0.500) | 1.00 copy |" in text

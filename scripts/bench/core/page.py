@@ -1,10 +1,11 @@
 """docs/performance.md: its tables and its plot, made from the results; the text between them is written by hand.
 
 A block stands between two comments, `<!-- results: loop -->` and `<!-- end -->`. The block of a case that is not in the
-file of results keeps what it has.
+file of results keeps what it has. What a case asks and how it is measured is from its declaration.
 """
 
 import re
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,8 @@ def write_page(page: Path, report: Report) -> None:
     if quick := [name for name, run in report["cases"].items() if run["quick"]]:
         raise ValueError(f"quick runs show no numbers: {', '.join(quick)}; run them without --quick")
     text = put(page.read_text(), "cases", markdown_table(case_rows()))
+    for name in case_names():
+        text = put(text, f"method: {name}", method_of(name))
     for name, run in report["cases"].items():
         text = put(text, f"results: {name}", block(run))
     if headlines := [result for run in report["cases"].values() for result in run["results"] if result["headline"]]:
@@ -59,13 +62,19 @@ def block(run: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def method_of(name: str) -> str:
+    """Return what a case asks and how it is measured, in lines that an editor can show."""
+    case = load(name)[0]
+    return textwrap.fill(f"{case.question} {case.method}", 120, break_long_words=False, break_on_hyphens=False)
+
+
 def case_rows() -> list[Row]:
-    """Return a header and a row for each case: what it asks, how it is measured, repeats and seconds."""
-    rows = [["case", "question", "how it is measured", "repeats", "seconds"]]
+    """Return a header and a row for each case: what it asks, repeats and seconds."""
+    rows = [["case", "question", "repeats", "seconds"]]
     for name in case_names():
         case = load(name)[0]
         seconds = f"{case.seconds}, only by name or with `--all`" if case.is_long else str(case.seconds)
-        rows.append([f"[`{name}`](#{name})", case.question, case.method, str(case.repeats), seconds])
+        rows.append([f"[`{name}`](#{name})", case.question, str(case.repeats), seconds])
     return rows
 
 
