@@ -183,6 +183,7 @@ def test_a_page_is_made_from_the_results_and_keeps_what_was_not_measured(
     assert "| step | 3.00 (2.00, 4.00) | ms | 6.00 plain | 0.500 (0.333, 0.500) | 1.00 copy |" in text
     assert "The machine was not quiet: other processes took up to 1.5" in text
     assert "| [`learn`](#learn) | step | 3.00 ms | 6.00 plain | 0.500 (0.333, 0.500) | 1.00 copy |" in text
+    assert "](images/performance.svg)\n\n<!-- end -->" in text
     plot = tmp_path / "images" / "performance.svg"
     first = plot.read_bytes()
     write_page(page, read_report(path))

@@ -32,9 +32,11 @@ def write_page(page: Path, report: Report) -> None:
     for name, run in report["cases"].items():
         text = put(text, f"results: {name}", block(run))
     if headlines := [result for run in report["cases"].values() for result in run["results"] if result["headline"]]:
-        text = put(text, "headlines", markdown_table(headline_rows(headlines)))
-        if any(result["ratio"] for result in headlines):
-            draw([result for result in headlines if result["ratio"]], page.parent / "images" / PLOT)
+        shown = markdown_table(headline_rows(headlines))
+        if with_ratio := [result for result in headlines if result["ratio"]]:
+            draw(with_ratio, page.parent / "images" / PLOT)
+            shown += f"\n\n![How many times its baseline each of these takes, with its spread](images/{PLOT})"
+        text = put(text, "headlines", shown)
     page.write_text(text)
 
 
