@@ -1,6 +1,6 @@
 """`make bench`: the speed and memory of odkd, measured on this machine, with plain baselines and physical limits.
 
-    python scripts/benchmark.py                      all cases but the long ones, about 14 minutes on 2 cores
+    python scripts/benchmark.py                      all cases but the long ones, about 15 minutes on 2 cores
     python scripts/benchmark.py loop 'de*'           cases by name or glob
     python scripts/benchmark.py --list               the cases: what they ask, their repeats and seconds
     python scripts/benchmark.py --quick              that every case works, in small; the numbers mean little

@@ -19,7 +19,7 @@ CASE = Case(
     "the same arithmetic in one line of PyTorch, its limit a copy of as many bytes as it writes; the limit of the "
     "second a plain read of the frame's bytes.",
     repeats=5,
-    seconds=15,
+    seconds=25,
 )
 ROUNDS, FRAMES, STRIDE = 5, 12, 8
 

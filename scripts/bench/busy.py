@@ -21,10 +21,10 @@ CASE = Case(
     method="An iteration of the complete `odkd` command alone, and beside one and two processes that compute without "
     "end (one thread each), in turn. The baseline is the time alone divided by the fair share: with t threads, k busy "
     "processes and c cores it has t / (t + k) of the cores, at most t of them. `OMP_WAIT_POLICY` is unset.",
-    repeats=3,
-    seconds=110,
+    repeats=2,
+    seconds=90,
 )
-ROUNDS, SIZE, STRIDE = 3, (360, 480), 8
+ROUNDS, SIZE, STRIDE = 2, (360, 480), 8
 LEARN, TEST, STEP = 4, 2, 6
 BESIDE = (0, 1, 2)
 

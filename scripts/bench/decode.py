@@ -21,17 +21,17 @@ CASE = Case(
     "frames. The baseline is the fastest of the others. The limit is bare PyAV decoding each group of pictures that "
     "holds a sampled frame up to the last one, without conversion to RGB.",
     repeats=3,
-    seconds=110,
+    seconds=75,
 )
 ROUNDS = 3
 # size, frames in use, stride, frames in a group of pictures
 VIDEOS = (
-    ((720, 1280), 750, 75, 250),
-    ((720, 1280), 750, 75, 25),
-    ((720, 1280), 240, 8, 250),
-    ((720, 1280), 240, 8, 25),
-    ((360, 480), 600, 25, 250),
-    ((1080, 1920), 240, 25, 250),
+    ((720, 1280), 500, 75, 250),
+    ((720, 1280), 500, 75, 25),
+    ((720, 1280), 160, 8, 250),
+    ((720, 1280), 160, 8, 25),
+    ((360, 480), 400, 25, 250),
+    ((1080, 1920), 125, 25, 250),
 )
 QUICK = ((SMALL, 100, 30, 25),)
 

@@ -16,11 +16,11 @@ CASE = Case(
     method="`Evaluator.scores` (forward, arg-max, confusion matrix, steady pixels, predictions to the CPU) on resident "
     "frames at batch 1, in turn with the forward pass alone: the bare network in the same precision and memory layout, "
     "and a plain one in float32. The limit is the arithmetic, as in `learn`.",
-    repeats=7,
-    seconds=45,
+    repeats=5,
+    seconds=30,
 )
-ROUNDS = 7
-FRAMES = {(360, 480): 6, (720, 1280): 2}
+ROUNDS = 5
+FRAMES = {(360, 480): 4, (720, 1280): 1}
 
 
 def measure(folder: Path, *, quick: bool) -> list[Result]:

@@ -18,10 +18,10 @@ CASE = Case(
     "memory layout, and a plain loop in float32. The limit is the network's arithmetic at the speed of a product of "
     "large matrices in the same precision.",
     repeats=5,
-    seconds=75,
+    seconds=70,
 )
 ROUNDS = 5
-FRAMES = {(360, 480): 4, (720, 1280): 1}
+FRAMES = {(360, 480): 3, (720, 1280): 1}
 
 
 def measure(folder: Path, *, quick: bool) -> list[Result]:

@@ -18,9 +18,9 @@ CASE = Case(
     method="Anonymous resident memory (`RssAnon`) of the complete `odkd` command, including decoding and labelling, "
     "read every 10 ms, on a stream and on one ten times as long, whose frames and labels alone would fill the limit.",
     repeats=1,
-    seconds=110,
+    seconds=70,
 )
-SIZE, WINDOW, NUM_POSITIONS = (176, 320), 10, 200
+SIZE, WINDOW, NUM_POSITIONS = (176, 320), 10, 60
 METHODS = {
     "fifo": [],
     "uniform + derpp": ["replay=uniform", "replay.capacity=50", "regularizer=derpp"],

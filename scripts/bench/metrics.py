@@ -22,7 +22,7 @@ CASE = Case(
     "and `sklearn.metrics.confusion_matrix`, the usual way; the matrices must be equal. The limit is a copy of the "
     "logits' bytes.",
     repeats=5,
-    seconds=20,
+    seconds=25,
 )
 ROUNDS = 5
 LAYOUTS = {

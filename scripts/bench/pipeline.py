@@ -40,7 +40,7 @@ CASE = Case(
     "accelerator that only waits, as slow as the decoder or 10 times as fast, with one core for the decoder or both; "
     "and the CamVid network on the CPU, where its data are.",
     repeats=3,
-    seconds=110,
+    seconds=75,
 )
 ROUNDS, BATCH = 3, 4
 STRIDE = 4

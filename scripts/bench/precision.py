@@ -22,7 +22,8 @@ CASE = Case(
     method="The bare network of TinyNet at batch 1, all variants in turn within a round, against float32 in the usual "
     "memory layout; the allocator setting in separate processes, off and on in turn.",
     repeats=3,
-    seconds=110,
+    seconds=150,
+    is_long=True,
 )
 SIZE, CLASSES, ROUNDS = (720, 1280), 19, 3
 VARIANTS = {  # precision, channels_last, compile

@@ -18,7 +18,7 @@ CASE = Case(
     "are a Python that imports Hydra (help), and one that imports torch and PyAV (the job); the limit is a "
     "Python that does nothing.",
     repeats=3,
-    seconds=90,
+    seconds=70,
 )
 ROUNDS = 3
 FIRST_LINE = "iteration 0/"
