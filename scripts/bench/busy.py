@@ -22,7 +22,7 @@ CASE = Case(
     "end (one thread each), in turn. The baseline is the time alone divided by the fair share: with t threads, k busy "
     "processes and c cores it has t / (t + k) of the cores, at most t of them. `OMP_WAIT_POLICY` is unset.",
     repeats=2,
-    seconds=90,
+    seconds=80,
 )
 ROUNDS, SIZE, STRIDE = 2, (360, 480), 8
 LEARN, TEST, STEP = 4, 2, 6

@@ -18,7 +18,7 @@ CASE = Case(
     method="`index_video` with an empty cache (it reads all packets and the digest of the bytes), in turn with bare "
     "PyAV reading all packets; the limit is the digest (SHA-256) alone. Then the same with the index in the cache.",
     repeats=5,
-    seconds=10,
+    seconds=5,
 )
 ROUNDS = 5
 

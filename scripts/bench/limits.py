@@ -16,7 +16,7 @@ CASE = Case(
     method="A copy of 256 MiB by all threads; products of 2048x2048 matrices by all threads; writing 4 KB and 64 MB "
     "until the disk has them (fsync); the start of a Python process that does nothing.",
     repeats=5,
-    seconds=10,
+    seconds=5,
 )
 ROUNDS = 5
 SMALL_WRITE, LARGE_WRITE = 4096, 64_000_000

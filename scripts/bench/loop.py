@@ -26,12 +26,12 @@ CASE = Case(
     "limit. An iteration is everything between two positions: select, read, learn, evaluate, count, predictions, "
     "metrics, and checkpoints when due. *The rest* is what lies between learning and evaluating.",
     repeats=4,
-    seconds=120,
+    seconds=110,
 )
 PAIRS, STRIDE = 4, 8
 # Trained and evaluated frames per iteration, near 67:20. At 720p only a few, to finish within minutes: fixed costs per
 # iteration then weigh ten times as much as with window=standard.
-SIZES = {(360, 480): (8, 3), (720, 1280): (4, 1)}
+SIZES = {(360, 480): (6, 2), (720, 1280): (3, 1)}
 BARE = "bare network"
 
 

@@ -1,6 +1,5 @@
 """A job's parts with a few resident positions, and the bare network beside it: for `learn` and `evaluate`."""
 
-import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +8,7 @@ import torch
 from torch import nn
 
 from bench.dataset import make_video
-from bench.job import make_parts, overrides
+from bench.job import REFERENCE, make_parts, overrides
 from bench.network import BareNetwork, Example
 from odkd.config.parts import Parts
 
@@ -41,8 +40,7 @@ def make_steps(folder: Path, size: tuple[int, int], num_frames: int, settings: S
     plain_examples: list[Example] = [(images.contiguous(), labels) for images, labels in examples]
     student = parts.learner.student
     bare = BareNetwork(student, precision=parts.learner.precision)
-    usual = copy.deepcopy(student).to(memory_format=torch.contiguous_format)
-    plain = BareNetwork(usual, precision="float32")
+    plain = BareNetwork(make_parts([*job, *REFERENCE]).learner.student, precision="float32")
     return Steps(parts, positions, examples, plain_examples, bare, plain)
 
 

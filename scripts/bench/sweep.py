@@ -18,9 +18,9 @@ CASE = Case(
     "in timing.jsonl, is taken off. The baseline is one command a job, less its own work. With and without MLflow, and "
     "without plots and report.",
     repeats=1,
-    seconds=95,
+    seconds=80,
 )
-FEW, MORE = 2, 8
+FEW, MORE = 2, 7
 VARIANTS = {
     "with MLflow": ["tracking=mlflow"],
     "tracking=none": ["tracking=none"],
