@@ -9,7 +9,7 @@ from bench.core.limits import copy_seconds
 from bench.core.result import Result, measured, size_name
 from bench.core.timing import in_turn
 from bench.dataset import make_video
-from bench.job import PRECISIONS, SIZES, SMALL, make_parts, overrides
+from bench.job import PRECISIONS, REFERENCE, SIZES, SMALL, make_parts, overrides
 from odkd.config.parts import Parts
 
 CASE = Case(
@@ -29,10 +29,11 @@ def measure(folder: Path, *, quick: bool) -> list[Result]:
     results = []
     for size in (SMALL,) if quick else SIZES:
         job = overrides(folder, make_video(folder, size), size=size, stride=STRIDE, learn=FRAMES // 2, test=FRAMES // 2)
-        for name, settings in PRECISIONS.items():
-            layout = "channels-last" if "channels_last=true" in settings else "contiguous"
+        for settings in PRECISIONS.values():
             parts = make_parts([*job, *settings])
-            results += _measure(parts, size, layout, 2 if quick else ROUNDS, with_new=name == "float32")
+            is_usual = parts.bank.get([0]).images_BCHW.is_contiguous()
+            layout = "contiguous" if is_usual else "channels-last"
+            results += _measure(parts, size, layout, 2 if quick else ROUNDS, with_new=settings is REFERENCE)
             parts.close()
     return results
 

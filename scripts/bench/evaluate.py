@@ -8,8 +8,9 @@ from bench.core.case import Case
 from bench.core.limits import flops_per_second
 from bench.core.result import Result, measured, size_name
 from bench.core.timing import in_turn
-from bench.job import PRECISIONS, SMALL
+from bench.job import PRECISIONS, REFERENCE, SMALL
 from bench.steps import flops_of, make_steps
+from odkd.common.device import PRECISIONS as PRECISIONS_OF_TORCH
 
 CASE = Case(
     question="What does the evaluation of a frame with TinyNet take?",
@@ -35,10 +36,10 @@ def measure(folder: Path, *, quick: bool) -> list[Result]:
                 "bare network": lambda: steps.bare.evaluate(steps.examples),  # noqa: B023
                 "plain float32 network": lambda: steps.plain.evaluate(steps.plain_examples),  # noqa: B023
             }
-            if name == "float32":
+            if settings is REFERENCE:
                 functions.pop("plain float32 network")
             seconds = in_turn(functions, 2 if quick else ROUNDS)
-            dtype = torch.bfloat16 if name.startswith("bfloat16") else torch.float32
+            dtype = PRECISIONS_OF_TORCH[steps.parts.learner.precision] or torch.float32
             arithmetic = flops_of(steps.plain.student, size, with_backward=False) / flops_per_second(dtype)
             steps.parts.close()
             ours = seconds.pop("odkd")
@@ -53,7 +54,7 @@ def measure(folder: Path, *, quick: bool) -> list[Result]:
                     scale=scale,
                     baseline=(baseline, theirs),
                     limit=("arithmetic", [arithmetic * num_frames]),
-                    headline=name != "float32",
+                    headline=settings is not REFERENCE,
                 )
                 for baseline, theirs in seconds.items()
             ]
