@@ -88,7 +88,7 @@ docs-serve: docs  ## build the site and serve it at http://127.0.0.1:8000
 	$(BIN)/python -m http.server --bind 127.0.0.1 --directory $(SITE) 8000
 
 .PHONY: bench
-bench: $(VENV)/.dev  ## speed and memory against plain baselines (ARGS="loop plain memory precision")
+bench: $(VENV)/.dev  ## speed and memory against plain baselines and physical limits (ARGS="loop 'de*'"; ARGS=--list, --help)
 	$(BIN)/python scripts/benchmark.py $(ARGS)
 
 .PHONY: clean-cache

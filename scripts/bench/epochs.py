@@ -8,14 +8,15 @@ with random weights, which take as long as trained ones; its probabilities are i
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
 from time import perf_counter
 
 import torch
 from torch import Tensor
 
+from bench.core.case import Case
+from bench.core.result import Result, measured, size_name
 from bench.dataset import CLASSES, make_dataset
-from bench.job import make_parts, overrides
+from bench.job import FAST, SMALL, make_parts, overrides
 from bench.network import BareNetwork, Example
 from odkd.config.parts import Parts
 from odkd.data.tensor_bank import Batch
@@ -23,14 +24,22 @@ from odkd.training.epochs import EpochPlan, Task, Training
 from odkd.training.losses import HasParts, wants_soft
 from odkd.training.losses.soft import resize_labels
 
+CASE = Case(
+    question="What does an epoch cost beyond the network, and what would calling the teacher again cost?",
+    method="An epoch of `epochs.Training` (shuffle, read, learn, validate, keep the best) in turn with the same calls "
+    "on tensors in memory. *Read each epoch*: the bank holds fewer images than there are. Then the time of "
+    "SegFormer-B5's network for the epoch's images is added.",
+    repeats=5,
+    seconds=350,
+    is_long=True,
+)
 PAIRS = 5
 BATCH, STRIDE = 4, 25
 CITYSCAPES = (1024, 2048)  # height, width of its images, pixels
-FAST = ["precision=bfloat16", "channels_last=true"]
 
 
 @dataclass(frozen=True)
-class Case:
+class Epoch:
     """A training; `pictures` is the number of images for training and for validation."""
 
     name: str
@@ -40,12 +49,13 @@ class Case:
 
 
 CASES = (
-    Case("TinyNet, kept in memory", (180, 240), (48, 12), FAST),
-    Case("TinyNet, read each epoch", (180, 240), (48, 12), [*FAST, "bank.memory_gib=0.004"]),
-    Case("TinyNet, kept in memory", (360, 480), (24, 8), FAST),
-    Case("TinyNet, read each epoch", (360, 480), (24, 8), [*FAST, "bank.memory_gib=0.008"]),
+    Epoch("TinyNet, kept in memory", (180, 240), (48, 12), FAST),
+    Epoch("TinyNet, read each epoch", (180, 240), (48, 12), [*FAST, "bank.memory_gib=0.004"]),
+    Epoch("TinyNet, kept in memory", (360, 480), (24, 8), FAST),
+    Epoch("TinyNet, read each epoch", (360, 480), (24, 8), [*FAST, "bank.memory_gib=0.008"]),
 )
-SEED = Case(
+QUICK = Epoch("TinyNet, kept in memory", SMALL, (8, 4), FAST)
+SEED = Epoch(
     "Swin-Tiny DeepLabV3+, loss=mckd",
     (512, 512),
     (8, 4),
@@ -60,25 +70,31 @@ SEED = Case(
 )
 
 
-def measure(folder: Path) -> list[dict[str, object]]:
-    """Return one row per case; the last one includes the teacher's time."""
-    rows = []
-    for case in CASES:
-        row, parts, _ = measure_case(folder, case, list(case.settings))
+def measure(folder: Path, *, quick: bool) -> list[Result]:
+    """Return an epoch against bare ones, by student and size; for the last, also against epochs with a teacher."""
+    results = []
+    for case in (QUICK,) if quick else CASES:
+        result, parts = measure_case(folder, case, list(case.settings), 1 if quick else PAIRS)
         parts.close()
-        rows.append(row)
+        results.append(result)
+    if quick:
+        return results
     teacher = folder / "segformer_b5.pth"
     if not teacher.is_file():
         make_teacher(teacher)
-    row, parts, epoch = measure_case(folder, SEED, [*SEED.settings, f"teacher.checkpoint={teacher}"])
-    for name, size in {"with_teacher": SEED.size, "with_teacher_at_2048x1024": CITYSCAPES}.items():
-        row[f"{name}_over_epoch"] = (epoch + teacher_seconds(size) * SEED.pictures[0]) / epoch
+    result, parts = measure_case(folder, SEED, [*SEED.settings, f"teacher.checkpoint={teacher}"], PAIRS)
     parts.close()
-    return [*rows, row]
+    results.append(result)
+    for size in (SEED.size, CITYSCAPES):
+        with_teacher = result.median + teacher_seconds(size) * SEED.pictures[0]
+        what = f"{SEED.name} with SegFormer-B5 at {size_name(size)} in each epoch"
+        stored = ("with stored labels", [result.median])
+        results.append(measured(what, [with_teacher], "s an epoch", size=size_name(SEED.size), baseline=stored))
+    return results
 
 
-def measure_case(folder: Path, case: Case, settings: list[str]) -> tuple[dict[str, object], Parts, float]:
-    """Run epochs and bare epochs in turn; return the row, the parts, and the seconds of an epoch."""
+def measure_case(folder: Path, case: Epoch, settings: list[str], pairs: int) -> tuple[Result, Parts]:
+    """Run epochs and bare epochs in turn; return the result and the parts."""
     num_train, num_val = case.pictures
     num_positions = num_train + num_val
     height, width = case.size
@@ -92,23 +108,15 @@ def measure_case(folder: Path, case: Case, settings: list[str]) -> tuple[dict[st
     bare = BareEpoch(parts, [train[i : i + BATCH] for i in range(0, num_train, BATCH)], list(val))
     bare.run()
     run_epoch(training)
-    ratios, bares, epochs = [], [], []
-    for _ in range(PAIRS):
+    bares, epochs = [], []
+    for _ in range(pairs):
         before, epoch, after = bare.run(), run_epoch(training), bare.run()
-        ratios.append(epoch / ((before + after) / 2))
         bares.append((before + after) / 2)
         epochs.append(epoch)
-    row: dict[str, object] = {
-        "student": case.name,
-        "size": f"{width}x{height}",
-        "pictures": f"{num_train}+{num_val}",
-        "bare_seconds": median(bares),
-        "epoch_over_bare": median(ratios),
-        "lowest": min(ratios),
-        "highest": max(ratios),
-    }
-    nothing = dict.fromkeys(("with_teacher_over_epoch", "with_teacher_at_2048x1024_over_epoch"), float("nan"))
-    return row | nothing, parts, median(epochs)
+    what = f"{case.name}, {num_train} + {num_val} images"
+    baseline = ("bare network", bares)
+    result = measured(what, epochs, "s an epoch", size=size_name(case.size), baseline=baseline, headline=True)
+    return result, parts
 
 
 def run_epoch(training: Training) -> float:
@@ -130,7 +138,7 @@ class BareEpoch:
         self._batches: list[Example] = [(batch.images_BCHW, batch) for batch in taken]
         self._validation: list[Example] = [(batch.images_BCHW, None) for batch in ahead]
         self._loss = parts.learner.loss
-        self._network = BareNetwork(parts.learner.student, precision=parts.cfg.precision, loss=self._total)
+        self._network = BareNetwork(parts.learner.student, precision=parts.learner.precision, loss=self._total)
 
     def run(self) -> float:
         """Return the seconds of one bare epoch, validation included."""

@@ -26,6 +26,11 @@ def overrides(folder: Path, root: Path, *, size: tuple[int, int], stride: int, l
     ]
 
 
+SIZES = ((360, 480), (720, 1280), (1080, 1920))
+SMALL = (90, 160)  # of quick runs
+REFERENCE = ["precision=float32", "channels_last=false"]  # as the reference code computes
+FAST = ["precision=bfloat16", "channels_last=true"]
+PRECISIONS: dict[str, list[str]] = {"float32": REFERENCE, "bfloat16 + channels-last": FAST}
 ONLY_TEST_WINDOWS = ["evaluation.shift=null", "evaluation.segment_frames=0", "evaluation.final=false"]
 
 

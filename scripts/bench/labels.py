@@ -1,15 +1,17 @@
 """Label store compared with one `np.savez_compressed` file per frame: size, write time, random read time."""
 
 import shutil
-import time
 from collections.abc import Iterator
 from pathlib import Path
-from statistics import median
 
 import numpy as np
 import torch
 
+from bench.core.case import Case
+from bench.core.result import Result, measured, size_name
+from bench.core.timing import seconds_of
 from bench.dataset import make_dataset
+from bench.job import SMALL
 from odkd.data.labels.store import Labelled, LabelStore
 from odkd.data.video.decode import decode_frames
 from odkd.data.video.index import index_video
@@ -17,55 +19,56 @@ from odkd.teachers import SampledFrames
 from odkd.teachers.checkpoint import CheckpointTeacher
 from odkd.teachers.labeller import FLUSH_FRAMES
 
+CASE = Case(
+    question="What does the label store save against one `.npz` file per frame?",
+    method="Real maps: the labels of the CamVid teacher on CamVid's frames, enlarged to the size (without the data, "
+    "maps of the generated video). Both write the same 64 maps (the store like the labeller, durably on disk; "
+    "`np.savez_compressed` with uint8, which favours `.npz` compared with the reference code's int64) and read them in "
+    "random order, in turn; the maps are compared.",
+    repeats=5,
+    seconds=15,
+)
 SIZES = ((720, 1280), (1080, 1920))
 NUM_MAPS, ROUNDS, STRIDE = 64, 5, 4
 SHARED = Path(__file__).resolve().parents[3] / "shared"  # real video and a real teacher, if available
 
 
-def measure(folder: Path) -> list[dict[str, object]]:
-    """Return one row per size. Each round writes and reads both formats; ratios are taken within a round."""
-    rows: list[dict[str, object]] = []
-    for size in SIZES:
+def measure(folder: Path, *, quick: bool) -> list[Result]:
+    """Return size, write time and read time by size. Each round writes and reads both formats."""
+    results = []
+    for size in (SMALL,) if quick else SIZES:
         source, maps = real_maps(folder, size)
-        writes: list[tuple[float, float]] = []
-        reads: list[tuple[float, float]] = []
-        order = np.random.default_rng(0)
-        for _ in range(ROUNDS):
-            scratch = folder / "label-store-against-npz"
+        writes: dict[str, list[float]] = {"store": [], "npz": []}
+        reads: dict[str, list[float]] = {"store": [], "npz": []}
+        scratch, order = folder / "label-store-against-npz", np.random.default_rng(0)
+        for _ in range(2 if quick else ROUNDS):
             shutil.rmtree(scratch, ignore_errors=True)
-            began = time.perf_counter()
-            store = write_store(scratch / "store", maps)
-            stored = time.perf_counter()
-            write_npz(scratch / "npz", maps)
-            writes.append((stored - began, time.perf_counter() - stored))
-            numbers = order.permutation(len(maps)).tolist()
-            store = LabelStore(store.folder)
-            began = time.perf_counter()
-            for number in numbers:
-                store.read(number)
-            seen = time.perf_counter()
-            for number in numbers:
-                read_npz(scratch / "npz", number)
-            reads.append((seen - began, time.perf_counter() - seen))
-        for number in numbers:
-            assert np.array_equal(store.read(number), read_npz(scratch / "npz", number))
-        sizes = [sum(path.stat().st_size for path in files(scratch / name)) for name in ("store", "npz")]
-        rows.append(
-            {
-                "size": f"{size[1]}x{size[0]}",
-                "maps": source,
-                "KB": sizes[0] / len(maps) / 1000,
-                "npz_KB": sizes[1] / len(maps) / 1000,
-                "write_ms": 1000 * median(ours for ours, _ in writes) / len(maps),
-                "npz_write_ms": 1000 * median(theirs for _, theirs in writes) / len(maps),
-                "write_ratio": median(theirs / ours for ours, theirs in writes),
-                "read_ms": 1000 * median(ours for ours, _ in reads) / len(maps),
-                "npz_read_ms": 1000 * median(theirs for _, theirs in reads) / len(maps),
-                "read_ratio": median(theirs / ours for ours, theirs in reads),
-            }
+            writes["store"].append(seconds_of(lambda: write_store(scratch / "store", maps)))  # noqa: B023
+            writes["npz"].append(seconds_of(lambda: write_npz(scratch / "npz", maps)))  # noqa: B023
+            numbers, store = order.permutation(len(maps)).tolist(), LabelStore(scratch / "store")
+            reads["store"].append(seconds_of(lambda: [store.read(n) for n in numbers]))  # noqa: B023
+            reads["npz"].append(seconds_of(lambda: [read_npz(scratch / "npz", n) for n in numbers]))  # noqa: B023
+        assert all(np.array_equal(store.read(number), read_npz(scratch / "npz", number)) for number in numbers)
+        sizes = [float(sum(path.stat().st_size for path in files(scratch / name))) for name in ("store", "npz")]
+        rows = (
+            ("size", [sizes[0]], [sizes[1]], "KB a map", 1e-3),
+            ("write", writes["store"], writes["npz"], "ms a map", 1e3),
+            ("read", reads["store"], reads["npz"], "ms a map", 1e3),
         )
+        results += [
+            measured(
+                f"{what}, {source}",
+                ours,
+                unit,
+                size=size_name(size),
+                scale=scale / len(maps),
+                baseline=(".npz", theirs),
+                headline=what != "size" and size == SIZES[0],
+            )
+            for what, ours, theirs, unit, scale in rows
+        ]
         shutil.rmtree(scratch)
-    return rows
+    return results
 
 
 def write_store(folder: Path, maps: list[np.ndarray]) -> LabelStore:
@@ -112,7 +115,7 @@ def real_maps(folder: Path, size: tuple[int, int]) -> tuple[str, list[np.ndarray
         from PIL import Image
 
         paths = sorted((root / "groundtruth" / "pan").glob("*.png"))
-        return "synthetic", [np.asarray(Image.open(path)) for path in paths]
+        return "generated maps", [np.asarray(Image.open(path)) for path in paths]
     if not kept.is_file():
         checkpoint = SHARED / "teachers" / "camvid_fpn_efficientnet_lite2.pth"
         teacher = CheckpointTeacher(str(checkpoint), device=torch.device("cpu"), precision="bfloat16")

@@ -6,37 +6,49 @@ positions: select, prefetch, read, learn, evaluate, count, save predictions, rec
 """
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from statistics import median
 from time import perf_counter
 
-from bench.dataset import make_dataset
-from bench.job import ONLY_TEST_WINDOWS, call_online, make_parts, overrides
+from bench.core.case import Case
+from bench.core.result import Result, measured, size_name
+from bench.dataset import make_video
+from bench.job import ONLY_TEST_WINDOWS, PRECISIONS, SMALL, call_online, make_parts, overrides
 from bench.network import BareNetwork
 from odkd.data.window import Step, Window
 
-PAIRS = 5
-STRIDE = 25
+CASE = Case(
+    question="What does the loop cost beyond the network?",
+    method="`stages/online.py` runs unchanged. Before and after each iteration, a separate student does the same "
+    "number of forward, loss, backward, optimizer and evaluation calls on tensors in memory: the baseline and the "
+    "limit. An iteration is everything between two positions: select, read, learn, evaluate, count, predictions, "
+    "metrics, and checkpoints when due. *The rest* is what lies between learning and evaluating.",
+    repeats=4,
+    seconds=110,
+)
+PAIRS, STRIDE = 4, 8
 # Trained and evaluated frames per iteration, near 67:20. At 720p only a few, to finish within minutes: fixed costs per
 # iteration then weigh ten times as much as with window=standard.
-CASES = {(360, 480): (20, 6), (720, 1280): (7, 2)}
-PRECISIONS: dict[str, list[str]] = {
-    "float32": [],
-    "bfloat16 + channels_last": ["precision=bfloat16", "channels_last=true"],
-}
+SIZES = {(360, 480): (6, 2), (720, 1280): (3, 1)}
+BARE = "bare network"
 
 
 @dataclass(frozen=True)
 class PacedWindow(Window):
-    """A window that calls `bare` before and after each iteration with a full training window."""
+    """A window that calls `bare` before and after each iteration with a full training window, `pairs` of them."""
 
+    pairs: int = 1
     bare: Callable[[], tuple[float, float]] = lambda: (0.0, 0.0)
     # Seconds of training and of evaluation, before the first iteration and after each.
     bare_seconds: list[tuple[float, float]] = field(default_factory=list)
     loop_seconds: list[float] = field(default_factory=list)
+
+    def num_iterations(self, num_positions: int) -> int:
+        wanted = -(-self.learn // self.step) + self.pairs
+        assert super().num_iterations(num_positions) >= wanted, "the video is too short"
+        return wanted
 
     def steps(self, num_positions: int, start: int = 0) -> Iterator[Step]:
         for step in super().steps(num_positions, start):
@@ -49,59 +61,57 @@ class PacedWindow(Window):
                 self.loop_seconds.append(perf_counter() - started)
                 self.bare_seconds.append(self.bare())
 
-
-def measure(folder: Path) -> list[dict[str, object]]:
-    """Return one row per size and precision."""
-    return [
-        measure_case(folder, size, learn, test, name, settings)
-        for size, (learn, test) in CASES.items()
-        for name, settings in PRECISIONS.items()
-    ]
+    def bare_between(self) -> list[tuple[float, float]]:
+        """Return the bare seconds of training and evaluation beside each iteration: the mean of before and after."""
+        return [
+            ((learn_before + learn_after) / 2, (evaluate_before + evaluate_after) / 2)
+            for (learn_before, evaluate_before), (learn_after, evaluate_after) in pairwise(self.bare_seconds)
+        ]
 
 
-def measure_case(
-    folder: Path, size: tuple[int, int], learn: int, test: int, name: str, settings: list[str]
-) -> dict[str, object]:
-    """Measure the loop at one size and precision; return its row."""
-    num_positions = (-(-learn // test) + PAIRS) * test
-    root = make_dataset(folder, height=size[0], width=size[1], num_frames=num_positions * STRIDE, stride=STRIDE)
-    job = overrides(folder, root, size=size, stride=STRIDE, learn=learn, test=test)
+def measure(folder: Path, *, quick: bool) -> list[Result]:
+    """Return iteration, learning, evaluation and the rest, by size and precision."""
+    sizes, pairs = ({SMALL: (4, 2)}, 2) if quick else (SIZES, PAIRS)
+    results = []
+    for size, (learn, test) in sizes.items():
+        for name, settings in PRECISIONS.items():
+            window, run_folder = paced_run(folder, size, (learn, test), settings, pairs=pairs, stride=STRIDE)
+            results += describe(window, run_folder, name, size_name(size))
+    return results
+
+
+def paced_run(
+    folder: Path, size: tuple[int, int], frames: tuple[int, int], settings: Sequence[str], *, pairs: int, stride: int
+) -> tuple[PacedWindow, Path]:
+    """Run a job with `frames` = (learned, tested) an iteration; return its window, which has the times, and folder."""
+    learn, test = frames
+    job = overrides(folder, make_video(folder, size), size=size, stride=stride, learn=learn, test=test)
     parts = make_parts([*job, *ONLY_TEST_WINDOWS, *settings])
     batches = [parts.bank.get([position]) for position in range(learn)]
     examples = [(batch.images_BCHW, batch.labels["teacher"].long()) for batch in batches]
-    network = BareNetwork(parts.learner.student, precision=parts.cfg.precision)
+    network = BareNetwork(parts.learner.student, precision=parts.learner.precision)
     network.learn(examples[:1])
     parts.bank.retain([])
-    window = PacedWindow(learn, test, test, lambda: (network.learn(examples), network.evaluate(examples[:test])))
+    window = PacedWindow(learn, test, test, pairs, lambda: (network.learn(examples), network.evaluate(examples[:test])))
     parts.window = window
-    run = call_online(parts, folder / "run")
-    return {
-        "size": f"{size[1]}x{size[0]}",
-        "precision": name,
-        "frames": f"{learn}+{test}",
-        **compare(window, run.folder),
-    }
+    return window, call_online(parts, folder / "run").folder
 
 
-def compare(window: PacedWindow, run_folder: Path) -> dict[str, object]:
-    """Return the ratios of iterations and bare measurements; parts of an iteration are from timing.jsonl."""
-    bare = [
-        ((learn_before + learn_after) / 2, (evaluate_before + evaluate_after) / 2)
-        for (learn_before, evaluate_before), (learn_after, evaluate_after) in pairwise(window.bare_seconds)
-    ]
-    pairs = len(bare)
-    lines = [json.loads(line)["metrics"] for line in (run_folder / "timing.jsonl").read_text().splitlines()][-pairs:]
-    learned = [line["time/learn_seconds"] for line in lines]
-    evaluated = [line["time/evaluate_seconds"] for line in lines]
-    ratios = [loop / sum(parts) for loop, parts in zip(window.loop_seconds, bare, strict=True)]
+def describe(window: PacedWindow, run_folder: Path, name: str, size: str) -> list[Result]:
+    """Return the results of a run; the parts of an iteration are from timing.jsonl."""
+    bare = window.bare_between()
+    lines = [json.loads(line)["metrics"] for line in (run_folder / "timing.jsonl").read_text().splitlines()]
+    learned = [line["time/learn_seconds"] for line in lines[-len(bare) :]]
+    evaluated = [line["time/evaluate_seconds"] for line in lines[-len(bare) :]]
     rest = [total - a - b for total, a, b in zip(window.loop_seconds, learned, evaluated, strict=True)]
-    return {
-        "pairs": pairs,
-        "bare_seconds": median(map(sum, bare)),
-        "loop_over_bare": median(ratios),
-        "lowest": min(ratios),
-        "highest": max(ratios),
-        "learn_ratio": median(a / b[0] for a, b in zip(learned, bare, strict=True)),
-        "evaluate_ratio": median(a / b[1] for a, b in zip(evaluated, bare, strict=True)),
-        "rest_ms": 1000 * median(rest),
-    }
+    what = f"{window.learn} + {window.test} frames, {name}"
+    rows = (
+        (f"iteration, {what}", window.loop_seconds, [sum(both) for both in bare], True),
+        (f"learning, {what}", learned, [both[0] for both in bare], False),
+        (f"evaluation, {what}", evaluated, [both[1] for both in bare], False),
+    )
+    results = [
+        measured(quantity, ours, "ms", size=size, scale=1000, baseline=(BARE, theirs), headline=headline)
+        for quantity, ours, theirs, headline in rows
+    ]
+    return [*results, measured(f"the rest, {what}", rest, "ms", size=size, scale=1000)]

@@ -8,38 +8,66 @@ import sys
 import time
 from pathlib import Path
 
+from bench.core.case import Case
+from bench.core.result import Result, measured, size_name
 from bench.dataset import make_dataset
-from bench.job import overrides
+from bench.job import FAST, SMALL, overrides
 
-SIZE, WINDOW, NUM_POSITIONS = (176, 320), 10, 200
+CASE = Case(
+    question="Does memory grow with the stream?",
+    method="Anonymous resident memory (`RssAnon`) of the complete `odkd` command, including decoding and labelling, "
+    "read every 10 ms, on a stream and on one ten times as long, whose frames and labels alone would fill the limit.",
+    repeats=1,
+    seconds=70,
+)
+SIZE, WINDOW, NUM_POSITIONS = (176, 320), 10, 60
 METHODS = {
     "fifo": [],
     "uniform + derpp": ["replay=uniform", "replay.capacity=50", "regularizer=derpp"],
 }
 
 
-def measure(folder: Path) -> list[dict[str, object]]:
-    """Return one row per method and length; `stream_mib` is the size of all frames and labels."""
-    rows: list[dict[str, object]] = []
-    for name, settings in METHODS.items():
-        peaks: list[float] = []
-        for num_positions in (NUM_POSITIONS, 10 * NUM_POSITIONS):
-            root = make_dataset(folder, height=SIZE[0], width=SIZE[1], num_frames=num_positions, stride=1)
-            own = folder / f"memory-{num_positions}"
-            shutil.rmtree(own, ignore_errors=True)  # the measurement includes decoding and labelling
-            job = overrides(own, root, size=SIZE, stride=1, learn=WINDOW, test=WINDOW)
-            job += [*settings, "precision=bfloat16", "channels_last=true"]
-            peaks.append(peak_anonymous_bytes([sys.executable, "-m", "odkd", *job]) / 2**20)
-            stream = num_positions * SIZE[0] * SIZE[1] * 4 / 2**20
-            row = {"method": name, "positions": num_positions, "stream_mib": stream, "peak_mib": peaks[-1]}
-            rows.append({**row, "over_first": peaks[-1] / peaks[0]})
-    return rows
+def measure(folder: Path, *, quick: bool) -> list[Result]:
+    """Return the peak of the long stream against that of the short one, by method."""
+    size, num_positions, methods = (SMALL, 20, ["fifo"]) if quick else (SIZE, NUM_POSITIONS, list(METHODS))
+    results = []
+    for name in methods:
+        peaks = [peak_of(folder, size, number, METHODS[name]) for number in (num_positions, 10 * num_positions)]
+        stream = 10 * num_positions * size[0] * size[1] * 4
+        results.append(
+            measured(
+                f"peak, {10 * num_positions} positions, {name}",
+                peaks[1:],
+                "MiB",
+                size=size_name(size),
+                scale=2**-20,
+                baseline=(f"{num_positions} positions", peaks[:1]),
+                limit=("all frames and labels", [stream]),
+                headline=name == "fifo",
+            )
+        )
+    return results
 
 
-def peak_anonymous_bytes(command: list[str]) -> int:
-    """Return the peak anonymous resident memory of a process in bytes; file caches do not count."""
+def peak_of(folder: Path, size: tuple[int, int], num_positions: int, settings: list[str]) -> int:
+    """Return the peak of a job on a stream of so many positions, in bytes."""
+    root = make_dataset(folder, height=size[0], width=size[1], num_frames=num_positions, stride=1)
+    own = folder / f"memory-{num_positions}"
+    shutil.rmtree(own, ignore_errors=True)  # the measurement includes decoding and labelling
+    job = overrides(own, root, size=size, stride=1, learn=WINDOW, test=WINDOW)
+    return peak_anonymous_bytes([sys.executable, "-m", "odkd", *job, *settings, *FAST])
+
+
+def peak_anonymous_bytes(command: list[str], search: Path | None = None) -> int:
+    """Return the peak anonymous resident memory of a process in bytes; file caches do not count.
+
+    Args:
+        search: folder in which the process looks for modules, before those of PYTHONPATH.
+    """
     peak = 0
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    places = [str(search)] * (search is not None) + [os.environ.get("PYTHONPATH", "")]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, places))}
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment)
     # stderr is drained all the time: a full pipe would block the command
     os.set_blocking(process.stderr.fileno(), False)  # type: ignore[union-attr]
     tail = b""

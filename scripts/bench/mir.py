@@ -1,36 +1,44 @@
 """Time of MIR's selection over that of its virtual step and the evaluation of its candidates alone."""
 
 from pathlib import Path
-from statistics import median
 from time import perf_counter
 
 import torch
 
+from bench.core.case import Case
+from bench.core.result import Result, measured, size_name
 from bench.dataset import make_dataset
-from bench.job import make_parts, overrides
+from bench.job import PRECISIONS, SMALL, make_parts, overrides
 from bench.network import BareNetwork, Example, cross_entropy
 from odkd.training.scorer import StudentScorer
 
+CASE = Case(
+    question="What does MIR add to an iteration beyond its necessary network calls?",
+    method="`select` of a run's replay memory, against the virtual pass over 6 stream frames and two evaluations "
+    "(forward and cross-entropy) of 18 candidates by a separate student on tensors in memory, in turn.",
+    repeats=5,
+    seconds=400,
+    is_long=True,
+)
 PAIRS = 5
 STREAM, CANDIDATES, REPLAYED = 6, 18, 9
 CASES = {(360, 480): 25, (720, 1280): 25}  # size -> stride of the video
-PRECISIONS: dict[str, list[str]] = {
-    "float32": [],
-    "bfloat16 + channels_last": ["precision=bfloat16", "channels_last=true"],
-}
 
 
-def measure(folder: Path) -> list[dict[str, object]]:
-    """Return one row per size and precision."""
+def measure(folder: Path, *, quick: bool) -> list[Result]:
+    """Return one result per size and precision."""
+    cases, pairs = ({SMALL: 25}, 2) if quick else (CASES, PAIRS)
     return [
-        measure_case(folder, size, stride, name, settings)
-        for size, stride in CASES.items()
+        measure_case(folder, size, stride, name, settings, pairs)
+        for size, stride in cases.items()
         for name, settings in PRECISIONS.items()
     ]
 
 
-def measure_case(folder: Path, size: tuple[int, int], stride: int, name: str, settings: list[str]) -> dict[str, object]:
-    """Measure `Replay.select` and the bare calls in turn; return the row."""
+def measure_case(
+    folder: Path, size: tuple[int, int], stride: int, name: str, settings: list[str], pairs: int
+) -> Result:
+    """Measure `Replay.select` and the bare calls in turn."""
     num_positions = STREAM + CANDIDATES
     root = make_dataset(folder, height=size[0], width=size[1], num_frames=num_positions * stride, stride=stride)
     learn = STREAM + REPLAYED
@@ -40,29 +48,22 @@ def measure_case(folder: Path, size: tuple[int, int], stride: int, name: str, se
     parts.replay.observe(range(CANDIDATES, num_positions), lambda _: torch.empty(0))  # type: ignore[arg-type]
     batches = [parts.bank.get([position]) for position in range(num_positions)]
     examples = [(batch.images_BCHW, batch.labels["teacher"].long()) for batch in batches]
-    network = BareNetwork(parts.learner.student, precision=parts.cfg.precision)
+    network = BareNetwork(parts.learner.student, precision=parts.learner.precision)
     scorer = StudentScorer(parts.learner, parts.evaluator, batch_size=1)
     parts.learner.learn(parts.bank, [[0]])  # creates the optimizer's moments, which the virtual step copies
     network.learn(examples[:1])
-    ratios, bare_seconds = [], []
-    for _ in range(PAIRS):
+    selects, bare_seconds = [], []
+    for _ in range(pairs):
         bare = network.learn(examples[CANDIDATES:]) + sum(
             losses_alone(network, examples[:CANDIDATES]) for _ in range(2)
         )
         started = perf_counter()
         assert len(parts.replay.select(learn, scorer)) == learn
-        ratios.append((perf_counter() - started) / bare)
+        selects.append(perf_counter() - started)
         bare_seconds.append(bare)
     parts.close()
-    return {
-        "size": f"{size[1]}x{size[0]}",
-        "precision": name,
-        "stream + candidates": f"{STREAM}+{CANDIDATES}",
-        "bare_seconds": median(bare_seconds),
-        "select_over_bare": median(ratios),
-        "lowest": min(ratios),
-        "highest": max(ratios),
-    }
+    baseline = ("bare network", bare_seconds)
+    return measured(f"select, {name}", selects, "s", size=size_name(size), baseline=baseline, headline=True)
 
 
 def losses_alone(network: BareNetwork, examples: list[Example]) -> float:

@@ -12,21 +12,33 @@ import sys
 import time
 from contextlib import closing
 from pathlib import Path
-from statistics import median
 
+from bench.core.case import Case, SkippedError
+from bench.core.result import Result, measured, size_name
 from bench.dataset import make_dataset
-from bench.job import overrides
+from bench.job import FAST, overrides
 from bench.server import Server
 
+CASE = Case(
+    question="Does a dead MLflow server slow a sweep, or lose anything?",
+    method="Two sweeps of four jobs in parallel, with one core and one real `mlflow server` each. One server is killed "
+    "(`kill -9`) after the first iteration and started again two minutes later, while the sweep continues. The test "
+    "runs twice, with the starting order swapped. Then the killed server's database is read: steps that are missing "
+    "or stored twice, and runs that are not finished.",
+    repeats=2,
+    seconds=600,
+    is_long=True,
+)
 OUTAGE_SECONDS = 120.0
 PAIRS = 2
 SEEDS = (0, 1, 2, 3)  # one job each, in turn
 SIZE, STRIDE, NUM_POSITIONS = (180, 240), 25, 67 + 20 * 9
-FAST = ["precision=bfloat16", "channels_last=true"]
 
 
-def measure(folder: Path) -> list[dict[str, object]]:
-    """Return one row per job: medians of its seconds and ratios, and counts from the database of the killed server."""
+def measure(folder: Path, *, quick: bool) -> list[Result]:
+    """Return the seconds of each job against those without an outage, and counts from the killed server's database."""
+    if quick:
+        raise SkippedError("an outage of two minutes cannot be made shorter")
     root = make_dataset(folder, height=SIZE[0], width=SIZE[1], num_frames=NUM_POSITIONS * STRIDE, stride=STRIDE)
     job = overrides(folder, root, size=SIZE, stride=STRIDE, learn=67, test=20)
     base = folder / "outage"
@@ -47,16 +59,14 @@ def measure(folder: Path) -> list[dict[str, object]]:
     finally:
         for each in sweeps.values():
             each.server.kill()
-    rows: list[dict[str, object]] = []
+    size, living = size_name(SIZE), "with a living server"
+    results = []
     for number, seed in enumerate(SEEDS):
         live, outage = ([found[number] for found in seconds[kind]] for kind in ("live", "outage"))
-        ratios = [b / a for a, b in zip(live, outage, strict=True)]
-        row = {"job": f"seed={seed}", "live_seconds": median(live), "outage_seconds": median(outage)}
-        rows.append(row | {"ratio": median(ratios), "ratios": " ".join(f"{ratio:.3f}" for ratio in ratios)})
-    whole = [sum(map(sum, seconds[kind])) for kind in ("live", "outage")]
-    rows.append({**rows[0], "job": "all", "live_seconds": whole[0], "outage_seconds": whole[1]})
-    rows[-1] |= {"ratio": whole[1] / whole[0], "ratios": ""}
-    return [row | stored(sweeps["outage"]) for row in rows]
+        results.append(measured(f"job of seed {seed}", outage, "s", size=size, baseline=(living, live)))
+    live, outage = ([sum(found) for found in seconds[kind]] for kind in ("live", "outage"))
+    results.append(measured("all jobs", outage, "s", size=size, baseline=(living, live), headline=True))
+    return [*results, *(measured(what, [count], "", size=size) for what, count in stored(sweeps["outage"]).items())]
 
 
 class Sweep:
@@ -105,13 +115,13 @@ class Sweep:
         return sum(len(path.read_text().splitlines()) for path in self.outputs.glob("runs/*/metrics.jsonl"))
 
 
-def stored(sweeps: Sweep) -> dict[str, object]:
+def stored(sweeps: Sweep) -> dict[str, int]:
     """Return from the server's database: numbers of missing steps, of duplicate steps, and of unfinished runs."""
     with closing(sqlite3.connect(sweeps.server.database)) as connection:
         steps = connection.execute("SELECT run_uuid, step FROM metrics WHERE key = 'test/miou'").fetchall()
         (num_open,) = connection.execute("SELECT COUNT(*) FROM runs WHERE status != 'FINISHED'").fetchone()
     return {
-        "missing": sweeps.num_lines() - len(set(steps)),
-        "twice": len(steps) - len(set(steps)),
-        "not_finished": num_open,
+        "steps missing": sweeps.num_lines() - len(set(steps)),
+        "steps stored twice": len(steps) - len(set(steps)),
+        "runs not finished": num_open,
     }

@@ -10,11 +10,22 @@ from statistics import median
 
 import torch
 
+from bench.core.case import Case
+from bench.core.result import Result, measured, size_name
+from bench.job import SMALL
 from bench.network import BareNetwork, Example
 from odkd.common.device import keep_freed_memory
 from odkd.students.tinynet import TinyNet
 
-SIZE, CLASSES, ROUNDS = (720, 1280), 19, 5
+CASE = Case(
+    question="What do bf16, channels-last, `torch.compile` and the allocator setting gain?",
+    method="The bare network of TinyNet at batch 1, all variants in turn within a round, against float32 in the usual "
+    "memory layout; the allocator setting in separate processes, off and on in turn.",
+    repeats=3,
+    seconds=150,
+    is_long=True,
+)
+SIZE, CLASSES, ROUNDS = (720, 1280), 19, 3
 VARIANTS = {  # precision, channels_last, compile
     "float32": ("float32", False, False),
     "channels_last": ("float32", True, False),
@@ -24,83 +35,88 @@ VARIANTS = {  # precision, channels_last, compile
 }
 
 
-def measure(_: Path) -> list[dict[str, object]]:
-    """Return one row per variant, with its speed relative to the first one; needs no folder."""
-    return [*measure_variants(), *measure_allocator()]
+def measure(folder: Path, *, quick: bool) -> list[Result]:  # noqa: ARG001 - no files are needed
+    """Return the learning step and the evaluation of each variant, against those of the first."""
+    size = SMALL if quick else SIZE
+    return [*measure_variants(size, 1 if quick else ROUNDS), *measure_allocator(size, 1 if quick else 2)]
 
 
-def measure_variants() -> list[dict[str, object]]:
+def measure_variants(size: tuple[int, int], rounds: int) -> list[Result]:
     """Run all variants in turn in each round; ratios are taken within a round."""
     keep_freed_memory()
     student = TinyNet(CLASSES)
-    networks = {name: make_network(student, *variant) for name, variant in VARIANTS.items()}
+    networks = {name: make_network(student, size, *variant) for name, variant in VARIANTS.items()}
     learn: dict[str, list[float]] = {name: [] for name in VARIANTS}
     evaluate: dict[str, list[float]] = {name: [] for name in VARIANTS}
-    for round_number in range(ROUNDS + 1):
+    for round_number in range(rounds + 1):
         for name, (network, example) in networks.items():
             learned, evaluated = network.learn([example]), network.evaluate([example])
             if round_number:  # the first round warms up and compiles
                 learn[name].append(learned)
                 evaluate[name].append(evaluated)
     return [
-        {
-            "variant": name,
-            "learn_ms": 1000 * median(learn[name]),
-            "evaluate_ms": 1000 * median(evaluate[name]),
-            "learn_speed": median(a / b for a, b in zip(learn["float32"], learn[name], strict=True)),
-            "evaluate_speed": median(a / b for a, b in zip(evaluate["float32"], evaluate[name], strict=True)),
-        }
+        measured(
+            f"{what}, {name}",
+            found[name],
+            "ms a frame",
+            size=size_name(size),
+            scale=1000,
+            baseline=None if name == "float32" else ("float32", found["float32"]),
+            headline=name.endswith("channels_last") and name != "channels_last",
+        )
         for name in VARIANTS
+        for what, found in (("learn", learn), ("evaluate", evaluate))
     ]
 
 
-def make_network(student: TinyNet, precision: str, channels_last: bool, compiled: bool) -> tuple[BareNetwork, Example]:
+def make_network(
+    student: TinyNet, size: tuple[int, int], precision: str, channels_last: bool, compiled: bool
+) -> tuple[BareNetwork, Example]:
     """Return a network of one variant and a random frame in its memory layout."""
     layout = torch.channels_last if channels_last else torch.contiguous_format
     network = BareNetwork(copy.deepcopy(student).to(memory_format=layout), precision=precision)
     if compiled:
         network.student.compile()
     generator = torch.Generator().manual_seed(0)
-    images_BCHW = torch.rand(1, 3, *SIZE, generator=generator).contiguous(memory_format=layout)
-    return network, (images_BCHW, torch.randint(CLASSES, (1, *SIZE), generator=generator))
+    images_BCHW = torch.rand(1, 3, *size, generator=generator).contiguous(memory_format=layout)
+    return network, (images_BCHW, torch.randint(CLASSES, (1, *size), generator=generator))
 
 
-def measure_allocator() -> list[dict[str, object]]:
+def measure_allocator(size: tuple[int, int], pairs: int) -> list[Result]:
     """Measure with the allocator setting off and on in turn, each in a separate process."""
-    rows: list[dict[str, object]] = []
+    results = []
     for name in ("float32", "bfloat16 + channels_last"):
         times: dict[str, list[tuple[float, float]]] = {"off": [], "on": []}
-        for setting in ("off", "on") * 3:
-            times[setting].append(run_child(setting, name))
-        faster = [
-            [a / b for a, b in zip(off, on, strict=True)] for off, on in zip(times["off"], times["on"], strict=True)
+        for setting in ("off", "on") * pairs:
+            times[setting].append(run_child(setting, name, size))
+        results += [
+            measured(
+                f"{what}, {name}, allocator setting on",
+                [pair[which] for pair in times["on"]],
+                "ms a frame",
+                size=size_name(size),
+                scale=1000,
+                baseline=("off", [pair[which] for pair in times["off"]]),
+            )
+            for which, what in enumerate(("learn", "evaluate"))
         ]
-        rows.append(
-            {
-                "variant": f"{name}: allocator setting on, against off",
-                "learn_ms": 1000 * median(learned for learned, _ in times["on"]),
-                "evaluate_ms": 1000 * median(evaluated for _, evaluated in times["on"]),
-                "learn_speed": median(ratio[0] for ratio in faster),
-                "evaluate_speed": median(ratio[1] for ratio in faster),
-            }
-        )
-    return rows
+    return results
 
 
-def run_child(setting: str, name: str) -> tuple[float, float]:
+def run_child(setting: str, name: str, size: tuple[int, int]) -> tuple[float, float]:
     """Return seconds of a training step and of an evaluation, in a process with the allocator setting on or off."""
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
-    command = [sys.executable, "-m", "bench.precision", setting, name]
+    command = [sys.executable, "-m", "bench.precision", setting, name, *map(str, size)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     learned, evaluated = json.loads(done.stdout)
     return learned, evaluated
 
 
-def child(setting: str, name: str) -> None:
+def child(setting: str, name: str, height: str, width: str) -> None:
     """Print seconds of a training step and of an evaluation."""
     if setting == "on":
         keep_freed_memory()
-    network, example = make_network(TinyNet(CLASSES), *VARIANTS[name])
+    network, example = make_network(TinyNet(CLASSES), (int(height), int(width)), *VARIANTS[name])
     network.learn([example])
     network.evaluate([example])
     steps = [(network.learn([example]), network.evaluate([example])) for _ in range(3)]

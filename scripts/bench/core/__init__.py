@@ -1,0 +1,1 @@
+"""What all cases of the benchmark share: their declaration, timing, results, comparison and the page."""
