@@ -4,6 +4,7 @@ import ctypes
 import logging
 import os
 import platform
+import sys
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -56,7 +57,8 @@ def choose_device(name: str, *, precision: str, setting: str = "device") -> torc
 def set_up(device: torch.device, *, threads: int | None, deterministic: bool) -> None:
     """Set the threads of this process, deterministic kernels, and an allocator that keeps its memory."""
     torch.set_num_threads(threads or DEFAULT_THREADS)  # also undoes the setting of an earlier job of the sweep
-    torch._dynamo.reset()
+    if "torch._dynamo" in sys.modules:  # its import takes a second
+        torch._dynamo.reset()
     if device.type == "cpu":
         keep_freed_memory()
         return
