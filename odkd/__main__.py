@@ -17,7 +17,6 @@ from hydra.errors import HydraException, InstantiationException
 from omegaconf.errors import OmegaConfBaseException
 
 from odkd.commands.help import help_text
-from odkd.commands.job import Job
 from odkd.commands.options import read_command
 from odkd.common.compiler import compiler_message
 from odkd.common.errors import is_mistake
@@ -43,13 +42,10 @@ def main() -> None:
     sys.path.append(str(Path.cwd()))  # a user-defined class, named by _target_, may lie in the working folder
     asked = os.environ.get("HYDRA_FULL_ERROR")
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come to us instead of being printed by Hydra
-    job = Job()
     previous = signal.signal(signal.SIGTERM, terminate)
     try:
         if not is_answered():
-            hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")(job)()
-        if job.failures:  # of a single run: kept there, because Hydra would print the command above the message
-            raise job.failures[0]
+            run()
     except KeyboardInterrupt:
         print("\nodkd: interrupted; the same command goes on from here", file=sys.stderr)
         sys.exit(130)  # the exit code of a command that Ctrl-C has ended
@@ -64,6 +60,16 @@ def main() -> None:
     finally:
         signal.signal(signal.SIGTERM, previous)
         os.environ.pop("HYDRA_FULL_ERROR", None) if asked is None else os.environ.update(HYDRA_FULL_ERROR=asked)
+
+
+def run() -> None:
+    """Have Hydra compose the config and call the job, or a sweep call its jobs; raise what ended a single run."""
+    from odkd.commands.job import Job  # not before: --help and a misspelt word need none of what it imports
+
+    job = Job()
+    hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")(job)()
+    if job.failures:  # kept there, because Hydra would print the command above the message
+        raise job.failures[0]
 
 
 def is_answered() -> bool:

@@ -19,6 +19,7 @@ from typing import Any
 from hydra.core.utils import JobReturn
 
 from odkd.common.names import counted
+from odkd.common.threads import usable_cores
 
 from .jobs import ENDING_SECONDS, OdkdLauncher, Parcel, died
 
@@ -60,7 +61,7 @@ class JoblibLauncher(OdkdLauncher):
 
     def slots(self) -> list[dict[str, str]]:
         """Return the environment variables of each slot."""
-        from .slots import num_cores, slots
+        from .slots import slots
 
         def num_gpus() -> int:
             import torch
@@ -72,7 +73,7 @@ class JoblibLauncher(OdkdLauncher):
             self.slots_per_gpu,
             str(self.config.device),
             num_gpus=num_gpus,
-            num_cores=num_cores(),
+            num_cores=usable_cores()[0],
             environment=os.environ,
         )
 

@@ -1,10 +1,10 @@
 """Slots for parallel jobs on one machine: their number, and the GPUs and threads of each."""
 
-import os
 from collections.abc import Callable, Mapping
 
+from odkd.common.threads import OF_THREADS
+
 CORES_PER_JOB = 4  # without a GPU and without a given number of slots
-THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
 def check_numbers(**numbers: int | None) -> None:
@@ -16,7 +16,7 @@ def check_numbers(**numbers: int | None) -> None:
 
 def thread_settings(num_cores: int, environment: Mapping[str, str]) -> dict[str, str]:
     """Return variables that give a process `num_cores` threads; none if the user has set one in `environment`."""
-    return {} if any(name in environment for name in THREADS) else dict.fromkeys(THREADS, str(num_cores))
+    return {} if any(name in environment for name in OF_THREADS) else dict.fromkeys(OF_THREADS, str(num_cores))
 
 
 def slots(
@@ -58,8 +58,3 @@ def gpus(device: str, num_gpus: Callable[[], int], environment: Mapping[str, str
     if chosen is not None:
         return [name for name in chosen.split(",") if name.strip() not in ("", "-1", "NoDevFiles")]
     return [str(index) for index in range(num_gpus())]
-
-
-def num_cores() -> int:
-    """Return the number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,10 +1,14 @@
 """The compiler that torch.compile runs: looked for before a run begins, because torch does so at the first batch."""
 
+from __future__ import annotations
+
 import os
 import subprocess
 import sys
+from typing import TYPE_CHECKING
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
 
 def check_compiler(device: torch.device) -> None:

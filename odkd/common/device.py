@@ -4,17 +4,19 @@ import ctypes
 import logging
 import os
 import platform
+import sys
 from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
 
 from odkd.common.names import nearest
+from odkd.common.threads import OF_THREADS, default_threads, described
 
 logger = logging.getLogger(__name__)
 KINDS = {"auto": "auto", "cpu": "cpu", "cuda": "cuda", "mps": "mps", "gpu": "cuda", "nvidia": "cuda"}  # name -> kind
 PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
-DEFAULT_THREADS = torch.get_num_threads()
+DEFAULT_THREADS, THREADS_CHOSEN_BY = default_threads(torch.get_num_threads())
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # malloc.h
 
 
@@ -56,7 +58,10 @@ def choose_device(name: str, *, precision: str, setting: str = "device") -> torc
 def set_up(device: torch.device, *, threads: int | None, deterministic: bool) -> None:
     """Set the threads of this process, deterministic kernels, and an allocator that keeps its memory."""
     torch.set_num_threads(threads or DEFAULT_THREADS)  # also undoes the setting of an earlier job of the sweep
-    torch._dynamo.reset()
+    if threads is None and THREADS_CHOSEN_BY and not THREADS_CHOSEN_BY.startswith(OF_THREADS):
+        logger.info("%s", thread_choice())  # what the user has not chosen
+    if "torch._dynamo" in sys.modules:  # its import takes a second
+        torch._dynamo.reset()
     if device.type == "cpu":
         keep_freed_memory()
         return
@@ -64,6 +69,12 @@ def set_up(device: torch.device, *, threads: int | None, deterministic: bool) ->
     torch.use_deterministic_algorithms(deterministic, warn_only=True)
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # costs a pass over every new tensor
     torch.backends.cudnn.benchmark = not deterministic
+
+
+def thread_choice() -> str:
+    """Return the number of threads of this process and what has chosen it, as text."""
+    number = torch.get_num_threads()
+    return described(number, THREADS_CHOSEN_BY if number == DEFAULT_THREADS else "the setting threads")
 
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[Any]:

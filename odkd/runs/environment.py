@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from odkd.common.device import thread_choice
 from odkd.common.errors import PACKAGE
 from odkd.common.names import counted
 from odkd.common.optional import version_of
@@ -17,10 +18,11 @@ PACKAGES = ("odkd", "torch", "numpy", "av", "hydra-core", "omegaconf", "segmenta
 
 
 def environment(device: torch.device) -> dict[str, str]:
-    """Return the tags odkd.device, odkd.version.*, odkd.git.*, odkd.host and mlflow.user."""
+    """Return the tags odkd.device, odkd.threads, odkd.version.*, odkd.git.*, odkd.host and mlflow.user."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else processor()
     tags = {
         "odkd.device": f"{device.type}: {name}, {counted(torch.get_num_threads(), 'thread')}",
+        "odkd.threads": thread_choice(),
         "odkd.host": platform.node(),
     }
     with contextlib.suppress(KeyError, OSError, ImportError):  # a container may have no user name

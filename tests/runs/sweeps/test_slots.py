@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from hydra_plugins.odkd_plugins.slots import THREADS, check_numbers, slots, thread_settings
+from hydra_plugins.odkd_plugins.slots import check_numbers, slots, thread_settings
+from odkd.common.threads import OF_THREADS
 
 
 @pytest.mark.parametrize("num_gpus", [1, 2, 3])
@@ -30,5 +31,5 @@ def test_invalid_numbers_of_slots_are_refused(numbers: tuple[Any, Any]) -> None:
 
 
 def test_threads_are_set_unless_the_user_sets_them() -> None:
-    assert thread_settings(3, {}) == dict.fromkeys(THREADS, "3")
+    assert thread_settings(3, {}) == dict.fromkeys(OF_THREADS, "3")
     assert thread_settings(3, {"MKL_NUM_THREADS": "1"}) == {}
