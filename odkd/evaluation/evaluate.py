@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from odkd.common.argmax import largest_class
 from odkd.common.device import autocast
 from odkd.common.ignore import IGNORE
+from odkd.common.layout import float_planes
 from odkd.common.metric_names import metric_name
 from odkd.common.settings import NaturalInt
 from odkd.data.tensor_bank import Bank, Batch
@@ -114,7 +115,9 @@ class Evaluator:
 
         def measure(batch: Batch, logits_BKHW: Tensor) -> None:
             labels_BHW = batch.labels[source].long()
-            total = F.cross_entropy(logits_BKHW.float(), labels_BHW, ignore_index=IGNORE, reduction="none").sum((1, 2))
+            total = F.cross_entropy(float_planes(logits_BKHW), labels_BHW, ignore_index=IGNORE, reduction="none").sum(
+                (1, 2)
+            )
             losses.append(total / (labels_BHW != IGNORE).sum((1, 2)).clamp(min=1))
 
         self.each_logits(student, positions, measure)
