@@ -11,6 +11,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
+from odkd.common.argmax import largest_class
 from odkd.common.device import choose_device
 from odkd.config.compose import complete
 from odkd.config.construct import construct, resolve
@@ -19,7 +20,7 @@ from odkd.data.labels.palette import dataset_palette
 from odkd.data.tensor_bank import Bank, Batch, Normalization
 from odkd.data.video.fit import Fit, fit_picture, placement
 from odkd.data.video.image_index import read_picture
-from odkd.evaluation.evaluate import Evaluator, at_size, predict
+from odkd.evaluation.evaluate import Evaluator, at_size
 from odkd.students.fitting import load_weights
 from odkd.students.trial import try_student
 from odkd.training.trainer import student_file
@@ -58,7 +59,9 @@ class Segmenter:
         """
         whole = size or (int(images_NHWC.shape[1]), int(images_NHWC.shape[2]))
         found: list[Tensor] = []
-        self._each_logits(images_NHWC, lambda _, logits_BKHW: found.append(predict(at_size(logits_BKHW, whole)).cpu()))
+        self._each_logits(
+            images_NHWC, lambda _, logits_BKHW: found.append(largest_class(at_size(logits_BKHW, whole)).cpu())
+        )
         labels_NHW: np.ndarray = torch.cat(found).numpy()
         return labels_NHW
 
@@ -85,7 +88,7 @@ class Segmenter:
 
         def label(_: Batch, logits_BKHW: Tensor) -> None:
             inner_BKHW = logits_BKHW[:, :, place.rows, place.columns]
-            found.append(predict(at_size(inner_BKHW, (height, width))).cpu())
+            found.append(largest_class(at_size(inner_BKHW, (height, width))).cpu())
 
         self._each_logits(fit_picture(picture, place, self.size)[None], label)
         return np.array(seen), found[0][0].numpy()

@@ -8,13 +8,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from odkd.common.argmax import largest_class
 from odkd.common.ignore import IGNORE
 from odkd.common.metric_names import metric_name
 from odkd.data.labels import LabelSource, resize_nearest
 from odkd.data.labels.soft import top_k
 from odkd.data.labels.store import Labelled, SoftSpec
 from odkd.data.tensor_bank import Batch
-from odkd.evaluation.evaluate import Evaluator, at_size, predict
+from odkd.evaluation.evaluate import Evaluator, at_size
 from odkd.evaluation.metrics import confusion_matrices, ignore_borders, mean_iou
 from odkd.evaluation.tally import Tally
 
@@ -39,7 +40,7 @@ def score_student(
             for name, source in references.items():
                 label_HW = torch.from_numpy(np.array(source.read(position))).to(logits_KHW.device)
                 height, width = label_HW.shape
-                predicted_BHW = predict(at_size(logits_KHW[None], (height, width)))
+                predicted_BHW = largest_class(at_size(logits_KHW[None], (height, width)))
                 label_BHW = ignore_borders(label_HW[None], evaluator.border_pixels)
                 tallies[name].add(confusion_matrices(predicted_BHW, label_BHW, num_classes))
 
@@ -77,7 +78,7 @@ def label_with(
     found: list[Labelled] = []
 
     def keep(_: Batch, logits_BKHW: Tensor) -> None:
-        labels_BHW = predict(logits_BKHW).cpu().numpy()
+        labels_BHW = largest_class(logits_BKHW).cpu().numpy()
         if soft is None:
             found.extend(map(Labelled, labels_BHW))
             return
@@ -133,7 +134,7 @@ def reference_miou(
     waiting = iter(enumerate(positions))
 
     def count(_: Batch, logits_BKHW: Tensor) -> None:
-        for predicted_HW in predict(F.interpolate(logits_BKHW.float(), REFERENCE_SIZE, mode="bilinear")).cpu():
+        for predicted_HW in largest_class(F.interpolate(logits_BKHW.float(), REFERENCE_SIZE, mode="bilinear")).cpu():
             number, position = next(waiting)
             for name, source in references.items():
                 label_HW = torch.from_numpy(np.array(resize_nearest(source.read(position), REFERENCE_SIZE)))

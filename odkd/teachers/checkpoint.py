@@ -8,6 +8,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from odkd.common.argmax import largest_class
 from odkd.common.device import autocast
 from odkd.common.names import counted
 from odkd.common.settings import ExistingFile, PositiveInt
@@ -99,7 +100,7 @@ class CheckpointTeacher:
         return self._labels(logits_BKHW), F.adaptive_avg_pool2d(logits_BKHW.float().softmax(1), size)
 
     def _labels(self, logits_BKHW: torch.Tensor) -> np.ndarray:
-        labels_BHW: np.ndarray = logits_BKHW.max(1).indices.to(torch.uint8).cpu().numpy()
+        labels_BHW: np.ndarray = largest_class(logits_BKHW).cpu().numpy()
         return labels_BHW
 
     @torch.inference_mode()

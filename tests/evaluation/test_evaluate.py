@@ -9,8 +9,9 @@ import torch
 from tiny_learner import CPU, Labels, make_bank, make_student
 from torch import Tensor, nn
 
+from odkd.common.argmax import largest_class
 from odkd.data.tensor_bank import Bank, Normalization
-from odkd.evaluation.evaluate import Evaluator, at_size, mean_ignoring_nan, predict, score_metrics
+from odkd.evaluation.evaluate import Evaluator, at_size, mean_ignoring_nan, score_metrics
 
 # Frames of 1x4 pixels; the red value is the class that `RedIsClass` predicts.
 PREDICTED = [[0, 1, 1, 0], [0, 1, 0, 0], [0, 0, 0, 1]]
@@ -121,7 +122,7 @@ def test_counts_of_a_frame_do_not_depend_on_its_batch() -> None:
 
 def test_the_lowest_class_wins_a_tie() -> None:
     logits = torch.tensor([[1.0, 3.0, 2.0], [1.0, 3.0, 5.0], [0.0, 3.0, 5.0]]).T.reshape(3, 3, 1, 1)
-    assert predict(logits).flatten().tolist() == [0, 0, 1]
+    assert largest_class(logits).flatten().tolist() == [0, 0, 1]
 
 
 def test_logits_are_resized_only_if_their_size_differs() -> None:

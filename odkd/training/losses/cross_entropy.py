@@ -5,7 +5,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from odkd.common.ignore import IGNORE
-from odkd.training.losses.weights import ClassWeights, Weights, at_least_float32
+from odkd.common.layout import float_planes
+from odkd.training.losses.weights import ClassWeights, Weights
 
 
 class CrossEntropy(nn.Module):
@@ -36,7 +37,7 @@ class CrossEntropy(nn.Module):
 
     def forward(self, logits_BKHW: Tensor, labels_BHW: Tensor) -> Tensor:
         """Return a float32 scalar (float64 for float64 logits). `labels_BHW`: int64 class ids or 255."""
-        logits_BKHW, weights_K = at_least_float32(logits_BKHW), self.weights.values_K
+        logits_BKHW, weights_K = float_planes(logits_BKHW), self.weights.values_K
         if weights_K is None:
             total = F.cross_entropy(logits_BKHW, labels_BHW, ignore_index=IGNORE, reduction="sum")
             return total / (labels_BHW != IGNORE).sum().clamp(min=1)

@@ -5,8 +5,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from odkd.common.ignore import IGNORE
+from odkd.common.layout import float_planes
 from odkd.common.settings import NonNegativeFloat
-from odkd.training.losses.weights import ClassWeights, Weights, at_least_float32
+from odkd.training.losses.weights import ClassWeights, Weights
 
 
 class Focal(nn.Module):
@@ -33,9 +34,7 @@ class Focal(nn.Module):
 
     def forward(self, logits_BKHW: Tensor, labels_BHW: Tensor) -> Tensor:
         """Return a float32 scalar (float64 for float64 logits). `labels_BHW`: int64 class ids or 255."""
-        entropies_BHW = F.cross_entropy(
-            at_least_float32(logits_BKHW), labels_BHW, ignore_index=IGNORE, reduction="none"
-        )
+        entropies_BHW = F.cross_entropy(float_planes(logits_BKHW), labels_BHW, ignore_index=IGNORE, reduction="none")
         # 1 - p without cancellation, and above 0: at 0, a power with exponent below 1 has an infinite gradient.
         misses_BHW = -torch.expm1(-entropies_BHW)
         factors_BHW = misses_BHW.clamp(min=torch.finfo(misses_BHW.dtype).eps) ** self._gamma
