@@ -10,7 +10,7 @@ import torch.nn.functional as F
 
 from odkd.common.device import autocast
 from odkd.common.names import counted
-from odkd.common.settings import ExistingFile, PositiveInt
+from odkd.common.settings import ExistingFile, PositiveInt, check_rgb
 from odkd.students.fitting import fit
 from odkd.students.smp import create_network
 from odkd.students.weights import read_checkpoint
@@ -85,7 +85,10 @@ class CheckpointTeacher:
             raise ValueError(
                 f"{checkpoint} does not say its normalization: set teacher.mean and teacher.std (RGB in 0..1)"
             )
-        self._mean, self._std = (torch.tensor(list(v), device=device).view(1, 3, 1, 1) for v in (mean, std))
+        mean, std = ([float(number) for number in values] for values in (mean, std))
+        for name, values in (("mean", mean), ("std", std)):
+            check_rgb(f"{checkpoint}: {name}", values)
+        self._mean, self._std = (torch.tensor(v, device=device).view(1, 3, 1, 1) for v in (mean, std))
         network = create_network(arch, encoder_name, None, num_classes, of="teacher")
         fit(network, content["state_dict"], Path(checkpoint), f"{arch} with {encoder_name}")
         self._network = network.to(device).eval()
