@@ -11,10 +11,11 @@ import torch.nn.functional as F
 from odkd.common.device import autocast
 from odkd.common.names import counted
 from odkd.common.settings import ExistingFile, PositiveInt, check_rgb
+from odkd.data.labels.own_classes import refuse_one_output
 from odkd.students.fitting import fit
 from odkd.students.smp import create_network
 from odkd.students.weights import read_checkpoint
-from odkd.teachers import Precision, SampledFrames
+from odkd.teachers import Precision, SampledFrames, refuse_nan
 
 DIVISOR = 32  # encoders halve the size five times
 
@@ -59,11 +60,7 @@ class CheckpointTeacher:
         stored = num_outputs(content["state_dict"]) or (
             classes if isinstance(classes, int) else len(self.classes or ())
         )
-        if stored == 1:
-            raise ValueError(
-                f"{checkpoint} has one output for two classes; odkd needs one per class: give its last layer two, or "
-                "export the two probabilities (1 - p, p) for teacher=exported"
-            )
+        refuse_one_output(stored, checkpoint)
         if num_classes and stored and num_classes != stored:
             raise ValueError(
                 f"{checkpoint} has {counted(stored, 'class')}, and teacher.label_set or .num_classes says {num_classes}"
@@ -114,6 +111,7 @@ class CheckpointTeacher:
         padded = F.pad(images_BCHW, (0, -width % DIVISOR, 0, -height % DIVISOR), mode="reflect")
         with autocast(self._device, self._precision):
             logits_BKHW: torch.Tensor = self._network(padded)[:, :, :height, :width]
+        refuse_nan(logits_BKHW, "the network of teacher.checkpoint")
         return logits_BKHW
 
 

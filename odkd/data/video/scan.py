@@ -12,7 +12,7 @@ import av.logging
 import numpy as np
 
 from odkd.common.names import counted
-from odkd.data.video.orientation import orientation_of
+from odkd.data.video.orientation import angle_of, orientation_of
 from odkd.data.video.sequence import (
     MAX_REORDER,
     UnknownOrderError,
@@ -200,7 +200,7 @@ def _read_packets(container: av.container.InputContainer, stream: av.VideoStream
                 for picture in _decode(stream, packet if packet.size else None):
                     if found.shape is None:
                         found.shape = (picture.width, picture.height, *orientation_of(picture))
-                        found.angle = picture.rotation
+                        found.angle = angle_of(picture)
                     found.shown.append(picture.pts or 0)
             if not packet.size:
                 continue
