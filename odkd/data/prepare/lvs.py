@@ -24,7 +24,7 @@ from odkd.common.ignore import IGNORE
 from odkd.common.names import nearest
 from odkd.data.labels.sets import label_set
 from odkd.data.prepare.building import building, check_absent, write_map
-from odkd.data.video.index import index_video
+from odkd.data.video.scan import scan_video
 
 PREFIX = "detectron_large_mask_rcnn_1_"
 GROUPS = ("person", "car,bus,truck", "motorcycle,bicycle")  # of LVS's streets
@@ -60,24 +60,17 @@ def run(arguments: argparse.Namespace) -> None:
     with building(target, facts) as place:
         (place / "videos").mkdir(exist_ok=True)
         for video, file in files.items():
-            write_maps(place / "maps" / video.stem, video, read_found(file), groups, place / "cache")
+            write_maps(place / "maps" / video.stem, video, read_found(file), groups)
             link = place / "videos" / video.name
             link.unlink(missing_ok=True)
             link.symlink_to(video.resolve())
             print(f"{video.stem}: {len(list((place / 'maps' / video.stem).iterdir()))} frames", flush=True)
-    classes = [
-        "background",
-        *(name.replace(" ", "_") for name in dict.fromkeys(group_names(arguments.group or GROUPS))),
-    ]
+    names = dict.fromkeys(group.split(",")[0].strip().replace(" ", "_") for group in arguments.group or GROUPS)
+    classes = ["background", *names]
     print(
         f"created {target}; use it with\n\nodkd dataset=videos dataset.root={target} "
         f"'dataset.classes=[{','.join(classes)}]' teacher=folder teacher.folder={target}/maps"
     )
-
-
-def group_names(groups: Sequence[str]) -> list[str]:
-    """Return the first class of each group."""
-    return [group.split(",")[0].strip() for group in groups]
 
 
 def class_groups(groups: Sequence[str]) -> dict[str, int]:
@@ -100,11 +93,11 @@ def class_groups(groups: Sequence[str]) -> dict[str, int]:
     return found
 
 
-def write_maps(folder: Path, video: Path, found: Mapping[int, Found], groups: Mapping[str, int], cache: Path) -> None:
+def write_maps(folder: Path, video: Path, found: Mapping[int, Found], groups: Mapping[str, int]) -> None:
     """Write the label map of each frame of a video that has none yet."""
-    index = index_video(video, cache)
-    blank_HW = np.full((index.height, index.width), IGNORE, np.uint8)
-    for frame in range(index.num_frames):
+    scanned = scan_video(video)
+    blank_HW = np.full((scanned["height"], scanned["width"]), IGNORE, np.uint8)
+    for frame in range(len(scanned["pts"])):
         path = folder / f"{frame:06d}.png"
         if not path.is_file():
             write_map(path, drawn(found[frame], blank_HW.shape, groups) if frame in found else blank_HW)

@@ -53,6 +53,7 @@ def test_a_sequence_becomes_a_stream_with_its_predictions_as_teacher(
     assert np.array_equal(maps[0], EXPECTED)
     assert [np.unique(label_HW).tolist() for label_HW in maps[1:3]] == [[0], [255]]
     assert (tmp_path / "made" / "videos" / "driving1000.mp4").is_symlink()
+    assert sorted(path.name for path in (tmp_path / "made").iterdir()) == ["maps", "videos"]
 
 
 def test_of_several_groups_in_a_pixel_the_last_counts_and_boxes_are_cut_at_the_border() -> None:
