@@ -9,6 +9,7 @@ import pytest
 from samples import one_of
 
 from odkd.__main__ import main
+from odkd.config.known import known_keys
 
 Command = Callable[..., str]
 CHEAP = ["debug=smoke", "run.report=false"]
@@ -38,6 +39,7 @@ def mistake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
     monkeypatch.chdir(tmp_path)
+    known_keys.cache_clear()  # of another test's folder conf
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.setattr(logging.root, "handlers", list(logging.root.handlers))
 

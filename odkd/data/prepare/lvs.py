@@ -143,7 +143,7 @@ def read_found(path: Path) -> dict[int, Found]:
             read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
             read(file)
             content: Any = _Arrays(io.BytesIO(file.read()), encoding="latin1").load()
-        frames = content[()] if isinstance(content, np.ndarray) else content
+        frames: Any = content[()] if isinstance(content, np.ndarray) else content
         return {int(frame): tuple(parts) for frame, parts in frames.items() if len(parts) == 4}
     except Exception as error:
         reason = " ".join(str(error).split())[:200]
