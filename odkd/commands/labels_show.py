@@ -66,6 +66,8 @@ def show_statistics(args: argparse.Namespace) -> int:
             f"{teacher}: {counted(len(stores), 'video')}, {counted(found.num_frames, 'frame')}, "
             f"{found.ignored_share:.2%} of pixels ignored"
         )
+        if not known and args.label_set is None:
+            print("the stored labels do not name their classes; name them with --label-set")
         print("\n".join(class_lines(names, found.pixels, found.frames, found.num_frames)))
         print(
             f"most : least frequent class that occurs = {found.imbalance:,.0f} : 1; as uneven as "

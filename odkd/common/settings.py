@@ -48,6 +48,7 @@ BOUNDS: dict[type, tuple[str, str]] = {
     Lt: ("below {}", "lt"),
 }
 NUMBERS: dict[Any, str] = {int: "a whole number", float: "a number"}
+WEIGHT_ENDINGS = (".pt", ".pth", ".ckpt", ".safetensors", ".bin", ".onnx", ".distcp")
 STRICT = ConfigDict(strict=True, allow_inf_nan=False, arbitrary_types_allowed=False)
 
 
@@ -74,7 +75,7 @@ def check_setting(key: str, value: Any, kind: Any) -> None:
         adapter.validate_python(value)
     except ValidationError:
         if "an existing file" in (expected := describe(kind)) and isinstance(value, str):
-            raise ValueError(f"{key}={value}: no such file{nearest_file(Path(value))}") from None
+            raise ValueError(f"{key}={value}: {no_file(Path(value))}") from None
         choices = [spell(choice) for choice in _choices(kind)]
         shown = f"'{value}' (a text, in quotes)" if _is_quoted_number(value) else spell(value)
         raise ValueError(f"{key}={shown}; expected {expected}{nearest(str(value), choices)}") from None
@@ -113,6 +114,23 @@ def parameter_types(function: Callable[..., Any]) -> dict[str, Any]:
     return found
 
 
+def check_rgb(key: str, value: Any) -> None:
+    """Check a mean or standard deviation, by which images are normalized.
+
+    Args:
+        key: name of the setting, which ends with mean or std.
+        value: should be three numbers for RGB in 0..1.
+
+    Raises:
+        ValueError: it is something else, such as numbers for RGB in 0..255.
+    """
+    is_triple = isinstance(value, list) and len(value) == 3 and all(type(v) in (int, float) for v in value)
+    if not is_triple or (key.endswith("std") and min(value) <= 0):
+        raise ValueError(f"{key}={value}; expected three numbers, RGB in 0..1 (std above 0)")
+    if max(map(abs, value)) > 1:
+        raise ValueError(f"{key}={value}; expected RGB in 0..1: divide numbers for 0..255 by 255")
+
+
 def describe(kind: Any) -> str:
     """Return the values that a type allows, in words for a message.
 
@@ -135,6 +153,17 @@ def spell(value: Any) -> str:
     if value is None:
         return "null"
     return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def no_file(path: Path) -> str:
+    """Return in words why a path is no file: a folder, a link to nothing, or nothing; with the nearest name."""
+    if path.is_symlink() and not path.exists():
+        return f"a link to {path.readlink()}, which is not there; fetch or mount it"
+    if not path.is_dir():
+        return f"no such file{nearest_file(path)}"
+    found = (path.glob(f"{below}*{ending}") for below in ("", "*/") for ending in WEIGHT_ENDINGS)
+    inside = sorted(file for files in found for file in files)
+    return f"a folder; expected a file{f', such as {inside[0]}' if inside else ''}"
 
 
 def nearest_file(path: Path) -> str:

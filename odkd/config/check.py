@@ -13,7 +13,15 @@ from typing import Any, Literal
 from omegaconf import DictConfig, OmegaConf
 
 from odkd.common.dotted import NOT_HANDED, flatten
-from odkd.common.settings import ExistingFile, NaturalInt, PositiveFloat, PositiveInt, check_setting, parameter_types
+from odkd.common.settings import (
+    ExistingFile,
+    NaturalInt,
+    PositiveFloat,
+    PositiveInt,
+    check_rgb,
+    check_setting,
+    parameter_types,
+)
 from odkd.config.check_dataset import check_dataset, expected_layout
 from odkd.config.check_present import check_present
 from odkd.config.check_relations import check_references, check_relations
@@ -182,9 +190,8 @@ def _check_images(cfg: DictConfig) -> None:
     """Check how images are normalized, and which parameters of the student are frozen."""
     for key in ("student.mean", "student.std", "teacher.mean", "teacher.std"):
         value = OmegaConf.select(cfg, key)
-        is_triple = OmegaConf.is_list(value) and len(value) == 3 and all(type(v) in (int, float) for v in value)
-        if value is not None and not (is_triple and (key.endswith("mean") or min(value) > 0)):
-            raise ValueError(f"{key}={value}; expected three numbers, RGB in 0..1 (std above 0)")
+        if value is not None:
+            check_rgb(key, list(value) if OmegaConf.is_list(value) else value)
     patterns = cfg.student.get("freeze")
     if patterns is not None and not (OmegaConf.is_list(patterns) and all(isinstance(p, str) for p in patterns)):
         raise ValueError(f"student.freeze={patterns}; expected a list of parameter names, such as ['encoder.*']")

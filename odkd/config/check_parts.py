@@ -11,7 +11,6 @@ from odkd.common.compiler import check_compiler
 from odkd.common.names import nearest
 from odkd.config.construct import resolve
 from odkd.config.parts import Parts
-from odkd.config.unseen import warn_of_truth
 from odkd.training.pairs import check_first_rounds
 
 EARLY = ("side_by_side", "learner", "replay")  # parts that a wrong config can break, and that need no frame
@@ -64,7 +63,7 @@ def check_parts(parts: Parts) -> None:
     if parts.uses_groundtruth or (parts.has_teacher and getattr(teacher, "needs_groundtruth", False)):
         truth = parts.stream_parts.check_truth(planned)
         if parts.uses_groundtruth and truth is not None:
-            warn_of_truth(parts.cfg.dataset, truth, len(planned))
+            parts.stream_parts.warn_of_truth(truth, planned)
     check_stage(parts)
     if parts.has_teacher:
         parts.teacher_parts.check(parts.teacher_parts.stores(parts.sampled, planned))

@@ -63,8 +63,8 @@ def groundtruth_digest(root: Path, folder: str | None, stream: Stream, cache: Pa
         raise ValueError(
             f"no ground truth folder {root / folder}: set dataset.groundtruth=null if the dataset has none"
         )
-    paths = [path for video in stream.videos for path in (root / folder / video.stem).glob("*.png")]
-    return folder_digest(paths, root / folder, cache)
+    found = (path for video in stream.videos for path in (root / folder / video.stem).glob("*.png"))
+    return folder_digest((path for path in found if path.is_file()), root / folder, cache)
 
 
 def run_key(cfg: DictConfig, parts: list[Any], allowed: list[str], cache: Path) -> str:

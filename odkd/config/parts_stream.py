@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from odkd.common.files import folder_digest, json_digest
 from odkd.common.progress import Progress
+from odkd.config import unseen
 from odkd.config.construct import construct
 from odkd.config.identity import groundtruth_digest
 from odkd.config.image_datasets import has_images, ids_of, label_places, official_splits, pictures_of
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 
 logger = logging.getLogger(__name__)
-CHECK_VERSION = 1  # of label maps: raise it when more is checked
+CHECK_VERSION = 2  # of label maps: raise it when more is checked
 
 
 @dataclass
@@ -137,6 +138,11 @@ class StreamParts:
             what = [CHECK_VERSION, self.truth_digest, stream.digest, list(self.dataset.classes)]
             truth.check(self.cache / "digests" / json_digest(["groundtruth is sound", what]))
         return truth
+
+    def warn_of_truth(self, truth: ImageLabels | PictureLabels, stream: Stream) -> None:
+        """Warn if a class never occurs in the ground truth of a stream and much is ignored."""
+        version = [self.truth_digest, stream.digest]
+        unseen.warn_of_truth(self.dataset, truth, len(stream), version=version, cache=self.cache)
 
     @cached_property
     def truth_digest(self) -> str | None:

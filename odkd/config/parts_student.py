@@ -17,7 +17,7 @@ from odkd.common.seeds import named_seed
 from odkd.common.settings import NaturalInt, check_setting
 from odkd.students.fitting import load_weights
 from odkd.students.freezing import freeze
-from odkd.students.trial import try_student
+from odkd.students.trial import check_sizes, try_student
 from odkd.training.augment import Augmentation
 from odkd.training.learn import Learner
 from odkd.training.losses import Loss, SoftLoss, wants_soft
@@ -68,6 +68,7 @@ class StudentParts:
         cfg = self.cfg
         torch.manual_seed(named_seed(self.seed, "student"))
         student = self.make(cfg.student, leave_out=NOT_OF_THE_STUDENT)
+        check_sizes(student)
         if cfg.student.weights:
             load_weights(student, Path(cfg.student.weights))
         freeze(student, list(cfg.student.get("freeze") or []))

@@ -16,7 +16,7 @@ from odkd.data.labels import highest_class
 from odkd.data.labels.class_names import plain
 from odkd.data.labels.mapped_labels import MappedLabels, unmapped_warning
 from odkd.data.labels.mapping import ClassTable, class_table
-from odkd.data.labels.own_classes import OwnClasses
+from odkd.data.labels.own_classes import OwnClasses, refuse_one_output
 from odkd.data.labels.sets import label_set
 
 if TYPE_CHECKING:
@@ -54,11 +54,7 @@ class TeacherClasses:
         """
         node, classes = self.cfg.teacher, self.said or own.names
         number = own.number or node.get("num_classes")
-        if own.number == 1:
-            raise ValueError(
-                f"teacher {node.name} has one output for two classes; odkd needs one per class: give its last layer "
-                "two, or export the two probabilities (1 - p, p) for teacher=exported"
-            )
+        refuse_one_output(own.number, f"teacher {node.name}")
         if classes is not None and number not in (None, len(classes)):
             raise ValueError(
                 f"teacher {node.name} has {counted(number, 'class')} and teacher.label_set={node.label_set} has "

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 from omegaconf import DictConfig
 
-from odkd.config.image_datasets import has_images
+from odkd.common.files import json_digest, write_json
+from odkd.config.image_datasets import has_images, ids_of, label_places
 from odkd.data.labels.unseen import count_values, unseen_warning
 
 if TYPE_CHECKING:
@@ -19,17 +22,31 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-def warn_of_truth(dataset: DictConfig, truth: ImageLabels | PictureLabels, num_positions: int) -> None:
+def warn_of_truth(
+    dataset: DictConfig, truth: ImageLabels | PictureLabels, num_positions: int, *, version: object, cache: Path
+) -> None:
     """Warn if a class never occurs in the ground truth and much is 255.
 
     Nothing is read if the config says what the maps are (`groundtruth_classes`): parts of a data set lack classes.
+
+    Args:
+        version: of the contents of the maps, as JSON: they are counted once for each.
     """
     if dataset.get("groundtruth_classes") is not None:
         return
     classes = list(dataset.classes)
-    setting = "ids: {} in dataset.groundtruth" if has_images(dataset) else "dataset.ids={}"
-    counts = count_values(truth.as_it_lies, range(num_positions), len(classes))
-    if counts is not None and (warning := unseen_warning(counts, classes, setting)):
+    note = cache / "digests" / json_digest(["values of the ground truth", version, classes])
+    if note.is_file():
+        known = json.loads(note.read_text())
+        counts = None if known is None else np.array(known, np.int64)
+    else:
+        counts = count_values(truth.as_it_lies, range(num_positions), len(classes))
+        write_json(note, None if counts is None else counts.tolist())
+    setting, is_set = "dataset.ids={}", ids_of(dataset) is not None
+    if has_images(dataset):
+        setting = "ids: {} in dataset.groundtruth"
+        is_set = any(place.ids is not None for place in label_places(dataset))
+    if counts is not None and (warning := unseen_warning(counts, classes, setting, is_set=is_set)):
         logger.warning("ground truth: %s", warning)
 
 
@@ -40,6 +57,6 @@ def warn_of_labels(cfg: DictConfig, labels: TeacherLabels, classes: list[str] | 
         classes: of the teacher; None = those of the dataset.
     """
     if "ids" in cfg.teacher:
-        known = classes or list(cfg.dataset.classes)
-        if warning := unseen_warning(labels.histogram(Path(cfg.paths.cache)), known, "teacher.ids={}"):
+        known, counts = classes or list(cfg.dataset.classes), labels.histogram(Path(cfg.paths.cache))
+        if warning := unseen_warning(counts, known, "teacher.ids={}", is_set=cfg.teacher.ids is not None):
             logger.warning("teacher %s: %s", cfg.teacher.name, warning)

@@ -86,7 +86,10 @@ def _head(run: Run) -> str:
 
 def _class_tables(classes: Mapping[str, Sequence[float]]) -> list[str]:
     """Return one table in the dataset's order, or for very many classes a table of the best and one of the worst."""
-    rows = {shorten(name, 40): row for name, row in classes.items()}
+    rows: dict[str, Sequence[float]] = {}
+    for class_id, (name, row) in enumerate(classes.items()):
+        short = shorten(name, 40)
+        rows[f"{short} (id {class_id})" if short in rows else short] = row  # long names may begin alike
     if len(rows) <= MAX_CLASSES:
         return [score_table("IoU of class", rows)]
     column = known_references(rows.values())[0]

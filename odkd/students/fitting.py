@@ -4,10 +4,11 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+import torch
 from torch import Tensor, nn
 
 from odkd.common.names import counted
-from odkd.students.weights import read_checkpoint
+from odkd.students.weights import part_of, read_checkpoint
 
 ADDED = (
     "module",
@@ -39,20 +40,26 @@ def fit(network: nn.Module, state: Mapping[str, Tensor], path: Path, what: str) 
         what: the network, for messages: "this student", "FPN with resnet18".
 
     Raises:
-        ValueError: weights are missing, have no place in the network, or have another shape.
+        ValueError: weights are missing, have no place in the network, another shape or another kind (whole numbers,
+            quantised, sparse, without data), or are NaN.
     """
     wanted = network.state_dict()
     named = renamed(state, wanted, path)
     missing = [name for name in wanted if name not in named and not name.endswith(COUNTER)]
     extra = [name for name in named if name not in wanted and not is_unused(name)]
-    others = [name for name in wanted if name in named and named[name].shape != wanted[name].shape]
+    shared = {name: (named[name], wanted[name]) for name in wanted if name in named}
+    others = [name for name, (given, own) in shared.items() if given.shape != own.shape]
+    kinds = [name for name, (given, own) in shared.items() if not _is_of_kind(given, own)]
+    broken = [name for name, (given, _) in shared.items() if name not in kinds and _has_nan(given)]
     complaints = [
         *([f"{counted(len(missing), 'weight')} missing, such as {_some(missing)}"] if missing else []),
         *([f"{counted(len(extra), 'weight')} without a place in it, such as {_some(extra)}"] if extra else []),
         *([f"{counted(len(others), 'weight')} of another shape: {_shapes(others, named, wanted)}"] if others else []),
+        *([f"{kinds[0]} is {_kind(named[kinds[0]])}, expected plain {_kind(wanted[kinds[0]])}"] if kinds else []),
+        *([f"{counted(len(broken), 'weight')} with NaN, such as {_some(broken)}"] if broken else []),
     ]
     if complaints:
-        raise ValueError(f"{path} does not fit {what}: {'; '.join(complaints)}")
+        raise ValueError(f"{path} does not fit {what}: {'; '.join(complaints)}{part_of(path)}")
     network.load_state_dict({name: named.get(name, wanted[name]) for name in wanted})
 
 
@@ -121,3 +128,21 @@ def _some(names: list[str]) -> str:
 
 def _shapes(names: list[str], state: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> str:
     return ", ".join(f"{name} is {list(state[name].shape)}, expected {list(wanted[name].shape)}" for name in names[:2])
+
+
+def _is_of_kind(given: Tensor, own: Tensor) -> bool:
+    """Return True if a tensor has plain numbers of the same kind: floating-point ones, or whole ones."""
+    is_plain = given.layout == torch.strided and not given.is_quantized and not given.is_meta
+    return is_plain and given.is_floating_point() == own.is_floating_point() and not given.is_complex()
+
+
+def _has_nan(weight: Tensor) -> bool:
+    is_byte = weight.element_size() == 1  # float8 has no isnan
+    return bool((weight.float() if is_byte else weight).isnan().any())
+
+
+def _kind(tensor: Tensor) -> str:
+    if tensor.is_meta:
+        return "without data (meta)"
+    layout = "" if tensor.layout == torch.strided else f" {str(tensor.layout).removeprefix('torch.')}"
+    return f"{str(tensor.dtype).removeprefix('torch.')}{layout}"

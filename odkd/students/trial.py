@@ -6,11 +6,25 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import UninitializedParameter
 
 from odkd.common.device import autocast
 from odkd.common.names import counted
 from odkd.students.answer import OnlyLogits, described, is_reduced, logits_of
 from odkd.students.batch_norm import allow_one_value, forget_unneeded
+
+
+def check_sizes(student: nn.Module) -> None:
+    """Refuse a student with lazy layers, which have no weights yet.
+
+    Raises:
+        ValueError: a layer gets its size from its first input.
+    """
+    if lazy := [name for name, weight in student.named_parameters() if isinstance(weight, UninitializedParameter)]:
+        raise ValueError(
+            f"the student {type(student).__name__} has layers without a size, such as {lazy[0].rpartition('.')[0]}; "
+            "give them one: nn.Conv2d instead of nn.LazyConv2d"
+        )
 
 
 def try_student(
@@ -33,24 +47,37 @@ def try_student(
         batch_size: of the smallest batch that it will learn from; None = it will not learn.
 
     Raises:
-        ValueError: it fails, or it is not plain where the logits [B, K, H, W] are in its answer.
+        ValueError: it fails, or it is not plain where the logits [B, K, H, W] are in its answer; it answers NaN, or
+            logits that no parameter has a gradient from.
     """
     images_BCHW = _noise(1, size, device)
     allow_one_value(student)
-    with _unchanged(student, device), torch.no_grad(), autocast(device, precision):
+    learning = None
+    with _unchanged(student, device):
         student.eval()
-        evaluated = _answer(student, images_BCHW, "in evaluation mode")
-        learning = None
+        with torch.no_grad(), autocast(device, precision):
+            evaluated = _answer(student, images_BCHW, "in evaluation mode")
         if batch_size is not None:
             student.train()
-            learning = _answer(student, _noise(batch_size, size, device), "while it learns")
+            with autocast(device, precision):  # anew, because it keeps weights that it has cast without a gradient
+                learning = _answer(student, _noise(batch_size, size, device), "while it learns")
     forget_unneeded(student)
     logits_BKHW = _checked(evaluated, num_classes, images_BCHW, "in evaluation mode")
+    if logits_BKHW.isnan().any():
+        raise ValueError(
+            f"the student answers {_pictures(images_BCHW)} of noise with NaN in evaluation mode, which has no class; "
+            "check its code and student.weights"
+        )
     is_smaller = logits_BKHW.shape[2:] != images_BCHW.shape[2:]
     is_plain = isinstance(evaluated, Tensor) and not is_smaller
     if batch_size is not None:
-        _checked(learning, num_classes, _noise(batch_size, size, device), "while it learns")
+        learned_BKHW = _checked(learning, num_classes, _noise(batch_size, size, device), "while it learns")
         is_plain &= isinstance(learning, Tensor)
+        if not learned_BKHW.requires_grad and any(weight.requires_grad for weight in student.parameters()):
+            raise ValueError(
+                "the student's logits have no gradient while it learns: remove detach(), torch.no_grad() and the "
+                "like from its forward()"
+            )
     if not is_plain:
         student.register_forward_hook(OnlyLogits(num_classes, upsamples=is_smaller))
 
@@ -114,7 +141,7 @@ def _checked(answer: object, num_classes: int, images_BCHW: Tensor, when: str) -
             )
         elif tuple(logits.shape[2:]) != tuple(size) and not is_reduced(tuple(logits.shape[2:]), tuple(size)):
             advice = "return logits at the size of the images, or reduced 2, 4, 8, 16 or 32 times"
-        elif len(logits) == batch_size and logits.is_floating_point():
+        elif len(logits) == batch_size and logits.is_floating_point() and logits.layout == torch.strided:
             return logits
     kind = "" if logits is None or logits.is_floating_point() else f" of {str(logits.dtype).removeprefix('torch.')}"
     raise ValueError(

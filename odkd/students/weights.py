@@ -2,6 +2,9 @@
 
 import logging
 import pickle
+import re
+import warnings
+import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -86,6 +89,16 @@ def _read(path: Path, setting: str) -> Any:
         raise ValueError(f"{path} holds no weights that load safely: {_reason(path, start, error)}; {FORMS}") from error
 
 
+def part_of(path: Path) -> str:
+    """Return, for the end of a message, that a file is one of several with the weights of a network; else "".
+
+    >>> part_of(Path("model-00001-of-00002.safetensors"))
+    ' (it is part 1 of 2: join them in one file)'
+    """
+    found = re.search(r"-(\d{5})-of-(\d{5})\.\w+$", path.name)
+    return f" (it is part {int(found[1])} of {int(found[2])}: join them in one file)" if found else ""
+
+
 def _load(path: Path) -> Any:
     """Return what torch has saved, with `_Ignored` for objects; files of before 2020 name these one at a time.
 
@@ -95,7 +108,8 @@ def _load(path: Path) -> Any:
     names = _objects(path)
     while True:
         try:
-            with torch.serialization.safe_globals([(_Ignored, name) for name in names]):
+            with torch.serialization.safe_globals([(_Ignored, name) for name in names]), warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # about the form of the file, which `_reason` names
                 return torch.load(path, map_location="cpu", weights_only=True)
         except pickle.UnpicklingError as error:
             named = _object_in(error)
@@ -121,6 +135,13 @@ def _reason(path: Path, start: bytes, error: Exception) -> str:
     text = " ".join(str(error).split())
     if "TorchScript" in text:
         return "it is a TorchScript program, which teacher=exported reads"
+    if path.name.endswith(".index.json"):
+        return "it is an index of files with parts of the weights: join these in one file"
+    if start[:2] == b"PK" and zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            names_inside = archive.namelist()
+        if not any(name.endswith("data.pkl") for name in names_inside):
+            return f"it is a zip archive of {', '.join(names_inside[:3])}: unpack it"
     if isinstance(error, pickle.UnpicklingError) and (
         names := list(filter(None, [_object_in(error)])) or _objects(path)
     ):

@@ -73,3 +73,20 @@ def class_names(teacher: Teacher) -> list[str] | None:
     """Return the names of the teacher's classes, or None where it does not know them."""
     names = getattr(teacher, "classes", None)  # users' teachers may leave the attribute out
     return None if names is None else [str(name) for name in names]
+
+
+def refuse_nan(scores: "torch.Tensor", whose: str) -> None:
+    """Refuse scores of which some are NaN: no class is the likeliest, and labels would be those of an arbitrary one.
+
+    Args:
+        scores: logits or probabilities of any shape.
+        whose: the network, for the message.
+
+    Raises:
+        ValueError: one is NaN.
+    """
+    if scores.isnan().any():
+        raise ValueError(
+            f"{whose} answers with NaN; set teacher.precision=float32 if it is lower, or check its weights, mean and "
+            "std"
+        )

@@ -11,11 +11,12 @@ import torch.nn.functional as F
 from odkd.common.argmax import largest_class
 from odkd.common.device import autocast
 from odkd.common.names import counted
-from odkd.common.settings import ExistingFile, PositiveInt
+from odkd.common.settings import ExistingFile, PositiveInt, check_rgb
+from odkd.data.labels.own_classes import refuse_one_output
 from odkd.students.fitting import fit
 from odkd.students.smp import create_network
 from odkd.students.weights import read_checkpoint
-from odkd.teachers import Precision, SampledFrames
+from odkd.teachers import Precision, SampledFrames, refuse_nan
 
 DIVISOR = 32  # encoders halve the size five times
 
@@ -60,11 +61,7 @@ class CheckpointTeacher:
         stored = num_outputs(content["state_dict"]) or (
             classes if isinstance(classes, int) else len(self.classes or ())
         )
-        if stored == 1:
-            raise ValueError(
-                f"{checkpoint} has one output for two classes; odkd needs one per class: give its last layer two, or "
-                "export the two probabilities (1 - p, p) for teacher=exported"
-            )
+        refuse_one_output(stored, checkpoint)
         if num_classes and stored and num_classes != stored:
             raise ValueError(
                 f"{checkpoint} has {counted(stored, 'class')}, and teacher.label_set or .num_classes says {num_classes}"
@@ -86,7 +83,10 @@ class CheckpointTeacher:
             raise ValueError(
                 f"{checkpoint} does not say its normalization: set teacher.mean and teacher.std (RGB in 0..1)"
             )
-        self._mean, self._std = (torch.tensor(list(v), device=device).view(1, 3, 1, 1) for v in (mean, std))
+        mean, std = ([float(number) for number in values] for values in (mean, std))
+        for name, values in (("mean", mean), ("std", std)):
+            check_rgb(f"{checkpoint}: {name}", values)
+        self._mean, self._std = (torch.tensor(v, device=device).view(1, 3, 1, 1) for v in (mean, std))
         network = create_network(arch, encoder_name, None, num_classes, of="teacher")
         fit(network, content["state_dict"], Path(checkpoint), f"{arch} with {encoder_name}")
         self._network = network.to(device).eval()
@@ -112,6 +112,7 @@ class CheckpointTeacher:
         padded = F.pad(images_BCHW, (0, -width % DIVISOR, 0, -height % DIVISOR), mode="reflect")
         with autocast(self._device, self._precision):
             logits_BKHW: torch.Tensor = self._network(padded)[:, :, :height, :width]
+        refuse_nan(logits_BKHW, "the network of teacher.checkpoint")
         return logits_BKHW
 
 

@@ -18,7 +18,7 @@ from odkd.common.ignore import IGNORE
 from odkd.common.names import counted
 from odkd.common.optional import optional
 from odkd.common.settings import ExistingFile
-from odkd.teachers import SampledFrames
+from odkd.teachers import SampledFrames, refuse_nan
 from odkd.teachers.exported_description import SCALES, read_description
 from odkd.teachers.trust import check_trust
 
@@ -121,6 +121,7 @@ class ExportedTeacher:
                 f"K = {self.num_classes}, the classes of its description"
             )
         scores = scores.float()
+        refuse_nan(scores, str(self._file))
         if described.output == "probabilities" and not torch.allclose(scores.sum(1), scores.new_ones(()), atol=1e-2):
             raise ValueError(f"{self._file} puts out numbers that do not sum to 1; its description says probabilities")
         return scores

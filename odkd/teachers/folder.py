@@ -15,9 +15,9 @@ from annotated_types import Ge, Le
 from odkd.common.files import json_digest
 from odkd.common.ignore import IGNORE
 from odkd.data.labels.ids import with_numbers
-from odkd.data.labels.map_files import open_sound
-from odkd.data.labels.missing_maps import what_is_there
-from odkd.data.labels.pixel_values import PixelValues
+from odkd.data.labels.map_files import open_sound, refuse_other_than_file
+from odkd.data.labels.missing_maps import nothing_there, what_is_there
+from odkd.data.labels.pixel_values import GREYS, OF_COLOURS, RED_CHANNEL, PixelValues, is_grey
 from odkd.data.video.image_index import UNREADABLE as UNREADABLE_PICTURE
 from odkd.teachers import SampledFrames
 
@@ -70,7 +70,8 @@ class FolderTeacher:
         self._folder = Path(folder)
         if not any(_maps(self._folder)):
             raise ValueError(
-                f"{folder} has no label maps; set teacher.folder to the folder that has VIDEO/000000.png or .npz in it"
+                f"{folder} has no label maps; set teacher.folder to the folder that has VIDEO/000000.png or .npz in it "
+                f"({nothing_there(self._folder, ENDINGS)})"
             )
         self._limit = num_classes or IGNORE
         self._numbering: Literal["frame", "sample"] = numbering
@@ -95,7 +96,9 @@ class FolderTeacher:
         folder = Path(settings["folder"])
         maps = sorted((path.relative_to(folder).as_posix(), file_digest(path)) for path in _maps(folder))
         if not maps:
-            raise ValueError(f"teacher.folder={folder} has no label maps VIDEO/000000.png or .npz")
+            raise ValueError(
+                f"teacher.folder={folder} has no label maps VIDEO/000000.png or .npz ({nothing_there(folder, ENDINGS)})"
+            )
         others = {key: value for key, value in settings.items() if key not in ("folder", "digest", "_target_")}
         if (ids := others.pop("ids", None)) is not None:  # labels from before there was this setting keep their store
             others["ids"] = with_numbers(ids)
@@ -118,6 +121,8 @@ class FolderTeacher:
             return found[0]
         if found:
             raise ValueError(f"{found[0]} and {found[1].name} both exist; keep one")
+        for path in paths:
+            refuse_other_than_file(path, "label map")
         there = what_is_there(paths[0].parent, numbers, ENDINGS, self._numbering)
         raise ValueError(
             f"no label map {paths[0]} or {ENDINGS[1]} ({there}); make it, or change dataset.stride or "
@@ -166,7 +171,11 @@ class FolderTeacher:
 
 
 def _maps(folder: Path, pattern: str = "*/*") -> Iterator[Path]:
-    return (path for path in folder.glob(pattern) if path.suffix in ENDINGS and path.stem.isdecimal())
+    return (path for path in folder.glob(pattern) if _is_map(path))
+
+
+def _is_map(path: Path) -> bool:
+    return path.suffix in ENDINGS and path.stem.isdecimal() and path.is_file()
 
 
 def _read_png(path: Path, values: PixelValues | None) -> np.ndarray:
@@ -176,10 +185,12 @@ def _read_png(path: Path, values: PixelValues | None) -> np.ndarray:
                 return values.translate(image)
             except ValueError as error:
                 raise ValueError(f"it {error}") from error
-        if image.mode not in ("L", "P", "1"):
-            colours = """ (for the classes of colours set teacher.ids={"255 0 0": 1})"""
-            raise ValueError(f"it is a {image.mode} image{colours if image.mode.startswith('RGB') else ''}")
-        return np.asarray(image).astype(np.uint8)
+        if image.mode not in GREYS:
+            colours = f" (for the classes of colours set teacher.ids={OF_COLOURS})"
+            greys = f" (its channels are equal: set teacher.ids={RED_CHANNEL})"
+            advice = "" if not image.mode.startswith("RGB") else greys if is_grey(image) else colours
+            raise ValueError(f"it is a {image.mode} image{advice}")
+        return np.asarray(image).astype(np.int64)
 
 
 def _read_npz(path: Path, key: str) -> np.ndarray:

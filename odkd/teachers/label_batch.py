@@ -109,18 +109,18 @@ class BatchLabeller:
         """Refuse maps that would be stretched: those of a folder in another shape, those of a network turned."""
         video = batch.shard.video
         source, row = self._labels.stream.videos[video.number], batch.rows[0]
-        picture = (source.height, source.width)
+        pictures = [(source.height, source.width)] if isinstance(source, ImageIndex) else source.shapes
         if isinstance(source, ImageIndex) and source.fit == "stretch":
-            picture = source.sizes[int(video.frame_numbers[row])]
+            pictures = [source.sizes[int(video.frame_numbers[row])]]
         if self._teacher.needs_images:  # a network may see and answer frames in a shape of its own
             is_right = is_same_shape(shape, stored) or not is_same_shape((shape[1], shape[0]), stored)
         else:
-            is_right = is_same_shape(shape, stored) or is_same_shape(shape, picture)
+            is_right = any(is_same_shape(shape, known) for known in (stored, *pictures))
         if not is_right:
             raise ValueError(
                 f"the label map of teacher {self._labels.teacher.name} for "
                 f"{source.name_of(int(video.frame_numbers[row]))} is {shape[1]}x{shape[0]} pixels, and the picture "
-                f"{picture[1]}x{picture[0]}; expected one aspect ratio: make the maps of upright, "
+                f"{pictures[0][1]}x{pictures[0][0]}; expected one aspect ratio: make the maps of upright, "
                 "whole frames, or set teacher.size=[height,width] of the maps"
             )
 

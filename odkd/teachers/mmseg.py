@@ -12,8 +12,9 @@ import torch.nn.functional as F
 from odkd.common.device import autocast
 from odkd.common.names import counted
 from odkd.common.settings import FileOrUrl
+from odkd.data.labels.own_classes import refuse_one_output
 from odkd.students.fitting import fit
-from odkd.teachers import Precision, SampledFrames
+from odkd.teachers import Precision, SampledFrames, refuse_nan
 from odkd.teachers.addresses import is_url, local_path, name_digest
 from odkd.teachers.download import download
 from odkd.teachers.mmseg_config import config_identity, import_mmseg, load_config, own_file, quiet
@@ -146,6 +147,8 @@ class MMSegTeacher:
         batch = {key: [item[key] for item in inputs] for key in ("inputs", "data_samples")}
         with autocast(self._device, self._precision):
             samples: list[Any] = self._network.test_step(batch)
+        for sample in samples:
+            refuse_nan(sample.seg_logits.data, "the network of teacher.config")
         return samples
 
 
@@ -160,8 +163,8 @@ def _build(cfg: Any, config: str) -> Any:
             network = MODELS.build(cfg.model)
     except Exception as error:
         raise ValueError(f"config {config} builds no network: {error}") from error
-    if network.out_channels != network.num_classes or network.out_channels == 1:
-        raise ValueError(f"config {config}: one output for two classes; odkd needs a network with one per class")
+    is_binary = network.out_channels != network.num_classes
+    refuse_one_output(1 if is_binary else network.out_channels, f"config {config}")
     return network
 
 

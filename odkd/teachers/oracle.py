@@ -54,8 +54,15 @@ class Oracle:
             raise ValueError(
                 "teacher=oracle needs a dataset with ground truth; choose another teacher for this dataset"
             )
+        maps = [frames.groundtruth(number) for number in range(len(frames.frame_numbers))]
+        sizes = dict.fromkeys(f"{label_HW.shape[1]}x{label_HW.shape[0]}" for label_HW in maps)
+        if len(sizes) > 1:
+            raise ValueError(
+                f"the ground truth of {frames.video} has maps of {' and of '.join(sizes)} pixels; teacher=oracle needs "
+                "maps of one size in a video"
+            )
         return np.stack(
-            [self._worsen(frames.groundtruth(i), frames.video_digest, n) for i, n in enumerate(frames.frame_numbers)]
+            [self._worsen(one, frames.video_digest, n) for one, n in zip(maps, frames.frame_numbers, strict=True)]
         )
 
     def _worsen(self, label_HW: np.ndarray, video_digest: str, frame_number: int) -> np.ndarray:

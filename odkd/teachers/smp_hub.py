@@ -5,8 +5,6 @@ That file is read here without albumentations, whose successor is AGPL: Resize (
 ToTensorV2 are supported, everything else is refused.
 """
 
-import contextlib
-import io
 import json
 import logging
 from collections.abc import Callable, Iterator, Mapping
@@ -20,7 +18,9 @@ import torch.nn.functional as F
 
 from odkd.common.device import autocast
 from odkd.common.optional import optional
-from odkd.teachers import Precision, SampledFrames
+from odkd.students.fitting import fit
+from odkd.students.weights import read_checkpoint
+from odkd.teachers import Precision, SampledFrames, refuse_nan
 from odkd.teachers.hub import identify, locate
 
 logger = logging.getLogger(__name__)
@@ -117,6 +117,7 @@ class SmpHubTeacher:
         with autocast(self._device, self._precision):
             output = self._network(padded)
         logits_BKhw = output[0] if isinstance(output, tuple) else output  # with a classifying head: (masks, classes)
+        refuse_nan(logits_BKhw, "the network of teacher.model")
         for logits_Khw in logits_BKhw[:, :, :height, :width].float():
             yield F.interpolate(logits_Khw[None], full_size, mode="bilinear")[0] if self._size else logits_Khw
 
@@ -139,12 +140,15 @@ def _load(folder: Path) -> tuple[torch.nn.Module, dict[str, Any]]:
         )
     # Skip the encoder's ImageNet weights, which would be downloaded only to be overwritten, and get logits, no softmax.
     instead = {key: None for key in ("encoder_weights", "activation") if config.get(key) is not None}
+    settings = {key: value for key, value in config.items() if not key.startswith("_")}
+    kind = str(config["_model_class"])
     try:
-        with contextlib.redirect_stdout(io.StringIO()):  # the library prints where it loads from
-            network = smp.from_pretrained(str(folder), **instead)
+        network = getattr(smp, kind)(**settings | instead)
     except Exception as error:
-        raise ValueError(f"{folder} does not fit {config['_model_class']}: {str(error)[:500]}") from error
+        raise ValueError(f"{folder}/config.json builds no {kind}: {' '.join(str(error).split())[:300]}") from error
     assert isinstance(network, torch.nn.Module)
+    path = folder / "model.safetensors"
+    fit(network, read_checkpoint(path, "teacher.model")["state_dict"], path, kind)
     return network, config
 
 

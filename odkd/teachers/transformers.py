@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from odkd.common.device import autocast
 from odkd.common.names import counted
 from odkd.common.optional import optional
-from odkd.teachers import Precision, SampledFrames
+from odkd.teachers import Precision, SampledFrames, refuse_nan
 from odkd.teachers.hub import identify, locate
 from odkd.teachers.transformers_load import BY_QUERIES, class_names, load_network, load_processor, quietly, read
 
@@ -151,6 +151,7 @@ class TransformersTeacher:
             raise ValueError(
                 f"the network has {counted(len(scores_KHW), 'class')}, its config.json names {self.num_classes}"
             )
+        refuse_nan(scores_KHW, "the network of teacher.model")
         return label_HW, scores_KHW
 
 

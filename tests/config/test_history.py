@@ -34,6 +34,8 @@ COMMANDS = {
     "the same, other names": [*PLAIN, SWAPPED],
     "a folder with the ids of Cityscapes": [*IDS, *CITY, "teacher.label_set=cityscapes_ids"],
     "the same without the names, refused": [*IDS, *CITY],
+    "a folder with ids": [*PLAIN, "teacher.ids={0: 2, 1: 1, 2: 0}"],
+    "the oracle with ids": ["teacher=oracle", "dataset.ids={0: 2, 1: 1, 2: 0}"],
     "the oracle": ["teacher=oracle", "teacher.label_noise=0.2"],
 }
 SLIPS = {
@@ -47,6 +49,10 @@ SLIPS = {
     "a folder with wrong classes of the dataset": [*PLAIN, "dataset.classes=[car,person,road]"],
     "the names of a folder forgotten": [*IDS, *CITY],
     "a folder with too few names": [*IDS, *CITY, "teacher.label_set=cityscapes"],
+    "a folder with ids that ignore a class": [*PLAIN, "teacher.ids={0: 0, 1: 1}"],
+    "another meaning of the ground truth": ["teacher=oracle", "dataset.ids={0: 1, 1: 0, 2: 2}"],
+    "another size of the dataset": [*KNOWN, "dataset.size=[32,64]"],
+    "another size of the teacher": [*KNOWN, "teacher.size=[32,64]"],
     "the oracle with wrong classes": ["teacher=oracle", "teacher.label_noise=0.2", "dataset.classes=[car,road,person]"],
 }
 assert len(SLIPS) * len(COMMANDS) >= 60

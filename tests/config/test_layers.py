@@ -11,6 +11,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
+from samples import one_of
 
 from odkd.common.dotted import flatten
 from odkd.config.compose import compose_config
@@ -86,7 +87,7 @@ def test_every_choice_of_every_group_is_as_its_file_has_it_beside_every_study(nu
     check_rows(COMMANDS[number], list(range(LONGEST) if is_alone else range(number % 3, LONGEST, 3)))
 
 
-@pytest.mark.parametrize("name", GROUPS["baseline"])
+@pytest.mark.parametrize("name", one_of(4, GROUPS["baseline"]))
 def test_a_choice_typed_beside_a_baseline_is_taken_with_the_baseline_or_refused(name: str) -> None:
     own: Any = OmegaConf.to_container(OmegaConf.load(CONF / "baseline" / f"{name}.yaml"))
     (replay,) = (item["override /replay"] for item in own.pop("defaults"))
@@ -128,12 +129,15 @@ def another(value: Any) -> Any:
     return [*value, value[0]] if is_plain else [] if isinstance(value, list) else "typed"
 
 
+STUDY_FILES = [f"{study}={name}" for study in ("debug", "experiment") for name in GROUPS[study]]
+WITH_MARKS = [(study, [] if number % 3 == 0 else [pytest.mark.slow]) for number, study in enumerate(STUDY_FILES)]
+
+
 @pytest.mark.parametrize(
     "study",
     [
-        pytest.param(f"{study}={name}", marks=[pytest.mark.slow] if name.startswith(LIKE_OTHERS) else [])
-        for study in ("experiment", "debug")
-        for name in GROUPS[study]
+        pytest.param(study, marks=[pytest.mark.slow] if study.partition("=")[2].startswith(LIKE_OTHERS) else marks)
+        for study, marks in WITH_MARKS
     ],
 )
 def test_every_key_that_a_study_sets_has_the_value_that_is_typed(study: str) -> None:

@@ -34,6 +34,7 @@ def write_video(
     ticks: int = FRAME_RATE,
     rotation: int = 0,
     matrix: tuple[int, int, int, int] | None = None,
+    pixel_aspect: Fraction = Fraction(1),
     container_options: dict[str, str] | None = None,
     **options: str | int,
 ) -> Path:
@@ -47,6 +48,7 @@ def write_video(
         stream = container.add_stream(codec, rate=FRAME_RATE, options=chosen)
         assert isinstance(stream, av.VideoStream)
         stream.width, stream.height = width, height
+        stream.codec_context.sample_aspect_ratio = pixel_aspect
         is_odd = width % 2 or height % 2
         stream.pix_fmt = "yuv444p" if is_odd else "yuvj420p" if codec == "mjpeg" else "yuv420p"
         stream.codec_context.thread_count = 1

@@ -19,7 +19,7 @@ from odkd.report.plots import plot_run, run_figures
 from odkd.report.run_tables import time_table
 from odkd.report.segments import segment_figure
 from odkd.report.stream_plots import loss_figure, score_figure, speed_figure
-from odkd.report.summary import summary_table
+from odkd.report.summary import _class_tables, summary_table
 from odkd.runs.results import read_run
 
 
@@ -252,6 +252,11 @@ def test_speed_is_all_frames_over_all_seconds(tmp_path: Path) -> None:
         )
     )
     assert "learning (frames per second)  4\n" in summary_table(folder)
+
+
+def test_classes_whose_long_names_begin_alike_keep_a_row_each() -> None:
+    (table,) = _class_tables({"x" * 300: [0.1, 0.1], "x" * 299 + "y": [0.2, 0.2]})
+    assert [line.split()[-1] for line in table.splitlines()[1:]] == ["0.1000", "0.2000"]
 
 
 def test_with_many_classes_the_best_and_the_worst_are_listed(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import pytest
 import torch
 from extras import need
 from safetensors.torch import save_file
+from samples import one_of
 from torch import nn
 
 from odkd.config.compose import compose_config
@@ -55,7 +56,7 @@ def test_a_batch_of_one_image_can_be_learned_from() -> None:
     assert not torch.equal(before["running_mean"], pooled.norm.running_mean)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("kind", ["SwinModel", "SwinBackbone", "timm"])
+@pytest.mark.parametrize("kind", one_of(3, ["timm", "SwinModel", "SwinBackbone"]))
 def test_encoder_weights_of_transformers_and_timm_give_their_features(kind: str, tmp_path: Path) -> None:
     torch.manual_seed(1)
     # The size is a multiple of the windows: where some are padded, timm shifts before it pads, transformers after.

@@ -15,7 +15,7 @@ from odkd.config.compose import compose_config
 from odkd.config.parts import Parts
 from odkd.evaluation.metrics import confusion_matrices
 from odkd.students.tinynet import TinyNet
-from odkd.students.trial import try_student
+from odkd.students.trial import check_sizes, try_student
 
 K, SIZE = 3, (32, 45)
 CPU = torch.device("cpu")
@@ -158,3 +158,24 @@ def test_metrics_refuse_a_predicted_id_that_is_no_class(wrong: int) -> None:
     predicted[0, 1, 1] = wrong
     with pytest.raises(ValueError, match=f"a predicted class id is {wrong}; expected 0 to 2"):
         confusion_matrices(predicted, torch.zeros_like(predicted), 3)
+
+
+def test_an_answer_that_cannot_be_scored_or_learned_from_is_one_line() -> None:
+    for form, part in {
+        (lambda y, _: y * float("nan")): "with NaN in evaluation mode, which has no class",
+        (lambda y, learns: y if learns else y * float("nan")): "with NaN in evaluation mode",
+        (lambda y, _: y.detach()): "no gradient while it learns: remove detach()",
+        (lambda y, learns: y.detach() if learns else y): "no gradient while it learns",
+        (lambda y, _: y.detach().to_sparse()): "expected logits [B, K, H, W]",
+    }.items():
+        with pytest.raises(ValueError, match=re.escape(part)):
+            try_student(Student(form), K, SIZE, device=CPU)
+    frozen = Student(lambda y, _: y).requires_grad_(False)
+    try_student(frozen, K, SIZE, device=CPU)
+    try_student(Student(lambda y, _: y), K, SIZE, device=CPU, precision="bfloat16")  # casts once without a gradient
+
+
+def test_a_student_with_lazy_layers_is_one_line() -> None:
+    check_sizes(TinyNet(K))
+    with pytest.raises(ValueError, match="Sequential has layers without a size, such as 1; give them one"):
+        check_sizes(nn.Sequential(nn.Conv2d(3, 4, 1), nn.LazyConv2d(K, 1)))

@@ -181,3 +181,53 @@ def test_a_teacher_takes_what_a_trainer_leaves(name: str, tmp_path: Path) -> Non
     )
     own = teacher._network.state_dict()
     assert all(torch.equal(tensor, own[name]) for name, tensor in network.state_dict().items())
+
+
+def changed(state: State, change: Callable[[Tensor], Tensor]) -> State:
+    """Return a state dict with its last floating-point weight changed."""
+    name = [name for name, tensor in state.items() if tensor.is_floating_point()][-1]
+    return state | {name: change(state[name])}
+
+
+@pytest.mark.parametrize(
+    ("change", "part"),
+    [
+        (lambda w: w * float("nan"), "1 weight with NaN, such as"),
+        (lambda w: (100 * w).to(torch.int8), "is int8, expected plain float32"),
+        (lambda w: w.to_sparse(), "is float32 sparse_coo, expected plain float32"),
+        (lambda w: w.to("meta"), "is without data (meta), expected plain float32"),
+    ],
+)
+def test_weights_that_are_no_plain_numbers_are_one_line(
+    change: Callable[[Tensor], Tensor], part: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match=re.escape(part)):
+        fit(TinyNet(3), changed(TinyNet(3).state_dict(), change), tmp_path / "mine.pth", "this student")
+
+
+def test_weights_of_lower_precision_are_taken(tmp_path: Path) -> None:
+    source, target = TinyNet(3), TinyNet(3)
+    for kind in (torch.bfloat16, torch.float16, torch.float64, torch.float8_e5m2):
+        fit(target, changed(source.state_dict(), lambda w, kind=kind: w.to(kind)), tmp_path, "this student")
+
+
+def test_parts_of_weights_are_named_as_such(tmp_path: Path) -> None:
+    state = TinyNet(3).state_dict()
+    save_file(dict(list(state.items())[:3]), tmp_path / "model-00001-of-00002.safetensors")
+    with pytest.raises(ValueError, match=r"weights missing, .* \(it is part 1 of 2: join them in one file\)"):
+        load_weights(TinyNet(3), tmp_path / "model-00001-of-00002.safetensors")
+    (tmp_path / "model.safetensors.index.json").write_text('{"weight_map": {}}')
+    with pytest.raises(ValueError, match="is an index of files with parts of the weights"):
+        load_weights(TinyNet(3), tmp_path / "model.safetensors.index.json")
+    np.savez(tmp_path / "weights.npz", w=np.zeros(1))
+    with pytest.raises(ValueError, match=r"is a zip archive of w\.npy: unpack it"):
+        load_weights(TinyNet(3), tmp_path / "weights.npz")
+
+
+def test_normalization_in_a_teachers_file_is_that_of_images_in_0_to_1(tmp_path: Path) -> None:
+    smp = need("segmentation_models_pytorch")
+    network = smp.create_model("FPN", encoder_name="mobilenet_v2", encoder_weights=None, classes=3)
+    facts = {"state_dict": network.state_dict(), "arch": "FPN", "encoder_name": "mobilenet_v2"}
+    torch.save(facts | {"mean": [123.7, 116.3, 103.5], "std": [58.4, 57.1, 57.4]}, tmp_path / "net.pth")
+    with pytest.raises(ValueError, match=r"net\.pth: mean=\[123\.7, .*\]; expected RGB in 0\.\.1: divide"):
+        CheckpointTeacher(str(tmp_path / "net.pth"), device=torch.device("cpu"))

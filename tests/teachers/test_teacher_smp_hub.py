@@ -240,3 +240,18 @@ def test_identity_depends_on_content_and_on_settings_that_override_the_preproces
     commit = "89abcdef" * 5
     identity = SmpHubTeacher.identity({"model": "lab/fpn", "revision": commit}, lambda _: "")
     assert identity["weights"] == {"model": "lab/fpn", "commit": commit}
+
+
+def test_weights_of_a_folder_are_read_as_those_of_a_checkpoint(folder: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    path, frames = folder / "model.safetensors", SampledFrames("v", [0], np.zeros((1, 32, 32, 3), np.uint8), None)
+    state, plain = load_file(path), SmpHubTeacher(str(folder), device=CPU).label(frames)
+    save_file({f"module.{name}": tensor for name, tensor in state.items()}, path)
+    assert np.array_equal(SmpHubTeacher(str(folder), device=CPU).label(frames), plain)
+    save_file(state | {"segmentation_head.0.bias": torch.full((4,), float("nan"))}, path)
+    with pytest.raises(ValueError, match="does not fit FPN: 1 weight with NaN, such as segmentation_head"):
+        SmpHubTeacher(str(folder), device=CPU)
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(ValueError, match="holds no weights that load safely: it is damaged or cut off"):
+        SmpHubTeacher(str(folder), device=CPU)

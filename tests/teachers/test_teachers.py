@@ -113,6 +113,15 @@ def test_labels_of_a_checkpoint_teacher_are_those_of_its_network(checkpoint: Pat
     assert teacher.label(SampledFrames("v", [0], odd, None)).shape == (1, 50, 75)
 
 
+def test_scores_that_are_nan_are_no_labels(checkpoint: Path) -> None:
+    teacher = CheckpointTeacher(str(checkpoint), device=CPU)
+    with torch.no_grad():
+        teacher._network.segmentation_head[0].bias[0] = float("nan")  # as a network in float16 that overflows
+    images = np.zeros((1, 32, 32, 3), np.uint8)
+    with pytest.raises(ValueError, match=r"teacher\.checkpoint answers with NaN; set teacher\.precision=float32"):
+        teacher.label(SampledFrames("v", [0], images, None))
+
+
 def test_wrong_checkpoints_are_one_clear_message(checkpoint: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no teacher checkpoint"):
         CheckpointTeacher(str(tmp_path / "none.pth"), device=CPU)

@@ -14,7 +14,7 @@ from PIL import Image
 
 from odkd.common.ignore import IGNORE
 from odkd.data.labels.ids import Ids, PanopticIds
-from odkd.data.labels.map_files import check_once, open_map
+from odkd.data.labels.map_files import check_once, open_map, refuse_other_than_file
 from odkd.data.labels.pixel_values import PixelValues
 from odkd.data.video.image_index import ImageIndex
 from odkd.data.video.patterns import compiled, fill, words_of
@@ -44,7 +44,7 @@ class PictureLabels:
         places: where maps may lie; the first existing file counts (`dataset.groundtruth`).
 
     Raises:
-        ValueError: a place uses words that the pattern lacks, or has invalid ids.
+        ValueError: a place uses words that the pattern lacks, or has invalid ids; two images have one map.
     """
 
     def __init__(
@@ -62,6 +62,18 @@ class PictureLabels:
         self._turn = threading.Lock()
         words = compiled(pattern)
         self._found = [self._find(words, stream.name_of(position)) for position in range(len(stream))]
+        self._check_shared()
+
+    def _check_shared(self) -> None:
+        """Refuse two images with one label map, such as a.jpg and a.png."""
+        image_of: dict[Path, str] = {}
+        for position, found in enumerate(self._found):
+            name = self._stream.name_of(position)
+            if found is not None and (other := image_of.setdefault(found[0], name)) != name:
+                raise ValueError(
+                    f"{other} and {name} have one label map, {found[0]}; expected one for each: remove a copy, or "
+                    "change dataset.pictures or dataset.groundtruth"
+                )
 
     @property
     def num_there(self) -> int:
@@ -145,7 +157,10 @@ class PictureLabels:
         assert found is not None, name
         words = found.groupdict()
         for number, place in enumerate(self._places):
-            if (path := self._root / fill(place.files, words)).is_file():
+            path = self._root / fill(place.files, words)
+            if not path.is_file():
+                refuse_other_than_file(path, "ground truth")
+            else:
                 table = self._table_file(number, words)
                 if table is not None and not table.is_file():
                     raise ValueError(f"{path} exists, but not {table}, which says what its segments are; download it")

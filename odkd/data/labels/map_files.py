@@ -12,6 +12,7 @@ from PIL import Image
 from odkd.common.files import write_atomic
 from odkd.data.video.image_index import UNREADABLE
 
+LOSSY = ("JPEG", "MPO")  # formats as Pillow names them, whatever the file is called
 THREADS = 4  # decoding a PNG releases Python's lock
 
 
@@ -24,6 +25,9 @@ def open_sound(path: Path) -> Image.Image:
     with Image.open(path) as image:
         image.verify()  # reads the checksums of a PNG, which decoding passes over
     opened = Image.open(path)
+    if opened.format in LOSSY:
+        opened.close()
+        raise ValueError(f"it is a {opened.format}, whose compression changes class ids: make it again as PNG")
     opened.load()
     return opened
 
@@ -41,6 +45,22 @@ def open_map(path: Path) -> Generator[Image.Image]:
         raise ValueError(f"ground truth {path} cannot be read ({error}); repair or delete it") from error
     with opened:
         yield opened
+
+
+def refuse_other_than_file(path: Path, what: str) -> None:
+    """Refuse a path at which something lies that cannot be read: a folder, or a link to a file that is not there.
+
+    Args:
+        what: the map, for the message: "ground truth".
+
+    Raises:
+        ValueError: something else than a file lies there; not if nothing does.
+    """
+    if path.is_symlink() and not path.exists():
+        raise ValueError(f"{what} {path} is a link to {path.readlink()}, which is not there; fetch or mount it")
+    if path.exists() and not path.is_file():
+        kind = "a folder" if path.is_dir() else "no plain file"
+        raise ValueError(f"{what} {path} is {kind}; expected a picture: rename or delete it")
 
 
 def is_same_shape(label: tuple[int, ...], picture: tuple[int, int]) -> bool:

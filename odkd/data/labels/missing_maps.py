@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -37,10 +38,21 @@ def what_is_there(
     return f"{others}{f': {fit}' if fit else ''}"
 
 
+def nothing_there(folder: Path, endings: Sequence[str]) -> str:
+    """Return, in words for the end of a message, what a folder of folders has instead of maps."""
+    inside = sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
+    if not inside:
+        return _no_folder(folder / "VIDEO") if folder.is_dir() else f"there is no folder {folder}"
+    return what_is_there(inside[0], [0], endings)
+
+
 def _no_folder(folder: Path) -> str:
     beside = sorted(path.name for path in folder.parent.iterdir()) if folder.parent.is_dir() else []
     if not beside:
         return f"{folder.parent} has no files"
+    for name in beside:
+        if unicodedata.normalize("NFC", name) == unicodedata.normalize("NFC", folder.name):
+            return f"{folder.parent} has {name}, the same name in another Unicode form: rename it or the video"
     close = nearest(folder.name, beside)
     shown = ", ".join(beside[:3]) + (", ..." if len(beside) > 3 else "")
     return f"there is no folder {folder}, and {folder.parent} has {shown}{close or ': put them into it, or rename it'}"
@@ -57,7 +69,7 @@ def _spelling(maps: Sequence[str], endings: Sequence[str]) -> list[str]:
             reasons.append(f"{first.suffix} loses class ids, save the maps as {expected}")
         else:
             reasons.append(f"the ending {first.suffix} is not read, save them as {expected}")
-    if not re.fullmatch(r"[0-9]{6,}", first.stem):
+    if not re.fullmatch(r"[0-9]{6}|[1-9][0-9]{6,}", first.stem):
         found = re.search(r"([0-9]+)[^0-9]*$", first.stem)
         if found is None:
             reasons.append("the names have no frame numbers")
@@ -84,7 +96,9 @@ def _fitting(maps: Sequence[str], wanted: list[int], numbering: Numbering | None
         return (
             "they seem to count frames of the video: set teacher.numbering=frame" if max(steps, default=1) > 1 else ""
         )
+    if numbering is None and numbers[-1] >= wanted[-1] + 2 * step:
+        return f"their numbers go up to {numbers[-1]}, beyond the video: name each by its frame, from 0"
     every = min(steps, default=1)
     if every > 1 and all(later % every == 0 for later in numbers) and step % every:
-        return f"there is one for every {every}th frame: set dataset.stride={every}, or a multiple"
+        return f"there is one for {every} frames: set dataset.stride={every}, or a multiple"
     return ""

@@ -40,3 +40,20 @@ class OwnClasses:
 def is_folder(teacher: Mapping[str, Any]) -> bool:
     """True if the settings of a teacher name a folder of maps, which says nothing about its classes."""
     return str(teacher.get("_target_", "")).endswith(".FolderTeacher")
+
+
+def refuse_one_output(number: int | None, whose: str) -> None:
+    """Refuse a network with one output for two classes, whose likeliest class is its only one in every pixel.
+
+    Args:
+        number: of outputs; None if it is not known.
+        whose: the network, for the message: "teacher mine", or the name of its file.
+
+    Raises:
+        ValueError: there is one.
+    """
+    if number == 1:
+        raise ValueError(
+            f"{whose} has one output for two classes; odkd needs one per class: give its last layer two, or export "
+            "the two probabilities (1 - p, p) for teacher=exported"
+        )

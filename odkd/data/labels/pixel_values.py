@@ -14,7 +14,9 @@ from odkd.data.labels.ids import UNKNOWN, Ids, id_table
 from odkd.data.labels.sets import label_set
 
 RED_CHANNEL = "red_channel"  # ids: the class is the red value of an RGB image, as in KITTI-STEP
-HINT = 'or, for a colour image, ids with the class of each colour: {"255 0 0": 1}'
+GREYS = ("L", "P", "1", "I", "I;16", "I;16B", "I;16L")  # modes of Pillow with one number per pixel
+OF_COLOURS = '{"255 0 0": 1}'
+HINT = f"or, for a colour image, ids with the class of each colour: {OF_COLOURS}"
 
 
 class PixelValues:
@@ -50,10 +52,10 @@ class PixelValues:
         """
         if image.mode in ("RGB", "RGBA") or (self._table is None and image.mode == "P"):
             return self._from_colours(image)
-        if image.mode not in ("L", "P", "1") or self._table is None or self._is_red:
-            wanted = "a colour image (RGB)" if self._table is None or self._is_red else "one byte per pixel"
+        if image.mode not in GREYS or self._table is None or self._is_red:
+            wanted = "a colour image (RGB)" if self._table is None or self._is_red else "one number per pixel"
             raise ValueError(f"is a {image.mode} image; expected {wanted}, as ids={self._ids} says")
-        return self.from_numbers(np.asarray(image).astype(np.uint8))  # a map of one bit has the values 0 and 1
+        return self.from_numbers(np.asarray(image).astype(np.int64))  # a map of one bit has the values 0 and 1
 
     def from_numbers(self, values_HW: np.ndarray) -> np.ndarray:
         """Return uint8 [H, W] with ids of the dataset's classes, of an integer array.
@@ -65,7 +67,7 @@ class PixelValues:
             raise ValueError(f"holds one number per pixel; expected colours, as ids={self._ids} says")
         if values_HW.min(initial=0) < 0 or values_HW.max(initial=0) > IGNORE:
             lowest, highest = values_HW.min(), values_HW.max()
-            raise ValueError(f"holds {lowest} to {highest}; expected 0 to 255, as ids={self._ids} says")
+            raise ValueError(f"holds {lowest} to {highest}; expected values of 0 to 255")
         label_HW: np.ndarray = self._table[values_HW]
         if (label_HW == UNKNOWN).any():
             value = int(values_HW[label_HW == UNKNOWN].max())
@@ -76,8 +78,9 @@ class PixelValues:
 
     def _from_colours(self, image: Image.Image) -> np.ndarray:
         if self._colours is None and not self._is_red:
+            hint = f"or ids={RED_CHANNEL}, because its channels are equal" if is_grey(image) else HINT
             raise ValueError(
-                f"is a {image.mode} image; expected one byte per pixel, the class id (255 = ignore), {HINT}"
+                f"is a {image.mode} image; expected one byte per pixel, the class id (255 = ignore), {hint}"
             )
         if image.mode == "RGBA" and (np.asarray(image)[..., 3] != 255).any():
             raise ValueError("is a partly transparent image; expected a colour in every pixel")
@@ -89,6 +92,14 @@ class PixelValues:
         new = np.array([self._colours.get(int(code), IGNORE) for code in codes], np.uint8)
         label_HW: np.ndarray = new[place].reshape(rgb_HWC.shape[:2])
         return label_HW
+
+
+def is_grey(image: Image.Image) -> bool:
+    """Return True if the three channels of an RGB image are equal: its red channel is the map."""
+    if not image.mode.startswith("RGB"):
+        return False
+    rgb_HWC = np.asarray(image)[..., :3]
+    return bool((rgb_HWC == rgb_HWC[..., :1]).all())
 
 
 def check_ids(ids: Ids, classes: Sequence[str]) -> None:

@@ -87,8 +87,8 @@ class TeacherLabels:
 
     @property
     def folders(self) -> list[Path]:
-        """The folders of the stores, one per video."""
-        return [video.folder for video in self.videos]
+        """The folders of the stores, one per video with a sampled frame."""
+        return [video.folder for video in self.videos if len(video.frame_numbers)]
 
     @property
     def own_classes(self) -> OwnClasses | None:

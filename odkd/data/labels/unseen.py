@@ -28,12 +28,13 @@ def count_values(
     return counts
 
 
-def unseen_warning(counts: np.ndarray, classes: Sequence[str], setting: str) -> str | None:
+def unseen_warning(counts: np.ndarray, classes: Sequence[str], setting: str, *, is_set: bool = False) -> str | None:
     """Return a warning if a class never occurs and much is ignored, else None.
 
     Args:
         counts: int64 [256], pixels of each id.
         setting: what gives 255 a meaning, with {} for the table: `dataset.ids={}`.
+        is_set: the command has such a setting, which gives no class to what is ignored.
 
     >>> counts = np.bincount([0, 0, 0, 255], minlength=256)
     >>> unseen_warning(counts, ["background", "car"], "ids={}").partition("; ")[0]
@@ -45,10 +46,14 @@ def unseen_warning(counts: np.ndarray, classes: Sequence[str], setting: str) -> 
     if not unseen or not num_ignored or (num_ignored < MUCH * total and not is_binary):
         return None
     names = join_names([classes[number] for number in unseen])
+    share = "100" if num_ignored > 0.995 * total else f"{100 * num_ignored / total:.2g}"
     entries = [f"{number}: {number}" for number in range(len(classes)) if counts[number]]
     table = "{" + ", ".join([*entries, f"{IGNORE}: {unseen[0]}"]) + "}"
+    advice = f"if 255 is a class: {setting.format(table)}"
+    if is_set:
+        place = setting.replace("={}", "").replace(": {}", "")
+        advice = f"they have values or colours to which {place} gives no class: correct it, or leave out such classes"
     return (
         f"of {counted(len(classes), 'class')} {names} never {'occurs' if len(unseen) == 1 else 'occur'}, and "
-        f"{100 * num_ignored / total:.2g} % of the pixels are 255 (ignored); if 255 is a class: "
-        f"{setting.format(table)}"
+        f"{share} % of the pixels are 255 (ignored); {advice}"
     )

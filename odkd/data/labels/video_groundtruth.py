@@ -9,9 +9,10 @@ from PIL import Image
 from odkd.common.ignore import IGNORE
 from odkd.data.labels import highest_class
 from odkd.data.labels.ids import Ids
-from odkd.data.labels.map_files import check_once, is_same_shape, open_map
+from odkd.data.labels.map_files import check_once, is_same_shape, open_map, refuse_other_than_file
 from odkd.data.labels.missing_maps import what_is_there
-from odkd.data.labels.pixel_values import PixelValues
+from odkd.data.labels.pixel_values import GREYS, OF_COLOURS, RED_CHANNEL, PixelValues, is_grey
+from odkd.data.video.index import VideoIndex
 from odkd.data.video.stream import Stream
 
 
@@ -33,6 +34,8 @@ class ImageLabels:
             raise ValueError(f"no ground-truth folder {folder}: expected FOLDER/VIDEO/000000.png for each frame")
         missing = [position for position in range(len(stream)) if not self._path(position).is_file()]
         if missing:
+            for position in missing:
+                refuse_other_than_file(self._path(position), "ground truth")
             first = self._path(missing[0])
             numbers = stream.frame_of[stream.video_of == stream.video_of[missing[0]]]
             there = what_is_there(first.parent, sorted(map(int, numbers)), (".png",))
@@ -57,7 +60,8 @@ class ImageLabels:
         """
         label_HW = self._read(position)
         video = self._stream.videos[int(self._stream.video_of[position])]
-        if not is_same_shape(label_HW.shape, (video.height, video.width)):
+        assert isinstance(video, VideoIndex)
+        if not any(is_same_shape(label_HW.shape, shape) for shape in video.shapes):
             raise ValueError(
                 f"ground truth {self._path(position)} is {label_HW.shape[1]}x{label_HW.shape[0]} pixels, and the video "
                 f"{video.width}x{video.height}; expected one aspect ratio: make the maps of upright, whole frames"
@@ -76,13 +80,15 @@ class ImageLabels:
         with open_map(self._path(position)) as image:
             if self._values is not None:
                 return self._translate(self._values, position, image)
-            if image.mode not in ("L", "P", "1"):
+            if image.mode not in GREYS:
                 raise ValueError(
-                    f"{self._path(position)} is a {image.mode} image; "
-                    "expected one byte per pixel, the class id (255 = ignore), or set dataset.ids to the classes of "
-                    'its colours: {"255 0 0": 1}'
+                    f"{self._path(position)} is a {image.mode} image; expected one byte per pixel, the class id "
+                    f"(255 = ignore){_advice(image)}"
                 )
-            return np.asarray(image).astype(np.uint8)
+            values_HW = np.asarray(image)
+            if (highest := values_HW.max(initial=0)) > IGNORE:
+                raise ValueError(f"{self._path(position)} holds values up to {highest}; expected class ids below 256")
+            return values_HW.astype(np.uint8)
 
     def _translate(self, values: PixelValues, position: int, image: Image.Image) -> np.ndarray:
         try:
@@ -93,3 +99,9 @@ class ImageLabels:
     def _path(self, position: int) -> Path:
         video = self._stream.videos[int(self._stream.video_of[position])]
         return self._folder / video.stem / f"{int(self._stream.frame_of[position]):06d}.png"
+
+
+def _advice(image: Image.Image) -> str:
+    if is_grey(image):
+        return f", or set dataset.ids={RED_CHANNEL}, because its channels are equal"
+    return f", or set dataset.ids to the classes of its colours: {OF_COLOURS}" if image.mode.startswith("RGB") else ""

@@ -6,6 +6,7 @@ altered bytes that still parse give a wrong picture that cannot be detected, bec
 
 from __future__ import annotations  # Packet[VideoStream] exists in PyAV's type stubs alone
 
+import logging
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
@@ -23,6 +24,7 @@ from odkd.data.video.orientation import upright
 from odkd.data.video.scan import open_video
 from odkd.data.video.sequence import is_at_joint, packets_of
 
+logger = logging.getLogger(__name__)
 # swscale's flags AREA | ACCURATE_RND | BITEXACT, as numbers because PyAV names the last two only since release 18. AREA
 # averages when it shrinks; the other two make the result the same on every processor.
 SCALER = 0x20 | 0x40000 | 0x80000
@@ -84,6 +86,8 @@ class _Decoder:
         if index.rotation % 180:  # the decoder needs the size before rotation
             self.height, self.width = self.width, self.height
         self.reformatter = VideoReformatter()
+        self.native = (index.height, index.width) if index.rotation % 180 else (index.width, index.height)
+        self.has_one_size = index.packets is None  # otherwise the index has named other sizes
         self.is_joint = False  # the packet that was read last
         self._open(index.path)
 
@@ -177,6 +181,12 @@ class _Decoder:
             tracker.finish()
 
     def _to_image(self, picture: av.VideoFrame) -> np.ndarray:
+        if self.has_one_size and (picture.width, picture.height) != self.native:
+            self.has_one_size = False
+            logger.warning(
+                "%s: its frames change from %dx%d to %dx%d and are all brought to the size of the first",
+                *(self.index.path, *self.native, picture.width, picture.height),
+            )
         is_native = (picture.width, picture.height) == (self.width, self.height)
         rgb = self.reformatter.reformat(
             picture,

@@ -7,6 +7,7 @@ import io
 import json
 import logging
 import math
+import stat
 import struct
 import zlib
 from collections import deque
@@ -119,9 +120,28 @@ Source = VideoIndex | ImageIndex  # of frames
 def index_images(
     root: Path, collection: str, names: Sequence[str], *, size: tuple[int, int], fit: Fit, cache: Path
 ) -> ImageIndex:
-    """Index images by reading all files once; afterwards read the index from `cache`/images while no file changes."""
-    names = sorted(names, key=natural)
-    versions = [[name, status.st_size, status.st_mtime_ns] for name in names if (status := (root / name).stat())]
+    """Index images by reading all files once; afterwards read the index from `cache`/images while no file changes.
+
+    Raises:
+        ValueError: none of them is a file.
+    """
+    versions: list[tuple[str, int, int]] = []
+    for name in sorted(names, key=natural):
+        try:
+            status = (root / name).stat()
+        except OSError:  # a link whose file is not there, or that leads to itself
+            status = None
+        if status is not None and stat.S_ISREG(status.st_mode):
+            versions.append((name, status.st_size, status.st_mtime_ns))
+    if len(versions) < len(names):
+        there = {name for name, *_ in versions}
+        away = next(name for name in names if name not in there)
+        number = f"{len(names) - len(there)} of {counted(len(names), 'image')}"
+        problem = f"{number} of {collection} are no files, such as {root / away}: links to files that are not there?"
+        if not versions:
+            raise ValueError(f"{problem} Fetch or mount them")
+        logger.warning("left out: %s Fetch or mount them", problem)
+    names = [name for name, *_ in versions]
     cached = cache / "images" / f"{json_digest([INDEX_VERSION, str(root.resolve()), versions])}.json"
     if not cached.exists():
         logger.info("reading %s of %s once for their digest", counted(len(names), "image"), collection)

@@ -17,7 +17,7 @@ from odkd.data.video.scan import scan_video
 
 logger = logging.getLogger(__name__)
 
-INDEX_VERSION = f"2 pyav-{av.__version__}"  # part of the cache key: change the number when the index changes
+INDEX_VERSION = f"3 pyav-{av.__version__}"  # part of the cache key: change the number when the index changes
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,14 @@ class VideoIndex:
         None  # int64 [all packets]: frame numbers, -1 for none; None: timestamps order the frames
     )
     joints: tuple[int, ...] = ()  # places of the packets with which the times begin again
+
+    pixel_aspect: Fraction = Fraction(1)  # width / height of a pixel as displayed, after rotation
+
+    @property
+    def shapes(self) -> list[tuple[int, int]]:
+        """The (height, width) that maps of whole frames may have, up to scale: as stored, and as displayed."""
+        stored = (self.height, self.width)
+        return list(dict.fromkeys([stored, (self.height, round(self.width * self.pixel_aspect))]))
 
     @property
     def stem(self) -> str:
@@ -102,6 +110,7 @@ def index_video(path: Path, cache: Path) -> VideoIndex:
         is_mirrored=facts["mirrored"],
         packets=None if facts["packets"] is None else np.asarray(facts["packets"], np.int64),
         joints=tuple(facts["joints"]),
+        pixel_aspect=Fraction(facts["pixel_aspect"]),
     )
 
 

@@ -3,6 +3,7 @@
 import logging
 import os
 import re
+import unicodedata
 from collections import defaultdict
 from pathlib import Path
 
@@ -36,7 +37,7 @@ def list_videos(folder: Path, start: int | None = None, stop: int | None = None)
         )
     named: dict[str, list[str]] = defaultdict(list)
     for path in chosen:
-        named[path.stem].append(path.name)
+        named[unicodedata.normalize("NFC", path.stem)].append(path.name)  # macOS holds both forms of é for one name
     for stem, names in named.items():
         if len(names) > 1:
             raise ValueError(

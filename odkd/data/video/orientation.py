@@ -11,9 +11,14 @@ MATRIX = struct.Struct(
 )  # FFmpeg's display matrix: a b u, c d v, x y w; a picture's (p, q) is shown at (ap+cq, bp+dq)
 
 
+def angle_of(picture: av.VideoFrame) -> int:
+    """Return the rotation that a picture states, in degrees counterclockwise; 0 for a matrix that has none."""
+    return picture.rotation if abs(picture.rotation) <= 360 else 0  # a singular matrix turns by "NaN" degrees
+
+
 def orientation_of(picture: av.VideoFrame) -> tuple[int, bool]:
     """Return the rotation in degrees counterclockwise, 0, 90, 180 or 270, and True if it is mirrored afterwards."""
-    rotation = round(picture.rotation / 90) * 90 % 360
+    rotation = round(angle_of(picture) / 90) * 90 % 360
     found: Any = picture.side_data.get("DISPLAYMATRIX")
     if found is None:
         return rotation, False

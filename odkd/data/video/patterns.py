@@ -35,17 +35,21 @@ def fill(pattern: str, words: Mapping[str, str]) -> str:
 def find_files(root: Path, pattern: str) -> Iterator[tuple[str, dict[str, str]]]:
     """Yield (name below root with "/", {word: text}) of the files that match, in no particular order.
 
-    Hidden files and folders are skipped, links to folders are followed.
+    Hidden files and folders are skipped, links to folders are followed unless they lead to a folder above them.
     """
     regex = compiled(pattern)
     fixed, _, _ = re.split(r"[{*]", pattern, maxsplit=1)[0].rpartition("/")
     for folder, folders, files in os.walk(root / fixed, followlinks=True):
-        folders[:] = [name for name in folders if not name.startswith(".")]
+        folders[:] = [name for name in folders if not name.startswith(".") and not _leads_back(Path(folder) / name)]
         below = Path(folder).relative_to(root).as_posix()
         for file in files:
             name = file if below == "." else f"{below}/{file}"
             if not file.startswith(".") and (found := regex.fullmatch(name)):
                 yield name, found.groupdict()
+
+
+def _leads_back(folder: Path) -> bool:
+    return folder.is_symlink() and folder.parent.resolve().is_relative_to(folder.resolve())
 
 
 def compiled(pattern: str) -> re.Pattern[str]:

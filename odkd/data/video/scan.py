@@ -12,7 +12,7 @@ import av.logging
 import numpy as np
 
 from odkd.common.names import counted
-from odkd.data.video.orientation import orientation_of
+from odkd.data.video.orientation import angle_of, orientation_of
 from odkd.data.video.sequence import (
     MAX_REORDER,
     UnknownOrderError,
@@ -20,6 +20,7 @@ from odkd.data.video.sequence import (
     decoded_order,
     is_followed_by_another,
     joints_of,
+    order_warnings,
 )
 
 NUM_CHECKED = 48  # pictures decoded to check that timestamps are in order
@@ -78,7 +79,8 @@ def scan_video(path: Path) -> dict[str, Any]:
     """
     container, stream = open_video(path)
     with container:
-        time_base, num_promised = stream.time_base, stream.frames  # not available after the container is closed
+        # These are not available after the container is closed.
+        time_base, num_promised, pixel = stream.time_base, stream.frames, stream.sample_aspect_ratio
         # Matroska headers have no frame count but a duration. In other headers without a count, FFmpeg estimates the
         # duration.
         has_duration = "matroska" in container.format.name and container.duration is not None
@@ -119,6 +121,7 @@ def scan_video(path: Path) -> dict[str, Any]:
         "height": width if rotation % 180 else height,
         "rotation": rotation,
         "mirrored": is_mirrored,
+        "pixel_aspect": str((1 / pixel if rotation % 180 else pixel) if pixel else 1),
         "time_base": str(time_base),
         "pts": pts.tolist(),
         "keyframes": np.searchsorted(pts, np.unique(np.compress(found.is_key, found.pts))).tolist(),
@@ -161,14 +164,7 @@ def _order(path: Path, found: _Packets, joints: list[int], warnings: list[str]) 
     time_of = dict(zip(found.places, found.pts, strict=True))
     if not joints and [time_of.get(place) for place in shown] == sorted(set(found.pts)):
         return {}
-    if joints:
-        warnings.append(
-            f"its times begin again or jump {counted(len(joints), 'time')}, as in recordings joined end to end; its "
-            f"{counted(len(shown), 'frame')} are taken in the order of the file"
-        )
-    if len(sizes) > 1:
-        names = ", ".join(f"{width}x{height}" for width, height in sorted(sizes))
-        warnings.append(f"its frames have different sizes ({names}) and are all brought to that of the first")
+    warnings += order_warnings(len(joints), found.num_packets, len(shown), sizes)
     begins = [found.places[joint] for joint in joints]
     numbers = np.full(found.num_packets, -1)
     numbers[shown] = np.arange(len(shown))
@@ -204,7 +200,7 @@ def _read_packets(container: av.container.InputContainer, stream: av.VideoStream
                 for picture in _decode(stream, packet if packet.size else None):
                     if found.shape is None:
                         found.shape = (picture.width, picture.height, *orientation_of(picture))
-                        found.angle = picture.rotation
+                        found.angle = angle_of(picture)
                     found.shown.append(picture.pts or 0)
             if not packet.size:
                 continue

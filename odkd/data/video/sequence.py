@@ -15,6 +15,7 @@ from pathlib import Path
 import av
 import numpy as np
 
+from odkd.common.names import counted
 from odkd.data.video.damage import HELD_BACK
 
 MAX_REORDER = 16  # pictures by which H.264 and HEVC show a picture later than they decode it, at most
@@ -93,6 +94,32 @@ def decoded_order(
     if len(set(places)) < len(places):
         raise UnknownOrderError("the decoder returns two pictures for one packet")
     return places, sizes
+
+
+def order_warnings(num_joints: int, num_packets: int, num_shown: int, sizes: set[tuple[int, int]]) -> list[str]:
+    """Return what is to be said of a file whose frames are taken in the order of the file.
+
+    Args:
+        num_joints: places at which the times begin again.
+        num_packets: of the file.
+        num_shown: frames that the decoder returns.
+        sizes: (width, height) of these.
+    """
+    warnings = []
+    if num_joints:
+        warnings.append(
+            f"its times begin again or jump {counted(num_joints, 'time')}, as in recordings joined end to end; its "
+            f"{counted(num_shown, 'frame')} are taken in the order of the file"
+        )
+    if num_joints and num_shown < num_packets:
+        warnings.append(
+            f"{num_packets - num_shown} of its {num_packets} packets give no frame, as where a recording with another "
+            "codec follows"
+        )
+    if len(sizes) > 1:
+        names = ", ".join(f"{width}x{height}" for width, height in sorted(sizes))
+        warnings.append(f"its frames have different sizes ({names}) and are all brought to that of the first")
+    return warnings
 
 
 def packets_of(container: av.container.InputContainer, stream: av.VideoStream) -> Iterator[av.Packet[av.VideoStream]]:

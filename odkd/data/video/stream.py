@@ -121,6 +121,12 @@ def open_stream(
             f"every video of {folder} (longest: {counted(max(video.num_frames for video in videos), 'frame')}, "
             f"{max(video.duration_seconds for video in videos):.1f} s); lower dataset.stride"
         )
+    for video, frames in zip(videos, sampled, strict=True):
+        if not len(frames):
+            logger.warning(
+                "left out: %s has %s, fewer than a stride of %s",
+                *(video.path, counted(video.num_frames, "frame"), stride_seconds or stride),
+            )
     names = tuple(domains.get(video.stem, "") for video in videos)
     return make_stream(tuple(videos), names, video_of, np.concatenate(sampled))
 

@@ -137,7 +137,6 @@ class Search:
             storage = open_storage(unfinished)
             optuna.create_study(storage=storage, study_name=name, direction=self.direction)
             storage.remove_session()
-            storage.engine.dispose()
             unfinished.replace(path)
         sampler, pruner = self.make_sampler(number), self.make_pruner()
         return optuna.load_study(study_name=name, storage=open_storage(path), sampler=sampler, pruner=pruner)

@@ -156,7 +156,7 @@ def test_each_span_begins_with_its_part_of_the_stream(
     check(videos, tmp_path / "labels", undisturbed)
 
 
-@pytest.mark.parametrize("num_kills", [8, pytest.param(50, marks=[pytest.mark.slow, pytest.mark.timeout(600)])])
+@pytest.mark.parametrize("num_kills", [4, pytest.param(50, marks=[pytest.mark.slow, pytest.mark.timeout(600)])])
 def test_a_kill_loses_at_most_the_unwritten_batches(
     videos: Path, undisturbed: list[np.ndarray], tmp_path: Path, num_kills: int
 ) -> None:

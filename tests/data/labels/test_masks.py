@@ -17,6 +17,7 @@ from odkd.config.words import read_settings
 from odkd.data.labels.ids import with_numbers
 from odkd.data.labels.pixel_values import PixelValues
 from odkd.data.labels.unseen import unseen_warning
+from odkd.data.labels.video_groundtruth import ImageLabels
 
 CLASSES = ["background", "car", "person"]
 MASK = np.zeros((32, 48), np.uint8)  # the object is a sixth of the picture
@@ -199,3 +200,34 @@ def test_ids_of_a_store_that_is_read_again_are_those_that_were_typed() -> None:
     table = {3: 0, 10: 1, 200: 2}  # as texts, which JSON has for keys, they are in another order
     assert with_numbers(unseal(sealed({"ids": table}))["ids"]) == table
     assert with_numbers({"255 0 0": 1}) == {"255 0 0": 1}
+
+
+def test_maps_of_16_bits_and_grey_maps_of_three_channels_are_read_or_told_how() -> None:
+    ids_HW = np.array([[0, 1, 2, 255]], np.uint16)
+    assert (PixelValues(None, CLASSES).translate(Image.fromarray(ids_HW)) == ids_HW).all()
+    with pytest.raises(ValueError, match="holds 0 to 26001; expected values of 0 to 255"):
+        PixelValues("cityscapes_ids", CLASSES).translate(Image.fromarray(np.array([[0, 26001]], np.uint16)))
+    grey = Image.fromarray(ids_HW.astype(np.uint8)).convert("RGB")
+    with pytest.raises(ValueError, match=r"is a RGB image; .* or ids=red_channel, because its channels are equal"):
+        PixelValues(None, CLASSES).translate(grey)
+    assert (PixelValues("red_channel", CLASSES).translate(grey) == ids_HW).all()
+
+
+def test_a_warning_about_ignored_pixels_fits_ids_that_are_set() -> None:
+    counts = np.bincount([0, 255, 255, 255], minlength=256)
+    warning = unseen_warning(counts, CLASSES, "dataset.ids={}", is_set=True)
+    assert warning is not None
+    assert "75 % of the pixels are 255 (ignored); they have values or colours to which dataset.ids gives" in warning
+    nothing = unseen_warning(np.bincount([255] * 9, minlength=256), CLASSES, "ids: {} in dataset.groundtruth")
+    assert nothing is not None
+    assert "100 % of the pixels" in nothing
+
+
+def test_maps_are_counted_once_for_their_warning(
+    videos: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(2):
+        caplog.clear()
+        check_parts(video_parts(videos, tmp_path, "dataset.groundtruth=masks"))
+        assert "car never occurs" in caplog.text
+        monkeypatch.setattr(ImageLabels, "as_it_lies", None)

@@ -229,6 +229,7 @@ def test_online_distillation_learns_from_probabilities(odkd: Callable[..., Path]
     assert "learn/loss_kl" in (folder / "metrics.jsonl").read_text()
 
 
+@pytest.mark.slow
 def test_students_of_mckd_pass_probabilities_on(odkd: Callable[..., Path], checkpoint: Path, cache: Path) -> None:
     folder = odkd(*soft_teacher(checkpoint), "stage=mckd", "stage.num_rounds=3", "stage.epochs=1")
     key = json.loads((folder / "run.json").read_text())["key"]

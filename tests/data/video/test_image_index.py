@@ -1,5 +1,6 @@
 """The index of a collection of images: order, pixels, digest and cache."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -70,3 +71,13 @@ def test_the_index_of_a_collection_is_cached(tmp_path: Path, monkeypatch: pytest
     first = indexed(tmp_path, ["0.png"])
     monkeypatch.setattr("odkd.data.video.image_index._facts", None)
     assert indexed(tmp_path, ["0.png"]) == first
+
+
+def test_links_to_images_that_are_away_are_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    save(tmp_path / "0.png", colours(32, 32))
+    (tmp_path / "1.png").symlink_to("/nowhere/1.png")
+    os.mkfifo(tmp_path / "2.png")
+    assert indexed(tmp_path, ["0.png", "1.png", "2.png"]).names == ("0.png",)
+    assert f"left out: 2 of 3 images of all are no files, such as {tmp_path / '1.png'}" in caplog.text
+    with pytest.raises(ValueError, match="1 of 1 image of all are no files"):
+        indexed(tmp_path, ["1.png"])

@@ -157,6 +157,9 @@ def test_each_turn_and_mirror_of_a_display_matrix_gives_the_pixels_of_ffmpeg(tmp
 def test_a_turn_that_is_no_quarter_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     index = index_video(write_video(tmp_path / "tilted.mp4", num_frames=3, matrix=(1, 1, -1, 1)), tmp_path)
     assert "its display matrix turns it by -45 degrees; odkd turns only by quarters, here by 0" in caplog.text
+    caplog.clear()
+    empty = index_video(write_video(tmp_path / "empty.mp4", num_frames=3, matrix=(0, 0, 0, 0)), tmp_path)
+    assert (empty.rotation, empty.is_mirrored, caplog.text) == (0, False, "")
     assert index.rotation == 0
 
 

@@ -1,6 +1,7 @@
 """Frame k is the k-th picture of a plain decode, also where timestamps begin again or do not order the frames."""
 
 import logging
+import re
 from pathlib import Path
 from typing import Any
 
@@ -110,3 +111,33 @@ def test_a_size_that_changes_at_a_joint_is_named(tmp_path: Path, caplog: pytest.
     assert "its frames have different sizes (96x64, 128x96) and are all brought to that of the first" in caplog.text
     assert (index.num_frames, index.width, index.height) == (24, 96, 64)
     assert all(image is not None for _, image in decode_frames(index, range(24)))
+
+
+def test_a_size_that_changes_without_a_joint_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    parts = [write_video(tmp_path / f"{width}.ts", num_frames=60, width=width, bf=0) for width in (96, 128)]
+    with av.open(str(tmp_path / "c.ts"), "w") as container:
+        out, offset = None, 0
+        for part in parts:
+            with av.open(str(part)) as source:
+                packets = [packet for packet in source.demux(source.streams.video[0]) if packet.dts is not None]
+                out = out or container.add_stream_from_template(source.streams.video[0])
+                start = packets[0].dts - offset
+                for packet in packets:
+                    packet.pts, packet.dts, packet.stream = packet.pts - start, packet.dts - start, out
+                    container.mux(packet)
+                offset = packets[-1].dts + 3600
+    index = index_video(tmp_path / "c.ts", tmp_path)
+    assert not caplog.records
+    images = dict(decode_frames(index, [0, 59, 60, 119]))
+    assert "c.ts: its frames change from 96x64 to 128x64 and are all brought to the size of the first" in caplog.text
+    assert len(caplog.records) == 1
+    assert {image.shape for image in images.values() if image is not None} == {(64, 96, 3)}
+
+
+def test_frames_that_another_codec_hides_are_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = joined(tmp_path / "c.ts", SHORT, MPEG)
+    index = index_video(path, tmp_path)
+    assert index.num_frames < 24
+    assert re.search(
+        r"\d+ of its \d+ packets give no frame, as where a recording with another codec follows", caplog.text
+    )

@@ -180,3 +180,18 @@ def test_index_is_cached_until_the_file_changes(tmp_path: Path, monkeypatch: pyt
     changed = index_video(path, tmp_path)
     assert changed.num_frames == 11
     assert changed.digest != first.digest
+
+
+def test_names_that_differ_only_in_their_unicode_form_are_one_name(tmp_path: Path) -> None:
+    for name in ("caf\u00e9.mp4", "cafe\u0301.mp4"):
+        (tmp_path / name).touch()
+    with pytest.raises(ValueError, match="have one name"):
+        names(tmp_path)
+
+
+def test_a_video_shorter_than_the_stride_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write_video(tmp_path / "a.mp4", num_frames=6)
+    write_video(tmp_path / "b.mp4", num_frames=2)
+    stream = open_stream(tmp_path, stride=3, domains={}, cache=tmp_path)
+    assert stream.frame_of.tolist() == [0, 3]
+    assert f"left out: {tmp_path / 'b.mp4'} has 2 frames, fewer than a stride of 3" in caplog.text
