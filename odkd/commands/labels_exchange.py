@@ -31,7 +31,7 @@ def import_labels(args: argparse.Namespace) -> int:
 
     stores, use = import_folder(args.folder, args.settings)
     for folder in stores:
-        print(f"{folder}: {counted(len(LabelStore(folder).all_stored()), 'frame')}")
+        print(f"{folder}: {counted(LabelStore(folder).num_stored(), 'frame')}")
     words = shlex.join(f"teacher.{key}={value}" for key, value in use.items())
     print(f"To use them without the folder:  odkd teacher=folder {words} ...")
     return 0

@@ -1,10 +1,15 @@
 """Label stores that an `odkd-labels` command works on: found by folder, with their classes, size and last change."""
 
 import argparse
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
+from odkd.data.labels.progress import versions_of
 from odkd.data.labels.sets import label_set
+from odkd.data.labels.shards import DamagedLabelsError
 from odkd.data.labels.store import LabelStore, find_stores
 
 DEFAULT = Path("outputs/cache/labels")
@@ -31,5 +36,15 @@ def known_classes(store: LabelStore, args: argparse.Namespace) -> list[str]:
 
 def size_and_change(folder: Path) -> tuple[int, float]:
     """Return the size of a store in bytes, and when it was last written to in seconds since the epoch."""
-    found = [path.stat() for path in folder.rglob("*") if path.is_file()]
-    return sum(status.st_size for status in found), max((status.st_mtime for status in found), default=0.0)
+    try:
+        arrays = list(LabelStore(folder).arrays())
+    except DamagedLabelsError:
+        arrays = []
+    shards = np.concatenate([np.zeros((1, 3), np.int64), *(versions_of(array) for array in arrays)])
+    known = {str(array.folder / "c") for array in arrays}
+    found = []
+    for parent, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if f"{parent}/{name}" not in known]
+        found += [Path(parent, name).stat() for name in files]
+    changed = max([float(shards[:, 1].max()) / 1e9, *(status.st_mtime for status in found)])
+    return int(shards[:, 2].sum()) + sum(status.st_size for status in found), changed

@@ -93,7 +93,7 @@ def _reason_to_delete(folder: Path, args: argparse.Namespace) -> str | None:
         return "chosen"
     try:
         store = LabelStore(folder)
-        missing = store.num_frames - len(store.all_stored())
+        missing = store.num_frames - store.num_stored()
     except DamagedLabelsError:
         missing = 0
     if args.incomplete and missing:

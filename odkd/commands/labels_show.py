@@ -18,7 +18,7 @@ def list_stores(args: argparse.Namespace) -> int:
     for folder in find_chosen(args.stores):
         try:
             store = LabelStore(folder)
-            counts = (str(len(store.all_stored())), str(store.num_frames), "x".join(map(str, store.size)))
+            counts = (str(store.num_stored()), str(store.num_frames), "x".join(map(str, store.size)))
             soft = ",".join(spec.name.removeprefix("logsoft-") for spec in store.soft_specs) or "-"
             rows.append((store.manifest["teacher"], store.manifest["video"], *counts, soft, *_on_disk(folder)))
         except DamagedLabelsError:
@@ -33,15 +33,16 @@ def show_info(args: argparse.Namespace) -> int:
 
     for folder in find_chosen(args.stores):
         store = LabelStore(folder)
-        manifest = {key: value for key, value in store.manifest.items() if key not in ("sampled_frames", "recipe")}
-        frames = store.manifest["sampled_frames"]
+        left_out = ("sampled_frames", "sampled_frames_progressions", "recipe")
+        manifest = {key: value for key, value in store.manifest.items() if key not in left_out}
+        frames = store.frame_numbers.tolist()
         some = ", ".join(map(str, frames[:4])) + (f", ... {frames[-1]}" if len(frames) > 4 else "")
         lines = [str(folder), OmegaConf.to_yaml(OmegaConf.create(manifest)).rstrip()]
-        lines += [f"sampled_frames: {len(frames)} ({some})", f"labelled: {len(store.all_stored())}"]
+        lines += [f"sampled_frames: {len(frames)} ({some})", f"labelled: {store.num_stored()}"]
         for spec in store.soft_specs:
             height, width = spec.size
             lines.append(
-                f"soft labels: top {spec.top_k} at {height}x{width}, {counted(len(store.all_stored(spec)), 'frame')}"
+                f"soft labels: top {spec.top_k} at {height}x{width}, {counted(store.num_stored(spec), 'frame')}"
             )
         lines += [line for record in store.sessions() for line in _session_lines(record)]
         print("\n".join(lines), end="\n\n")

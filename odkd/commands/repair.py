@@ -68,7 +68,7 @@ def import_folder(folder: Path, settings: Sequence[str]) -> tuple[list[Path], di
         teacher_parts.fill(stores, None)
     except BaseException:
         for path in stores.folders:  # delete the stores that are incomplete
-            if (path / "manifest.json").is_file() and not LabelStore(path).all_stored():
+            if (path / "manifest.json").is_file() and not LabelStore(path).num_stored():
                 shutil.rmtree(path)
         raise
     use = {"name": str(cfg.teacher.name), "digest": str(parts.teacher_identity["digest"])}
@@ -80,7 +80,7 @@ def import_folder(folder: Path, settings: Sequence[str]) -> tuple[list[Path], di
 def _relabel(store: LabelStore, changes: Sequence[str], soft: SoftSpec | None) -> int:
     """Label the frames that lack labels, or soft labels of a kind; return how many were labelled."""
     cfg = read_recipe(store, changes, soft)
-    before = len(store.all_stored(soft))
+    before = store.num_stored(soft)
     recipe_folder = Path(store.manifest["recipe"]["folder"])
     # Relative paths in the recipe start from the folder where odkd was run.
     with contextlib.chdir(recipe_folder if recipe_folder.is_dir() else Path.cwd()):
@@ -90,7 +90,7 @@ def _relabel(store: LabelStore, changes: Sequence[str], soft: SoftSpec | None) -
         if store.folder not in labels.folders:
             raise ValueError(_difference(store, [video.manifest for video in labels.videos]))
         teacher_parts.fill(labels, parts.groundtruth, only=store.folder)
-    return len(store.all_stored(soft)) - before
+    return store.num_stored(soft) - before
 
 
 def read_recipe(store: LabelStore, changes: Sequence[str], soft: SoftSpec | None) -> DictConfig:

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from odkd.common.files import write_json
+from odkd.common.progressions import num_packed
 from odkd.data.labels.store import LabelStore
 from odkd.runs.results import cost_of
 
@@ -69,7 +70,7 @@ def labelling_cost(stores: Sequence[Path]) -> dict[str, Any] | None:
     if not sessions:
         return None
     return {
-        "frames": sum(len(record["frames"]) for record in sessions),
+        "frames": sum(num_packed("frames", record) for record in sessions),
         "seconds": sum(record["seconds"] for record in sessions),
         "devices": sorted({f"{record['device']} of {record['host']}" for record in sessions}),
         "last": max(record["updated"] for record in sessions),

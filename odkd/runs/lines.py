@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from odkd.common.files import cut_torn_line
-from odkd.runs.results import read_lines
+from odkd.runs.results import before_last_line, read_lines
 
 Record = dict[str, Any]
 
@@ -22,7 +22,8 @@ class PublishedLines:
         """Cut off incomplete last lines, and find the last iteration of each file."""
         for name in self._last:
             cut_torn_line(self._folder / f"{name}.jsonl")  # its record is still in the checkpoint
-            lines = read_lines(self._folder / f"{name}.jsonl")
+            path = self._folder / f"{name}.jsonl"
+            lines = read_lines(path, before_last_line(path))
             self._last[name] = lines[-1]["iteration"] if lines else -1
 
     def append(self, records: list[Record]) -> None:

@@ -9,7 +9,9 @@ written after an iteration's rows, says where to continue, so that little is sen
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from filelock import FileLock
 
@@ -29,11 +31,14 @@ from odkd.runs.mlflow_uploads import HAS_IMAGES, send_artifacts, send_stills, sh
 from odkd.runs.results import read_run
 
 
-def sync(run_folder: Path, *, uri: str, experiment: str, artifacts: bool) -> int:
+def sync(
+    run_folder: Path, *, uri: str, experiment: str, artifacts: bool, sent: Mapping[str, int] = MappingProxyType({})
+) -> int:
     """Bring MLflow up to date with a run folder, in one pass that may be repeated at any time.
 
     Creates the MLflow run or finds it again, then sends params, tags and every published iteration that MLflow does
     not have yet. Once the run has ended it also sends its summary, its files (if `artifacts`) and its status.
+    `sent` are bytes at the start of files of lines that MLflow is known to have, as for `read_run`.
 
     Returns:
         The number of iterations sent.
@@ -45,7 +50,7 @@ def sync(run_folder: Path, *, uri: str, experiment: str, artifacts: bool) -> int
     """
     with FileLock(run_folder / "mlflow.lock", timeout=LOCK_SECONDS):
         state = state_of(run_folder) if artifacts and (run_folder / "run.json").is_file() else None
-        run = read_run(run_folder)
+        run = read_run(run_folder, sent)
         known = known_run_id(run_folder, uri, experiment)
         client = connect(uri)
         mlflow_run = open_run(client, run, uri, experiment, known)

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from odkd.common.renamed import current_metrics, current_params
+
+TAIL_BYTES = 2**14  # some lines
+NEWLINE = ord("\n")
 
 
 @dataclass(frozen=True)
@@ -64,8 +69,10 @@ def status_of(folder: Path) -> str | None:
     return status
 
 
-def read_run(folder: Path) -> Run:
+def read_run(folder: Path, skip: Mapping[str, int] = MappingProxyType({})) -> Run:
     """Read a run folder, also while another process writes to it.
+
+    `skip` are bytes at the start of files of lines that need not be read, as `last_lines` returns them.
 
     The status is read before the metrics, so that a run which is not "running" has all its metrics. Metrics
     are read before timings, because a timing line is published before its metrics line.
@@ -76,9 +83,10 @@ def read_run(folder: Path) -> Run:
     if not (folder / "run.json").is_file():
         raise ValueError(f"{folder} has no run.json; expected a run folder, such as outputs/runs/NAME-KEY")
     record = json.loads((folder / "run.json").read_text())
-    lines = read_lines(folder / "metrics.jsonl")
-    # An iteration that was interrupted between its two lines was repeated: the later timing line is the right one.
-    timings = {line["iteration"]: line for line in read_lines(folder / "timing.jsonl")}
+    lines = read_lines(folder / "metrics.jsonl", skip.get("metrics.jsonl", 0))
+    timings = _timings(folder, skip.get("timing.jsonl", 0))
+    if skip and any(line["iteration"] not in timings for line in lines):  # its file was ahead of the metrics then
+        timings = _timings(folder, 0)
     for line in lines:
         timing = timings.get(line["iteration"])
         if timing is not None:
@@ -103,7 +111,7 @@ def read_run(folder: Path) -> Run:
         params=current_params(record["params"]),
         tags=record["tags"],
         metrics=lines,
-        system=read_lines(folder / "system.jsonl"),
+        system=read_lines(folder / "system.jsonl", skip.get("system.jsonl", 0)),
         summary=current_metrics(summary, stage),
     )
 
@@ -127,11 +135,44 @@ def cost_of(folder: Path) -> dict[str, Any]:
     return cost
 
 
-def read_lines(path: Path) -> list[dict[str, Any]]:
-    """Return the complete lines of a JSON-lines file, in order.
+def read_lines(path: Path, skip: int = 0) -> list[dict[str, Any]]:
+    """Return the complete lines of a JSON-lines file, in order, from byte `skip` on.
 
     A last line without a newline is left out: it is still being written.
     """
     if not path.is_file():
         return []
-    return [json.loads(line) for line in path.read_text().split("\n")[:-1]]
+    with path.open("rb") as file:
+        file.seek(skip)
+        return [json.loads(line) for line in file.read().split(b"\n")[:-1]]
+
+
+def last_lines(folder: Path) -> dict[str, int]:
+    """Return the bytes before the last complete line of each file of lines in a run folder, by its name."""
+    return {name: before_last_line(folder / name) for name in ("metrics.jsonl", "timing.jsonl", "system.jsonl")}
+
+
+def before_last_line(path: Path) -> int:
+    """Return how many bytes of a text file lie before its last complete line; 0 without such a file."""
+    if not path.is_file():
+        return 0
+    with path.open("rb") as file:
+        end = file.seek(0, os.SEEK_END)
+        size = TAIL_BYTES
+        while True:
+            start = max(0, end - size)
+            file.seek(start)
+            ends = [place for place, byte in enumerate(file.read(end - start)) if byte == NEWLINE]
+            if len(ends) > 1:
+                return start + ends[-2] + 1
+            if not start:
+                return 0
+            size *= 4
+
+
+def _timings(folder: Path, skip: int) -> dict[int, dict[str, Any]]:
+    """Return the timing lines by iteration.
+
+    An iteration that was interrupted between its two lines was repeated: the later timing line is the right one.
+    """
+    return {line["iteration"]: line for line in read_lines(folder / "timing.jsonl", skip)}

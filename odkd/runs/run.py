@@ -62,7 +62,7 @@ class OpenRun:
         self._lock = FileLock(folder / "run.lock", timeout=BUSY_SECONDS)
         self._checkpoint = Checkpoint(folder / "checkpoint.pt", overhead=checkpoint_overhead)
         self._pending: list[Record] = []
-        self._pruner = pruner or (lambda _: None)
+        self._has_pruner, self._pruner = pruner is not None, pruner or (lambda _: None)
         self._prune_reason: str | None = None
         self._published = PublishedLines(folder)
 
@@ -162,7 +162,8 @@ class OpenRun:
         state = self._checkpoint.load()
         if state is not None:
             self._published.append(state["records"])
-        self._prune_at_any(self.records())
+        if self._has_pruner:
+            self._prune_at_any(self.records())
         if state is None:
             return None
         resumed: dict[str, Any] = state["state"]

@@ -23,7 +23,7 @@ from odkd.runs.mlflow_client import check_mlflow, without_password
 from odkd.runs.mlflow_place import place_of
 from odkd.runs.mlflow_sync import forget as forget_run
 from odkd.runs.mlflow_sync import is_complete, sync
-from odkd.runs.results import status_of
+from odkd.runs.results import last_lines, status_of
 
 logger = logging.getLogger(__name__)
 BRIEFLY = 10.0  # seconds to wait for MLflow in a sweep, where other jobs wait, and when a run is interrupted
@@ -49,6 +49,7 @@ class Follower:
         self._uri = uri
         self._sync = functools.partial(sync, run_folder, uri=uri, experiment=experiment)
         self._seconds = seconds
+        self._sent: dict[str, int] = {}  # bytes of files of lines that were sent: a pass reads the rest
         self._closing, self._has_passed = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._follow, name="odkd-follower", daemon=True)
 
@@ -92,8 +93,9 @@ class Follower:
     def _pass(self, *, is_last: bool) -> None:
         was_reached = self.error is None
         try:
-            self._sync(artifacts=is_last)
-            self.error = None
+            newest = last_lines(self._run_folder)
+            self._sync(artifacts=is_last, sent=self._sent)
+            self._sent, self.error = newest, None
         except Exception as error:  # tracking must not end a training; close() reports what is missing
             self.error = error
             if was_reached and not is_last:

@@ -90,7 +90,7 @@ class BatchLabeller:
             index.digest,
             [int(video.frame_numbers[row]) for row in batch.rows],
             None if batch.images is None else np.stack(batch.images),
-            None if truth is None else lambda i: truth.read(video.position_of[batch.rows[i]]),
+            None if truth is None else lambda i: truth.read(video.position_of(batch.rows[i])),
             video=index.stem,
             sample_numbers=batch.rows,
         )

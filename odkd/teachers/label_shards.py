@@ -53,7 +53,7 @@ def first_shard(
     """
     nobody_works = len(free) == len(missing)
     if span is not None and (nobody_works or is_start):
-        everything = [(video.number, row) for video in videos for row in video.position_of]
+        everything = [(video.number, row) for video in videos for row in video.rows.tolist()]
         first = everything[len(everything) * span.worker // span.num_workers]
         own = [shard for shard in free if (shard.video.number, shard.rows[-1]) >= first]
         if own:

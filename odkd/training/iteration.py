@@ -186,8 +186,7 @@ def describe(step: Step, stream: Stream, metrics: dict[str, float]) -> dict[str,
     video, segment = int(stream.video_of[step.position]), int(stream.segment_of[step.position])
     where = {
         metric_name("stream", "position"): step.position,
-        metric_name("stream", "frame"): sum(v.num_frames for v in stream.videos[:video])
-        + int(stream.frame_of[step.position]),
+        metric_name("stream", "frame"): stream.frames_before[video] + int(stream.frame_of[step.position]),
         metric_name("stream", "seconds"): float(stream.seconds[step.position]),
     }
     return {

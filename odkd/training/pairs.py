@@ -57,9 +57,9 @@ class Shelf:
         if not path.is_file():
             raise ValueError(f"there is no {path}: expected a student of one of the run's pair rounds, counted from 1")
         student = StudentName(self.run_key, round_number, number, hashlib.sha256(path.read_bytes()).hexdigest())
-        manifests = [LabelStore(folder).manifest for folder in find_stores(self.folder / student.folder)]
-        own = [manifest for manifest in manifests if manifest["identity"]["teacher"] == student.identity()]
-        labelled = {(manifest["video"], frame) for manifest in own for frame in manifest["sampled_frames"]}
+        stores = [LabelStore(folder) for folder in find_stores(self.folder / student.folder)]
+        own = [store for store in stores if store.manifest["identity"]["teacher"] == student.identity()]
+        labelled = {(store.manifest["video"], frame) for store in own for frame in store.frame_numbers.tolist()}
         names = [stream.videos[video].path.name for video in stream.video_of.tolist()]
         pairs = zip(names, stream.frame_of.tolist(), strict=True)
         stored = self.labels(stream, [position for position, pair in enumerate(pairs) if pair in labelled], student)

@@ -36,9 +36,9 @@ def export(
         dtype: of the arrays in `.npz` files; the reference code writes and reads int64.
         palette: [R, G, B] per class, for PNGs; ignored pixels are white.
     """
-    video = Path(store.manifest["video"]).stem
+    video, numbers = Path(store.manifest["video"]).stem, store.frame_numbers.tolist()
     for frame in sorted(store.all_stored()):
-        label_HW, frame_number = store.read(frame), store.manifest["sampled_frames"][frame]
+        label_HW, frame_number = store.read(frame), numbers[frame]
         path = folder / LAYOUT / store.manifest["teacher"] / video / f"{frame_number:06d}.{kind}"
         buffer = io.BytesIO()
         if kind == "npz":

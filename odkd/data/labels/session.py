@@ -8,7 +8,10 @@ import uuid
 from datetime import UTC, datetime
 from typing import Any
 
+import numpy as np
+
 from odkd.common.optional import version_of
+from odkd.common.progressions import extend, stretches_entry
 from odkd.data.labels.store import LabelStore
 from odkd.data.labels.teacher_labels import VideoLabels
 
@@ -31,6 +34,7 @@ class Session:
         self._name = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:8]}"
         self._records: dict[int, dict[str, Any]] = {}
         self._last, self._last_time = time.monotonic(), _now()
+        self._rows: dict[int, list[list[int]]] = {}  # of each video, as progressions of step 1
         self._dropped: dict[int, list[float]] = {}
 
     def add(self, video: VideoLabels, store: LabelStore, rows: list[int], dropped: list[float]) -> None:
@@ -41,13 +45,13 @@ class Session:
         now = time.monotonic()
         record["seconds"] += round(now - self._last, 3)
         self._last, self._last_time = now, _now()
-        record["frames"] += rows
+        extend(self._rows.setdefault(video.number, []), rows)
         record["updated"] = self._last_time
         values = self._dropped.setdefault(video.number, [])
         values += dropped
         if values:
             record["dropped_probability"] = {"mean": sum(values) / len(values), "worst_frame": max(values)}
-        store.write_session(self._name, record)
+        store.write_session(self._name, record | stretches_entry("frames", self._rows[video.number]))
 
     def _begin(self, video: VideoLabels) -> dict[str, Any]:
         loaded = {names[0]: version_of(*names) for module, names in LIBRARIES.items() if sys.modules.get(module)}
@@ -60,8 +64,7 @@ class Session:
             "pid": os.getpid(),
             "device": self._device,
             "versions": {name: versions[name] or "unknown" for name in sorted(versions)},
-            "frames": [],
-            "undecodable": sorted(set(range(len(video.frame_numbers))) - video.position_of.keys()),
+            "undecodable": np.setdiff1d(np.arange(len(video.frame_numbers)), video.rows).tolist(),
         }
 
 

@@ -10,6 +10,7 @@ import json
 import math
 import os
 import struct
+from collections import OrderedDict
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import BinaryIO
@@ -22,6 +23,7 @@ from odkd.common.files import write_atomic
 
 EMPTY = 2**64 - 1  # Zarr v3 sharding: offset and length of a missing chunk
 ZSTD_LEVEL = 1
+KEPT_INDEXES = 256  # 1 kB each for shards of 64 frames
 FILL_VALUES: dict[str, float] = {"uint8": 255, "float16": 0.0}  # what other libraries show for a missing frame
 _ENTRY = struct.Struct("<QQ")
 _CRC = struct.Struct("<I")
@@ -41,7 +43,7 @@ class FrameArray:
         self.folder, self.num_frames, self.shard_frames = folder, num_frames, shard_frames
         self.shape, self.dtype = shape, np.dtype(dtype).newbyteorder("<")
         self._codec = Zstd(level=ZSTD_LEVEL)
-        self._indexes: dict[int, tuple[tuple[int, int, int], list[tuple[int, int]]]] = {}
+        self._indexes: OrderedDict[int, tuple[tuple[int, int, int], bytes]] = OrderedDict()
 
     def metadata(self, attributes: Mapping[str, object]) -> bytes:
         """Return the content of the array's zarr.json."""
@@ -98,7 +100,9 @@ class FrameArray:
                 index = self._index(shard, file)
         except FileNotFoundError:
             return set()
-        return {frame for frame in self.shard_range(shard) if index[frame % self.shard_frames][0] != EMPTY}
+        frames = self.shard_range(shard)
+        is_there = np.frombuffer(index, "<u8").reshape(-1, 2)[: len(frames), 0] != EMPTY
+        return {frames[place] for place in np.flatnonzero(is_there).tolist()}
 
     def read(self, frame: int) -> np.ndarray:
         """Return the row of a frame, read-only.
@@ -167,12 +171,13 @@ class FrameArray:
         """Return the path of a shard's file."""
         return self.folder.joinpath("c", str(shard), *("0" for _ in self.shape))
 
-    def _index(self, shard: int, file: BinaryIO) -> list[tuple[int, int]]:
-        """Return (offset, length) of each chunk, cached as long as the file does not change."""
+    def _index(self, shard: int, file: BinaryIO) -> bytes:
+        """Return the entries (offset, length) of all chunks; of the shards used last, they are read once."""
         status = os.fstat(file.fileno())
         version = (status.st_ino, status.st_mtime_ns, status.st_size)
         cached = self._indexes.get(shard)
         if cached is not None and cached[0] == version:
+            self._indexes.move_to_end(shard)
             return cached[1]
         length = self.shard_frames * _ENTRY.size
         file.seek(max(0, status.st_size - length - _CRC.size))
@@ -182,16 +187,18 @@ class FrameArray:
                 f"{self.shard_path(shard)}: the shard's index fails its checksum; "
                 "`odkd-labels repair` labels its frames again"
             )
-        index = list(_ENTRY.iter_unpack(footer[:length]))
-        self._indexes[shard] = (version, index)
-        return index
+        self._indexes[shard] = (version, footer[:length])
+        if len(self._indexes) > KEPT_INDEXES:
+            self._indexes.popitem(last=False)
+        return footer[:length]
 
     def _chunk(self, frame: int) -> bytes:
         shard = frame // self.shard_frames
         try:
             # One file descriptor for index and chunk, because the shard may be replaced between the two reads.
             with self.shard_path(shard).open("rb", buffering=0) as file:
-                offset, length = self._index(shard, file)[frame % self.shard_frames]
+                index = self._index(shard, file)
+                offset, length = _ENTRY.unpack_from(index, frame % self.shard_frames * _ENTRY.size)
                 if offset != EMPTY:
                     file.seek(offset)
                     return file.read(length)

@@ -19,6 +19,8 @@ from typing import Any
 import numpy as np
 
 from odkd.common.files import create_exclusive, json_digest, sealed, unseal, write_atomic
+from odkd.common.progressions import num_packed, unpacked
+from odkd.data.labels.progress import stored_mask
 from odkd.data.labels.shards import DamagedLabelsError, FrameArray
 
 LAYOUT = 2  # version of the folder's layout
@@ -71,7 +73,7 @@ class LabelStore:
             if isinstance(error, FileNotFoundError) and not (folder / "zarr.json").is_file():
                 raise
             raise DamagedLabelsError(f"{folder}/manifest.json is damaged; `odkd-labels repair` restores it") from error
-        self.num_frames = len(self.manifest["sampled_frames"])
+        self.num_frames = num_packed("sampled_frames", self.manifest)
         self.size: tuple[int, int] = tuple(self.manifest["identity"]["size"])
         self.labels = self._array("labels", self.size, "uint8")
         self._soft: dict[SoftSpec, tuple[FrameArray, FrameArray]] = {}
@@ -105,9 +107,23 @@ class LabelStore:
             frames &= array.stored(shard)
         return frames
 
+    @property
+    def frame_numbers(self) -> np.ndarray:
+        """int64 [n]: the frame number of each row in the video."""
+        return unpacked("sampled_frames", self.manifest)
+
+    def stored_mask(self, soft: SoftSpec | None = None) -> np.ndarray:
+        """Return bool [n], True for the frames that have labels and, with `soft`, these soft labels too."""
+        arrays = [self.labels, *(self._soft_arrays(soft) if soft else ())]
+        return np.asarray(np.logical_and.reduce([stored_mask(array) for array in arrays]), bool)
+
+    def num_stored(self, soft: SoftSpec | None = None) -> int:
+        """Return the number of frames that `stored_mask` shows."""
+        return int(self.stored_mask(soft).sum())
+
     def all_stored(self, soft: SoftSpec | None = None) -> set[int]:
         """Return the frames of all shards, as `stored` does for one."""
-        return set().union(*(self.stored(shard, soft) for shard in range(self.num_shards)))
+        return set(np.flatnonzero(self.stored_mask(soft)).tolist())
 
     def read(self, frame: int) -> np.ndarray:
         """Return uint8 [H, W].

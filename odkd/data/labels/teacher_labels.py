@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from odkd.common.files import json_digest, write_json
+from odkd.common.progressions import list_digest, packed
 from odkd.data.labels.own_classes import OwnClasses
 from odkd.data.labels.store import SHARD_FRAMES, LabelStore, SoftSpec, store_key
 from odkd.data.video.decode import decoder_of
@@ -36,8 +37,13 @@ class VideoLabels:
     number: int  # of the video in the stream
     folder: Path
     frame_numbers: np.ndarray  # frame number of each row of the store's arrays
-    position_of: dict[int, int]  # row -> position; rows of damaged frames have none
+    rows: np.ndarray  # int64 [m], ascending: those of frames that are not damaged
+    positions: np.ndarray  # int64 [m]: their positions in the stream
     manifest: dict[str, Any]
+
+    def position_of(self, row: int) -> int:
+        """Return the position of a row whose frame is not damaged."""
+        return int(self.positions[np.searchsorted(self.rows, row)])
 
 
 class TeacherLabels:
@@ -58,29 +64,30 @@ class TeacherLabels:
         self._stores: dict[int, LabelStore] = {}
         for number, video in enumerate(stream.videos):
             frames = stream.frame_of[stream.video_of == number]
-            numbers = [int(frame) for frame in frames]
             identity = {
                 "video_sha256": video.digest,
-                "sampled_frames_digest": json_digest(numbers),
+                "sampled_frames_digest": list_digest(frames),
                 "teacher": dict(teacher.identity),
                 "size": list(teacher.size or (video.height, video.width)),
                 "decoder": decoder_of(video),
             }
             positions = np.flatnonzero(kept.video_of == number)
             rows = np.searchsorted(frames, kept.frame_of[positions])
+            order = np.argsort(rows)
             self.videos.append(
                 VideoLabels(
                     number,
                     folder / teacher.name / f"{video.stem}-{store_key(identity)}",
                     frames,
-                    dict(zip(rows.tolist(), positions.tolist(), strict=True)),
+                    rows[order],
+                    positions[order],
                     {
                         "teacher": teacher.name,
                         "video": video.path.name,
                         "shard_frames": SHARD_FRAMES,
                         "identity": identity,
                         **teacher.facts,
-                        "sampled_frames": numbers,
+                        **packed("sampled_frames", frames),
                     },
                 )
             )
@@ -122,13 +129,14 @@ class TeacherLabels:
     def missing(self) -> list[int]:
         """Return the positions that lack labels, or soft labels if these are needed."""
         rows = ((video, row) for video in self.videos for row in self.missing_rows(video))
-        return sorted(video.position_of[row] for video, row in rows)
+        return sorted(video.position_of(row) for video, row in rows)
 
     def missing_rows(self, video: VideoLabels) -> list[int]:
         """Return the rows of a video's store that are missing and can be labelled (their frames are not damaged)."""
         store = self.find(video)
-        stored = store.all_stored(self.soft) if store else set()
-        return sorted(video.position_of.keys() - stored)
+        rows = video.rows if store is None else video.rows[~store.stored_mask(self.soft)[video.rows]]
+        missing: list[int] = rows.tolist()
+        return missing
 
     def find(self, video: VideoLabels) -> LabelStore | None:
         """Return the store of a video, or None if there is none."""

@@ -1,5 +1,6 @@
 """The frame store: sampled frames at working size, raw uint8 on disk, shared by all runs on the machine."""
 
+import hashlib
 import json
 import logging
 import os
@@ -12,6 +13,7 @@ import numpy as np
 from filelock import FileLock
 
 from odkd.common.files import json_digest, write_json
+from odkd.common.progressions import LONG, json_bytes
 from odkd.data.video.decode import decode_frames, decoder_of
 from odkd.data.video.image_index import ImageIndex, Source
 from odkd.data.video.stream import Stream
@@ -67,14 +69,11 @@ def prepare_frames(
         raise ValueError(f"all sampled frames are damaged ({len(stream)}); repair the files")
     if store == "none":
         return whole, _Decoder(whole, size)
-    rows = np.concatenate([np.arange(int(np.sum(stream.video_of == n))) for n in range(len(stream.videos))])
-    pairs = zip(stream.video_of.tolist(), stream.frame_of.tolist(), strict=True)
-    row_of = dict(zip(pairs, rows.tolist(), strict=True))
-    places = [
-        (folders[pair[0]] / "frames.raw", row_of[pair])
-        for pair in zip(whole.video_of.tolist(), whole.frame_of.tolist(), strict=True)
-    ]
-    return whole, _Store(places, size)
+    row_of = np.empty(len(whole), np.int64)
+    for number in range(len(stream.videos)):
+        here = whole.video_of == number
+        row_of[here] = np.searchsorted(stream.frames_of_video(number), whole.frame_of[here])
+    return whole, _Store([folder / "frames.raw" for folder in folders], whole.video_of, row_of, size)
 
 
 class ReorderedFrames:
@@ -95,13 +94,13 @@ class _Store:
     this process and do not crash it if the file disappears.
     """
 
-    def __init__(self, places: list[tuple[Path, int]], size: tuple[int, int]) -> None:
-        self.places, self.size = places, size
+    def __init__(self, files: Sequence[Path], video_of: np.ndarray, row_of: np.ndarray, size: tuple[int, int]) -> None:
+        self._files, self._video_of, self._row_of, self._size = files, video_of, row_of, size
 
     def read(self, positions: Sequence[int]) -> np.ndarray:
-        images = np.empty((len(positions), *self.size, 3), np.uint8)
+        images = np.empty((len(positions), *self._size, 3), np.uint8)
         for image, position in zip(images, positions, strict=True):
-            path, row = self.places[position]
+            path, row = self._files[int(self._video_of[position])], int(self._row_of[position])
             with path.open("rb", buffering=0) as file:
                 file.seek(row * image.nbytes)
                 if file.readinto(image.data) != image.nbytes:
@@ -129,6 +128,10 @@ class _Decoder:
 
 
 def _key(video: Source, frames: np.ndarray, size: tuple[int, int]) -> str:
+    if len(frames) > LONG:  # the same digest, without making a text of each number
+        parts = [json.dumps(part, separators=(",", ":")).encode() for part in (video.digest, size, decoder_of(video))]
+        parts.insert(1, json_bytes(frames))
+        return hashlib.sha256(b"[" + b",".join(parts) + b"]").hexdigest()[:32]
     return json_digest([video.digest, frames.tolist(), size, decoder_of(video)])[:32]
 
 

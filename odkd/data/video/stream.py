@@ -5,6 +5,7 @@ import itertools
 import logging
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -37,7 +38,7 @@ class Stream:
     def __len__(self) -> int:
         return len(self.video_of)
 
-    @property
+    @cached_property
     def segments(self) -> list[range]:
         """The positions of each segment."""
         cuts = np.searchsorted(self.segment_of, np.arange(int(self.segment_of[-1]) + 2)).tolist()
@@ -49,9 +50,19 @@ class Stream:
 
     def domain_began(self, position: int) -> int:
         """Return the first position of the run of the domain that a position belongs to."""
-        is_other_V = np.array([domain != self.domain_of(position) for domain in self.domains])
-        others = np.flatnonzero(is_other_V[self.video_of[: position + 1]])
-        return int(others[-1]) + 1 if len(others) else 0
+        return int(self._domain_begins[np.searchsorted(self._domain_begins, position, side="right") - 1])
+
+    @cached_property
+    def _domain_begins(self) -> np.ndarray:
+        """int64 [n], ascending: the positions at which a run of one domain begins."""
+        number_of = {name: number for number, name in enumerate(dict.fromkeys(self.domains))}
+        domain_of = np.array([number_of[name] for name in self.domains])[self.video_of]
+        return np.append(0, np.flatnonzero(np.diff(domain_of)) + 1)
+
+    @cached_property
+    def frames_before(self) -> list[int]:
+        """The number of frames of all videos before each video."""
+        return [0, *itertools.accumulate(video.num_frames for video in self.videos)][:-1]
 
     def name_of(self, position: int) -> str:
         """Return the unique name of a position: VIDEO/000000, or the image's file below the dataset's folder."""
@@ -64,6 +75,8 @@ class Stream:
     def without(self, damaged: Collection[tuple[int, int]]) -> "Stream":
         """Return the stream without these (video, frame number) pairs; video numbers and frame times do not change."""
         drop = set(damaged)
+        if not drop:
+            return self
         pairs = zip(self.video_of.tolist(), self.frame_of.tolist(), strict=True)
         keep = np.asarray([pair not in drop for pair in pairs], bool)
         if keep.all():

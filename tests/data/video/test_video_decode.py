@@ -1,5 +1,6 @@
 """Decoding is exact: every frame equals the frame with its timestamp in a plain decode of the complete file."""
 
+from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -8,10 +9,11 @@ import av
 import numpy as np
 import pytest
 from PIL import Image
-from video_files import decode_naively, picture, write_video
+from video_files import decode_naively, packet_places, picture, write_video
 
 from odkd.common.files import file_digest
-from odkd.data.video.decode import _Decoder, decode_frames
+from odkd.data.video.decode import decode_frames
+from odkd.data.video.decoder import Decoder
 from odkd.data.video.index import VideoIndex, index_video
 
 VFR = [0, 1, 2, 7, 8, 20, 21, 22, 23, 40, 41, 55, 56, 57, 70, 71, 72, 90, 91, 92, 93, 110, 111, 140, 141]
@@ -48,6 +50,9 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("videos")
     for name, options in FILES.items():
         write_video(folder / name, **options)
+    write_video(folder / "b_frames.mkv", num_frames=80, bf=3, **{"x264-params": "b-adapt=0:scenecut=0"})
+    once = write_video(folder / "once.ts").read_bytes()
+    (folder / "joined.ts").write_bytes(once + once)
     return folder
 
 
@@ -170,28 +175,53 @@ def test_frames_stored_of_a_mirrored_video_are_not_those_of_an_earlier_release(t
     assert turned.digest == file_digest(turned.path, tmp_path)
 
 
-def test_only_groups_with_a_wanted_frame_are_decoded(videos: Path, tmp_path: Path, monkeypatch: Any) -> None:
-    index = index_video(videos / "constant.mp4", tmp_path)
+def decoded_packets(index: VideoIndex, frames: Sequence[int], monkeypatch: Any, num_threads: int) -> list[int]:
+    """Return the frame numbers of the packets that are decoded, ascending."""
     fed: list[int] = []
-    seeks: list[int] = []
-    pictures, packets_from = _Decoder._pictures, _Decoder._packets_from
+    pictures = Decoder._pictures
 
-    def count(self: _Decoder, packet: Any, tracker: Any) -> Any:
-        fed.append(-1 if packet is None else int(np.searchsorted(index.pts, packet.pts)))
+    def count(self: Decoder, packet: Any, tracker: Any) -> Any:
+        if packet is not None:
+            fed.append(int(np.searchsorted(index.pts, packet.pts)))
         return pictures(self, packet, tracker)
 
-    def seek(self: _Decoder, group: int) -> Any:
-        seeks.append(group)
-        return packets_from(self, group)
+    with monkeypatch.context() as patch:
+        patch.setattr(Decoder, "_pictures", count)
+        decoded = list(decode_frames(index, frames, num_threads=num_threads))
+    assert [number for number, _ in decoded] == list(frames)
+    return sorted(fed)
 
-    monkeypatch.setattr(_Decoder, "_pictures", count)
-    monkeypatch.setattr(_Decoder, "_packets_from", seek)
-    list(decode_frames(index, [12, 14, 31]))
-    assert not [number for number in fed if 0 <= number < 10 or 25 < number < 30]  # a few frames are read ahead
-    assert seeks == [1, 3]
-    seeks.clear()
-    list(decode_frames(index, range(0, 40, 5)))
-    assert seeks == [0]
+
+@pytest.mark.parametrize("num_threads", [1, 3])
+@pytest.mark.parametrize("frames", [[12, 14, 31], [0, 10, 20], [5, 71]], ids=str)
+def test_of_a_group_the_packets_up_to_the_last_wanted_frame_are_decoded_and_one_more(
+    videos: Path, tmp_path: Path, monkeypatch: Any, frames: list[int], num_threads: int
+) -> None:
+    monkeypatch.setattr("odkd.data.video.decode.PIECE_FRAMES", 1)
+    for name in ("b_frames.mkv", "joined.ts"):  # joined recordings: packets are counted from the start of the file
+        index = index_video(videos / name, tmp_path)
+        assert (index.packets is not None) == (name == "joined.ts")
+        times = [index.pts[number] for number in index.packets] if index.packets is not None else []
+        order = np.searchsorted(index.pts, times or [pts for pts, _, _ in packet_places(videos / name)]).tolist()
+        needed: list[int] = []
+        for group in sorted({number // 10 for number in frames}):
+            last = max(order.index(number) for number in frames if number // 10 == group)
+            needed += order[order.index(10 * group) : last + 2]
+        assert decoded_packets(index, frames, monkeypatch, num_threads) == sorted(needed)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_frames_are_the_same_by_any_number_of_threads(
+    videos: Path, tmp_path: Path, monkeypatch: Any, name: str
+) -> None:
+    monkeypatch.setattr("odkd.data.video.decode.PIECE_FRAMES", 1)
+    index = index_video(videos / name, tmp_path)
+    for stride in (1, 7):
+        frames = range(0, index.num_frames, stride)
+        one, many = (list(decode_frames(index, frames, num_threads=number)) for number in (1, 3))
+        for (number, image), (same, its_image) in zip(one, many, strict=True):
+            assert number == same
+            np.testing.assert_array_equal(image, its_image)
 
 
 def test_closing_the_generator_early_closes_the_file(videos: Path, tmp_path: Path) -> None:
