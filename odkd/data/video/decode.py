@@ -10,7 +10,8 @@ from contextlib import closing, contextmanager
 import av
 import numpy as np
 
-from odkd.data.video.decoder import Decoder, can_seek, groups_of
+from odkd.data.video.decoder import Decoder, can_seek
+from odkd.data.video.groups import groups_of
 from odkd.data.video.image_index import ImageIndex, Source, read_images
 from odkd.data.video.index import VideoIndex
 from odkd.data.video.run_ahead import run_ahead

@@ -19,6 +19,7 @@ import numpy as np
 from av.video.reformatter import VideoReformatter
 
 from odkd.data.video.damage import DamageTracker, has_hole
+from odkd.data.video.groups import groups_of, runs_of
 from odkd.data.video.index import VideoIndex
 from odkd.data.video.orientation import upright
 from odkd.data.video.scan import open_video
@@ -31,9 +32,6 @@ SCALER = 0x20 | 0x40000 | 0x80000
 MAX_LEAD = 3  # groups before a wanted one from which decoding starts at the earliest
 SLICE_THREADS = 2  # fixed: what a decoder reports of damaged data depends on it, and must not depend on the machine
 BEFORE_ALL = -(2**63)  # pts
-WORTH_SKIPPING = (
-    8  # frames that are not wanted, up to the next wanted group; skipping costs about as much as decoding 2
-)
 WORTH_SEEKING = 64  # frames up to a keyframe; a nearer one is found sooner by reading the packets before it
 
 
@@ -211,33 +209,6 @@ class Decoder:
         rows_HX = np.frombuffer(plane, np.uint8).reshape(rgb.height, plane.line_size)
         image_HWC = rows_HX[:, : 3 * rgb.width].reshape(rgb.height, rgb.width, 3)
         return upright(image_HWC, self.index.rotation, is_mirrored=self.index.is_mirrored)
-
-
-def groups_of(index: VideoIndex, numbers: np.ndarray) -> np.ndarray:
-    """Return int64 [n], the group of pictures of each frame; -1: before the first keyframe."""
-    return np.asarray(np.searchsorted(index.keyframes, numbers, side="right") - 1, np.int64)
-
-
-def runs_of(index: VideoIndex, numbers: np.ndarray, lead: int = 0) -> list[tuple[int, np.ndarray]]:
-    """Return the runs of frames that are decoded in one pass: the group at which it begins, and the frame numbers.
-
-    A pass ends where the frames up to the next wanted group are too many to be decoded for nothing.
-
-    Args:
-        lead: groups before a wanted one that must be decoded too.
-
-    >>> from types import SimpleNamespace
-    >>> index = SimpleNamespace(keyframes=np.array([0, 20, 40, 60]))
-    >>> [(group, run.tolist()) for group, run in runs_of(index, np.array([19, 20, 30, 45, 70]))]
-    [(0, [19, 20, 30]), (2, [45]), (3, [70])]
-    """
-    groups = groups_of(index, numbers)
-    begins = np.maximum(groups - lead, np.minimum(groups, 0))
-    keys = np.where(begins < 0, 0, index.keyframes[begins])
-    is_cut = (np.diff(groups) > 0) & (keys[1:] - numbers[:-1] > WORTH_SKIPPING)
-    runs = np.split(numbers, np.flatnonzero(is_cut) + 1)
-    firsts = np.append(0, np.flatnonzero(is_cut) + 1)
-    return list(zip(begins[firsts].tolist(), runs, strict=True))
 
 
 def can_seek(index: VideoIndex, number: int) -> bool:
