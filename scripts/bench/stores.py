@@ -35,8 +35,8 @@ def measure(folder: Path, *, quick: bool) -> list[Result]:
     results = []
     for question, ask in questions.items():
         calls = {
-            "many": lambda ask=ask: ask(many),  # type: ignore[misc]
-            "few": lambda ask=ask: ask(few),  # type: ignore[misc]
+            "many": lambda ask=ask: ask(many),
+            "few": lambda ask=ask: ask(few),
         }
         seconds = in_turn(calls, rounds)
         results.append(
