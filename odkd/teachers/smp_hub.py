@@ -18,6 +18,7 @@ import torch.nn.functional as F
 
 from odkd.common.device import autocast
 from odkd.common.optional import optional
+from odkd.data.labels.own_classes import refuse_one_output
 from odkd.students.fitting import fit
 from odkd.students.weights import read_checkpoint
 from odkd.teachers import Precision, SampledFrames, refuse_nan
@@ -133,6 +134,8 @@ def _load(folder: Path) -> tuple[torch.nn.Module, dict[str, Any]]:
     if not (folder / "model.safetensors").is_file():
         raise ValueError(f"{folder} has no model.safetensors; save the network again with smp's save_pretrained")
     config = json.loads((folder / "config.json").read_text())
+    if "_model_class" in config:
+        refuse_one_output(config.get("classes", 1), f"{folder}/config.json")
     if "_model_class" not in config or not 2 <= config.get("classes", 1) <= 255 or config.get("in_channels", 3) != 3:
         raise ValueError(
             f"{folder}/config.json does not describe a network of segmentation-models-pytorch for images of 3 channels "

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from odkd.common.optional import check_installed
+from odkd.data.labels.own_classes import refuse_one_output
 from odkd.teachers.hub import weight_files
 
 BY_QUERIES = ("maskformer", "mask2former", "oneformer", "eomt", "eomt_dinov3")  # each query gives a mask and a class
@@ -18,6 +19,7 @@ BY_QUERIES = ("maskformer", "mask2former", "oneformer", "eomt", "eomt_dinov3")  
 def class_names(config: Any, model: str) -> list[str]:
     """Return the class names in config.json in the order of their ids; they must be numbered without gaps."""
     names: dict[int, str] = config.id2label
+    refuse_one_output(len(names), model)
     if sorted(names) != list(range(len(names))) or not 2 <= len(names) <= 255:
         raise ValueError(f"{model}: config.json numbers its classes {sorted(names)[:5]}...; expected 0 to at most 254")
     return [str(names[i]) for i in range(len(names))]

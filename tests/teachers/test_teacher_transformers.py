@@ -5,6 +5,7 @@ import logging
 import shutil
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ from transformers_networks import (
 
 from odkd.teachers import SoftTeacher
 from odkd.teachers.transformers import TransformersTeacher
+from odkd.teachers.transformers_load import class_names
 
 
 @pytest.fixture(scope="module")
@@ -138,6 +140,8 @@ def test_classes_are_the_networks_in_order_of_their_ids(folders: dict[str, Path]
     config = json.loads((folder / "config.json").read_text())
     config["id2label"]["9"] = config["id2label"].pop("1")
     (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ValueError, match="mine has one output for two classes"):
+        class_names(SimpleNamespace(id2label={0: "car"}), "mine")
     with pytest.raises(ValueError, match="numbers its classes"):
         TransformersTeacher(str(folder), device=CPU)
 
