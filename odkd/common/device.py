@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from odkd.common.names import nearest
 
@@ -69,6 +70,13 @@ def set_up(device: torch.device, *, threads: int | None, deterministic: bool) ->
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[Any]:
     """Return a context of automatic mixed precision on `device`; it has no effect for float32."""
     return torch.autocast(device.type, dtype=PRECISIONS[precision], enabled=PRECISIONS[precision] is not None)
+
+
+def upload(tensor: Tensor, device: torch.device) -> Tensor:
+    """Return a CPU's tensor on the device, without waiting for what the device computes."""
+    if device.type == "cuda":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
 
 
 def keep_freed_memory() -> bool:
