@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from odkd.common.names import nearest
 from odkd.common.threads import OF_THREADS, default_threads, described
@@ -80,6 +81,13 @@ def thread_choice() -> str:
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[Any]:
     """Return a context of automatic mixed precision on `device`; it has no effect for float32."""
     return torch.autocast(device.type, dtype=PRECISIONS[precision], enabled=PRECISIONS[precision] is not None)
+
+
+def upload(tensor: Tensor, device: torch.device) -> Tensor:
+    """Return a CPU's tensor on the device, without waiting for what the device computes."""
+    if device.type == "cuda":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
 
 
 def keep_freed_memory() -> bool:

@@ -41,7 +41,7 @@ def float_planes(logits_BKHW: Tensor) -> Tensor:
         return logits_BKHW
     if not has_fast_planes(logits_BKHW):
         return logits_BKHW.float()
-    planes_BKHW: Tensor = _FloatPlanes.apply(logits_BKHW)  # type: ignore[no-untyped-call]
+    planes_BKHW: Tensor = _FloatPlanes.apply(logits_BKHW)
     return planes_BKHW
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from odkd.common.device import upload
 from odkd.common.ignore import IGNORE
 from odkd.data.labels import LabelSource, SoftSource, highest_class, resize_nearest
 from odkd.data.labels.soft import SoftLabels
@@ -124,7 +125,8 @@ class Bank:
         for position in positions:
             self._resident.move_to_end(position)
         self._evict(keep=set(positions))
-        images_BHWC = torch.stack([resident.image_HWC for resident in found])
+        images = [resident.image_HWC for resident in found]
+        images_BHWC = images[0][None] if len(images) == 1 else torch.stack(images)  # `_normalize` copies them
         labels = {s: torch.stack([resident.labels[s] for resident in found]) for s in self.sources}
         soft = {
             s: SoftLabels(*(torch.stack([resident.soft[s][part] for resident in found]) for part in (0, 1)))
@@ -183,10 +185,8 @@ class Bank:
             )
 
     def _upload(self, array: np.ndarray) -> Tensor:
-        tensor = torch.from_numpy(np.array(array, order="C"))  # a copy: memory maps are read-only and shared
-        if self._device.type == "cuda":
-            return tensor.pin_memory().to(self._device, non_blocking=True)
-        return tensor.to(self._device)
+        # A copy: memory maps are read-only and shared.
+        return upload(torch.from_numpy(np.array(array, order="C")), self._device)
 
     def _admit(self, residents: dict[int, _Resident]) -> None:
         for position, resident in residents.items():

@@ -1,8 +1,8 @@
 """Predictions, scores and losses of a student on positions of the stream, in eval mode."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 import torch
@@ -24,6 +24,8 @@ from odkd.evaluation.metrics import (
     pixel_accuracy,
     steady_pixels,
 )
+
+Name = TypeVar("Name")
 
 
 @dataclass(frozen=True)
@@ -62,17 +64,29 @@ class Evaluator:
     def confusions(self, student: nn.Module, positions: Sequence[int]) -> dict[str, Tensor]:
         """Predict `positions` and return source -> confusion matrices for every label source of the bank.
 
-        They are int64 [n, K, K] on the CPU, one matrix per frame. Counts stay on the device and are read once, at the
-        end.
+        They are int64 [n, K, K] on the CPU, one matrix per frame.
         """
+        return self.confusions_of_windows(student, [positions])[0]
+
+    def confusions_of_windows(self, student: nn.Module, windows: Sequence[Sequence[int]]) -> list[dict[str, Tensor]]:
+        """Return the `confusions` of each window, {} if all are empty; no batch has frames of two windows.
+
+        Counts of all windows stay on the device and are read once, at the end.
+        """
+        if not any(windows):
+            return [{} for _ in windows]
         counted: dict[str, list[Tensor]] = {source: [] for source in self.bank.sources}
 
         def count(batch: Batch, predicted_BHW: Tensor) -> None:
             for source, labels_BHW in self._scored_labels(batch).items():
                 counted[source].append(confusion_matrices(predicted_BHW, labels_BHW, self.bank.num_classes))
 
-        self._each_batch(student, positions, count)
-        return {source: torch.cat(parts).cpu() for source, parts in counted.items()}
+        for positions in windows:
+            self._each_batch(student, positions, count)
+        found = read_once({source: torch.cat(parts) for source, parts in counted.items()})
+        sizes = [len(positions) for positions in windows]
+        parts = [torch.split(confusions_NKK, sizes) for confusions_NKK in found.values()]
+        return [dict(zip(found, window, strict=True)) for window in zip(*parts, strict=True)]
 
     def scores(self, student: nn.Module, positions: Sequence[int]) -> Scores:
         """Return the confusion matrices, steady pixels and predictions of consecutive positions."""
@@ -86,17 +100,19 @@ class Evaluator:
             for source, labels_BHW in self._scored_labels(batch).items():
                 confusions[source].append(confusion_matrices(predicted_BHW, labels_BHW, num_classes))
                 if predictions:
-                    two_HW = [predictions[-1][-1:], predicted_BHW]
-                    steady[source].append(steady_pixels(torch.cat(two_HW), torch.cat([before[source], labels_BHW])))
-                else:
+                    two_HW = [predictions[-1][-1:], predicted_BHW[:1]]
+                    steady[source].append(steady_pixels(torch.cat(two_HW), torch.cat([before[source], labels_BHW[:1]])))
+                if len(labels_BHW) > 1 or not predictions:
                     steady[source].append(steady_pixels(predicted_BHW, labels_BHW))
                 before[source] = labels_BHW[-1:]
             predictions.append(predicted_BHW)
 
         self._each_batch(student, positions, count)
+        counts = {("confusions", source): torch.cat(parts) for source, parts in confusions.items()}
+        found = read_once(counts | {("steady", source): torch.cat(parts) for source, parts in steady.items()})
         return Scores(
-            {source: torch.cat(parts).cpu() for source, parts in confusions.items()},
-            {source: torch.cat(parts).cpu() for source, parts in steady.items()},
+            {source: found["confusions", source] for source in sources},
+            {source: found["steady", source] for source in sources},
             torch.cat(predictions).cpu().numpy(),
         )
 
@@ -167,6 +183,15 @@ def check_shape(logits_BKHW: Tensor, batch: Batch, num_classes: int) -> None:
             f"the student answers {list(logits_BKHW.shape)}; expected logits [B, K, H, W] = {list(expected)}: "
             "odkd.students.trial.try_student makes full logits of other forms"
         )
+
+
+def read_once(counts: Mapping[Name, Tensor]) -> dict[Name, Tensor]:
+    """Return integer tensors of one dtype on the CPU; a device is waited for once, however many there are."""
+    if not counts:
+        return {}
+    together = torch.cat([tensor.flatten() for tensor in counts.values()]).cpu()
+    parts = torch.split(together, [tensor.numel() for tensor in counts.values()])
+    return {name: part.view(tensor.shape) for (name, tensor), part in zip(counts.items(), parts, strict=True)}
 
 
 def at_size(logits_BKHW: Tensor, size: tuple[int, int]) -> Tensor:

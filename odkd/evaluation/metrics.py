@@ -22,7 +22,7 @@ def confusion_matrices(predicted_BHW: Tensor, reference_BHW: Tensor, num_classes
         ValueError: a predicted id is not one of K, which would count as another pair. Checked on CPUs only, because it
             would wait for another device; there, `Evaluator` checks the number of logits.
     """
-    if predicted_BHW.device.type == "cpu" and predicted_BHW.numel():
+    if is_host(predicted_BHW) and predicted_BHW.numel():
         lowest, highest = (int(limit) for limit in predicted_BHW.aminmax())
         if lowest < 0 or highest >= num_classes:
             wrong = lowest if lowest < 0 else highest
@@ -35,8 +35,13 @@ def confusion_matrices(predicted_BHW: Tensor, reference_BHW: Tensor, num_classes
     dtype = torch.int16 if num_bins <= torch.iinfo(torch.int16).max else torch.int32
     rows = reference_BHW.to(dtype).clamp(max=num_classes)
     bins_BP = rows.mul_(num_classes).add_(predicted_BHW.to(dtype)).flatten(1)
-    count = count_bins if bins_BP.device.type == "cpu" else count_bins_without_waiting
+    count = count_bins if is_host(bins_BP) else count_bins_without_waiting
     return count(bins_BP, num_bins).view(-1, num_classes + 1, num_classes)[:, :num_classes]
+
+
+def is_host(tensor: Tensor) -> bool:
+    """Return True if reading the tensor waits for no device."""
+    return tensor.device.type == "cpu"
 
 
 def count_bins(bins_BP: Tensor, num_bins: int) -> Tensor:

@@ -84,15 +84,17 @@ class Watch:
         A metric is NaN if its window exceeds the stream.
         """
         metrics: dict[str, float] = {}
-        for name, window in self._shifted(step).items():
-            found = self.evaluator.confusions(student, window) if window else {}
+        shifted, ended = self._shifted(step), self._ended(step)
+        probed = [position for probe in self._probes for position in probe] if ended else []
+        windows: list[Sequence[int]] = [window or () for window in shifted.values()]
+        *found, of_probes = self.evaluator.confusions_of_windows(student, [*windows, probed])
+        for (name, window), confusions in zip(shifted.items(), found, strict=True):
             for source in self.evaluator.bank.sources:
-                value = mean_iou(found[source].sum(0)).item() if found else torch.nan
+                value = mean_iou(confusions[source].sum(0)).item() if window else torch.nan
                 metrics[metric_name(name, "miou", source)] = value
-        if ended := self._ended(step):
-            positions = [position for probe in self._probes for position in probe]
+        if ended:
             sizes = [len(probe) for probe in self._probes]
-            for source, confusions_NKK in self.evaluator.confusions(student, positions).items():
+            for source, confusions_NKK in of_probes.items():
                 row_T = [mean_iou(part.sum(0)).item() for part in torch.split(confusions_NKK, sizes)]
                 self._learned_TT[source][ended] = torch.tensor(row_T, dtype=torch.float64)
                 metrics |= _by_segment("segment", row_T, source)

@@ -1,6 +1,7 @@
 """Saving and loading the state of a run: atomic, without pickled code, and with a bounded share of the run time."""
 
 import io
+import math
 import time
 from pathlib import Path
 from typing import Any
@@ -20,21 +21,31 @@ class Checkpoint:
 
     def __init__(self, path: Path, *, overhead: float) -> None:
         self._path, self._overhead = path, overhead
-        self._wait_seconds = 0.0
-        self._written = time.monotonic()
+        self._next = 0.0  # time at which the next write is due; infinite while one is under way
+        self._pack_seconds = 0.0
 
     def is_due(self) -> bool:
-        """True if enough time has passed since the last write."""
-        return time.monotonic() - self._written >= self._wait_seconds
+        """True if enough time has passed since the last write, and none is under way."""
+        return time.monotonic() >= self._next
 
     def save(self, state: dict[str, Any]) -> None:
         """Write `state`, which may hold tensors, numbers, strings, and lists and dicts of them."""
+        self.write(self.packed(state))
+
+    def packed(self, state: dict[str, Any]) -> memoryview:
+        """Return the bytes of a state, which may change afterwards; `write` must follow."""
         started = time.monotonic()
         buffer = io.BytesIO()
         torch.save(state, buffer)
-        write_atomic(self._path, buffer.getbuffer())
-        self._written = time.monotonic()
-        self._wait_seconds = (self._written - started) / self._overhead
+        self._pack_seconds, self._next = time.monotonic() - started, math.inf
+        return buffer.getbuffer()
+
+    def write(self, content: memoryview) -> None:
+        """Write what `packed` has returned."""
+        started = time.monotonic()
+        write_atomic(self._path, content)
+        now = time.monotonic()
+        self._next = now + (self._pack_seconds + now - started) / self._overhead
 
     def load(self) -> dict[str, Any] | None:
         """Return the last state saved, with all tensors on the CPU, or None; the caller moves them to the device.

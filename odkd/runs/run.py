@@ -18,6 +18,7 @@ import torch
 from filelock import FileLock, Timeout
 
 from odkd.common.files import write_atomic, write_json
+from odkd.runs.behind import Behind
 from odkd.runs.checkpoint import Checkpoint
 from odkd.runs.lines import PublishedLines, Record, without_nan
 from odkd.runs.outcome import RunPruned, is_ending
@@ -65,6 +66,7 @@ class OpenRun:
         self._has_pruner, self._pruner = pruner is not None, pruner or (lambda _: None)
         self._prune_reason: str | None = None
         self._published = PublishedLines(folder)
+        self.behind = Behind()  # writes of the loop, in their order
 
     @property
     def status(self) -> str | None:
@@ -123,12 +125,12 @@ class OpenRun:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         try:
+            self.behind.close()  # an error of the loop may have come between two writes
             if isinstance(error, RunPruned):
                 self._file.set_status("pruned", {"odkd.pruned": str(error)})
             elif error is not None:
-                is_killed = is_ending(error)
                 with contextlib.suppress(OSError):  # on a full disk the user must see the original error
-                    self._file.set_status("killed" if is_killed else "failed")
+                    self._file.set_status("killed" if is_ending(error) else "failed")
                     write_atomic(self.folder / "error.txt", "".join(traceback.format_exception(error)).encode())
         finally:
             self._lock.release()
@@ -176,19 +178,34 @@ class OpenRun:
         self._prune_reason = self._pruner(line)
 
     def is_checkpoint_due(self) -> bool:
-        """True if enough time has passed since the last checkpoint, or if the pruner ends the run."""
+        """True if enough time has passed since the last checkpoint and it is on disk, or if the pruner ends the run."""
         return self._prune_reason is not None or self._checkpoint.is_due()
 
     def commit(self, state: dict[str, Any]) -> None:
-        """Save the state after the newest record to disk, then publish all records.
+        """Save the state after the newest record to disk, then publish all records; return when all is on disk.
 
         Raises:
             RunPruned: the pruner ends the run at the newest record.
         """
-        self._checkpoint.save({"state": state, "records": self._pending})
-        self._published.append(self._pending)
+        self.commit_behind(state)
+        self.behind.wait()
+
+    def commit_behind(self, state: dict[str, Any]) -> None:
+        """Do what `commit` does behind the loop, after all that was given to `behind`; `state` may change afterwards.
+
+        Raises:
+            RunPruned: the pruner ends the run at the newest record; all is on disk.
+        """
+        content, records = self._checkpoint.packed({"state": state, "records": self._pending}), self._pending
         self._pending = []
+
+        def save() -> None:
+            self._checkpoint.write(content)
+            self._published.append(records)
+
+        self.behind.do(save)
         if self._prune_reason is not None:
+            self.behind.wait()
             raise RunPruned(self._prune_reason)
 
     def publish(self, records: Sequence[tuple[Record, Record]]) -> None:
@@ -203,6 +220,7 @@ class OpenRun:
 
     def finish(self, summary: Mapping[str, float]) -> None:
         """Write the summary and mark the run finished; call it after every artifact is written."""
+        self.behind.wait()
         values = {name: None if value != value else value for name, value in summary.items()}
         write_json(self.folder / "summary.json", values)
         self._file.set_status("finished")
@@ -218,7 +236,8 @@ class OpenRun:
         write_atomic(self.folder / "confusion.npz", buffer.getvalue())
 
     def records(self) -> list[Record]:
-        """Return the published metrics, one record for each iteration."""
+        """Return the published metrics, one record for each iteration, after all writes of the loop."""
+        self.behind.wait()
         return self._published.metrics()
 
     def summary(self) -> dict[str, float | None]:

@@ -5,6 +5,7 @@ import time
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 from odkd.common.metric_names import REFERENCES, metric_name
@@ -56,8 +57,8 @@ class OnlineState:
             logger.info("resumed after iteration %d", self.iteration)
 
     def commit(self) -> None:
-        """Write the checkpoint and publish the metrics lines that it covers."""
-        self.run.commit(
+        """Write the checkpoint behind the loop, and then publish the metrics lines that it covers."""
+        self.run.commit_behind(
             {
                 "iteration": self.iteration,
                 "pretrained": self.pretrained,
@@ -165,6 +166,8 @@ class Journal:
     def _save_predictions(self, step: Step, scores: Scores) -> None:
         """Keep the last prediction of each position before it is learned from: a Zarr array, one shard an iteration.
 
+        It is written behind the loop, before the next checkpoint.
+
         The last iteration keeps its complete test window, because no later one evaluates the rest.
         """
         num_positions = len(self._stream)
@@ -173,12 +176,13 @@ class Journal:
         shape = (height, width)
         store = FrameArray(folder, num_frames=num_positions, shape=shape, shard_frames=self._window.step)
         if step.iteration == self._first:
-            store.create({"what": "class ids predicted by the newest student that had not learned from the frame"})
+            what = {"what": "class ids predicted by the newest student that had not learned from the frame"}
+            self._run.behind.do(partial(store.create, what))
         predictions = dict(zip(step.test, scores.predictions_NHW, strict=True))
         end = store.num_shards if step.iteration == self.last else step.iteration + 1
         for shard in range(step.iteration, end):
             if found := {p: predictions[p] for p in store.shard_range(shard) if p in predictions}:
-                store.write(shard, found)
+                self._run.behind.do(partial(store.write, shard, found))
 
 
 def describe(step: Step, stream: Stream, metrics: dict[str, float]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from odkd.common.device import autocast
+from odkd.common.device import autocast, upload
 from odkd.common.ignore import IGNORE
 from odkd.data.tensor_bank import Bank
 from odkd.training.augment import Augmentation
@@ -125,7 +125,7 @@ class Learner:
                 positions=tuple(positions),
                 images_BCHW=images_BCHW,
                 labels_BHW=labels_BHW,
-                is_replayed_B=torch.tensor([p not in stream_positions for p in positions], device=self.device),
+                is_replayed_B=upload(torch.tensor([p not in stream_positions for p in positions]), self.device),
                 ends_pass=number == len(batches) - 1,
                 kept=kept,
                 forward=self.forward,
@@ -133,14 +133,7 @@ class Learner:
             )
             history.append(self.step(update, soft))
         self._num_passes += 1
-        names = dict.fromkeys(name for losses in history for name in losses)
-        # An update without a penalty counts as penalty 0.
-        return {
-            name: (
-                torch.stack([losses[name] for losses in history if name in losses]).double().sum() / len(history)
-            ).item()
-            for name in names
-        }
+        return _means(history)
 
     def _count_pixels(self, bank: Bank, positions: Sequence[int]) -> Tensor:
         """Return the labelled pixels of each class, int64 [K]; counts are reused while a position is learned from."""
@@ -200,6 +193,15 @@ class Learner:
         self.regularizer.load_state_dict(state["regularizer"])
         self._scaler.load_state_dict(state["scaler"])
         self._num_passes = state["num_passes"]
+
+
+def _means(history: Sequence[Mapping[str, Tensor]]) -> dict[str, float]:
+    """Return the mean of each loss over the updates, read from the device once; a loss that is absent counts as 0."""
+    if not history:
+        return {}
+    names = dict.fromkeys(name for losses in history for name in losses)
+    sums = [torch.stack([losses[name] for losses in history if name in losses]).double().sum() for name in names]
+    return dict(zip(names, (torch.stack(sums) / len(history)).tolist(), strict=True))
 
 
 def check_finite(losses: Mapping[str, float], when: str) -> None:
