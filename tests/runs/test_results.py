@@ -10,7 +10,7 @@ from fabricated_run import FabricatedRun
 
 from odkd.runs.mlflow_client import mlflow_client
 from odkd.runs.mlflow_store import NothingStoredError, Store
-from odkd.runs.results import cost_of, read_run, status_of
+from odkd.runs.results import before_last_line, cost_of, last_lines, read_lines, read_run, status_of
 
 
 def lines(*records: dict[str, Any]) -> str:
@@ -122,3 +122,29 @@ def test_runs_of_a_store_are_those_that_were_sent(empty_database: Path, tmp_path
     assert {name: found.final(name) for name in told} == {
         name: value for name, value in told.items() if value is None or math.isfinite(value)
     }
+
+
+def test_lines_that_were_read_before_can_be_skipped(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    assert before_last_line(path) == 0
+    for text, newest in (
+        ("", None),
+        ('{"iteration": 0}', None),
+        ('{"iteration": 0}\n', 0),
+        ('{"iteration": 0}\n{"iteration": 1}\n{"ite', 1),
+        ("".join(f'{{"iteration": {n}, "a": "{"b" * 3000}"}}\n' for n in range(40)), 39),  # longer than one read
+    ):
+        path.write_text(text)
+        found = read_lines(path, before_last_line(path))
+        assert [line["iteration"] for line in found] == ([] if newest is None else [newest])
+
+
+def test_a_line_whose_timing_was_written_early_keeps_it(tmp_path: Path) -> None:
+    """The file of timings is ahead of the metrics for a moment; what was skipped of it is read where it is needed."""
+    fabricated = FabricatedRun(tmp_path)
+    fabricated.publish(5)
+    run = fabricated.folder
+    whole = read_run(run)
+    ahead = last_lines(run) | {"metrics.jsonl": 0}
+    assert read_run(run, ahead).metrics == whole.metrics
+    assert read_run(run, last_lines(run)).metrics == whole.metrics[-1:]

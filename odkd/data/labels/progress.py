@@ -56,9 +56,9 @@ def stored_mask(array: FrameArray) -> np.ndarray:
 
 def _read_note(array: FrameArray) -> tuple[np.ndarray, np.ndarray] | None:
     try:
-        with np.load(array.folder / NOTE) as note:
+        with np.load(io.BytesIO((array.folder / NOTE).read_bytes())) as note:
             versions, stored = note["versions"], note["stored"]
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile):
         return None
     if versions.shape != (array.num_shards, 3):
         return None
