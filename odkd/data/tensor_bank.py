@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from odkd.common.device import upload
 from odkd.common.ignore import IGNORE
 from odkd.data.labels import LabelSource, SoftSource, highest_class, resize_nearest
 from odkd.data.labels.soft import SoftLabels
@@ -184,9 +185,7 @@ class Bank:
 
     def _upload(self, array: np.ndarray) -> Tensor:
         tensor = torch.from_numpy(np.array(array, order="C"))  # a copy: memory maps are read-only and shared
-        if self._device.type == "cuda":
-            return tensor.pin_memory().to(self._device, non_blocking=True)
-        return tensor.to(self._device)
+        return upload(tensor, self._device)
 
     def _admit(self, residents: dict[int, _Resident]) -> None:
         for position, resident in residents.items():

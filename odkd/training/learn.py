@@ -8,9 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from odkd.common.device import autocast
+from odkd.common.device import autocast, upload
 from odkd.common.ignore import IGNORE
 from odkd.data.tensor_bank import Bank
+from odkd.evaluation.metrics import count_bins, count_bins_without_waiting
 from odkd.training.augment import Augmentation
 from odkd.training.losses import HasParts, Loss, SoftLabels, SoftLoss, WeighsClasses, wants_soft
 from odkd.training.losses.soft import resize_labels
@@ -125,7 +126,7 @@ class Learner:
                 positions=tuple(positions),
                 images_BCHW=images_BCHW,
                 labels_BHW=labels_BHW,
-                is_replayed_B=torch.tensor([p not in stream_positions for p in positions], device=self.device),
+                is_replayed_B=upload(torch.tensor([p not in stream_positions for p in positions]), self.device),
                 ends_pass=number == len(batches) - 1,
                 kept=kept,
                 forward=self.forward,
@@ -148,9 +149,9 @@ class Learner:
         self._pixels = {position: pixels_K for position, pixels_K in self._pixels.items() if position in wanted}
         for position in positions:
             if position not in self._pixels:
-                labels_P = bank.get([position]).labels[self.source].flatten()
-                counts = torch.bincount(labels_P, minlength=IGNORE + 1)
-                self._pixels[position] = counts[: bank.num_classes]
+                labels_1P = bank.get([position]).labels[self.source].flatten(1)
+                count = count_bins if labels_1P.device.type == "cpu" else count_bins_without_waiting
+                self._pixels[position] = count(labels_1P, IGNORE + 1)[0, : bank.num_classes]
         return torch.stack([self._pixels[position] for position in positions]).sum(0)
 
     def virtual_copy(self, learning_rate: float | None = None) -> "Learner":
