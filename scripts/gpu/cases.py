@@ -3,9 +3,9 @@
 from gpu.loop import Case
 
 SPEED = (Case((720, 1280), 20, 10, 4), Case((1080, 1920), 20, 10, 3))
-SPEED_DRY = (Case((64, 96), 6, 3, 2), Case((96, 160), 6, 3, 2))
-MEMORY, MEMORY_DRY = Case((360, 480), 20, 10, 4), Case((64, 96), 4, 4, 3)
-WAITS, WAITS_DRY = Case((360, 480), 20, 10, 3), Case((64, 96), 6, 3, 2)
+SPEED_DRY = (Case((32, 64), 2, 2, 1), Case((64, 96), 2, 2, 1))
+MEMORY, MEMORY_DRY = Case((360, 480), 20, 10, 4), Case((32, 64), 4, 4, 2)
+WAITS, WAITS_DRY = Case((360, 480), 20, 10, 3), Case((32, 64), 3, 3, 2)
 
 
 def speed_cases(*, is_dry: bool) -> tuple[Case, ...]:

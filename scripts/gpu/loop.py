@@ -57,7 +57,7 @@ def settings(place: Place, case: Case, *, num_frames: int | None = None) -> list
         "dataset=synthetic",
         f"dataset.size=[{case.size[0]},{case.size[1]}]",
         f"dataset.prepare={{height: {case.size[0]}, width: {case.size[1]}, num_periods: 1, period_seconds: {seconds}}}",
-        "dataset.stride=1",
+        *("dataset.stride=1", "dataset.domains={}"),
         f"window={{learn: {case.learn}, test: {case.test}, step: {case.test}}}",
         "evaluation={groundtruth: false, shift: null, segment_frames: 0, final: false}",
         "tracking=none",

@@ -16,7 +16,6 @@ class Part:
         least: seconds with which it can begin; it leaves out by name what does not fit into what is left.
         most: seconds after which it is ended.
         wave: parts of a wave run side by side, because none of them measures time; None = alone.
-        has_own_rows: it stops by itself before the end of its time, and says what it has left out.
     """
 
     name: str
@@ -25,9 +24,13 @@ class Part:
     most: float
     wave: int | None = None
 
-    def seconds(self, left: float) -> float | None:
-        """Return the time that this part gets of the seconds that are left; None if that is too little."""
-        return None if left < self.least else min(self.most, left)
+    def seconds(self, left: float, *, patience: float = 1.0) -> float | None:
+        """Return the time that this part gets of the seconds that are left; None if that is too little.
+
+        Args:
+            patience: times `most`; above 1 on a CPU, which other processes share.
+        """
+        return None if left < self.least else min(patience * self.most, left)
 
 
 PARTS = (

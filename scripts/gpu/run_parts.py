@@ -29,12 +29,14 @@ class Job:
         folder: for logs, results and what the parts make.
         command: that runs a part, before its own arguments.
         cores: CPU cores, which the parts of a wave divide.
+        patience: see `Part.seconds`.
     """
 
     device: str
     folder: Path
     command: Sequence[str] = (sys.executable, "-m", "gpu.child")
     cores: int = os.cpu_count() or 1
+    patience: float = 1.0
 
 
 def run_parts(
@@ -51,7 +53,7 @@ def run_parts(
         left = ends - time.monotonic()
         running: list[_Child] = []
         for part in wave:
-            if (limit := part.seconds(left)) is None:
+            if (limit := part.seconds(left, patience=job.patience)) is None:
                 reason = f"{max(0, left):.0f} s of the time are left, and it needs {part.least:.0f} s: raise --minutes"
                 outcomes.append(Outcome(part.name, part.question, "skipped", 0, reason))
             else:
@@ -75,6 +77,7 @@ class _Child:
 
     def __init__(self, part: Part, job: Job, limit: float, *, num_beside: int) -> None:
         self._part, self._limit, self._started = part, limit, time.monotonic()
+        self._ran_out = False
         folder = job.folder / part.name
         folder.mkdir(parents=True, exist_ok=True)
         self._result, self._log = folder / "result.json", folder / "log.txt"
@@ -93,7 +96,7 @@ class _Child:
         """Return True once the process is over; one that ran past its time is killed, with all that it started."""
         if time.monotonic() - self._started > self._limit and self._process.poll() is None:
             self.kill()
-            self._limit = -1
+            self._ran_out = True
         return self._process.poll() is not None
 
     def kill(self) -> None:
@@ -103,16 +106,14 @@ class _Child:
 
     def outcome(self) -> Outcome:
         found = read_result(self._result)
-        code = None if self._limit < 0 else self._process.returncode
+        code = None if self._ran_out else self._process.returncode
         status, seconds = status_of(found, code), time.monotonic() - self._started
         with self._log.open("rb") as file:
             file.seek(max(0, self._log.stat().st_size - LOG_BYTES))
             lines = file.read().decode(errors="replace").strip().splitlines()[-LOG_LINES:]
         reason = ""
         if status == "timeout":
-            reason = (
-                f"ended after its {self._part.seconds(1e9):.0f} s, or what was left; what it found until then is kept"
-            )
+            reason = f"ended after {self._limit:.0f} s; what it found until then is kept"
         elif status == "failed":
             how = f"by {signal.Signals(-code).name}" if code is not None and code < 0 else f"with exit code {code}"
             reason = f"ended {how}: {lines[-1] if lines else 'no output'}"

@@ -33,7 +33,6 @@ class Wait:
 
     where: str
     line: str
-    function: str
 
     @property
     def is_read(self) -> bool:
@@ -47,7 +46,7 @@ class Wait:
         frame = inside[-1] if inside else stack[-1]
         parts = Path(frame.filename).parts
         last = max((n for n, part in enumerate(parts) if part == "odkd"), default=len(parts) - 2)
-        return cls(f"{'/'.join(parts[last + 1 :])}:{frame.lineno}", (frame.line or "").strip()[:100], frame.name)
+        return cls(f"{'/'.join(parts[last + 1 :])}:{frame.lineno}", (frame.line or "").strip()[:100])
 
 
 class _Counter:
@@ -70,8 +69,8 @@ class _Counter:
     def note(self, *, leave_out: Collection[str] = ()) -> None:
         """Count a wait of the loop, unless it is in one of these functions; background threads may wait."""
         if self._is_open and threading.current_thread() is threading.main_thread():
-            wait = Wait.here()
-            self.iterations[-1] += [wait] if wait.function not in leave_out else []
+            functions = {frame.f_code.co_name for frame, _ in traceback.walk_stack(None)}
+            self.iterations[-1] += [] if functions & set(leave_out) else [Wait.here()]
 
 
 class CudaWaits(_Counter):

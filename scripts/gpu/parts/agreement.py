@@ -19,7 +19,7 @@ from gpu.place import Place
 from gpu.result import Result
 from odkd.training.losses import CrossEntropy
 
-CASE, CASE_DRY = Case((180, 320), 20, 10, 4), Case((48, 80), 6, 6, 3)
+CASE, CASE_DRY = Case((180, 320), 20, 10, 4), Case((32, 64), 4, 4, 2)
 STUDENTS = {"TinyNet": ["student=tinynet", "student.dropout=0"], "Unet ResNet-18": ["student=smp"]}
 LOGITS, PIXELS, LOSS, GRADIENT = 1e-4, 1e-3, 1e-5, 1e-2
 FIRST_MIOU, RUN_MIOU = 1e-3, 0.03

@@ -20,7 +20,7 @@ from odkd.config.parts import Parts
 from odkd.data.video.decode import decode_frames
 from odkd.teachers import SampledFrames
 
-CASE, CASE_DRY = Case((720, 1280), 20, 10, 6), Case((64, 96), 4, 4, 3)
+CASE, CASE_DRY = Case((720, 1280), 20, 10, 6), Case((32, 64), 4, 4, 2)
 BATCH, BATCH_DRY = 4, 2
 AT_MOST, AT_LEAST = (
     1.10,

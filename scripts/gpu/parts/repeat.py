@@ -16,7 +16,7 @@ from gpu.result import Result
 COMPARED = ("metrics.jsonl", "summary.json", "student.safetensors", "confusion.npz")
 NO_KERNEL = re.compile(r"(\S+) does not have a deterministic implementation")
 LINES_BEFORE_KILL = 3  # metrics lines
-CASE, CASE_DRY = Case((180, 320), 20, 10, 6), Case((48, 80), 6, 6, 5)
+CASE, CASE_DRY = Case((180, 320), 20, 10, 6), Case((32, 64), 5, 5, 5)
 
 
 @dataclass(frozen=True)

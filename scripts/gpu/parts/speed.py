@@ -59,6 +59,8 @@ def measure(place: Place, result: Result) -> None:
                 needed = COMPILE_SECONDS if variant.mode and not place.is_dry else LEAST_SECONDS
                 if variant.needs_gpu and place.is_dry:
                     result.leave_out(name, "needs a GPU")
+                elif place.is_dry and student != "TinyNet" and (variant.mode or case is not small):
+                    result.leave_out(name, "takes too long on a CPU")
                 elif place.seconds_left < needed:
                     result.leave_out(name, f"{place.seconds_left:.0f} s were left")
                 else:
