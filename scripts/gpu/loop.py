@@ -57,7 +57,7 @@ def settings(place: Place, case: Case, *, num_frames: int | None = None) -> list
         "dataset=synthetic",
         f"dataset.size=[{case.size[0]},{case.size[1]}]",
         f"dataset.prepare={{height: {case.size[0]}, width: {case.size[1]}, num_periods: 1, period_seconds: {seconds}}}",
-        *("dataset.stride=1", "dataset.domains={}"),
+        *("dataset.stride=1", "dataset.domains={}", "compile=false"),
         f"window={{learn: {case.learn}, test: {case.test}, step: {case.test}}}",
         "evaluation={groundtruth: false, shift: null, segment_frames: 0, final: false}",
         "tracking=none",
@@ -121,7 +121,7 @@ class BareNetwork:
         self.student: nn.Module = copy.deepcopy(parts.learner.student)
         made: Any = parts.learner.optimizer
         self._optimizer = type(made)([p for p in self.student.parameters() if p.requires_grad], **_settings_of(made))
-        self._device, self._precision = parts.device, parts.cfg.precision
+        self._device, self._precision = parts.device, parts.learner.precision
         self._scaler = torch.amp.GradScaler(parts.device.type, enabled=self._precision == "float16")
         self._cross_entropy = CrossEntropy()
 

@@ -51,7 +51,7 @@ def measure(place: Place, result: Result) -> None:
 def one_side(place: Place, case: Case, more: list[str]) -> Side:
     """Return what a device gives."""
     place.folder.mkdir(parents=True, exist_ok=True)
-    parts = make_parts([*settings(place, case), *more])
+    parts = make_parts([*settings(place, case), "precision=float32", *more])
     student: nn.Module = parts.learner.student
     ((images_BCHW, labels_BHW),) = examples_of(parts, 1)
     student.eval()

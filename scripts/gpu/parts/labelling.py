@@ -6,6 +6,7 @@ The share of time that the GPU is busy is what its kernels and copies cover of t
 import shutil
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 import numpy as np
 from torch.autograd import DeviceType
@@ -42,17 +43,12 @@ def measure(place: Place, result: Result) -> None:
         ]
         decode, network = _alone(place, job, batch)
         wall = _label(place, job, "plain")
-        busy = [0.0]
-
-        def profiled(job: list[str] = job, busy: list[float] = busy) -> None:
-            kinds = [ProfilerActivity.CPU] if place.is_dry else [ProfilerActivity.CUDA]
-            with profile(activities=kinds) as profiler:
-                seconds = _label(place, job, "profiled")
-            wanted = DeviceType.CPU if place.is_dry else DeviceType.CUDA
-            spans = [e.time_range for e in profiler.events() if e.device_type == wanted]
-            busy[0] = covered([(span.start, span.end) for span in spans]) / 1e6 / seconds
-
-        profiled()
+        kinds = [ProfilerActivity.CPU if place.is_dry else ProfilerActivity.CUDA]
+        profiler = profile(activities=kinds)
+        profiled = _label(place, job, "profiled", profiler)
+        wanted = DeviceType.CPU if place.is_dry else DeviceType.CUDA
+        spans = [event.time_range for event in profiler.events() or () if event.device_type == wanted]
+        busy = covered([(span.start, span.end) for span in spans]) / 1e6 / profiled
         slowest = max(decode, network)
         result.row(
             "labelling",
@@ -60,29 +56,25 @@ def measure(place: Place, result: Result) -> None:
             size=case.name,
             frames=case.num_frames,
             **{"decode s": decode, "network s": network, "wall s": wall, "wall / slowest": wall / slowest},
-            **{"share busy": busy[0], "frames a second": case.num_frames / wall},
+            **{"share busy": busy, "frames a second": case.num_frames / wall},
         )
         result.figure(f"wall time over the slowest step, {precision}", wall / slowest, at_most=AT_MOST, needs_gpu=True)
         bound = AT_LEAST if network >= decode else None
-        result.figure(f"share of time that the GPU is busy, {precision}", busy[0], at_least=bound, needs_gpu=True)
+        result.figure(f"share of time that the GPU is busy, {precision}", busy, at_least=bound, needs_gpu=True)
     if place.is_dry:
         result.note("Here the share is of torch's operations on the CPU.")
 
 
-def _label(place: Place, job: Sequence[str], name: str) -> float:
-    """Label the video into an empty store; return the seconds, without those of loading the teacher."""
+def _label(place: Place, job: Sequence[str], name: str, around: AbstractContextManager[object] | None = None) -> float:
+    """Label the video into an empty store, inside `around`; return the seconds; the teacher is loaded before."""
     folder = place.folder / f"labels-{name}"
     shutil.rmtree(folder, ignore_errors=True)
     parts = Parts(compose_config([*job, f"paths.labels={folder}"]))
-    _ = parts.teacher_labels
-    load, seconds = time.perf_counter, 0.0
-    teacher = parts.teacher_parts.teacher
+    _ = parts.teacher_labels, parts.teacher_parts.teacher
     place.wait()
-    began = load()
-    parts.label_stream()
-    place.wait()
-    seconds = load() - began
-    assert teacher is not None
+    with around or nullcontext():
+        seconds = _timed(parts.label_stream)
+        place.wait()
     return seconds
 
 

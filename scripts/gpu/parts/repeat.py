@@ -28,7 +28,7 @@ class Study:
 
 
 STUDIES = (
-    Study("TinyNet, float32", ()),
+    Study("TinyNet, float32", ("precision=float32",)),
     Study(
         "Unet ResNet-18, bfloat16, uniform replay, derpp, augmentation",
         (

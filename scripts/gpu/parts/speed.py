@@ -37,11 +37,11 @@ class Variant:
     needs_gpu: bool = False
 
 
-FAST = ("precision=bfloat16", "channels_last=true")
+EXACT, FAST = ("precision=float32", "channels_last=false"), ("precision=bfloat16", "channels_last=true")
 VARIANTS = (
-    Variant("float32", (), is_for_all=True),
+    Variant("float32", EXACT, is_for_all=True),
     Variant("bfloat16 + channels_last", FAST, is_for_all=True),
-    Variant("tf32", ("precision=tf32",), needs_gpu=True),
+    Variant("tf32", ("precision=tf32", "channels_last=false"), needs_gpu=True),
     Variant("float16 + channels_last", ("precision=float16", "channels_last=true"), needs_gpu=True),
     Variant("bfloat16 + channels_last, deterministic=false", (*FAST, "deterministic=false")),
     Variant("bfloat16 + channels_last, compiled", FAST, mode="default"),

@@ -17,8 +17,11 @@ from gpu.waiting import CudaWaits, ModelledWaits
 
 AT_MOST = 2
 METHODS = {
-    "fifo": [],
-    "uniform, derpp, augmented": ["replay=uniform", "replay.capacity=30", "regularizer=derpp", "augmentation=flip"],
+    "fifo": ["precision=float32"],
+    "uniform, derpp, augmented": [
+        *("precision=float32", "replay=uniform", "replay.capacity=30", "regularizer=derpp"),
+        "augmentation=flip_scale_crop_colour",
+    ],
     "bfloat16, channels_last": ["precision=bfloat16", "channels_last=true"],
 }
 
