@@ -14,6 +14,7 @@ It writes gpu.json and gpu.md into build/gpu, and ends with exit code 1 if a fig
 """
 
 import argparse
+import signal
 import subprocess
 import sys
 import time
@@ -61,6 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def check(names: Sequence[str], device: str, *, minutes: float, outputs: Path) -> int:
     """Run the parts, print and write how they ended; return 1 if one failed or missed a figure."""
     started, about = time.monotonic(), describe(device)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the parts end, too
     device = str(about["device"])
     is_dry = not device.startswith("cuda")
     print("; ".join(f"{name} {value}" for name, value in about.items()), flush=True)

@@ -76,6 +76,7 @@ class Learner:
         total = torch.stack(values).sum() if len(values) > 1 else values[0]
         self.optimizer.zero_grad(set_to_none=True)
         self._scaler.scale(total).backward()  # type: ignore[no-untyped-call]
+        self._scaler.unscale_(self.optimizer)  # a fused optimizer leaves `.grad` scaled, and `after_update` reads it
         self._scaler.step(self.optimizer)
         self._scaler.update()
         self.regularizer.after_update(self.student, update)

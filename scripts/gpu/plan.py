@@ -38,7 +38,7 @@ PARTS = (
     Part("waits", "how often does an iteration wait for the device?", 15, 120, wave=0),
     Part("repeat", "does a run repeat bit by bit, also after kill -9?", 40, 160, wave=0),
     Part("agreement", "do CPU and GPU give the same numbers?", 20, 140, wave=0),
-    Part("speed", "how much does the loop take beyond the bare network?", 20, 170),
+    Part("speed", "how much does the loop take beyond the bare network?", 20, 185),
     Part("memory", "does device memory grow with the stream?", 15, 50),
     Part("mckd", "how long is an epoch of MCKD with the Swin student?", 20, 60),
     Part("labelling", "what share of its time is the GPU busy while a teacher labels?", 20, 70),

@@ -7,9 +7,9 @@ import shutil
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import numpy as np
-from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
 from gpu.loop import Case, settings
@@ -46,8 +46,8 @@ def measure(place: Place, result: Result) -> None:
         kinds = [ProfilerActivity.CPU if place.is_dry else ProfilerActivity.CUDA]
         profiler = profile(activities=kinds)
         profiled = _label(place, job, "profiled", profiler)
-        wanted = DeviceType.CPU if place.is_dry else DeviceType.CUDA
-        spans = [event.time_range for event in profiler.events() or () if event.device_type == wanted]
+        found: Sequence[Any] = profiler.events() or ()  # type: ignore[no-untyped-call]
+        spans = [event.time_range for event in found if event.device_type.name == ("CPU" if place.is_dry else "CUDA")]
         busy = covered([(span.start, span.end) for span in spans]) / 1e6 / profiled
         slowest = max(decode, network)
         result.row(
