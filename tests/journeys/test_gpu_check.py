@@ -8,6 +8,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import torch
 from gpu.loop import Case
 from gpu.parts.labelling import covered
 from gpu.parts.repeat import NO_KERNEL
@@ -17,7 +18,7 @@ from gpu.plan import NAMES, PARTS, SPARE_SECONDS, waves
 from gpu.report import Outcome, complaints, page, write_report
 from gpu.result import Figure, Result, read_result
 from gpu.run_parts import Job, run_parts
-from gpu.wheels import read_names, requirements_of
+from gpu.wheels import install, read_names, requirements_of
 from paths import ROOT
 
 # A part that is called as the real ones are: python FILE PART DEVICE FOLDER SHARED SECONDS
@@ -157,6 +158,20 @@ def test_lists_of_packages_are_read_however_pip_prints_them(tmp_path: Path) -> N
             "a-1.dist-info/METADATA", "Name: a\nRequires-Dist: b>=2\nRequires-Dist: c; extra == 'x'\n\ntext"
         )
     assert requirements_of(wheel) == ["b>=2", "c; extra == 'x'"]
+
+
+@pytest.mark.slow
+def test_wheels_are_installed_without_a_network_beside_the_packages_that_are_there(tmp_path: Path) -> None:
+    about = "odkd_carried-1.0.dist-info"
+    with zipfile.ZipFile(tmp_path / "odkd_carried-1.0-py3-none-any.whl", "w") as wheel:
+        wheel.writestr("odkd_carried.py", "answer = 42\n")
+        wheel.writestr(f"{about}/METADATA", "Metadata-Version: 2.1\nName: odkd-carried\nVersion: 1.0\n")
+        wheel.writestr(f"{about}/WHEEL", "Wheel-Version: 1.0\nGenerator: t\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        wheel.writestr(f"{about}/RECORD", f"odkd_carried.py,,\n{about}/METADATA,,\n{about}/WHEEL,,\n{about}/RECORD,,\n")
+    python = install(tmp_path, tmp_path / "venv")
+    code = "import odkd_carried, torch; print(odkd_carried.answer, torch.__version__)"
+    done = subprocess.run([python, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert done.stdout.split() == ["42", torch.__version__]
 
 
 @pytest.mark.slow
