@@ -91,6 +91,11 @@ docs-serve: docs  ## build the site and serve it at http://127.0.0.1:8000
 bench: $(VENV)/.dev  ## speed and memory against plain baselines and physical limits (ARGS="loop 'de*'"; ARGS=--list, --help)
 	$(BIN)/python scripts/benchmark.py $(ARGS)
 
+# Without the network: this environment if there is one, otherwise the Python that has torch.
+.PHONY: gpu
+gpu:  ## what odkd promises on a GPU, checked within 8 minutes; without one, a dry run (ARGS="repeat speed")
+	$(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON)) scripts/gpu_check.py $(ARGS)
+
 .PHONY: clean-cache
 clean-cache:  ## delete decoded frames, labels and digests (runs stay)
 	rm -rf outputs/cache

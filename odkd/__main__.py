@@ -19,7 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 from odkd.commands.help import help_text
 from odkd.commands.options import read_command
 from odkd.common.compiler import compiler_message
-from odkd.common.errors import is_mistake
+from odkd.common.errors import is_mistake, memory_message
 from odkd.common.version import version_text
 from odkd.config.known import CONF, known_groups, known_keys
 from odkd.config.messages import explain
@@ -101,7 +101,7 @@ def user_message(error: BaseException) -> str | None:
         return f"the disk is full ({error}); make room and give the same command again: it goes on from here"
     if isinstance(error, OSError) and error.errno in (errno.EROFS, errno.EACCES, errno.ENOTDIR, errno.EEXIST):
         return f"cannot write there ({error}); choose another folder with paths.outputs= or paths.labels="
-    return str(error) if is_mistake(error) else compiler_message(error)
+    return str(error) if is_mistake(error) else memory_message(error) or compiler_message(error)
 
 
 if __name__ == "__main__":

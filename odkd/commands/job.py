@@ -71,7 +71,7 @@ def perform(cfg: DictConfig, outcome: Outcome) -> dict[str, float | None] | None
     cfg = parts.cfg
     tell_variables(cfg)
     remember_place(cfg)
-    set_up(parts.device, threads=cfg.threads, deterministic=cfg.deterministic)
+    set_up(parts.device, threads=cfg.threads, deterministic=cfg.deterministic, precision=cfg.precision)
     if not has_finished_namesake(parts):  # a finished run returns at once; otherwise mistakes come before the stream
         check_components(parts)
     folder = parts.folder

@@ -1,10 +1,13 @@
 """The compute device of a run, and process-wide settings of torch and of the allocator."""
 
+import contextlib
 import ctypes
 import logging
 import os
 import platform
 import sys
+import warnings
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -16,7 +19,7 @@ from odkd.common.threads import OF_THREADS, default_threads, described
 
 logger = logging.getLogger(__name__)
 KINDS = {"auto": "auto", "cpu": "cpu", "cuda": "cuda", "mps": "mps", "gpu": "cuda", "nvidia": "cuda"}  # name -> kind
-PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
+PRECISIONS = {"float32": None, "tf32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
 DEFAULT_THREADS, THREADS_CHOSEN_BY = default_threads(torch.get_num_threads())
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # malloc.h
 
@@ -53,10 +56,12 @@ def choose_device(name: str, *, precision: str, setting: str = "device") -> torc
         ) from error
     if precision == "float16" and device.type == "cpu":
         raise ValueError("precision=float16 needs a GPU; on a CPU use precision=bfloat16 or float32")
+    if precision == "tf32" and device.type != "cuda":
+        raise ValueError(f"precision=tf32 needs an NVIDIA GPU; on device={device} use precision=float32 or bfloat16")
     return device
 
 
-def set_up(device: torch.device, *, threads: int | None, deterministic: bool) -> None:
+def set_up(device: torch.device, *, threads: int | None, deterministic: bool, precision: str = "float32") -> None:
     """Set the threads of this process, deterministic kernels, and an allocator that keeps its memory."""
     torch.set_num_threads(threads or DEFAULT_THREADS)  # also undoes the setting of an earlier job of the sweep
     if threads is None and THREADS_CHOSEN_BY and not THREADS_CHOSEN_BY.startswith(OF_THREADS):
@@ -66,6 +71,10 @@ def set_up(device: torch.device, *, threads: int | None, deterministic: bool) ->
     if device.type == "cpu":
         keep_freed_memory()
         return
+    if device.type == "cuda":
+        set_tf32(precision == "tf32")
+        if device.index is not None:
+            torch.cuda.set_device(device)  # what libraries create "on the GPU" belongs there, too
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it cuBLAS is not deterministic
     torch.use_deterministic_algorithms(deterministic, warn_only=True)
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # costs a pass over every new tensor
@@ -79,8 +88,36 @@ def thread_choice() -> str:
 
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[Any]:
-    """Return a context of automatic mixed precision on `device`; it has no effect for float32."""
-    return torch.autocast(device.type, dtype=PRECISIONS[precision], enabled=PRECISIONS[precision] is not None)
+    """Return a context of automatic mixed precision on `device`; it has no effect for float32.
+
+    A part of a run may be more precise than the run: products of a teacher in float32 stay so beside a student in tf32.
+    """
+    mixed = torch.autocast(device.type, dtype=PRECISIONS[precision], enabled=PRECISIONS[precision] is not None)
+    if device.type != "cuda" or precision != "float32" or torch.get_float32_matmul_precision() == "highest":
+        return mixed
+    return _exact_products()
+
+
+@contextlib.contextmanager
+def _exact_products() -> Iterator[None]:
+    set_tf32(False)
+    try:
+        yield
+    finally:
+        set_tf32(True)
+
+
+def set_tf32(is_on: bool) -> bool:
+    """Let NVIDIA GPUs round the factors of float32 products to 10 bits of mantissa, or not; return how it was.
+
+    torch's own default rounds those of convolutions and not those of matrix products.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch has newer names, which torch.compile refuses to see mixed with these
+        before = bool(torch.backends.cudnn.allow_tf32)
+        torch.backends.cudnn.allow_tf32 = is_on
+        torch.set_float32_matmul_precision("high" if is_on else "highest")
+    return before
 
 
 def upload(tensor: Tensor, device: torch.device) -> Tensor:

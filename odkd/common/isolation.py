@@ -41,6 +41,8 @@ def isolated() -> Iterator[None]:
     threads, dtype = torch.get_num_threads(), torch.get_default_dtype()
     device = torch.empty(0).device  # the default
     precision, has_gradients = torch.get_float32_matmul_precision(), torch.is_grad_enabled()
+    rounds = _rounds_convolutions()
+    gpu = torch.cuda.current_device() if torch.cuda.is_initialized() else 0  # type: ignore[no-untyped-call]
     deterministic, benchmark = torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark
     warns_only = torch.is_deterministic_algorithms_warn_only_enabled()
     memory: Any = torch.utils.deterministic  # type checkers do not know the switch of this module
@@ -65,6 +67,7 @@ def isolated() -> Iterator[None]:
         torch.set_rng_state(generators[2])
         torch.set_num_threads(threads)
         torch.set_default_dtype(dtype)
+        _rounds_convolutions(rounds)
         torch.set_float32_matmul_precision(precision)
         torch.set_grad_enabled(has_gradients)
         torch.use_deterministic_algorithms(deterministic, warn_only=warns_only)
@@ -74,3 +77,15 @@ def isolated() -> Iterator[None]:
         gc.collect()
         if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
             torch.cuda.empty_cache()
+            torch.cuda.set_device(gpu)
+
+
+def _rounds_convolutions(value: bool | None = None) -> bool:
+    """Return whether GPUs round float32 convolutions to TF32; set it, if a value is given."""
+    import torch
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch has newer names for it, see `device.set_tf32`
+        if value is not None:
+            torch.backends.cudnn.allow_tf32 = value
+        return bool(torch.backends.cudnn.allow_tf32)

@@ -31,7 +31,7 @@ from odkd.data.video.fit import FITS
 from odkd.runs.mlflow_place import check_place
 from odkd.runs.sync import check_tracking
 
-Precision = Literal["float32", "bfloat16", "float16"]
+Precision = Literal["float32", "tf32", "bfloat16", "float16"]
 SETTINGS: dict[str, Any] = {
     "seed": NaturalInt,
     "precision": Precision,

@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
 from odkd.common.argmax import largest_class
-from odkd.common.device import choose_device
+from odkd.common.device import choose_device, set_tf32
 from odkd.config.compose import complete
 from odkd.config.construct import construct, resolve
 from odkd.config.parts_student import student_arguments
@@ -37,7 +37,7 @@ class Segmenter:
         size: (height, width) of its training input, in pixels.
         normalization: of pixels.
         batch_size: images in a forward pass (with some batch norms, predictions depend on it).
-        precision: float32, bfloat16, float16.
+        precision: float32, tf32, bfloat16, float16.
         channels_last: memory layout of pictures.
         device: where the network is.
     """
@@ -127,7 +127,7 @@ def load_student(
     Args:
         run: the run's folder.
         name: as in the metrics: round_1/student_0, ..., final; None = the last student of the run.
-        device: auto, cpu, cuda, ... On a CPU, a run in float16 is continued in float32.
+        device: auto, cpu, cuda, ... On a CPU, a run in float16 or tf32 is continued in float32.
         allow_targets: user-defined packages that may contain the student's class. Those that config.yaml allows do not
             count, because a run's folder may come from anywhere.
 
@@ -153,10 +153,12 @@ def load_student(
     network = construct(node, (), offered, allowed, "student")
     load_weights(network, path)
     network.to(chosen_device)
+    if chosen_device.type == "cuda":
+        set_tf32(cfg.precision == "tf32")
     size = (int(cfg.dataset.size[0]), int(cfg.dataset.size[1]))
     try_student(network, len(classes), size, device=chosen_device, batch_size=None)
     layout = torch.channels_last if cfg.channels_last else torch.contiguous_format
-    is_half_on_cpu = cfg.precision == "float16" and chosen_device.type == "cpu"
+    is_for_gpus = cfg.precision in ("float16", "tf32") and chosen_device.type == "cpu"
     return Segmenter(
         network.to(device=chosen_device, memory_format=layout),
         classes,
@@ -164,7 +166,7 @@ def load_student(
         size,
         Normalization(cfg.student.mean, cfg.student.std),
         batch_size=cfg.evaluation.batch_size,
-        precision="float32" if is_half_on_cpu else cfg.precision,
+        precision="float32" if is_for_gpus else cfg.precision,
         channels_last=cfg.channels_last,
         device=chosen_device,
     )

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from odkd.common.settings import Fraction
+from odkd.students.pooling import grid_means
 
 WIDTH = 64
 GRIDS = ((1, 1), (3, 2), (5, 4), (9, 8))  # rows x columns of the pyramid
@@ -54,7 +55,7 @@ class TinyNet(nn.Module):
         features = self.merge(self.residual(stem) + stem)
         levels = [features]
         for grid, conv in zip(GRIDS, self.pyramid, strict=True):
-            pooled = F.relu(conv(F.adaptive_avg_pool2d(features, grid)))
+            pooled = F.relu(conv(grid_means(features, grid)))
             levels.append(F.interpolate(pooled, size=features.shape[2:], mode="nearest"))
         head = self.dropout(F.relu(self.squeeze(self.pyramid_norm(torch.cat(levels, 1)))))
         # The stem rounds odd sizes down, so the head is resized to the half and full size rather than by x4 and x2.

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from odkd.common.device import upload
 from odkd.common.ignore import IGNORE
 from odkd.common.seeds import named_generator
 from odkd.common.settings import Fraction, NonNegativeFloat
@@ -116,7 +117,9 @@ class Augmentation:
             return images_BCHW
         shift_B, stretch_B = self._brightness * (2 * draws[4] - 1), 1 + self._contrast * (2 * draws[5] - 1)
         shift_BC = shift_B[:, None] / torch.tensor(self._std, dtype=torch.float64)
-        shift_BC11, stretch_B111 = (part.to(images_BCHW)[..., None, None] for part in (shift_BC, stretch_B[:, None]))
+        shift_BC11, stretch_B111 = (
+            _like(part, images_BCHW)[..., None, None] for part in (shift_BC, stretch_B[:, None])
+        )
         mean_BC11 = images_BCHW.mean((2, 3), keepdim=True)
         return (images_BCHW - mean_BC11) * stretch_B111 + mean_BC11 + shift_BC11
 
@@ -129,13 +132,18 @@ def show(image_CHW: Tensor, geometry: Geometry, index: int) -> Tensor:
     ):
         centres = places - 0.5
         before = centres.floor()
-        weight = (centres - before).to(image_CHW)
-        is_inside = ((places >= 0) & (places < length)).to(image_CHW)
-        at = [(before + step).clamp(0, length - 1).long().to(image_CHW.device) for step in (0, 1)]
+        weight = _like(centres - before, image_CHW)
+        is_inside = _like((places >= 0) & (places < length), image_CHW)
+        at = [upload((before + step).clamp(0, length - 1).long(), image_CHW.device) for step in (0, 1)]
         shape = (-1, 1) if axis == 1 else (-1,)
         first, second = (image_CHW.index_select(axis, index_N) for index_N in at)
         image_CHW = torch.lerp(first, second, weight.reshape(shape)) * is_inside.reshape(shape)
     return image_CHW
+
+
+def _like(values: Tensor, image: Tensor) -> Tensor:
+    """Return values of the CPU in the type and on the device of an image."""
+    return upload(values.to(image.dtype), image.device)
 
 
 def _nearest_maps(maps_BNHW: Tensor, geometry: Geometry, frame: tuple[int, int], fill: int) -> Tensor:
@@ -145,7 +153,7 @@ def _nearest_maps(maps_BNHW: Tensor, geometry: Geometry, frame: tuple[int, int],
     shape = (max(1, round(geometry.size[0] / stride[0])), max(1, round(geometry.size[1] / stride[1])))
     shown = []
     for i, map_NHW in enumerate(maps_BNHW):
-        rows, columns = (part.floor().long().to(maps_BNHW.device) for part in geometry.places(shape, i, stride))
+        rows, columns = (upload(part.floor().long(), maps_BNHW.device) for part in geometry.places(shape, i, stride))
         is_inside_HW = ((rows >= 0) & (rows < height))[:, None] & (columns >= 0) & (columns < width)
         picked_NHW = map_NHW[:, rows.clamp(0, height - 1)[:, None], columns.clamp(0, width - 1)]
         shown.append(picked_NHW.masked_fill(~is_inside_HW, fill))

@@ -74,10 +74,8 @@ def work(job: StudentJob, pipe: "Connection[Any, Any]") -> None:
     try:
         logging.basicConfig(handlers=[_LogToParent(send)], format="%(message)s", level=logging.ERROR, force=True)
         os.chdir(job.working_folder)
-        device = torch.device(job.cfg.device)
-        if device.index is not None and device.type == "cuda":
-            torch.cuda.set_device(device)  # pinned memory is allocated for the current device
-        set_up(device, threads=job.cfg.threads, deterministic=job.cfg.deterministic)
+        cfg = job.cfg
+        set_up(torch.device(cfg.device), threads=cfg.threads, deterministic=cfg.deterministic, precision=cfg.precision)
         parts = job.equip(job.cfg)
         if job.previous is not None:
             use_previous(parts.evaluator.bank, job.previous)

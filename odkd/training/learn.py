@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from odkd.common.device import autocast, upload
 from odkd.common.ignore import IGNORE
 from odkd.data.tensor_bank import Bank
+from odkd.evaluation.metrics import count_bins, count_bins_without_waiting
 from odkd.training.augment import Augmentation
 from odkd.training.losses import HasParts, Loss, SoftLabels, SoftLoss, WeighsClasses, wants_soft
 from odkd.training.losses.soft import resize_labels
@@ -75,6 +76,7 @@ class Learner:
         total = torch.stack(values).sum() if len(values) > 1 else values[0]
         self.optimizer.zero_grad(set_to_none=True)
         self._scaler.scale(total).backward()  # type: ignore[no-untyped-call]
+        self._scaler.unscale_(self.optimizer)  # a fused optimizer leaves `.grad` scaled, and `after_update` reads it
         self._scaler.step(self.optimizer)
         self._scaler.update()
         self.regularizer.after_update(self.student, update)
@@ -141,9 +143,9 @@ class Learner:
         self._pixels = {position: pixels_K for position, pixels_K in self._pixels.items() if position in wanted}
         for position in positions:
             if position not in self._pixels:
-                labels_P = bank.get([position]).labels[self.source].flatten()
-                counts = torch.bincount(labels_P, minlength=IGNORE + 1)
-                self._pixels[position] = counts[: bank.num_classes]
+                labels_1P = bank.get([position]).labels[self.source].flatten(1)
+                count = count_bins if labels_1P.device.type == "cpu" else count_bins_without_waiting
+                self._pixels[position] = count(labels_1P, IGNORE + 1)[0, : bank.num_classes]
         return torch.stack([self._pixels[position] for position in positions]).sum(0)
 
     def virtual_copy(self, learning_rate: float | None = None) -> "Learner":

@@ -22,6 +22,7 @@ def switches() -> list[Any]:
         torch.empty(0).device,
         torch.is_grad_enabled(),
         torch.get_float32_matmul_precision(),
+        torch.backends.cudnn.allow_tf32,
         torch.are_deterministic_algorithms_enabled(),
         torch.is_deterministic_algorithms_warn_only_enabled(),
         torch.utils.deterministic.fill_uninitialized_memory,
@@ -50,6 +51,7 @@ def test_a_job_leaves_the_process_as_it_found_it() -> None:
         torch.set_default_device("meta")
         torch.set_grad_enabled(False)
         torch.set_float32_matmul_precision("medium")
+        torch.backends.cudnn.allow_tf32 = False
         torch.use_deterministic_algorithms(True, warn_only=True)
         torch.utils.deterministic.fill_uninitialized_memory = False
         np.seterr(all="ignore")

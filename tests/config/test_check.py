@@ -35,6 +35,7 @@ CHEAP = ["debug=smoke", "tracking=none", "run.report=false"]
             (["loss.class_weights=[1,2]"], "loss.class_weights has 2 numbers for 11 classes"),
             (["device=cuda:7"], "device=cuda:7 cannot be used here"),
             (["precision=float16", "device=cpu"], "precision=float16 needs a GPU"),
+            (["precision=tf32", "device=cpu"], "precision=tf32 needs an NVIDIA GPU"),
             (["window.learn=500"], "window.learn=500 and window.test=6 do not fit the stream (60 sampled frames)"),
             (["+optimizer.momentun=0.9"], "takes no momentun"),
             (["sweep=window_size"], "sweep=window_size is a study of several jobs; run it by  odkd -m"),

@@ -51,12 +51,12 @@ PASSES = [
 ]
 
 
-def make_bank() -> Bank:
+def make_bank(device: torch.device = CPU) -> Bank:
     return Bank(
         Frames(),
         {"teacher": Labels()},
         num_classes=NUM_CLASSES,
-        device=CPU,
+        device=device,
         memory_bytes=10**7,
         normalization=Normalization(),
         channels_last=False,
@@ -77,7 +77,11 @@ def make_optimizer(student: nn.Module, name: str = "sgd") -> torch.optim.Optimiz
 
 
 def make_learner(
-    student: nn.Module, regularizer: Regularizer, optimizer: str = "sgd", precision: str = "float32"
+    student: nn.Module,
+    regularizer: Regularizer,
+    optimizer: str = "sgd",
+    precision: str = "float32",
+    device: torch.device = CPU,
 ) -> Learner:
     return Learner(
         student,
@@ -86,7 +90,7 @@ def make_learner(
         regularizer,
         source="teacher",
         precision=precision,
-        device=CPU,
+        device=device,
     )
 
 

@@ -1,5 +1,7 @@
 """Overrides of the smallest run that tests start with the `odkd` command or in this process."""
 
+from compute import NAME
+
 # debug=smoke in even smaller: 30 sampled frames in 3 periods (the renderer's order: city, night, city).
 TINY = [
     "debug=smoke",
@@ -13,4 +15,5 @@ TINY = [
     "tracking=none",
     "run.plots=false",
     "run.report=false",
+    *([] if NAME == "cpu" else [f"device={NAME}"]),
 ]

@@ -39,8 +39,13 @@ class CrossEntropy(nn.Module):
         """Return a float32 scalar (float64 for float64 logits). `labels_BHW`: int64 class ids or 255."""
         logits_BKHW, weights_K = float_planes(logits_BKHW), self.weights.values_K
         if weights_K is None:
-            total = F.cross_entropy(logits_BKHW, labels_BHW, ignore_index=IGNORE, reduction="sum")
+            total = _summed(logits_BKHW, labels_BHW, None)
             return total / (labels_BHW != IGNORE).sum().clamp(min=1)
-        weights_K = weights_K.to(logits_BKHW.dtype)
-        total = F.cross_entropy(logits_BKHW, labels_BHW, weight=weights_K, ignore_index=IGNORE, reduction="sum")
+        total = _summed(logits_BKHW, labels_BHW, weights_K.to(logits_BKHW.dtype))
         return total / self.weights.masses(labels_BHW).sum().clamp(min=torch.finfo(torch.float32).tiny)
+
+
+def _summed(logits_BKHW: Tensor, labels_BHW: Tensor, weights_K: Tensor | None) -> Tensor:
+    """Return the sum over the labelled pixels. On a GPU torch's own sum has other last bits each time."""
+    how = "none" if logits_BKHW.is_cuda else "sum"
+    return F.cross_entropy(logits_BKHW, labels_BHW, weight=weights_K, ignore_index=IGNORE, reduction=how).sum()

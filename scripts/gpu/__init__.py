@@ -1,0 +1,1 @@
+"""What `scripts/gpu_check.py` consists of: its parts, how they are run within a time, and its report."""

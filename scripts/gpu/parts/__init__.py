@@ -1,0 +1,1 @@
+"""One module a part of the check; each has `measure(place, result)`."""
