@@ -70,6 +70,8 @@ def perform(cfg: DictConfig, outcome: Outcome) -> dict[str, float | None] | None
     parts = Parts(cfg)
     cfg = parts.cfg
     tell_variables(cfg)
+    if parts.chosen_numerics and parts.traits.learns:
+        logger.info(parts.chosen_numerics)
     set_up(parts.device, threads=cfg.threads, deterministic=cfg.deterministic)
     if not has_finished_namesake(parts):  # a finished run returns at once; otherwise mistakes come before the stream
         check_components(parts)

@@ -1,7 +1,7 @@
 """Composition in layers: whoever chooses a file of a group last begins the group anew.
 
 The layers, lowest first: the defaults of conf/config.yaml, the studies in that file's order (experiment, baseline,
-sweep, debug), the command line. Hydra lets the highest layer choose, but merges what all studies set into its choice:
+sweep, debug, numerics), the command line. Hydra lets the highest layer choose, but merges what all studies set into its choice:
 with `experiment=camvid_online teacher=pspnet` the PSPNet would get name and weights of the experiment's teacher. Here,
 what a study sets below a group counts only for a file that this study or a lower layer has chosen.
 """
@@ -25,7 +25,7 @@ from omegaconf import DictConfig, OmegaConf
 from odkd.common.dotted import is_in
 from odkd.config.words import without_effect
 
-STUDIES = ("experiment", "baseline", "sweep", "debug")  # groups whose files choose other files and set their keys
+STUDIES = ("experiment", "baseline", "sweep", "debug", "numerics")  # groups whose files may set every key
 PARAMS = "hydra.sweeper.params"  # what a study varies, whichever sweeper does it
 
 

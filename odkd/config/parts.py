@@ -22,6 +22,7 @@ from odkd.config.compose import command_with, complete
 from odkd.config.construct import construct
 from odkd.config.identity import run_key, run_name, teacher_identity
 from odkd.config.interfaces import check_part
+from odkd.config.numerics import with_numerics
 from odkd.config.parts_evaluation import EvaluationParts
 from odkd.config.parts_stream import StreamParts
 from odkd.config.parts_student import StudentParts
@@ -50,8 +51,10 @@ class Parts:
     """
 
     def __init__(self, cfg: DictConfig) -> None:
-        self.cfg = cfg = complete(cfg)
+        cfg = complete(cfg)
         check_config(cfg)
+        self.cfg, self.chosen_numerics = with_numerics(cfg)
+        cfg = self.cfg
         self.allowed: list[str] = list(cfg.allow_targets)
         self.cache = Path(cfg.paths.cache)
         self.classes: list[str] = list(cfg.dataset.classes)

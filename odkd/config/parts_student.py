@@ -71,6 +71,8 @@ class StudentParts:
         if cfg.student.weights:
             load_weights(student, Path(cfg.student.weights))
         freeze(student, list(cfg.student.get("freeze") or []))
+        if cfg.fast_forms and hasattr(student, "fast_forms"):
+            student.fast_forms = True
         layout = torch.channels_last if cfg.channels_last else torch.contiguous_format
         student.to(device=self.device, memory_format=layout)
         self._try(student)

@@ -149,6 +149,8 @@ def load_student(
     classes = list(cfg.dataset.classes)
     offered = {"num_classes": len(classes), "classes": classes, "device": chosen_device, "seed": int(cfg.seed)}
     network = construct(node, (), offered, allowed)
+    if cfg.get("fast_forms") and hasattr(network, "fast_forms"):
+        network.fast_forms = True
     load_weights(network, path)
     network.to(chosen_device)
     size = (int(cfg.dataset.size[0]), int(cfg.dataset.size[1]))

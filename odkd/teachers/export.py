@@ -35,6 +35,8 @@ def write_torchscript(
     """
     content = io.BytesIO()
     traced_copy = copy.deepcopy(network).cpu().eval()
+    if hasattr(traced_copy, "fast_forms"):
+        traced_copy.fast_forms = False  # TorchScript cannot store a Python function
     with warnings.catch_warnings():  # torch calls TorchScript deprecated and warns about the constants
         warnings.simplefilter("ignore")
         torch.jit.save(torch.jit.trace(traced_copy, torch.zeros(1, 3, *size)), content)  # type: ignore[no-untyped-call]
