@@ -1,11 +1,24 @@
-"""`precision`, `channels_last` and `fast_forms` of a run: each `auto` becomes a value before the run gets its key."""
+"""The config of a run as it is computed: complete, checked, and with a value for each `auto` before it gets its key."""
 
 from omegaconf import DictConfig
 
 from odkd.common.device import choose_device
 from odkd.common.numerics import best_numerics
+from odkd.config.check import check_config
+from odkd.config.compose import complete
 
 NUMERICS = ("precision", "channels_last", "fast_forms")
+
+
+def settle(cfg: DictConfig) -> tuple[DictConfig, str]:
+    """Return the complete config with its numerics chosen, and a line for the log.
+
+    Raises:
+        ValueError: a mistake in it.
+    """
+    cfg = complete(cfg)
+    check_config(cfg)
+    return with_numerics(cfg)
 
 
 def with_numerics(cfg: DictConfig) -> tuple[DictConfig, str]:

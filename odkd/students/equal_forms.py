@@ -15,6 +15,13 @@ from torch import Tensor, nn
 Size = tuple[int, int]
 
 
+def use_fast_forms(module: nn.Module, is_wanted: bool) -> None:
+    """Switch the fast forms of a module and of those in it on or off, where it has the attribute `fast_forms`."""
+    for part in module.modules():
+        if hasattr(part, "fast_forms"):
+            part.fast_forms = is_wanted
+
+
 def upsampled_conv(images_BCHW: Tensor, conv: nn.Conv2d, factor: int, *, rectify: bool = False) -> Tensor:
     """Return `conv(F.interpolate(images, scale_factor=factor, mode="nearest"))`, for a 3x3 kernel and zero padding.
 
