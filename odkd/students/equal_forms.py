@@ -79,9 +79,9 @@ class _Interleave(torch.autograd.Function):
 
 
 def _pairs(kinds: Tensor, image: Tensor, factor: int) -> Iterator[tuple[Tensor, Tensor, bool]]:
-    """Yield pixels of one kind, the pixels of the image that are equal to them, and if the kind occurs for the first time.
+    """Yield pixels of one kind, the pixels of the image that equal them, and True when the kind is met for the first time.
 
-    Both [B, K, H, W], as views.
+    Both are views [B, K, H, W].
     """
     num_classes, height, width = image.shape[1], image.shape[2] // factor, image.shape[3] // factor
     num_kinds = len(_mixing(factor))

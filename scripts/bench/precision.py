@@ -1,4 +1,4 @@
-"""Effect of memory layout, precision, fast forms, compilation and the allocator setting on the time of the bare network.
+"""Time of the bare network by memory layout, precision, fast forms, compilation and the allocator setting.
 
 `auto` is what the default settings choose on this machine. The peak is that of a large matrix product: a learning step
 of TinyNet at 1280x720 has about three times the 51 GFLOP of its forward pass.

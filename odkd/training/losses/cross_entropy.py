@@ -45,7 +45,5 @@ class CrossEntropy(nn.Module):
         if weights_K is None:
             total = F.cross_entropy(logits, labels, ignore_index=IGNORE, reduction="sum")
             return total / (labels_BHW != IGNORE).sum().clamp(min=1)
-        total = F.cross_entropy(
-            logits, labels, weight=weights_K.to(logits.dtype), ignore_index=IGNORE, reduction="sum"
-        )
+        total = F.cross_entropy(logits, labels, weight=weights_K.to(logits.dtype), ignore_index=IGNORE, reduction="sum")
         return total / self.weights.masses(labels_BHW).sum().clamp(min=torch.finfo(torch.float32).tiny)
