@@ -71,6 +71,8 @@ def perform(cfg: DictConfig, outcome: Outcome) -> dict[str, float | None] | None
     cfg = parts.cfg
     tell_variables(cfg)
     remember_place(cfg)
+    if parts.chosen_numerics and parts.traits.learns:
+        logger.info(parts.chosen_numerics)
     set_up(parts.device, threads=cfg.threads, deterministic=cfg.deterministic, precision=cfg.precision)
     if not has_finished_namesake(parts):  # a finished run returns at once; otherwise mistakes come before the stream
         check_components(parts)

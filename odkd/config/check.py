@@ -31,11 +31,12 @@ from odkd.data.video.fit import FITS
 from odkd.runs.mlflow_place import check_place
 from odkd.runs.sync import check_tracking
 
-Precision = Literal["float32", "tf32", "bfloat16", "float16"]
+Precision = Literal["auto", "float32", "tf32", "bfloat16", "float16"]
 SETTINGS: dict[str, Any] = {
     "seed": NaturalInt,
     "precision": Precision,
-    "channels_last": bool,
+    "channels_last": Literal["auto", True, False],
+    "fast_forms": Literal["auto", True, False],
     "compile": bool,
     "threads": PositiveInt | None,
     "deterministic": bool,

@@ -14,7 +14,7 @@ HERE = Path(__file__).resolve().parent
 # A wheel has the YAML files beside this file, a checkout has them beside the package.
 CONF = HERE / "conf" if (HERE / "conf").is_dir() else PACKAGE.parent / "conf"
 Names = dict[str, list[str]]
-STUDIES = ("experiment", "baseline", "sweep", "debug")  # groups whose files choose other files and set their keys
+STUDIES = ("experiment", "baseline", "sweep", "debug", "numerics")  # groups whose files may set every key
 PARTS = "parts"  # folders of files that others include; not choices
 
 

@@ -15,12 +15,12 @@ from omegaconf import DictConfig
 
 from odkd.common.device import choose_device
 from odkd.common.seeds import named_seed
-from odkd.config.check import check_config
 from odkd.config.check_dataset import check_truth
 from odkd.config.check_relations import check_window
-from odkd.config.compose import command_with, complete
+from odkd.config.compose import command_with
 from odkd.config.construct import construct
 from odkd.config.identity import run_key, run_name, teacher_identity
+from odkd.config.numerics import settle
 from odkd.config.parts_evaluation import EvaluationParts
 from odkd.config.parts_stream import StreamParts
 from odkd.config.parts_student import StudentParts
@@ -49,8 +49,8 @@ class Parts:
     """
 
     def __init__(self, cfg: DictConfig) -> None:
-        self.cfg = cfg = complete(cfg)
-        check_config(cfg)
+        self.cfg, self.chosen_numerics = settle(cfg)
+        cfg = self.cfg
         self.allowed: list[str] = list(cfg.allow_targets)
         self.cache = Path(cfg.paths.cache)
         self.classes: list[str] = list(cfg.dataset.classes)

@@ -15,6 +15,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from odkd.common.dotted import NOT_OF_THE_STUDENT
 from odkd.common.seeds import named_seed
 from odkd.common.settings import NaturalInt, check_setting
+from odkd.students.equal_forms import use_fast_forms
 from odkd.students.fitting import load_weights
 from odkd.students.freezing import freeze
 from odkd.students.trial import check_sizes, try_student
@@ -72,6 +73,7 @@ class StudentParts:
         if cfg.student.weights:
             load_weights(student, Path(cfg.student.weights))
         freeze(student, list(cfg.student.get("freeze") or []))
+        use_fast_forms(student, cfg.fast_forms)
         layout = torch.channels_last if cfg.channels_last else torch.contiguous_format
         student.to(device=self.device, memory_format=layout)
         self._try(student)
@@ -124,6 +126,7 @@ class StudentParts:
         loss: Loss | SoftLoss = self.make(self.cfg.loss)
         if isinstance(loss, torch.nn.Module):
             loss.to(self.device)
+            use_fast_forms(loss, self.cfg.fast_forms)
         if wants_soft(loss) and not self.cfg.teacher.soft.top_k:
             raise ValueError(
                 f"the loss {loss.name} learns from the teacher's probabilities, and none are stored; set "

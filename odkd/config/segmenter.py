@@ -21,6 +21,7 @@ from odkd.data.tensor_bank import Bank, Batch, Normalization
 from odkd.data.video.fit import Fit, fit_picture, placement
 from odkd.data.video.image_index import read_picture
 from odkd.evaluation.evaluate import Evaluator, at_size
+from odkd.students.equal_forms import use_fast_forms
 from odkd.students.fitting import load_weights
 from odkd.students.trial import try_student
 from odkd.training.trainer import student_file
@@ -151,6 +152,7 @@ def load_student(
     classes = list(cfg.dataset.classes)
     offered = {"num_classes": len(classes), "classes": classes, "device": chosen_device, "seed": int(cfg.seed)}
     network = construct(node, (), offered, allowed, "student")
+    use_fast_forms(network, bool(cfg.get("fast_forms")))  # runs from before 2026-11-29 have no such setting
     load_weights(network, path)
     network.to(chosen_device)
     if chosen_device.type == "cuda":

@@ -15,7 +15,7 @@ from odkd.report.paper import MAX_CURVES
 from odkd.report.sweep_plots import curves_figure, effects_figure, pair_figure, pareto_figure, seed_curves
 
 MAX_PAIRS = 6  # heat maps, of the factors with the largest effects
-EVALUATION_MATTERS = ("student", "precision", "channels_last", "compile", "device", "dataset.size")
+EVALUATION_MATTERS = ("student", "precision", "channels_last", "fast_forms", "compile", "device", "dataset.size")
 learn_seconds: Measure = attrgetter("learn_seconds")
 evaluate_milliseconds: Measure = attrgetter("evaluate_milliseconds")
 

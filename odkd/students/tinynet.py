@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from odkd.common.settings import Fraction
+from odkd.students.equal_forms import upsampled_batch_norm, upsampled_conv, upsampled_grids_conv
 from odkd.students.pooling import grid_means
 
 WIDTH = 64
@@ -29,10 +30,15 @@ def conv_block(channels_in: int, kernel: int, stride: int = 1) -> nn.Sequential:
 
 class TinyNet(nn.Module):
     """A network from images [B, 3, H, W] of any size to logits [B, K, H, W].
+
+    With `fast_forms`, what follows an upsampling is computed before it (`equal_forms`): equal up to rounding.
+
     Args:
         num_classes: K.
         dropout: share of the head's channels that are dropped in training (0.25 in the released code).
     """
+
+    fast_forms = False
 
     def __init__(self, num_classes: int, dropout: Fraction = 0.25) -> None:
         super().__init__()
@@ -53,12 +59,30 @@ class TinyNet(nn.Module):
     def forward(self, images_BCHW: Tensor) -> Tensor:
         stem = self.stem(images_BCHW)
         features = self.merge(self.residual(stem) + stem)
-        levels = [features]
-        for grid, conv in zip(GRIDS, self.pyramid, strict=True):
-            pooled = F.relu(conv(grid_means(features, grid)))
-            levels.append(F.interpolate(pooled, size=features.shape[2:], mode="nearest"))
-        head = self.dropout(F.relu(self.squeeze(self.pyramid_norm(torch.cat(levels, 1)))))
+        pooled = [F.relu(conv(grid_means(features, grid))) for grid, conv in zip(GRIDS, self.pyramid, strict=True)]
+        head = self.dropout(F.relu(self._squeezed(features, pooled)))
         # The stem rounds odd sizes down, so the head is resized to the half and full size rather than by x4 and x2.
         height, width = images_BCHW.shape[2:]
-        head = F.relu(self.to_classes(F.interpolate(head, size=(-(-height // 2), -(-width // 2)), mode="nearest")))
+        half = (-(-height // 2), -(-width // 2))
+        is_multiple = (height, width) == (8 * head.shape[2], 8 * head.shape[3])
+        if self.fast_forms and is_multiple:
+            return upsampled_conv(upsampled_conv(head, self.to_classes, 4, rectify=True), self.smooth, 2)
+        head = F.relu(self.to_classes(F.interpolate(head, size=half, mode="nearest")))
         return self.smooth(F.interpolate(head, size=(height, width), mode="nearest"))  # type: ignore[no-any-return]
+
+    def _squeezed(self, features: Tensor, pooled: list[Tensor]) -> Tensor:
+        """Return the squeezed pyramid [B, WIDTH, H / 8, W / 8] of features and their pooled grids."""
+        size = (features.shape[2], features.shape[3])
+        if not self.fast_forms:
+            upsampled = [F.interpolate(grid, size=size, mode="nearest") for grid in pooled]
+            return self.squeeze(self.pyramid_norm(torch.cat([features, *upsampled], 1)))  # type: ignore[no-any-return]
+        norm, weight, bias = self.pyramid_norm, self.squeeze.weight, self.squeeze.bias
+        scales, shifts = norm.weight.split(WIDTH), norm.bias.split(WIDTH)
+        normed = F.batch_norm(features, None, None, scales[0], shifts[0], training=True, eps=norm.eps)
+        fine = F.conv2d(normed, weight[:, :WIDTH], bias, padding=1)
+        with torch.autocast(features.device.type, enabled=False):  # little work, and many roundings
+            grids = [
+                upsampled_batch_norm(grid.to(scale.dtype), scale, shift, size, norm.eps)
+                for grid, scale, shift in zip(pooled, scales[1:], shifts[1:], strict=True)
+            ]
+            return fine + upsampled_grids_conv(grids, weight[:, WIDTH:], size).to(fine.dtype)

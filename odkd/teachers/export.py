@@ -11,6 +11,7 @@ import yaml
 from torch import nn
 
 from odkd.common.files import write_atomic
+from odkd.students.equal_forms import use_fast_forms
 
 
 def write_torchscript(
@@ -35,6 +36,7 @@ def write_torchscript(
     """
     content = io.BytesIO()
     traced_copy = copy.deepcopy(network).cpu().eval()
+    use_fast_forms(traced_copy, False)  # TorchScript cannot store a Python function
     with warnings.catch_warnings():  # torch calls TorchScript deprecated and warns about the constants
         warnings.simplefilter("ignore")
         torch.jit.save(torch.jit.trace(traced_copy, torch.zeros(1, 3, *size)), content)  # type: ignore[no-untyped-call]

@@ -15,10 +15,11 @@ from bench.core.result import Result, measured, size_name
 from bench.job import SMALL
 from bench.network import BareNetwork, Example
 from odkd.common.device import keep_freed_memory
+from odkd.common.numerics import best_numerics
 from odkd.students.tinynet import TinyNet
 
 CASE = Case(
-    question="What do bf16, channels-last, `torch.compile` and the allocator setting gain?",
+    question="What do bf16, channels-last, faster forms, `torch.compile`, the default (auto) and the allocator gain?",
     method="The bare network of TinyNet at batch 1, all variants in turn within a round, against float32 in the usual "
     "memory layout; the allocator setting in separate processes, off and on in turn.",
     repeats=3,
@@ -26,12 +27,15 @@ CASE = Case(
     is_long=True,
 )
 SIZE, CLASSES, ROUNDS = (720, 1280), 19, 3
-VARIANTS = {  # precision, channels_last, compile
-    "float32": ("float32", False, False),
-    "channels_last": ("float32", True, False),
-    "bfloat16": ("bfloat16", False, False),
-    "bfloat16 + channels_last": ("bfloat16", True, False),
-    "bfloat16 + channels_last + compile": ("bfloat16", True, True),
+BEST = best_numerics(torch.device("cpu"))
+VARIANTS = {  # precision, channels_last, fast_forms, compile
+    "float32": ("float32", False, False, False),
+    "channels_last": ("float32", True, False, False),
+    "channels_last + fast_forms": ("float32", True, True, False),
+    "bfloat16": ("bfloat16", False, False, False),
+    "bfloat16 + channels_last": ("bfloat16", True, False, False),
+    "auto": (BEST.precision, BEST.channels_last, BEST.channels_last, False),
+    "auto + compile": (BEST.precision, BEST.channels_last, BEST.channels_last, True),
 }
 
 
@@ -62,7 +66,7 @@ def measure_variants(size: tuple[int, int], rounds: int) -> list[Result]:
             size=size_name(size),
             scale=1000,
             baseline=None if name == "float32" else ("float32", found["float32"]),
-            headline=name.endswith("channels_last") and name != "channels_last",
+            headline=name == "auto",
         )
         for name in VARIANTS
         for what, found in (("learn", learn), ("evaluate", evaluate))
@@ -70,11 +74,12 @@ def measure_variants(size: tuple[int, int], rounds: int) -> list[Result]:
 
 
 def make_network(
-    student: TinyNet, size: tuple[int, int], precision: str, channels_last: bool, compiled: bool
+    student: TinyNet, size: tuple[int, int], precision: str, channels_last: bool, fast_forms: bool, compiled: bool
 ) -> tuple[BareNetwork, Example]:
     """Return a network of one variant and a random frame in its memory layout."""
     layout = torch.channels_last if channels_last else torch.contiguous_format
     network = BareNetwork(copy.deepcopy(student).to(memory_format=layout), precision=precision)
+    network.student.fast_forms = fast_forms
     if compiled:
         network.student.compile()
     generator = torch.Generator().manual_seed(0)

@@ -45,6 +45,8 @@ NO_MATTER = (
     *(f"stage.{key}" for key in NOT_IN_STAGE),
     *(f"teacher.{key}" for key in NOT_OF_THE_TEACHER if key not in OF_THE_MAPPING),
 )
+# What runs from before these settings had a default other than "auto" computed with. Later runs say what they chose.
+NUMERICS = {"precision": "float32", "channels_last": "False", "fast_forms": "False"}
 CLASSES = "dataset.classes"  # older runs lack this param: they may have any classes
 LONGEST = 6000  # characters of a value that MLflow keeps
 
@@ -75,15 +77,19 @@ class Settings:
     root: str | None = None
 
     def is_as(self, other: Settings) -> bool:
-        """True if both give the same numbers, as far as both are known."""
+        """True if both give the same numbers, as far as both are known. `auto` stands for any of its values."""
         if self.classes != other.classes and None not in (self.classes, other.classes):
             return False
-        return all(self._value(key, other) == other._value(key, self) for key in {**self.values, **other.values})
+        return all(self._is_same(key, other) for key in {**self.values, **other.values})
 
     def untold(self, other: Settings) -> list[str]:
         """Return the settings in which the two differ although a run may match both."""
         is_other = {"dataset.root": self.root != other.root, CLASSES: self.classes != other.classes}
         return [key for key, differs in is_other.items() if differs]
+
+    def _is_same(self, key: str, other: Settings) -> bool:
+        values = (self._value(key, other), other._value(key, self))
+        return values[0] == values[1] or (key in NUMERICS and "auto" in values)
 
     def _value(self, key: str, other: Settings) -> str | None:
         is_known = key in self.files and key in other.files
@@ -124,7 +130,7 @@ def settings_of(run: StoredRun) -> Settings:
         files: dict[str, str] = json.loads(run.tags.get("odkd.file_digests", "{}"))
     except ValueError:  # longer than MLflow keeps of a tag
         files = {}
-    return _settings(run.params, files)
+    return _settings(NUMERICS | dict(run.params), files)
 
 
 @cache
@@ -148,7 +154,7 @@ def _settings(params: Mapping[str, str], files: Mapping[str, str]) -> Settings:
     values, default = clean(params), _default()
     classes = values.pop(CLASSES, None)
     # A setting that plain odkd lacks and that is None is not set: runs from before it do not have it at all.
-    differing = {key: value for key, value in values.items() if default.get(key, "None") != value}
+    differing = {key: value for key, value in values.items() if default.get(key, "None") != value or key in NUMERICS}
     if differing.get("stage.uses_teacher") == "False":  # the key has only the mapping of its classes
         kept = tuple(f"teacher.{key}" for key in OF_THE_MAPPING)
         differing = {key: value for key, value in differing.items() if not is_in(key, ["teacher"]) or is_in(key, kept)}

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from odkd.common.ignore import IGNORE
 from odkd.common.layout import float_planes
-from odkd.training.losses.weights import ClassWeights, Weights
+from odkd.training.losses.weights import ClassWeights, Weights, at_least_float32
 
 
 class CrossEntropy(nn.Module):
@@ -17,9 +17,12 @@ class CrossEntropy(nn.Module):
     Args:
         class_weights: one weight per class (as in torch, the mean is weighted too), "inverse_frequency" (see
             `weights.ClassWeights`), or None for all 1.
+
+    With `fast_forms`, pixels are rows: for logits in channels-last this copies nothing; equal up to the last bit.
     """
 
     name = "cross_entropy"
+    fast_forms = False
 
     def __init__(self, class_weights: Weights = None) -> None:
         super().__init__()
@@ -37,11 +40,15 @@ class CrossEntropy(nn.Module):
 
     def forward(self, logits_BKHW: Tensor, labels_BHW: Tensor) -> Tensor:
         """Return a float32 scalar (float64 for float64 logits). `labels_BHW`: int64 class ids or 255."""
-        logits_BKHW, weights_K = float_planes(logits_BKHW), self.weights.values_K
+        labels, weights_K = labels_BHW, self.weights.values_K
+        if self.fast_forms:
+            logits = at_least_float32(logits_BKHW).permute(0, 2, 3, 1).flatten(0, 2)  # [N, K]
+            labels = labels.flatten()
+        else:
+            logits = float_planes(logits_BKHW)
         if weights_K is None:
-            total = _summed(logits_BKHW, labels_BHW, None)
-            return total / (labels_BHW != IGNORE).sum().clamp(min=1)
-        total = _summed(logits_BKHW, labels_BHW, weights_K.to(logits_BKHW.dtype))
+            return _summed(logits, labels, None) / (labels_BHW != IGNORE).sum().clamp(min=1)
+        total = _summed(logits, labels, weights_K.to(logits.dtype))
         return total / self.weights.masses(labels_BHW).sum().clamp(min=torch.finfo(torch.float32).tiny)
 
 
