@@ -16,6 +16,7 @@ from bench.job import SMALL
 from bench.network import BareNetwork, Example
 from odkd.common.device import keep_freed_memory
 from odkd.common.numerics import best_numerics
+from odkd.students.equal_forms import use_fast_forms
 from odkd.students.tinynet import TinyNet
 
 CASE = Case(
@@ -79,7 +80,7 @@ def make_network(
     """Return a network of one variant and a random frame in its memory layout."""
     layout = torch.channels_last if channels_last else torch.contiguous_format
     network = BareNetwork(copy.deepcopy(student).to(memory_format=layout), precision=precision)
-    network.student.fast_forms = fast_forms
+    use_fast_forms(network.student, fast_forms)
     if compiled:
         network.student.compile()
     generator = torch.Generator().manual_seed(0)
