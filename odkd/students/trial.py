@@ -59,7 +59,8 @@ def try_student(
             evaluated = _answer(student, images_BCHW, "in evaluation mode")
         if batch_size is not None:
             student.train()
-            with autocast(device, precision):  # anew, because it keeps weights that it has cast without a gradient
+            # Autocast anew, because it keeps weights that it has cast without a gradient.
+            with torch.enable_grad(), autocast(device, precision):
                 learning = _answer(student, _noise(batch_size, size, device), "while it learns")
     forget_unneeded(student)
     logits_BKHW = _checked(evaluated, num_classes, images_BCHW, "in evaluation mode")

@@ -187,6 +187,7 @@ def test_an_import_needs_no_classes_of_the_dataset(
     (store, *_) = map(LabelStore, find_stores(tmp_path / "imported"))
     assert store.manifest["classes"] is None
     assert store.read(0).min() >= 100
+    assert "do not name their classes; name them with --label-set" in command("stats", tmp_path / "imported")[1]
     use = ["stage=label", "teacher=folder", text.partition(" teacher=folder ")[2].split()[1]]
     use.append(f"paths.labels={tmp_path / 'imported'}")
     with pytest.raises(
