@@ -19,7 +19,6 @@ from odkd.config.compose import compose_config
 from odkd.config.parts import Parts
 from odkd.data.window import Step, Window
 from odkd.runs.run import OpenRun
-from odkd.training.losses import CrossEntropy
 
 Example = tuple[Tensor, Any]  # images [B, 3, H, W] and what the loss compares logits with, on the device
 Around = Callable[[], AbstractContextManager[object]]
@@ -123,11 +122,11 @@ class BareNetwork:
         self._optimizer = type(made)([p for p in self.student.parameters() if p.requires_grad], **_settings_of(made))
         self._device, self._precision = parts.device, parts.learner.precision
         self._scaler = torch.amp.GradScaler(parts.device.type, enabled=self._precision == "float16")
-        self._cross_entropy = CrossEntropy()
+        self._loss: Any = parts.learner.loss
 
     def loss(self, logits_BKHW: Tensor, wanted: Any) -> Tensor:
         """Return the loss of a batch."""
-        total: Tensor = self._cross_entropy(logits_BKHW, wanted)
+        total: Tensor = self._loss(logits_BKHW, wanted)
         return total
 
     def learn(self, examples: Sequence[Example]) -> None:

@@ -19,7 +19,8 @@ from odkd.config.parts import Parts
 from odkd.data.tensor_bank import Batch
 
 READERS = ("evaluation/", "training/learn.py", "training/iteration.py", "data/")  # of losses and scores
-ONLY_ON_CPUS = ("count_bins", "confusion_matrices")  # functions with another way on a GPU, which tests hold to account
+# Functions with another way on a GPU, which tests hold to account.
+ONLY_ON_CPUS = ("count_bins", "confusion_matrices", "largest_class")
 READS = (".item()", ".cpu()", ".tolist()", ".numpy()")
 WAITING = {
     *("item", "tolist", "numpy", "cpu", "nonzero", "unique", "bincount", "masked_select", "equal"),

@@ -84,6 +84,15 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     make = torch.tensor
     monkeypatch.setattr(torch, "tensor", tensor)
 
+    def tolist(tensor: Tensor) -> Any:
+        if not tensor.is_meta:
+            return numbers(tensor)
+        mode.found.append("tolist")
+        return [0.5] * tensor.numel()
+
+    numbers = Tensor.tolist
+    monkeypatch.setattr(Tensor, "tolist", tolist)
+
     def cpu(tensor: Tensor) -> Tensor:
         mode.found.extend(["cpu"] if tensor.is_meta else [])
         return torch.zeros(tensor.shape, dtype=tensor.dtype)
@@ -141,7 +150,8 @@ def test_an_update_stays_on_the_gpu_and_does_not_wait_for_it(group: str, name: s
             stream_positions=one.stream_positions,
             kept=one.kept,  # type: ignore[arg-type]
         )
-        assert waits == ["item"] * len(losses)  # each loss is read once, at the end of the pass
+        assert set(waits) <= {"item", "tolist"}  # the losses, at the end of the pass
+        assert len(waits) <= len(losses)
 
 
 def test_scores_are_read_from_the_gpu_once_a_window(waits: list[str]) -> None:
@@ -149,10 +159,11 @@ def test_scores_are_read_from_the_gpu_once_a_window(waits: list[str]) -> None:
         student = make_student()
     evaluator = Evaluator(Resident(), 2, "float32", GPU)  # type: ignore[arg-type]
     evaluator.confusions(student, range(6))
-    assert waits == ["cpu"]
+    assert waits == ["cpu"]  # the counts, at the end
     waits.clear()
     evaluator.scores(student, range(6))
-    assert waits == ["cpu"] * 3  # confusions, steady pixels, predictions
+    assert set(waits) == {"cpu"}
+    assert len(waits) <= 3  # confusions, steady pixels, predictions
 
 
 def test_grid_means_as_products_are_those_of_adaptive_pooling() -> None:

@@ -11,6 +11,7 @@ from statistics import median
 from typing import Any
 
 from gpu.cases import speed_cases
+from gpu.counting import measure_counting
 from gpu.loop import BareNetwork, Case, Watched, examples_of, make_parts, run_loop, settings
 from gpu.place import Place
 from gpu.result import Cell, Result
@@ -51,6 +52,7 @@ VARIANTS = (
 
 def measure(place: Place, result: Result) -> None:
     """Measure the variants in the order of VARIANTS, all students and sizes of one before the next."""
+    measure_counting(place, result)
     small, large = speed_cases(is_dry=place.is_dry)
     for variant in VARIANTS:
         for case in (small, large) if variant.is_for_all else (small,):
