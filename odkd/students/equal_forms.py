@@ -79,7 +79,7 @@ class _Interleave(torch.autograd.Function):
 
 
 def _pairs(kinds: Tensor, image: Tensor, factor: int) -> Iterator[tuple[Tensor, Tensor, bool]]:
-    """Yield pixels of one kind, the pixels of the image that equal them, and True when the kind is met for the first time.
+    """Yield pixels of one kind, the pixels of the image that equal them, and True for the first such of a kind.
 
     Both are views [B, K, H, W].
     """
