@@ -2,8 +2,8 @@
 
 The layers, lowest first: the defaults of conf/config.yaml, the studies in that file's order (experiment, baseline,
 sweep, debug, numerics), the command line. Hydra lets the highest layer choose, but merges what all studies set into its
-choice: with `experiment=camvid_online teacher=pspnet` the PSPNet would get name and weights of the experiment's teacher. Here,
-what a study sets below a group counts only for a file that this study or a lower layer has chosen.
+choice: with `experiment=camvid_online teacher=pspnet` the PSPNet would get name and weights of the experiment's
+teacher. Here, what a study sets below a group counts only for a file that this study or a lower layer has chosen.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
