@@ -19,7 +19,17 @@ NAVIGATION = {
     "Your own": ["own_video", "own_teacher", "own_student", "own_replay", "own_stage"],
     "Running": ["resuming", "sweeps", "optuna", "launchers", "devices", "mlflow", "failures"],
     "Data and teachers": ["streams", "images", "masks", "public_data", "teachers", "labels"],
-    "Methods and results": ["continual", "mckd", "metrics", "reports", "tables", "notebook", "reproduce", "precision", "benchmark"],
+    "Methods and results": [
+        "continual",
+        "mckd",
+        "metrics",
+        "reports",
+        "tables",
+        "notebook",
+        "reproduce",
+        "precision",
+        "benchmark",
+    ],
     "Reference": ["config", "api", "contributing"],
 }
 
