@@ -67,16 +67,14 @@ def perform(cfg: DictConfig, outcome: Outcome) -> dict[str, float | None] | None
     from odkd.runs.run import OpenRun, RunIsBusyError, RunIsFinishedError
     from odkd.runs.sync import send
 
-    parts = Parts(cfg)
-    cfg = parts.cfg
+    cfg = (parts := Parts(cfg)).cfg
     tell_variables(cfg)
     if parts.chosen_numerics and parts.traits.learns:
         logger.info(parts.chosen_numerics)
     set_up(parts.device, threads=cfg.threads, deterministic=cfg.deterministic)
     if not has_finished_namesake(parts):  # a finished run returns at once; otherwise mistakes come before the stream
         check_components(parts)
-    folder = parts.folder
-    outcome.metric = parts.traits.compared
+    folder, outcome.metric = parts.folder, parts.traits.compared
     overrides = user_overrides()
     for line in unused_words(overrides, parts.asked, parts.cfg.stage.name):
         logger.warning(line)
