@@ -27,6 +27,7 @@ NAVIGATION = {
         "tables",
         "notebook",
         "reproduce",
+        "precision",
         "performance",
     ],
     "Reference": ["config", "api", "contributing"],

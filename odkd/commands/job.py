@@ -67,8 +67,7 @@ def perform(cfg: DictConfig, outcome: Outcome) -> dict[str, float | None] | None
     from odkd.runs.run import OpenRun, RunIsBusyError, RunIsFinishedError
     from odkd.runs.sync import send
 
-    parts = Parts(cfg)
-    cfg = parts.cfg
+    cfg = (parts := Parts(cfg)).cfg
     tell_variables(cfg)
     remember_place(cfg)
     if parts.chosen_numerics and parts.traits.learns:
@@ -76,8 +75,7 @@ def perform(cfg: DictConfig, outcome: Outcome) -> dict[str, float | None] | None
     set_up(parts.device, threads=cfg.threads, deterministic=cfg.deterministic, precision=cfg.precision)
     if not has_finished_namesake(parts):  # a finished run returns at once; otherwise mistakes come before the stream
         check_components(parts)
-    folder = parts.folder
-    outcome.metric = parts.traits.compared
+    folder, outcome.metric = parts.folder, parts.traits.compared
     overrides = user_overrides()
     for line in unused_words(overrides, parts.asked, parts.cfg.stage.name):
         logger.warning(line)

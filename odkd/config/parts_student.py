@@ -24,6 +24,7 @@ from odkd.training.learn import Learner
 from odkd.training.losses import Loss, SoftLoss, wants_soft
 
 PROBED_EPOCHS = 200  # epochs in which a schedule that changes the learning rate must do so
+GROUPED = (torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD)  # those whose bits a test compares
 INITIAL_WEIGHTS = ("encoder_weights", "encoder_package")  # keys for the initial weights of a part
 
 
@@ -38,6 +39,17 @@ def student_arguments(student: DictConfig) -> dict[str, Any]:
     settings: Any = OmegaConf.to_container(student, resolve=True)
     kept = {key: value for key, value in settings.items() if key not in ("_target_", *NOT_OF_THE_STUDENT)}
     return kept | {key: None for key in INITIAL_WEIGHTS if key in kept}
+
+
+def grouped(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
+    """Have an optimizer update all parameters by one call an operation: on a CPU too, where torch's default is a loop.
+
+    This halves its time and changes no bit; `optimizer.fused=true` takes two thirds of that and changes last bits.
+    """
+    for group in optimizer.param_groups if type(optimizer) in GROUPED else ():
+        if group["foreach"] is None and not group.get("fused"):
+            group["foreach"] = True
+    return optimizer
 
 
 @dataclass
@@ -87,7 +99,7 @@ class StudentParts:
             )
         return Learner(
             student,
-            self.make(cfg.optimizer, params=[p for p in student.parameters() if p.requires_grad]),
+            grouped(self.make(cfg.optimizer, params=[p for p in student.parameters() if p.requires_grad])),
             self.loss,
             regularizer,
             source=self.source,

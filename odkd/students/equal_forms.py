@@ -19,7 +19,7 @@ def use_fast_forms(module: nn.Module, is_wanted: bool) -> None:
     """Switch the fast forms of a module and of those in it on or off, where it has the attribute `fast_forms`."""
     for part in module.modules():
         if hasattr(part, "fast_forms"):
-            part.fast_forms = is_wanted
+            part.fast_forms = is_wanted  # type: ignore[assignment]  # a plain attribute
 
 
 def upsampled_conv(images_BCHW: Tensor, conv: nn.Conv2d, factor: int, *, rectify: bool = False) -> Tensor:
@@ -43,7 +43,7 @@ def upsampled_conv(images_BCHW: Tensor, conv: nn.Conv2d, factor: int, *, rectify
         weight = torch.einsum("tpk,uql,ockl->tuocpq", mixed, mixed, conv.weight).flatten(0, 2)
         bias = None if conv.bias is None else conv.bias.repeat(len(mixed) ** 2)
     kinds = F.conv2d(images_BCHW, weight.contiguous(memory_format=torch.channels_last), bias, padding=1)
-    return _Interleave.apply(F.relu(kinds, inplace=True) if rectify else kinds, factor)  # type: ignore[no-any-return, no-untyped-call]
+    return _Interleave.apply(F.relu(kinds, inplace=True) if rectify else kinds, factor)  # type: ignore[no-any-return]
 
 
 @lru_cache
@@ -70,7 +70,7 @@ class _Interleave(torch.autograd.Function):
         return image
 
     @staticmethod
-    def backward(ctx: Any, image: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, image: Tensor) -> tuple[Tensor, None]:
         kinds = torch.empty(ctx.shape, dtype=image.dtype, device=image.device, memory_format=torch.channels_last)
         kinds.zero_()  # each kind leaves out a row or a column at the border
         for kind, pixels, is_first in _pairs(kinds, image, ctx.factor):
@@ -79,7 +79,7 @@ class _Interleave(torch.autograd.Function):
 
 
 def _pairs(kinds: Tensor, image: Tensor, factor: int) -> Iterator[tuple[Tensor, Tensor, bool]]:
-    """Yield pixels of one kind, the pixels of the image that equal them, and whether the kind is met first.
+    """Yield pixels of one kind, the pixels of the image that equal them, and True for the first such of a kind.
 
     Both are views [B, K, H, W].
     """
@@ -117,7 +117,7 @@ def upsampled_grids_conv(grids: Sequence[Tensor], weight_OCkl: Tensor, size: Siz
         float32 [B, O, height, width], in channels-last.
     """
     by_row, columns_Xw = [], []
-    for grid_BCrs, weight in zip(grids, weight_OCkl.split(grids[0].shape[1], dim=1), strict=True):
+    for grid_BCrs, weight in zip(grids, weight_OCkl.chunk(len(grids), dim=1), strict=True):
         rows_khr = _seen(grid_BCrs.shape[2], size[0]).to(grid_BCrs)
         columns_lws = _seen(grid_BCrs.shape[3], size[1]).to(grid_BCrs)
         products = torch.einsum("ockl,bcrs->bklrso", weight, grid_BCrs)

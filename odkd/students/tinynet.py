@@ -77,7 +77,7 @@ class TinyNet(nn.Module):
             upsampled = [F.interpolate(grid, size=size, mode="nearest") for grid in pooled]
             return self.squeeze(self.pyramid_norm(torch.cat([features, *upsampled], 1)))  # type: ignore[no-any-return]
         norm, weight, bias = self.pyramid_norm, self.squeeze.weight, self.squeeze.bias
-        scales, shifts = norm.weight.split(WIDTH), norm.bias.split(WIDTH)
+        scales, shifts = norm.weight.chunk(1 + len(GRIDS)), norm.bias.chunk(1 + len(GRIDS))
         normed = F.batch_norm(features, None, None, scales[0], shifts[0], training=True, eps=norm.eps)
         fine = F.conv2d(normed, weight[:, :WIDTH], bias, padding=1)
         with torch.autocast(features.device.type, enabled=False):  # little work, and many roundings

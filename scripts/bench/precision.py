@@ -18,6 +18,7 @@ from odkd.common.device import keep_freed_memory
 from odkd.common.numerics import best_numerics
 from odkd.students.equal_forms import use_fast_forms
 from odkd.students.tinynet import TinyNet
+from odkd.training.losses.cross_entropy import CrossEntropy
 
 CASE = Case(
     question="What do bf16, channels-last, faster forms, `torch.compile`, the default (auto) and the allocator gain?",
@@ -80,7 +81,10 @@ def make_network(
     """Return a network of one variant and a random frame in its memory layout."""
     layout = torch.channels_last if channels_last else torch.contiguous_format
     network = BareNetwork(copy.deepcopy(student).to(memory_format=layout), precision=precision)
-    use_fast_forms(network.student, fast_forms)
+    if fast_forms:
+        network.loss = CrossEntropy()
+        use_fast_forms(network.student, True)
+        use_fast_forms(network.loss, True)
     if compiled:
         network.student.compile()
     generator = torch.Generator().manual_seed(0)
