@@ -14,6 +14,7 @@ from odkd.data.video.decoder import Decoder, can_seek, groups_of
 from odkd.data.video.image_index import ImageIndex, Source, read_images
 from odkd.data.video.index import VideoIndex
 from odkd.data.video.run_ahead import run_ahead
+from odkd.data.video.torchcodec import decode_by_torchcodec, name_of_torchcodec
 
 MAX_THREADS = 8  # each holds the pictures that its decoder refers to: 0.2 GB at 3840x2160
 HELD_BYTES = 256 * 2**20  # of images that wait for the consumer
@@ -25,7 +26,9 @@ DECODER = "pyav-{} avcodec-{} swscale-{} area".format(
 
 def decoder_of(source: Source) -> str:
     """Return name and versions of a source's reader, which are part of the key of everything made from its frames."""
-    return source.decoder if isinstance(source, ImageIndex) else DECODER
+    if isinstance(source, ImageIndex):
+        return source.decoder
+    return DECODER if source.library == "pyav" else name_of_torchcodec()
 
 
 def decode_frames(
@@ -53,6 +56,9 @@ def decode_frames(
     num_threads = num_threads or min(MAX_THREADS, num_cores())
     if isinstance(index, ImageIndex):
         yield from read_images(index, numbers, size=size, num_threads=num_threads)
+        return
+    if index.library == "torchcodec":
+        yield from decode_by_torchcodec(index, numbers, size=size, num_threads=num_threads)
         return
     # The same pieces for any number of threads: in damaged files, images may depend on where decoding began.
     pieces = pieces_of(index, numbers)
