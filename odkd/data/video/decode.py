@@ -10,7 +10,7 @@ from contextlib import closing, contextmanager
 import av
 import numpy as np
 
-from odkd.data.video.decoder import Decoder, can_seek, groups_of
+from odkd.data.video.decoder import Decoder, groups_of
 from odkd.data.video.image_index import ImageIndex, Source, read_images
 from odkd.data.video.index import VideoIndex
 from odkd.data.video.run_ahead import run_ahead
@@ -61,14 +61,18 @@ def decode_frames(
         yield from decode_by_torchcodec(index, numbers, size=size, num_threads=num_threads)
         return
     # The same pieces for any number of threads: in damaged files, images may depend on where decoding began.
-    pieces = pieces_of(index, numbers)
-    if len(pieces) > 1 and not can_seek(index, int(pieces[-1][0])):
+    pieces, spare = pieces_of(index, numbers), [Decoder(index, size)]
+    if len(pieces) > 1 and not spare[0].reaches(int(pieces[-1][0])):
         pieces = [numbers]
     num_decoders = min(num_threads, len(pieces))
 
     @contextmanager
     def open_worker() -> Iterator[Callable[[np.ndarray], Iterator[tuple[int, np.ndarray | None]]]]:
-        with closing(Decoder(index, size)) as decoder:
+        try:
+            opened = spare.pop()  # opening a file takes as long as decoding some frames
+        except IndexError:
+            opened = Decoder(index, size)
+        with closing(opened) as decoder:
             yield decoder.frames
 
     if num_decoders == 1:
