@@ -14,6 +14,7 @@ EXTRAS = {  # library, as it is imported -> the extra that installs it
     **dict.fromkeys(("mmseg", "mmengine", "mmcv"), "mmseg"),
     **dict.fromkeys(("transformers", "scipy", "huggingface_hub"), "transformers"),
     "onnxruntime": "onnx",
+    "torchcodec": "torchcodec",
     "optuna": "optuna",
     "submitit": "slurm",
     "ray": "ray",

@@ -47,6 +47,7 @@ SETTINGS: dict[str, Any] = {
     "dataset.stride": PositiveInt,
     "dataset.stride_seconds": PositiveFloat | None,
     "dataset.frame_store": Literal["disk", "none"],
+    "dataset.decoder": Literal["pyav", "torchcodec"],
     "dataset.fit": Literal[FITS],
     "teacher.batch_size": PositiveInt,
     "teacher.allow_missing": bool,

@@ -76,6 +76,8 @@ def run_key(cfg: DictConfig, parts: list[Any], allowed: list[str], cache: Path) 
         settings["dataset"].pop("ids", None)  # runs from before there was this setting keep their key
     if not settings.get("fast_forms"):
         settings.pop("fast_forms", None)  # the same
+    if settings["dataset"].get("decoder") == "pyav":
+        settings["dataset"].pop("decoder")  # likewise
     settings["stage"] = {key: value for key, value in settings["stage"].items() if key not in NOT_IN_STAGE}
     settings["teacher"] = {
         key: settings["teacher"][key] for key in OF_THE_MAPPING

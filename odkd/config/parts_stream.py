@@ -86,6 +86,7 @@ class StreamParts:
             stop=dataset.stop,
             domains=self._domains(stems),
             cache=self.cache,
+            library=dataset.get("decoder", "pyav"),
         )
 
     def _sampled_images(self) -> Stream:

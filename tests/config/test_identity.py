@@ -27,6 +27,7 @@ CHANGES = [
     "dataset.stride=3",
     "dataset.size=[64,96]",
     "dataset.start=1",
+    "dataset.decoder=torchcodec",
     "dataset.stride_seconds=2",
     "dataset.prepare.seed=1",
     "teacher.label_noise=0.1",

@@ -10,11 +10,12 @@ from contextlib import closing, contextmanager
 import av
 import numpy as np
 
-from odkd.data.video.decoder import Decoder, can_seek
+from odkd.data.video.decoder import Decoder
 from odkd.data.video.groups import groups_of
 from odkd.data.video.image_index import ImageIndex, Source, read_images
 from odkd.data.video.index import VideoIndex
 from odkd.data.video.run_ahead import run_ahead
+from odkd.data.video.torchcodec import decode_by_torchcodec, name_of_torchcodec
 
 MAX_THREADS = 8  # each holds the pictures that its decoder refers to: 0.2 GB at 3840x2160
 HELD_BYTES = 256 * 2**20  # of images that wait for the consumer
@@ -26,7 +27,9 @@ DECODER = "pyav-{} avcodec-{} swscale-{} area".format(
 
 def decoder_of(source: Source) -> str:
     """Return name and versions of a source's reader, which are part of the key of everything made from its frames."""
-    return source.decoder if isinstance(source, ImageIndex) else DECODER
+    if isinstance(source, ImageIndex):
+        return source.decoder
+    return DECODER if source.library == "pyav" else name_of_torchcodec()
 
 
 def decode_frames(
@@ -55,15 +58,22 @@ def decode_frames(
     if isinstance(index, ImageIndex):
         yield from read_images(index, numbers, size=size, num_threads=num_threads)
         return
+    if index.library == "torchcodec":
+        yield from decode_by_torchcodec(index, numbers, size=size, num_threads=num_threads)
+        return
     # The same pieces for any number of threads: in damaged files, images may depend on where decoding began.
-    pieces = pieces_of(index, numbers)
-    if len(pieces) > 1 and not can_seek(index, int(pieces[-1][0])):
+    pieces, spare = pieces_of(index, numbers), [Decoder(index, size)]
+    if len(pieces) > 1 and not spare[0].reaches(int(pieces[-1][0])):
         pieces = [numbers]
     num_decoders = min(num_threads, len(pieces))
 
     @contextmanager
     def open_worker() -> Iterator[Callable[[np.ndarray], Iterator[tuple[int, np.ndarray | None]]]]:
-        with closing(Decoder(index, size)) as decoder:
+        try:
+            opened = spare.pop()  # opening a file takes as long as decoding some frames
+        except IndexError:
+            opened = Decoder(index, size)
+        with closing(opened) as decoder:
             yield decoder.frames
 
     if num_decoders == 1:

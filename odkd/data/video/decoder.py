@@ -9,7 +9,6 @@ from __future__ import annotations  # Packet[VideoStream] exists in PyAV's type 
 import logging
 from collections import deque
 from collections.abc import Iterator
-from contextlib import closing
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
@@ -134,6 +133,12 @@ class Decoder:
         while (packet := next(self._packets, None)) is not None:  # `yield from` would close it when this is left early
             yield packet
 
+    def reaches(self, number: int) -> bool:
+        """Return True if the keyframe before a frame can be found without reading the file from its start."""
+        if not self.can_seek:
+            return False
+        return self.find(int(groups_of(self.index, np.array([number]))[0])) is not None and self.can_seek
+
     def find(self, group: int) -> av.Packet[av.VideoStream] | None:
         """Read up to the keyframe of a group, and return its packet; None if the file has it no more."""
         key = int(self.index.keyframes[group])
@@ -209,14 +214,6 @@ class Decoder:
         rows_HX = np.frombuffer(plane, np.uint8).reshape(rgb.height, plane.line_size)
         image_HWC = rows_HX[:, : 3 * rgb.width].reshape(rgb.height, rgb.width, 3)
         return upright(image_HWC, self.index.rotation, is_mirrored=self.index.is_mirrored)
-
-
-def can_seek(index: VideoIndex, number: int) -> bool:
-    """Return True if the keyframe before a frame can be found without reading the file from its start."""
-    if index.packets is not None:
-        return False
-    with closing(Decoder(index)) as decoder:
-        return decoder.find(int(groups_of(index, np.array([number]))[0])) is not None and decoder.can_seek
 
 
 @cache

@@ -7,7 +7,7 @@ import logging
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import av
 import numpy as np
@@ -45,6 +45,7 @@ class VideoIndex:
         None  # int64 [all packets]: frame numbers, -1 for none; None: timestamps order the frames
     )
     joints: tuple[int, ...] = ()  # places of the packets with which the times begin again
+    library: Literal["pyav", "torchcodec"] = "pyav"  # that decodes it
 
     pixel_aspect: Fraction = Fraction(1)  # width / height of a pixel as displayed, after rotation
 

@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -100,6 +101,7 @@ def open_stream(
     stop: int | None = None,
     domains: Mapping[str, str],
     cache: Path,
+    library: Literal["pyav", "torchcodec"] = "pyav",
 ) -> Stream:
     """Index the videos `[start:stop]` of a folder and sample them; unreadable videos are left out with a warning.
 
@@ -108,6 +110,7 @@ def open_stream(
         stride_seconds: replaces `stride` if given: the first frame at or after each multiple of it, for videos of
             variable frame rate.
         domains: video stem -> name of its domain.
+        library: that decodes the videos.
 
     Raises:
         ValueError: an invalid stride, or no frame remains.
@@ -121,7 +124,7 @@ def open_stream(
     log_unused(folder)
     for path in paths:
         try:
-            videos.append(index_video(path, cache))
+            videos.append(replace(index_video(path, cache), library=library))
         except UnreadableVideoError as error:
             logger.warning("left out: %s", error)
     if not videos:
