@@ -88,8 +88,9 @@ def remarks(old: Report, new: Report) -> Iterator[str]:
         for which, run in (("old", before), ("new", after)):
             if run["quick"]:
                 yield f"{case}: the {which} run was a quick one, which only shows that the case works"
-            if warning := Load(**run["load"]).warning:
-                yield f"{case}, {which} run: {warning}"
+    for which, cases in (("old", old["cases"]), ("new", new["cases"])):
+        if busy := [case for case in sorted(cases) if Load(**cases[case]["load"]).warning]:
+            yield f"the machine was busy in these cases of the {which} file: {', '.join(busy)}"
 
 
 def change_rows(changes: Sequence[Change]) -> list[Row]:

@@ -69,7 +69,7 @@ def measure(folder: Path, *, quick: bool) -> list[Result]:
 
 def run(folder: Path, num_frames: int) -> tuple[float, float]:
     """Run the job on a stream of so many frames; return the seconds of an iteration and the peak in bytes."""
-    outputs = folder / "length"
+    outputs = folder / "long-stream"
     shutil.rmtree(outputs / "outputs" / "runs", ignore_errors=True)
     job = overrides(outputs, make_long_video(folder, num_frames), size=SIZE, stride=1, learn=20, test=20)
     job = [word for word in job if not word.startswith(("window=", "dataset.groundtruth"))]
