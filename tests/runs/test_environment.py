@@ -10,10 +10,11 @@ from odkd.runs.environment import environment, git_state
 
 
 def test_short_jobs_ask_git_once_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked, real, now = [], subprocess.run, 1000.0
+    asked: list[Any] = []
+    real, now = subprocess.run, 1000.0
 
     def run(command: Any, **options: Any) -> Any:
-        asked.append(command)
+        asked.extend([command] if command[0] == "git" else [])
         return real(command, **options)
 
     monkeypatch.setattr("odkd.runs.environment.time.monotonic", lambda: now)
