@@ -1,10 +1,12 @@
 """The environment of a run as tags: versions, machine and git state."""
 
 import contextlib
+import functools
 import getpass
 import os
 import platform
 import subprocess
+import time
 from pathlib import Path
 
 import torch
@@ -31,14 +33,29 @@ def environment(device: torch.device) -> dict[str, str]:
     for package in PACKAGES:
         others = ("mlflow-skinny",) if package == "mlflow" else ()
         tags[f"odkd.version.{package}"] = version_of(package, *others) or "not installed"
+    minute = int(time.monotonic() // 60)
     for where, folder in {"source": PACKAGE, "folder": Path.cwd()}.items():
-        if commit := git(folder, "rev-parse", "HEAD"):
-            changes = git(folder, "status", "--porcelain")
-            note = {"": "", None: " in unknown state"}.get(changes, " with uncommitted changes")
-            tags[f"odkd.git.{where}"] = commit + note
+        if state := git_state(folder, minute):
+            tags[f"odkd.git.{where}"] = state
     return tags
 
 
+@functools.lru_cache(maxsize=2)
+def git_state(folder: Path, _minute: int) -> str | None:
+    """Return the commit of a folder and whether it has changes; None if git does not know it.
+
+    git takes a quarter of a second, so the short jobs of a sweep ask for it once a minute.
+
+    Args:
+        folder: in a git repository.
+        _minute: when it is asked; an answer counts for one minute.
+    """
+    commit = git(folder, "rev-parse", "HEAD")
+    changes = git(folder, "status", "--porcelain") if commit else None
+    return commit and commit + {"": "", None: " in unknown state"}.get(changes, " with uncommitted changes")
+
+
+@functools.cache
 def processor() -> str:
     """Return the CPU's model name if the system reports it, else the platform's name for it."""
     try:

@@ -1,9 +1,11 @@
 """Isolation: a job leaves the process as it found it, whatever it changes and however it ends."""
 
+import gc
 import operator
 import os
 import sys
 import warnings
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -63,3 +65,18 @@ def test_a_job_leaves_the_process_as_it_found_it() -> None:
     assert process_state() == before
     assert torch.equal(torch.get_rng_state(), random_state)
     assert switches() == before_switches
+
+
+def test_later_jobs_do_not_search_the_libraries_for_garbage_and_are_freed_all_the_same() -> None:
+    class Network:
+        def __init__(self) -> None:
+            self.itself = self  # as a hook of a module refers to it: only a collection frees it
+
+    gc.unfreeze()
+    freed = []
+    for _ in range(2):
+        with isolated():
+            freed.append(weakref.ref(Network()))
+        assert gc.get_freeze_count() > 1000
+    gc.unfreeze()
+    assert [network() for network in freed] == [None, None]
