@@ -63,15 +63,12 @@ def perform(cfg: DictConfig, outcome: Outcome) -> dict[str, float | None] | None
     from odkd.config.check_parts import check_components, check_parts
     from odkd.config.parts import Parts
     from odkd.report.artifacts import write_overlay_video, write_report
-    from odkd.runs.mlflow_place import remember_place, tell_variables
+    from odkd.runs.mlflow_place import tell_variables
     from odkd.runs.run import OpenRun, RunIsBusyError, RunIsFinishedError
     from odkd.runs.sync import send
 
     cfg = (parts := Parts(cfg)).cfg
     tell_variables(cfg)
-    remember_place(cfg)
-    if parts.chosen_numerics and parts.traits.learns:
-        logger.info(parts.chosen_numerics)
     set_up(parts.device, threads=cfg.threads, deterministic=cfg.deterministic, precision=cfg.precision)
     if not has_finished_namesake(parts):  # a finished run returns at once; otherwise mistakes come before the stream
         check_components(parts)
@@ -136,7 +133,7 @@ def compute(parts: "Parts", run: Any, overrides: list[str], outcome: Outcome) ->
     from odkd.report.artifacts import write_artifacts, write_report
     from odkd.report.run_stills import write_run_stills
     from odkd.runs.cost import Cost
-    from odkd.runs.mlflow_place import place_of
+    from odkd.runs.mlflow_place import place_of, remember_place
     from odkd.runs.sync import Follower, close_seconds
 
     cfg, cost = parts.cfg, Cost(parts.device)
@@ -145,8 +142,10 @@ def compute(parts: "Parts", run: Any, overrides: list[str], outcome: Outcome) ->
     outcome.log.move_to(run.folder / "run.log")
     outcome.status = "resumed" if run.has_checkpoint else "finished"
     logger.info("run %s", run.folder)
-    tracking = cfg.tracking
-    follower = Follower(run.folder, **place_of(cfg), seconds=tracking.seconds)
+    if parts.chosen_numerics and parts.traits.learns:
+        logger.info(parts.chosen_numerics)
+    remember_place(cfg)
+    follower = Follower(run.folder, **place_of(cfg), seconds=(tracking := cfg.tracking).seconds)
     is_brief = outcome.sweep is not None  # the sweep sends at its end what its jobs could not send
     if tracking.enabled:
         follower.start()

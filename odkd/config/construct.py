@@ -17,7 +17,6 @@ from odkd.common.names import nearest
 from odkd.common.optional import EXTRAS, how_to_install
 from odkd.common.renamed import current_target
 from odkd.common.settings import check_arguments
-from odkd.config.interfaces import check_part, check_role
 from odkd.config.roles import check_name, targets
 
 OFFERED = (  # what odkd passes to a constructor that has a parameter of this name, unless YAML sets it
@@ -35,6 +34,8 @@ def resolve(target: str, allowed: list[str], place: str) -> Any:
     Raises:
         ValueError: it does not exist, or the place may not name it, even if an allowed module imports it.
     """
+    from odkd.config.interfaces import check_role  # it imports torch, which reading settings does not need
+
     target = current_target(target)
     check_name(target, place, allowed)
     try:
@@ -111,6 +112,8 @@ def construct(
         ValueError: a key that the constructor does not take, a value that it or its annotation refuses, or an object
             that lacks what its place needs.
     """
+    from odkd.config.interfaces import check_part
+
     settings = {str(key): node[key] for key in node if key not in leave_out}
     settings["_target_"] = current_target(node._target_)
     for inside, target in targets(OmegaConf.create(settings)).items():

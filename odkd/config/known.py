@@ -60,8 +60,9 @@ def known_tables() -> dict[str, bool]:
                 values.setdefault(key, set()).add(value)
     for key in values:
         parts = key.split(".")
-        for table in (".".join(parts[:end]) for end in range(1, len(parts))):
-            if values.get(table, set()) <= {"None"}:
+        for end, name in enumerate(parts[1:], 1):
+            table = ".".join(parts[:end])
+            if name.isidentifier() and values.get(table, set()) <= {"None"}:  # a pattern is no name of a setting
                 tables[table] = "None" in values.get(table, ())
     return tables
 

@@ -231,8 +231,7 @@ class OpenRun:
         if not totals:
             return
         buffer = io.BytesIO()
-        arrays = {source: total_KK.numpy() for source, total_KK in totals.items()}
-        np.savez_compressed(buffer, allow_pickle=False, **arrays)
+        np.savez_compressed(buffer, allow_pickle=False, **{source: total.numpy() for source, total in totals.items()})
         write_atomic(self.folder / "confusion.npz", buffer.getvalue())
 
     def records(self) -> list[Record]:

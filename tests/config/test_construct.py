@@ -64,7 +64,7 @@ def test_yaml_cannot_name_what_an_allowed_module_imported_from_elsewhere(cache: 
     with pytest.raises(ValueError, match=r"expected a class of odkd\.training\.replay"):
         run_key(cache, "replay._target_=odkd.common.files.os.system")
     with pytest.raises(ValueError, match=r"expected a class of torch\.optim"):
-        resolve("torch.optim.optimizer.torch.load", [], "optimizer")
+        resolve("torch.optim.lr_scheduler.math.gcd", [], "optimizer")
 
 
 @pytest.mark.parametrize("packages", ["abc", "[1]", "[my-lab]", "['a b']", "null"])

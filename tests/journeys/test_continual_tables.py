@@ -10,8 +10,7 @@ import pytest
 from continual_tables import claims_table, table, verdict, write_page
 
 from odkd.config.check import check_config
-from odkd.config.compose import compose_config
-from odkd.config.parts import complete
+from odkd.config.compose import complete, compose_config
 from odkd.runs.results import Run
 
 

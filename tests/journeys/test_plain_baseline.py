@@ -16,6 +16,7 @@ need("sklearn")
 need("torchvision")
 write_samples, distil = need("bench.plain").write_samples, need("plain_baseline").distil
 PROTOCOL = [
+    "numerics=reference",
     "debug=smoke",  # small H.264 videos at 48x80
     "dataset.prepare.num_periods=2",
     "dataset.prepare.period_seconds=6",

@@ -151,7 +151,7 @@ def test_a_checkpoint_with_one_output_for_two_classes_is_refused(tmp_path: Path,
 
 
 def test_precisions_are_those_of_the_device() -> None:
-    assert get_args(Precision) == tuple(PRECISIONS)
+    assert get_args(Precision) == tuple(name for name in PRECISIONS if name != "tf32")  # of the whole process
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in (CONF / "teacher").glob("*.yaml")))

@@ -42,7 +42,7 @@ def learner_on(device: torch.device, regularizer: str, optimizer: str = "adam") 
     for key in SOON.keys() & node.keys():
         OmegaConf.update(node, key, SOON[key])
     offered = {"num_classes": NUM_CLASSES, "classes": list("abcd"), "device": device, "seed": 0, "student": student}
-    return make_learner(student, construct(node, (), offered, []), optimizer, device=device)
+    return make_learner(student, construct(node, (), offered, [], "regularizer"), optimizer, device=device)
 
 
 def losses_of(learner: Learner, bank: Bank, passes: Any = PASSES) -> list[dict[str, float]]:

@@ -117,7 +117,7 @@ def learner_of(choices: dict[str, str]) -> Learner:
         if key in cfg.regularizer:
             OmegaConf.update(cfg.regularizer, key, value)
     loss, regularizer, augmentation = (
-        construct(node, (), offered, []) for node in (cfg.loss, cfg.regularizer, cfg.augmentation)
+        construct(cfg[group], (), offered, [], group) for group in ("loss", "regularizer", "augmentation")
     )
     return Learner(
         student,

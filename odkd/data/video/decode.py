@@ -3,13 +3,13 @@
 `decoder.py` decodes them, and detects damage.
 """
 
-import os
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 
 import av
 import numpy as np
 
+from odkd.common.threads import usable_cores
 from odkd.data.video.decoder import Decoder
 from odkd.data.video.groups import groups_of
 from odkd.data.video.image_index import ImageIndex, Source, read_images
@@ -54,7 +54,7 @@ def decode_frames(
         return
     assert np.all(np.diff(numbers) > 0), "frame numbers must ascend"
     assert 0 <= numbers[0] <= numbers[-1] < index.num_frames, "frame numbers must be in the video"
-    num_threads = num_threads or min(MAX_THREADS, num_cores())
+    num_threads = num_threads or min(MAX_THREADS, usable_cores()[0])
     if isinstance(index, ImageIndex):
         yield from read_images(index, numbers, size=size, num_threads=num_threads)
         return
@@ -101,8 +101,3 @@ def pieces_of(index: VideoIndex, numbers: np.ndarray) -> list[np.ndarray]:
     keys = np.where(groups[begins] < 0, 0, index.keyframes[groups[begins]])
     num_before = np.cumsum(lasts - keys + 1) - (lasts - keys + 1)
     return np.split(numbers, begins[np.flatnonzero(np.diff(num_before // PIECE_FRAMES)) + 1])
-
-
-def num_cores() -> int:
-    """Return the number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
