@@ -52,6 +52,10 @@ test: $(VENV)/.dev  ## the default tests: CPU, no network, a few minutes, two fi
 test-slow: $(VENV)/.dev  ## the slow tests: kills, servers, real video
 	$(BIN)/python -m pytest $(SIDE_BY_SIDE) -m slow $(ARGS)
 
+.PHONY: test-long
+test-long: $(VENV)/.dev  ## the benchmark's slow cases and the dry run of the GPU check, about 8 minutes
+	$(BIN)/python -m pytest -m long $(ARGS)
+
 .PHONY: test-lowest
 test-lowest:  ## the default tests with the oldest releases that pyproject.toml allows, in an environment of their own
 	$(PYTHON) scripts/test_versions.py lowest $(ARGS)

@@ -80,6 +80,7 @@ def peak_anonymous_bytes(command: list[str], search: Path | None = None) -> int:
             peak = max(peak, int(found[1]) * 1024)
         tail = (tail + (process.stderr.read() or b""))[-2000:]  # type: ignore[union-attr]
         time.sleep(0.01)
+    process.stderr.close()  # type: ignore[union-attr]
     if process.wait() != 0:
         raise RuntimeError(f"{' '.join(command)} failed:\n{tail.decode()}")
     return peak

@@ -174,7 +174,7 @@ def test_wheels_are_installed_without_a_network_beside_the_packages_that_are_the
     assert done.stdout.split() == ["42", torch.__version__]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(900)
 def test_a_dry_run_passes_on_the_cpu_and_says_that_it_is_one(tmp_path: Path) -> None:
     command = [sys.executable, "scripts/gpu_check.py", "--device=cpu", "--minutes=14", f"--outputs={tmp_path}"]

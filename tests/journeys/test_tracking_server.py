@@ -13,6 +13,7 @@ from fabricated_run import FabricatedRun, assert_each_step_once
 from sweep_command import Workplace, check_mlflow
 
 from odkd.commands import sync as sync_command
+from odkd.runs.mlflow_place import PLACES
 from odkd.runs.mlflow_sync import sync
 from odkd.runs.sync import Follower
 
@@ -182,6 +183,8 @@ def test_command_sends_the_rest_once_the_server_is_back(tmp_path, monkeypatch, c
     server = Server(tmp_path / "store")
     run = FabricatedRun(tmp_path / "outputs")
     run.publish(20)
+    (tmp_path / "outputs" / PLACES).write_text(f"{server.uri}\n")  # as the run's job has noted
+    monkeypatch.chdir(tmp_path)
     follower = Follower(run.folder, uri=server.uri, experiment="later", seconds=60)
     follower.start()
     run.end()

@@ -236,8 +236,17 @@ def test_a_quick_case_runs_and_a_failing_case_ends_nothing(
     assert list(read_report(tmp_path / "benchmark-quick.json")["cases"]) == ["index"]
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", [name for name in cases.case_names() if name != "outage"])
+LONG = ("busy", "epochs", "long_stream", "memory", "mir", "precision", "regularizers", "startup", "sweep")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.long if name in LONG else pytest.mark.slow)
+        for name in cases.case_names()
+        if name != "outage"
+    ],
+)
 def test_every_case_works_in_small(name: str, tmp_path: Path) -> None:
     assert main([name, "--quick", "--outputs", str(tmp_path)]) == 0
     run = read_report(tmp_path / "benchmark-quick.json")["cases"][name]

@@ -109,9 +109,12 @@ def load_table(name: str) -> Table:
     """Load a table by its name or by the path of a YAML file.
 
     Raises:
-        ValueError: there is no such table, or its file is invalid.
+        ValueError: there is no such table, its file is invalid, or it permits code, which only the command line may.
     """
-    return make_table(Path(name).stem if name.endswith((".yaml", ".yml")) else name, read_spec(name))
+    table = make_table(Path(name).stem if name.endswith((".yaml", ".yml")) else name, read_spec(name))
+    of_parts = [part.overrides for part in table.rows] + [part.overrides for part in table.variants]
+    check_words((*table.fixed, *(word for words in of_parts for word in words)), name)
+    return table
 
 
 def read_spec(name: str, folder: Path = Path()) -> dict[str, Any]:
@@ -180,8 +183,6 @@ def make_table(name: str, spec: Mapping[str, Any]) -> Table:
         _part(name, f"columns.{label}", Column, str(label), value, "metric") for label, value in spec["columns"].items()
     ]
     fixed = _texts(name, "fixed", spec.get("fixed", []))
-    check_words((word for part in (*rows, *variants) for word in part.overrides), f"table {name}")
-    check_words(fixed, f"table {name}")
     chosen = spec.get("published")
     return Table(
         name=name,
