@@ -24,7 +24,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from odkd.common.dotted import is_in, split_override
 from odkd.config.known import STUDIES
-from odkd.config.permissions import PARAMS, check_file, check_plugins
+from odkd.config.permissions import PARAMS, check_file, check_given, check_plugins, is_trusted
 from odkd.config.words import without_effect
 
 
@@ -59,14 +59,17 @@ class LayeredLoader(ConfigLoaderImpl):
         """
         self.asked, self.left_out = (config_name, overrides, run_mode), ()
         cfg = super().load_configuration(config_name, overrides, run_mode, *args, **kwargs)
-        check_plugins(cfg, [split_override(word)[0] for word in overrides])
+        keys = [split_override(word)[0] for word in overrides]
+        check_given(cfg, keys)
+        check_plugins(cfg, keys)
         return cfg
 
     def _compose_config_from_defaults_list(self, defaults: list[ResultDefault], repo: IConfigRepository) -> DictConfig:
         for item in defaults:
-            if item.config_path is not None and (loaded := repo.load_config(config_path=item.config_path)) is not None:
+            loaded = repo.load_config(config_path=item.config_path) if item.config_path is not None else None
+            if loaded is not None and not is_trusted(loaded.path):
                 content = OmegaConf.to_container(loaded.config)
-                check_file(loaded.path, item.config_path, content, str(item.package))
+                check_file(loaded.path, str(item.config_path), content, str(item.package))
         if any(is_study(item) for item in defaults):
             config_name, words, mode = self.asked
             choices = create_defaults_list(

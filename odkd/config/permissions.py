@@ -7,7 +7,7 @@ choose whose code runs. Files of odkd and of Hydra are trusted.
 from collections.abc import Iterable
 from typing import Any
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from odkd.common.dotted import flatten, is_in
 from odkd.config.known import CONF
@@ -29,6 +29,11 @@ RESOURCES = (  # options of sbatch that ask for resources, and run nothing
 )
 
 
+def is_trusted(folder: str) -> bool:
+    """True if the config files of a folder, as Hydra names it, are odkd's or Hydra's own."""
+    return folder in (f"file://{CONF}", "structured://", "pkg://hydra.conf")
+
+
 def check_file(folder: str, name: str, content: Any, package: str) -> None:
     """Check that a config file of the user's folder gives no permission and changes nothing that Hydra runs.
 
@@ -41,8 +46,6 @@ def check_file(folder: str, name: str, content: Any, package: str) -> None:
     Raises:
         ValueError: it sets what only the command line may set.
     """
-    if folder in (f"file://{CONF}", "structured://", "pkg://hydra.conf"):
-        return
     settings = flatten({package: content} if package else content)
     for key, value in settings.items():
         reason = _reason(key.replace("+", "").replace("~", ""), value)
@@ -87,6 +90,25 @@ def check_plugins(cfg: DictConfig, words: Iterable[str]) -> None:
                 raise ValueError(
                     f"{key}._target_={target}: only the command may say what Hydra runs; give it there, if you trust it"
                 )
+
+
+def check_given(cfg: DictConfig, words: Iterable[str]) -> None:
+    """Check that a composed config permits only what the command line permits, whatever a file refers to (`${...}`).
+
+    Args:
+        cfg: the composed config.
+        words: keys that the command line sets.
+
+    Raises:
+        ValueError: a permission that the command line does not give.
+    """
+    given = list(words)
+    for key in PERMISSIONS:
+        value = OmegaConf.select(cfg, key, throw_on_resolution_failure=False)
+        if value and not any(is_in(word, [key]) for word in given):
+            raise ValueError(
+                f"{key}={value} is set by a file: only the command may permit that; add {key}={value} to it"
+            )
 
 
 def check_words(words: Iterable[str], where: str) -> None:

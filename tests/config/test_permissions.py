@@ -28,6 +28,7 @@ HARMFUL: list[dict[str, Any]] = [
     {"hydra": {"sweeper": {"params": {"+teacher.trust": "true"}}}},
     {"hydra": {"sweeper": {"params": {"hydra.run.dir": "/tmp/elsewhere"}}}},
     {"hydra": {"sweeper": {"seeds": [{"_target_": "os.getcwd"}]}}},
+    {"mine": {"trust": True}, "teacher": "${mine}"},
     {"mine": {"_target_": "os.getcwd"}, "hydra": {"sweeper": {"max_batch_size": "${mine}"}}},
 ]
 
