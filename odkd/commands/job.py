@@ -67,7 +67,8 @@ def perform(cfg: DictConfig, outcome: Outcome) -> dict[str, float | None] | None
     from odkd.runs.run import OpenRun, RunIsBusyError, RunIsFinishedError
     from odkd.runs.sync import send
 
-    cfg = (parts := Parts(cfg)).cfg
+    parts = Parts(cfg)
+    cfg = parts.cfg
     tell_variables(cfg)
     set_up(parts.device, threads=cfg.threads, deterministic=cfg.deterministic, precision=cfg.precision)
     if not has_finished_namesake(parts):  # a finished run returns at once; otherwise mistakes come before the stream
@@ -133,7 +134,6 @@ def compute(parts: "Parts", run: Any, overrides: list[str], outcome: Outcome) ->
     from odkd.report.artifacts import write_artifacts, write_report
     from odkd.report.run_stills import write_run_stills
     from odkd.runs.cost import Cost
-    from odkd.runs.mlflow_place import place_of, remember_place
     from odkd.runs.sync import Follower, close_seconds
 
     cfg, cost = parts.cfg, Cost(parts.device)
@@ -144,13 +144,12 @@ def compute(parts: "Parts", run: Any, overrides: list[str], outcome: Outcome) ->
     logger.info("run %s", run.folder)
     if parts.chosen_numerics and parts.traits.learns:
         logger.info(parts.chosen_numerics)
-    remember_place(cfg)
-    follower = Follower(run.folder, **place_of(cfg), seconds=(tracking := cfg.tracking).seconds)
+    follower = Follower.of(run.folder, cfg)
     is_brief = outcome.sweep is not None  # the sweep sends at its end what its jobs could not send
-    if tracking.enabled:
+    if cfg.tracking.enabled:
         follower.start()
     try:
-        with run, _sampler(run.folder, tracking.system_seconds):
+        with run, _sampler(run.folder, cfg.tracking.system_seconds):
             summary = call_stage(parts, run)
             if cfg.run.report:
                 write_run_stills(parts, run)
@@ -167,7 +166,7 @@ def compute(parts: "Parts", run: Any, overrides: list[str], outcome: Outcome) ->
         raise
     finally:
         parts.close()
-        if tracking.enabled:
+        if cfg.tracking.enabled:
             follower.close(timeout_seconds=close_seconds(cfg, briefly=is_brief))
 
 

@@ -95,9 +95,14 @@ def _destination(
     """Return the tracking URI and the experiment: as given, else as stored in the run, else those of a new run."""
     path = folder / "mlflow.json"
     stored = json.loads(path.read_text()) if path.is_file() else {}
-    new_uri = default or f"sqlite:///{(outputs / 'mlflow.db').absolute()}"
+    new_uri = default or own_database(outputs)
     new_experiment = experiment_or_default(None)
     return uri or stored.get("tracking_uri", new_uri), experiment or stored.get("experiment", new_experiment)
+
+
+def own_database(outputs: Path) -> str:
+    """Return the address of the SQLite file to which runs of an outputs folder go by default."""
+    return f"sqlite:///{(outputs / 'mlflow.db').absolute()}"
 
 
 def check_known(uri: str, outputs: Path, *named: str | None) -> None:
@@ -111,8 +116,8 @@ def check_known(uri: str, outputs: Path, *named: str | None) -> None:
     Raises:
         ValueError: it is another one.
     """
-    address, own = without_password(uri), f"sqlite:///{(outputs / 'mlflow.db').absolute()}"
-    if address not in known_places(outputs) | {without_password(place) for place in (*named, own) if place}:
+    address, given = without_password(uri), [place for place in (*named, own_database(outputs)) if place]
+    if address not in known_places(outputs) | {without_password(place) for place in given}:
         raise ValueError(
             f"it notes MLflow at {address}, where no run of {outputs} has gone; to send it there: --uri {address}"
         )

@@ -6,7 +6,6 @@ method needs no entry here.
 
 import os
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,7 +25,7 @@ from odkd.config.check_dataset import check_dataset, expected_layout
 from odkd.config.check_present import check_present
 from odkd.config.check_relations import check_references, check_relations
 from odkd.config.construct import OFFERED, check_keys, resolve
-from odkd.config.roles import check_allowed, check_name, targets
+from odkd.config.roles import check_allowed, check_name, class_nodes
 from odkd.data.video.fit import FITS
 from odkd.runs.mlflow_place import check_place
 from odkd.runs.sync import check_tracking
@@ -117,9 +116,10 @@ def check_methods(cfg: DictConfig) -> None:
         ValueError: the first invalid class or setting.
     """
     allowed = list(cfg.allow_targets)
-    for place, named in targets(cfg).items():
-        check_name(named, place, allowed)  # of all, before a module of one is imported
-    for path, node in _nodes(OmegaConf.to_container(cfg, resolve=True), ""):
+    nodes = dict(class_nodes(OmegaConf.to_container(cfg, resolve=True)))
+    for path, node in nodes.items():
+        check_name(str(node["_target_"]), path, allowed)  # of all, before a module of one is imported
+    for path, node in nodes.items():
         target = resolve(node["_target_"], allowed, path)
         kinds = parameter_types(target)
         handed = [key for key in node if key not in NOT_HANDED.get(path, ()) or key in kinds]
@@ -128,18 +128,6 @@ def check_methods(cfg: DictConfig) -> None:
             is_offered = value is None and name in OFFERED  # `construct` supplies it
             if name in kinds and name not in NOT_HANDED.get(path, ()) and not is_offered:
                 check_setting(f"{path}.{name}", value, kinds[name])
-
-
-def _nodes(value: Any, path: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield the dotted key and the content of each part of a config that names a class."""
-    if isinstance(value, dict):
-        if "_target_" in value:
-            yield path, value
-        for key, item in value.items():
-            yield from _nodes(item, f"{path}.{key}" if path else str(key))
-    elif isinstance(value, list):
-        for number, item in enumerate(value):
-            yield from _nodes(item, f"{path}.{number}")
 
 
 def _has(cfg: DictConfig, key: str) -> bool:

@@ -116,9 +116,8 @@ def construct(
 
     settings = {str(key): node[key] for key in node if key not in leave_out}
     settings["_target_"] = current_target(node._target_)
-    for inside, target in targets(OmegaConf.create(settings)).items():
-        resolve(target, allowed, f"{place}.{inside}" if inside else place)
-    called = resolve(node._target_, allowed, place)
+    named = targets(OmegaConf.create({place: settings}))  # the place itself, and those inside
+    called = {inside: resolve(target, allowed, inside) for inside, target in named.items()}[place]
     parameters = inspect.signature(called).parameters
     chosen = {name: value for name, value in offered.items() if name in parameters and settings.get(name) is None}
     check_keys(called, node._target_, settings, place)

@@ -30,18 +30,20 @@ LAYERS = "torch.nn"  # a class of any role may contain layers
 
 def targets(cfg: DictConfig) -> dict[str, str]:
     """Return every `_target_` of a config by its place, such as replay or loss.parts.kl."""
-    return dict(_targets(OmegaConf.to_container(cfg, resolve=True), ""))
+    nodes = class_nodes(OmegaConf.to_container(cfg, resolve=True))
+    return {place: str(node["_target_"]) for place, node in nodes}
 
 
-def _targets(value: Any, place: str) -> Iterator[tuple[str, str]]:
+def class_nodes(value: Any, place: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the place and the content of each part of a plain config that names a class, at any depth."""
     if isinstance(value, dict):
         if "_target_" in value:
-            yield place, str(value["_target_"])
+            yield place, value
         for key, item in value.items():
-            yield from _targets(item, f"{place}.{key}" if place else str(key))
+            yield from class_nodes(item, f"{place}.{key}" if place else str(key))
     elif isinstance(value, list):
         for number, item in enumerate(value):
-            yield from _targets(item, f"{place}.{number}")
+            yield from class_nodes(item, f"{place}.{number}")
 
 
 def role_of(place: str) -> str | None:

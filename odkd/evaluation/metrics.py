@@ -35,13 +35,17 @@ def confusion_matrices(predicted_BHW: Tensor, reference_BHW: Tensor, num_classes
     dtype = torch.int16 if num_bins <= torch.iinfo(torch.int16).max else torch.int32
     rows = reference_BHW.to(dtype).clamp(max=num_classes)
     bins_BP = rows.mul_(num_classes).add_(predicted_BHW.to(dtype)).flatten(1)
-    count = count_bins if is_host(bins_BP) else count_bins_without_waiting
-    return count(bins_BP, num_bins).view(-1, num_classes + 1, num_classes)[:, :num_classes]
+    return bin_counts(bins_BP, num_bins).view(-1, num_classes + 1, num_classes)[:, :num_classes]
 
 
 def is_host(tensor: Tensor) -> bool:
     """Return True if reading the tensor waits for no device."""
     return tensor.device.type == "cpu"
+
+
+def bin_counts(bins_BP: Tensor, num_bins: int) -> Tensor:
+    """Count how often each of 0..num_bins-1 occurs in each row, without waiting for a device: int64 [B, num_bins]."""
+    return (count_bins if is_host(bins_BP) else count_bins_without_waiting)(bins_BP, num_bins)
 
 
 def count_bins(bins_BP: Tensor, num_bins: int) -> Tensor:

@@ -20,7 +20,7 @@ from omegaconf import DictConfig
 
 from odkd.common.files import write_json
 from odkd.runs.mlflow_client import check_mlflow, without_password
-from odkd.runs.mlflow_place import place_of
+from odkd.runs.mlflow_place import place_of, remember_place
 from odkd.runs.mlflow_sync import forget as forget_run
 from odkd.runs.mlflow_sync import is_complete, sync
 from odkd.runs.results import last_lines, status_of
@@ -52,6 +52,12 @@ class Follower:
         self._sent: dict[str, int] = {}  # bytes of files of lines that were sent: a pass reads the rest
         self._closing, self._has_passed = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._follow, name="odkd-follower", daemon=True)
+
+    @classmethod
+    def of(cls, run_folder: Path, cfg: DictConfig) -> Follower:
+        """Return the follower of a run or sweep, and note where it goes, for `odkd-sync`."""
+        remember_place(cfg)
+        return cls(run_folder, **place_of(cfg), seconds=cfg.tracking.seconds)
 
     def start(self) -> None:
         """Start the thread; return at once."""

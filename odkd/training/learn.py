@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from odkd.common.device import autocast, upload
 from odkd.common.ignore import IGNORE
 from odkd.data.tensor_bank import Bank
-from odkd.evaluation.metrics import count_bins, count_bins_without_waiting
+from odkd.evaluation.metrics import bin_counts
 from odkd.training.augment import Augmentation
 from odkd.training.losses import HasParts, Loss, SoftLabels, SoftLoss, WeighsClasses, wants_soft
 from odkd.training.losses.soft import resize_labels
@@ -144,8 +144,7 @@ class Learner:
         for position in positions:
             if position not in self._pixels:
                 labels_1P = bank.get([position]).labels[self.source].flatten(1)
-                count = count_bins if labels_1P.device.type == "cpu" else count_bins_without_waiting
-                self._pixels[position] = count(labels_1P, IGNORE + 1)[0, : bank.num_classes]
+                self._pixels[position] = bin_counts(labels_1P, IGNORE + 1)[0, : bank.num_classes]
         return torch.stack([self._pixels[position] for position in positions]).sum(0)
 
     def virtual_copy(self, learning_rate: float | None = None) -> "Learner":

@@ -1,10 +1,10 @@
 """Jobs for the benchmarks: parts built by odkd from its config, in a temporary run folder."""
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
-from omegaconf import DictConfig
-
+from odkd.common.device import set_up
 from odkd.config.call_stage import call_stage
 from odkd.config.compose import compose_config
 from odkd.config.parts import Parts
@@ -34,24 +34,23 @@ PRECISIONS: dict[str, list[str]] = {"float32": REFERENCE, "bfloat16 + channels-l
 ONLY_TEST_WINDOWS = ["evaluation.shift=null", "evaluation.segment_frames=0", "evaluation.final=false"]
 
 
-def make_parts(job: list[str]) -> Parts:
+def make_parts(job: Sequence[str]) -> Parts:
     """Build the parts of a job; decode and label its stream."""
-    from odkd.common.device import set_up
-
-    cfg: DictConfig
-    cfg = compose_config(job)
-    parts = Parts(cfg)
-    set_up(parts.device, threads=cfg.threads, deterministic=cfg.deterministic)
+    parts = Parts(compose_config(list(job)))
+    cfg = parts.cfg
+    set_up(parts.device, threads=cfg.threads, deterministic=cfg.deterministic, precision=cfg.precision)
     parts.label_stream()
     _ = parts.stream, parts.learner
     return parts
 
 
 def call_online(parts: Parts, folder: Path) -> OpenRun:
-    """Call the stage as `odkd` does, in an empty run folder."""
+    """Call the stage as `odkd` does, in an empty run folder, and close the parts."""
     shutil.rmtree(folder, ignore_errors=True)
     run = OpenRun(folder, {"key": parts.key}, checkpoint_overhead=parts.cfg.run.checkpoint_overhead)
-    with run.open({}, restart=False):
-        call_stage(parts, run)
+    try:
+        with run.open({}, restart=False):
+            call_stage(parts, run)
+    finally:
         parts.close()
     return run

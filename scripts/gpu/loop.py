@@ -1,24 +1,19 @@
 """The loop as the parts call it: rendered videos, a window that measures around iterations, the bare network."""
 
 import copy
-import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from gpu.place import Place
-from odkd.common.device import autocast, set_up
-from odkd.config.call_stage import call_stage
-from odkd.config.compose import compose_config
+from odkd.common.device import autocast
 from odkd.config.parts import Parts
 from odkd.data.window import Step, Window
-from odkd.runs.run import OpenRun
 
 Example = tuple[Tensor, Any]  # images [B, 3, H, W] and what the loss compares logits with, on the device
 Around = Callable[[], AbstractContextManager[object]]
@@ -63,28 +58,6 @@ def settings(place: Place, case: Case, *, num_frames: int | None = None) -> list
         f"device={place.device}",
         f"paths={{outputs: {place.folder / 'outputs'}, cache: {place.shared / 'cache'}}}",
     ]
-
-
-def make_parts(job: Sequence[str]) -> Parts:
-    """Build the parts of a job as `odkd` does; decode and label its stream."""
-    parts = Parts(compose_config(list(job)))
-    cfg = parts.cfg
-    set_up(parts.device, threads=cfg.threads, deterministic=cfg.deterministic, precision=cfg.precision)
-    parts.label_stream()
-    _ = parts.stream, parts.learner
-    return parts
-
-
-def run_loop(parts: Parts, folder: Path) -> OpenRun:
-    """Call the stage as `odkd` does, in an empty run folder, and close the parts."""
-    shutil.rmtree(folder, ignore_errors=True)
-    run = OpenRun(folder, {"key": parts.key}, checkpoint_overhead=parts.cfg.run.checkpoint_overhead)
-    try:
-        with run.open({}, restart=False):
-            call_stage(parts, run)
-    finally:
-        parts.close()
-    return run
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from odkd.common.names import counted
-from odkd.runs.mlflow_place import check_place, place_of, remember_place, tell_variables
+from odkd.runs.mlflow_place import check_place, place_of, tell_variables
 from odkd.runs.mlflow_sync import is_complete
 from odkd.runs.results import status_of
 from odkd.runs.sweeps.plan import SweepPlan, sweep_key
@@ -81,8 +81,7 @@ def follow(folder: Path, cfg: DictConfig) -> Follower | None:
     if not cfg.tracking.enabled:
         return None
     tell_variables(cfg)
-    remember_place(cfg)
-    follower = Follower(folder, **place_of(cfg), seconds=cfg.tracking.seconds)
+    follower = Follower.of(folder, cfg)
     follower.start()
     follower.wait(close_seconds(cfg, briefly=True))
     return follower

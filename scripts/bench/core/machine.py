@@ -11,6 +11,7 @@ import torch
 
 from odkd.common.errors import PACKAGE
 from odkd.common.optional import version_of
+from odkd.common.threads import usable_cores
 from odkd.runs.environment import git, processor
 
 PACKAGES = ("torch", "numpy", "av", "mlflow", "opencv-python", "torchcodec", "decord2", "scikit-learn")
@@ -32,7 +33,7 @@ def machine() -> dict[str, str]:
 
 def num_cores() -> int:
     """Return the number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return usable_cores()[0]
 
 
 def versions() -> dict[str, str]:

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from bench.job import call_online, make_parts
 from torch import Tensor, nn
 
-from gpu.loop import Case, examples_of, make_parts, run_loop, settings
+from gpu.loop import Case, examples_of, settings
 from gpu.place import Place
 from gpu.result import Result
 from odkd.training.losses import CrossEntropy
@@ -61,7 +62,7 @@ def one_side(place: Place, case: Case, more: list[str]) -> Side:
     loss = CrossEntropy()(student(images_BCHW), labels_BHW)
     gradients = torch.autograd.grad(loss, weights)
     gradient_P = torch.cat([gradient.flatten().cpu().double() for gradient in gradients])
-    run = run_loop(parts, place.folder / "run")
+    run = call_online(parts, place.folder / "run")
     lines = [json.loads(line) for line in (Path(run.folder) / "metrics.jsonl").read_text().splitlines()]
     return Side(logits, loss.item(), gradient_P, lines)
 

@@ -10,9 +10,10 @@ from statistics import median
 from typing import Any
 
 import torch
+from bench.job import make_parts
 from torch import Tensor
 
-from gpu.loop import BareNetwork, Case, make_parts, settings
+from gpu.loop import BareNetwork, Case, settings
 from gpu.networks import write_teacher
 from gpu.place import Place
 from gpu.result import Result

@@ -1,7 +1,9 @@
 """Peak memory of the device on a stream and on one four times as long: it must follow the method, not the stream."""
 
+from bench.job import call_online, make_parts
+
 from gpu.cases import memory_case
-from gpu.loop import Watched, make_parts, run_loop, settings
+from gpu.loop import Watched, settings
 from gpu.place import Place
 from gpu.result import Result
 
@@ -18,7 +20,7 @@ def measure(place: Place, result: Result) -> None:
             parts = make_parts([*settings(place, case, num_frames=times * case.num_frames), *more])
             parts.window = Watched(case.learn, case.test, case.test)
             place.forget_peak()
-            run_loop(parts, place.folder / "run")
+            call_online(parts, place.folder / "run")
             peaks.append(place.peak_mib)
             result.row("peak memory", method=name, frames=len(parts.stream), **{"peak MiB": peaks[-1]})
             del parts

@@ -10,9 +10,11 @@ from itertools import pairwise
 from statistics import median
 from typing import Any
 
+from bench.job import call_online, make_parts
+
 from gpu.cases import speed_cases
 from gpu.counting import measure_counting
-from gpu.loop import BareNetwork, Case, Watched, examples_of, make_parts, run_loop, settings
+from gpu.loop import BareNetwork, Case, Watched, examples_of, settings
 from gpu.place import Place
 from gpu.result import Cell, Result
 
@@ -117,7 +119,7 @@ def measure_case(place: Place, case: Case, more: list[str], *, mode: str | None 
     place.forget_peak()
     window = Watched(case.learn, case.test, case.test, measure_bare, place.wait)
     parts.window = window
-    run_loop(parts, place.folder / "run")
+    call_online(parts, place.folder / "run")
     measure_bare()
     return compare(case, window.seconds, bares) | {"peak MiB": place.peak_mib}
 

@@ -8,9 +8,10 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 
 import torch
+from bench.job import call_online, make_parts
 
 from gpu.cases import waits_case
-from gpu.loop import Watched, make_parts, run_loop, settings
+from gpu.loop import Watched, settings
 from gpu.place import Place
 from gpu.result import Result
 from gpu.waiting import CudaWaits, ModelledWaits
@@ -36,7 +37,7 @@ def measure(place: Place, result: Result) -> None:
         begin: Callable[[], AbstractContextManager[object]] = counter.iteration
         parts.window = Watched(case.learn, case.test, case.test, wait=place.wait, around=begin)
         with counter:
-            run_loop(parts, place.folder / "run")
+            call_online(parts, place.folder / "run")
         others = [
             [wait for wait in waits if not wait.is_read] for waits in counter.iterations[:-1]
         ]  # the last one saves
