@@ -37,6 +37,7 @@ ONLY_IN = {  # library -> rooms, or modules, that may import it
         "commands/job",
         "config/construct",
         "config/compose",
+        "config/composition",
         "config/layers",
         "config/words",
         "runs/sweeps/job",

@@ -14,15 +14,15 @@ from typing import Any
 import hydra._internal.hydra
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.config_repository import IConfigRepository
-from hydra._internal.defaults_list import Overrides, create_defaults_list
+from hydra._internal.defaults_list import Overrides
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.default_element import GroupDefault, ResultDefault
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from odkd.common.dotted import is_in, split_override
+from odkd.config import composition
 from odkd.config.known import STUDIES
 from odkd.config.permissions import PARAMS, check_file, check_given, check_plugins, is_trusted
 from odkd.config.words import without_effect
@@ -71,14 +71,7 @@ class LayeredLoader(ConfigLoaderImpl):
                 content = OmegaConf.to_container(loaded.config)
                 check_file(loaded.path, str(item.config_path), content, str(item.package))
         if any(is_study(item) for item in defaults):
-            config_name, words, mode = self.asked
-            choices = create_defaults_list(
-                repo=repo,
-                config_name=config_name,
-                overrides_list=OverridesParser.create().parse_overrides(words),
-                prepend_hydra=True,
-                skip_missing=mode == RunMode.MULTIRUN,
-            ).overrides
+            choices = repo.choices  # type: ignore[attr-defined]
             check_headers(defaults)
             check_baseline(defaults, choices, repo)
             self.left_out = tuple(begin_anew(defaults, choices, repo))
@@ -87,6 +80,7 @@ class LayeredLoader(ConfigLoaderImpl):
 
 def install() -> None:
     """Have Hydra compose in layers: its command, its `compose`, its sweeps. It has no public place for a loader."""
+    composition.install()
     hydra._internal.hydra.ConfigLoaderImpl = LayeredLoader  # type: ignore[attr-defined]
 
 
