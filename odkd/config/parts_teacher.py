@@ -61,16 +61,27 @@ class TeacherParts:
         Raises:
             ValueError: a mistake in its settings, weights or classes.
         """
-        node = self.cfg.teacher
-        weights_folder = Path(self.cfg.paths.weights)
         known = self.mapping.said
-        offered: dict[str, Any] = {"classes": self.classes, "device": self.device, "weights_folder": weights_folder}
+        offered: dict[str, Any] = {"classes": self.classes}
         if known is not None:
             self.mapping.table(OwnClasses())  # before weights are downloaded
             offered["num_classes"] = len(known)
-        leave_out = tuple(key for key in NOT_OF_THE_TEACHER if key in node)
-        teacher: Teacher = construct(node, leave_out, offered, self.allowed, "teacher")
+        teacher = self._construct(offered)
         self.mapping.table(OwnClasses(class_names(teacher), teacher.num_classes))
+        return teacher
+
+    def unmapped(self) -> Teacher:
+        """Return the teacher with its own classes, whether or not the dataset has them.
+
+        Raises:
+            ValueError: a mistake in its settings or weights.
+        """
+        return self._construct({"classes": self.classes, "num_classes": len(self.classes)})
+
+    def _construct(self, offered: Mapping[str, Any]) -> Teacher:
+        places = {"device": self.device, "weights_folder": Path(self.cfg.paths.weights)}
+        leave_out = tuple(key for key in NOT_OF_THE_TEACHER if key in self.cfg.teacher)
+        teacher: Teacher = construct(self.cfg.teacher, leave_out, {**places, **offered}, self.allowed, "teacher")
         return teacher
 
     @property

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from omegaconf import DictConfig, OmegaConf
+from PIL import Image
 from torch import Tensor, nn
 
 from odkd.common.argmax import largest_class
@@ -41,6 +42,7 @@ class Segmenter:
         precision: float32, tf32, bfloat16, float16.
         channels_last: memory layout of pictures.
         device: where the network is.
+        file: of its weights.
     """
 
     network: nn.Module
@@ -52,13 +54,24 @@ class Segmenter:
     precision: str
     channels_last: bool
     device: torch.device
+    file: Path
 
     def segment(self, images_NHWC: np.ndarray, size: tuple[int, int] | None = None) -> np.ndarray:
-        """Return class ids, uint8 [N, H, W], of RGB images, uint8 [N, h, w, 3].
+        """Return class ids, uint8 [N, H, W], of RGB images, uint8 [N, h, w, 3]; of one image [h, w, 3], [H, W].
 
+        Images of another size than the student's are brought to it, as pictures of a dataset with fit=stretch are.
         Logits are enlarged to `size` = (H, W) before the class is chosen (`at_size`); None = size of the images.
+
+        Raises:
+            ValueError: no uint8 images of this shape.
         """
+        if images_NHWC.ndim == 3:
+            return np.asarray(self.segment(images_NHWC[None], size)[0])
+        if images_NHWC.ndim != 4 or images_NHWC.shape[3] != 3 or images_NHWC.dtype != np.uint8:
+            got = f"{images_NHWC.dtype} {list(images_NHWC.shape)}"
+            raise ValueError(f"got images of {got}; expected RGB as uint8 [H, W, 3] or [N, H, W, 3]")
         whole = size or (int(images_NHWC.shape[1]), int(images_NHWC.shape[2]))
+        images_NHWC = self._fitted(images_NHWC)
         found: list[Tensor] = []
         self._each_logits(
             images_NHWC, lambda _, logits_BKHW: found.append(largest_class(at_size(logits_BKHW, whole)).cpu())
@@ -93,6 +106,14 @@ class Segmenter:
 
         self._each_logits(fit_picture(picture, place, self.size)[None], label)
         return np.array(seen), found[0][0].numpy()
+
+    def _fitted(self, images_NHWC: np.ndarray) -> np.ndarray:
+        """Return images at the student's size."""
+        given = (int(images_NHWC.shape[1]), int(images_NHWC.shape[2]))
+        if given == self.size or not len(images_NHWC):
+            return images_NHWC
+        place = placement(given, shape=self.size, size=self.size, fit="stretch")
+        return np.stack([fit_picture(Image.fromarray(image_HWC), place, self.size) for image_HWC in images_NHWC])
 
     def _each_logits(self, images_NHWC: np.ndarray, use: Callable[[Batch, Tensor], None]) -> None:
         """Call `use` with each batch and its logits [B, K, H, W]."""
@@ -171,4 +192,5 @@ def load_student(
         precision="float32" if is_for_gpus else cfg.precision,
         channels_last=cfg.channels_last,
         device=chosen_device,
+        file=path,
     )

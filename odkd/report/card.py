@@ -63,6 +63,9 @@ true labels. {stage_measures}
 
 ## Loading
 
+`odkd-predict RUN VIDEO --to FOLDER` shows the student on a video, and `odkd.load(RUN).segment(image_HWC)` labels an
+image, where RUN is the folder of this card. Without odkd:
+
 ```python
 from safetensors.torch import load_file
 

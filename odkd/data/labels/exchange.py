@@ -44,12 +44,12 @@ def export(
         if kind == "npz":
             np.savez_compressed(buffer, allow_pickle=False, **{KEY: label_HW.astype(dtype)})
         else:
-            _with_palette(label_HW, palette).save(buffer, "png")
+            with_palette(label_HW, palette).save(buffer, "png")
         write_atomic(path, buffer.getvalue())
         yield path
 
 
-def _with_palette(label_HW: np.ndarray, palette: Sequence[Sequence[int]]) -> Image.Image:
+def with_palette(label_HW: np.ndarray, palette: Sequence[Sequence[int]]) -> Image.Image:
     colours = np.full((256, 3), 255, np.uint8)
     colours[: len(palette)] = palette
     colours[IGNORE] = 255

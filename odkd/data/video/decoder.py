@@ -198,22 +198,35 @@ class Decoder:
         if packet is None:
             tracker.finish()
 
-    def _to_image(self, picture: av.VideoFrame) -> np.ndarray:
+    def _to_image(self, picture: av.VideoFrame) -> Any:
+        return self.image_of(picture, self.reformatter, (self.height, self.width))
+
+    def image_of(self, picture: av.VideoFrame, reformatter: VideoReformatter, size: tuple[int, int]) -> np.ndarray:
+        """Return a decoded picture as an upright RGB image, uint8 [H, W, 3]; `size` is that before rotation."""
         if self.index.packets is None and (picture.width, picture.height) != self.native:  # else the index has said it
             tell_of_sizes(self.index.path, self.native, (picture.width, picture.height))
-        is_native = (picture.width, picture.height) == (self.width, self.height)
-        rgb = self.reformatter.reformat(
-            picture,
-            self.width,
-            self.height,
-            "rgb24",
-            interpolation=None if is_native else SCALER,
-            threads=SLICE_THREADS,
-        )
+        height, width = size
+        interpolation = None if (picture.width, picture.height) == (width, height) else SCALER
+        rgb = reformatter.reformat(picture, width, height, "rgb24", interpolation=interpolation, threads=SLICE_THREADS)
         plane: Any = rgb.planes[0]  # a view without a copy: the array keeps the picture's memory alive
         rows_HX = np.frombuffer(plane, np.uint8).reshape(rgb.height, plane.line_size)
         image_HWC = rows_HX[:, : 3 * rgb.width].reshape(rgb.height, rgb.width, 3)
         return upright(image_HWC, self.index.rotation, is_mirrored=self.index.is_mirrored)
+
+
+class PairDecoder(Decoder):
+    """A decoder of pairs: each frame at full size and, from the same decoded picture, at a smaller one."""
+
+    def __init__(self, index: VideoIndex, size: tuple[int, int] | None) -> None:
+        super().__init__(index)
+        self._small = size if size is None or not index.rotation % 180 else (size[1], size[0])
+        self._shrinker = VideoReformatter()
+
+    def _to_image(self, picture: av.VideoFrame) -> tuple[np.ndarray, np.ndarray | None]:
+        full_HWC = super()._to_image(picture)
+        if self._small is None:
+            return full_HWC, None
+        return full_HWC, self.image_of(picture, self._shrinker, self._small)
 
 
 @cache

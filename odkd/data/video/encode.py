@@ -41,26 +41,15 @@ class VideoWriter:
                 f"cannot write a video of {width}x{height} pixels at {frame_rate} frames per second: "
                 "width and height must be at least 1, the frame rate above 0 and below 1000"
             )
-        if "libx264" not in av.codecs_available:
-            raise RuntimeError("this build of PyAV has no libx264 encoder; install the wheel: pip install av")
         self.path = path
         self._shape = (height, width, 3)
         self._is_empty = True
-        self._padding = ((0, height % 2), (0, width % 2), (0, 0))
         self._partial = path.with_name(path.name + ".part")
         path.parent.mkdir(parents=True, exist_ok=True)
         self._container = av.open(str(self._partial), "w", format="mp4", options={"movflags": "faststart"})
         rate = Fraction(frame_rate).limit_denominator(100_000)
-        self._stream = self._container.add_stream("libx264", rate=rate)
-        self._stream.width, self._stream.height = width + width % 2, height + height % 2
-        self._stream.pix_fmt = "yuv420p"
-        # mbtree off: with it and B-frames, libx264 writes different bytes for the same pictures from run to run.
-        self._stream.options = {"crf": str(crf), "preset": "veryfast", "x264-params": "mbtree=0"}
-        context = self._stream.codec_context
-        context.gop_size = keyframe_interval
-        context.thread_count = NUM_THREADS
-        # Some players guess untagged colour spaces from the size; these tags match the conversion in `write`.
-        context.colorspace, context.color_range = Colorspace.ITU601, ColorRange.MPEG
+        self._stream = open_encoder(self._container, height=height, width=width, rate=rate, crf=crf)
+        self._stream.codec_context.gop_size = keyframe_interval
 
     def write(self, image_HWC: np.ndarray) -> None:
         """Append one picture: uint8 RGB of the writer's height and width."""
@@ -69,11 +58,8 @@ class VideoWriter:
                 f"{self.path.name}: got a picture of shape {image_HWC.shape} and type {image_HWC.dtype}, "
                 f"expected {self._shape} and uint8"
             )
-        padded = np.ascontiguousarray(np.pad(image_HWC, self._padding, mode="edge"))
-        frame = av.VideoFrame.from_ndarray(padded, format="rgb24")
         self._is_empty = False
-        yuv = frame.reformat(format="yuv420p", dst_colorspace=Colorspace.ITU601, dst_color_range=ColorRange.MPEG)
-        self._container.mux(self._stream.encode(yuv))
+        self._container.mux(self._stream.encode(to_yuv(image_HWC)))
 
     def __enter__(self) -> VideoWriter:
         return self
@@ -94,3 +80,33 @@ class VideoWriter:
             if not finished:
                 self._container.close()
                 self._partial.unlink(missing_ok=True)
+
+
+def open_encoder(
+    container: av.container.OutputContainer, *, height: int, width: int, rate: Fraction, crf: int
+) -> av.VideoStream:
+    """Add a stream of H.264 to a file, for pictures of this size that `to_yuv` has converted.
+
+    Raises:
+        RuntimeError: this build of PyAV has no libx264.
+    """
+    if "libx264" not in av.codecs_available:
+        raise RuntimeError("this build of PyAV has no libx264 encoder; install the wheel: pip install av")
+    stream = container.add_stream("libx264", rate=rate)
+    stream.width, stream.height = width + width % 2, height + height % 2
+    stream.pix_fmt = "yuv420p"
+    # mbtree off: with it and B-frames, libx264 writes different bytes for the same pictures from run to run.
+    stream.options = {"crf": str(crf), "preset": "veryfast", "x264-params": "mbtree=0"}
+    context = stream.codec_context
+    context.thread_count = NUM_THREADS
+    # Some players guess untagged colour spaces from the size; these tags match the conversion of `to_yuv`.
+    context.colorspace, context.color_range = Colorspace.ITU601, ColorRange.MPEG
+    return stream
+
+
+def to_yuv(image_HWC: np.ndarray) -> av.VideoFrame:
+    """Return a picture, uint8 RGB, as the encoder takes it; an odd last column or row is repeated."""
+    height, width = image_HWC.shape[:2]
+    padded = np.ascontiguousarray(np.pad(image_HWC, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge"))
+    frame = av.VideoFrame.from_ndarray(padded, format="rgb24")
+    return frame.reformat(format="yuv420p", dst_colorspace=Colorspace.ITU601, dst_color_range=ColorRange.MPEG)
