@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 from odkd.common.files import json_digest
 from odkd.config.compose import config_dir
 from odkd.config.identity import digests_of_files, source_digests
-from odkd.config.layers import left_out_by
+from odkd.config.loader import left_out_by
 from odkd.config.params import curated_params
 from odkd.config.roles import targets
 from odkd.config.unused import unused_words
