@@ -134,7 +134,7 @@ def compute(parts: "Parts", run: Any, overrides: list[str], outcome: Outcome) ->
     from odkd.report.artifacts import write_artifacts, write_report
     from odkd.report.run_stills import write_run_stills
     from odkd.runs.cost import Cost
-    from odkd.runs.sync import Follower, close_seconds
+    from odkd.runs.sync import PATIENCE, Follower, close_seconds
 
     cfg, cost = parts.cfg, Cost(parts.device)
     files = {"config.yaml": OmegaConf.to_yaml(cfg, resolve=True), "overrides.txt": "".join(f"{o}\n" for o in overrides)}
@@ -147,7 +147,7 @@ def compute(parts: "Parts", run: Any, overrides: list[str], outcome: Outcome) ->
     follower = Follower.of(run.folder, cfg)
     is_brief = outcome.sweep is not None  # the sweep sends at its end what its jobs could not send
     if cfg.tracking.enabled:
-        follower.start()
+        follower.start(after_seconds=PATIENCE if is_brief else 0.0)
     try:
         with run, _sampler(run.folder, cfg.tracking.system_seconds):
             summary = call_stage(parts, run)
