@@ -26,7 +26,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from odkd.common.dotted import is_in, split_override
 from odkd.config.known import STUDIES
-from odkd.config.layers import left_out_by
+from odkd.config.loader import left_out_by
 from odkd.config.words import without_effect
 
 logger = logging.getLogger(__name__)

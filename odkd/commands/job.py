@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 from odkd.common.files import json_digest
 from odkd.config.compose import config_dir
 from odkd.config.identity import digests_of_files, source_digests
-from odkd.config.layers import left_out_by
+from odkd.config.loader import left_out_by
 from odkd.config.params import curated_params
 from odkd.config.roles import targets
 from odkd.config.unused import unused_words
@@ -62,7 +62,7 @@ def perform(cfg: DictConfig, outcome: Outcome) -> dict[str, float | None] | None
     from odkd.common.device import set_up
     from odkd.config.check_parts import check_components, check_parts
     from odkd.config.parts import Parts
-    from odkd.report.artifacts import write_overlay_video, write_report
+    from odkd.report.artifacts import is_wanted, write_overlay_video, write_report
     from odkd.runs.mlflow_place import tell_variables
     from odkd.runs.run import OpenRun, RunIsBusyError, RunIsFinishedError
     from odkd.runs.sync import send
@@ -107,7 +107,7 @@ def perform(cfg: DictConfig, outcome: Outcome) -> dict[str, float | None] | None
         run.adopt(outcome.sweep)
     if cfg.run.overlay_video and (folder / "predictions").is_dir() and not (folder / "overlay.mp4").is_file():
         write_overlay_video(parts, run)
-    if cfg.run.report and not (folder / "report.html").is_file():
+    if is_wanted(cfg.run.report, run, None) and not (folder / "report.html").is_file():
         write_report(parts, run, run.summary())
     if outcome.sweep is None:  # otherwise the sweep sends what is missing at its end
         send(folder, cfg)
@@ -131,10 +131,10 @@ def has_finished_namesake(parts: "Parts") -> bool:
 def compute(parts: "Parts", run: Any, overrides: list[str], outcome: Outcome) -> None:
     """Open the run, let MLflow follow it, call the stage, write artifacts and report."""
     from odkd.config.call_stage import call_stage
-    from odkd.report.artifacts import write_artifacts, write_report
+    from odkd.report.artifacts import is_wanted, write_artifacts, write_report
     from odkd.report.run_stills import write_run_stills
     from odkd.runs.cost import Cost
-    from odkd.runs.sync import Follower, close_seconds
+    from odkd.runs.sync import PATIENCE, Follower, close_seconds
 
     cfg, cost = parts.cfg, Cost(parts.device)
     files = {"config.yaml": OmegaConf.to_yaml(cfg, resolve=True), "overrides.txt": "".join(f"{o}\n" for o in overrides)}
@@ -147,11 +147,11 @@ def compute(parts: "Parts", run: Any, overrides: list[str], outcome: Outcome) ->
     follower = Follower.of(run.folder, cfg)
     is_brief = outcome.sweep is not None  # the sweep sends at its end what its jobs could not send
     if cfg.tracking.enabled:
-        follower.start()
+        follower.start(after_seconds=PATIENCE if is_brief else 0.0)
     try:
         with run, _sampler(run.folder, cfg.tracking.system_seconds):
             summary = call_stage(parts, run)
-            if cfg.run.report:
+            if is_wanted(cfg.run.report, run, cost):
                 write_run_stills(parts, run)
             parts.close()
             write_artifacts(parts, run, summary)

@@ -11,6 +11,8 @@ from odkd.common.names import counted
 from odkd.common.version import add_version
 from odkd.report.html_run import NAME, write_run_report
 from odkd.report.html_sweep import write_runs_report, write_sweep_report
+from odkd.report.settings import settings_of
+from odkd.runs.results import read_run
 from odkd.runs.sync import mark_if_killed
 
 KINDS = ("runs", "sweeps")  # folders below that of all outputs
@@ -85,7 +87,7 @@ def _write_page(folder: Path, *, with_stills: bool) -> bool:
         mark_if_killed(folder)
         if with_stills and (folder / "run.json").is_file() and not (folder / "stills" / "stills.json").is_file():
             make_stills(folder)
-        print(write_run_report(folder))
+        print(write_run_report(folder, plots=settings_of(read_run(folder)).get("run.plots") != "false"))
     except (ValueError, OSError, KeyError) as error:
         print(f"odkd-report: {folder}: {error}", file=sys.stderr)
         return False

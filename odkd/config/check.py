@@ -68,8 +68,8 @@ SETTINGS: dict[str, Any] = {
     "run.restart": bool,
     "run.repeat": NaturalInt,
     "run.checkpoint_overhead": PositiveFloat,
-    "run.plots": bool,
-    "run.report": bool,
+    "run.plots": Literal["auto", True, False],
+    "run.report": Literal["auto", True, False],
     "run.overlay_video": bool,
     "sweep.fail_fast": bool,
 }

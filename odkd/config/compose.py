@@ -8,14 +8,14 @@ from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from odkd.common.dotted import flatten, split_override
 from odkd.common.files import with_home
 from odkd.common.renamed import current_config
 from odkd.config.known import CONF, known_groups, known_keys, known_tables
-from odkd.config.layers import install
+from odkd.config.loader import install
 from odkd.config.messages import explain
 from odkd.config.words import read_settings
 from odkd.data.labels.sets import label_set
@@ -100,10 +100,8 @@ def complete(cfg: DictConfig) -> DictConfig:
     check_tables(given)
     cfg = OmegaConf.create(with_home(current_config(given)))
     OmegaConf.set_struct(cfg, is_struct)
-    common = OmegaConf.load(CONF / "teacher" / "parts" / "common.yaml")
-    cfg.teacher = OmegaConf.merge(common, cfg.teacher)
-    order = OmegaConf.load(CONF / "dataset" / "parts" / "order.yaml")
-    cfg.dataset = OmegaConf.merge(order, {"domains": {}}, cfg.dataset)
+    cfg.teacher = OmegaConf.merge(_part("teacher", "common"), cfg.teacher)
+    cfg.dataset = OmegaConf.merge(_part("dataset", "order"), {"domains": {}}, cfg.dataset)
     if isinstance(cfg.dataset.classes, str):
         try:
             chosen = label_set(cfg.dataset.classes)
@@ -114,6 +112,12 @@ def complete(cfg: DictConfig) -> DictConfig:
         cfg.dataset.classes = list(chosen.classes)
         cfg.dataset.palette = cfg.dataset.palette or [list(colour) for colour in chosen.palette]
     return cfg
+
+
+@functools.cache
+def _part(group: str, name: str) -> DictConfig | ListConfig:
+    """Return a file of odkd that other files of its group include."""
+    return OmegaConf.load(CONF / group / "parts" / f"{name}.yaml")
 
 
 def check_tables(settings: Any) -> None:

@@ -8,24 +8,17 @@ teacher. Here, what a study sets below a group counts only for a file that this 
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from typing import Any
 
-import hydra._internal.hydra
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.config_repository import IConfigRepository
 from hydra._internal.defaults_list import Overrides
-from hydra.core.config_loader import ConfigLoader
 from hydra.core.default_element import GroupDefault, ResultDefault
 from hydra.errors import HydraException
-from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 
-from odkd.common.dotted import is_in, split_override
-from odkd.config import composition
+from odkd.common.dotted import is_in
 from odkd.config.known import STUDIES
-from odkd.config.permissions import PARAMS, check_file, check_given, check_plugins, is_trusted
-from odkd.config.words import without_effect
+from odkd.config.permissions import PARAMS
 
 
 @dataclass(frozen=True)
@@ -41,60 +34,6 @@ class LeftOut:
     study: str
     chosen: str
     key: str
-
-
-class LayeredLoader(ConfigLoaderImpl):
-    """Hydra's loader, with layers; `left_out` tells what does not count in the config that was composed last."""
-
-    left_out: tuple[LeftOut, ...] = ()
-    asked: tuple[str | None, list[str], RunMode] = (None, [], RunMode.RUN)
-
-    def load_configuration(
-        self, config_name: str | None, overrides: list[str], run_mode: RunMode, *args: Any, **kwargs: Any
-    ) -> DictConfig:
-        """Return the composed config of a command.
-
-        Raises:
-            HydraException: a mistake in the command or in a file, or a choice that contradicts the baseline.
-        """
-        self.asked, self.left_out = (config_name, overrides, run_mode), ()
-        cfg = super().load_configuration(config_name, overrides, run_mode, *args, **kwargs)
-        keys = [split_override(word)[0] for word in overrides]
-        check_given(cfg, keys)
-        check_plugins(cfg, keys)
-        return cfg
-
-    def _compose_config_from_defaults_list(self, defaults: list[ResultDefault], repo: IConfigRepository) -> DictConfig:
-        for item in defaults:
-            loaded = repo.load_config(config_path=item.config_path) if item.config_path is not None else None
-            if loaded is not None and not is_trusted(loaded.path):
-                content = OmegaConf.to_container(loaded.config)
-                check_file(loaded.path, str(item.config_path), content, str(item.package))
-        if any(is_study(item) for item in defaults):
-            choices = repo.choices  # type: ignore[attr-defined]
-            check_headers(defaults)
-            check_baseline(defaults, choices, repo)
-            self.left_out = tuple(begin_anew(defaults, choices, repo))
-        return super()._compose_config_from_defaults_list(defaults, repo)
-
-
-def install() -> None:
-    """Have Hydra compose in layers: its command, its `compose`, its sweeps. It has no public place for a loader."""
-    composition.install()
-    hydra._internal.hydra.ConfigLoaderImpl = LayeredLoader  # type: ignore[attr-defined]
-
-
-def left_out_by(loader: ConfigLoader, *, is_sweep: bool) -> list[str]:
-    """Return a line for each choice and study: the settings that a loader left out; in a run, not those of sweeps.
-
-    The words of a run that a later one replaces come first.
-    """
-    found = [item for item in getattr(loader, "left_out", ()) if is_sweep or not item.key.startswith(PARAMS)]
-    lines = [] if is_sweep else without_effect(getattr(loader, "asked", (None, []))[1])
-    for (chosen, study), items in groupby(found, lambda item: (item.chosen, item.study)):
-        keys = ", ".join(dict.fromkeys(item.key.removeprefix(f"{PARAMS}.") for item in items))
-        lines.append(f"{chosen} is as its file has it, without {keys} of {study}; give those that you want to keep")
-    return lines
 
 
 def is_study(item: ResultDefault) -> bool:

@@ -25,18 +25,15 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 OVERLAY_FRAMES_PER_SECOND = 8.0
+SHORT_SECONDS = 60.0  # of a sweep's job: drawing takes 2 to 3 s of a core, which shorter jobs would notice
 NOT_SHOWN_ON_CARDS = ("paths.", "tracking.", "sweep.")
 
 
 def write_artifacts(parts: "Parts", run: "OpenRun", summary: Mapping[str, float]) -> None:
     """Write every artifact that this run has results for."""
-    from odkd.report.plots import plot_run
-
     records = run.records()
     if records:
         write_csv(run, records)
-    if parts.cfg.run.plots and (records or (run.folder / "confusion.npz").is_file()):
-        plot_run(run.folder, parts.classes, summary)
     if parts.traits.leaves_student and parts.cfg.evaluation.predictor == "student":
         write_student(parts, run, summary)
         if parts.learns_from == "groundtruth" and parts.traits.has_epochs:
@@ -48,21 +45,44 @@ def write_artifacts(parts: "Parts", run: "OpenRun", summary: Mapping[str, float]
 def write_report(
     parts: "Parts", run: "OpenRun", summary: Mapping[str, float | None], cost: "Cost | None" = None
 ) -> None:
-    """Write cost.json and, unless run.report=false, report.html.
+    """Write cost.json, plots/ and report.html, as far as they are wanted.
 
     An error is only logged, because a report must not make a run fail.
     """
+    wanted = parts.cfg.run
+    has_plots = is_wanted(wanted.plots, run, cost) and has_figures(run)
     try:
         if cost is not None:
             cost.write(run.folder, parts.teacher_labels.folders if parts.has_teacher else [])
-        if parts.cfg.run.report:
+        if is_wanted(wanted.report, run, cost):
             from odkd.report.html_run import write_run_report
 
-            write_run_report(run.folder, summary)
+            write_run_report(run.folder, summary, plots=has_plots)
+        elif has_plots:
+            from odkd.report.plots import plot_run
+
+            plot_run(run.folder, parts.classes, summary)
     except Exception:
         logger.exception(
             "could not make the report; the run is not affected. To try again:  odkd-report %s", run.folder
         )
+
+
+def is_wanted(setting: bool | str, run: "OpenRun", cost: "Cost | None") -> bool:
+    """True if plots or a page are made at the end of a run. `auto` leaves those of a sweep's short jobs to odkd-report.
+
+    Args:
+        setting: run.plots or run.report.
+        run: it knows its sweep.
+        cost: of this process; None if it has computed nothing.
+    """
+    is_short = run.description.get("sweep") is not None and (cost is None or cost.seconds < SHORT_SECONDS)
+    return setting is True or (setting == "auto" and not is_short)
+
+
+def has_figures(run: "OpenRun") -> bool:
+    """True if a run has results that can be drawn."""
+    return bool(run.records()) or (run.folder / "confusion.npz").is_file()
 
 
 def write_csv(run: "OpenRun", records: "list[Record]") -> None:

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PIL import Image
 
 from odkd.common.files import write_atomic
 from odkd.report import Array, Line, values
+from odkd.report.drawing import draw
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -126,15 +126,8 @@ def save(figure: Figure, path: Path) -> Path:
 
 
 def png_bytes(figure: Figure) -> bytes:
-    """Return the figure as PNG. `figure.savefig` would draw everything twice, which is slow with 150 classes."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
-    canvas: Any = FigureCanvasAgg(figure)  # Any: its methods are untyped
-    canvas.draw()
-    buffer = io.BytesIO()
-    pixels = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
-    pixels.save(buffer, format="png", dpi=(figure.dpi, figure.dpi))
-    return buffer.getvalue()
+    """Return the figure as PNG."""
+    return draw(figure).png(with_title=True)
 
 
 def svg_bytes(figure: Figure) -> bytes:

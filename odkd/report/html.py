@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from odkd.common.files import write_atomic
 from odkd.common.names import counted
 from odkd.report.canvas import LARGE_INCHES, png_bytes, svg_bytes
+from odkd.report.drawing import CSS_PIXELS_PER_INCH, Drawing
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
 TEMPLATES = Path(__file__).parent / "templates"
 MAX_SVG_BYTES = 150_000  # a larger drawing is embedded as PNG if that is smaller
-CSS_PIXELS_PER_INCH = 96
 MISSING = "–"
 
 
@@ -80,6 +80,11 @@ def embed(figure: Figure, *, alt: str, title: str = "", note: str = "") -> Pictu
             content, kind = picture, "png"
     width = round(figure.get_figwidth() * CSS_PIXELS_PER_INCH)
     return Picture(data_uri(content, kind), alt, title, note, width)
+
+
+def embed_drawing(drawing: Drawing, *, alt: str, title: str = "", note: str = "") -> Picture:
+    """Return a figure that is drawn already, without its title, which the page shows as caption."""
+    return Picture(data_uri(drawing.png(with_title=False), "png"), alt, title, note, drawing.css_width)
 
 
 def data_uri(content: bytes, kind: str) -> str:

@@ -13,7 +13,7 @@ import numpy as np
 from odkd.common.names import counted
 from odkd.report import GROUNDTRUTH, Line, final_scores, mean_speeds, number, values
 from odkd.report.cells import plain_table, reference_table
-from odkd.report.html import MISSING, Picture, duration, embed, write_page
+from odkd.report.html import MISSING, Picture, duration, embed_drawing, write_page
 from odkd.report.run_tables import class_table, cost_table, noise_table, other_scores, round_table, time_table
 from odkd.report.settings import (
     changed_settings,
@@ -29,6 +29,8 @@ from odkd.runs.results import Run, command_of, read_run
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+    from odkd.report.drawing import Drawing
 
 NAME = "report.html"
 SECTIONS = {  # title -> its figures, by their file names in plots.py
@@ -91,8 +93,10 @@ STILLS = {  # stage -> explanation of its stills
 ONLINE_ONLY = ("replay._target_", "regularizer._target_")
 
 
-def write_run_report(run_folder: Path, summary: Mapping[str, float | None] | None = None) -> Path:
-    """Write report.html into a run folder and return it.
+def write_run_report(
+    run_folder: Path, summary: Mapping[str, float | None] | None = None, *, plots: bool = False
+) -> Path:
+    """Write report.html into a run folder and return it; `plots` writes plots/ too, from the same drawings.
 
     Args:
         run_folder: of a run in any state; the page omits missing parts.
@@ -105,18 +109,18 @@ def write_run_report(run_folder: Path, summary: Mapping[str, float | None] | Non
     if summary is not None:
         known = {key: None if value is None or math.isnan(value) else value for key, value in summary.items()}
         run = replace(run, summary=known, status="finished")
-    return write_page(run_folder / NAME, "run.html.j2", run_context(run))
+    return write_page(run_folder / NAME, "run.html.j2", run_context(run, plots=plots))
 
 
-def run_context(run: Run) -> dict[str, Any]:
-    """Return the values for the template."""
+def run_context(run: Run, *, plots: bool) -> dict[str, Any]:
+    """Return the values for the template; write plots/ if `plots` is true."""
     from odkd.report.plots import read_confusions
 
     settings, classes, lines = settings_of(run), classes_of(run), run.metrics
     overall, class_scores = final_scores(run.summary)
     is_epochs = "num_trainings" in run.summary
     student = "teacher" if run.stage == "label" else "student"
-    pictures, is_same = _pictures(run, classes)
+    pictures, is_same = _pictures(run, classes, plots=plots)
     versions = {key.removeprefix("odkd."): value for key, value in run.tags.items() if key.startswith("odkd.")}
     return {
         "title": run.name,
@@ -188,26 +192,28 @@ def _headlines(run: Run, lines: Sequence[Line]) -> list[tuple[str, str]]:
     return cards + [(f"{speed:.3g}", f"frames per second, {name}") for name, speed in speeds.items()]
 
 
-def _pictures(run: Run, classes: Sequence[str]) -> tuple[dict[str, list[Picture]], bool]:
+def _pictures(run: Run, classes: Sequence[str], *, plots: bool) -> tuple[dict[str, list[Picture]], bool]:
     """Return the figures by section; the flag is true if those against ground truth are omitted as duplicates."""
     from odkd.report.canvas import has_domains
-    from odkd.report.plots import run_figures, run_title
+    from odkd.report.drawing import draw
+    from odkd.report.plots import run_figures, run_title, write_plot
 
     figures = run_figures(run, classes, run.summary)
     is_same = _is_same(run)
     twins = _twins(figures) if is_same else {}
     prefix = f"{run_title(run)}: "
-    found: dict[str, list[Picture]] = {}
-    for section, stems in SECTIONS.items():
-        for stem in stems:
-            if stem in figures and stem not in twins:
-                title = figures[stem].get_suptitle().replace(r"\$", "$").removeprefix(prefix)
-                note = NOTES.get(stem) or next((NOTES[key] for key in NOTES if stem.startswith(key)), "")
-                note += DOMAINS if stem in BOTH and has_domains(run.metrics) else ""
-                note += SAME if is_same and stem in (*twins.values(), *BOTH) else ""
-                picture = _embed(figures[stem], run, stem, title, note.strip())
-                found.setdefault(section, []).append(picture)
-    return found, is_same
+    sections = {stem: section for section, stems in SECTIONS.items() for stem in stems}
+    found: dict[str, list[Picture]] = {section: [] for section in SECTIONS}
+    for stem in sorted(figures, key=list(sections).index):
+        drawing = draw(figures[stem]) if plots or stem not in twins else None
+        if drawing is not None and plots:
+            write_plot(run.folder, stem, drawing)
+        if drawing is not None and stem not in twins:
+            note = NOTES.get(stem) or next((NOTES[key] for key in NOTES if stem.startswith(key)), "")
+            note += DOMAINS if stem in BOTH and has_domains(run.metrics) else ""
+            note += SAME if is_same and stem in (*twins.values(), *BOTH) else ""
+            found[sections[stem]].append(_embed(drawing, run, stem, drawing.title.removeprefix(prefix), note.strip()))
+    return {section: pictures for section, pictures in found.items() if pictures}, is_same
 
 
 def _twins(figures: Mapping[str, Figure]) -> dict[str, str]:
@@ -220,7 +226,7 @@ def _twins(figures: Mapping[str, Figure]) -> dict[str, str]:
     }
 
 
-def _embed(figure: Figure, run: Run, stem: str, title: str, note: str) -> Picture:
+def _embed(drawing: Drawing, run: Run, stem: str, title: str, note: str) -> Picture:
     from odkd.report.stream_plots import reference_scores
 
     ranges = ""
@@ -229,7 +235,7 @@ def _embed(figure: Figure, run: Run, stem: str, title: str, note: str) -> Pictur
             known = found[np.isfinite(found)]
             ranges += f" {name}: first {known[0]:.3f}, last {known[-1]:.3f}, mean {known.mean():.3f}."
     kind = "Heat map" if stem.startswith(("segments", "class_iou", "confusion")) else "Chart"
-    return embed(figure, alt=f"{kind}: {title}.{ranges}", title=title, note=note)
+    return embed_drawing(drawing, alt=f"{kind}: {title}.{ranges}", title=title, note=note)
 
 
 def _is_same(run: Run) -> bool:

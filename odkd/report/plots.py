@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from odkd.common.files import write_atomic
 from odkd.common.metric_names import REFERENCES
 from odkd.common.names import shorten
 from odkd.common.renamed import current_reference
 from odkd.report import Line, without_time
-from odkd.report.canvas import save
 from odkd.report.class_plots import class_figure, confusion_figure
+from odkd.report.drawing import Drawing, draw
 from odkd.report.epochs import epoch_figures
 from odkd.report.segments import segment_figure
 from odkd.report.settings import settings_of
@@ -39,7 +40,14 @@ def plot_run(run_folder: Path, classes: Sequence[str], summary: Mapping[str, flo
     """
     run = read_run(run_folder)
     figures = run_figures(run, classes, run.summary if summary is None else summary)
-    return [save(figure, run_folder / "plots" / f"{stem}.png") for stem, figure in figures.items()]
+    return [write_plot(run_folder, stem, draw(figure)) for stem, figure in figures.items()]
+
+
+def write_plot(run_folder: Path, stem: str, drawing: Drawing) -> Path:
+    """Write a drawn figure into plots/ of a run folder and return the file."""
+    path = run_folder / "plots" / f"{stem}.png"
+    write_atomic(path, drawing.png(with_title=True))
+    return path
 
 
 def run_figures(run: Run, classes: Sequence[str], summary: Mapping[str, float | None]) -> dict[str, Figure]:

@@ -34,6 +34,11 @@ class Cost:
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
 
+    @property
+    def seconds(self) -> float:
+        """Seconds since construction."""
+        return time.perf_counter() - self._started
+
     def write(self, run_folder: Path, stores: Sequence[Path] = ()) -> None:
         """Write cost.json; `stores` are the folders of the teacher's labels, if the run used any.
 
@@ -45,7 +50,7 @@ class Cost:
         peaks = {"peak_memory_bytes": peak_memory_bytes()}
         if self._device.type == "cuda":
             peaks["peak_device_memory_bytes"] = torch.cuda.max_memory_allocated(self._device)
-        now = {"started": self._since, "seconds": time.perf_counter() - self._started, **peaks}
+        now = {"started": self._since, "seconds": self.seconds, **peaks}
         teacher = labelling_cost(stores) if stores else known.get("teacher")
         write_json(run_folder / "cost.json", {"processes": [*earlier, now], "teacher": teacher})
 

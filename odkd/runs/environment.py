@@ -29,15 +29,22 @@ def environment(device: torch.device) -> dict[str, str]:
     }
     with contextlib.suppress(KeyError, OSError, ImportError):  # a container may have no user name
         tags["mlflow.user"] = getpass.getuser()
-    tags["odkd.version.python"] = platform.python_version()
-    for package in PACKAGES:
-        others = ("mlflow-skinny",) if package == "mlflow" else ()
-        tags[f"odkd.version.{package}"] = version_of(package, *others) or "not installed"
+    tags |= versions()
     minute = int(time.monotonic() // 60)
     for where, folder in {"source": PACKAGE, "folder": Path.cwd()}.items():
         if state := git_state(folder, minute):
             tags[f"odkd.git.{where}"] = state
     return tags
+
+
+@functools.cache
+def versions() -> dict[str, str]:
+    """Return the tags odkd.version.*; looking them up takes 5 ms, and a process keeps the libraries that it has."""
+    found = {"odkd.version.python": platform.python_version()}
+    for package in PACKAGES:
+        others = ("mlflow-skinny",) if package == "mlflow" else ()
+        found[f"odkd.version.{package}"] = version_of(package, *others) or "not installed"
+    return found
 
 
 @functools.lru_cache(maxsize=2)

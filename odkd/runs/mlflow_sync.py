@@ -57,7 +57,7 @@ def sync(
         needs_parent = run.sweep is not None and PARENT not in mlflow_run.data.tags
         parent = parent_tag(client, run, uri, experiment) if needs_parent else {}
         send_params_and_tags(client, run, mlflow_run, parent)
-        send_note(client, run, mlflow_run, shown_still(run) if HAS_IMAGES in mlflow_run.data.tags else None)
+        still = shown_still(run) if HAS_IMAGES in mlflow_run.data.tags else None
         send_dataset(client, run, mlflow_run)
         num_sent = send_lines(client, run, mlflow_run, run.metrics, "iteration")
         send_lines(client, run, mlflow_run, run.system, "sample")
@@ -67,8 +67,9 @@ def sync(
             if run.status != "running" and artifacts:
                 send_artifacts(client, run, mlflow_run)
                 send_stills(client, run, mlflow_run)
-                send_note(client, run, mlflow_run, shown_still(run))
+                still = shown_still(run)
         finally:  # also when the artifact store is full or read-only: the run must not stay "RUNNING"
+            send_note(client, run, mlflow_run, still)
             send_status(client, run, mlflow_run)
         if run.status != "running" and artifacts:
             note = json.loads((run_folder / "mlflow.json").read_text())

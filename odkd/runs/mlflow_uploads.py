@@ -22,6 +22,7 @@ ARTIFACTS += ["student.safetensors", "overlay.mp4", "plots/*", "report.html", "c
 NOT_RESULTS = ["run.log"]  # may still be written to after a run's end
 OF_A_SWEEP = ["sweep.json", "jobs.json"]  # sent at every end of a sweep: they may change without changing size
 HAS_IMAGES = "mlflow.loggedImages"  # tag; MLflow looks for images only where it is set
+FIRST_TAG = "odkd.stage"  # every run gets it in its first pass
 STILLS = "overlay"  # name of the series of images in MLflow
 
 
@@ -78,6 +79,11 @@ def shown_still(run: Run) -> str | None:
 
 
 def _sizes(client: MlflowClient, mlflow_run: MlflowRun, *folders: str) -> dict[str, int | None]:
-    """Return the size in bytes of each file in these folders of the MLflow run."""
+    """Return the size in bytes of each file in these folders of the MLflow run; a new one has none, and is not asked.
+
+    `mlflow_run` is as it was when the pass began; tags are sent before the first file.
+    """
+    if FIRST_TAG not in mlflow_run.data.tags:
+        return {}
     files = [file for folder in folders for file in client.list_artifacts(mlflow_run.info.run_id, folder or None)]
     return {file.path: file.file_size for file in files}

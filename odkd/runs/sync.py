@@ -26,6 +26,7 @@ from odkd.runs.mlflow_sync import is_complete, sync
 from odkd.runs.results import last_lines, status_of
 
 logger = logging.getLogger(__name__)
+PATIENCE = 2.0  # seconds before the first pass of a job of a sweep: one that takes less is sent in one pass, at its end
 BRIEFLY = 10.0  # seconds to wait for MLflow in a sweep, where other jobs wait, and when a run is interrupted
 
 # The cause of a failed request: an error of the system, a server that does not answer, the last error urllib3 quotes.
@@ -48,7 +49,7 @@ class Follower:
         self._run_folder = run_folder
         self._uri = uri
         self._sync = functools.partial(sync, run_folder, uri=uri, experiment=experiment)
-        self._seconds = seconds
+        self._seconds, self._patience = seconds, 0.0
         self._sent: dict[str, int] = {}  # bytes of files of lines that were sent: a pass reads the rest
         self._closing, self._has_passed = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._follow, name="odkd-follower", daemon=True)
@@ -59,8 +60,9 @@ class Follower:
         remember_place(cfg)
         return cls(run_folder, **place_of(cfg), seconds=cfg.tracking.seconds)
 
-    def start(self) -> None:
-        """Start the thread; return at once."""
+    def start(self, *, after_seconds: float = 0.0) -> None:
+        """Start the thread, which begins with a pass after so many seconds; return at once."""
+        self._patience = after_seconds
         self._thread.start()
 
     def wait(self, timeout_seconds: float) -> None:
@@ -90,7 +92,8 @@ class Follower:
         return False
 
     def _follow(self) -> None:
-        self._pass(is_last=False)
+        if not self._closing.wait(self._patience):
+            self._pass(is_last=False)
         self._has_passed.set()
         while not self._closing.wait(self._seconds):
             self._pass(is_last=False)

@@ -1,6 +1,7 @@
 """A sweep of many tiny jobs: what a job costs beyond its own work."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -10,33 +11,34 @@ from time import perf_counter
 
 from bench.core.case import Case
 from bench.core.result import Result, measured
+from bench.one_layer import SETTINGS as ONE_LAYER
 
 CASE = Case(
     question="What does a job of a sweep cost beyond its own work?",
     method="`odkd -m debug=smoke` with windows of a few frames, over few and over more seeds, one job after the other; "
     "the difference in seconds a job is what a job costs after the first. Its own work, the seconds of its iterations "
-    "in timing.jsonl, is taken off. The baseline is one command a job, less its own work. With and without MLflow, and "
-    "without plots and report.",
+    "in timing.jsonl, is taken off. The student is one layer. The baseline is one command a job, less its own work. "
+    "With and without MLflow, and with plots and page of each job, which jobs below a minute leave to `odkd-report`.",
     repeats=1,
     seconds=80,
 )
-FEW, MORE = 2, 7
+FEW, MORE = 2, 12
 VARIANTS = {
     "with MLflow": ["tracking=mlflow"],
     "tracking=none": ["tracking=none"],
-    "tracking=none, no plots, no report": ["tracking=none", "run.plots=false", "run.report=false"],
+    "with plots and page, tracking=none": ["tracking=none", "run.plots=true", "run.report=true"],
 }
 
 
 def measure(folder: Path, *, quick: bool) -> list[Result]:
     """Return the overhead of a job by variant, and its own work."""
     cache = folder / "sweep-cache"
-    job = ["debug=smoke", "window={learn: 4, test: 4, step: 20}", f"paths.cache={cache}"]
+    job = ["debug=smoke", "window={learn: 4, test: 4, step: 20}", f"paths.cache={cache}", *ONE_LAYER]
     outputs = folder / "sweep-outputs"
     few, more = (1, 3) if quick else (FEW, MORE)
     run(outputs, [*job, "tracking=none"])  # renders, decodes and labels
     results, works = [], []
-    for name, settings in list(VARIANTS.items())[-1 if quick else 0 :]:
+    for name, settings in list(VARIANTS.items())[1 if quick else 0 : 2 if quick else None]:
         own = [*job, *settings]
         alone = run(outputs, own)
         alone -= own_work(outputs)
@@ -53,7 +55,9 @@ def run(outputs: Path, words: list[str]) -> float:
     shutil.rmtree(outputs, ignore_errors=True)
     started = perf_counter()
     command = [sys.executable, "-m", "odkd", *words, f"paths.outputs={outputs}"]
-    done = subprocess.run(command, capture_output=True, text=True)
+    places = [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]  # the student is in the first
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, places))}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
     if done.returncode:
         raise RuntimeError(f"{' '.join(command)} failed:\n{done.stderr[-2000:]}")
     return perf_counter() - started

@@ -22,7 +22,7 @@ import sys
 
 import odkd.config.composition as composition
 composition.install = lambda: None
-from odkd.config import layers
+from odkd.config import loader
 from hydra._internal.defaults_list import create_defaults_list
 from hydra._internal import config_loader_impl
 

@@ -16,7 +16,7 @@ from samples import one_of
 from odkd.common.dotted import flatten
 from odkd.config.compose import compose_config
 from odkd.config.known import CONF, STUDIES
-from odkd.config.layers import left_out_by
+from odkd.config.loader import left_out_by
 
 
 def choices_of(group: str) -> list[str]:

@@ -1,20 +1,28 @@
 """Plots, final table and model card of a fabricated run with two domains."""
 
+import base64
+import io
 import json
+import re
+import shutil
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import yaml
+from matplotlib.figure import Figure
 from PIL import Image
 from run_folders import CLASSES, make_run
 
-from odkd.report import learned_nothing, mean_speeds
+from odkd.report import drawing, learned_nothing, mean_speeds
+from odkd.report.artifacts import is_wanted
 from odkd.report.canvas import domain_spans, position_edges
 from odkd.report.card import write_card
 from odkd.report.class_plots import class_figure, class_iou_table, confusion_figure
+from odkd.report.html_run import write_run_report
 from odkd.report.plots import plot_run, run_figures
 from odkd.report.run_tables import time_table
 from odkd.report.segments import segment_figure
@@ -288,3 +296,43 @@ def test_the_model_card_describes_training_and_loading_of_the_student(tmp_path: 
     assert "| IoU of class | against ground truth |\n| --- | --- |\n| sky | 0.2500 |" in text
     assert 'student = TinyNet(2)\nstudent.load_state_dict(load_file("student.safetensors"))' in text
     assert "{" not in text  # every field of the template is filled
+
+
+def test_each_figure_is_drawn_once_for_plots_and_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[str] = []
+    paint = drawing.draw
+
+    def draw(figure: Figure) -> drawing.Drawing:
+        drawn.append(figure.get_suptitle())
+        return paint(figure)
+
+    monkeypatch.setattr(drawing, "draw", draw)
+    run = make_run(tmp_path / "run")
+    shutil.rmtree(run / "plots")
+    page = write_run_report(run, plots=True).read_text()
+    assert len(drawn) == len(set(drawn)) == len(list((run / "plots").iterdir()))
+    for source in re.findall(r'src="data:image/png;base64,([^"]+)"', page):
+        shown = np.asarray(Image.open(io.BytesIO(base64.b64decode(source))))
+        whole = [np.asarray(Image.open(path)) for path in sorted((run / "plots").iterdir())]
+        # The page shows the image of a file below its title, which is its caption.
+        assert any(w.shape[1] == shown.shape[1] and np.array_equal(w[-len(shown) :], shown) for w in whole)
+        assert not any(np.array_equal(w, shown) for w in whole)
+
+
+@pytest.mark.parametrize(
+    ("setting", "in_sweep", "seconds", "is_made"),
+    [
+        ("auto", False, 1.0, True),
+        ("auto", True, 1.0, False),
+        ("auto", True, 61.0, True),
+        ("auto", True, None, False),
+        (True, True, 1.0, True),
+        (False, False, 99.0, False),
+    ],
+)
+def test_a_short_job_of_a_sweep_leaves_its_page_to_the_command(
+    setting: bool | str, in_sweep: bool, seconds: float | None, is_made: bool
+) -> None:
+    run = SimpleNamespace(description={"sweep": {"key": "k"} if in_sweep else None})
+    cost = None if seconds is None else SimpleNamespace(seconds=seconds)
+    assert is_wanted(setting, run, cost) == is_made  # type: ignore[arg-type]
