@@ -1,4 +1,4 @@
-"""Atomic writes, after which a file is complete or missing, and digests, computed once for each version of a file."""
+"""Atomic writes, after which a file is complete or missing, and records that carry their digest."""
 
 import contextlib
 import hashlib
@@ -6,7 +6,6 @@ import json
 import os
 import re
 import uuid
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -67,33 +66,6 @@ def with_home(value: Any) -> Any:
 def json_digest(value: Any) -> str:
     """Return the sha256 (hex) of a value's canonical JSON: equal for equal values, in any order of keys."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
-
-
-def file_digest(path: Path, cache: Path) -> str:
-    """Return the sha256 (hex) of a file's bytes, cached in `cache` by path, size and modification time."""
-    status = path.stat()
-    note = cache / "digests" / json_digest([str(path.resolve()), status.st_size, status.st_mtime_ns])
-    if note.is_file():
-        return note.read_text()
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    write_atomic(note, digest.encode())
-    return digest
-
-
-def folder_digest(paths: Iterable[Path], root: Path, cache: Path) -> str:
-    """Return the sha256 (hex) of names and contents of files below `root`, cached in `cache` like `file_digest`."""
-    files = sorted(paths)
-    versions = [[str(path.relative_to(root)), path.stat().st_size, path.stat().st_mtime_ns] for path in files]
-    note = cache / "digests" / json_digest([str(root.resolve()), versions])
-    if note.is_file():
-        return note.read_text()
-    digest = hashlib.sha256()
-    for path in files:
-        digest.update(str(path.relative_to(root)).encode() + b"\0")
-        digest.update(hashlib.sha256(path.read_bytes()).digest())
-    write_atomic(note, digest.hexdigest().encode())
-    return digest.hexdigest()
 
 
 def create_exclusive(path: Path, content: bytes, *, durable: bool = True) -> bool:
