@@ -5,13 +5,16 @@ import hashlib
 import json
 import os
 import re
-import uuid
 from pathlib import Path
 from typing import Any
 
+from odkd.common.temporary import temporary_for
 
-def write_atomic(path: Path, content: bytes | memoryview, *, durable: bool = True) -> None:
-    """Write under a unique temporary name, flush to disk, then rename: readers see the complete file or none.
+
+def write_atomic(path: Path, *contents: bytes | memoryview, durable: bool = True) -> None:
+    """Write contents, one after the other, under a unique temporary name, flush to disk, then rename.
+
+    Readers see the complete file or none.
 
     If not `durable`, the file may be lost in a power failure; until then readers never see an incomplete file.
 
@@ -19,10 +22,10 @@ def write_atomic(path: Path, content: bytes | memoryview, *, durable: bool = Tru
         OSError: the file cannot be written (a full disk, for example); no temporary file is left.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    temporary = temporary_for(path)
     try:
         with temporary.open("wb") as file:
-            file.write(content)
+            file.writelines(contents)
             if durable:
                 file.flush()
                 os.fsync(file.fileno())
@@ -70,7 +73,7 @@ def json_digest(value: Any) -> str:
 
 def create_exclusive(path: Path, content: bytes, *, durable: bool = True) -> bool:
     """Create a complete file; return False if it exists, because another process (on any host) was first."""
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    temporary = temporary_for(path)
     write_atomic(temporary, content, durable=durable)
     try:
         os.link(temporary, path)  # unlike O_EXCL it shows complete files only, and unlike rename it never replaces one

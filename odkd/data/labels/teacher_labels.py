@@ -141,7 +141,7 @@ class TeacherLabels:
     def find(self, video: VideoLabels) -> LabelStore | None:
         """Return the store of a video, or None if there is none."""
         if video.number not in self._stores and (video.folder / "manifest.json").is_file():
-            self._stores[video.number] = LabelStore(video.folder)
+            self._stores[video.number] = LabelStore(video.folder).completed()
         return self._stores.get(video.number)
 
     def create(self, video: VideoLabels, own: OwnClasses) -> LabelStore:
