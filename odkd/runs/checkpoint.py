@@ -57,13 +57,18 @@ class Checkpoint:
     def write(self, content: memoryview, note: Any = None) -> None:
         """Write what `packed` has returned, and a note, which is JSON."""
         started = time.monotonic()
-        text = json.dumps(note).encode()
-        head = LENGTH.pack(len(text)) + text
-        digest = hashlib.sha256(head)
-        digest.update(content)
-        write_atomic(self._path, MAGIC, digest.digest(), head, content)
+        write_atomic(self._path, self.head(content, note), content)
         now = time.monotonic()
         self._next = now + (self._pack_seconds + now - started) / self._overhead
+
+    @staticmethod
+    def head(content: memoryview, note: Any) -> bytes:
+        """Return what precedes the content in the file: digest and note."""
+        text = json.dumps(note).encode()
+        rest = LENGTH.pack(len(text)) + text
+        digest = hashlib.sha256(rest)
+        digest.update(content)
+        return MAGIC + digest.digest() + rest
 
     def load(self) -> dict[str, Any] | None:
         """Return the last state saved, with all tensors on the CPU, or None; the caller moves them to the device.
