@@ -4,6 +4,7 @@ Settings that every run has are typed in SETTINGS. Those of a method are typed b
 method needs no entry here.
 """
 
+import math
 import os
 import re
 from pathlib import Path
@@ -14,7 +15,9 @@ from omegaconf import DictConfig, OmegaConf
 from odkd.common.dotted import NOT_HANDED, flatten
 from odkd.common.settings import (
     ExistingFile,
+    Fraction,
     NaturalInt,
+    NonNegativeFloat,
     PositiveFloat,
     PositiveInt,
     check_rgb,
@@ -53,6 +56,10 @@ SETTINGS: dict[str, Any] = {
     "teacher.soft.top_k": NaturalInt,
     "student.weights": ExistingFile | None,
     "optimizer.lr": PositiveFloat,
+    "optimizer.weight_decay": NonNegativeFloat,
+    "optimizer.momentum": Fraction,
+    "schedule.gamma": PositiveFloat,
+    "schedule.milestones": list[PositiveInt],
     "evaluation.groundtruth": Literal["auto", True, False],
     "evaluation.predictor": Literal["student", "teacher"],
     "evaluation.batch_size": PositiveInt,
@@ -107,6 +114,7 @@ def check_config(cfg: DictConfig) -> None:
     _check_images(cfg)
     check_dataset(cfg)
     check_relations(cfg)
+    _check_finite(OmegaConf.to_container(cfg), "")
 
 
 def check_methods(cfg: DictConfig) -> None:
@@ -128,6 +136,18 @@ def check_methods(cfg: DictConfig) -> None:
             is_offered = value is None and name in OFFERED  # `construct` supplies it
             if name in kinds and name not in NOT_HANDED.get(path, ()) and not is_offered:
                 check_setting(f"{path}.{name}", value, kinds[name])
+
+
+def _check_finite(value: Any, key: str) -> None:
+    """Check that no number is nan or infinite, whatever its setting: libraries take such a one and compute with it."""
+    if isinstance(value, dict):
+        for name, item in value.items():
+            _check_finite(item, f"{key}.{name}" if key else str(name))
+    elif isinstance(value, list):
+        for item in value:
+            _check_finite(item, key)
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"{key} has the value {value}; expected a finite number")
 
 
 def _has(cfg: DictConfig, key: str) -> bool:

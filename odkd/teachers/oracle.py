@@ -36,7 +36,7 @@ class Oracle:
         *,
         label_noise: Fraction = 0.0,
         boundary_jitter_pixels: NonNegativeFloat = 0.0,
-        confusion: dict[str, dict[str, float]] | None = None,
+        confusion: dict[str, dict[str, Fraction]] | None = None,
         seed: int = 0,
     ) -> None:
         self.classes = list(classes)

@@ -7,8 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from odkd.common.ignore import IGNORE
+from odkd.common.settings import NonNegativeFloat
 
-Weights = Sequence[float] | Literal["inverse_frequency", "inverse_root_frequency"] | None
+Weights = Sequence[NonNegativeFloat] | Literal["inverse_frequency", "inverse_root_frequency"] | None
 
 
 class ClassWeights(nn.Module):

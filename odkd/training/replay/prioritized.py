@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from odkd.common.settings import PositiveInt
+from odkd.common.settings import NonNegativeFloat, PositiveInt
 from odkd.training.replay import Scorer
 from odkd.training.replay.draw import draw_weighted
 from odkd.training.replay.memory import Memory
@@ -45,8 +45,8 @@ class Prioritized:
         capacity: PositiveInt,
         seed: int,
         *,
-        eviction_alpha: float = 0.5,
-        selection_alpha: float = 0.5,
+        eviction_alpha: NonNegativeFloat = 0.5,
+        selection_alpha: NonNegativeFloat = 0.5,
         refresh: bool = False,
     ) -> None:
         self._capacity, self._refresh = capacity, refresh
