@@ -2,7 +2,6 @@
 
 import argparse
 import difflib
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -103,13 +102,15 @@ def make_stills(run_folder: Path) -> None:
     from odkd.config.parts import Parts
     from odkd.report.run_stills import write_run_stills
     from odkd.runs.run import OpenRun
+    from odkd.runs.run_file import read_record, verify
 
+    verify(run_folder, ["config.yaml"])
     cfg = OmegaConf.load(run_folder / "config.yaml")
     assert isinstance(cfg, DictConfig)
     parts = Parts(cfg)
     if parts.teacher_parts.stores(parts.sampled, parts.stream_parts.planned).missing():
         raise ValueError("no stills: the teacher's labels are no longer stored")
-    record = json.loads((run_folder / "run.json").read_text())
+    record = read_record(run_folder)
     write_run_stills(parts, OpenRun(run_folder, record, checkpoint_overhead=cfg.run.checkpoint_overhead))
 
 

@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import Any
 
 from odkd.common.renamed import current_metrics, current_params
+from odkd.runs.run_file import read_record, verify
 
 TAIL_BYTES = 2**14  # some lines
 NEWLINE = ord("\n")
@@ -61,11 +62,13 @@ class Run:
 
 
 def status_of(folder: Path) -> str | None:
-    """Return the status of a run: running, finished, failed, killed or pruned; None if the folder holds no run."""
+    """Return the status of a run: running, finished, failed, killed, pruned or damaged; None if there is no run."""
     try:
-        status: str = json.loads((folder / "run.json").read_text())["status"]
+        status: str = read_record(folder)["status"]
     except FileNotFoundError:
         return None
+    except ValueError:
+        return "damaged"  # whoever reads more of it says so
     return status
 
 
@@ -78,11 +81,13 @@ def read_run(folder: Path, skip: Mapping[str, int] = MappingProxyType({})) -> Ru
     are read before timings, because a timing line is published before its metrics line.
 
     Raises:
-        ValueError: `folder` is not a run folder.
+        ValueError: `folder` is not a run folder, or a file was changed since the run finished.
     """
     if not (folder / "run.json").is_file():
         raise ValueError(f"{folder} has no run.json; expected a run folder, such as outputs/runs/NAME-KEY")
-    record = json.loads((folder / "run.json").read_text())
+    record = read_record(folder)
+    if not skip:
+        verify(folder, ("metrics.jsonl", "timing.jsonl", "summary.json"), record)
     lines = read_lines(folder / "metrics.jsonl", skip.get("metrics.jsonl", 0))
     timings = _timings(folder, skip.get("timing.jsonl", 0))
     if skip and any(line["iteration"] not in timings for line in lines):  # its file was ahead of the metrics then
