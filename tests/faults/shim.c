@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
@@ -23,7 +24,8 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { COUNT, BEFORE, AFTER, TORN, FAIL, FAIL_ON };     /* FAIL_ON: every later call fails, too, as on a full disk */
+/* FAIL_ON: every later call fails, too, as on a full disk. SIGNAL: the call goes on after the signal. MEMORY: no more. */
+enum { COUNT, BEFORE, AFTER, TORN, FAIL, FAIL_ON, SIGNAL, MEMORY };
 enum { GO, STOP, HALF, DIE_AFTER };
 
 static char under[PATH_MAX];
@@ -43,6 +45,15 @@ void faults_plan(const char *folder, long point, int how, int number, int log) {
 long faults_count(void) { return atomic_load(&count); }
 
 static void die(void) { syscall(SYS_kill, getpid(), SIGKILL); for (;;) syscall(SYS_pause); }
+
+/* Let no more address space be had than there is: malloc may use up what it holds, and fails then. */
+static void forbid_memory(void) {
+    FILE *file = fopen("/proc/self/statm", "r");
+    long pages = 0;
+    if (file) { if (fscanf(file, "%ld", &pages) != 1) pages = 0; fclose(file); }
+    struct rlimit limit = { (rlim_t)pages * sysconf(_SC_PAGESIZE), RLIM_INFINITY };
+    if (pages) setrlimit(RLIMIT_AS, &limit);
+}
 
 static int is_below(const char *path) {
     return under_length && strncmp(path, under, under_length) == 0 && (path[under_length] == '/' || !path[under_length]);
@@ -90,6 +101,8 @@ static int point(const char *name, const char *path, int removes) {
     if (!is_here || mode == COUNT) return GO;
     if (mode == BEFORE) die();
     if (mode == FAIL) { errno = code; return STOP; }
+    if (mode == SIGNAL) { syscall(SYS_kill, getpid(), code); return GO; }
+    if (mode == MEMORY) { forbid_memory(); return GO; }
     return mode == TORN ? HALF : DIE_AFTER;
 }
 
@@ -169,6 +182,16 @@ ON_PATH(mkdir, AT_FDCWD, path, 0, (const char *path, mode_t bits), (path, bits))
 ON_PATH(mkdirat, at, path, 0, (int at, const char *path, mode_t bits), (at, path, bits))
 ON_PATH(chmod, AT_FDCWD, path, 0, (const char *path, mode_t bits), (path, bits))
 ON_PATH(utimensat, at, path, 0, (int at, const char *path, const struct timespec times[2], int flags), (at, path, times, flags))
+
+/* A clock that goes backwards: each look at the time of day shows one second less than the one before. */
+static atomic_long looks = -1;
+void faults_turn_clock(void) { atomic_store(&looks, 0); }
+
+int clock_gettime(clockid_t which, struct timespec *now) {
+    int result = syscall(SYS_clock_gettime, which, now);
+    if (which == CLOCK_REALTIME && atomic_load(&looks) >= 0) now->tv_sec -= atomic_fetch_add(&looks, 1);
+    return result;
+}
 
 /* Only an open that makes or empties a file changes the disk; one for reading is no point. */
 static int opening(int at, const char *path, int flags, mode_t bits) {

@@ -6,7 +6,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-COUNT, BEFORE, AFTER, TORN, FAIL, FAIL_ON = range(6)
+COUNT, BEFORE, AFTER, TORN, FAIL, FAIL_ON, SIGNAL, MEMORY = range(8)
 
 
 def compiler() -> str | None:
@@ -38,3 +38,7 @@ class Shim:
     def plan(self, folder: Path, point: int, how: int, number: int = 0, log: int = -1) -> None:
         """Count the changes of files below a folder from now on; at number `point` do what `how` says."""
         self._library.faults_plan(os.fsencode(folder.resolve()), point, how, number, log)
+
+    def turn_clock(self) -> None:
+        """Let the time of day go backwards from now on, a second at each look."""
+        self._library.faults_turn_clock()

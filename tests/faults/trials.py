@@ -13,12 +13,13 @@ from typing import Any
 
 from forks import call, go_on_in_fork, import_all, run_in_fork
 from left_behind import differences, state_of
-from shim import AFTER, BEFORE, COUNT, FAIL, FAIL_ON, TORN, Shim
-from stages import Stage, write_student
+from shim import AFTER, BEFORE, COUNT, FAIL, FAIL_ON, MEMORY, SIGNAL, TORN, Shim
+from stages import ONLINE, Stage, write_student
 
 KILLS = {"before": BEFORE, "after": AFTER, "torn": TORN}
 # A full disk and one that has become read-only stay so; the others come once.
 ERRORS = {"ENOSPC": FAIL_ON, "EDQUOT": FAIL_ON, "EROFS": FAIL_ON, "EIO": FAIL, "ESTALE": FAIL, "EMFILE": FAIL}
+ENDINGS = {"SIGTERM": SIGNAL, "SIGINT": SIGNAL, "memory": MEMORY}
 DOES_NOT_VERIFY = 90  # exit code of a fork whose command ended well
 
 
@@ -31,7 +32,7 @@ class Trial:
 
     stage: str
     point: int
-    how: str  # a key of KILLS or ERRORS
+    how: str  # a key of KILLS, ERRORS or ENDINGS
     hit: str = ""  # operation and file at the point; "" if the command ended before
     code: int = 0  # of the disturbed command; negative: the signal
     faults: list[str] = field(default_factory=list)
@@ -53,8 +54,8 @@ class Attack:
         self._log, self._points = work / "log.txt", work / "points.txt"
         self.verifies = False
         for words in stage.before:
-            self._prepare(self._template, words)
-        self._prepare(self._copy("warm"), stage.words)
+            prepare(self._template, words, self._log)
+        prepare(self._copy("warm"), stage.words, self._log)
         shutil.rmtree(work / "warm")
 
     def measure(self) -> None:
@@ -71,8 +72,8 @@ class Attack:
         started = time.monotonic()
         self._number += 1
         folder = self._copy(f"trial{self._number}")
-        kind = KILLS.get(how) or ERRORS[how]
-        number = 0 if how in KILLS else getattr(errno, how)
+        kind = (KILLS | ERRORS | ENDINGS)[how]
+        number = getattr(errno, how, 0) or getattr(signal, how, 0)
         code = go_on_in_fork(folder, self._log, lambda: self._plan(folder, point, kind, number))
         found = self._points.read_text().splitlines()
         hit = " ".join(found[point - 1].split("\t")[1:]) if len(found) >= point else ""
@@ -102,10 +103,15 @@ class Attack:
         """Return what is wrong with how the disturbed command ended."""
         if code is None:
             return ["it hung"]
+        if trial.how == "memory":  # libraries may abort, as after a kill
+            return []
         if "Traceback" in output:
             return ["a traceback: " + output.strip().splitlines()[-1][:200]]
         if trial.how in KILLS:
             return [] if code == -signal.SIGKILL or not trial.hit else [f"it ended with {code} in place of the kill"]
+        if trial.how in ENDINGS:
+            number = getattr(signal, trial.how)
+            return [] if code in (0, 128 + number, -number) else [f"it ended with {code}: {output.strip()[-200:]}"]
         if code not in (0, 1, 2):
             return [f"it ended with {code}"]
         said = [line for line in output.splitlines() if line.startswith("odkd: ")]
@@ -117,21 +123,29 @@ class Attack:
         log = os.open(self._points, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND)
         self._shim.plan(folder / "outputs", point, how, number, log)
 
-    def _prepare(self, folder: Path, words: Sequence[str]) -> None:
-        """Run a command in a fork, and import what it has imported."""
-        modules = self._work / "modules.txt"
-
-        def job() -> int:
-            code = call(words)
-            modules.write_text("\n".join(sys.modules))
-            return code
-
-        code = run_in_fork(folder, self._log, job)
-        assert code == 0, f"{self.stage.name}: {code}\n{self._log.read_text()[-2000:]}"
-        import_all(modules.read_text().splitlines())
-
     def _copy(self, name: str) -> Path:
         folder = self._work / name
         shutil.copytree(self._template, folder)  # with the times: the cache's notes go by them
         (folder / "outputs").mkdir(exist_ok=True)
         return folder
+
+
+def prepare(folder: Path, words: Sequence[str], log: Path) -> None:
+    """Run a command in a fork, which must end well, and import what it has imported."""
+    modules = log.with_name("modules.txt")
+
+    def job() -> int:
+        code = call(words)
+        modules.write_text("\n".join(sys.modules))
+        return code
+
+    code = run_in_fork(folder, log, job)
+    assert code == 0, f"{words}: {code}\n{log.read_text()[-2000:]}"
+    import_all(modules.read_text().splitlines())
+
+
+def prepare_imports(folder: Path) -> None:
+    """Import what the commands import."""
+    folder.mkdir(parents=True)
+    write_student(folder)
+    prepare(folder, ONLINE, folder / "log.txt")
