@@ -8,7 +8,8 @@ from pathlib import Path
 
 from odkd.commands.labels_exchange import export_stores, import_labels
 from odkd.commands.labels_found import DEFAULT
-from odkd.commands.labels_maintain import prune_stores, repair_stores, verify
+from odkd.commands.labels_maintain import repair_stores, verify
+from odkd.commands.labels_prune import prune
 from odkd.commands.labels_show import list_stores, show_info, show_statistics
 from odkd.common.version import add_version
 
@@ -39,12 +40,18 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     def command(
-        name: str, run: Callable[[argparse.Namespace], int], text: str, *, takes_stores: bool = True
+        name: str,
+        run: Callable[[argparse.Namespace], int],
+        text: str,
+        *,
+        takes_stores: bool = True,
+        default: Path = DEFAULT,
     ) -> argparse.ArgumentParser:
         added = commands.add_parser(name, help=text, description=text)
         added.set_defaults(run=run)
         if takes_stores:
-            text = f"folders of stores, or folders that contain stores (default: {DEFAULT})"
+            what = "folders that contain stores" if default == DEFAULT else "folders that contain stores, or caches"
+            text = f"folders of stores, or {what} (default: {default})"
             added.add_argument("stores", nargs="*", type=Path, metavar="STORE", help=text)
         return added
 
@@ -59,11 +66,15 @@ def _parser() -> argparse.ArgumentParser:
         metavar="KEY=VALUE",
         help="a path that has changed: dataset.root=/new/place",
     )
-    prune = command("prune", prune_stores, "Delete files that killed processes left behind, and the stores you choose.")
-    prune.add_argument("--incomplete", action="store_true", help="also stores that lack frames")
-    prune.add_argument("--older-than", type=float, metavar="DAYS", help="also stores not written to for so many days")
-    prune.add_argument("--all", action="store_true", help="also every store named")
-    prune.add_argument("--yes", action="store_true", help="delete; without it only list what would be deleted")
+    text = "Show who uses a cache; delete files that killed processes left behind, and what you choose of the rest."
+    pruning = command("prune", prune, text, default=DEFAULT.parent)
+    pruning.add_argument("--incomplete", action="store_true", help="also what lacks frames")
+    pruning.add_argument("--unused", action="store_true", help="also what no run that is there uses")
+    pruning.add_argument(
+        "--older-than", type=float, metavar="DAYS", help="also what was not written to for so many days"
+    )
+    pruning.add_argument("--all", action="store_true", help="also everything named")
+    pruning.add_argument("--yes", action="store_true", help="delete; without it only list what would be deleted")
     export = command(
         "export", export_stores, "Write label maps as files: FOLDER/pseudo_groundtruth_seg/TEACHER/VIDEO/."
     )

@@ -1,21 +1,14 @@
-"""Commands of `odkd-labels` that maintain stores: verify, repair, prune."""
+"""Commands of `odkd-labels` that maintain stores: verify, repair."""
 
 import argparse
 import shlex
-import shutil
-import time
 from collections.abc import Sequence
-from pathlib import Path
 
-from odkd.commands.labels_found import find_chosen, size_and_change
+from odkd.commands.labels_found import find_chosen
 from odkd.common.names import counted
-from odkd.data.labels.claims import owner_of
 from odkd.data.labels.damage import find_damage
 from odkd.data.labels.shards import DamagedLabelsError
 from odkd.data.labels.store import LabelStore
-
-LEFTOVERS = ("**/.*.tmp", "**/.*.dead")  # of processes that were killed
-LEFTOVER_SECONDS = 3600.0  # younger files may belong to a running process
 
 
 def verify(args: argparse.Namespace) -> int:
@@ -62,47 +55,6 @@ def repair_stores(args: argparse.Namespace) -> int:
         print(f"{folder}: {counted(num_labelled, 'frame')} labelled again; {'still damaged' if damage else 'complete'}")
         num_bad += bool(damage)
     return 1 if num_bad else 0
-
-
-def prune_stores(args: argparse.Namespace) -> int:
-    """Delete leftovers of killed processes and the chosen stores, or only list them; keep stores that are in use."""
-    doomed: list[tuple[Path, str]] = []
-    for folder in find_chosen(args.stores):
-        if owners := {owner_of(path) for path in folder.glob("claims/*.json")} - {None}:
-            print(f"{folder}: kept, {', '.join(map(str, owners))} is labelling")
-            continue
-        if reason := _reason_to_delete(folder, args):
-            doomed.append((folder, reason))
-            continue
-        old = time.time() - LEFTOVER_SECONDS
-        leftovers = [path for pattern in LEFTOVERS for path in folder.glob(pattern) if path.stat().st_mtime < old]
-        doomed += [(path, "left by a killed process") for path in [*leftovers, *folder.glob("claims/*.json")]]
-    for path, reason in doomed:
-        print(f"{'deleting' if args.yes else 'would delete'} {path} ({reason})")
-        if args.yes:
-            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-    if not doomed:
-        print("nothing to delete")
-    elif not args.yes:
-        print("add --yes to delete")
-    return 0
-
-
-def _reason_to_delete(folder: Path, args: argparse.Namespace) -> str | None:
-    if args.all:
-        return "chosen"
-    try:
-        store = LabelStore(folder)
-        missing = store.num_frames - store.num_stored()
-    except DamagedLabelsError:
-        missing = 0
-    if args.incomplete and missing:
-        return f"lacks {counted(missing, 'frame')}"
-    if args.older_than is not None:
-        days = (time.time() - size_and_change(folder)[1]) / 86400
-        if days > args.older_than:
-            return f"not written to for {days:.0f} days"
-    return None
 
 
 def _numbers(frames: Sequence[int]) -> str:

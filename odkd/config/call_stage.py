@@ -1,9 +1,12 @@
 """Call the stage of a run with the parts that it asks for."""
 
 from collections.abc import Mapping
+from pathlib import Path
 
 from odkd.config.parts import Parts
+from odkd.data.video.frame_rows import folder_of
 from odkd.runs.run import OpenRun
+from odkd.runs.uses import note_uses
 
 
 def call_stage(parts: Parts, run: OpenRun) -> dict[str, float]:
@@ -12,6 +15,7 @@ def call_stage(parts: Parts, run: OpenRun) -> dict[str, float]:
     Raises:
         ValueError: the stage returns no summary.
     """
+    note_uses(parts.cache, run.folder, _cached_folders(parts))
     if parts.has_teacher:
         parts.label_stream()
     summary = parts.stage.run(**{name: run if name == "run" else getattr(parts, name) for name in parts.asked})
@@ -20,3 +24,17 @@ def call_stage(parts: Parts, run: OpenRun) -> dict[str, float]:
             f"stage {parts.cfg.stage.name} returns {summary!r}; expected final scores by name, {{}} if none"
         )
     return summary
+
+
+def _cached_folders(parts: Parts) -> list[Path]:
+    """Return the folders of the cache that a run reads: its videos, where they are rendered, frames, and labels."""
+    height, width = (int(value) for value in parts.cfg.dataset.size)
+    sampled = parts.sampled
+    folders = [
+        folder_of(video, frames, (height, width), parts.cache)
+        for number, video in enumerate(sampled.videos)
+        if len(frames := sampled.frames_of_video(number))
+    ]
+    if parts.has_teacher:
+        folders += parts.teacher_parts.stores(sampled, parts.stream_parts.planned).folders
+    return [*folders, parts.stream_parts.root]

@@ -240,7 +240,7 @@ def test_prune_deletes_only_the_selected_stores_and_only_with_yes(labels: Path, 
     assert find_stores(labels) == [stores[0], stores[2]]
     command("prune", stores[0], "--all", "--yes")
     assert find_stores(labels) == [stores[2]]
-    assert command("prune", labels, "--older-than", "1")[1].startswith("nothing to delete")
+    assert command("prune", labels, "--older-than", "1")[1].endswith("nothing to delete\n")
 
 
 def test_the_message_about_missing_stores_names_the_folder(

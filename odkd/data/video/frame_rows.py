@@ -8,6 +8,8 @@ A row that does not match its checksum is decoded again. Stores of earlier relea
 are taken as they are.
 """
 
+import hashlib
+import json
 import logging
 import os
 from pathlib import Path
@@ -16,8 +18,10 @@ import google_crc32c
 import numpy as np
 from filelock import FileLock
 
+from odkd.common.files import json_digest
 from odkd.common.notes import read_note
-from odkd.data.video.decode import decode_frames
+from odkd.common.progressions import LONG, json_bytes
+from odkd.data.video.decode import decode_frames, decoder_of
 from odkd.data.video.image_index import Source
 
 logger = logging.getLogger(__name__)
@@ -87,6 +91,17 @@ class FrameRows:
         self._sums = None
         image_HWC[:] = decoded_HWC
         logger.warning("%s/%s: frame %d was damaged; it is decoded again", self._folder, RAW, number)
+
+
+def folder_of(video: Source, frames: np.ndarray, size: tuple[int, int], cache: Path) -> Path:
+    """Return the folder of the store of these frames."""
+    if len(frames) > LONG:  # the same digest, without making a text of each number
+        parts = [json.dumps(part, separators=(",", ":")).encode() for part in (video.digest, size, decoder_of(video))]
+        parts.insert(1, json_bytes(frames))
+        key = hashlib.sha256(b"[" + b",".join(parts) + b"]").hexdigest()
+    else:
+        key = json_digest([video.digest, frames.tolist(), size, decoder_of(video)])
+    return cache / "frames" / key[:32]
 
 
 def checksum(image_HWC: np.ndarray) -> int:

@@ -1,7 +1,5 @@
 """The frame store: sampled frames at working size, raw uint8 on disk, shared by all runs on the machine."""
 
-import hashlib
-import json
 import logging
 import os
 import shutil
@@ -12,11 +10,9 @@ from typing import Literal, Protocol
 import numpy as np
 from filelock import FileLock
 
-from odkd.common.files import json_digest
 from odkd.common.notes import read_note, write_note
-from odkd.common.progressions import LONG, json_bytes
 from odkd.data.video.decode import decode_frames, decoder_of
-from odkd.data.video.frame_rows import LOCK, MANIFEST, RAW, SUM, SUMS, FrameRows, damaged_frames, write_sum
+from odkd.data.video.frame_rows import LOCK, MANIFEST, RAW, SUM, SUMS, FrameRows, damaged_frames, folder_of, write_sum
 from odkd.data.video.image_index import ImageIndex, Source
 from odkd.data.video.stream import Stream
 
@@ -58,7 +54,7 @@ def prepare_frames(
     folders: list[Path] = []
     for number, video in enumerate(stream.videos):
         frames = stream.frames_of_video(number)
-        folder = cache / "frames" / _key(video, frames, size)
+        folder = folder_of(video, frames, size, cache)
         folders.append(folder)
         if not len(frames):
             continue
@@ -125,14 +121,6 @@ class _Decoder:
                     raise OSError(f"{self.stream.videos[video].path} has changed or become unreadable")
                 images[here[frames == frame]] = image
         return images
-
-
-def _key(video: Source, frames: np.ndarray, size: tuple[int, int]) -> str:
-    if len(frames) > LONG:  # the same digest, without making a text of each number
-        parts = [json.dumps(part, separators=(",", ":")).encode() for part in (video.digest, size, decoder_of(video))]
-        parts.insert(1, json_bytes(frames))
-        return hashlib.sha256(b"[" + b",".join(parts) + b"]").hexdigest()[:32]
-    return json_digest([video.digest, frames.tolist(), size, decoder_of(video)])[:32]
 
 
 def _prepare_video(

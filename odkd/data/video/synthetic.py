@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import shutil
 from pathlib import Path
@@ -10,6 +11,8 @@ from filelock import FileLock
 from PIL import Image
 
 from odkd.common.files import json_digest
+from odkd.common.notes import read_note, write_note
+from odkd.common.temporary import remove, temporary_for
 from odkd.data.video.encode import VideoWriter
 from odkd.data.video.street.scene import Scene
 from odkd.data.video.street.world import CLASS_COLOURS
@@ -39,7 +42,8 @@ def render_dataset(
     continues from period to period: when a world returns, it is the same world further down the road.
 
     The folder is rendered under another name and then renamed, so that an existing folder is complete. One process
-    renders at a time while others wait; remains of a killed process are removed.
+    renders at a time while others wait; remains of a killed process are removed. A note beside the folder has the
+    digest of each file: where one was lost or changed, the folder is rendered again, with a warning.
 
     Raises:
         ValueError: odd or too small sizes, or no frame.
@@ -53,12 +57,12 @@ def render_dataset(
             "has no frames; raise num_periods, period_seconds or frame_rate"
         )
     digest = json_digest([VERSION, height, width, frame_rate, num_periods, period_seconds, seed])[:16]
-    root = folder / digest
-    if root.is_dir():
+    root, note = folder / digest, folder / f"{digest}.json"
+    if root.is_dir() and _is_sound(root, note):
         return root
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / "synthetic.lock"):
-        if root.is_dir():
+        if root.is_dir() and _is_sound(root, note):
             return root
         for leftover in folder.glob("*.building"):  # under the lock no other process is rendering
             shutil.rmtree(leftover)
@@ -70,8 +74,44 @@ def render_dataset(
             start = period * period_seconds
             times = [start + frame / frame_rate for frame in range(num_frames)]
             _write_video(building, f"{period:02d}_{scene.world.name}", scene, times, frame_rate)
+        if root.is_dir():
+            remove(root.replace(temporary_for(root)))
+        write_note(note, [_version(path, building) for path in _files(building)])
         building.replace(root)
     return root
+
+
+def _is_sound(root: Path, note: Path) -> bool:
+    """Return False, after a warning, if a file of a rendered folder was lost or changed since it was written."""
+    known = read_note(note)
+    if known is None:
+        if note.is_file():
+            return False
+        logger.debug("%s is of an earlier odkd, without digests; it is not verified", root)
+        return True
+    for name, num_bytes, time_ns, digest in known[0]:
+        path = root / name
+        if path.is_file():
+            status = path.stat()
+            if [status.st_size, status.st_mtime_ns] == [num_bytes, time_ns] or _digest(path) == digest:
+                continue
+        logger.warning("%s was lost or changed since it was rendered; rendering %s again", path, root)
+        return False
+    return True
+
+
+def _files(root: Path) -> list[Path]:
+    return sorted(path for path in root.rglob("*") if path.is_file())
+
+
+def _version(path: Path, root: Path) -> list[str | int]:
+    """Return the name of a file, its size, its time of change in nanoseconds, and its digest."""
+    status = path.stat()
+    return [path.relative_to(root).as_posix(), status.st_size, status.st_mtime_ns, _digest(path)]
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _write_video(root: Path, stem: str, scene: Scene, times: list[float], frame_rate: float) -> None:

@@ -1,6 +1,7 @@
 """The built-in dataset: exact ground truth, two conflicting worlds, complete folders only."""
 
 import logging
+import shutil
 import signal
 import subprocess
 import sys
@@ -219,6 +220,32 @@ def test_a_killed_process_leaves_no_dataset_and_the_next_one_removes_its_remains
     assert [path.suffix for path in tmp_path.iterdir() if path.is_dir()] == [".building"]
     root = render_dataset(tmp_path, **SMALL)
     assert [path for path in tmp_path.iterdir() if path.is_dir()] == [root]
+
+
+@pytest.mark.parametrize("change", ["flip a bit of a video", "cut a map", "delete a map", "cut the note"])
+def test_a_damaged_dataset_is_rendered_again_with_a_warning(
+    dataset: Path, tmp_path: Path, change: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    shutil.copytree(dataset.parent, tmp_path, dirs_exist_ok=True)
+    root = tmp_path / dataset.name
+    video, label_map = next(root.rglob("*.mp4")), next(root.rglob("*.png"))
+    before = {path.relative_to(root): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+    content = video.read_bytes()
+    if change == "flip a bit of a video":
+        video.write_bytes(content[:900] + bytes([content[900] ^ 1]) + content[901:])
+    elif change == "cut a map":
+        label_map.write_bytes(label_map.read_bytes()[:40])
+    elif change == "delete a map":
+        label_map.unlink()
+    else:
+        (note,) = tmp_path.glob("*.json")
+        note.write_bytes(note.read_bytes()[:100])
+    assert render_dataset(tmp_path, **SMALL) == root
+    assert any(record.levelno == logging.WARNING for record in caplog.records)
+    assert {path.relative_to(root): path.read_bytes() for path in root.rglob("*") if path.is_file()} == before
+    caplog.clear()
+    render_dataset(tmp_path, **SMALL)
+    assert not caplog.records
 
 
 def test_an_existing_dataset_is_returned_without_writing(dataset: Path) -> None:
