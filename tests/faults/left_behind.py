@@ -29,7 +29,7 @@ def state_of(outputs: Path, *, has_mlflow: bool) -> dict[str, str]:
     state = {}
     for pattern in RESULTS:
         for path in outputs.glob(pattern):
-            if path.is_file():
+            if path.is_file() and not path.name.startswith("."):  # of a killed process; `odkd-labels prune` finds it
                 state[str(path.relative_to(outputs))] = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
     for path in outputs.glob("runs/**/.*.tmp"):
         state[f"left over: {re.sub('[0-9a-f]{32}', '*', str(path.relative_to(outputs)))}"] = "a temporary file"
