@@ -191,12 +191,12 @@ def write_overlay_video(parts: "Parts", run: "OpenRun") -> None:
 def overlay_frames(parts: "Parts", run: "OpenRun") -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, str]]:
     """Yield frame, teacher's labels, student's labels and caption, by position."""
     predictions, records = FrameArray.open(run.folder / "predictions"), run.records()
-    for shard in range(predictions.num_shards):
-        record = records[min(shard, len(records) - 1)]  # the last iteration's window may span several shards
+    ends = [record["position"] for record in records[1:]] + [predictions.num_frames]
+    for record, end in zip(records, ends, strict=True):
         miou = record["metrics"]["test/miou"]
         score = "" if miou is None else f"  mIoU {miou:.2f} against the teacher"
         caption = f"iteration {record['iteration']}  {record['domain']}{score}"
-        positions = sorted(predictions.stored(shard))
+        positions = predictions.stored_among(range(record["position"], end))
         for position, image_HWC in zip(positions, parts.frames.read(positions), strict=True):
             teacher_HW = resize_nearest(parts.labels.read(position), image_HWC.shape[:2])
             yield image_HWC, teacher_HW, predictions.read(position), caption

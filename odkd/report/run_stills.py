@@ -54,7 +54,8 @@ def _of_stream(parts: "Parts", run: "OpenRun") -> Iterator[Still]:
     found = [record["metrics"].get("test/miou") for record in records]
     scores = [np.nan if value is None else float(value) for value in found]
     for index, why in choose(scores).items():
-        stored = sorted(predictions.stored(records[index]["iteration"]))
+        begin = records[index]["position"]
+        stored = predictions.stored_among(range(begin, begin + int(parts.cfg.window.step)))
         position = stored[len(stored) // 2]
         words = [f"position {position}", records[index]["domain"], f"mIoU of its window {scores[index]:.2f}", why]
         step, caption = records[index]["iteration"], ", ".join(filter(None, words))

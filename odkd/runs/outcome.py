@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 import threading
 import traceback
 from collections.abc import Callable, Mapping
@@ -80,6 +81,7 @@ class JobLog(logging.Handler):
         self._kept: list[str] = []
         self._path: Path | None = None
         self._error: BaseException | None = None
+        self._is_refused = False
 
     def __enter__(self) -> JobLog:
         logging.getLogger().addHandler(self)
@@ -96,17 +98,24 @@ class JobLog(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            self.write(self.format(record) + "\n")
-        except Exception:  # like the handlers of logging: a full disk must not end a training here
+            text = self.format(record)
+        except Exception:  # like the handlers of logging
             self.handleError(record)
+        else:
+            self.write(text + "\n")
 
     def write(self, text: str) -> None:
-        """Append to the log."""
+        """Append to the log; if the disk refuses, say so once: that ends no training and hides no other error."""
         if self._path is None:
             self._kept.append(text)
-        else:
+            return
+        try:
             with self._path.open("a") as file:
                 file.write(text)
+        except OSError as error:
+            if not self._is_refused:
+                print(f"{self._path} lacks what the log says from here on ({error.strerror})", file=sys.stderr)
+            self._is_refused = True
 
     def write_error(self, error: BaseException) -> None:
         """Append the traceback of the error that ended the job; the same error is written only once."""

@@ -75,7 +75,7 @@ class Online:
         state = OnlineState(run, learner, replay, watch)
         state.resume()
         pretrain(state, chosen, num_epochs=self.pretrain_epochs, batch_size=self.batch_size, seed=seed)
-        journal = Journal(run, stream, window, first)
+        journal = Journal(run, stream, window)
         for step in window.steps(len(stream), max(first, state.iteration + 1)):
             torch.manual_seed(named_seed(seed, "iteration", step.iteration))  # dropout; a resumed run draws the same
             clock = Stopwatch()
@@ -92,6 +92,7 @@ class Online:
             journal.write(step, scores, losses | metrics, clock, num_learned=len(selected) * self.epochs)
             state.iteration = step.iteration
             if run.is_checkpoint_due() or step.iteration == journal.last:
+                journal.flush()
                 state.commit()
             journal.report()
         summary = watch.finish(learner.student, run.records()) | {"num_iterations": len(run.records())}

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from odkd.common.metric_names import REFERENCES, metric_name
+from odkd.data.labels.appended import AppendedFrames
 from odkd.data.labels.shards import FrameArray
 from odkd.data.tensor_bank import Bank
 from odkd.data.video.stream import Stream
@@ -23,6 +24,7 @@ from odkd.training.replay import Replay
 from odkd.training.scorer import StudentScorer
 
 logger = logging.getLogger(__name__)
+ITERATIONS_PER_FILE = 64  # whose predictions lie in one file
 
 
 class Passes(Protocol):
@@ -132,12 +134,12 @@ class Journal:
         run: the run.
         stream: what it follows.
         window: how far an iteration reaches.
-        first: number of the first iteration.
     """
 
-    def __init__(self, run: OpenRun, stream: Stream, window: Window, first: int) -> None:
+    def __init__(self, run: OpenRun, stream: Stream, window: Window) -> None:
         self.last = window.num_iterations(len(stream)) - 1
-        self._run, self._stream, self._window, self._first = run, stream, window, first
+        self._run, self._stream, self._window = run, stream, window
+        self._predictions: AppendedFrames | None = None  # from the first iteration of this process on
         self._newest: tuple[Record, Record] | None = None
 
     def write(
@@ -147,6 +149,11 @@ class Journal:
         self._save_predictions(step, scores)
         self._newest = describe(step, self._stream, metrics), measure(step, num_learned, clock)
         self._run.record(*self._newest)
+
+    def flush(self) -> None:
+        """Bring the predictions to the disk, behind the loop; a checkpoint may follow."""
+        assert self._predictions is not None
+        self._run.behind.do(self._predictions.flush)
 
     def report(self) -> None:
         """Log the newest iteration in one line."""
@@ -164,25 +171,30 @@ class Journal:
         )
 
     def _save_predictions(self, step: Step, scores: Scores) -> None:
-        """Keep the last prediction of each position before it is learned from: a Zarr array, one shard an iteration.
+        """Keep the last prediction of each position before it is learned from, in a Zarr array.
 
         It is written behind the loop, before the next checkpoint.
 
         The last iteration keeps its complete test window, because no later one evaluates the rest.
         """
-        num_positions = len(self._stream)
-        height, width = scores.predictions_NHW.shape[1:]
+        if self._predictions is None:
+            self._predictions = self._open_predictions(step.position, scores.predictions_NHW.shape[1:])
+        is_last = step.iteration == self.last
+        kept = step.test if is_last else step.test[: self._window.step]
+        found = {position: scores.predictions_NHW[position - step.position] for position in kept}
+        self._run.behind.do(partial(self._predictions.append, found))
+        if is_last:
+            self._run.behind.do(self._predictions.finish)
+
+    def _open_predictions(self, start: int, shape: tuple[int, ...]) -> AppendedFrames:
+        """Return the writer of predictions/, whose shards hold many iterations each; those of an old run hold one."""
         folder = self._run.folder / "predictions"
-        shape = (height, width)
-        store = FrameArray(folder, num_frames=num_positions, shape=shape, shard_frames=self._window.step)
-        if step.iteration == self._first:
-            what = {"what": "class ids predicted by the newest student that had not learned from the frame"}
-            self._run.behind.do(partial(store.create, what))
-        predictions = dict(zip(step.test, scores.predictions_NHW, strict=True))
-        end = store.num_shards if step.iteration == self.last else step.iteration + 1
-        for shard in range(step.iteration, end):
-            if found := {p: predictions[p] for p in store.shard_range(shard) if p in predictions}:
-                self._run.behind.do(partial(store.write, shard, found))
+        self._run.behind.wait()
+        if not (folder / "zarr.json").is_file():
+            frames = ITERATIONS_PER_FILE * self._window.step
+            array = FrameArray(folder, num_frames=len(self._stream), shape=shape, shard_frames=frames, separator=".")
+            array.create({"what": "class ids predicted by the newest student that had not learned from the frame"})
+        return AppendedFrames(FrameArray.open(folder), start)
 
 
 def describe(step: Step, stream: Stream, metrics: dict[str, float]) -> dict[str, Any]:

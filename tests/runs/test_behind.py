@@ -12,7 +12,7 @@ import pytest
 import torch
 from filelock import FileLock, Timeout
 
-from odkd.data.labels.shards import FrameArray
+from odkd.data.labels.appended import AppendedFrames
 from odkd.runs.behind import MAX_WAITING, Behind
 from odkd.runs.checkpoint import Checkpoint
 from odkd.runs.run import OpenRun
@@ -139,21 +139,27 @@ def test_no_checkpoint_is_ahead_of_the_predictions_before_it(
     odkd: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     order: list[str] = []
-    write_predictions, write_checkpoint = FrameArray.write, Checkpoint.write
+    append, flush, write_checkpoint = AppendedFrames.append, AppendedFrames.flush, Checkpoint.write
 
-    def write_shard(self: FrameArray, shard: int, rows: Any) -> None:
-        if self.folder.name == "predictions":
-            order.append("predictions")
-        write_predictions(self, shard, rows)
+    def write_predictions(self: AppendedFrames, rows: Any) -> None:
+        order.append("predictions")
+        append(self, rows)
+
+    def flush_predictions(self: AppendedFrames) -> None:
+        order.append("flushed")
+        flush(self)
 
     def write(self: Checkpoint, content: memoryview) -> None:
         order.append("checkpoint")
         write_checkpoint(self, content)
 
-    monkeypatch.setattr(FrameArray, "write", write_shard)
+    monkeypatch.setattr(AppendedFrames, "append", write_predictions)
+    monkeypatch.setattr(AppendedFrames, "flush", flush_predictions)
     monkeypatch.setattr(Checkpoint, "write", write)
     run = odkd("run.checkpoint_overhead=1e9", "seed=77")
     num_iterations = len((run / "metrics.jsonl").read_text().splitlines())
-    assert order[0] == "predictions"
+    assert order.count("predictions") == num_iterations
     assert order[-1] == "checkpoint"
-    assert order.count("predictions") >= num_iterations
+    assert [order[n - 1] for n, name in enumerate(order) if name == "checkpoint"] == ["flushed"] * order.count(
+        "flushed"
+    )

@@ -20,11 +20,10 @@ import numpy as np
 from numcodecs.zstd import Zstd
 
 from odkd.common.files import write_atomic
+from odkd.data.labels.array_metadata import FILL_VALUES, ZSTD_LEVEL, array_metadata
 
 EMPTY = 2**64 - 1  # Zarr v3 sharding: offset and length of a missing chunk
-ZSTD_LEVEL = 1
 KEPT_INDEXES = 256  # 1 kB each for shards of 64 frames
-FILL_VALUES: dict[str, float] = {"uint8": 255, "float16": 0.0}  # what other libraries show for a missing frame
 _ENTRY = struct.Struct("<QQ")
 _CRC = struct.Struct("<I")
 
@@ -34,43 +33,30 @@ class DamagedLabelsError(ValueError):
 
 
 class FrameArray:
-    """An array of rows 0..n-1, all of one shape and dtype ("uint8" or "float16")."""
+    """An array of rows 0..n-1, all of one shape and dtype ("uint8" or "float16").
+
+    `separator` stands between the numbers in a shard's name: "/" makes folders, "." makes none.
+    """
 
     def __init__(
-        self, folder: Path, *, num_frames: int, shape: tuple[int, ...], shard_frames: int, dtype: str = "uint8"
+        self,
+        folder: Path,
+        *,
+        num_frames: int,
+        shape: tuple[int, ...],
+        shard_frames: int,
+        dtype: str = "uint8",
+        separator: str = "/",
     ) -> None:
         assert dtype in FILL_VALUES
-        self.folder, self.num_frames, self.shard_frames = folder, num_frames, shard_frames
+        self.folder, self.num_frames, self.shard_frames, self.separator = folder, num_frames, shard_frames, separator
         self.shape, self.dtype = shape, np.dtype(dtype).newbyteorder("<")
         self._codec = Zstd(level=ZSTD_LEVEL)
         self._indexes: OrderedDict[int, tuple[tuple[int, int, int], bytes]] = OrderedDict()
 
     def metadata(self, attributes: Mapping[str, object]) -> bytes:
         """Return the content of the array's zarr.json."""
-        bytes_codec: dict[str, object] = {"name": "bytes"}
-        if self.dtype.itemsize > 1:
-            bytes_codec["configuration"] = {"endian": "little"}
-        index_codecs = [{"name": "bytes", "configuration": {"endian": "little"}}, {"name": "crc32c"}]
-        zstd = {"name": "zstd", "configuration": {"level": ZSTD_LEVEL, "checksum": False}}
-        sharding = {
-            "chunk_shape": [1, *self.shape],
-            "codecs": [bytes_codec, zstd, {"name": "crc32c"}],
-            "index_codecs": index_codecs,
-            "index_location": "end",
-        }
-        grid = {"name": "regular", "configuration": {"chunk_shape": [self.shard_frames, *self.shape]}}
-        content = {
-            "zarr_format": 3,
-            "node_type": "array",
-            "shape": [self.num_frames, *self.shape],
-            "data_type": self.dtype.name,
-            "chunk_grid": grid,
-            "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
-            "fill_value": FILL_VALUES[self.dtype.name],
-            "codecs": [{"name": "sharding_indexed", "configuration": sharding}],
-            "attributes": dict(attributes),
-        }
-        return (json.dumps(content, indent=1) + "\n").encode()
+        return array_metadata((self.num_frames, *self.shape), self.shard_frames, self.dtype, self.separator, attributes)
 
     def create(self, attributes: Mapping[str, object]) -> None:
         """Write zarr.json; `attributes` describe the array."""
@@ -82,8 +68,15 @@ class FrameArray:
         content = json.loads((folder / "zarr.json").read_text())
         num_frames, *shape = content["shape"]
         shard_frames = content["chunk_grid"]["configuration"]["chunk_shape"][0]
-        dtype = content["data_type"]
-        return cls(folder, num_frames=num_frames, shape=tuple(shape), shard_frames=shard_frames, dtype=dtype)
+        separator = content["chunk_key_encoding"]["configuration"]["separator"]
+        return cls(
+            folder,
+            num_frames=num_frames,
+            shape=tuple(shape),
+            shard_frames=shard_frames,
+            dtype=content["data_type"],
+            separator=separator,
+        )
 
     @property
     def num_shards(self) -> int:
@@ -104,6 +97,12 @@ class FrameArray:
         is_there = np.frombuffer(index, "<u8").reshape(-1, 2)[: len(frames), 0] != EMPTY
         return {frames[place] for place in np.flatnonzero(is_there).tolist()}
 
+    def stored_among(self, frames: range) -> list[int]:
+        """Return those of consecutive frames that are stored, in order."""
+        last = min(frames.stop, self.num_frames) - 1
+        shards = range(frames.start // self.shard_frames, last // self.shard_frames + 1)
+        return sorted(frame for shard in shards for frame in self.stored(shard) if frame in frames)
+
     def read(self, frame: int) -> np.ndarray:
         """Return the row of a frame, read-only.
 
@@ -119,17 +118,32 @@ class FrameArray:
         One process at a time writes a shard (`labels/claims.py`). If two do, because one was wrongly taken for dead,
         no frame becomes wrong: frames of the slower process may be lost and are labelled again.
         """
-        frames = self.shard_range(shard)
         chunks = {frame: self._chunk(frame) for frame in sorted(self.stored(shard) - rows.keys())}
-        for frame, row in rows.items():
-            if frame not in frames or row.shape != self.shape or row.dtype != self.dtype:
-                raise ValueError(
-                    f"frame {frame} with {row.dtype} {row.shape} does not fit shard {shard} of {self.folder} "
-                    f"(frames {frames.start}..{frames.stop - 1}, {self.dtype} {self.shape})"
-                )
-            payload = self._codec.encode(np.ascontiguousarray(row))
-            chunks[frame] = payload + _CRC.pack(google_crc32c.value(bytes(payload)))
-        self._write_chunks(shard, chunks)
+        if wrong := sorted(rows.keys() - set(self.shard_range(shard))):
+            raise ValueError(f"frame {wrong[0]} does not fit shard {shard} of {self.folder}")
+        self._write_chunks(shard, chunks | {frame: self.encoded(frame, row) for frame, row in rows.items()})
+
+    def encoded(self, frame: int, row: np.ndarray) -> bytes:
+        """Return the chunk of a frame: compressed, with its checksum.
+
+        Raises:
+            ValueError: the row has another shape or dtype, or the array no such frame.
+        """
+        if not 0 <= frame < self.num_frames or row.shape != self.shape or row.dtype != self.dtype:
+            raise ValueError(
+                f"frame {frame} with {row.dtype} {row.shape} does not fit {self.folder} "
+                f"({self.num_frames} frames, {self.dtype} {self.shape})"
+            )
+        payload = bytes(self._codec.encode(np.ascontiguousarray(row)))
+        return payload + _CRC.pack(google_crc32c.value(payload))
+
+    def footer(self, places: Mapping[int, tuple[int, int]]) -> bytes:
+        """Return the index of a shard, with its checksum, from offset and length of each stored frame's chunk."""
+        index = [(EMPTY, EMPTY)] * self.shard_frames
+        for frame, place in places.items():
+            index[frame % self.shard_frames] = place
+        entries = b"".join(_ENTRY.pack(*entry) for entry in index)
+        return entries + _CRC.pack(google_crc32c.value(entries))
 
     def drop(self, frames: Collection[int]) -> None:
         """Delete frames, for example damaged ones; a shard with a damaged index is deleted completely."""
@@ -145,13 +159,12 @@ class FrameArray:
                 self.shard_path(shard).unlink(missing_ok=True)
 
     def _write_chunks(self, shard: int, chunks: Mapping[int, bytes]) -> None:
-        index, body, offset = [(EMPTY, EMPTY)] * self.shard_frames, [], 0
+        places, body, offset = {}, [], 0
         for frame in sorted(chunks):
-            index[frame % self.shard_frames] = (offset, len(chunks[frame]))
+            places[frame] = (offset, len(chunks[frame]))
             body.append(chunks[frame])
             offset += len(chunks[frame])
-        footer = b"".join(_ENTRY.pack(*entry) for entry in index)
-        write_atomic(self.shard_path(shard), b"".join([*body, footer, _CRC.pack(google_crc32c.value(footer))]))
+        write_atomic(self.shard_path(shard), b"".join([*body, self.footer(places)]))
 
     def damaged(self) -> Iterable[int]:
         """Yield the frames that fail their checksum; all frames of a shard if its index does."""
@@ -169,7 +182,7 @@ class FrameArray:
 
     def shard_path(self, shard: int) -> Path:
         """Return the path of a shard's file."""
-        return self.folder.joinpath("c", str(shard), *("0" for _ in self.shape))
+        return self.folder / self.separator.join(("c", str(shard), *("0" for _ in self.shape)))
 
     def _index(self, shard: int, file: BinaryIO) -> bytes:
         """Return the entries (offset, length) of all chunks; of the shards used last, they are read once."""

@@ -64,7 +64,7 @@ class Sweep:
             raise SweepIsBusyError(
                 f"{self.plan.folder} is being run by another process; wait for it, or end it first"
             ) from error
-        before = self.plan.folder / "sweep.json"
+        before = self.plan.folder / "run.json"  # the first file of a sweep: MLflow may know its run before any other
         if before.is_file():
             self._created = json.loads(before.read_text())["created"]
         self.plan.stop_file.unlink(missing_ok=True)

@@ -219,6 +219,17 @@ def test_an_interrupted_sweep_is_killed_and_its_jobs_are_not_run(tmp_path: Path)
     assert [job["status"] for job in sweep.jobs] == ["finished", "not_run", "not_run"]
 
 
+def test_a_sweep_killed_after_its_first_file_is_the_same_run_in_mlflow(tmp_path: Path) -> None:
+    path = tmp_path / "sweeps" / "seed-0" / "run.json"
+    killed = Sweep(plan(tmp_path)).__enter__()  # MLflow knows the sweep by key and time of creation from here on
+    created = json.loads(path.read_text())["created"]
+    killed._lock.release()
+    killed._closing.set()
+    assert not (path.parent / "sweep.json").exists()
+    with Sweep(plan(tmp_path)):
+        assert json.loads(path.read_text())["created"] == created
+
+
 def test_only_one_process_can_launch_a_sweep(tmp_path: Path) -> None:
     with Sweep(plan(tmp_path)), pytest.raises(SweepIsBusyError, match="being run by another process"):
         Sweep(plan(tmp_path)).__enter__()
