@@ -8,14 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 from torch import Tensor, nn
 
 from odkd.common.argmax import largest_class
 from odkd.common.device import choose_device, set_tf32
-from odkd.config.compose import complete
 from odkd.config.construct import construct, resolve
 from odkd.config.parts_student import student_arguments
+from odkd.config.schema import stored_config
 from odkd.data.labels.palette import dataset_palette
 from odkd.data.tensor_bank import Bank, Batch, Normalization
 from odkd.data.video.fit import Fit, fit_picture, placement
@@ -135,11 +135,7 @@ def load_student(
     Raises:
         ValueError: no run, an unknown student, a class that is not allowed, or weights that do not fit.
     """
-    if not (run / "config.yaml").is_file():
-        raise ValueError(f"{run} has no config.yaml; expected a run folder, such as outputs/runs/NAME-KEY")
-    loaded = OmegaConf.load(run / "config.yaml")
-    assert isinstance(loaded, DictConfig)
-    cfg = complete(loaded)
+    cfg = stored_config(run)
     path = run / "student.safetensors" if name is None else student_file(run, name)
     if not path.is_file():
         there = sorted(file.stem.replace("-", "/") for file in (run / "students").glob("*.safetensors"))

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from odkd.common.files import write_atomic
+from odkd.common.reading import brief, check_unpacked, shown
 
 
 class Checkpoint:
@@ -58,10 +59,13 @@ class Checkpoint:
         if not self._path.is_file():
             return None
         try:
-            state: dict[str, Any] = torch.load(self._path, map_location="cpu", weights_only=True)
+            check_unpacked(self._path)
+            state = torch.load(self._path, map_location="cpu", weights_only=True)
+            if not isinstance(state, dict):
+                raise ValueError(f"it holds a {type(state).__name__}")
         except Exception as error:
             raise ValueError(
-                f"{self._path} is damaged ({str(error).splitlines()[0][:200]}); run.restart=true starts this run over"
+                f"{shown(self._path)} is damaged ({brief(error)}); run.restart=true starts this run over"
             ) from error
         return state
 

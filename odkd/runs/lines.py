@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from odkd.common.files import cut_torn_line
-from odkd.runs.results import before_last_line, read_lines
+from odkd.runs.records import read_lines
+from odkd.runs.results import before_last_line
 
 Record = dict[str, Any]
 

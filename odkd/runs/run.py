@@ -6,7 +6,6 @@ withdrawn or computed again, whenever a process is killed, and readers of the fi
 
 import contextlib
 import io
-import json
 import shutil
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -22,6 +21,7 @@ from odkd.runs.behind import Behind
 from odkd.runs.checkpoint import Checkpoint
 from odkd.runs.lines import PublishedLines, Record, without_nan
 from odkd.runs.outcome import RunPruned, is_ending
+from odkd.runs.records import Scores, read_record
 from odkd.runs.run_file import RunFile
 
 BUSY_SECONDS = 1.0  # a process that checks whether a run is still alive holds the run's lock for a moment
@@ -241,7 +241,7 @@ class OpenRun:
 
     def summary(self) -> dict[str, float | None]:
         """Return the final numbers of a finished run."""
-        summary: dict[str, float | None] = json.loads((self.folder / "summary.json").read_text())
+        summary: dict[str, float | None] = read_record(self.folder, "summary.json", Scores)
         return summary
 
     def _prune_at_any(self, lines: Sequence[Record]) -> None:

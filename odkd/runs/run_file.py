@@ -1,6 +1,5 @@
 """The file run.json of a run folder: what identifies the run, and its status."""
 
-import json
 import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -8,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from odkd.common.files import write_json
+from odkd.runs.records import RUN, STATUS, read_record
 
 
 class RunFile:
@@ -30,7 +30,7 @@ class RunFile:
         """
         if not self._path.is_file():
             return None
-        record = json.loads(self._path.read_text())
+        record = read_record(self._path.parent, self._path.name, STATUS)
         if record.get("key") != self._description.get("key"):
             folder = self._path.parent
             raise ValueError(f"{folder} is another run, whose key begins with the same digits; set run.name=...")
@@ -40,20 +40,21 @@ class RunFile:
     def set_status(self, status: str, tags: Mapping[str, str] | None = None) -> None:
         """Write the file with a new status, and with these tags beside those of the description."""
         is_new = not self._path.is_file()
-        created = datetime.now(UTC).isoformat() if is_new else json.loads(self._path.read_text())["created"]
+        known = {} if is_new else read_record(self._path.parent, self._path.name, {"created": str})
+        created = datetime.now(UTC).isoformat() if is_new else known["created"]
         record = {**self._description, "status": status, "created": created, "updated": time.time()}
         write_json(self._path, record | {"tags": {**self._description.get("tags", {}), **(tags or {})}})
 
     def adopt(self, sweep: Mapping[str, str]) -> None:
         """Note the sweep (key and folder) of a run that belongs to none."""
-        record = json.loads(self._path.read_text())
+        record = read_record(self._path.parent, self._path.name, RUN)
         if record.get("sweep") is None:
             record["tags"]["odkd.sweep_key"] = sweep["key"]
             write_json(self._path, record | {"sweep": sweep})
 
     def add_known(self, tags: Sequence[str], params: Sequence[str]) -> None:
         """Add these tags and params of the description where the file does not have them."""
-        record = json.loads(self._path.read_text())
+        record = read_record(self._path.parent, self._path.name, RUN)
         added = record | {
             "tags": _only(self._description["tags"], tags) | record["tags"],
             "params": _only(self._description["params"], params) | record["params"],

@@ -4,12 +4,12 @@ Everything in a store except the shards of its arrays follows from the manifest,
 checksums. So any changed byte is found; what cannot be restored from the manifest is deleted and labelled again.
 """
 
-import json
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from odkd.common.files import json_digest, sealed, write_atomic
+from odkd.common.reading import read_json
 from odkd.data.labels.shards import DamagedLabelsError
 from odkd.data.labels.store import LabelStore, SoftSpec, content_of, is_sealed
 
@@ -71,7 +71,7 @@ def mend_manifest(folder: Path) -> None:
     if is_sealed(path):
         return
     try:
-        manifest = json.loads((folder / "zarr.json").read_text())["attributes"]
+        manifest = read_json(folder / "zarr.json")["attributes"]
         copy = manifest if manifest.pop("sha256") == json_digest(manifest) else None
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         copy = None

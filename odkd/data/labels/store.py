@@ -20,6 +20,7 @@ import numpy as np
 
 from odkd.common.files import create_exclusive, json_digest, sealed, unseal, write_atomic
 from odkd.common.progressions import num_packed, unpacked
+from odkd.common.reading import read_bytes
 from odkd.data.labels.progress import stored_mask
 from odkd.data.labels.shards import DamagedLabelsError, FrameArray
 
@@ -68,7 +69,7 @@ class LabelStore:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         try:
-            self.manifest: dict[str, Any] = unseal((folder / "manifest.json").read_bytes())
+            self.manifest: dict[str, Any] = unseal(read_bytes(folder / "manifest.json"))
         except (ValueError, FileNotFoundError) as error:
             if isinstance(error, FileNotFoundError) and not (folder / "zarr.json").is_file():
                 raise
@@ -162,7 +163,7 @@ class LabelStore:
         records = []
         for path in self.session_files():
             try:
-                records.append(unseal(path.read_bytes()))
+                records.append(unseal(read_bytes(path)))
             except ValueError:
                 continue  # `find_damage` reports it
         return records
@@ -216,13 +217,13 @@ def find_stores(folder: Path) -> list[Path]:
 
 def content_of(path: Path) -> bytes | None:
     """Return the bytes of a file; None if there is none."""
-    return path.read_bytes() if path.is_file() else None
+    return read_bytes(path) if path.is_file() else None
 
 
 def is_sealed(path: Path) -> bool:
     """Return True if a file exists and agrees with the digest that it was sealed with."""
     try:
-        unseal(path.read_bytes())
+        unseal(read_bytes(path))
     except (OSError, ValueError):
         return False
     return True
