@@ -22,7 +22,7 @@ from odkd.common.isolation import deaf_to_interrupts
 from odkd.common.names import counted
 from odkd.common.optional import check_installed
 from odkd.runs.outcome import announce_exit
-from odkd.runs.records import NOTE_OF_JOB, read_record
+from odkd.runs.records import NOTE_OF_JOB, read_form
 
 from .jobs import OdkdLauncher, Parcel, died
 from .submitit_queues import LocalQueue, Queue, SlurmQueue, SubmititJob
@@ -190,7 +190,7 @@ class Submitted:
     def tell(self, number: int) -> None:
         """Log a line in the launching process, which does not see the log messages of other processes."""
         try:
-            record = read_record(self.sweep / "jobs", f"{number}.json", NOTE_OF_JOB)
+            record = read_form(self.sweep / "jobs", f"{number}.json", NOTE_OF_JOB)
         except FileNotFoundError:
             record = {"status": "never began", "error": None}
         status = "died" if record["status"] == "running" else record["status"]

@@ -10,7 +10,8 @@ import numpy as np
 from odkd.data.labels.progress import versions_of
 from odkd.data.labels.sets import label_set
 from odkd.data.labels.shards import DamagedLabelsError
-from odkd.data.labels.store import LabelStore, find_stores
+from odkd.data.labels.store import LabelStore
+from odkd.data.labels.store_files import find_stores
 
 DEFAULT = Path("outputs/cache/labels")
 

@@ -13,7 +13,6 @@ from odkd.common.reading import brief
 from odkd.common.version import add_version
 from odkd.report.html_run import NAME, write_run_report
 from odkd.report.html_sweep import write_runs_report, write_sweep_report
-from odkd.runs.records import RUN, read_record
 from odkd.runs.sync import mark_if_killed
 
 KINDS = ("runs", "sweeps")  # folders below that of all outputs
@@ -104,12 +103,14 @@ def make_stills(run_folder: Path) -> None:
     from odkd.config.schema import stored_config
     from odkd.report.run_stills import write_run_stills
     from odkd.runs.run import OpenRun
+    from odkd.runs.run_file import read_record, verify
 
+    verify(run_folder, ["config.yaml"])
     parts = Parts(stored_config(run_folder))
     cfg = parts.cfg
     if parts.teacher_parts.stores(parts.sampled, parts.stream_parts.planned).missing():
         raise ValueError("no stills: the teacher's labels are no longer stored")
-    record = read_record(run_folder, "run.json", RUN)
+    record = read_record(run_folder)
     write_run_stills(parts, OpenRun(run_folder, record, checkpoint_overhead=cfg.run.checkpoint_overhead))
 
 

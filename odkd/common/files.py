@@ -1,18 +1,20 @@
-"""Atomic writes, after which a file is complete or missing, and digests, computed once for each version of a file."""
+"""Atomic writes, after which a file is complete or missing, and records that carry their digest."""
 
 import contextlib
 import hashlib
 import json
 import os
 import re
-import uuid
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from odkd.common.temporary import temporary_for
 
-def write_atomic(path: Path, content: bytes | memoryview, *, durable: bool = True) -> None:
-    """Write under a unique temporary name, flush to disk, then rename: readers see the complete file or none.
+
+def write_atomic(path: Path, *contents: bytes | memoryview, durable: bool = True) -> None:
+    """Write contents, one after the other, under a unique temporary name, flush to disk, then rename.
+
+    Readers see the complete file or none.
 
     If not `durable`, the file may be lost in a power failure; until then readers never see an incomplete file.
 
@@ -20,10 +22,10 @@ def write_atomic(path: Path, content: bytes | memoryview, *, durable: bool = Tru
         OSError: the file cannot be written (a full disk, for example); no temporary file is left.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    temporary = temporary_for(path)
     try:
         with temporary.open("wb") as file:
-            file.write(content)
+            file.writelines(contents)
             if durable:
                 file.flush()
                 os.fsync(file.fileno())
@@ -69,36 +71,9 @@ def json_digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
-def file_digest(path: Path, cache: Path) -> str:
-    """Return the sha256 (hex) of a file's bytes, cached in `cache` by path, size and modification time."""
-    status = path.stat()
-    note = cache / "digests" / json_digest([str(path.resolve()), status.st_size, status.st_mtime_ns])
-    if note.is_file():
-        return note.read_text()
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    write_atomic(note, digest.encode())
-    return digest
-
-
-def folder_digest(paths: Iterable[Path], root: Path, cache: Path) -> str:
-    """Return the sha256 (hex) of names and contents of files below `root`, cached in `cache` like `file_digest`."""
-    files = sorted(paths)
-    versions = [[str(path.relative_to(root)), path.stat().st_size, path.stat().st_mtime_ns] for path in files]
-    note = cache / "digests" / json_digest([str(root.resolve()), versions])
-    if note.is_file():
-        return note.read_text()
-    digest = hashlib.sha256()
-    for path in files:
-        digest.update(str(path.relative_to(root)).encode() + b"\0")
-        digest.update(hashlib.sha256(path.read_bytes()).digest())
-    write_atomic(note, digest.hexdigest().encode())
-    return digest.hexdigest()
-
-
 def create_exclusive(path: Path, content: bytes, *, durable: bool = True) -> bool:
     """Create a complete file; return False if it exists, because another process (on any host) was first."""
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    temporary = temporary_for(path)
     write_atomic(temporary, content, durable=durable)
     try:
         os.link(temporary, path)  # unlike O_EXCL it shows complete files only, and unlike rename it never replaces one

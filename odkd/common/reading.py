@@ -7,13 +7,14 @@ do.
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import stat
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from odkd.common.settings import check_setting
 
@@ -36,8 +37,18 @@ class DamagedFileError(ValueError):
     """An error for a file whose content is not what odkd writes, or expects, there."""
 
 
-def open_file(path: Path, *, buffering: int = -1) -> BinaryIO:
+def open_file(path: Path) -> io.BufferedReader:
     """Open a regular file for reading bytes; never wait for one that is something else.
+
+    Raises:
+        NoRegularFileError: it is a folder, a pipe, a socket or a device.
+        OSError: there is none, or it cannot be read.
+    """
+    return io.BufferedReader(open_plain(path))
+
+
+def open_plain(path: Path) -> io.FileIO:
+    """Open a regular file without a buffer.
 
     Raises:
         NoRegularFileError: it is a folder, a pipe, a socket or a device.
@@ -47,7 +58,7 @@ def open_file(path: Path, *, buffering: int = -1) -> BinaryIO:
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
     try:
         _check_mode(path, os.fstat(descriptor).st_mode)  # it may have been replaced in between
-        return os.fdopen(descriptor, "rb", buffering)
+        return io.FileIO(descriptor, "rb")
     except BaseException:
         os.close(descriptor)
         raise

@@ -9,7 +9,8 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from odkd.common.dotted import NOT_IN_DATASET, NOT_IN_STAGE, NOT_OF_THE_TEACHER, OF_THE_MAPPING, WHERE_AND_HOW, flatten
-from odkd.common.files import file_digest, folder_digest, json_digest
+from odkd.common.files import json_digest
+from odkd.common.notes import file_digest, folder_digest
 from odkd.common.optional import version_of
 from odkd.config.compose import default_values
 from odkd.config.construct import resolve

@@ -9,7 +9,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from odkd.common.files import file_digest, json_digest
+from odkd.common.files import json_digest
+from odkd.common.notes import file_digest
 
 NOT_OWN = {"odkd", "hydra_plugins", *sys.stdlib_module_names}  # in whatever folder
 INSTALLED = ("site-packages", "dist-packages")  # folders of other people's code

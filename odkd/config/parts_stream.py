@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from odkd.common.files import folder_digest, json_digest
+from odkd.common.files import json_digest
+from odkd.common.notes import folder_digest
 from odkd.common.progress import Progress
 from odkd.config import unseen
 from odkd.config.construct import construct

@@ -76,7 +76,8 @@ class TeacherParts:
     @property
     def is_new(self) -> bool:
         """True if nothing that this teacher has labelled is stored: it will be built in any case, before the stream."""
-        from odkd.data.labels.store import LabelStore, find_stores
+        from odkd.data.labels.store import LabelStore
+        from odkd.data.labels.store_files import find_stores
 
         node, paths = self.cfg.teacher, self.cfg.paths
         stores = find_stores(Path(paths.labels) / node.name)

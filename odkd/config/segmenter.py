@@ -21,6 +21,7 @@ from odkd.data.tensor_bank import Bank, Batch, Normalization
 from odkd.data.video.fit import Fit, fit_picture, placement
 from odkd.data.video.image_index import read_picture
 from odkd.evaluation.evaluate import Evaluator, at_size
+from odkd.runs.run_file import verify
 from odkd.students.equal_forms import use_fast_forms
 from odkd.students.fitting import load_weights
 from odkd.students.trial import try_student
@@ -133,13 +134,17 @@ def load_student(
             count, because a run's folder may come from anywhere.
 
     Raises:
-        ValueError: no run, an unknown student, a class that is not allowed, or weights that do not fit.
+        ValueError: no run, an unknown student, a class that is not allowed, weights that do not fit, or a
+            file that was changed since the run finished.
     """
+    if (run / "config.yaml").is_file():
+        verify(run, ["config.yaml"])
     cfg = stored_config(run)
     path = run / "student.safetensors" if name is None else student_file(run, name)
     if not path.is_file():
         there = sorted(file.stem.replace("-", "/") for file in (run / "students").glob("*.safetensors"))
         raise ValueError(f"there is no {path}; {run} has {', '.join(there) or 'no finished student'}")
+    verify(run, [path.relative_to(run).as_posix()])
     allowed, chosen_device = list(allow_targets), choose_device(device, precision="float32")
     node = OmegaConf.create({"_target_": cfg.student._target_, **student_arguments(cfg.student)})
     target = resolve(node._target_, allowed, "student")

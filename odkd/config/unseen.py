@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,7 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from omegaconf import DictConfig
 
-from odkd.common.files import json_digest, write_json
+from odkd.common.files import json_digest
+from odkd.common.notes import remembered
 from odkd.config.image_datasets import has_images, ids_of, label_places
 from odkd.data.labels.unseen import count_values, unseen_warning
 
@@ -36,12 +36,13 @@ def warn_of_truth(
         return
     classes = list(dataset.classes)
     note = cache / "digests" / json_digest(["values of the ground truth", version, classes])
-    if note.is_file():
-        known = json.loads(note.read_text())
-        counts = None if known is None else np.array(known, np.int64)
-    else:
-        counts = count_values(truth.as_it_lies, range(num_positions), len(classes))
-        write_json(note, None if counts is None else counts.tolist())
+
+    def count() -> list[int] | None:
+        found = count_values(truth.as_it_lies, range(num_positions), len(classes))
+        return None if found is None else found.tolist()
+
+    known = remembered(note, count)
+    counts = None if known is None else np.array(known, np.int64)
     setting, is_set = "dataset.ids={}", ids_of(dataset) is not None
     if has_images(dataset):
         setting = "ids: {} in dataset.groundtruth"

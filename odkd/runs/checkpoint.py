@@ -1,7 +1,15 @@
-"""Saving and loading the state of a run: atomic, without pickled code, and with a bounded share of the run time."""
+"""Saving and loading the state of a run: atomic, verified, without pickled code, and with a bounded share of the time.
 
+A file is MAGIC, the sha256 of all that follows, the length of a JSON note, the note, and what `torch.save` writes.
+Files of earlier releases have the last part alone.
+"""
+
+import hashlib
 import io
+import json
+import logging
 import math
+import struct
 import time
 from pathlib import Path
 from typing import Any
@@ -9,11 +17,17 @@ from typing import Any
 import torch
 
 from odkd.common.files import write_atomic
-from odkd.common.reading import brief, check_unpacked, shown
+from odkd.common.reading import brief, check_unpacked, read_bytes, shown
+
+logger = logging.getLogger(__name__)
+MAGIC, OLD_MAGIC = b"odkd checkpoint 2\n", b"PK"  # earlier releases wrote the zip archive of torch alone
+LENGTH = struct.Struct("<Q")
+MOST_BYTES = 2**36  # of a checkpoint: the weights of a large student, its optimizer and a replay memory
+START = len(MAGIC) + hashlib.sha256().digest_size
 
 
 class Checkpoint:
-    """A file that always holds one complete state.
+    """A file that always holds one complete state, and a note beside it.
 
     Args:
         path: the file.
@@ -24,6 +38,7 @@ class Checkpoint:
         self._path, self._overhead = path, overhead
         self._next = 0.0  # time at which the next write is due; infinite while one is under way
         self._pack_seconds = 0.0
+        self.note: Any = None  # of the state that was loaded
 
     def is_due(self) -> bool:
         """True if enough time has passed since the last write, and none is under way."""
@@ -41,15 +56,21 @@ class Checkpoint:
         self._pack_seconds, self._next = time.monotonic() - started, math.inf
         return buffer.getbuffer()
 
-    def write(self, content: memoryview) -> None:
-        """Write what `packed` has returned."""
+    def write(self, content: memoryview, note: Any = None) -> None:
+        """Write what `packed` has returned, and a note, which is JSON."""
         started = time.monotonic()
-        write_atomic(self._path, content)
+        text = json.dumps(note).encode()
+        head = LENGTH.pack(len(text)) + text
+        digest = hashlib.sha256(head)
+        digest.update(content)
+        write_atomic(self._path, MAGIC, digest.digest(), head, content)
         now = time.monotonic()
         self._next = now + (self._pack_seconds + now - started) / self._overhead
 
     def load(self) -> dict[str, Any] | None:
         """Return the last state saved, with all tensors on the CPU, or None; the caller moves them to the device.
+
+        `note` is what was saved beside it; None for a checkpoint of an earlier release.
 
         Optimizers keep their step counts on the CPU, and generators load their state from there.
 
@@ -58,9 +79,15 @@ class Checkpoint:
         """
         if not self._path.is_file():
             return None
+        content = memoryview(read_bytes(self._path, MOST_BYTES))
         try:
-            check_unpacked(self._path)
-            state = torch.load(self._path, map_location="cpu", weights_only=True)
+            if content[: len(OLD_MAGIC)] == OLD_MAGIC:
+                logger.debug("%s is of an earlier odkd, without a digest; it is not verified", self._path)
+                self.note = None
+                check_unpacked(self._path)
+            else:
+                content = self._verified(content)
+            state: dict[str, Any] = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
             if not isinstance(state, dict):
                 raise ValueError(f"it holds a {type(state).__name__}")
         except Exception as error:
@@ -68,6 +95,16 @@ class Checkpoint:
                 f"{shown(self._path)} is damaged ({brief(error)}); run.restart=true starts this run over"
             ) from error
         return state
+
+    def _verified(self, content: memoryview) -> memoryview:
+        """Take the note from a file's content, and return the part that torch wrote."""
+        digest = hashlib.sha256(content[START:]).digest()
+        if content[:START] != MAGIC + digest or len(content) < START + LENGTH.size:
+            raise ValueError("its digest is another than that of what was saved")
+        place = START + LENGTH.size
+        end = place + LENGTH.unpack(content[START:place])[0]
+        self.note = json.loads(bytes(content[place:end]))
+        return content[end:]
 
     def delete(self) -> None:
         """Remove the file, when the run has finished."""

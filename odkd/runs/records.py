@@ -65,7 +65,7 @@ RUN_ADVICE = "restore it, or move its folder away"
 MOST_LINES = 2**30  # bytes of a file of lines
 
 
-def read_record(folder: Path, name: str, kind: Any, advice: str = RUN_ADVICE) -> dict[str, Any]:
+def read_form(folder: Path, name: str, kind: Any, advice: str = RUN_ADVICE) -> dict[str, Any]:
     """Return a record of a folder, such as run.json.
 
     Raises:
@@ -77,8 +77,8 @@ def read_record(folder: Path, name: str, kind: Any, advice: str = RUN_ADVICE) ->
 
 
 def read_if_there(folder: Path, name: str, kind: Any, advice: str = RUN_ADVICE) -> dict[str, Any]:
-    """Return a record of a folder as `read_record` does; empty if it is missing."""
-    return read_record(folder, name, kind, advice) if (folder / name).is_file() else {}
+    """Return a record of a folder as `read_form` does; empty if it is missing."""
+    return read_form(folder, name, kind, advice) if (folder / name).is_file() else {}
 
 
 def read_sweep(folder: Path) -> dict[str, Any]:
@@ -89,7 +89,7 @@ def read_sweep(folder: Path) -> dict[str, Any]:
     """
     path = folder / "sweep.json"
     try:
-        record = read_record(folder, path.name, SWEEP)
+        record = read_form(folder, path.name, SWEEP)
     except OSError as error:
         raise ValueError(f"{shown(path)} cannot be read ({error}); expected the folder of a sweep") from error
     return record

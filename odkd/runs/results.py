@@ -13,17 +13,8 @@ from typing import Any
 
 from odkd.common.reading import DamagedFileError, open_file, read_text, shown
 from odkd.common.renamed import current_metrics, current_params
-from odkd.runs.records import (
-    COST,
-    NUMBERED_LINE,
-    RUN,
-    RUN_ADVICE,
-    STATUS,
-    Scores,
-    read_if_there,
-    read_lines,
-    read_record,
-)
+from odkd.runs.records import COST, NUMBERED_LINE, RUN, RUN_ADVICE, Scores, read_form, read_if_there, read_lines
+from odkd.runs.run_file import read_record, verify
 
 TAIL_BYTES = 2**14  # some lines
 NEWLINE = ord("\n")
@@ -72,11 +63,13 @@ class Run:
 
 
 def status_of(folder: Path) -> str | None:
-    """Return the status of a run: running, finished, failed, killed or pruned; None if the folder holds no run."""
+    """Return the status of a run: running, finished, failed, killed, pruned or damaged; None if there is no run."""
     try:
-        status: str = read_record(folder, "run.json", STATUS)["status"]
+        status: str = read_record(folder)["status"]
     except FileNotFoundError:
         return None
+    except ValueError:
+        return "damaged"  # whoever reads more of it says so
     return status
 
 
@@ -89,11 +82,13 @@ def read_run(folder: Path, skip: Mapping[str, int] = MappingProxyType({})) -> Ru
     are read before timings, because a timing line is published before its metrics line.
 
     Raises:
-        ValueError: `folder` is not a run folder.
+        ValueError: `folder` is not a run folder, or a file was changed since the run finished.
     """
     if not (folder / "run.json").is_file():
         raise ValueError(f"{folder} has no run.json; expected a run folder, such as outputs/runs/NAME-KEY")
-    record = read_record(folder, "run.json", RUN)
+    record = read_record(folder, RUN)
+    if not skip:
+        verify(folder, ("metrics.jsonl", "timing.jsonl", "summary.json"), record)
     lines = read_lines(folder / "metrics.jsonl", skip.get("metrics.jsonl", 0), NUMBERED_LINE)
     timings = _timings(folder, skip.get("timing.jsonl", 0))
     if skip and any(line["iteration"] not in timings for line in lines):  # its file was ahead of the metrics then
@@ -108,7 +103,7 @@ def read_run(folder: Path, skip: Mapping[str, int] = MappingProxyType({})) -> Ru
         line["metrics"] = current_metrics(line["metrics"], stage)
     error = folder / "error.txt"
     is_final = (folder / "summary.json").is_file()
-    summary = read_record(folder, "summary.json", Scores) if is_final else record.get("summary", {})
+    summary = read_form(folder, "summary.json", Scores) if is_final else record.get("summary", {})
     return Run(
         folder=folder,
         key=record["key"],

@@ -6,7 +6,6 @@ withdrawn or computed again, whenever a process is killed, and readers of the fi
 
 import contextlib
 import io
-import shutil
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -17,12 +16,12 @@ import torch
 from filelock import FileLock, Timeout
 
 from odkd.common.files import write_atomic, write_json
+from odkd.common.temporary import remove, remove_left_behind
 from odkd.runs.behind import Behind
 from odkd.runs.checkpoint import Checkpoint
 from odkd.runs.lines import PublishedLines, Record, without_nan
 from odkd.runs.outcome import RunPruned, is_ending
-from odkd.runs.records import Scores, read_record
-from odkd.runs.run_file import RunFile
+from odkd.runs.run_file import RunFile, digests_of, read_summary
 
 BUSY_SECONDS = 1.0  # a process that checks whether a run is still alive holds the run's lock for a moment
 
@@ -88,7 +87,7 @@ class OpenRun:
         Raises:
             RunIsBusyError: another process has the run open.
             RunIsFinishedError: the run has finished, and neither `restart` nor `again` is set.
-            ValueError: the folder belongs to another run.
+            ValueError: the folder belongs to another run, or run.json or metrics.jsonl is damaged.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         try:
@@ -99,23 +98,21 @@ class OpenRun:
                 "or use run.repeat=1 for an independent repetition"
             ) from error
         try:
-            if self.status == "finished" and not (restart or again):
+            status = self._file.status(if_damaged="damaged" if restart else None)
+            if status == "finished" and not (restart or again):
                 raise RunIsFinishedError(f"{self.folder} has finished")
-        except ValueError:  # RunIsFinishedError, or the error of `status`
+            if restart:
+                (self.folder / "run.json").unlink(missing_ok=True)  # first: without it the other files have no meaning
+            for path in self.folder.iterdir() if restart or status is None else ():
+                if path.name != "run.lock":
+                    remove(path)
+            remove_left_behind(self.folder, unchanged_seconds=0)  # nobody else writes here, but `odkd-sync`
+            for name, text in files.items():
+                write_atomic(self.folder / name, text.encode())
+            self._published.repair()
+        except ValueError:
             self._lock.release()
             raise
-        if restart:
-            (self.folder / "run.json").unlink(missing_ok=True)  # first: without it the other files have no meaning
-        if self.status is None:
-            for path in self.folder.iterdir():
-                if path.name != "run.lock":
-                    shutil.rmtree(path) if path.is_dir() else path.unlink()
-        for path in self.folder.rglob(".*.tmp"):  # left by a process that was killed while writing
-            if not path.name.startswith(".mlflow.json."):  # `odkd-sync` may be writing this one now
-                path.unlink(missing_ok=True)
-        for name, text in files.items():
-            write_atomic(self.folder / name, text.encode())
-        self._published.repair()
         (self.folder / "error.txt").unlink(missing_ok=True)
         self._file.set_status("running")
         return self
@@ -160,16 +157,17 @@ class OpenRun:
 
         Raises:
             RunPruned: the pruner ends the run at one of the lines published so far.
+            ValueError: the checkpoint is damaged, or metrics.jsonl has not the lines that the checkpoint vouches for.
         """
         state = self._checkpoint.load()
         if state is not None:
+            self._published.check(self._checkpoint.note)
             self._published.append(state["records"])
         if self._has_pruner:
             self._prune_at_any(self.records())
         if state is None:
             return None
-        resumed: dict[str, Any] = state["state"]
-        return resumed
+        return dict(state["state"])
 
     def record(self, record: Record, timing: Record) -> None:
         """Keep the numbers of an iteration until `commit` publishes them. NaN becomes null."""
@@ -200,7 +198,7 @@ class OpenRun:
         self._pending = []
 
         def save() -> None:
-            self._checkpoint.write(content)
+            self._checkpoint.write(content, self._published.vouched())
             self._published.append(records)
 
         self.behind.do(save)
@@ -209,29 +207,30 @@ class OpenRun:
             raise RunPruned(self._prune_reason)
 
     def publish(self, records: Sequence[tuple[Record, Record]]) -> None:
-        """Publish numbers and timing of iterations that are in a checkpoint of the caller. NaN becomes null.
+        """Publish numbers and timing of iterations that are in a checkpoint of the caller, unless they are. NaN = null.
 
         Raises:
             RunPruned: the pruner ends the run at one of them.
+            ValueError: metrics.jsonl has another line for one of them.
         """
         lines = [{"metrics": without_nan(record), "timing": timing} for record, timing in records]
-        self._published.append(lines)
-        self._prune_at_any([line["metrics"] for line in lines])
+        self._prune_at_any(self._published.append(lines))
 
     def finish(self, summary: Mapping[str, float]) -> None:
         """Write the summary and mark the run finished; call it after every artifact is written."""
         self.behind.wait()
+        self._published.check_end()
         values = {name: None if value != value else value for name, value in summary.items()}
         write_json(self.folder / "summary.json", values)
-        self._file.set_status("finished")
+        self._file.set_status("finished", files=digests_of(self.folder))
         self._checkpoint.delete()
 
     def save_confusions(self, totals: Mapping[str, torch.Tensor]) -> None:
         """Write confusion matrices to confusion.npz, by reference: int64 [K, K], rows = reference; no file if empty."""
         if not totals:
             return
-        buffer = io.BytesIO()
-        np.savez_compressed(buffer, allow_pickle=False, **{source: total.numpy() for source, total in totals.items()})
+        buffer, arrays = io.BytesIO(), {source: total.numpy() for source, total in totals.items()}
+        np.savez_compressed(buffer, allow_pickle=False, **arrays)
         write_atomic(self.folder / "confusion.npz", buffer.getvalue())
 
     def records(self) -> list[Record]:
@@ -240,9 +239,8 @@ class OpenRun:
         return self._published.metrics()
 
     def summary(self) -> dict[str, float | None]:
-        """Return the final numbers of a finished run."""
-        summary: dict[str, float | None] = read_record(self.folder, "summary.json", Scores)
-        return summary
+        """Return the final numbers of a finished run. Raises as `read_summary`."""
+        return read_summary(self.folder)
 
     def _prune_at_any(self, lines: Sequence[Record]) -> None:
         for line in lines:

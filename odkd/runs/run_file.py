@@ -1,13 +1,28 @@
-"""The file run.json of a run folder: what identifies the run, and its status."""
+"""The file run.json of a run folder: what identifies the run, its status, and digests of itself and of other files.
 
+Runs of earlier releases have no digests; they are read as they are.
+"""
+
+import hashlib
+import json
+import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
-from odkd.common.files import write_json
-from odkd.runs.records import RUN, STATUS, read_record
+from odkd.common.files import json_digest, write_json
+from odkd.common.reading import DamagedFileError, brief, check_form, open_file, parse_json, read_bytes, shown
+from odkd.runs.records import RUN, STATUS, Scores, read_form
+
+logger = logging.getLogger(__name__)
+DIGEST, FILES = "sha256", "files"  # entries: digest of all others; digest of each file by its name in the folder
+VERIFIED = (  # files of a finished run that are read back
+    *("config.yaml", "overrides.txt", "metrics.jsonl", "timing.jsonl", "summary.json", "confusion.npz"),
+    *("student.safetensors", "students/*.safetensors", "pseudo_labels.json", "splits/*.txt"),
+)
 
 
 class RunFile:
@@ -19,48 +34,136 @@ class RunFile:
     """
 
     def __init__(self, folder: Path, description: Mapping[str, Any]) -> None:
-        self._path = folder / "run.json"
+        self._folder = folder
         self._description = description
 
-    def status(self) -> str | None:
+    def status(self, *, if_damaged: str | None = None) -> str | None:
         """Return the status; None if the file does not exist yet.
 
+        Args:
+            if_damaged: returned for a damaged file; None = raise.
+
         Raises:
-            ValueError: the file belongs to another run; a folder's name contains only the first digits of the key.
+            ValueError: the file is damaged, or belongs to another run; a folder's name contains only the first digits
+                of the key.
         """
-        if not self._path.is_file():
+        try:
+            record = read_record(self._folder)
+        except FileNotFoundError:
             return None
-        record = read_record(self._path.parent, self._path.name, STATUS)
+        except ValueError:
+            if if_damaged is None:
+                raise
+            return if_damaged
         if record.get("key") != self._description.get("key"):
-            folder = self._path.parent
-            raise ValueError(f"{folder} is another run, whose key begins with the same digits; set run.name=...")
+            raise ValueError(f"{self._folder} is another run, whose key begins with the same digits; set run.name=...")
         status: str = record["status"]
         return status
 
-    def set_status(self, status: str, tags: Mapping[str, str] | None = None) -> None:
-        """Write the file with a new status, and with these tags beside those of the description."""
-        is_new = not self._path.is_file()
-        known = {} if is_new else read_record(self._path.parent, self._path.name, {"created": str})
-        created = datetime.now(UTC).isoformat() if is_new else known["created"]
+    def set_status(
+        self, status: str, tags: Mapping[str, str] | None = None, files: Mapping[str, str] | None = None
+    ) -> None:
+        """Write the file with a new status, with these tags beside those of the description, and digests of `files`."""
+        is_new = not (self._folder / "run.json").is_file()
+        created = datetime.now(UTC).isoformat() if is_new else read_record(self._folder, {"created": str})["created"]
         record = {**self._description, "status": status, "created": created, "updated": time.time()}
-        write_json(self._path, record | {"tags": {**self._description.get("tags", {}), **(tags or {})}})
+        record["tags"] = {**self._description.get("tags", {}), **(tags or {})}
+        write_record(self._folder, record | ({FILES: dict(files)} if files else {}))
 
     def adopt(self, sweep: Mapping[str, str]) -> None:
         """Note the sweep (key and folder) of a run that belongs to none."""
-        record = read_record(self._path.parent, self._path.name, RUN)
+        record = read_record(self._folder, RUN)
         if record.get("sweep") is None:
             record["tags"]["odkd.sweep_key"] = sweep["key"]
-            write_json(self._path, record | {"sweep": sweep})
+            write_record(self._folder, record | {"sweep": sweep})
 
     def add_known(self, tags: Sequence[str], params: Sequence[str]) -> None:
         """Add these tags and params of the description where the file does not have them."""
-        record = read_record(self._path.parent, self._path.name, RUN)
+        record = read_record(self._folder, RUN)
         added = record | {
             "tags": _only(self._description["tags"], tags) | record["tags"],
             "params": _only(self._description["params"], params) | record["params"],
         }
         if added != record:
-            write_json(self._path, added)
+            write_record(self._folder, added)
+
+
+def read_record(folder: Path, form: Mapping[str, Any] = MappingProxyType(STATUS)) -> dict[str, Any]:
+    """Return the content of a run folder's run.json.
+
+    Args:
+        form: what it must have, as for `check_form`.
+
+    Raises:
+        FileNotFoundError: there is none.
+        ValueError: it is damaged.
+    """
+    path = folder / "run.json"
+    content = read_bytes(path)
+    try:
+        record: dict[str, Any] = parse_json(content, {"key": str, **form}, what="it")
+        digest = record.pop(DIGEST, None)
+        if digest not in (None, json_digest(record)):
+            raise ValueError("its digest is not that of its content")
+    except (ValueError, TypeError, RecursionError) as error:
+        raise DamagedFileError(
+            f"{shown(path)} is damaged ({brief(error)}); run.restart=true starts this run over"
+        ) from error
+    if digest is None:
+        logger.debug("%s is of an earlier odkd, without digests; the run is not verified", path)
+    return record
+
+
+def write_record(folder: Path, record: Mapping[str, Any]) -> None:
+    """Write the content of run.json, with its digest."""
+    plain = json.loads(json.dumps(record))  # as it is read back
+    plain.pop(DIGEST, None)
+    write_json(folder / "run.json", plain | {DIGEST: json_digest(plain)})
+
+
+def digests_of(folder: Path) -> dict[str, str]:
+    """Return the sha256 (hex) of each file of a run that is read back, by its name in the folder."""
+    paths = sorted(path for pattern in VERIFIED for path in folder.glob(pattern))
+    return {path.relative_to(folder).as_posix(): _digest(path) for path in paths}
+
+
+def verify(folder: Path, names: Iterable[str], record: Mapping[str, Any] | None = None) -> None:
+    """Check files of a finished run against the digests in its run.json, as far as it has them.
+
+    Args:
+        record: content of run.json; by default it is read.
+
+    Raises:
+        ValueError: a file was changed since the run finished, or is missing.
+    """
+    if record is None:
+        record = read_record(folder) if (folder / "run.json").is_file() else {}
+    known = record.get(FILES, {})
+    check_form(known, dict[str, str], f"{FILES} of {shown(folder / 'run.json')}")
+    for name in names:
+        path = folder / name
+        if name in known and not path.is_file():
+            raise ValueError(f"{path} is missing, which the finished run had; run.restart=true computes it again")
+        if name in known and _digest(path) != known[name]:
+            raise ValueError(
+                f"{path} was changed since the run finished (its digest is not that in run.json); "
+                "restore it, or compute it again with run.restart=true"
+            )
+
+
+def read_summary(folder: Path) -> dict[str, float | None]:
+    """Return the final numbers of a finished run.
+
+    Raises:
+        ValueError: the file was changed since the run finished.
+    """
+    verify(folder, ["summary.json"])
+    return read_form(folder, "summary.json", Scores)
+
+
+def _digest(path: Path) -> str:
+    with open_file(path) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _only(known: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:

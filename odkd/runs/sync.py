@@ -22,8 +22,9 @@ from odkd.runs.mlflow_client import check_mlflow, without_password
 from odkd.runs.mlflow_place import place_of, remember_place
 from odkd.runs.mlflow_sync import forget as forget_run
 from odkd.runs.mlflow_sync import is_complete, sync
-from odkd.runs.records import STATUS, read_record, read_sweep
+from odkd.runs.records import read_sweep
 from odkd.runs.results import last_lines, status_of
+from odkd.runs.run_file import read_record, write_record
 
 logger = logging.getLogger(__name__)
 BRIEFLY = 10.0  # seconds to wait for MLflow in a sweep, where other jobs wait, and when a run is interrupted
@@ -177,14 +178,13 @@ def mark_if_killed(run_folder: Path) -> bool:
     Returns:
         True if the status was changed.
     """
-    path = run_folder / "run.json"
     if status_of(run_folder) != "running":
         return False
     try:
         with FileLock(run_folder / "run.lock", timeout=0):
-            record = read_record(run_folder, path.name, STATUS)  # the run may have ended since
+            record = read_record(run_folder)  # the run may have ended since
             if record["status"] == "running":
-                write_json(path, record | {"status": "killed"})
+                write_record(run_folder, record | {"status": "killed"})
                 if (sweep := run_folder / "sweep.json").is_file():
                     write_json(sweep, read_sweep(run_folder) | {"status": "killed"})
             return bool(record["status"] == "running")

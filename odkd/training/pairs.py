@@ -10,10 +10,12 @@ from omegaconf import DictConfig
 
 from odkd.common.files import json_digest
 from odkd.common.reading import read_json
-from odkd.data.labels.store import LabelStore, SoftSpec, find_stores
+from odkd.data.labels.store import LabelStore, SoftSpec
+from odkd.data.labels.store_files import find_stores
 from odkd.data.labels.student_labels import MergedLabels, StudentLabels, StudentName
 from odkd.data.tensor_bank import Bank
 from odkd.data.video.stream import Stream
+from odkd.runs.run_file import verify
 from odkd.training.trainer import student_file
 
 PREVIOUS = "previous_round"  # name of the label source
@@ -58,6 +60,7 @@ class Shelf:
         path = student_file(run_folder, f"round_{round_number}/student_{number}")
         if not path.is_file():
             raise ValueError(f"there is no {path}: expected a student of one of the run's pair rounds, counted from 1")
+        verify(run_folder, [path.relative_to(run_folder).as_posix()])
         student = StudentName(self.run_key, round_number, number, hashlib.sha256(path.read_bytes()).hexdigest())
         stores = [LabelStore(folder) for folder in find_stores(self.folder / student.folder)]
         own = [store for store in stores if store.manifest["identity"]["teacher"] == student.identity()]
@@ -105,6 +108,7 @@ class FirstRounds:
         path = folder / RECORD
         if not path.is_file():
             raise ValueError(f"{folder} has no {RECORD}: it is no run with finished pair rounds")
+        verify(folder, [RECORD])
         record = read_json(path, FORM, advice=ADVICE)
         students = [{"round" if key == "stage" else key: value for key, value in s.items()} for s in record["students"]]
         try:

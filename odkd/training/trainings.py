@@ -68,11 +68,10 @@ class Trainings:
             name: of the training; all earlier trainings are published.
             records: all its epochs so far, from the first on.
         """
-        new, first = records[self._num_published[name] :], self._num_published.total()
-        numbers = [{"iteration": first + index} for index in range(len(new))]
-        if new:
-            self.run.publish([(n | record, n | timing) for n, (record, timing) in zip(numbers, new, strict=True)])
-        self._num_published[name] += len(new)
+        first = self._num_published.total() - self._num_published[name]
+        numbers = [{"iteration": first + index} for index in range(len(records))]
+        self.run.publish([(n | record, n | timing) for n, (record, timing) in zip(numbers, records, strict=True)])
+        self._num_published[name] = max(self._num_published[name], len(records))
 
     def finish(self, task: Task, digest: str, summary: Mapping[str, float]) -> None:
         """Mark a training as finished, once everything that depends on its student is stored."""

@@ -10,7 +10,7 @@ from bench.core.result import Result, measured, size_name
 from bench.core.timing import in_turn
 from bench.dataset import make_video
 from bench.job import SMALL
-from odkd.common.files import file_digest
+from odkd.common.notes import file_digest
 from odkd.data.video.index import index_video
 
 CASE = Case(

@@ -16,7 +16,8 @@ from PIL import Image
 from odkd.commands.labels import main
 from odkd.commands.repair import read_recipe
 from odkd.common.files import sealed
-from odkd.data.labels.store import LabelStore, SoftSpec, find_stores
+from odkd.data.labels.store import LabelStore, SoftSpec
+from odkd.data.labels.store_files import find_stores
 
 Command = Callable[..., tuple[int, str]]
 

@@ -131,7 +131,7 @@ def test_a_folder_that_cannot_be_loaded_is_one_message(parts: Parts, tmp_path: P
     for target, message in (
         ("os.system", "not allowed"),
         (
-            "odkd.common.files.folder_digest",
+            "odkd.common.notes.folder_digest",
             "not allowed: expected a class of odkd.students or segmentation_models_pytorch or torch.nn",
         ),
     ):

@@ -10,6 +10,7 @@ import pytest
 import torch
 from filelock import FileLock
 
+from odkd.common.temporary import temporary_for
 from odkd.runs.outcome import Terminated
 from odkd.runs.run import OpenRun, RunIsBusyError, RunIsFinishedError
 
@@ -111,7 +112,7 @@ def test_temporary_files_of_a_killed_process_are_removed(tmp_path: Path) -> None
         run.commit(state(0))
     (run.folder / "students").mkdir()
     left = [run.folder / ".checkpoint.pt.0123.tmp", run.folder / "students" / ".x.pt.0123.tmp"]
-    foreign = run.folder / ".mlflow.json.0123.tmp"  # belongs to odkd-sync, which may be running
+    foreign = temporary_for(run.folder / "mlflow.json")  # of a process that runs
     for path in (*left, foreign):
         path.write_bytes(b"half")
     make(tmp_path).open({}, restart=False)._lock.release()

@@ -21,7 +21,8 @@ from safetensors.torch import load_file, save
 
 from odkd.commands.labels import main as label_tool
 from odkd.common.seeds import named_seed
-from odkd.data.labels.store import LabelStore, find_stores
+from odkd.data.labels.store import LabelStore
+from odkd.data.labels.store_files import find_stores
 from odkd.data.splits import read_lists
 from odkd.report.summary import summary_table
 from odkd.training.epochs import seed_name

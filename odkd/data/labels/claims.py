@@ -10,10 +10,8 @@ costs time, never labels: see `FrameArray.write`.
 """
 
 import contextlib
-import functools
 import json
 import os
-import platform
 import threading
 import uuid
 from pathlib import Path
@@ -21,7 +19,9 @@ from types import TracebackType
 from typing import Any, Self
 
 from odkd.common.files import create_exclusive
+from odkd.common.processes import started, this_process
 from odkd.common.reading import read_json
+from odkd.common.temporary import temporary_for
 
 TOUCH_SECONDS = 5.0
 MOST_CLAIM = 2**16  # bytes
@@ -32,7 +32,7 @@ class Claims:
     """The claims of this process; a context manager that touches them and releases the remaining ones at its end."""
 
     def __init__(self) -> None:
-        self._owner = {**_this_process(), "token": uuid.uuid4().hex}
+        self._owner = {**this_process(), "token": uuid.uuid4().hex}
         self._held: set[Path] = set()
         self._lock = threading.Lock()
         self._closing = threading.Event()
@@ -113,9 +113,9 @@ def _remove_if_dead(path: Path) -> bool:
 
 
 def _is_dead(path: Path, owner: dict[str, Any]) -> bool:
-    here = _this_process()
+    here = this_process()
     if all(owner.get(key) == here[key] for key in ("host", "boot", "namespace")):
-        return _started(owner.get("pid")) != owner.get("started")
+        return started(owner.get("pid")) != owner.get("started")
     touched = path.stat().st_mtime
     return _now_of_disk(path.parent) - touched > STALE_SECONDS
 
@@ -131,44 +131,9 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _now_of_disk(folder: Path) -> float:
     """Return the time of the file server, because the clocks of machines differ."""
-    probe = folder / f".now.{uuid.uuid4().hex}.tmp"
+    probe = temporary_for(folder / "now")
     probe.touch()
     try:
         return probe.stat().st_mtime
     finally:
         probe.unlink()
-
-
-def _this_process() -> dict[str, Any]:
-    pid = os.getpid()
-    return {"pid": pid, "started": _started(pid), **_this_machine()}
-
-
-@functools.cache
-def _this_machine() -> dict[str, str]:
-    """Return what identifies this machine, its boot and its container."""
-    facts = {"host": platform.node(), "boot": "", "namespace": ""}
-    with contextlib.suppress(OSError):
-        facts["boot"] = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        facts["namespace"] = str(Path("/proc/self/ns/pid").readlink())
-    return facts
-
-
-def _started(pid: object) -> str | None:
-    """Return the start time of a process of this machine, in the machine's units; None if there is no such process."""
-    if not isinstance(pid, int):
-        return None
-    if Path("/proc/self/stat").is_file():
-        try:
-            # The name in parentheses may contain spaces; the 20th field after it is the start time.
-            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        except OSError:
-            return None
-        return None if fields[0] in ("Z", "X") else fields[19]
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return None
-    except PermissionError:
-        pass
-    return "alive"

@@ -8,10 +8,10 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from odkd.common.files import json_digest, sealed, write_atomic
-from odkd.common.reading import read_json
+from odkd.common.files import sealed, write_atomic
 from odkd.data.labels.shards import DamagedLabelsError
-from odkd.data.labels.store import LabelStore, SoftSpec, content_of, is_sealed
+from odkd.data.labels.store import LabelStore, SoftSpec
+from odkd.data.labels.store_files import content_of, copied_manifest, is_sealed
 
 
 @dataclass(frozen=True)
@@ -70,11 +70,7 @@ def mend_manifest(folder: Path) -> None:
     path = folder / "manifest.json"
     if is_sealed(path):
         return
-    try:
-        manifest = read_json(folder / "zarr.json")["attributes"]
-        copy = manifest if manifest.pop("sha256") == json_digest(manifest) else None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        copy = None
+    copy = copied_manifest(folder)
     if copy is None:
         raise DamagedLabelsError(
             f"{folder}: both manifest.json and its copy in zarr.json are damaged; "

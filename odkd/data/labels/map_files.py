@@ -9,7 +9,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from odkd.common.files import write_atomic
+from odkd.common.notes import remembered
 from odkd.data.video.image_index import UNREADABLE
 
 LOSSY = ("JPEG", "MPO")  # formats as Pillow names them, whatever the file is called
@@ -79,13 +79,15 @@ def check_once(check: Callable[[int], object], positions: Iterable[int], note: P
     Raises:
         ValueError: as `check` raises for the first position that is wrong.
     """
-    if note.is_file():
-        return
-    with ThreadPoolExecutor(THREADS, thread_name_prefix="odkd-maps") as pool:
-        waiting = [pool.submit(check, position) for position in positions]
-        try:
-            for each in waiting:
-                each.result()
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
-    write_atomic(note, b"")
+
+    def check_all() -> str:
+        with ThreadPoolExecutor(THREADS, thread_name_prefix="odkd-maps") as pool:
+            waiting = [pool.submit(check, position) for position in positions]
+            try:
+                for each in waiting:
+                    each.result()
+            finally:
+                pool.shutdown(wait=True, cancel_futures=True)
+        return "all are sound"
+
+    remembered(note, check_all)

@@ -10,7 +10,7 @@
 Everything except the shards of the arrays follows from the manifest, byte for byte; `damage.py` relies on that.
 """
 
-import json
+import contextlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,11 +18,12 @@ from typing import Any
 
 import numpy as np
 
-from odkd.common.files import create_exclusive, json_digest, sealed, unseal, write_atomic
+from odkd.common.files import json_digest, sealed, unseal, write_atomic
 from odkd.common.progressions import num_packed, unpacked
 from odkd.common.reading import read_bytes
 from odkd.data.labels.progress import stored_mask
 from odkd.data.labels.shards import DamagedLabelsError, FrameArray
+from odkd.data.labels.store_files import check_manifest, content_of, copy_of, create_files, create_soft, group
 
 LAYOUT = 2  # version of the folder's layout
 SHARD_FRAMES = 64  # frames per file, and per claim of a process
@@ -74,6 +75,7 @@ class LabelStore:
             if isinstance(error, FileNotFoundError) and not (folder / "zarr.json").is_file():
                 raise
             raise DamagedLabelsError(f"{folder}/manifest.json is damaged; `odkd-labels repair` restores it") from error
+        check_manifest(self.manifest, folder)
         self.num_frames = num_packed("sampled_frames", self.manifest)
         self.size: tuple[int, int] = tuple(self.manifest["identity"]["size"])
         self.labels = self._array("labels", self.size, "uint8")
@@ -82,12 +84,20 @@ class LabelStore:
     @staticmethod
     def create(folder: Path, manifest: Mapping[str, Any]) -> "LabelStore":
         """Open the store and create it if necessary; if several processes create it, the first manifest stays."""
-        folder.mkdir(parents=True, exist_ok=True)
         if not (folder / "manifest.json").is_file():
-            create_exclusive(folder / "manifest.json", sealed({"layout": LAYOUT, **manifest}))
-        store = LabelStore(folder)
-        store.write_metadata(only_missing=True)
-        return store
+            whole = {"layout": LAYOUT, **manifest}
+            shape, number = tuple(manifest["identity"]["size"]), num_packed("sampled_frames", whole)
+            shard_frames = manifest["shard_frames"]
+            create_files(
+                folder, whole, FrameArray(folder / "labels", num_frames=number, shape=shape, shard_frames=shard_frames)
+            )
+        return LabelStore(folder).completed()
+
+    def completed(self) -> "LabelStore":
+        """Return the store after writing metadata that it lacks: earlier releases, killed, left some unwritten."""
+        with contextlib.suppress(OSError):  # a store that may only be read
+            self.write_metadata(only_missing=True)
+        return self
 
     @property
     def num_shards(self) -> int:
@@ -143,9 +153,8 @@ class LabelStore:
     def write(self, shard: int, rows: Mapping[int, Labelled], soft: SoftSpec | None = None) -> None:
         """Add frames to a shard. Label maps are written last, so that a frame with a label map is complete."""
         if soft is not None:
-            if not (self.folder / soft.name / "log_probabilities" / "zarr.json").is_file():  # the last file written
-                self.folder.joinpath(soft.name).mkdir(exist_ok=True)
-                self.write_metadata(only_missing=True)
+            if not (self.folder / soft.name).is_dir():
+                create_soft(self.folder / soft.name, self._soft_arrays(soft))
             classes, logs = self._soft_arrays(soft)
             given = {frame: row.soft for frame, row in rows.items() if row.soft is not None}
             classes.write(shard, {frame: ids_KHW for frame, (ids_KHW, _) in given.items()})
@@ -181,8 +190,9 @@ class LabelStore:
 
     def metadata(self) -> dict[str, bytes]:
         """Return the content of each zarr.json file, as it follows from the manifest, by its name in the store."""
-        copy = self.manifest | {"sha256": json_digest(self.manifest)}
-        files = {"zarr.json": _group(copy)} | {f"{spec.name}/zarr.json": _group({}) for spec in self.soft_specs}
+        files = {"zarr.json": copy_of(self.manifest)} | {
+            f"{spec.name}/zarr.json": group({}) for spec in self.soft_specs
+        }
         return files | {
             f"{array.folder.relative_to(self.folder)}/zarr.json": array.metadata({}) for array in self.arrays()
         }
@@ -208,35 +218,6 @@ class LabelStore:
 def store_key(identity: Mapping[str, Any]) -> str:
     """Return the end of a store's folder name: 16 hex digits of the digest of what determines its labels."""
     return json_digest([LAYOUT, dict(identity)])[:16]
-
-
-def find_stores(folder: Path) -> list[Path]:
-    """Return the folders of all stores in `folder`: the folder itself, FOLDER/STORE or FOLDER/TEACHER/STORE."""
-    return sorted(path for path in [folder, *folder.glob("*"), *folder.glob("*/*")] if _is_store(path))
-
-
-def content_of(path: Path) -> bytes | None:
-    """Return the bytes of a file; None if there is none."""
-    return read_bytes(path) if path.is_file() else None
-
-
-def is_sealed(path: Path) -> bool:
-    """Return True if a file exists and agrees with the digest that it was sealed with."""
-    try:
-        unseal(read_bytes(path))
-    except (OSError, ValueError):
-        return False
-    return True
-
-
-def _is_store(folder: Path) -> bool:
-    has_copy = (folder / "zarr.json").is_file() and (folder / "labels" / "zarr.json").is_file()
-    return has_copy or is_sealed(folder / "manifest.json")
-
-
-def _group(attributes: Mapping[str, Any]) -> bytes:
-    content = {"zarr_format": 3, "node_type": "group", "attributes": dict(attributes)}
-    return (json.dumps(content, indent=1) + "\n").encode()
 
 
 def _logarithm(probabilities_KHW: np.ndarray) -> np.ndarray:

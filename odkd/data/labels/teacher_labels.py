@@ -1,6 +1,5 @@
 """A teacher's labels of a stream by position, read from the label stores; positions may still lack labels."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from odkd.common.files import json_digest, write_json
+from odkd.common.files import json_digest
+from odkd.common.notes import remembered
 from odkd.common.progressions import list_digest, packed
 from odkd.data.labels.own_classes import OwnClasses
 from odkd.data.labels.store import SHARD_FRAMES, LabelStore, SoftSpec, store_key
@@ -141,7 +141,7 @@ class TeacherLabels:
     def find(self, video: VideoLabels) -> LabelStore | None:
         """Return the store of a video, or None if there is none."""
         if video.number not in self._stores and (video.folder / "manifest.json").is_file():
-            self._stores[video.number] = LabelStore(video.folder)
+            self._stores[video.number] = LabelStore(video.folder).completed()
         return self._stores.get(video.number)
 
     def create(self, video: VideoLabels, own: OwnClasses) -> LabelStore:
@@ -160,13 +160,14 @@ class TeacherLabels:
         )
         versions = [[str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns] for path in files]
         note = cache / "digests" / json_digest(["histogram", self.stream.digest, versions])
-        if note.is_file():
-            return np.array(json.loads(note.read_text()), np.int64)
+        return np.array(remembered(note, self._count), np.int64)
+
+    def _count(self) -> list[int]:
         counts = np.zeros(256, np.int64)
         for position in range(len(self.stream)):
             counts += np.bincount(self.read(position).reshape(-1), minlength=256)
-        write_json(note, counts.tolist())
-        return counts
+        found: list[int] = counts.tolist()
+        return found
 
     def _place(self, position: int) -> tuple[LabelStore, int]:
         video = self.videos[int(self.stream.video_of[position])]

@@ -12,9 +12,11 @@ from typing import Literal, Protocol
 import numpy as np
 from filelock import FileLock
 
-from odkd.common.files import json_digest, write_json
+from odkd.common.files import json_digest
+from odkd.common.notes import read_note, write_note
 from odkd.common.progressions import LONG, json_bytes
 from odkd.data.video.decode import decode_frames, decoder_of
+from odkd.data.video.frame_rows import LOCK, MANIFEST, RAW, SUM, SUMS, FrameRows, damaged_frames, write_sum
 from odkd.data.video.image_index import ImageIndex, Source
 from odkd.data.video.stream import Stream
 
@@ -73,7 +75,11 @@ def prepare_frames(
     for number in range(len(stream.videos)):
         here = whole.video_of == number
         row_of[here] = np.searchsorted(stream.frames_of_video(number), whole.frame_of[here])
-    return whole, _Store([folder / "frames.raw" for folder in folders], whole.video_of, row_of, size)
+    rows = [
+        FrameRows(folder, video, stream.frames_of_video(number), size)
+        for number, (folder, video) in enumerate(zip(folders, stream.videos, strict=True))
+    ]
+    return whole, _Store(rows, whole.video_of, row_of, size)
 
 
 class ReorderedFrames:
@@ -88,23 +94,17 @@ class ReorderedFrames:
 
 
 class _Store:
-    """A reader of frames in the store.
+    """A reader of frames in the store."""
 
-    It uses plain reads: they share the page cache between processes as a memory map does, but do not count as memory of
-    this process and do not crash it if the file disappears.
-    """
-
-    def __init__(self, files: Sequence[Path], video_of: np.ndarray, row_of: np.ndarray, size: tuple[int, int]) -> None:
-        self._files, self._video_of, self._row_of, self._size = files, video_of, row_of, size
+    def __init__(
+        self, rows: Sequence[FrameRows], video_of: np.ndarray, row_of: np.ndarray, size: tuple[int, int]
+    ) -> None:
+        self._rows, self._video_of, self._row_of, self._size = rows, video_of, row_of, size
 
     def read(self, positions: Sequence[int]) -> np.ndarray:
         images = np.empty((len(positions), *self._size, 3), np.uint8)
         for image, position in zip(images, positions, strict=True):
-            path, row = self._files[int(self._video_of[position])], int(self._row_of[position])
-            with path.open("rb", buffering=0) as file:
-                file.seek(row * image.nbytes)
-                if file.readinto(image.data) != image.nbytes:
-                    raise OSError(f"{path} is truncated; delete its folder and run again")
+            self._rows[int(self._video_of[position])].read(int(self._row_of[position]), image)
         return images
 
 
@@ -145,14 +145,15 @@ def _prepare_video(
     progress: Callable[[str, int, int], None] | None,
 ) -> list[int]:
     """Fill `folder` unless it is complete; return the numbers of damaged frames."""
-    raw, manifest = folder / "frames.raw", folder / "manifest.json"
-    finished = raw if keep else manifest
+    row_bytes = size[0] * size[1] * 3 if keep else 0
     folder.mkdir(parents=True, exist_ok=True)
-    if not finished.exists():
-        with FileLock(folder / "build.lock"):
-            if not finished.exists():
-                _build(video, frames, size, folder, keep=keep, progress=progress)
-    return [int(frame) for frame in json.loads(manifest.read_text())["damaged"]]
+    damaged = damaged_frames(folder, len(frames), row_bytes)
+    if damaged is None:
+        with FileLock(folder / LOCK):
+            damaged = damaged_frames(folder, len(frames), row_bytes)  # another process may have built it
+            if damaged is None:
+                damaged = _build(video, frames, size, folder, row_bytes, progress=progress)
+    return damaged
 
 
 def _build(
@@ -160,43 +161,51 @@ def _build(
     frames: np.ndarray,
     size: tuple[int, int],
     folder: Path,
+    row_bytes: int,
     *,
-    keep: bool,
     progress: Callable[[str, int, int], None] | None,
-) -> None:
-    work = "frames" if keep else "scan"
-    partial, journal = folder / f"{work}.partial", folder / f"{work}.journal"
-    frame_bytes = size[0] * size[1] * 3 if keep else 0
-    num_bytes = len(frames) * frame_bytes
+) -> list[int]:
+    """Decode all frames, and return the numbers of damaged ones; a killed build is continued."""
+    work = "frames" if row_bytes else "scan"
+    partial, sums, journal = (folder / f"{work}.{ending}" for ending in ("partial", "sums", "journal"))
+    num_bytes = len(frames) * row_bytes
     done, damaged = 0, []
-    if journal.exists() and partial.exists() and partial.stat().st_size == num_bytes:
-        state = json.loads(journal.read_text())
-        done, damaged = state["done"], state["damaged"]
+    is_begun = sums.exists() and partial.exists() and partial.stat().st_size == num_bytes
+    if is_begun and (state := read_note(journal)):
+        done, damaged = state[0]["done"], state[0]["damaged"]
     else:
         journal.unlink(missing_ok=True)  # it belongs to another file
-    with partial.open("r+b" if partial.exists() else "w+b") as file:
-        if keep:
+        sums.write_bytes(b"")
+    with partial.open("r+b" if partial.exists() else "w+b") as file, sums.open("r+b") as sums_file:
+        if row_bytes:
             _reserve(file.fileno(), num_bytes, folder)
         for number, image in decode_frames(video, frames[done:], size=size):
             if image is None:
                 damaged.append(number)
-            elif keep:
-                file.seek(done * frame_bytes)
+            elif row_bytes:
+                file.seek(done * row_bytes)
                 file.write(image.data)
+                write_sum(sums_file.fileno(), done, image)
             done += 1
             if done % JOURNAL_FRAMES == 0 or done == len(frames):
                 file.flush()
                 os.fsync(file.fileno())
-                write_json(journal, {"done": done, "damaged": damaged})
+                os.fsync(sums_file.fileno())
+                write_note(journal, {"done": done, "damaged": damaged})
                 if progress is not None:
                     progress(video.stem, done, len(frames))
+        os.ftruncate(sums_file.fileno(), len(frames) * SUM.itemsize)  # damaged frames at the end have none
     facts = {"video": str(video.path), "digest": video.digest, "decoder": decoder_of(video), "size": list(size)}
-    write_json(folder / "manifest.json", {**facts, "num_frames": len(frames), "damaged": damaged})
-    if keep:
-        partial.replace(folder / "frames.raw")
+    facts |= {"checksums": "crc32c"} if row_bytes else {}
+    write_note(folder / MANIFEST, {**facts, "num_frames": len(frames), "damaged": damaged})
+    if row_bytes:
+        sums.replace(folder / SUMS)
+        partial.replace(folder / RAW)  # the store is complete from here on
     else:
+        sums.unlink()
         partial.unlink()
     journal.unlink()
+    return [int(frame) for frame in damaged]
 
 
 def _reserve(descriptor: int, num_bytes: int, folder: Path) -> None:

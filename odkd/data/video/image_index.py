@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 import logging
 import math
 import stat
@@ -16,12 +15,14 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps, __version__, features
 
-from odkd.common.files import json_digest, write_json
+from odkd.common.files import json_digest
 from odkd.common.names import counted
+from odkd.common.notes import remembered
 from odkd.data.video.fit import Fit, Placement, fit_label, fit_picture, placement
 from odkd.data.video.index import VideoIndex
 from odkd.data.video.listing import natural
@@ -143,13 +144,7 @@ def index_images(
         logger.warning("left out: %s Fetch or mount them", problem)
     names = [name for name, *_ in versions]
     cached = cache / "images" / f"{json_digest([INDEX_VERSION, str(root.resolve()), versions])}.json"
-    if not cached.exists():
-        logger.info("reading %s of %s once for their digest", counted(len(names), "image"), collection)
-        with ThreadPoolExecutor(INDEX_THREADS) as pool:
-            facts = list(pool.map(_facts, (root / name for name in names)))
-        contents = [[name, digest] for name, (digest, _) in zip(names, facts, strict=True)]
-        write_json(cached, {"digest": json_digest(contents), "sizes": [found for _, found in facts]})
-    known = json.loads(cached.read_text())
+    known = remembered(cached, lambda: _read_all(root, collection, names))
     divisor = math.gcd(*size)
     shape = [] if fit == "stretch" else [size[0] // divisor, size[1] // divisor]
     return ImageIndex(
@@ -214,6 +209,15 @@ def _upright(content: bytes) -> Image.Image:
     if "transparency" in turned.info:
         turned = turned.convert("RGBA")
     return turned.convert("RGB")
+
+
+def _read_all(root: Path, collection: str, names: Sequence[str]) -> dict[str, Any]:
+    """Return the digest of the names and contents of images, and their sizes."""
+    logger.info("reading %s of %s once for their digest", counted(len(names), "image"), collection)
+    with ThreadPoolExecutor(INDEX_THREADS) as pool:
+        facts = list(pool.map(_facts, (root / name for name in names)))
+    contents = [[name, digest] for name, (digest, _) in zip(names, facts, strict=True)]
+    return {"digest": json_digest(contents), "sizes": [found for _, found in facts]}
 
 
 def _facts(path: Path) -> tuple[str, tuple[int, int]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations  # Packet[VideoStream] exists in PyAV's type stubs alone
 
-import json
 import logging
 from dataclasses import dataclass
 from fractions import Fraction
@@ -12,7 +11,8 @@ from typing import Any, Literal
 import av
 import numpy as np
 
-from odkd.common.files import file_digest, json_digest, write_json
+from odkd.common.files import json_digest
+from odkd.common.notes import file_digest, remembered
 from odkd.data.video.scan import scan_video
 
 logger = logging.getLogger(__name__)
@@ -92,10 +92,12 @@ def index_video(path: Path, cache: Path) -> VideoIndex:
     status = path.stat()
     key = json_digest([INDEX_VERSION, str(path), status.st_size, status.st_mtime_ns])
     cached = cache / "videos" / f"{key}.json"
-    if not cached.exists():
+
+    def scan() -> dict[str, Any]:
         scanned = scan_video(path)
-        write_json(cached, scanned | {"digest": _digest(file_digest(path, cache), scanned)})
-    facts = json.loads(cached.read_text())
+        return scanned | {"digest": _digest(file_digest(path, cache), scanned)}
+
+    facts = remembered(cached, scan)
     for warning in facts["warnings"]:
         logger.warning("%s: %s", path, warning)
     return VideoIndex(

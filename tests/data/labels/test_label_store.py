@@ -1,7 +1,11 @@
 """Label stores: they know their frames, any changed byte is detected, and damaged frames are never returned."""
 
+import itertools
 import multiprocessing
+import os
 import shutil
+import signal
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +14,8 @@ from extras import need
 
 from odkd.data.labels.damage import find_damage, mend, mend_manifest
 from odkd.data.labels.shards import DamagedLabelsError
-from odkd.data.labels.store import Labelled, LabelStore, SoftSpec, find_stores, store_key
+from odkd.data.labels.store import Labelled, LabelStore, SoftSpec, store_key
+from odkd.data.labels.store_files import find_stores
 
 NUM_FRAMES, SIZE = 10, (6, 9)
 SPEC = SoftSpec(2, (3, 4))
@@ -167,3 +172,57 @@ def test_stores_are_found_from_any_parent_folder(store: LabelStore, tmp_path: Pa
     assert find_stores(tmp_path / "labels") == [store.folder]
     shutil.rmtree(store.folder)
     assert find_stores(tmp_path / "labels") == []
+
+
+def _create(folder: Path) -> None:
+    made = LabelStore.create(folder, MANIFEST)
+    made.write(0, {0: rows(range(1))[0]})
+    made.write(0, rows(range(2)), SPEC)
+
+
+def _is_killed_before_step(folder: Path, step: int) -> bool:
+    """Create a store in a child that is killed before its `step`-th change of a folder; False if it has fewer."""
+
+    def child() -> None:
+        count = itertools.count()
+
+        def stop(event: str, _: object) -> None:
+            if event in ("open", "os.rename", "os.link", "os.mkdir", "os.remove") and next(count) == step:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        sys.addaudithook(stop)
+        _create(folder)
+
+    process = multiprocessing.get_context("fork").Process(target=child)
+    process.start()
+    process.join()
+    return process.exitcode == -signal.SIGKILL
+
+
+def test_a_kill_at_any_step_of_the_creation_leaves_no_damaged_store(tmp_path: Path) -> None:
+    folder, steps = tmp_path / "none", 0
+    while _is_killed_before_step(folder := tmp_path / f"labels{steps}" / "test" / "a", steps):
+        (folder.parent / "a").mkdir(parents=True, exist_ok=True)
+        for store in find_stores(folder):
+            damage = find_damage(LabelStore(store))
+            assert not damage.files, (steps, damage)
+            assert not damage.frames, (steps, damage)
+        _create(folder)  # the same again
+        assert find_stores(folder) == [folder]
+        damage = find_damage(LabelStore(folder))
+        assert not damage.files, (steps, damage)
+        assert damage.missing == list(range(2, NUM_FRAMES))
+        for frame, expected in rows(range(2)).items():
+            np.testing.assert_array_equal(LabelStore(folder).read(frame), expected.label_HW)
+        steps += 1
+    assert steps > 20
+
+
+@pytest.mark.parametrize("lost", [["zarr.json", "labels/zarr.json"], ["zarr.json"], ["logsoft-top2-3x4/zarr.json"]])
+def test_a_store_that_a_kill_of_an_earlier_release_left_without_metadata_is_completed(
+    store: LabelStore, lost: list[str]
+) -> None:
+    for name in lost:
+        (store.folder / name).unlink()
+    assert find_damage(LabelStore(store.folder)).files == lost
+    assert not find_damage(LabelStore(store.folder).completed())

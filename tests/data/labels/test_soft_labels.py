@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from odkd.data.labels.mapped_labels import MappedLabels, map_top_k
 from odkd.data.labels.mapping import class_table
 from odkd.data.labels.soft import top_k
-from odkd.data.labels.store import Labelled, LabelStore, SoftSpec, find_stores
+from odkd.data.labels.store import Labelled, LabelStore, SoftSpec
+from odkd.data.labels.store_files import find_stores
 from odkd.data.tensor_bank import Bank, Normalization
 from odkd.training.augment import Augmentation
 from odkd.training.learn import Learner

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from video_files import decode_naively, packet_places, picture, write_video
 
-from odkd.common.files import file_digest
+from odkd.common.notes import file_digest
 from odkd.data.video.decode import decode_frames
 from odkd.data.video.decoder import Decoder
 from odkd.data.video.index import VideoIndex, index_video

@@ -1,5 +1,6 @@
 """The frame store: correct pixels at every position, also after interrupted, parallel or damaged builds."""
 
+import json
 import logging
 import os
 import signal
@@ -156,9 +157,51 @@ def test_a_full_disk_is_found_before_decoding(folder: Path, monkeypatch: pytest.
         prepare_frames(open_folder(folder), size=SIZE, cache=folder)
 
 
-def test_a_truncated_store_is_noticed(folder: Path) -> None:
-    stream, reader = prepare_frames(open_folder(folder), size=SIZE, cache=folder)
+@pytest.mark.parametrize("kind", ["raw", "crc32c", "both cut", "sums lost", "manifest"])
+def test_damaged_frames_of_the_store_are_decoded_again_with_a_warning(
+    folder: Path, kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    generator = np.random.default_rng(3)
+    prepared = prepare_frames(open_folder(folder), size=SIZE, cache=folder)
+    for path in (folder / "frames").iterdir():
+        for name in ("frames.raw", "frames.crc32c"):
+            if kind == "both cut":
+                os.truncate(path / name, (path / name).stat().st_size // 2)
+            elif name.endswith(kind):
+                content = np.fromfile(path / name, np.uint8)
+                content[generator.integers(len(content), size=3)] ^= 1 << generator.integers(8, dtype=np.uint8)
+                content.tofile(path / name)
+        if kind == "sums lost":
+            (path / "frames.crc32c").unlink()
+        elif kind == "manifest":
+            (path / "manifest.json").write_text("{}"[: generator.integers(2)])
+    if kind in ("raw", "crc32c"):
+        check(*prepared)  # a process that has it open
+        assert "damaged; it is decoded again" in caplog.text
+    caplog.clear()
+    check(*prepare_frames(open_folder(folder), size=SIZE, cache=folder))
+    assert bool(caplog.records) == (kind not in ("raw", "crc32c"))
+    caplog.clear()
+    check(*prepare_frames(open_folder(folder), size=SIZE, cache=folder))
+    assert not caplog.records
+
+
+def test_a_frame_that_is_cut_off_while_the_store_is_open_is_decoded_again(folder: Path) -> None:
+    prepared = prepare_frames(open_folder(folder), size=SIZE, cache=folder)
     for path in (folder / "frames").glob("*/frames.raw"):
         os.truncate(path, path.stat().st_size // 2)
-    with pytest.raises(OSError, match=r"frames.raw is truncated; delete its folder"):
-        reader.read([len(stream) - 1])
+    check(*prepared)
+
+
+def test_a_store_of_an_earlier_release_is_read_as_it_is(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = open_folder(folder)
+    _, reader = prepare_frames(stream, size=SIZE, cache=folder)
+    expected = reader.read(range(len(stream)))
+    for path in (folder / "frames").iterdir():
+        (path / "frames.crc32c").unlink()
+        note = json.loads((path / "manifest.json").read_text())["note"]
+        del note["checksums"]
+        (path / "manifest.json").write_text(json.dumps(note, indent=1))
+    monkeypatch.setattr(frames_module, "decode_frames", None)
+    _, reader = prepare_frames(stream, size=SIZE, cache=folder)
+    np.testing.assert_array_equal(reader.read(range(len(stream))), expected)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from video_files import write_video
 
-from odkd.common.files import file_digest
+from odkd.common.notes import file_digest
 from odkd.data.video.decode import decode_frames
 from odkd.data.video.index import VideoIndex, index_video
 
