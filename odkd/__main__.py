@@ -3,7 +3,6 @@
 Hydra composes the config and calls `Job`, once for a run; for a sweep (-m), through a sweeper of hydra_plugins/.
 """
 
-import errno
 import logging
 import os
 import signal
@@ -19,7 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 from odkd.commands.help import help_text
 from odkd.commands.options import read_command
 from odkd.common.compiler import compiler_message
-from odkd.common.errors import is_mistake, memory_message
+from odkd.common.errors import line_of
 from odkd.common.version import version_text
 from odkd.config.known import CONF, known_groups, known_keys
 from odkd.config.messages import explain
@@ -97,11 +96,7 @@ def user_message(error: BaseException) -> str | None:
     if isinstance(error, yaml.MarkedYAMLError):
         place = f"{error.problem_mark.name}, line {error.problem_mark.line + 1}" if error.problem_mark else "a file"
         return f"{place.replace('file://', '')}: not valid YAML: {error.problem or error}"
-    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        return f"the disk is full ({error}); make room and give the same command again: it goes on from here"
-    if isinstance(error, OSError) and error.errno in (errno.EROFS, errno.EACCES, errno.ENOTDIR, errno.EEXIST):
-        return f"cannot write there ({error}); choose another folder with paths.outputs= or paths.labels="
-    return str(error) if is_mistake(error) else memory_message(error) or compiler_message(error)
+    return line_of(error) or compiler_message(error)
 
 
 if __name__ == "__main__":

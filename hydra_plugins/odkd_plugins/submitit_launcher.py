@@ -5,7 +5,6 @@ which not every cluster has; this launcher uses squeue. A job that Slurm is abou
 its run killed, keeps its checkpoint, puts itself back into the queue, and resumes from the checkpoint.
 """
 
-import json
 import logging
 import math
 import os
@@ -23,6 +22,7 @@ from odkd.common.isolation import deaf_to_interrupts
 from odkd.common.names import counted
 from odkd.common.optional import check_installed
 from odkd.runs.outcome import announce_exit
+from odkd.runs.records import NOTE_OF_JOB, read_form
 
 from .jobs import OdkdLauncher, Parcel, died
 from .submitit_queues import LocalQueue, Queue, SlurmQueue, SubmititJob
@@ -190,11 +190,11 @@ class Submitted:
     def tell(self, number: int) -> None:
         """Log a line in the launching process, which does not see the log messages of other processes."""
         try:
-            record = json.loads((self.sweep / "jobs" / f"{number}.json").read_text())
+            record = read_form(self.sweep / "jobs", f"{number}.json", NOTE_OF_JOB)
         except FileNotFoundError:
             record = {"status": "never began", "error": None}
         status = "died" if record["status"] == "running" else record["status"]
-        logger.info("job %d %s%s", number, status, f": {record['error']}" if record["error"] else "")
+        logger.info("job %d %s%s", number, status, f": {record['error']}" if record.get("error") else "")
 
     def drop_waiting(self) -> None:
         """Cancel the jobs that wait in the queue of Slurm."""

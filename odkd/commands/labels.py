@@ -1,7 +1,6 @@
 """Console script `odkd-labels`: show label stores, check and repair them, exchange labels with other code."""
 
 import argparse
-import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,27 +10,22 @@ from odkd.commands.labels_found import DEFAULT
 from odkd.commands.labels_maintain import repair_stores, verify
 from odkd.commands.labels_prune import prune
 from odkd.commands.labels_show import list_stores, show_info, show_statistics
+from odkd.common.ending import one_line
+from odkd.common.reading import brief
 from odkd.common.version import add_version
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command and exit: with code 1 for damaged stores and for errors, 2 for wrong arguments."""
     args = _parser().parse_args(arguments)
-    try:
-        code = args.run(args)
-        sys.stdout.flush()
-        sys.exit(code)
-    except BrokenPipeError:  # `odkd-labels list | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the interpreter's flush at exit
-        sys.exit(0)
-    except (ValueError, OSError) as error:
-        sys.exit(f"odkd-labels: {error}")
-    except KeyboardInterrupt:
-        sys.exit("\nodkd-labels: interrupted; finished work is kept")
-    except Exception as error:
-        if type(error).__module__.partition(".")[0] not in ("hydra", "omegaconf"):
-            raise
-        sys.exit(f"odkd-labels: {str(error).splitlines()[0]}")  # an unknown setting
+    with one_line("odkd-labels", mistake=1):
+        try:
+            code = args.run(args)
+        except Exception as error:
+            if type(error).__module__.partition(".")[0] not in ("hydra", "omegaconf"):
+                raise
+            raise ValueError(brief(error)) from error  # an unknown setting
+    sys.exit(code)
 
 
 def _parser() -> argparse.ArgumentParser:

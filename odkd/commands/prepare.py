@@ -13,9 +13,9 @@ Each subcommand prints the odkd command that uses the folder. Options: `odkd-pre
 import argparse
 import logging
 import signal
-import sys
 from collections.abc import Sequence
 
+from odkd.common.ending import one_line
 from odkd.common.version import add_version
 from odkd.data.prepare import alternate, bdd100k_cityscapes, camvid, capture, cdnet, lvs
 
@@ -44,15 +44,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     chosen = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # SIGTERM acts as Ctrl-C does: completed files are kept
-    try:
+    with one_line(f"odkd-prepare {chosen.subcommand}"):
         SUBCOMMANDS[chosen.subcommand].run(chosen)
-    except ValueError as error:
-        print(f"odkd-prepare {chosen.subcommand}: {error}", file=sys.stderr)
-        sys.exit(2)
-    except OSError as error:  # a full disk, no permission
-        sys.exit(f"odkd-prepare {chosen.subcommand}: {error}")
-    except KeyboardInterrupt:
-        sys.exit("\nodkd-prepare: interrupted; the same command resumes from here")
 
 
 if __name__ == "__main__":

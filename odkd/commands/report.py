@@ -6,7 +6,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from odkd.common.ending import one_line
+from odkd.common.errors import line_of
 from odkd.common.names import counted
+from odkd.common.reading import brief
 from odkd.common.version import add_version
 from odkd.report.html_run import NAME, write_run_report
 from odkd.report.html_sweep import write_runs_report, write_sweep_report
@@ -39,14 +42,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.error("--output is for the page of --runs; the page of a folder is written into the folder")
     num_failed = sum(not _write_page(folder, with_stills=args.stills) for folder in args.folder)
     if args.runs:
-        try:
+        with one_line("odkd-report", mistake=1):
             output = args.output or Path(NAME)
             if not output.is_dir():  # which is reported first
                 _check_runs(args.runs)
             print(write_runs_report(args.runs, output))
-        except (ValueError, OSError) as error:
-            print(f"odkd-report: {error}", file=sys.stderr)
-            num_failed += 1
     raise SystemExit(1 if num_failed else 0)
 
 
@@ -87,8 +87,10 @@ def _write_page(folder: Path, *, with_stills: bool) -> bool:
         if with_stills and (folder / "run.json").is_file() and not (folder / "stills" / "stills.json").is_file():
             make_stills(folder)
         print(write_run_report(folder, plots=settings_of(read_run(folder)).get("run.plots") != "false"))
-    except (ValueError, OSError, KeyError) as error:
-        print(f"odkd-report: {folder}: {error}", file=sys.stderr)
+    except Exception as error:
+        if (line := line_of(error) or (brief(error) if isinstance(error, ValueError | KeyError) else None)) is None:
+            raise
+        print(f"odkd-report: {folder}: {line}", file=sys.stderr)
         return False
     return True
 
@@ -99,17 +101,15 @@ def make_stills(run_folder: Path) -> None:
     Raises:
         ValueError: its frames or labels no longer exist.
     """
-    from omegaconf import DictConfig, OmegaConf
-
     from odkd.config.parts import Parts
+    from odkd.config.schema import stored_config
     from odkd.report.run_stills import write_run_stills
     from odkd.runs.run import OpenRun
     from odkd.runs.run_file import read_record, verify
 
     verify(run_folder, ["config.yaml"])
-    cfg = OmegaConf.load(run_folder / "config.yaml")
-    assert isinstance(cfg, DictConfig)
-    parts = Parts(cfg)
+    parts = Parts(stored_config(run_folder))
+    cfg = parts.cfg
     if parts.teacher_parts.stores(parts.sampled, parts.stream_parts.planned).missing():
         raise ValueError("no stills: the teacher's labels are no longer stored")
     record = read_record(run_folder)

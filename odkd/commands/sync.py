@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from odkd.common.version import add_version
 from odkd.runs.mlflow_client import without_password
 from odkd.runs.mlflow_place import asked_uri, experiment_or_default, known_places
 from odkd.runs.mlflow_sync import sync
+from odkd.runs.records import read_mlflow_note
 from odkd.runs.sync import advice, brief, mark_if_killed
 
 
@@ -39,7 +39,12 @@ def main() -> None:
     unreachable: set[str] = set()
     num_failed = 0
     for folder, outputs in folders:
-        uri, experiment = _destination(folder, outputs, args.uri, args.experiment, default)
+        try:
+            uri, experiment = _destination(folder, outputs, args.uri, args.experiment, default)
+        except (ValueError, OSError) as error:
+            print(f"{folder}: not sent: {error}")
+            num_failed += 1
+            continue
         where = without_password(uri)
         try:
             check_known(uri, outputs, default, args.uri)
@@ -93,8 +98,7 @@ def _destination(
     folder: Path, outputs: Path, uri: str | None, experiment: str | None, default: str | None
 ) -> tuple[str, str]:
     """Return the tracking URI and the experiment: as given, else as stored in the run, else those of a new run."""
-    path = folder / "mlflow.json"
-    stored = json.loads(path.read_text()) if path.is_file() else {}
+    stored = read_mlflow_note(folder)
     new_uri = default or own_database(outputs)
     new_experiment = experiment_or_default(None)
     return uri or stored.get("tracking_uri", new_uri), experiment or stored.get("experiment", new_experiment)

@@ -20,11 +20,16 @@ from annotated_types import Ge, Gt, Le, Lt
 from pydantic import AfterValidator, ConfigDict, TypeAdapter, ValidationError
 from pydantic.errors import PydanticSchemaGenerationError, PydanticUndefinedAnnotation, PydanticUserError
 
+from odkd.common.missing_file import no_file
 from odkd.common.names import nearest
 
 
 def _existing(path: str) -> str:
-    if not Path(path).is_file():
+    try:
+        is_there = Path(path).is_file()
+    except OSError as error:  # a name that is too long, for example
+        raise ValueError("no such file") from error
+    if not is_there:
         raise ValueError("no such file")
     return path
 
@@ -48,7 +53,6 @@ BOUNDS: dict[type, tuple[str, str]] = {
     Lt: ("below {}", "lt"),
 }
 NUMBERS: dict[Any, str] = {int: "a whole number", float: "a number"}
-WEIGHT_ENDINGS = (".pt", ".pth", ".ckpt", ".safetensors", ".bin", ".onnx", ".distcp")
 STRICT = ConfigDict(strict=True, allow_inf_nan=False, arbitrary_types_allowed=False)
 
 
@@ -155,27 +159,6 @@ def spell(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def no_file(path: Path) -> str:
-    """Return in words why a path is no file: a folder, a link to nothing, or nothing; with the nearest name."""
-    if path.is_symlink() and not path.exists():
-        return f"a link to {path.readlink()}, which is not there; fetch or mount it"
-    if not path.is_dir():
-        return f"no such file{nearest_file(path)}"
-    found = (path.glob(f"{below}*{ending}") for below in ("", "*/") for ending in WEIGHT_ENDINGS)
-    inside = sorted(file for files in found for file in files)
-    return f"a folder; expected a file{f', such as {inside[0]}' if inside else ''}"
-
-
-def nearest_file(path: Path) -> str:
-    """Return "; did you mean X?" for a nearly identical file name beside `path`, or an empty string.
-
-    The cutoff is high because unrelated names often look alike.
-    """
-    if not path.parent.is_dir():
-        return f" (nor a folder {path.parent})"
-    return nearest(path.name, (entry.name for entry in path.parent.iterdir()), cutoff=0.75)
-
-
 def _is_quoted_number(value: Any) -> bool:
     """True for a text that YAML would read as a number or a boolean if it were not in quotes."""
     return isinstance(value, str) and re.fullmatch(r"[+-]?[\d.]+(e[+-]?\d+)?|true|false", value.lower()) is not None
@@ -231,6 +214,18 @@ def _as_yaml(kind: Any) -> Any:
 
 
 def _adapter(kind: Any) -> TypeAdapter[Any] | None:
+    try:
+        return _known_adapter(kind)
+    except TypeError:  # it has no hash
+        return _new_adapter(kind)
+
+
+@functools.lru_cache(2048)  # to make one takes 100 times as long as to use it
+def _known_adapter(kind: Any) -> TypeAdapter[Any] | None:
+    return _new_adapter(kind)
+
+
+def _new_adapter(kind: Any) -> TypeAdapter[Any] | None:
     try:
         return TypeAdapter(_as_yaml(kind), config=STRICT)
     except (PydanticSchemaGenerationError, PydanticUndefinedAnnotation):

@@ -8,18 +8,12 @@ import math
 import os
 import re
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from odkd.common.dotted import NOT_HANDED, flatten
 from odkd.common.settings import (
-    ExistingFile,
-    Fraction,
-    NaturalInt,
-    NonNegativeFloat,
-    PositiveFloat,
-    PositiveInt,
     check_rgb,
     check_setting,
     parameter_types,
@@ -29,57 +23,10 @@ from odkd.config.check_present import check_present
 from odkd.config.check_relations import check_references, check_relations
 from odkd.config.construct import OFFERED, check_keys, resolve
 from odkd.config.roles import check_allowed, check_name, class_nodes
-from odkd.data.video.fit import FITS
+from odkd.config.schema import SETTINGS, check_settings, check_values
 from odkd.runs.mlflow_place import check_place
 from odkd.runs.sync import check_tracking
 
-Precision = Literal["auto", "float32", "tf32", "bfloat16", "float16"]
-SETTINGS: dict[str, Any] = {
-    "seed": NaturalInt,
-    "precision": Precision,
-    "channels_last": Literal["auto", True, False],
-    "fast_forms": Literal["auto", True, False],
-    "compile": bool,
-    "threads": PositiveInt | None,
-    "deterministic": bool,
-    "bank.memory_gib": PositiveFloat,
-    "window.learn": PositiveInt,
-    "window.test": PositiveInt,
-    "window.step": PositiveInt,
-    "dataset.stride": PositiveInt,
-    "dataset.stride_seconds": PositiveFloat | None,
-    "dataset.frame_store": Literal["disk", "none"],
-    "dataset.decoder": Literal["pyav", "torchcodec"],
-    "dataset.fit": Literal[FITS],
-    "teacher.batch_size": PositiveInt,
-    "teacher.allow_missing": bool,
-    "teacher.soft.top_k": NaturalInt,
-    "student.weights": ExistingFile | None,
-    "optimizer.lr": PositiveFloat,
-    "optimizer.weight_decay": NonNegativeFloat,
-    "optimizer.momentum": Fraction,
-    "schedule.gamma": PositiveFloat,
-    "schedule.milestones": list[PositiveInt],
-    "evaluation.groundtruth": Literal["auto", True, False],
-    "evaluation.predictor": Literal["student", "teacher"],
-    "evaluation.batch_size": PositiveInt,
-    "evaluation.border_pixels": NaturalInt,
-    "evaluation.shift": PositiveInt | Literal["auto"] | None,
-    "evaluation.segment_frames": NaturalInt,
-    "evaluation.final": bool,
-    "tracking.enabled": bool,
-    "tracking.experiment": str | None,
-    "tracking.seconds": PositiveFloat,
-    "tracking.close_seconds": PositiveFloat,
-    "tracking.system_seconds": PositiveFloat | None,
-    "run.restart": bool,
-    "run.repeat": NaturalInt,
-    "run.checkpoint_overhead": PositiveFloat,
-    "run.plots": Literal["auto", True, False],
-    "run.report": Literal["auto", True, False],
-    "run.overlay_video": bool,
-    "sweep.fail_fast": bool,
-}
 PATHS = ("outputs", "cache", "labels", "weights")
 NAMES = {  # names that become parts of folder names -> the most bytes; a folder name has at most 255
     "run.name": 200,
@@ -98,15 +45,14 @@ def check_config(cfg: DictConfig) -> None:
         ValueError: the first mistake: what we got, what we expected, what to change.
     """
     check_present(cfg)
+    check_values(OmegaConf.to_container(cfg))
     missing = sorted(key for key, value in flatten(OmegaConf.to_container(cfg)).items() if value == "???")
     if missing:
         layout = f": {expected_layout(cfg.dataset, 'FOLDER')}" if missing[0] == "dataset.root" else ""
         raise ValueError(f"{missing[0]} is not set; add {missing[0]}=... to the command{layout}")
     check_references(cfg)
     check_allowed(cfg.allow_targets)
-    for key, kind in SETTINGS.items():
-        if _has(cfg, key):
-            check_setting(key, _plain(OmegaConf.select(cfg, key)), kind)
+    check_settings(cfg, SETTINGS)
     _check_places(cfg)
     check_tracking(cfg)
     _check_teacher(cfg.teacher)
@@ -148,16 +94,6 @@ def _check_finite(value: Any, key: str) -> None:
             _check_finite(item, key)
     elif isinstance(value, float) and not math.isfinite(value):
         raise ValueError(f"{key} has the value {value}; expected a finite number")
-
-
-def _has(cfg: DictConfig, key: str) -> bool:
-    group, _, name = key.rpartition(".")
-    node = OmegaConf.select(cfg, group) if group else cfg
-    return node is not None and name in node
-
-
-def _plain(value: Any) -> Any:
-    return OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
 
 
 def _check_places(cfg: DictConfig) -> None:

@@ -6,8 +6,9 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from odkd.common.missing_file import nearest_file
 from odkd.common.names import counted, nearest
-from odkd.common.settings import nearest_file
+from odkd.common.pictures import MOST_PIXELS
 from odkd.config.construct import resolve
 from odkd.config.image_datasets import has_images, ids_of, pictures_of
 from odkd.data.labels.pixel_values import check_ids
@@ -42,6 +43,8 @@ def check_dataset(cfg: DictConfig) -> None:
     for name, lowest in {"dataset.size": 32, "teacher.size": 32, "teacher.soft.size": 1}.items():
         value = OmegaConf.select(cfg, name)
         is_size = OmegaConf.is_list(value) and len(value) == 2 and all(type(v) is int and v >= lowest for v in value)
+        if is_size and value[0] * value[1] > MOST_PIXELS:
+            raise ValueError(f"{name}={value}; expected at most {MOST_PIXELS} pixels in all")
         if not (is_size or (value is None and name != "dataset.size")):
             raise ValueError(f"{name}={value}; expected [height, width] in pixels, each at least {lowest}")
     _check_classes(dataset)

@@ -17,10 +17,12 @@ from odkd.common.renamed import current_config
 from odkd.config.known import CONF, known_groups, known_keys, known_tables
 from odkd.config.loader import install
 from odkd.config.messages import explain
+from odkd.config.sources import install as install_sources
 from odkd.config.words import read_settings
 from odkd.data.labels.sets import label_set
 
 install()
+install_sources()
 
 
 def compose_config(overrides: Sequence[str], config_dir: str | None = None) -> DictConfig:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import csv
 import fnmatch
+import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from odkd.common.reading import read_text
 from odkd.data.labels.ids import with_numbers
 from odkd.data.splits import SPLITS, read_lists
 
@@ -84,9 +86,14 @@ def _listed(path: Path) -> Mapping[str, str]:
         return {name: split for split in SPLITS for name in lists.get(split, [])}
     if not path.is_file():
         raise ValueError(f"dataset.splits: no file or folder {path}; set dataset.splits=null for random splits")
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
+    try:
+        rows = list(csv.DictReader(io.StringIO(read_text(path), newline="")))
+    except csv.Error as error:
+        raise ValueError(f"{path} is no table of splits ({error}); expected CSV with split and name") from error
     columns = set(rows[0]) if rows else set()
     if "split" not in columns or not ("name" in columns or {"video", "frame"} <= columns):
         raise ValueError(f"{path} has columns {sorted(columns)}; expected split and name, or split, video and frame")
-    return {row.get("name") or f"{row['video']}/{int(row['frame']):06d}": row["split"] for row in rows}
+    try:
+        return {row.get("name") or f"{row['video']}/{int(row['frame']):06d}": row["split"] for row in rows}
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{path} has a frame that is no number ({error}); expected split, video and frame") from error

@@ -9,6 +9,7 @@ from omegaconf import OmegaConf
 
 from odkd.common.dotted import flatten
 from odkd.common.errors import PACKAGE
+from odkd.common.yaml_files import load_config
 
 HERE = Path(__file__).resolve().parent
 # A wheel has the YAML files beside this file, a checkout has them beside the package.
@@ -87,7 +88,8 @@ def _settings(path: Path, prefix: str) -> Iterator[tuple[str, str]]:
     """Yield the dotted keys of a file, and of the files of its group that it includes, with their values as text."""
     if not path.is_file():
         return
-    content: Any = OmegaConf.to_container(OmegaConf.load(path))
+    loaded = OmegaConf.load(path) if path.is_relative_to(CONF) else load_config(path)
+    content: Any = OmegaConf.to_container(loaded)
     if not isinstance(content, dict):
         return
     for entry in content.pop("defaults", []):

@@ -8,15 +8,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 from PIL import Image
 from torch import Tensor, nn
 
 from odkd.common.argmax import largest_class
 from odkd.common.device import choose_device, set_tf32
-from odkd.config.compose import complete
 from odkd.config.construct import construct, resolve
 from odkd.config.parts_student import student_arguments
+from odkd.config.schema import stored_config
 from odkd.data.labels.palette import dataset_palette
 from odkd.data.tensor_bank import Bank, Batch, Normalization
 from odkd.data.video.fit import Fit, fit_picture, placement
@@ -158,12 +158,9 @@ def load_student(
         ValueError: no run, an unknown student, a class that is not allowed, weights that do not fit, or a
             file that was changed since the run finished.
     """
-    if not (run / "config.yaml").is_file():
-        raise ValueError(f"{run} has no config.yaml; expected a run folder, such as outputs/runs/NAME-KEY")
-    verify(run, ["config.yaml"])
-    loaded = OmegaConf.load(run / "config.yaml")
-    assert isinstance(loaded, DictConfig)
-    cfg = complete(loaded)
+    if (run / "config.yaml").is_file():
+        verify(run, ["config.yaml"])
+    cfg = stored_config(run)
     path = run / "student.safetensors" if name is None else student_file(run, name)
     if not path.is_file():
         there = sorted(file.stem.replace("-", "/") for file in (run / "students").glob("*.safetensors"))

@@ -9,6 +9,7 @@ import numpy as np
 
 from odkd.common.files import write_atomic
 from odkd.common.names import counted
+from odkd.common.reading import read_text
 from odkd.common.seeds import named_seed
 
 SPLITS = ("train", "val", "test")
@@ -103,7 +104,7 @@ def read_lists(folder: Path) -> dict[str, list[str]]:
     files = sorted(folder.glob("*.txt"))
     if not files:
         raise ValueError(f"no lists in {folder}; expected train.txt, val.txt, test.txt with one name per line")
-    return {path.stem: path.read_text("utf-8").splitlines() for path in files}
+    return {path.stem: read_text(path).splitlines() for path in files if path.is_file()}
 
 
 def _sizes(num_positions: int, shares: Sequence[float]) -> list[int]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -21,6 +20,7 @@ from odkd.report.html_run import NAME
 from odkd.report.settings import changed_settings, default_settings, device_of
 from odkd.report.sweep_pictures import cost_pictures, curve_pictures, effect_pictures, pair_pictures
 from odkd.report.sweep_tables import best_in_words, configuration_table, effect_tables, job_table
+from odkd.runs.records import read_sweep
 
 METRICS = {  # scores of a stream or its labels; the first two known scores are drawn
     "total/miou": "mIoU against teacher",
@@ -48,11 +48,7 @@ def write_sweep_report(sweep_folder: Path) -> Path:
     Raises:
         ValueError: `sweep_folder` has no readable sweep.json.
     """
-    path = sweep_folder / "sweep.json"
-    try:
-        sweep: dict[str, Any] = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{path} cannot be read ({error}); expected the folder of a sweep") from error
+    sweep = read_sweep(sweep_folder)
     outputs = as_written(sweep_folder).parents[1]  # outputs/sweeps/NAME-KEY
     folders = [outputs / job["run"] for job in sweep["jobs"] if job.get("run")]
     entries = []

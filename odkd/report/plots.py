@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from odkd.common.arrays import names_in, read_npz
 from odkd.common.files import write_atomic
 from odkd.common.metric_names import REFERENCES
 from odkd.common.names import shorten
+from odkd.common.pictures import UNREADABLE
+from odkd.common.reading import brief, read_bytes, shown
 from odkd.common.renamed import current_reference
 from odkd.report import Line, without_time
 from odkd.report.class_plots import class_figure, confusion_figure
@@ -78,8 +81,16 @@ def read_confusions(run_folder: Path) -> dict[str, NDArray[np.int64]]:
     """Return int64 [K, K] by reference, whose classes are the rows; empty if the run has no confusion matrix."""
     if not (run_folder / "confusion.npz").is_file():
         return {}
-    with np.load(run_folder / "confusion.npz") as arrays:
-        return {current_reference(name): array for name, array in arrays.items()}
+    path = run_folder / "confusion.npz"
+    try:
+        content = read_bytes(path)
+        found = {name: read_npz(content, name) for name in names_in(content)}
+        squares = (a.ndim == 2 and a.shape[0] == a.shape[1] and a.dtype.kind in "iu" for a in found.values())
+        if not all(squares):
+            raise ValueError("expected square tables of whole numbers")
+    except UNREADABLE as error:
+        raise ValueError(f"{shown(path)} is damaged ({brief(error)}); delete it") from error
+    return {current_reference(name): array for name, array in found.items()}
 
 
 def stream_figures(

@@ -11,8 +11,10 @@ from typing import Any
 import yaml
 from omegaconf import OmegaConf
 
+from odkd.common import reading
 from odkd.common.dotted import WHERE_AND_HOW, flatten, is_in
 from odkd.common.renamed import current_config
+from odkd.common.yaml_files import load_yaml
 from odkd.runs.results import Run
 
 # Settings that do not affect the results: runs that differ only in these have the same numbers.
@@ -37,7 +39,7 @@ Loader.add_implicit_resolver(
 def read_config(path: Path) -> dict[Any, Any] | None:
     """Return a run's config.yaml as OmegaConf would; None if it is missing or cannot be read."""
     try:
-        loaded = yaml.load(path.read_bytes(), Loader=Loader)
+        loaded = load_yaml(path, Loader)
     except Exception:  # YAML's errors share no class, and the rest of the run is still worth a page
         return None
     return current_config(loaded) if isinstance(loaded, dict) else None
@@ -105,7 +107,7 @@ def classes_of(run: Run) -> list[str]:
 
 def read_text(path: Path) -> str:
     """Return the text of a file, "" if there is none; bytes that are not UTF-8 become question marks."""
-    return path.read_text(errors="replace") if path.is_file() else ""
+    return reading.read_text(path) if path.is_file() else ""
 
 
 def class_name(target: str) -> str:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import io
-import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from odkd.common.files import write_atomic, write_json
+from odkd.common.pictures import UNREADABLE, open_picture
+from odkd.common.reading import read_bytes, shown
 from odkd.report.html import Picture, data_uri
 from odkd.report.overlay import OverlayPainter, Pixels
+from odkd.runs.records import read_stills_note
 
 NUM_EVENLY = 6  # stills evenly spaced along the stream, besides those of the best and the worst iteration
 MAX_WIDTH = 1000  # pixels of a still
@@ -80,20 +81,23 @@ def write_stills(
 
 def read_stills(run_folder: Path) -> list[Picture]:
     """Return the stills that `write_stills` wrote, up to MAX_BYTES."""
-    path = run_folder / "stills" / "stills.json"
-    if not path.is_file():
+    known = read_stills_note(run_folder)
+    if len(known.get("titles", ())) != 2:
         return []
-    known: dict[str, Any] = json.loads(path.read_text())
     reference, prediction = known["titles"]
     pictures, num_bytes = [], 0
     for still in known["stills"]:
-        content = (run_folder / "stills" / Path(still["file"]).name).read_bytes()
+        content = read_bytes(run_folder / "stills" / Path(still["file"]).name, MAX_BYTES)
         num_bytes += len(content)
         if num_bytes > MAX_BYTES:
             break
         alt = f"Four panels: the frame, labels of the {reference}, of the {prediction}, and where they differ, in red. "
-        with Image.open(io.BytesIO(content)) as picture:
-            width = picture.width
+        try:
+            with open_picture(content) as picture:
+                width = picture.width
+        except UNREADABLE as error:
+            name = shown(run_folder / "stills" / str(still["file"]))
+            raise ValueError(f"{name} is damaged ({error}); delete the folder stills") from error
         pictures.append(
             Picture(data_uri(content, "webp"), alt + still["caption"], still["caption"], width=min(width, SHOWN_WIDTH))
         )

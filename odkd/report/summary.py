@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import shlex
 from collections.abc import Mapping, Sequence
@@ -13,6 +12,7 @@ from odkd.common.names import counted, shorten
 from odkd.common.optional import how_to_install, is_installed
 from odkd.report import REFERENCES, final_scores, known_references, mean_speeds, number, student_title
 from odkd.runs.mlflow_view import page_of
+from odkd.runs.records import read_mlflow_note
 from odkd.runs.results import Run, read_run
 
 MAX_CLASSES = 40  # rows of the table; with more classes, the 20 best and the 20 worst
@@ -120,8 +120,7 @@ def _places(run_folder: Path) -> dict[str, str]:
     for name, pattern in PLACES.items():
         if found := sorted(run_folder.glob(pattern)):
             places[name] = _path(found[0])
-    if (run_folder / "mlflow.json").is_file():
-        note = json.loads((run_folder / "mlflow.json").read_text())
+    if "tracking_uri" in (note := read_mlflow_note(run_folder)):
         places["dashboard"] = dashboard(note["tracking_uri"], note.get("experiment_id"))
     return places
 

@@ -17,10 +17,12 @@ from typing import Any
 import torch
 
 from odkd.common.files import write_atomic
+from odkd.common.reading import brief, check_unpacked, read_bytes, shown
 
 logger = logging.getLogger(__name__)
 MAGIC, OLD_MAGIC = b"odkd checkpoint 2\n", b"PK"  # earlier releases wrote the zip archive of torch alone
 LENGTH = struct.Struct("<Q")
+MOST_BYTES = 2**36  # of a checkpoint: the weights of a large student, its optimizer and a replay memory
 START = len(MAGIC) + hashlib.sha256().digest_size
 
 
@@ -82,17 +84,21 @@ class Checkpoint:
         """
         if not self._path.is_file():
             return None
-        content = memoryview(self._path.read_bytes())
+        content = memoryview(read_bytes(self._path, MOST_BYTES))
         try:
             if content[: len(OLD_MAGIC)] == OLD_MAGIC:
                 logger.debug("%s is of an earlier odkd, without a digest; it is not verified", self._path)
                 self.note = None
+                check_unpacked(self._path)
             else:
                 content = self._verified(content)
             state: dict[str, Any] = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+            if not isinstance(state, dict):
+                raise ValueError(f"it holds a {type(state).__name__}")
         except Exception as error:
-            reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
-            raise ValueError(f"{self._path} is damaged ({reason}); run.restart=true starts this run over") from error
+            raise ValueError(
+                f"{shown(self._path)} is damaged ({brief(error)}); run.restart=true starts this run over"
+            ) from error
         return state
 
     def _verified(self, content: memoryview) -> memoryview:

@@ -9,7 +9,8 @@ from odkd.common.metric_names import SUMMARY
 from odkd.runs.mlflow_keys import keys_in_mlflow
 from odkd.runs.mlflow_sending import PARAM_CHARACTERS, STATUSES, finite
 from odkd.runs.mlflow_store import Store, StoredRun
-from odkd.runs.results import Run, read_lines, read_run
+from odkd.runs.records import read_lines
+from odkd.runs.results import Run, read_run
 
 
 class FolderStore:

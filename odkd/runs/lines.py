@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from odkd.common.files import cut_torn_line, write_atomic
-from odkd.runs.results import read_lines
+from odkd.common.reading import read_bytes
+from odkd.runs.records import MOST_LINES, read_lines
 
 Record = dict[str, Any]
 Vouched = Mapping[str, Any]  # file -> number and digest of its lines
@@ -139,7 +140,7 @@ class PublishedLines:
 
     def _lines(self, name: str) -> list[bytes]:
         path = self._path(name)
-        return path.read_bytes().splitlines(keepends=True) if path.is_file() else []
+        return read_bytes(path, MOST_LINES).splitlines(keepends=True) if path.is_file() else []
 
     def _path(self, name: str) -> Path:
         return self._folder / f"{name}.jsonl"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +10,7 @@ from filelock import FileLock
 from odkd.common.files import as_written, write_json
 from odkd.runs.mlflow_client import LOCK_SECONDS, without_password
 from odkd.runs.mlflow_view import write_view
+from odkd.runs.records import read_mlflow_note
 from odkd.runs.results import Run, read_run
 
 if TYPE_CHECKING:
@@ -23,12 +23,12 @@ PARENT = "mlflow.parentRunId"
 def known_run_id(run_folder: Path, uri: str, experiment: str) -> str | None:
     """Return the run id in mlflow.json if it is for this URI and experiment; else note these there for `odkd-sync`."""
     place = {"tracking_uri": without_password(uri), "experiment": experiment}
-    path = run_folder / "mlflow.json"
-    known: dict[str, str | None] = json.loads(path.read_text()) if path.is_file() else {}
+    known = read_mlflow_note(run_folder)
     if not place.items() <= known.items():
         known = place | {"experiment_id": None, "run_id": None}
-        write_json(path, known)
-    return known["run_id"]
+        write_json(run_folder / "mlflow.json", known)
+    run_id: str | None = known.get("run_id")
+    return run_id
 
 
 def open_run(client: MlflowClient, run: Run, uri: str, experiment: str, known: str | None) -> MlflowRun:

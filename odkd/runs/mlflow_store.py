@@ -12,7 +12,7 @@ from typing import Any
 from odkd.common.metric_names import SUMMARY
 from odkd.common.renamed import CLASS_TAG, current_metrics, current_params, current_stored_names
 from odkd.runs.mlflow_client import check_mlflow, mlflow_client
-from odkd.runs.results import read_lines
+from odkd.runs.records import read_lines
 
 
 @dataclass(frozen=True)

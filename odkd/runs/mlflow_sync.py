@@ -8,7 +8,6 @@ written after an iteration's rows, says where to continue, so that little is sen
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -28,6 +27,7 @@ from odkd.runs.mlflow_sending import (
     send_summary,
 )
 from odkd.runs.mlflow_uploads import HAS_IMAGES, send_artifacts, send_stills, shown_still, state_of
+from odkd.runs.records import read_mlflow_note
 from odkd.runs.results import read_run
 
 
@@ -72,7 +72,7 @@ def sync(
             send_note(client, run, mlflow_run, still)
             send_status(client, run, mlflow_run)
         if run.status != "running" and artifacts:
-            note = json.loads((run_folder / "mlflow.json").read_text())
+            note = read_mlflow_note(run_folder)
             write_json(run_folder / "mlflow.json", note | {"complete": state})
         return num_sent
 
@@ -90,7 +90,6 @@ def forget(folder: Path, *, uri: str, experiment: str) -> None:
 
 def is_complete(run_folder: Path, *, uri: str, experiment: str) -> bool:
     """True if MLflow has all of a run that has ended, according to the folder; no server is asked."""
-    path = run_folder / "mlflow.json"
-    note = json.loads(path.read_text()) if path.is_file() else {}
+    note = read_mlflow_note(run_folder)
     place = {"tracking_uri": without_password(uri), "experiment": experiment}
     return place.items() <= note.items() and note.get("complete") == state_of(run_folder)

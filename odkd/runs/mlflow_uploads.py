@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import tempfile
 import uuid
@@ -10,6 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from odkd.common.files import json_digest
+from odkd.common.reading import read_text
+from odkd.runs.records import read_stills_note
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -30,7 +31,7 @@ def state_of(folder: Path) -> str:
     """Return a digest of a run that has ended, over run.json and the names and sizes of its files."""
     found = [path for pattern in ARTIFACTS if pattern not in NOT_RESULTS for path in folder.glob(pattern)]
     sizes = sorted([path.relative_to(folder).as_posix(), path.stat().st_size] for path in found)
-    return json_digest([(folder / "run.json").read_text(), sizes])
+    return json_digest([read_text(folder / "run.json"), sizes])
 
 
 def send_artifacts(client: MlflowClient, run: Run, mlflow_run: MlflowRun) -> None:
@@ -63,11 +64,10 @@ def send_stills(client: MlflowClient, run: Run, mlflow_run: MlflowRun) -> None:
 
 def stills_of(run: Run) -> dict[str, Path]:
     """Return the report's stills in the order of their steps: MLflow's name without suffix -> file."""
-    note = run.folder / "stills" / "stills.json"
-    stills = json.loads(note.read_text())["stills"] if note.is_file() else []
+    stills = read_stills_note(run.folder).get("stills", [])
     end = f"timestamp+{run.milliseconds({})}+{uuid.uuid5(uuid.NAMESPACE_OID, run.key)}"
     return {
-        f"{STILLS}+step+{still.get('step', number)}+{end}": run.folder / "stills" / still["file"]
+        f"{STILLS}+step+{still.get('step', number)}+{end}": run.folder / "stills" / Path(str(still["file"])).name
         for number, still in enumerate(stills)
     }
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
 from collections.abc import Mapping
@@ -12,7 +11,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from odkd.common.reading import DamagedFileError, open_file, read_text, shown
 from odkd.common.renamed import current_metrics, current_params
+from odkd.runs.records import COST, NUMBERED_LINE, RUN, RUN_ADVICE, Scores, read_form, read_if_there, read_lines
 from odkd.runs.run_file import read_record, verify
 
 TAIL_BYTES = 2**14  # some lines
@@ -85,34 +86,35 @@ def read_run(folder: Path, skip: Mapping[str, int] = MappingProxyType({})) -> Ru
     """
     if not (folder / "run.json").is_file():
         raise ValueError(f"{folder} has no run.json; expected a run folder, such as outputs/runs/NAME-KEY")
-    record = read_record(folder)
+    record = read_record(folder, RUN)
     if not skip:
         verify(folder, ("metrics.jsonl", "timing.jsonl", "summary.json"), record)
-    lines = read_lines(folder / "metrics.jsonl", skip.get("metrics.jsonl", 0))
+    lines = read_lines(folder / "metrics.jsonl", skip.get("metrics.jsonl", 0), NUMBERED_LINE)
     timings = _timings(folder, skip.get("timing.jsonl", 0))
     if skip and any(line["iteration"] not in timings for line in lines):  # its file was ahead of the metrics then
         timings = _timings(folder, 0)
     for line in lines:
         timing = timings.get(line["iteration"])
         if timing is not None:
-            line["time"] = timing["time"]
+            line["time"] = timing.get("time", 0.0)
             line["metrics"] = line["metrics"] | timing["metrics"]
     stage = record["stage"]
     for line in lines:
         line["metrics"] = current_metrics(line["metrics"], stage)
-    final, error = folder / "summary.json", folder / "error.txt"
-    summary = json.loads(final.read_text()) if final.is_file() else record.get("summary", {})
+    error = folder / "error.txt"
+    is_final = (folder / "summary.json").is_file()
+    summary = read_form(folder, "summary.json", Scores) if is_final else record.get("summary", {})
     return Run(
         folder=folder,
         key=record["key"],
         name=record["name"],
         stage=stage,
         status=record["status"],
-        created=datetime.fromisoformat(record["created"]),
+        created=_time_of(record["created"], folder),
         title=record.get("title") or record["name"],
         updated=record.get("updated"),
         sweep=(record.get("sweep") or {}).get("folder"),
-        error=error.read_text().strip().rpartition("\n")[2] if error.is_file() else "",
+        error=read_text(error).strip().rpartition("\n")[2] if error.is_file() else "",
         params=current_params(record["params"]),
         tags=record["tags"],
         metrics=lines,
@@ -124,7 +126,7 @@ def read_run(folder: Path, skip: Mapping[str, int] = MappingProxyType({})) -> Ru
 def overrides_of(run: Run) -> list[str]:
     """Return the overrides of the command line."""
     path = run.folder / "overrides.txt"
-    return path.read_text().splitlines() if path.is_file() else []
+    return read_text(path).splitlines() if path.is_file() else []
 
 
 def command_of(run: Run) -> str:
@@ -135,21 +137,7 @@ def command_of(run: Run) -> str:
 
 def cost_of(folder: Path) -> dict[str, Any]:
     """Return the content of cost.json (see `odkd.runs.cost`); empty if the file does not exist yet."""
-    path = folder / "cost.json"
-    cost: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
-    return cost
-
-
-def read_lines(path: Path, skip: int = 0) -> list[dict[str, Any]]:
-    """Return the complete lines of a JSON-lines file, in order, from byte `skip` on.
-
-    A last line without a newline is left out: it is still being written.
-    """
-    if not path.is_file():
-        return []
-    with path.open("rb") as file:
-        file.seek(skip)
-        return [json.loads(line) for line in file.read().split(b"\n")[:-1]]
+    return read_if_there(folder, "cost.json", COST)
 
 
 def last_lines(folder: Path) -> dict[str, int]:
@@ -161,7 +149,7 @@ def before_last_line(path: Path) -> int:
     """Return how many bytes of a text file lie before its last complete line; 0 without such a file."""
     if not path.is_file():
         return 0
-    with path.open("rb") as file:
+    with open_file(path) as file:
         end = file.seek(0, os.SEEK_END)
         size = TAIL_BYTES
         while True:
@@ -180,4 +168,12 @@ def _timings(folder: Path, skip: int) -> dict[int, dict[str, Any]]:
 
     An iteration that was interrupted between its two lines was repeated: the later timing line is the right one.
     """
-    return {line["iteration"]: line for line in read_lines(folder / "timing.jsonl", skip)}
+    return {line["iteration"]: line for line in read_lines(folder / "timing.jsonl", skip, NUMBERED_LINE)}
+
+
+def _time_of(text: str, folder: Path) -> datetime:
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError as error:
+        path = shown(folder / "run.json")
+        raise DamagedFileError(f"{path} is damaged: created={text!r:.40} is no time; {RUN_ADVICE}") from error

@@ -10,9 +10,12 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from odkd.common.files import json_digest, write_json
+from odkd.common.reading import DamagedFileError, brief, check_form, open_file, parse_json, read_bytes, shown
+from odkd.runs.records import RUN, STATUS, Scores, read_form
 
 logger = logging.getLogger(__name__)
 DIGEST, FILES = "sha256", "files"  # entries: digest of all others; digest of each file by its name in the folder
@@ -62,21 +65,21 @@ class RunFile:
     ) -> None:
         """Write the file with a new status, with these tags beside those of the description, and digests of `files`."""
         is_new = not (self._folder / "run.json").is_file()
-        created = datetime.now(UTC).isoformat() if is_new else read_record(self._folder)["created"]
+        created = datetime.now(UTC).isoformat() if is_new else read_record(self._folder, {"created": str})["created"]
         record = {**self._description, "status": status, "created": created, "updated": time.time()}
         record["tags"] = {**self._description.get("tags", {}), **(tags or {})}
         write_record(self._folder, record | ({FILES: dict(files)} if files else {}))
 
     def adopt(self, sweep: Mapping[str, str]) -> None:
         """Note the sweep (key and folder) of a run that belongs to none."""
-        record = read_record(self._folder)
+        record = read_record(self._folder, RUN)
         if record.get("sweep") is None:
             record["tags"]["odkd.sweep_key"] = sweep["key"]
             write_record(self._folder, record | {"sweep": sweep})
 
     def add_known(self, tags: Sequence[str], params: Sequence[str]) -> None:
         """Add these tags and params of the description where the file does not have them."""
-        record = read_record(self._folder)
+        record = read_record(self._folder, RUN)
         added = record | {
             "tags": _only(self._description["tags"], tags) | record["tags"],
             "params": _only(self._description["params"], params) | record["params"],
@@ -85,26 +88,32 @@ class RunFile:
             write_record(self._folder, added)
 
 
-def read_record(folder: Path) -> dict[str, Any]:
+def read_record(folder: Path, form: Mapping[str, Any] = MappingProxyType(STATUS)) -> dict[str, Any]:
     """Return the content of a run folder's run.json.
+
+    Args:
+        form: what it must have, as for `check_form`.
 
     Raises:
         FileNotFoundError: there is none.
         ValueError: it is damaged.
     """
     path = folder / "run.json"
+    content = read_bytes(path)
     try:
-        record = json.loads(path.read_bytes())
+        record: dict[str, Any] = parse_json(content, {"key": str, **form}, what="it")
         digest = record.pop(DIGEST, None)
-        is_sound = digest in (None, json_digest(record)) and "status" in record
-    except (ValueError, TypeError, AttributeError, RecursionError):
-        is_sound, digest = False, None
-    if not is_sound:
-        raise ValueError(f"{path} is damaged; run.restart=true starts this run over")
+        if digest not in (None, json_digest(record)):
+            raise ValueError("its digest is not that of its content")
+        if "status" not in record:
+            raise ValueError("it has no status")
+    except (ValueError, TypeError, RecursionError) as error:
+        raise DamagedFileError(
+            f"{shown(path)} is damaged ({brief(error)}); run.restart=true starts this run over"
+        ) from error
     if digest is None:
         logger.debug("%s is of an earlier odkd, without digests; the run is not verified", path)
-    found: dict[str, Any] = record
-    return found
+    return record
 
 
 def write_record(folder: Path, record: Mapping[str, Any]) -> None:
@@ -132,6 +141,7 @@ def verify(folder: Path, names: Iterable[str], record: Mapping[str, Any] | None 
     if record is None:
         record = read_record(folder) if (folder / "run.json").is_file() else {}
     known = record.get(FILES, {})
+    check_form(known, dict[str, str], f"{FILES} of {shown(folder / 'run.json')}")
     for name in names:
         path = folder / name
         if name in known and not path.is_file():
@@ -150,12 +160,11 @@ def read_summary(folder: Path) -> dict[str, float | None]:
         ValueError: the file was changed since the run finished.
     """
     verify(folder, ["summary.json"])
-    summary: dict[str, float | None] = json.loads((folder / "summary.json").read_text())
-    return summary
+    return read_form(folder, "summary.json", Scores)
 
 
 def _digest(path: Path) -> str:
-    with path.open("rb") as file:
+    with open_file(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

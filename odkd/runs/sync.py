@@ -6,7 +6,6 @@ The command `odkd-sync` is `odkd.commands.sync`.
 from __future__ import annotations
 
 import functools
-import json
 import logging
 import re
 import shlex
@@ -23,6 +22,7 @@ from odkd.runs.mlflow_client import check_mlflow, without_password
 from odkd.runs.mlflow_place import place_of, remember_place
 from odkd.runs.mlflow_sync import forget as forget_run
 from odkd.runs.mlflow_sync import is_complete, sync
+from odkd.runs.records import read_sweep
 from odkd.runs.results import last_lines, status_of
 from odkd.runs.run_file import read_record, write_record
 
@@ -189,7 +189,7 @@ def mark_if_killed(run_folder: Path) -> bool:
             if record["status"] == "running":
                 write_record(run_folder, record | {"status": "killed"})
                 if (sweep := run_folder / "sweep.json").is_file():
-                    write_json(sweep, json.loads(sweep.read_text()) | {"status": "killed"})
+                    write_json(sweep, read_sweep(run_folder) | {"status": "killed"})
             return bool(record["status"] == "running")
     except Timeout:
         return False

@@ -20,7 +20,7 @@ import torch
 
 from odkd.common.files import cut_torn_line
 from odkd.common.optional import how_to_install, is_installed
-from odkd.runs.results import read_lines
+from odkd.runs.records import read_lines
 
 logger = logging.getLogger(__name__)
 MEGABYTE = 1e6  # bytes, as MLflow counts

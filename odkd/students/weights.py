@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from odkd.common.reading import check_unpacked, is_file, open_file
+
 logger = logging.getLogger(__name__)
 WRAPPERS = (  # where trainers put the weights, the likeliest first; averaged ones are taken only if there are no others
     *("state_dict", "model_state_dict", "model_state", "model", "network", "net", "module", "weights", "params"),
@@ -67,10 +69,10 @@ def _without_objects(content: Mapping[Any, Any]) -> dict[Any, Any]:
 
 
 def _read(path: Path, setting: str) -> Any:
-    if not path.is_file():
+    if not is_file(path):
         raise ValueError(f"no {setting.replace('.', ' ')} {path}: set {setting} to a file")
     try:
-        with path.open("rb") as file:
+        with open_file(path) as file:
             start = file.read(64)
     except OSError as error:
         raise ValueError(f"{path} cannot be read ({error}); change its permissions, or {setting}") from error
@@ -84,6 +86,7 @@ def _read(path: Path, setting: str) -> Any:
             from safetensors.torch import load_file
 
             return load_file(path)
+        check_unpacked(path)
         return _load(path)
     except Exception as error:
         raise ValueError(f"{path} holds no weights that load safely: {_reason(path, start, error)}; {FORMS}") from error

@@ -19,6 +19,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from odkd.common.names import nearest
+from odkd.common.yaml_files import load_config
 
 SCALES = {"0..1": 1.0, "0..255": 255.0}
 CHOICES = {
@@ -51,7 +52,7 @@ def read_description(path: Path) -> Description:
         ValueError: a key is missing or unknown, or a value is not among its choices.
     """
     try:
-        content: Any = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
+        content: Any = OmegaConf.to_container(load_config(path), resolve=True)
     except Exception as error:
         raise ValueError(f"{path} cannot be read: {error}") from error
     known = [field.name for field in fields(Description)]

@@ -5,7 +5,6 @@ the commit is the one in the local cache or else the newest, which is then kept 
 commit, so that the user can pin it.
 """
 
-import json
 import logging
 import re
 from collections.abc import Callable
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from odkd.common.optional import optional
+from odkd.common.reading import read_json
 
 logger = logging.getLogger(__name__)
 COMPLETE = ("model.safetensors", "pytorch_model.bin")  # the safe format first; the other is read with weights_only
@@ -110,7 +110,8 @@ def weight_files(folder: Path) -> list[Path]:
         if (folder / name).is_file():
             return [folder / name]
         if index.is_file():
-            parts = [folder / part for part in sorted(set(json.loads(index.read_text())["weight_map"].values()))]
+            names = read_json(index, {"weight_map": dict[str, str]}, advice="download it again")["weight_map"].values()
+            parts = [folder / Path(name).name for name in sorted(set(names))]
             if all(part.is_file() for part in parts):
                 return [index, *parts]
     return []

@@ -5,7 +5,6 @@ That file is read here without albumentations, whose successor is AGPL: Resize (
 ToTensorV2 are supported, everything else is refused.
 """
 
-import json
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ import torch.nn.functional as F
 
 from odkd.common.device import autocast
 from odkd.common.optional import optional
+from odkd.common.reading import read_json
 from odkd.data.labels.own_classes import refuse_one_output
 from odkd.students.fitting import fit
 from odkd.students.weights import read_checkpoint
@@ -133,7 +133,7 @@ def _load(folder: Path) -> tuple[torch.nn.Module, dict[str, Any]]:
 
     if not (folder / "model.safetensors").is_file():
         raise ValueError(f"{folder} has no model.safetensors; save the network again with smp's save_pretrained")
-    config = json.loads((folder / "config.json").read_text())
+    config = read_json(folder / "config.json", dict[str, Any])
     if "_model_class" in config:
         refuse_one_output(config.get("classes", 1), f"{folder}/config.json")
     if "_model_class" not in config or not 2 <= config.get("classes", 1) <= 255 or config.get("in_channels", 3) != 3:
@@ -163,7 +163,7 @@ def read_preprocessing(folder: Path, encoder_name: str, *, is_overridden: bool) 
     """
     path = folder / PREPROCESSING
     if path.is_file():
-        return parse_albumentations(json.loads(path.read_text()), str(path))
+        return parse_albumentations(read_json(path), str(path))
     if is_overridden:
         return Preprocessing()
     import segmentation_models_pytorch as smp

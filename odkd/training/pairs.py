@@ -1,7 +1,6 @@
 """Results of the pair rounds of MCKD: the label stores of their students, and a record for later runs."""
 
 import hashlib
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from odkd.common.files import json_digest
+from odkd.common.reading import read_json
 from odkd.data.labels.store import LabelStore, SoftSpec
 from odkd.data.labels.store_files import find_stores
 from odkd.data.labels.student_labels import MergedLabels, StudentLabels, StudentName
@@ -20,6 +20,8 @@ from odkd.training.trainer import student_file
 
 PREVIOUS = "previous_round"  # name of the label source
 RECORD = "pseudo_labels.json"  # written to the run's folder after the last pair round
+FORM = {"run_key": str, "splits_digest": str, "students": list[dict[str, str | int]]}
+ADVICE = "create it again with the run's command and run.restart=true"
 
 
 @dataclass(frozen=True)
@@ -107,9 +109,13 @@ class FirstRounds:
         if not path.is_file():
             raise ValueError(f"{folder} has no {RECORD}: it is no run with finished pair rounds")
         verify(folder, [RECORD])
-        record = json.loads(path.read_text())
+        record = read_json(path, FORM, advice=ADVICE)
         students = [{"round" if key == "stage" else key: value for key, value in s.items()} for s in record["students"]]
-        return cls(record["run_key"], [StudentName(**student) for student in students], folder)
+        try:
+            names = [StudentName(**student) for student in students]
+        except TypeError as error:
+            raise ValueError(f"{path} is damaged ({error}); {ADVICE}") from error
+        return cls(record["run_key"], names, folder)
 
     def check(self, splits: Mapping[str, Sequence[int]], stored: Sequence[StudentLabels]) -> None:
         """Check that these splits are those of the record and that all labels are stored.
@@ -117,7 +123,7 @@ class FirstRounds:
         Raises:
             ValueError: the splits differ, or labels are missing.
         """
-        record = json.loads((self.folder / RECORD).read_text())
+        record = read_json(self.folder / RECORD, FORM, advice=ADVICE)
         if record["splits_digest"] != json_digest({name: list(positions) for name, positions in splits.items()}):
             raise ValueError(
                 f"{self.folder} has other splits of its images; "

@@ -10,7 +10,8 @@ from fabricated_run import FabricatedRun
 
 from odkd.runs.mlflow_client import mlflow_client
 from odkd.runs.mlflow_store import NothingStoredError, Store
-from odkd.runs.results import before_last_line, cost_of, last_lines, read_lines, read_run, status_of
+from odkd.runs.records import read_lines
+from odkd.runs.results import before_last_line, cost_of, last_lines, read_run, status_of
 
 
 def lines(*records: dict[str, Any]) -> str:

@@ -11,7 +11,8 @@ import psutil
 import pytest
 import torch
 
-from odkd.runs.results import read_lines, read_run
+from odkd.runs.records import read_lines
+from odkd.runs.results import read_run
 from odkd.runs.usage import Sampler, gpu_usage
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from odkd.common.files import file_digest, json_digest
+from odkd.common.files import json_digest
+from odkd.common.notes import file_digest
 from odkd.config.segmenter import Segmenter, load_student
 from odkd.data.labels.palette import default_palette
 from odkd.data.video.fit import fit_picture, placement

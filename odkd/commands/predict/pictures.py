@@ -11,7 +11,8 @@ from PIL import Image
 
 from odkd.commands.predict.models import Model, single
 from odkd.commands.predict.outputs import Painter, Wanted, confusion_with, write_maps, write_picture
-from odkd.common.files import file_digest, write_json
+from odkd.common.files import write_json
+from odkd.common.notes import file_digest
 from odkd.data.video.image_index import UNREADABLE, read_picture
 
 

@@ -20,9 +20,11 @@ from typing import Any, Self
 
 from odkd.common.files import create_exclusive
 from odkd.common.processes import started, this_process
+from odkd.common.reading import read_json
 from odkd.common.temporary import temporary_for
 
 TOUCH_SECONDS = 5.0
+MOST_CLAIM = 2**16  # bytes
 STALE_SECONDS = 60.0  # without a touch, on another machine
 
 
@@ -122,7 +124,7 @@ def _is_dead(path: Path, owner: dict[str, Any]) -> bool:
 def _read(path: Path) -> dict[str, Any]:
     """Return the owner of a claim; empty if the file is no valid claim."""
     try:
-        owner: dict[str, Any] = json.loads(path.read_bytes())
+        owner: dict[str, Any] = read_json(path, most=MOST_CLAIM)
     except ValueError:
         return {}
     return owner if isinstance(owner, dict) else {}

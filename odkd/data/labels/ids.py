@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,9 +10,11 @@ import numpy as np
 from PIL import Image
 
 from odkd.common.ignore import IGNORE
+from odkd.common.reading import read_json
 from odkd.data.labels.mapping import class_table
 from odkd.data.labels.sets import label_set
 
+MOST_ANNOTATIONS = 2**30  # bytes; those of COCO have 350 million
 UNKNOWN = -1  # in a table: a value that must not occur
 COCO_LEFT_OUT = (12, 26, 29, 30, 45, 66, 68, 69, 71, 83, 91)  # COCO ids 1-182 without a class
 Ids = str | Mapping[Any, Any] | None  # tables: {value: class id}, or for PixelValues {colour: class id}
@@ -75,13 +76,13 @@ class PanopticIds:
 
     def __init__(self, path: Path, classes: Sequence[str]) -> None:
         try:
-            content = json.loads(path.read_bytes())
+            content = read_json(path, most=MOST_ANNOTATIONS)
             categories = {int(entry["id"]): str(entry["name"]) for entry in content["categories"]}
             segments = {
                 str(picture["file_name"]): {int(s["id"]): int(s["category_id"]) for s in picture["segments_info"]}
                 for picture in content["annotations"]
             }
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, OverflowError) as error:
             raise ValueError(
                 f"{path} is no panoptic annotation ({type(error).__name__}: {error}); expected COCO's "
                 "panoptic_*.json with categories and annotations.segments_info"

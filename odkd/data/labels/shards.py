@@ -6,23 +6,32 @@ that progress and data cannot disagree, and shards are written atomically. Every
 CRC-32C: a damaged byte is an error, never a wrong label.
 """
 
-import json
 import math
 import os
 import struct
 from collections import OrderedDict
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
-from typing import BinaryIO
+from typing import Annotated, BinaryIO, Literal
 
 import google_crc32c
 import numpy as np
+from annotated_types import MinLen
 from numcodecs.zstd import Zstd
 
 from odkd.common.files import write_atomic
+from odkd.common.reading import open_plain, read_json
+from odkd.common.settings import NaturalInt
 from odkd.data.labels.array_metadata import FILL_VALUES, ZSTD_LEVEL, array_metadata
 
 EMPTY = 2**64 - 1  # Zarr v3 sharding: offset and length of a missing chunk
+MOST_NUMBERS, MOST_IN_SHARD = 2**28, 2**16  # of a frame; frames
+FORM = {
+    "shape": Annotated[list[NaturalInt], MinLen(1)],
+    "data_type": str,
+    "chunk_grid": {"configuration": {"chunk_shape": Annotated[list[int], MinLen(1)]}},
+    "chunk_key_encoding": {"configuration": {"separator": Literal[".", "/"]}},
+}
 KEPT_INDEXES = 256  # 1 kB each for shards of 64 frames
 _ENTRY = struct.Struct("<QQ")
 _CRC = struct.Struct("<I")
@@ -65,16 +74,20 @@ class FrameArray:
     @classmethod
     def open(cls, folder: Path) -> "FrameArray":
         """Open an array that `create` made."""
-        content = json.loads((folder / "zarr.json").read_text())
+        path = folder / "zarr.json"
+        content = read_json(path, FORM)
         num_frames, *shape = content["shape"]
-        shard_frames = content["chunk_grid"]["configuration"]["chunk_shape"][0]
+        (shard_frames, *_), dtype = content["chunk_grid"]["configuration"]["chunk_shape"], content["data_type"]
         separator = content["chunk_key_encoding"]["configuration"]["separator"]
+        is_sound = dtype in FILL_VALUES and 1 <= shard_frames <= MOST_IN_SHARD and math.prod(shape) <= MOST_NUMBERS
+        if not is_sound:
+            raise DamagedLabelsError(f"{path} is damaged: {dtype} {content['shape']}, {shard_frames} frames in a shard")
         return cls(
             folder,
             num_frames=num_frames,
             shape=tuple(shape),
             shard_frames=shard_frames,
-            dtype=content["data_type"],
+            dtype=dtype,
             separator=separator,
         )
 
@@ -89,7 +102,7 @@ class FrameArray:
     def stored(self, shard: int) -> set[int]:
         """Return the frames of a shard that are stored."""
         try:
-            with self.shard_path(shard).open("rb", buffering=0) as file:
+            with open_plain(self.shard_path(shard)) as file:
                 index = self._index(shard, file)
         except FileNotFoundError:
             return set()
@@ -209,12 +222,13 @@ class FrameArray:
         shard = frame // self.shard_frames
         try:
             # One file descriptor for index and chunk, because the shard may be replaced between the two reads.
-            with self.shard_path(shard).open("rb", buffering=0) as file:
+            with open_plain(self.shard_path(shard)) as file:
                 index = self._index(shard, file)
                 offset, length = _ENTRY.unpack_from(index, frame % self.shard_frames * _ENTRY.size)
                 if offset != EMPTY:
-                    file.seek(offset)
-                    return file.read(length)
+                    end = os.fstat(file.fileno()).st_size  # whatever the index promises
+                    file.seek(min(offset, end))
+                    return file.read(min(length, end))
         except FileNotFoundError:
             pass
         raise KeyError(f"frame {frame} is not labelled in {self.folder}")
@@ -225,9 +239,10 @@ class FrameArray:
             raise DamagedLabelsError(
                 f"frame {frame} of {self.folder} fails its checksum; `odkd-labels repair` labels it again"
             )
+        place = np.empty(self.dtype.itemsize * math.prod(self.shape), np.uint8)  # whatever its header promises
         try:
-            row = bytes(self._codec.decode(payload))
-        except RuntimeError as error:
+            row = bytes(self._codec.decode(payload, place)) if place.size else b""
+        except (RuntimeError, ValueError) as error:
             raise DamagedLabelsError(f"frame {frame} of {self.folder} cannot be decompressed: {error}") from error
         if len(row) != self.dtype.itemsize * math.prod(self.shape):
             raise DamagedLabelsError(

@@ -20,9 +20,10 @@ import numpy as np
 
 from odkd.common.files import json_digest, sealed, unseal, write_atomic
 from odkd.common.progressions import num_packed, unpacked
+from odkd.common.reading import read_bytes
 from odkd.data.labels.progress import stored_mask
 from odkd.data.labels.shards import DamagedLabelsError, FrameArray
-from odkd.data.labels.store_files import content_of, copy_of, create_files, create_soft, group
+from odkd.data.labels.store_files import check_manifest, content_of, copy_of, create_files, create_soft, group
 
 LAYOUT = 2  # version of the folder's layout
 SHARD_FRAMES = 64  # frames per file, and per claim of a process
@@ -69,11 +70,12 @@ class LabelStore:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         try:
-            self.manifest: dict[str, Any] = unseal((folder / "manifest.json").read_bytes())
+            self.manifest: dict[str, Any] = unseal(read_bytes(folder / "manifest.json"))
         except (ValueError, FileNotFoundError) as error:
             if isinstance(error, FileNotFoundError) and not (folder / "zarr.json").is_file():
                 raise
             raise DamagedLabelsError(f"{folder}/manifest.json is damaged; `odkd-labels repair` restores it") from error
+        check_manifest(self.manifest, folder)
         self.num_frames = num_packed("sampled_frames", self.manifest)
         self.size: tuple[int, int] = tuple(self.manifest["identity"]["size"])
         self.labels = self._array("labels", self.size, "uint8")
@@ -170,7 +172,7 @@ class LabelStore:
         records = []
         for path in self.session_files():
             try:
-                records.append(unseal(path.read_bytes()))
+                records.append(unseal(read_bytes(path)))
             except ValueError:
                 continue  # `find_damage` reports it
         return records

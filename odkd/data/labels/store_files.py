@@ -1,13 +1,27 @@
 """The files of a label store besides its labels: how they are created, whole or not at all, and recognized."""
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from annotated_types import Ge, Le, Len
 
 from odkd.common.files import create_exclusive, json_digest, sealed, unseal, write_atomic
+from odkd.common.progressions import num_packed
+from odkd.common.reading import brief, check_form, read_bytes, read_json, shown
+from odkd.common.settings import PositiveInt
 from odkd.common.temporary import remove, temporary_for
-from odkd.data.labels.shards import FrameArray
+from odkd.data.labels.shards import MOST_IN_SHARD, MOST_NUMBERS, DamagedLabelsError, FrameArray
+
+MOST_FRAMES = 2**28
+MANIFEST = {
+    "shard_frames": Annotated[int, Ge(1), Le(MOST_IN_SHARD)],
+    "sampled_frames?": list[int],
+    "sampled_frames_progressions?": list[Annotated[list[int], Len(3, 3)]],
+    "identity": {"size": Annotated[list[PositiveInt], Len(2, 2)]},
+}
 
 
 def create_files(folder: Path, manifest: Mapping[str, Any], labels: FrameArray) -> None:
@@ -45,15 +59,34 @@ def find_stores(folder: Path) -> list[Path]:
     return sorted(path for path in [folder, *folder.glob("*"), *folder.glob("*/*")] if _is_store(path))
 
 
+def check_manifest(manifest: Any, folder: Path) -> None:
+    """Check the form of a manifest, which somebody else may have made.
+
+    Raises:
+        DamagedLabelsError: it is none of a label store.
+    """
+    try:
+        check_form(manifest, MANIFEST)
+        if (
+            num_packed("sampled_frames", manifest) > MOST_FRAMES
+            or math.prod(manifest["identity"]["size"]) > MOST_NUMBERS
+        ):
+            raise ValueError("it promises more than a store can hold")
+    except (ValueError, KeyError, TypeError) as error:
+        raise DamagedLabelsError(
+            f"{shown(folder)}/manifest.json is that of no label store ({brief(error)}); move the folder away"
+        ) from error
+
+
 def content_of(path: Path) -> bytes | None:
     """Return the bytes of a file; None if there is none."""
-    return path.read_bytes() if path.is_file() else None
+    return read_bytes(path) if path.is_file() else None
 
 
 def is_sealed(path: Path) -> bool:
     """Return True if a file exists and agrees with the digest that it was sealed with."""
     try:
-        unseal(path.read_bytes())
+        unseal(read_bytes(path))
     except (OSError, ValueError):
         return False
     return True
@@ -62,7 +95,7 @@ def is_sealed(path: Path) -> bool:
 def copied_manifest(folder: Path) -> dict[str, Any] | None:
     """Return the manifest in a store's zarr.json; None if there is none, or if it is damaged."""
     try:
-        manifest: dict[str, Any] = json.loads((folder / "zarr.json").read_text())["attributes"]
+        manifest: dict[str, Any] = read_json(folder / "zarr.json")["attributes"]
         return manifest if manifest.pop("sha256") == json_digest(manifest) else None
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None

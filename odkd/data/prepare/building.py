@@ -1,7 +1,6 @@
 """A dataset folder that appears only when it is complete; a killed process resumes."""
 
 import io
-import json
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from filelock import FileLock
 from PIL import Image
 
 from odkd.common.files import write_atomic, write_json
+from odkd.common.reading import read_json
 
 NOTE = "settings.json"  # in a folder that is being built: what it is built from
 LOCK = "lock"
@@ -38,7 +38,7 @@ def building(folder: Path, settings: Mapping[str, Any]) -> Iterator[Path]:
     place.mkdir(parents=True, exist_ok=True)
     with FileLock(place / LOCK):
         check_absent(folder)
-        begun = json.loads((place / NOTE).read_text()) if (place / NOTE).is_file() else None
+        begun = read_json(place / NOTE, advice="delete its folder") if (place / NOTE).is_file() else None
         if begun != settings:
             for path in place.iterdir():  # what another command began
                 if path.is_dir():

@@ -18,6 +18,7 @@ from odkd.data.video.street.scene import Scene
 from odkd.data.video.street.world import CLASS_COLOURS
 from odkd.data.video.street.worlds import CITY, NIGHT
 
+MOST_PIXELS, MOST_FRAMES = 2**24, 10**7
 VERSION = 1  # part of the folder's name: raise it when the images change
 CLASSES: list[str] = list(CLASS_COLOURS)
 PALETTE: list[list[int]] = [[int(value) for value in colour] for colour in CLASS_COLOURS.values()]
@@ -55,6 +56,11 @@ def render_dataset(
         raise ValueError(
             f"synthetic video of {num_periods} periods of {period_seconds} s at {frame_rate} frames per second "
             "has no frames; raise num_periods, period_seconds or frame_rate"
+        )
+    if height * width > MOST_PIXELS or num_periods * num_frames > MOST_FRAMES:
+        raise ValueError(
+            f"synthetic video of {num_periods} x {num_frames} frames of {height}x{width} pixels: expected at most "
+            f"{MOST_FRAMES} frames of {MOST_PIXELS} pixels; lower dataset.prepare.height, .width or .period_seconds"
         )
     digest = json_digest([VERSION, height, width, frame_rate, num_periods, period_seconds, seed])[:16]
     root, note = folder / digest, folder / f"{digest}.json"

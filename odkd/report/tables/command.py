@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from odkd.common.dotted import quoted
+from odkd.common.ending import one_line
 from odkd.common.files import write_atomic
 from odkd.common.names import counted
 from odkd.common.version import add_version
@@ -60,19 +61,16 @@ def obey(
     chosen: argparse.Namespace, make_it: Callable[[argparse.Namespace], None], list_all: Callable[[], None]
 ) -> None:
     """List all tables or make the chosen one; a user's mistake or an unreadable store is reported in one line."""
-    try:
-        if chosen.list or chosen.name is None:
-            list_all()
-        else:
-            make_it(chosen)
-    except ValueError as error:
-        sys.exit(fail(f"{chosen.program}: {error}", 2))
-    except StoreError as error:
-        uri, _ = store_uri(chosen)
-        where = without_password(uri)
-        sys.exit(fail(f"{chosen.program}: MLflow at {where}: {brief(error).rstrip('.')}. {advice(uri)}", 2))
-    except BrokenPipeError:  # odkd-tables --list | head
-        sys.exit(1)
+    with one_line(chosen.program):
+        try:
+            if chosen.list or chosen.name is None:
+                list_all()
+            else:
+                make_it(chosen)
+        except StoreError as error:
+            uri, _ = store_uri(chosen)
+            where = without_password(uri)
+            sys.exit(fail(f"{chosen.program}: MLflow at {where}: {brief(error).rstrip('.')}. {advice(uri)}", 2))
 
 
 def add_choices(parser: argparse.ArgumentParser) -> None:

@@ -21,6 +21,8 @@ from typing import Any, Literal
 
 import yaml
 
+from odkd.common.reading import read_bytes
+from odkd.common.yaml_files import MOST_YAML, check_yaml
 from odkd.config.permissions import check_words
 
 FOLDER = Path(__file__).resolve().parent / "specs"
@@ -127,7 +129,9 @@ def read_spec(name: str, folder: Path = Path()) -> dict[str, Any]:
             f"there is no table {name}{hint} (odkd-tables --list shows all, or give the path of a YAML file)"
         )
     try:
-        spec = yaml.safe_load(path.read_text())
+        content = read_bytes(path, MOST_YAML)
+        spec = yaml.safe_load(content)
+        check_yaml(content, path)
     except yaml.YAMLError as error:
         raise ValueError(f"{path} is not valid YAML: {_yaml_mistake(error)}") from error
     if not isinstance(spec, dict):

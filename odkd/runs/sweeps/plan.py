@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 from collections.abc import Sequence
@@ -12,6 +11,7 @@ from typing import Any
 
 from odkd.common.dotted import WHERE_AND_HOW, is_in, split_override
 from odkd.common.files import json_digest, write_atomic
+from odkd.runs.records import NOTE_OF_JOB, read_form
 
 JobRecord = dict[str, Any]
 STOP_FILE = "stop"  # in the folder of a sweep
@@ -83,7 +83,8 @@ class SweepPlan:
 def read_job(plan: SweepPlan, number: int) -> JobRecord | None:
     """Return the notes of a job about itself; None before it has begun."""
     try:
-        record: JobRecord = json.loads(plan.job_file(number).read_text())
+        path = plan.job_file(number)
+        record: JobRecord = read_form(path.parent, path.name, NOTE_OF_JOB, "delete it: the job begins again")
     except FileNotFoundError:
         return None
     return record

@@ -7,7 +7,6 @@ read. For MLflow the folder is a run folder too: its run.json makes the parent r
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 from collections.abc import Sequence
@@ -18,6 +17,7 @@ from typing import Any, Self
 from filelock import FileLock, Timeout
 
 from odkd.common.files import write_json
+from odkd.runs.run_file import read_record
 from odkd.runs.sweeps.parent import parent_run, table_of_jobs
 from odkd.runs.sweeps.plan import DIED, JobRecord, SweepPlan, read_job
 from odkd.runs.sweeps.summary import value_name
@@ -66,7 +66,7 @@ class Sweep:
             ) from error
         before = self.plan.folder / "run.json"  # the first file of a sweep: MLflow may know its run before any other
         if before.is_file():
-            self._created = json.loads(before.read_text())["created"]
+            self._created = read_record(self.plan.folder, {"created": str})["created"]
         self.plan.stop_file.unlink(missing_ok=True)
         for path in (self.plan.folder / "jobs").glob("*.json"):
             path.unlink()

@@ -1,0 +1,42 @@
+"""Opening pictures of others: of formats that only hold pixels, and of a size that fits into memory."""
+
+from __future__ import annotations
+
+import io
+import struct
+import warnings
+import zipfile
+import zlib
+from pathlib import Path
+from typing import BinaryIO
+
+from PIL import Image
+
+from odkd.common.reading import read_bytes
+
+MOST_PIXELS = 2**26  # 8192 x 8192; a translation of class ids needs some 25 bytes for each
+MOST_BYTES = 2**29  # of a file: 16 bits for each colour of each pixel, and some room
+FORMATS = ("BMP", "GIF", "JPEG", "MPO", "PNG", "PPM", "TIFF", "WEBP")  # Pillow reads others by programs, as EPS by gs
+UNREADABLE = (  # what Pillow and NumPy raise for damaged files
+    *(OSError, SyntaxError, ValueError, EOFError, KeyError, IndexError, TypeError, OverflowError, NotImplementedError),
+    *(struct.error, zlib.error, zipfile.BadZipFile, MemoryError, Image.DecompressionBombError),
+)
+
+
+def open_picture(source: Path | bytes | BinaryIO) -> Image.Image:
+    """Return an opened picture, not decoded yet.
+
+    Args:
+        source: a regular file, its content, or an open file.
+
+    Raises:
+        Exception: one of `UNREADABLE`, if it is no picture, or of too many pixels.
+    """
+    content = read_bytes(source, MOST_BYTES) if isinstance(source, Path) else source
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the limit is checked below
+        image = Image.open(io.BytesIO(content) if isinstance(content, bytes) else content, formats=FORMATS)
+    width, height = image.size
+    if width * height > MOST_PIXELS:
+        raise ValueError(f"it has {width} x {height} pixels; expected at most {MOST_PIXELS} in all")
+    return image

@@ -1,0 +1,32 @@
+"""The YAML files that Hydra composes: those of the user are checked for what they unfold to before they are built."""
+
+import os
+from pathlib import Path
+
+import hydra._internal.core_plugins.file_config_source as hydra_source
+from hydra._internal.sources_registry import SourcesRegistry
+from hydra.plugins.config_source import ConfigResult
+
+from odkd.common.reading import read_bytes
+from odkd.common.yaml_files import MOST_YAML, check_yaml
+from odkd.config.known import CONF
+
+
+class FileConfigSource(hydra_source.FileConfigSource):
+    """Hydra's source of files. It has the name of Hydra's own, which is how Hydra's registry knows it."""
+
+    def load_config(self, config_path: str) -> ConfigResult:
+        """Load a file.
+
+        Raises:
+            DamagedFileError: it is no YAML, or holds too much.
+        """
+        path = Path(os.path.realpath(Path(self.path) / self._normalize_file_name(config_path)))
+        if path.exists() and not path.is_relative_to(CONF):
+            check_yaml(read_bytes(path, MOST_YAML), path)
+        return super().load_config(config_path)
+
+
+def install() -> None:
+    """Have Hydra read files with this source; must be called before Hydra looks for its own."""
+    SourcesRegistry.instance().types["file"] = FileConfigSource

@@ -1,0 +1,126 @@
+"""The records in the folders of runs and sweeps, as they are read back: each has its form, or is one message."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Literal
+
+from odkd.common.reading import check_form, parse_json, read_bytes, read_json, shown
+
+Status = Literal["running", "finished", "failed", "killed", "pruned"]
+Scores = dict[str, float | None]
+SWEEP_OF_RUN = dict[str, str]  # key and folder
+STATUS = {"status": Status}
+RUN = {
+    **STATUS,
+    "key": str,
+    "name": str,
+    "stage": str,
+    "created": str,
+    "title?": str | None,
+    "updated?": float | None,
+    "sweep?": SWEEP_OF_RUN | None,
+    "params": dict[str, str],
+    "tags": dict[str, str],
+    "summary?": Scores,
+}
+JOB = {
+    "number": int,
+    "status": str,
+    "overrides": list[str],
+    "run": str | None,
+    "seconds": float | None,
+    "value": float | None,
+    "metric": str | None,
+    "error": str | None,
+}
+SWEEP = {
+    "key": str,
+    "name": str,
+    "command": str,
+    "overrides": list[str],
+    "varying": list[str],
+    "status": Status,
+    "created": str,
+    "seconds": float,
+    "metric": str | None,
+    "jobs": list[dict[str, Any]],
+    "search?": dict[str, Any] | None,
+}
+NOTE_OF_JOB = {"status": str, "run?": str | None, "seconds?": float | None, "value?": Any, "error?": str | None}
+MLFLOW = {
+    "tracking_uri?": str,
+    "experiment?": str,
+    "experiment_id?": str | None,
+    "run_id?": str | None,
+    "complete?": str | None,
+}
+STILL = {"file": str, "caption": str, "step?": int}
+STILLS = {"titles": list[str], "stills": list[dict[str, str | int]]}
+COST = {"processes": list[dict[str, Any]], "teacher?": dict[str, Any] | None}
+LINE = {"iteration?": int, "time?": float, "metrics?": Scores}
+NUMBERED_LINE = {"iteration": int, "time?": float, "metrics": Scores}
+RUN_ADVICE = "restore it, or move its folder away"
+MOST_LINES = 2**30  # bytes of a file of lines
+
+
+def read_form(folder: Path, name: str, kind: Any, advice: str = RUN_ADVICE) -> dict[str, Any]:
+    """Return a record of a folder, such as run.json.
+
+    Raises:
+        DamagedFileError: it has another form.
+        OSError: it is missing, or cannot be read.
+    """
+    record: dict[str, Any] = read_json(folder / name, kind, advice=advice)
+    return record
+
+
+def read_if_there(folder: Path, name: str, kind: Any, advice: str = RUN_ADVICE) -> dict[str, Any]:
+    """Return a record of a folder as `read_form` does; empty if it is missing."""
+    return read_form(folder, name, kind, advice) if (folder / name).is_file() else {}
+
+
+def read_sweep(folder: Path) -> dict[str, Any]:
+    """Return the record of a sweep, sweep.json.
+
+    Raises:
+        ValueError: it cannot be read, or has another form.
+    """
+    path = folder / "sweep.json"
+    try:
+        record = read_form(folder, path.name, SWEEP)
+    except OSError as error:
+        raise ValueError(f"{shown(path)} cannot be read ({error}); expected the folder of a sweep") from error
+    return record
+
+
+def read_mlflow_note(folder: Path) -> dict[str, Any]:
+    """Return mlflow.json, where a folder was sent; empty if it is missing."""
+    return read_if_there(folder, "mlflow.json", MLFLOW, "delete it: the next odkd-sync finds the run in MLflow again")
+
+
+def read_stills_note(folder: Path) -> dict[str, Any]:
+    """Return stills/stills.json of a run: the files of its stills, and their captions; empty if it is missing."""
+    note = read_if_there(folder / "stills", "stills.json", STILLS, "delete it; odkd-report --stills makes them again")
+    for still in note.get("stills", ()):
+        check_form(still, STILL, "a still")
+    return note
+
+
+def read_lines(path: Path, skip: int = 0, kind: Any = MappingProxyType(LINE)) -> list[dict[str, Any]]:
+    """Return the complete lines of a JSON-lines file, in order, from byte `skip` on.
+
+    A last line without a newline is left out: it is still being written.
+
+    Raises:
+        DamagedFileError: a line has another form.
+    """
+    if not path.is_file():
+        return []
+    content = read_bytes(path, MOST_LINES)[skip:]
+    lines = content.split(b"\n")[:-1]
+    return [
+        parse_json(line, kind, what=f"line {number} of {shown(path)}", advice=RUN_ADVICE)
+        for number, line in enumerate(lines, 1)
+    ]
