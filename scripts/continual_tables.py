@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import mean, median
 
-from study import cell, values, write_parts
+from study import cell, updates, values, write_parts
 
 from odkd.runs.results import Run
 
@@ -59,13 +59,13 @@ def write_page(page: Path, found: Results) -> None:
 def table(rows: dict[str, dict[int, Run]]) -> str:
     """Return a table: mean and, from two seeds on, sample standard deviation; learning time relative to FIFO's."""
     plain = seconds(rows.get("fifo", {}))
-    lines = ["| " + " | ".join(["method", *COLUMNS, "learning time / FIFO's", "runs"]) + " |"]
-    lines.append("|" + "---|" * (len(COLUMNS) + 3))
+    lines = ["| " + " | ".join(["method", *COLUMNS, "learning time / FIFO's", "updates", "runs"]) + " |"]
+    lines.append("|" + "---|" * (len(COLUMNS) + 4))
     for name, runs in rows.items():
         cells = [cell(values(runs, key), factor, digits) for key, factor, digits in COLUMNS.values()]
         learns = not math.isnan(seconds(runs))
         share = f"{seconds(runs) / plain:.2f}" if learns and plain == plain else ""
-        lines.append("| " + " | ".join([name, *cells, share, str(len(runs))]) + " |")
+        lines.append("| " + " | ".join([name, *cells, share, updates(runs), str(len(runs))]) + " |")
     return "\n".join(lines)
 
 

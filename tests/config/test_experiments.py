@@ -13,7 +13,11 @@ ROWS = sorted(path.stem for path in (CONF / "experiment" / "houyon2023").glob("*
 RELEASED = {
     "mir": {"replay.virtual_learning_rate": "0"},
     "lwf": {"regularizer.reduction": "sum"},
-    "mas": {"regularizer.first_importance": "decayed"},
+    "mas": {
+        "regularizer.objective": "map_norm",
+        "regularizer.first_importance": "decayed",
+        "regularizer.warmup_passes": "11",
+    },
     "rwalk": {"regularizer.is_active": "False"},
 }
 

@@ -15,7 +15,8 @@ from odkd.runs.results import Run
 
 
 def fabricated(miou: float | None, learn_seconds: float = 1.0) -> Run:
-    lines = [{"metrics": {"time/learn_seconds": learn_seconds, "learn/loss_total": 1.0}} for _ in range(3)]
+    times = {"time/learn_seconds": learn_seconds, "time/learn_frames_per_second": 20 / learn_seconds}
+    lines = [{"iteration": number, "metrics": {**times, "learn/loss_total": 1.0}} for number in range(3)]
     now = datetime(2026, 1, 1, tzinfo=UTC)
     summary = {"mean/miou": miou, "mean_last/miou": miou, "mean_past/miou": None, "mean_future/miou": None}
     ending = {"title": "name", "updated": None, "sweep": None, "error": ""}
@@ -36,7 +37,7 @@ def test_a_table_has_mean_spread_and_time_against_fifo() -> None:
     assert lines[0].startswith("| method | mIoU | BWT |")
     fifo, memoryless, _ = (line.split(" | ") for line in lines[2:])
     assert fifo[:3] == ["| fifo", "25.0 ± 7.1", ""]  # 0.2 and 0.3; no score on past frames
-    assert [memoryless[-2], memoryless[-1]] == ["0.50", "2 |"]
+    assert memoryless[-3:] == ["0.50", "60", "2 |"]  # 3 iterations of 20 frames each, one by one
 
 
 def test_a_claim_holds_only_where_all_seeds_agree() -> None:
