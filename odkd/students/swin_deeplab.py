@@ -7,6 +7,9 @@ Deviation: the reference code takes its encoder from segmentation networks that 
 sets that it then treats as unlabelled; ours starts from ImageNet by default. From a file of such a network, the layer
 norms behind its encoder are taken too, and features are normalized by them as there; ImageNet weights have none.
 
+Deviation: the head begins with torch's default weights, that of the reference code with He's (Kaiming) normal ones. A
+frozen encoder stays in eval mode; the reference code trains with its stochastic depth on.
+
 Deviation: ours is timm's encoder, which shifts windows before it pads the image to complete ones; that of transformers
 shifts them afterwards. If the sides of the image are multiples of 224, features are equal up to rounding. At other
 sizes they differ, and not only near the border, because each block carries the difference on. At 512x512, the size of

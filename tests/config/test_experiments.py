@@ -67,6 +67,14 @@ def test_arthus_has_the_published_settings(name: str) -> None:
     assert found["dataset.classes"] == "['foreground', 'background']"
 
 
+@pytest.mark.parametrize("name", ["coco", "cityscapes"])
+def test_mckds_reference_has_the_settings_of_its_code(name: str) -> None:
+    found = settings(f"mckd/{name}")
+    assert found["loss.parts.dice.absent"] == "counted"
+    assert found["teacher.scores"] == "logits"
+    assert [found["student.upsample"], found["stage.batch_size"], found["stage.patience"]] == ["evaluation", "8", "4"]
+
+
 def test_the_teacher_of_camvid_is_the_network_that_its_students_are_given() -> None:
     teacher, student = settings("camvid_teacher"), settings("camvid_online")
     assert [teacher[key] for key in ("stage.name", "stage.learn_from", "student.name")] == [
