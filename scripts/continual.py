@@ -10,16 +10,20 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from continual_tables import Method, Results, write_page
+from continual_tables import AS_MANY_UPDATES, MAS_RELEASED, Method, Results, write_page
 from study import finished_run, need_camvid, options, run_all
 
 
 @dataclass(frozen=True)
 class StreamSettings:
-    """A stream of the page: the settings that its runs share, and the capacity of the memories."""
+    """A stream of the page: the settings that its runs share, the capacity of the memories, and FIFO's budget.
+
+    `passes` of a memoryless student make as many updates as one of FIFO (window.learn / window.step).
+    """
 
     experiment: str
     capacity: int
+    passes: int
     overrides: tuple[str, ...] = ()
 
 
@@ -29,6 +33,10 @@ COMBINED = {
     "uniform": ("ace", "rwalk", "mas", "lwf", "ewc", "derpp"),
     "mir": ("ace", "rwalk"),
 }
+MAS_AS_RELEASED = [  # as experiment=houyon2023_released/memoryless_mas
+    *("regularizer=mas", "regularizer.objective=map_norm"),
+    *("regularizer.first_importance=decayed", "regularizer.warmup_passes=11"),
+]
 ONE_TIME_FRAMES = 60  # the first two stretches of CamVid, the first stretch of the rendered stream
 
 
@@ -43,6 +51,11 @@ def methods(stream: StreamSettings) -> list[Method]:
         Method("trained once", ["baseline=one_time", f"replay.num_positions={ONE_TIME_FRAMES}"]),
     ]
     rows += [Method(name, [f"replay={name}", *sizes.get(name, [])]) for name in REPLAYS]
+    rows.append(Method(AS_MANY_UPDATES, ["replay=memoryless", f"stage.epochs={stream.passes}"]))
+    rows += [
+        Method(f"{name}{MAS_RELEASED}", [f"replay={name}", *MAS_AS_RELEASED, *sizes.get(name, [])])
+        for name in ("memoryless", "uniform")
+    ]
     return rows + [
         Method(f"{name} + {other}", [f"replay={name}", f"regularizer={other}", *sizes.get(name, [])])
         for name, others in COMBINED.items()
@@ -54,8 +67,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = options(__doc__, "continual.md", "streams", ("synthetic", "camvid"))
     chosen = parser.parse_args(arguments)
     streams = {
-        "synthetic": StreamSettings("continual/synthetic", capacity=60),
-        "camvid": StreamSettings("continual/camvid", capacity=40, overrides=(f"dataset.root={chosen.camvid}",)),
+        "synthetic": StreamSettings("continual/synthetic", capacity=60, passes=2),
+        "camvid": StreamSettings(
+            "continual/camvid", capacity=40, passes=3, overrides=(f"dataset.root={chosen.camvid}",)
+        ),
     }
     if "camvid" in chosen.streams:
         need_camvid(chosen.camvid, "--streams synthetic")

@@ -5,14 +5,15 @@
 
 Finished runs are skipped and interrupted runs resume, so the command may be repeated as often as needed.
 Equal compute: one epoch of the pair plus one of the final student costs as much as two of plain distillation.
-Early stopping is off, so that every training does all its planned updates.
+Early stopping is off, so that every training does all its planned updates; a student of a pair has 1/(2R) of those of
+plain distillation, because it has half of the images and 1/R of the epochs.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from study import cell, finished_run, folder_of, need_camvid, options, run_all, values, write_parts
+from study import cell, finished_run, folder_of, need_camvid, options, run_all, updates, values, write_parts
 
 from odkd.runs.results import Run
 
@@ -35,7 +36,7 @@ class Job:
 Found = dict[str, dict[str, dict[int, Run]]]  # table -> row -> seed -> run
 COLUMNS = {  # title -> key of the summary
     "the teacher": "teacher/miou_groundtruth",
-    "students of round 1": "round_1/student_0/miou_groundtruth",
+    "first student of round 1": "round_1/student_0/miou_groundtruth",
     "their agreement": "round_1/agreement/miou",
     "labels of the final student": "final/labels/miou_groundtruth",
     "final student": "final/miou_groundtruth",
@@ -44,11 +45,15 @@ COLUMNS = {  # title -> key of the summary
 
 
 def rows(epochs: int, *, rounds: Sequence[int], has_truth: bool) -> dict[str, Command]:
-    """Map each row title to its overrides; each of the R rounds of MCKD has 1/R of the epochs."""
-    found = {"plain distillation": ["stage=distill", f"stage.epochs={epochs}"]}
+    """Map each row title to its overrides; each of the R rounds of MCKD has 1/R of the epochs.
+
+    Every student that has a teacher is chosen by the same reference, the teacher's labels of the validation split.
+    """
+    chosen_by = "stage.best_against=teacher"
+    found = {"plain distillation": ["stage=distill", chosen_by, f"stage.epochs={epochs}"]}
     for number in rounds:
         own = [] if number == 2 else [f"stage.num_rounds={number}"]
-        found[f"MCKD, {number} rounds"] = ["stage=mckd", *own, f"stage.epochs={epochs // number}"]
+        found[f"MCKD, {number} rounds"] = ["stage=mckd", chosen_by, *own, f"stage.epochs={epochs // number}"]
     return found | ({"true labels": ["stage=supervised", f"stage.epochs={epochs}"]} if has_truth else {})
 
 
@@ -102,9 +107,12 @@ def read_all(jobs: Sequence[Job]) -> Found:
 
 def table(found: dict[str, dict[int, Run]]) -> str:
     """Return a Markdown table of mIoU on the test split in per cent: mean and sample standard deviation over seeds."""
-    lines = ["| | " + " | ".join([*COLUMNS, "runs"]) + " |", "|" + "---|" * (len(COLUMNS) + 2)]
+    budgets = {"updates, a student of round 1": "round_1/student_0", "updates, final student": "final"}
+    lines = ["| | " + " | ".join([*COLUMNS, *budgets, "runs"]) + " |"]
+    lines.append("|" + "---|" * (len(COLUMNS) + len(budgets) + 2))
     for row, runs in found.items():
         cells = [cell(values(runs, key), 100, 1) for key in COLUMNS.values()]
+        cells += [updates(runs, f"{name}/loss_total") for name in budgets.values()]
         lines.append("| " + " | ".join([row, *cells, str(len(runs))]) + " |")
     return "\n".join(lines)
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 from odkd.common.files import write_atomic
@@ -14,6 +15,7 @@ from odkd.config.compose import compose_config
 from odkd.config.parts import Parts
 from odkd.report.tables.cells import Cell
 from odkd.report.tables.render import number
+from odkd.report.tables.updates import count_updates
 from odkd.runs.results import Run, read_run
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -98,3 +100,16 @@ def values(runs: Mapping[int, Run], key: str) -> list[float]:
     """Return a value of the summary of each run; NaN where it is undefined."""
     found = [run.summary.get(key) for run in runs.values()]
     return [math.nan if value is None else value for value in found]
+
+
+def updates(runs: Mapping[int, Run], loss: str = "learn/loss_total") -> str:
+    """Return the updates of a training in each run, as one number if all agree; empty if it made none."""
+    found = set()
+    for run in runs.values():
+        series = partial(_series, run)
+        found.add(count_updates(run.params, series, loss))
+    return "" if found == {None} else " / ".join(map(str, sorted(number or 0 for number in found)))
+
+
+def _series(run: Run, metric: str) -> dict[int, float]:
+    return {line["iteration"]: value for line in run.metrics if (value := line["metrics"].get(metric)) is not None}

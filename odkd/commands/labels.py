@@ -75,7 +75,7 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("--to", type=Path, required=True, metavar="FOLDER")
     export.add_argument("--format", choices=["npz", "png"], default="npz", help="npz: key `seg`; png: with a palette")
     export.add_argument(
-        "--dtype", choices=["int64", "uint8"], default="int64", help="of npz; the reference code uses int64"
+        "--dtype", choices=["int64", "uint8"], default="int64", help="of npz; the reference code reads both"
     )
     importing = command("import", import_labels, "Copy label maps made elsewhere into a store.", takes_stores=False)
     importing.add_argument("folder", type=Path, help="with VIDEO/000000.npz (key `seg`) or .png, e.g. of an export")

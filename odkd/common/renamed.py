@@ -28,6 +28,11 @@ SETTINGS = {  # earlier setting -> its present name
     "stage.seed_metric": "stage.reference_metric",
 }
 NEW_SETTINGS = {"stage.first_run": "None", "stage.devices": "None"}  # of every stage over epochs, with their default
+ADDED = {  # class -> settings that it has got since, with the value that earlier runs computed with
+    "odkd.training.regularizers.mas.Mas": {"objective": "pixel_mean"},
+    "odkd.training.losses.dice.Dice": {"absent": "left_out"},
+    "odkd.teachers.transformers.TransformersTeacher": {"scores": "normalized"},
+}
 CLASS_TAG = "odkd.param."  # MLflow has the params that name a class as tags; earlier they were params there
 SCORES = "miou|miou_per_frame|accuracy|f1_weighted|f1_macro|iou|miou_128_batches"
 
@@ -60,9 +65,26 @@ def current_config(value: Any, prefix: str = "") -> Any:
     return [current_config(item, prefix) for item in value] if isinstance(value, list) else value
 
 
+def without_added(value: Any) -> Any:
+    """Return a config without the settings of `ADDED` that have their earlier value, so that keys of runs stay.
+
+    >>> without_added({"_target_": "odkd.training.losses.dice.Dice", "absent": "left_out"})
+    {'_target_': 'odkd.training.losses.dice.Dice'}
+    """
+    if isinstance(value, Mapping):
+        known = ADDED.get(str(value.get("_target_")), {})
+        is_new = {key: key not in known or item != known[key] for key, item in value.items()}
+        return {key: without_added(item) for key, item in value.items() if is_new[key]}
+    return [without_added(item) for item in value] if isinstance(value, list) else value
+
+
 def current_params(params: Mapping[str, str]) -> dict[str, str]:
     """Return the params of a run, by dotted key, with the present classes and settings."""
     found = renamed_params(params)
+    for key, target in dict(found).items():
+        if key.endswith("._target_"):
+            before = key.removesuffix("_target_")
+            found = {f"{before}{name}": value for name, value in ADDED.get(target, {}).items()} | found
     # A stage over epochs has settings that earlier versions did not have.
     return (NEW_SETTINGS | found) if "stage.shares" in found else found
 

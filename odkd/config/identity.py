@@ -12,6 +12,7 @@ from odkd.common.dotted import NOT_IN_DATASET, NOT_IN_STAGE, NOT_OF_THE_TEACHER,
 from odkd.common.files import json_digest
 from odkd.common.notes import file_digest, folder_digest
 from odkd.common.optional import version_of
+from odkd.common.renamed import without_added
 from odkd.config.compose import default_values
 from odkd.config.construct import resolve
 from odkd.config.image_datasets import has_images
@@ -70,7 +71,7 @@ def groundtruth_digest(root: Path, folder: str | None, stream: Stream, cache: Pa
 
 def run_key(cfg: DictConfig, parts: list[Any], allowed: list[str], cache: Path) -> str:
     """Return the digest of settings, contents of files, user-defined code, library versions, and `parts`."""
-    content = named_by_content(OmegaConf.to_container(cfg, resolve=True), cache)
+    content = without_added(named_by_content(OmegaConf.to_container(cfg, resolve=True), cache))
     settings = {name: value for name, value in content.items() if name not in (*WHERE_AND_HOW, "run")}
     settings["dataset"] = {key: value for key, value in settings["dataset"].items() if key not in NOT_IN_DATASET}
     if settings["dataset"].get("ids") is None:
@@ -89,7 +90,7 @@ def run_key(cfg: DictConfig, parts: list[Any], allowed: list[str], cache: Path) 
         )  # a named table counts by its content, which may be corrected
     code = source_digests(targets(cfg), allowed, cache)
     versions = [NUMBERS, importlib.metadata.version("torch"), READER if has_images(cfg.dataset) else DECODER]
-    versions += library_versions(cfg.student._target_, allowed)
+    versions += library_versions(cfg.student._target_, allowed) + student_facts(cfg.student, allowed)
     return json_digest([settings, cfg.run.repeat, parts, code, versions])
 
 
@@ -101,6 +102,12 @@ def library_versions(target: str, allowed: list[str]) -> list[str]:
     named = SMP if target.startswith("segmentation_models_pytorch.") else ()
     named = named or getattr(resolve(target, allowed, "student"), "libraries", ())
     return [f"{name} {version_of(name) or 'not installed'}" for name in named]
+
+
+def student_facts(student: DictConfig, allowed: list[str]) -> list[str]:
+    """Return what a student's class says about the numbers of its settings; most say nothing."""
+    facts = getattr(resolve(student._target_, allowed, "student"), "facts", None)
+    return list(facts(student)) if facts and not is_users(student._target_) else []
 
 
 def run_name(cfg: DictConfig, *, learns: bool, has_teacher: bool) -> str:

@@ -102,7 +102,8 @@ def _read(word: str, following: Sequence[str], groups: Groups, keys: Callable[[]
     group = split_override(key)[0].partition("@")[0]
     if group in groups:
         value = _choice(group, value)
-    if key in OPEN_TABLES and value.lstrip().startswith("{"):
+    is_entry = any(key.startswith(f"{table}.") for table in OPEN_TABLES)
+    if is_entry or (key in OPEN_TABLES and value.lstrip().startswith("{")):
         key = f"++{key}"  # Hydra adds no key to a table without it
     value = _without_quoted_keys(key, _with_home(value))
     if re.fullmatch(r"[\w/.+%@:-]*", value, re.ASCII) or is_readable(f"{key}={value}"):

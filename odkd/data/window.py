@@ -23,6 +23,10 @@ class Window:
     """Window sizes in sampled frames.
 
     In the released code of Houyon et al. (2023): datasetsize, testingsetsize and studentsubsample.
+
+    Deviation: that code also learns and tests where the end of the stream cuts the test window off, in the loop and for
+    the final student. We leave these iterations out, because a window of fewer frames has another mIoU. A stream of
+    whole steps with `test` = `step`, as in its README, has none.
     """
 
     learn: int

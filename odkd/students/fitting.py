@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +22,14 @@ UNUSED = (  # parts of names that only training or counting needs
     *("total_ops", "total_params", "n_averaged"),
 )
 COUNTER = "num_batches_tracked"  # of batch norms, which files of before 2018 lack; no weight
+
+
+@runtime_checkable
+class ExpectsWeights(Protocol):
+    """A network that some layers are added to where a file has weights for them."""
+
+    def expect(self, names: Iterable[str]) -> None:
+        """Add the layers that weights of these names need."""
 
 
 def load_weights(student: nn.Module, path: Path) -> None:
@@ -43,6 +52,8 @@ def fit(network: nn.Module, state: Mapping[str, Tensor], path: Path, what: str) 
         ValueError: weights are missing, have no place in the network, another shape or another kind (whole numbers,
             quantised, sparse, without data), or are NaN.
     """
+    if isinstance(network, ExpectsWeights):
+        network.expect(state)
     wanted = network.state_dict()
     named = renamed(state, wanted, path)
     missing = [name for name in wanted if name not in named and not name.endswith(COUNTER)]

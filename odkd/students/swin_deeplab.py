@@ -4,13 +4,23 @@ The head uses features of stride 4 (96 channels) and stride 32 (768 channels), w
 (Chen et al., ECCV 2018).
 
 Deviation: the reference code takes its encoder from segmentation networks that were trained with the labels of the very
-sets that it then treats as unlabelled; ours starts from ImageNet by default. Ours is timm's encoder, which shifts
-windows before it pads the image to complete ones; the reference code uses that of transformers, which shifts them
-afterwards. Unless the sides of the image are multiples of 224, features near the border differ slightly.
+sets that it then treats as unlabelled; ours starts from ImageNet by default. From a file of such a network, the layer
+norms behind its encoder are taken too, and features are normalized by them as there; ImageNet weights have none.
+
+Deviation: the head begins with torch's default weights, that of the reference code with He's (Kaiming) normal ones. A
+frozen encoder stays in eval mode; the reference code trains with its stochastic depth on.
+
+Deviation: ours is timm's encoder, which shifts windows before it pads the image to complete ones; that of transformers
+shifts them afterwards. If the sides of the image are multiples of 224, features are equal up to rounding. At other
+sizes they differ, and not only near the border, because each block carries the difference on. At 512x512, the size of
+the reference code, with random weights: 81% of the positions of stride 32 differ by more than 1% of their norm (half of
+them by more than 7%), and 3% of those of stride 4.
 """
 
+import functools
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -19,7 +29,7 @@ from torch import Tensor, nn
 from odkd.common.optional import optional
 from odkd.students.fitting import renamed
 from odkd.students.initial_weights import check_hub, of_timm
-from odkd.students.swin_weights import rename_swin
+from odkd.students.swin_weights import NORM, normed_stages, rename_swin
 from odkd.students.weights import read_checkpoint
 
 ENCODER = "swin_tiny_patch4_window7_224"  # of timm
@@ -82,7 +92,7 @@ class SwinTinyDeepLabV3Plus(nn.Module):
         bottom, right = -height % PATCH, -width % PATCH
         if bottom or right:
             images_BCHW = F.pad(images_BCHW, (0, right, 0, bottom), mode="reflect")
-        low, high = (features.permute(0, 3, 1, 2) for features in self.encoder(images_BCHW))
+        low, high = self.features(images_BCHW)
         high = F.interpolate(self.pyramid(high), size=low.shape[2:], mode="bilinear", align_corners=False)
         logits: Tensor = self.to_classes(self.fuse(torch.cat([self.low(low), high], 1)))
         if self.training and not self._upsamples_always:
@@ -90,15 +100,50 @@ class SwinTinyDeepLabV3Plus(nn.Module):
         size = images_BCHW.shape[2:]
         return F.interpolate(logits, size=size, mode="bilinear", align_corners=False)[:, :, :height, :width]
 
+    def features(self, images_BCHW: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the features of stride 4, [B, 96, H/4, W/4], and of stride 32, [B, 768, H/32, W/32]."""
+        low, high = self.encoder(images_BCHW)
+        if norm := getattr(self.encoder.layers_0, NORM, None):
+            low = norm(low)
+        if norm := getattr(self.encoder.layers_3, NORM, None):
+            high = norm(high)
+        return low.permute(0, 3, 1, 2), high.permute(0, 3, 1, 2)
+
+    def expect(self, names: Iterable[str]) -> None:
+        """Have norms behind the encoder if the weights to be loaded, of these names, have them."""
+        stages = normed_stages(names)
+        for stage, width in (("0", LOW), ("3", HIGH)):
+            if stage in stages:  # a part of the encoder's stage, so that `freeze: encoder.*` covers it
+                self.encoder.get_submodule(f"layers_{stage}").add_module(NORM, nn.LayerNorm(width))
+
+    @staticmethod
+    def facts(settings: Mapping[str, Any]) -> list[str]:
+        """Return what determines the numbers of a run besides its settings: whether there are norms in the file.
+
+        Runs from before they were loaded have another network, and so another key.
+        """
+        path = Path(str(settings.get("encoder_weights")))
+        if not path.is_file() or not _has_norms(path, path.stat().st_mtime_ns):
+            return []
+        return ["norms of the encoder's features"]
+
     def _load_encoder(self, path: Path) -> None:
+        found = read_checkpoint(path, "student.encoder_weights")["state_dict"]
+        self.expect(found)
         wanted = self.encoder.state_dict()
-        state = renamed(rename_swin(read_checkpoint(path, "student.encoder_weights")["state_dict"]), wanted, path)
+        state = renamed(rename_swin(found), wanted, path)
         if lacking := [name for name in wanted if name not in state or state[name].shape != wanted[name].shape]:
             raise ValueError(
                 f"student.encoder_weights={path} is no Swin-Tiny: {len(lacking)} of {len(wanted)} weights are missing "
                 f"or have another shape, such as {lacking[0]}"
             )
         self.encoder.load_state_dict({name: state[name] for name in wanted})
+
+
+@functools.cache
+def _has_norms(path: Path, _changed_ns: int) -> bool:
+    """Return True if a file of encoder weights has norms of features; read once per change."""
+    return bool({"0", "3"} & normed_stages(read_checkpoint(path, "student.encoder_weights")["state_dict"]))
 
 
 class Pyramid(nn.Module):

@@ -4,7 +4,8 @@
 evaluation: a frame's prediction depends on the other frames of the batch, so `evaluation.batch_size` is 1.
 
 Deviation: the released code fixes the pyramid's pooling kernels for images of 1920x1080 (1280x720 in its
-"SmallTinyNet"). Pooling to the same grids gives the same network there and works at any size.
+"SmallTinyNet"). Pooling to the same grids gives the same network there and works at any size. ARTHuS's own code pools
+the third grid to 5x3 instead of 5x4; we have that of Houyon et al.
 """
 
 import torch

@@ -36,6 +36,9 @@ class TransformersTeacher:
         revision: commit of the hub id; anything else causes a warning (see odkd/teachers/hub.py). None for a folder.
         precision: of the network; scores are always computed in float32.
         task: the task input of a OneFormer; the labels are the semantic map in any case.
+        scores: of networks with queries, as probabilities: "normalized" = divided by their sum over the classes,
+            "logits" = their softmax, as in the reference code of MCKD, whose soft targets softmax(scores / T) are then
+            far closer to uniform. It pools scores of the masks' resolution; we pool probabilities at full size.
 
     Raises:
         ValueError: transformers is not installed; the weights cannot be loaded, do not fit, or number their classes
@@ -52,6 +55,7 @@ class TransformersTeacher:
         revision: str | None = None,
         precision: Precision = "float32",
         task: Literal["semantic", "panoptic", "instance"] = "semantic",
+        scores: Literal["normalized", "logits"] = "normalized",
     ) -> None:
         transformers = optional("transformers", f"teacher.model={model}")
         folder = locate(model, revision, needs=NEEDS)
@@ -60,17 +64,22 @@ class TransformersTeacher:
             self._family = str(config.model_type)
             if task != "semantic" and self._family != "oneformer":
                 raise ValueError(f"teacher.task={task}; only a OneFormer has tasks, a {self._family} needs semantic")
+            if scores != "normalized" and self._family not in BY_QUERIES:
+                raise ValueError(f"teacher.scores={scores}; a {self._family} has logits already, it needs normalized")
             self.classes = class_names(config, model)
             self._processor = load_processor(folder, config)
             self._network = load_network(folder, config).to(device).eval()
         self.num_classes = len(self.classes)
         self._device, self._precision, self._task = device, precision, task
+        self._normalizes = scores == "normalized" and self._family in BY_QUERIES
 
     @staticmethod
     def identity(settings: Mapping[str, Any], file_digest: Callable[[Path], str]) -> dict[str, Any]:
-        """Return hub id and commit, or digests of a folder's files, with precision and task."""
+        """Return hub id and commit, or digests of a folder's files, with precision, task and kind of scores."""
         weights = identify(settings["model"], settings.get("revision"), file_digest)
-        return {"weights": weights} | {key: settings.get(key) for key in ("precision", "task")}
+        # Label stores from before there were other scores keep their identity.
+        scores = {"scores": "logits"} if settings.get("scores") == "logits" else {}
+        return {"weights": weights} | {key: settings.get(key) for key in ("precision", "task")} | scores
 
     @torch.inference_mode()
     def label(self, frames: SampledFrames) -> np.ndarray:
@@ -82,15 +91,15 @@ class TransformersTeacher:
         """Return label maps and probabilities at full size, averaged over the pixels of each of `size`.
 
         Probabilities are the softmax of the logits. Networks with queries have none: the score of a class is the sum
-        over queries of the query's class probability times its mask probability, and scores divided by their sum over
-        the classes serve as probabilities. At full size the likeliest class is that of the label map (either, where two
-        are equal after rounding).
+        over queries of the query's class probability times its mask probability, and `scores` says how they become
+        probabilities. At full size the likeliest class is that of the label map (either, where two are equal after
+        rounding).
         """
         outputs, full_size = self._outputs(frames)
         labels, probabilities = [], []
         for output in outputs:
             label_HW, scores_KHW = self._scored(output, full_size)
-            if self._family in BY_QUERIES:
+            if self._normalizes:
                 scores_KHW = scores_KHW + torch.finfo(torch.float32).tiny  # without a score, all classes are equal
                 probabilities_KHW = scores_KHW / scores_KHW.sum(0)
             else:

@@ -7,7 +7,7 @@ import torch
 
 from odkd.common.seeds import named_generator
 
-Order = Literal["stream", "shuffled", "paired"]
+Order = Literal["stream", "shuffled", "paired", "paired_apart"]
 
 
 def batches_of_pass(
@@ -26,15 +26,16 @@ def batches_of_pass(
         selected: positions as the replay memory returned them.
         order: "stream" = as selected. "shuffled" = a different order in each epoch, reproducible. "paired" = each
             update has `batch_size` stream frames and as many replayed frames, as in experience replay, until one kind
-            is used up; the rest of the other kind follows in its order.
-        batch_size: frames per update; with "paired", of each kind.
+            is used up; the rest of the other kind follows in its order. "paired_apart" = the same batches; the learner
+            forwards the two kinds one after the other (`Learner.learn`).
+        batch_size: frames per update; with a paired order, of each kind.
         stream_positions: the stream frames; all other positions are replayed.
         seed, iteration, epoch: identify the pass and seed the shuffling.
     """
     if order == "shuffled":
         permutation = torch.randperm(len(selected), generator=named_generator(seed, "order", iteration, epoch))
         selected = [selected[i] for i in permutation.tolist()]
-    if order != "paired":
+    if order not in ("paired", "paired_apart"):
         return _split(selected, batch_size)
     stream = _split([p for p in selected if p in stream_positions], batch_size)
     replayed = _split([p for p in selected if p not in stream_positions], batch_size)

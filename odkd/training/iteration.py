@@ -122,7 +122,8 @@ def learn(
             iteration=step.iteration,
             epoch=epoch,
         )
-        losses = learner.learn(bank, batches, stream_positions=past, kept=replay.kept())
+        is_apart = passes.order == "paired_apart"
+        losses = learner.learn(bank, batches, stream_positions=past, kept=replay.kept(), is_apart=is_apart)
         check_finite(losses, f"iteration {step.iteration}")
     return {metric_name("learn", f"loss_{name}"): loss for name, loss in losses.items()}
 

@@ -12,6 +12,7 @@ from odkd.common.device import autocast, upload
 from odkd.common.ignore import IGNORE
 from odkd.data.tensor_bank import Bank
 from odkd.evaluation.metrics import bin_counts
+from odkd.training.apart import forward_apart, losses_apart, sizes_of_kinds
 from odkd.training.augment import Augmentation
 from odkd.training.losses import HasParts, Loss, SoftLabels, SoftLoss, WeighsClasses, wants_soft
 from odkd.training.losses.soft import resize_labels
@@ -62,13 +63,17 @@ class Learner:
     def step(self, update: Update, soft: SoftLabels | None = None) -> dict[str, Tensor]:
         """Make one update on one batch; return the loss and its parts by name, as scalars on the device.
 
-        The parts are weighted, so that their sum is "total".
+        The parts are weighted, so that their sum is "total". Frames that are forwarded apart have a loss of their own,
+        and the update minimises the sum of both.
         """
-        logits_BKHW = self.forward(self.student, update.images_BCHW)
+        logits_BKHW = update.forward(self.student, update.images_BCHW)
         adjusted_BKHW = self.regularizer.adjust_logits(logits_BKHW, update)
         # While learning, a student may return logits smaller than the images.
         labels_BHW = resize_labels(update.labels_BHW, adjusted_BKHW.shape[2:])
-        parts = self._losses(adjusted_BKHW, labels_BHW, soft)
+        if update.parts:
+            parts = losses_apart(self._losses, adjusted_BKHW, labels_BHW, soft, update.parts)
+        else:
+            parts = self._losses(adjusted_BKHW, labels_BHW, soft)
         penalty = self.regularizer.penalty(self.student, logits_BKHW, update)
         if penalty is not None:
             parts["regularizer"] = penalty
@@ -96,6 +101,7 @@ class Learner:
         *,
         stream_positions: Collection[int] = (),
         kept: Collection[int] = (),
+        is_apart: bool = False,
     ) -> dict[str, float]:
         """Make one pass over `batches` of positions, one update each; return the mean of each loss over the updates.
 
@@ -104,6 +110,8 @@ class Learner:
         Args:
             stream_positions: positions that are past only since the last iteration; all others are replayed.
             kept: positions that a later iteration may learn from.
+            is_apart: forward the stream frames of a batch and then its replayed ones, so that batch norm does not mix
+                their statistics; the loss is the sum of both. A batch has its stream frames first.
         """
         self.student.train()
         if batches and isinstance(self.loss, WeighsClasses) and self.loss.weighs_classes:
@@ -123,6 +131,7 @@ class Learner:
             if self.augment is not None:
                 batch_name = (self._num_passes, number)
                 images_BCHW, labels_BHW, soft = self.augment(images_BCHW, labels_BHW, soft, names=batch_name)
+            apart = sizes_of_kinds(positions, stream_positions) if is_apart else ()
             update = Update(
                 positions=tuple(positions),
                 images_BCHW=images_BCHW,
@@ -130,8 +139,9 @@ class Learner:
                 is_replayed_B=upload(torch.tensor([p not in stream_positions for p in positions]), self.device),
                 ends_pass=number == len(batches) - 1,
                 kept=kept,
-                forward=self.forward,
+                forward=forward_apart(self.forward, apart) if apart else self.forward,
                 frames_of_pass=frames_of_pass,
+                parts=apart,
             )
             history.append(self.step(update, soft))
         self._num_passes += 1

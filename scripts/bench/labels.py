@@ -23,8 +23,8 @@ CASE = Case(
     question="What does the label store save against one `.npz` file per frame?",
     method="Real maps: the labels of the CamVid teacher on CamVid's frames, enlarged to the size (without the data, "
     "maps of the generated video). Both write the same 64 maps (the store like the labeller, durably on disk; "
-    "`np.savez_compressed` with uint8, which favours `.npz` compared with the reference code's int64) and read them in "
-    "random order, in turn; the maps are compared.",
+    "`np.savez_compressed` with uint8, as the released code of Houyon et al.) and read them in random order, in turn; "
+    "the maps are compared.",
     repeats=5,
     seconds=15,
 )

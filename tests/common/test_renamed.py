@@ -1,12 +1,15 @@
 """Runs, stores and YAML files of earlier versions are read under the names of today."""
 
+import inspect
 import json
+import pydoc
 from pathlib import Path
 
 import pytest
 from omegaconf import OmegaConf
 
 from odkd.common.renamed import (
+    ADDED,
     current_config,
     current_metric,
     current_params,
@@ -112,6 +115,21 @@ def test_a_student_of_a_run_of_before_is_found(tmp_path: Path) -> None:
     before.parent.mkdir()
     before.write_bytes(b"")
     assert student_file(tmp_path, "round_1/student_0") == before
+
+
+def test_a_run_of_before_has_the_settings_that_its_classes_got_since() -> None:
+    dice = {"loss.parts.dice._target_": "odkd.losses.dice.Dice"}
+    found = current_params({"regularizer._target_": "odkd.regularizers.mas.Mas", **dice})
+    assert found["regularizer.objective"] == "pixel_mean"
+    assert found["loss.parts.dice.absent"] == "left_out"
+    now = {"regularizer._target_": "odkd.training.regularizers.mas.Mas", "regularizer.objective": "map_norm"}
+    assert current_params(now) == now
+
+
+@pytest.mark.parametrize(("target", "name"), [(target, name) for target, names in ADDED.items() for name in names])
+def test_every_setting_that_a_class_got_since_has_its_earlier_value_by_default(target: str, name: str) -> None:
+    parameter = inspect.signature(pydoc.locate(target)).parameters[name]  # type: ignore[arg-type]
+    assert parameter.default == ADDED[target][name]
 
 
 def test_a_run_of_before_has_the_settings_that_its_stage_got_since() -> None:

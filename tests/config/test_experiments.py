@@ -13,7 +13,11 @@ ROWS = sorted(path.stem for path in (CONF / "experiment" / "houyon2023").glob("*
 RELEASED = {
     "mir": {"replay.virtual_learning_rate": "0"},
     "lwf": {"regularizer.reduction": "sum"},
-    "mas": {"regularizer.first_importance": "decayed"},
+    "mas": {
+        "regularizer.objective": "map_norm",
+        "regularizer.first_importance": "decayed",
+        "regularizer.warmup_passes": "11",
+    },
     "rwalk": {"regularizer.is_active": "False"},
 }
 
@@ -61,6 +65,14 @@ def test_arthus_has_the_published_settings(name: str) -> None:
     assert found["loss.class_weights"] == "inverse_frequency"
     assert found["evaluation.border_pixels"] == "3"
     assert found["dataset.classes"] == "['foreground', 'background']"
+
+
+@pytest.mark.parametrize("name", ["coco", "cityscapes"])
+def test_mckds_reference_has_the_settings_of_its_code(name: str) -> None:
+    found = settings(f"mckd/{name}")
+    assert found["loss.parts.dice.absent"] == "counted"
+    assert found["teacher.scores"] == "logits"
+    assert [found["student.upsample"], found["stage.batch_size"], found["stage.patience"]] == ["evaluation", "8", "4"]
 
 
 def test_the_teacher_of_camvid_is_the_network_that_its_students_are_given() -> None:

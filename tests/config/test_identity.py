@@ -7,12 +7,14 @@ import sys
 from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
 from run_keys import run_key
 from samples import one_of
 from tiny_settings import TINY
 
 from odkd.commands.job import describe
-from odkd.common.dotted import WHERE_AND_HOW
+from odkd.common.dotted import WHERE_AND_HOW, flatten
+from odkd.common.renamed import current_params
 from odkd.config.compose import compose_config, default_config
 from odkd.config.parts import Parts
 from odkd.report.tables.wanted import Settings, WantedRun, wanted_settings
@@ -100,6 +102,21 @@ def test_a_table_counts_two_commands_as_one_run_where_their_keys_are_equal(
     """Otherwise a table would ask for a finished run again, or show the numbers of another run."""
     wanted = wanted_settings(WantedRun((*TINY,), 1) if override == "seed=1" else WantedRun((*TINY, override), 0))
     assert wanted.is_as(plain_settings) is (override in NO_CHANGES or override.split("=")[0] in LAST_BITS)
+
+
+@pytest.mark.parametrize(
+    ("choice", "key", "other"),
+    [("regularizer=mas", "regularizer.objective", "map_norm"), ("loss=dice", "loss.absent", "counted")],
+)
+def test_a_setting_that_came_later_leaves_the_keys_of_runs_from_before_it(
+    cache: Path, choice: str, key: str, other: str
+) -> None:
+    now = run_key(cache, choice)
+    assert run_key(cache, choice, f"~{key}") == now
+    assert run_key(cache, choice, f"{key}={other}") != now
+    given = OmegaConf.to_container(compose_config([*TINY, choice, f"~{key}"]))
+    stored = flatten(OmegaConf.to_container(compose_config([*TINY, choice])))
+    assert current_params(flatten(given)) == current_params(stored)  # so tables find the earlier runs
 
 
 def test_only_the_classes_of_an_unused_teacher_count_in_the_key_and_in_a_table(cache: Path) -> None:

@@ -110,7 +110,7 @@ def test_a_choice_typed_beside_a_baseline_is_taken_with_the_baseline_or_refused(
 def test_a_baseline_counts_beside_an_experiment_that_chooses_otherwise() -> None:
     found = composed(["experiment=houyon2023_released/mir_ace", "baseline=frozen"])
     assert found["replay"] == composed(["replay=nothing"])["replay"]
-    assert found["stage"]["order"] == "paired"
+    assert found["stage"]["order"] == "paired_apart"
     with pytest.raises(HydraException, match=r"sets stage.pretrain_positions, which stage=mckd does not have"):
         composed(["experiment=mckd/synthetic", "baseline=everything"])
 

@@ -31,11 +31,13 @@ def test_a_table_has_one_row_for_each_method_and_empty_cells_for_missing_scores(
     assert dict(zip(cells[0], cells[3], strict=True)) == {
         "": "MCKD",
         "the teacher": "",
-        "students of round 1": "",
+        "first student of round 1": "",
         "their agreement": "30.0",
         "labels of the final student": "",
         "final student": "",
         "against the teacher": "",
+        "updates, a student of round 1": "",
+        "updates, final student": "",
         "runs": "1",
     }
 
@@ -46,6 +48,7 @@ def test_the_methods_of_a_table_cost_the_same() -> None:
     for job in jobs:
         cfg = complete(compose_config(job.command))
         assert cfg.stage.patience is None
+        assert cfg.stage.best_against == ("teacher" if cfg.stage.uses_teacher else None)  # all chosen alike
         assert cfg.seed == job.seed
         epochs.setdefault(job.table, set()).add(cfg.stage.epochs * cfg.stage.num_rounds)
     assert epochs == {"synthetic": {40, 39}, "camvid": {40}, "camvid imagenet": {16}}  # 39: 3 rounds of 13 epochs

@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 
 from odkd.data.video.synthetic import render_dataset
 from odkd.evaluation.metrics import confusion_matrices, mean_iou, pixel_accuracy
+from odkd.runs.results import read_run
 from odkd.students.tinynet import TinyNet
 from odkd.training.batches import batches_of_pass
 
@@ -117,6 +118,18 @@ def test_a_shuffled_order_is_a_permutation_that_repeats() -> None:
     chosen = list(range(24))
     assert sorted(p for batch in batches("shuffled", chosen) for p in batch) == chosen
     assert batches("shuffled", chosen) == batches("shuffled", chosen) != batches("shuffled", chosen, iteration=4)
+
+
+def test_kinds_of_frames_forwarded_apart_have_two_losses(odkd: Odkd) -> None:
+    losses = {}
+    for order in ("paired", "paired_apart"):
+        run = read_run(
+            odkd("replay=uniform", "window.learn=6", "window.step=3", "optimizer.lr=1e-9", f"stage.order={order}")
+        )
+        losses[order] = [line["metrics"].get("learn/loss_total") for line in run.metrics]
+    assert losses["paired"][1] == losses["paired_apart"][1]  # there is nothing to replay yet
+    one, two = losses["paired"][-1], losses["paired_apart"][-1]
+    assert 1.5 < two / one < 2.5  # the student is as it was: twice its loss, about, because batch norm does not mix
 
 
 def test_a_paired_order_puts_a_replayed_frame_beside_each_stream_frame() -> None:

@@ -13,6 +13,7 @@ from torch import nn
 
 from odkd.config.compose import compose_config
 from odkd.config.parts import Parts
+from odkd.students.fitting import load_weights
 from odkd.students.freezing import freeze
 from odkd.students.smp import SmpStudent
 from odkd.students.swin_deeplab import PooledNorm, SwinTinyDeepLabV3Plus
@@ -84,6 +85,58 @@ def test_encoder_weights_of_transformers_and_timm_give_their_features(kind: str,
         low, high = student.encoder(images)
     torch.testing.assert_close(low.flatten(1, 2), found["0"].reshape(1, -1, 96), rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(high.flatten(1, 2), found["3"].reshape(1, -1, 768), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("kind", "is_saved"),
+    one_of(4, [("mask2former", True), ("maskformer", True), ("mask2former", False), ("maskformer", False)]),
+)
+def test_features_from_files_of_segmentation_networks_equal_those_that_their_heads_get(
+    kind: str, is_saved: bool, tmp_path: Path
+) -> None:
+    """Norms included, under the names that `save_pretrained` writes and under those of `state_dict()`."""
+    transformers = need("transformers")
+    torch.manual_seed(1)
+    backbone = transformers.SwinConfig(out_features=["stage1", "stage2", "stage3", "stage4"], drop_path_rate=0.0)
+    size = {"mask_feature_size": 32}
+    if kind == "maskformer":
+        detr = transformers.DetrConfig(d_model=32, encoder_layers=1, decoder_layers=1, decoder_ffn_dim=32)
+        config = transformers.MaskFormerConfig(
+            backbone_config=backbone, decoder_config=detr, fpn_feature_size=32, **size
+        )
+        network = transformers.MaskFormerForInstanceSegmentation(config)
+    else:
+        thin = {"hidden_dim": 32, "feature_size": 32, "dim_feedforward": 32, "encoder_feedforward_dim": 32}
+        layers = {"encoder_layers": 1, "decoder_layers": 1, "num_attention_heads": 2}
+        config = transformers.Mask2FormerConfig(backbone_config=backbone, **thin, **layers, **size)
+        network = transformers.Mask2FormerForUniversalSegmentation(config)
+    encoder = network.model.pixel_level_module.encoder.eval()
+    trained = [(name, p) for name, p in encoder.named_parameters() if "hidden_states_norms" in name]
+    with torch.no_grad():
+        for _, parameter in trained:
+            parameter.uniform_(0.5, 2.0)
+    path = tmp_path / "model.safetensors"
+    if is_saved:
+        network.save_pretrained(tmp_path)
+    else:
+        save_file({name: tensor.contiguous() for name, tensor in network.state_dict().items()}, path)
+    student = SwinTinyDeepLabV3Plus(5, encoder_weights=str(path)).eval()
+    images = torch.rand(1, 3, 224, 224)
+    with torch.inference_mode():
+        maps = encoder(images).feature_maps
+        low, high = student.features(images)
+    torch.testing.assert_close(low, maps[0], rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(high, maps[3], rtol=1e-4, atol=1e-4)
+
+    rebuilt = swin(5)  # as for a finished run: without the file
+    save_file(student.state_dict(), tmp_path / "student.safetensors")
+    load_weights(rebuilt, tmp_path / "student.safetensors")
+    with torch.inference_mode():
+        assert torch.equal(rebuilt.eval()(images), student(images))
+    freeze(student, ["encoder.*"])
+    assert not any(p.requires_grad for p in student.encoder.parameters())
+    assert SwinTinyDeepLabV3Plus.facts({"encoder_weights": str(path)})
+    assert not SwinTinyDeepLabV3Plus.facts({"encoder_weights": "imagenet"})
 
 
 def test_maskformers_names_are_renamed_to_timms() -> None:

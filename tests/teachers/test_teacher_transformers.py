@@ -121,6 +121,30 @@ def test_scores_of_queries_become_shares_of_their_sum(folders: dict[str, Path], 
     torch.testing.assert_close(soft.permute(0, 2, 3, 1)[is_seen], shares, atol=1e-5, rtol=1e-4)
 
 
+def test_scores_as_logits_give_the_soft_targets_of_mckds_reference_code(folders: dict[str, Path]) -> None:
+    frames, size = show(images(1, 64, 96)), (64, 96)
+    _, shares = TransformersTeacher(str(folders["oneformer"]), device=CPU).label_softly(frames, size)
+    teacher = TransformersTeacher(str(folders["oneformer"]), device=CPU, scores="logits")
+    outputs: list[Any] = []
+    teacher._network.register_forward_hook(lambda *call: outputs.append(call[-1]))
+    _, soft = teacher.label_softly(frames, size)
+    classes = outputs[0].class_queries_logits.softmax(-1)[..., :-1]
+    scores = torch.einsum("bqc,bqhw->bchw", classes, outputs[0].masks_queries_logits.sigmoid())
+    scores = torch.nn.functional.interpolate(scores, size=size, mode="bilinear")
+    at_10 = soft ** (1 / 10)  # as the KL divergence does with stored probabilities
+    torch.testing.assert_close(at_10 / at_10.sum(1, keepdim=True), (scores / 10).softmax(1), atol=1e-6, rtol=1e-5)
+    assert (soft - shares).abs().max() > 0.01
+    with pytest.raises(ValueError, match=r"teacher\.scores=logits; a segformer has logits already"):
+        TransformersTeacher(str(folders["segformer"]), device=CPU, scores="logits")
+
+
+def test_labels_from_before_there_were_other_scores_keep_their_identity(folders: dict[str, Path]) -> None:
+    settings = {"model": str(folders["oneformer"]), "precision": "float32", "task": "semantic"}
+    before = TransformersTeacher.identity(settings, lambda path: path.name)
+    assert TransformersTeacher.identity(settings | {"scores": "normalized"}, lambda path: path.name) == before
+    assert TransformersTeacher.identity(settings | {"scores": "logits"}, lambda path: path.name) != before
+
+
 def test_weights_stored_in_half_precision_are_used_in_float32(folders: dict[str, Path], tmp_path: Path) -> None:
     network = transformers.SegformerForSemanticSegmentation.from_pretrained(folders["segformer"])
     folder = shutil.copytree(folders["segformer"], tmp_path / "half")

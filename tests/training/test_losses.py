@@ -86,6 +86,25 @@ def test_dice_is_0_for_a_correct_prediction_and_1_for_a_wrong_one() -> None:
 
 
 @CLASSES
+def test_dice_with_absent_classes_equals_that_of_mckds_reference_code(num_classes: int) -> None:
+    """Its formula in plain words: per class over all pixels, smoothed by 1e-7, then the mean over all classes."""
+    logits, labels = scene(num_classes, dtype=torch.float64)
+    labels[0, :2] = 0  # that code ignores nothing
+    probabilities = logits.softmax(1)
+    total: Any = 0.0
+    for k in range(num_classes):
+        overlap, both = probabilities[:, k][labels == k].sum(), probabilities[:, k].sum() + (labels == k).sum()
+        total = total + 1 - (2 * overlap + 1e-7) / (both + 1e-7)
+    theirs = total / num_classes
+    ours, left_out = Dice(absent="counted")(logits, labels), Dice()(logits, labels)
+    assert ours.item() == pytest.approx(theirs.item(), abs=1e-12)
+    gradients = [torch.autograd.grad(loss, logits, retain_graph=True)[0] for loss in (ours, theirs, left_out)]
+    torch.testing.assert_close(gradients[0], gradients[1], rtol=1e-9, atol=1e-15)
+    num_present = min(num_classes, 4)
+    torch.testing.assert_close(gradients[0], gradients[2] * num_present / num_classes, rtol=1e-4, atol=1e-9)
+
+
+@CLASSES
 @pytest.mark.parametrize("is_weighted", [False, True])
 @pytest.mark.parametrize("gamma", [0.5, 2.0])
 def test_focal_equals_a_naive_loop(num_classes: int, is_weighted: bool, gamma: float) -> None:

@@ -33,7 +33,7 @@ def export(
     """Write every label map of the store; yield the path of each file after it is written.
 
     Args:
-        dtype: of the arrays in `.npz` files; the reference code writes and reads int64.
+        dtype: of the arrays in `.npz` files; the reference code writes uint8 and reads any whole numbers.
         palette: [R, G, B] per class, for PNGs; ignored pixels are white.
     """
     video, numbers = Path(store.manifest["video"]).stem, store.frame_numbers.tolist()

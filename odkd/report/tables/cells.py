@@ -11,6 +11,7 @@ from statistics import mean, median, stdev
 from odkd.common.metric_names import SUMMARY
 from odkd.common.names import counted
 from odkd.report.tables.spec import Column, Row, Table, Variant
+from odkd.report.tables.updates import count_updates
 from odkd.report.tables.wanted import Matcher, WantedRun, join, wanted_settings
 from odkd.runs.mlflow_store import StoredRun
 
@@ -206,6 +207,8 @@ def value_of(column: Column, row: Row, run: StoredRun, history: History) -> floa
     metric = metric_of(column, row)
     if column.take == "final":
         return run.final(metric)
+    if column.take == "updates":
+        return count_updates(run.params, lambda name: history(run, name), metric)
     found = list(history(run, metric).values())
     return median(found) if found else None
 

@@ -55,7 +55,8 @@ class Variant:
 class Column:
     """A column: a final metric times `factor`, with `digits` after the decimal point.
 
-    `take=median` is the median over iterations of a metric. Without a metric there are published values only.
+    `take=median` is the median over iterations of a metric; `take=updates` is the number of updates of the training
+    whose loss the metric is. Without a metric there are published values only.
     """
 
     label: str
@@ -63,7 +64,7 @@ class Column:
     factor: float = 100.0
     digits: int = 1
     unit: str = "%"
-    take: Literal["final", "median"] = "final"
+    take: Literal["final", "median", "updates"] = "final"
 
     @property
     def heading(self) -> str:

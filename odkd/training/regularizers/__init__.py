@@ -21,6 +21,7 @@ class Update:
         kept: positions that a later iteration may learn from.
         forward: (network, images_BCHW) -> logits_BKHW, in the run's precision.
         frames_of_pass: iterates over the pass again, frame by frame: images_1CHW and labels_1HW.
+        parts: numbers of frames that are forwarded together and have a loss of their own; () = all frames.
     """
 
     positions: tuple[int, ...]
@@ -31,6 +32,7 @@ class Update:
     kept: Collection[int]
     forward: Callable[[nn.Module, Tensor], Tensor]
     frames_of_pass: Callable[[], Iterator[tuple[Tensor, Tensor]]]
+    parts: tuple[int, ...] = ()
 
 
 class Regularizer(Protocol):

@@ -4,11 +4,19 @@
 
 C_now contains the classes in the stream frames of this update and those never seen so far: as in the official code
 and in that of Houyon et al. 2023, every frame pushes down a class without examples. So exactly the classes seen
-earlier and absent now are masked. `stage.order=paired` gives each update both kinds of frames; with other orders,
-updates of stream frames only are masked in the same way.
+earlier and absent now are masked. The paired orders give each update both kinds of frames; with other orders, updates
+of stream frames only are masked in the same way.
 
-Deviation: one mean over the labelled pixels of all frames of the update, not the sum of two means. With as many
-stream frames as replayed ones it is half of that sum, a factor that does not affect Adam.
+`stage.order=paired_apart` forwards the two kinds apart and adds their losses, as the official code and the released one
+of Houyon et al. do; experiment=houyon2023/mir_ace has it. `stage.order=paired`, one forward pass for both, is the order
+of experience replay in general; it costs one pass less and stays what it was: batch norm mixes the statistics.
+
+Deviation: in one batch, one mean over the labelled pixels of all frames, not the sum of two means. With as many stream
+frames as replayed ones it is half of that sum, a factor that does not affect Adam.
+
+Deviation: the released code of Houyon et al. learns nothing from stream frames without a partner, so nothing at all
+until the memory has frames, and counts a class as seen once it was in a stream frame with a partner. We learn from
+these frames too, masked, and their classes count as seen.
 """
 
 from typing import Any

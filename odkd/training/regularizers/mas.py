@@ -7,9 +7,19 @@ At each consolidation theta* is set to the current weights, and omega is compute
 that has just ended (stream and replayed), one frame at a time; labels are not used. ||F(x)||^2 is the sum of the
 squared logits of a pixel. The running mean of omega, in place of the paper's sum, is that of Houyon et al. 2023.
 
-Deviation: ||F||^2 is averaged over pixels, so that `strength` does not depend on the resolution. The released code
-of Houyon et al. takes the norm, not its square, over the full image, with dropout on. It scales the first omega by
-(1 - decay), because it clears too early the flag that prevents this: that is `first_importance="decayed"`.
+Deviation: ||F||^2 is averaged over pixels, so that `strength` does not depend on the resolution. The released code of
+Houyon et al. differs in three ways, each with its setting (together: experiment=houyon2023_released/memoryless_mas):
+
+* `objective="map_norm"`: omega is the gradient of ||F(x)||, the norm over classes and pixels of the whole map, not
+  squared, with dropout on. It grows with the square root of the number of pixels: at 720p it is about a hundred times
+  that of `pixel_mean`.
+* `first_importance="decayed"`: the first omega is scaled by 1 - decay, because the flag that prevents this is cleared
+  too early.
+* One more pass comes before the first omega: with its default of 10, after the 11th pass that learns. That is
+  `warmup_passes=11`.
+
+For a batch of several frames the released code takes the absolute value of the batch's mean gradient; ours is always of
+single frames, which is the same with the README's batches of one.
 """
 
 from typing import Any, Literal
@@ -29,6 +39,8 @@ class Mas:
     Args:
         strength: weight of the penalty.
         decay: weight of the old importance.
+        objective: whose gradient is the importance: "pixel_mean" = ||F||^2 averaged over pixels, "map_norm" = ||F|| of
+            the whole map with dropout on.
         first_importance: "whole" = not scaled, "decayed" = scaled by 1 - decay.
         warmup_passes, update_every_passes: times of consolidation, see `Schedule`.
     """
@@ -39,6 +51,7 @@ class Mas:
         *,
         strength: NonNegativeFloat,
         decay: Fraction,
+        objective: Literal["pixel_mean", "map_norm"] = "pixel_mean",
         first_importance: Literal["whole", "decayed"],
         warmup_passes: NaturalInt,
         update_every_passes: PositiveInt,
@@ -46,6 +59,8 @@ class Mas:
         self._schedule = Schedule(warmup_passes, update_every_passes)
         self.sets_in_after_passes = self._schedule.first
         self._strength, self._decay, self._first_importance = strength, decay, first_importance
+        self._objective = squared_norm if objective == "pixel_mean" else map_norm
+        self._has_dropout = objective == "map_norm"
         self._anchor_P = weight_vector(student).detach()
         self._omega_P = torch.zeros_like(self._anchor_P)
 
@@ -62,7 +77,8 @@ class Mas:
         if not self._schedule.count(update):
             return
         total_P, num_frames = torch.zeros_like(self._omega_P), 0
-        for gradient_P, _ in gradients_of_frames(student, update, squared_norm):
+        frames = gradients_of_frames(student, update, self._objective, has_dropout=self._has_dropout)
+        for gradient_P, _ in frames:
             total_P += gradient_P.abs()
             num_frames += 1
         decay = 0 if is_first and self._first_importance == "whole" else self._decay
@@ -81,3 +97,13 @@ class Mas:
 def squared_norm(logits_1KHW: Tensor, _labels_1HW: Tensor) -> Tensor:
     """Return the squared L2 norm over classes, averaged over pixels."""
     return logits_1KHW.square().sum(dim=1).mean()
+
+
+def map_norm(logits_1KHW: Tensor, _labels_1HW: Tensor) -> Tensor:
+    """Return the L2 norm over classes and pixels.
+
+    >>> map_norm(torch.tensor([[[[3.0]], [[4.0]]]]), torch.zeros(1, 1, 1))
+    tensor(5.)
+    """
+    norm: Tensor = torch.linalg.vector_norm(logits_1KHW)
+    return norm

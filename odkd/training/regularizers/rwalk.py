@@ -8,10 +8,11 @@ g is the gradient of the task loss (the penalty's share is known in closed form 
 optimizer, Dtheta the change over `delta_t` steps, a stretch. At each consolidation theta* is set to the current
 weights, F and s are frozen for the penalty, and s is averaged with the s of the previous consolidation.
 
-Deviation: a consolidation ends the current stretch, so that passes shorter than `delta_t` count.
-`is_active=False` is the released code of Houyon et al. 2023: it resets a counter before comparing it, so that the
-penalty is never applied, although everything is tracked. That code weighs the new gradient in F with 0.1 (`decay` 0.9
-here), whereas Chaudhry et al. have 0.9.
+Deviation: a consolidation ends the current stretch, so that passes shorter than `delta_t` count. `is_active=False` is
+the released code of Houyon et al. 2023 with torch < 2: it resets a counter before comparing it, so that the penalty is
+never applied, although everything is tracked. With torch >= 2 that code crashes at the end of its warm-up: it reads
+gradients of the student that were computed on a copy and are None. That code weighs the new gradient in F with 0.1
+(`decay` 0.9 here), whereas Chaudhry et al. have 0.9.
 """
 
 from typing import Any

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.dropout import _DropoutNd
 
 from odkd.training.regularizers import Update
 
@@ -35,15 +36,18 @@ def squared_distance(weights_P: Tensor, anchor_P: Tensor, importance_P: Tensor) 
 
 
 def gradients_of_frames(
-    student: nn.Module, update: Update, objective: Callable[[Tensor, Tensor], Tensor]
+    student: nn.Module, update: Update, objective: Callable[[Tensor, Tensor], Tensor], *, has_dropout: bool = False
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield for each frame of the pass the gradient [P] of `objective(logits_1KHW, labels_1HW)`, and labels_1HW.
 
-    The student is in eval mode: no dropout, and batch norm uses its running statistics, if it has any, unchanged.
+    The student is in eval mode: batch norm uses its running statistics, if it has any, unchanged, and there is no
+    dropout unless `has_dropout`.
     Computed in float32 whatever the run's precision: in float16 such gradients would be 0 without a scaler.
     """
     weights, was_training = trainable(student), student.training
     student.eval()
+    for dropout in (module for module in student.modules() if isinstance(module, _DropoutNd)):
+        dropout.train(has_dropout)
     for images_1CHW, labels_1HW in update.frames_of_pass():
         value = objective(student(images_1CHW), labels_1HW)
         yield _vector(torch.autograd.grad(value, weights, materialize_grads=True)), labels_1HW

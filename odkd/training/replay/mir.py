@@ -4,10 +4,12 @@ Of random candidates c from the memory, those of the largest interference
 s(c) = loss(c; student after a virtual pass over the stream frames) - loss(c; student now) are replayed.
 
 Deviation: the virtual pass continues from a copy of the student's own optimizer, including its moments. The released
-code of Houyon et al. 2023 creates a new Adam for the copy but then steps another one, so that the copy never changes
-and the choice is random: `virtual_learning_rate=0` has that law. That code also measures losses with dropout on, and
-replays its complete memory while it is smaller than `candidates`; we measure in eval mode and never select more
-positions than asked for.
+code of Houyon et al. 2023 creates a new Adam for the copy but then steps that of the student. So the copy never
+changes, and its interference is the noise of dropout, which is on for the copy and off for the student: the choice is
+random, and `virtual_learning_rate=0` has that law. With torch < 2, where gradients are zeroed and not removed, these
+steps also move the student along Adam's momentum, once per stream frame. With torch >= 2 they do nothing, and neither
+do ours. That code also replays its complete memory while it is smaller than `candidates`; we never select more
+positions than asked for. If the memory has fewer, it sorts them by interference; we replay them in a random order.
 """
 
 from collections.abc import Sequence

@@ -4,8 +4,10 @@ The importance of a frame is (1/loss)^alpha; its loss is measured when the frame
 above 0, as released, a frame of low loss is drawn more often and evicted earlier; a negative `selection_alpha` draws
 frames of high loss more often.
 
-Deviation: the released code measures losses with dropout on; we measure them in eval mode, so that the measurement
-draws no random numbers.
+Losses are measured in eval mode, as in the released code, whose network is still in it after the test of the iteration.
+
+Deviation: if the memory has fewer frames than asked for, the released code replays them in the order of the memory, we
+in a random order; it matters only with `stage.order=stream`.
 """
 
 from collections.abc import Sequence

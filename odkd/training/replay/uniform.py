@@ -2,6 +2,9 @@
 
 A frame that enters the full memory replaces a random one. So a frame survives the next a entries with probability
 (1 - 1/capacity)^a: its expected life is `capacity` entries, and young frames are more likely in memory than old ones.
+
+Deviation: if the memory has fewer frames than asked for, the released code replays them in the order of the memory, we
+in a random order; it matters only with `stage.order=stream`.
 """
 
 from collections.abc import Sequence
