@@ -146,9 +146,9 @@ def test_no_checkpoint_is_ahead_of_the_predictions_before_it(
             order.append("predictions")
         write_predictions(self, shard, rows)
 
-    def write(self: Checkpoint, content: memoryview) -> None:
+    def write(self: Checkpoint, content: memoryview, note: Any = None) -> None:
         order.append("checkpoint")
-        write_checkpoint(self, content)
+        write_checkpoint(self, content, note)
 
     monkeypatch.setattr(FrameArray, "write", write_shard)
     monkeypatch.setattr(Checkpoint, "write", write)
