@@ -9,7 +9,7 @@ from typing import Any
 from odkd.commands.labels_found import size_and_change
 from odkd.common.files import as_written, json_digest
 from odkd.common.names import counted
-from odkd.common.notes import read_note
+from odkd.common.notes import NOTES, read_note
 from odkd.data.labels.claims import owner_of
 from odkd.data.labels.shards import DamagedLabelsError
 from odkd.data.labels.store import LabelStore
@@ -19,7 +19,6 @@ from odkd.runs.run_file import read_record
 from odkd.runs.uses import is_held, users_of
 
 PARTS = ("labels", "frames", "synthetic", "digests", "videos", "images", "uses")  # of a cache
-NOTES = ("digests", "videos", "images")  # folders of files that are made anew when they are missing
 
 
 @dataclass(frozen=True)

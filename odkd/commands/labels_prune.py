@@ -9,6 +9,7 @@ from odkd.commands.labels_cache import Cache, Item, is_cache, stores_in
 from odkd.commands.labels_found import DEFAULT, find_chosen
 from odkd.common.names import counted
 from odkd.common.temporary import UNCHANGED_SECONDS, left_behind, remove, temporary_for
+from odkd.runs.uses import stale
 
 DAY_SECONDS = 86400.0
 
@@ -34,7 +35,9 @@ def prune(args: argparse.Namespace) -> int:
         chosen = {path for path, _ in doomed}
         left = [path for path in left_behind(place) if not chosen & set(path.parents)]
         doomed += [(path, "left by a killed process") for path in left]
-        doomed += _notes(cache, args) if is_cache(place) else ()
+        if is_cache(place):
+            doomed += _notes(cache, args)
+            doomed += [(path, "of a run that is gone") for path in stale(place)]
     for path, reason in doomed:
         print(f"{'deleting' if args.yes else 'would delete'} {path} ({reason})")
         if args.yes:

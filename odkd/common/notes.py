@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from odkd.common.files import json_digest, write_atomic
 
 T = TypeVar("T")
+NOTES = ("digests", "videos", "images")  # folders of a cache that hold notes alone
 logger = logging.getLogger(__name__)
 
 _HEAD, _MIDDLE, _END = b'{"sha256": "', b'",\n"note": ', b"\n}\n"

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from odkd.common.notes import NOTES
+from odkd.common.temporary import remove_left_behind
 from odkd.config.parts import Parts
 from odkd.data.video.frame_rows import folder_of
 from odkd.runs.run import OpenRun
@@ -15,7 +17,10 @@ def call_stage(parts: Parts, run: OpenRun) -> dict[str, float]:
     Raises:
         ValueError: the stage returns no summary.
     """
-    note_uses(parts.cache, run.folder, _cached_folders(parts))
+    folders = _cached_folders(parts)
+    note_uses(parts.cache, run.folder, folders)
+    for folder in (*folders, *(parts.cache / name for name in NOTES)):
+        remove_left_behind(folder, recursive=False)  # in the folders that this run writes to, what is cheap to find
     if parts.has_teacher:
         parts.label_stream()
     summary = parts.stage.run(**{name: run if name == "run" else getattr(parts, name) for name in parts.asked})

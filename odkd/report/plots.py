@@ -24,6 +24,7 @@ from odkd.report.segments import segment_figure
 from odkd.report.settings import settings_of
 from odkd.report.stream_plots import loss_figure, score_figure, speed_figure, time_figure
 from odkd.runs.results import Run, read_run
+from odkd.runs.run_file import verify
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -78,7 +79,12 @@ def run_title(run: Run) -> str:
 
 
 def read_confusions(run_folder: Path) -> dict[str, NDArray[np.int64]]:
-    """Return int64 [K, K] by reference, whose classes are the rows; empty if the run has no confusion matrix."""
+    """Return int64 [K, K] by reference, whose classes are the rows; empty if the run has no confusion matrix.
+
+    Raises:
+        ValueError: the file was changed since the run finished.
+    """
+    verify(run_folder, ["confusion.npz"])
     if not (run_folder / "confusion.npz").is_file():
         return {}
     path = run_folder / "confusion.npz"

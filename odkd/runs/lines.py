@@ -78,7 +78,7 @@ class PublishedLines:
                     self._unverified = {json.loads(line)["iteration"]: line for line in lines[count:]}
             elif name == "metrics":
                 changed = f"{len(lines)} of {count} lines" if len(lines) < count else "another content"
-                raise ValueError(self._damaged(f"{changed}, not what the checkpoint vouches for,"))
+                raise ValueError(self._damaged(f"{changed}, not what the checkpoint vouches for"))
             else:
                 logger.warning("%s was changed: some times of the run are lost", self._path(name))
 
@@ -115,7 +115,9 @@ class PublishedLines:
             ValueError: there is one.
         """
         if self._unverified:
-            raise ValueError(self._damaged(f"a line for iteration {min(self._unverified)}, which the run does not"))
+            raise ValueError(
+                self._damaged(f"a line for iteration {min(self._unverified)}, which the run does not have")
+            )
 
     def metrics(self) -> list[Record]:
         """Return the lines of metrics.jsonl."""

@@ -31,6 +31,16 @@ def users_of(cache: Path) -> dict[Path, list[Path]]:
     return users
 
 
+def stale(cache: Path) -> list[Path]:
+    """Return the notes in a cache of runs whose folders are gone."""
+    found = []
+    for path in sorted((cache / FOLDER).glob("*.json")):
+        known = read_note(path)
+        if known is None or not Path(known[0]["run"]).is_dir():
+            found.append(path)
+    return found
+
+
 def is_held(lock: Path) -> bool:
     """Return True if a process holds a lock, such as run.lock of a run that is being computed."""
     if not lock.is_file():

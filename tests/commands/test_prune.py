@@ -76,4 +76,5 @@ def test_prune_shows_the_whole_cache_and_deletes_what_is_chosen(
     assert "no run that is there says that it uses it" in prune(cache)
     prune(cache, "--unused", "--yes")
     assert not [path for path in (cache / "frames").iterdir() if path.is_dir()]
+    assert not list((cache / "uses").iterdir())
     assert not find_stores(cache / "labels")

@@ -200,7 +200,13 @@ def _read(index: ImageIndex, number: int, size: tuple[int, int]) -> np.ndarray |
 
 
 def _upright(content: bytes) -> Image.Image:
-    """Return an upright RGB image; transparency is dropped, 16 bits per channel become 8."""
+    """Return an upright RGB image; transparency is dropped, 16 bits per channel become 8.
+
+    Raises:
+        Exception: one of `UNREADABLE`, if it is no image or is damaged; also where only its checksums show it.
+    """
+    with Image.open(io.BytesIO(content)) as image:
+        image.verify()  # reads the checksums of a PNG, which decoding passes over
     with Image.open(io.BytesIO(content)) as image:
         image.load()
         turned = ImageOps.exif_transpose(image)
