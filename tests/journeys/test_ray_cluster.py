@@ -33,6 +33,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """A cluster of two nodes with one core each."""
     need("ray")
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    monkeypatch.setenv("RAY_raylet_start_wait_time_s", "120")  # on a busy machine
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # those of Ray
         from ray.cluster_utils import Cluster
@@ -65,7 +66,7 @@ def nodes(workplace: Workplace) -> Counter[str]:
 
 
 @pytest.mark.long
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 def test_jobs_run_on_all_nodes_and_those_of_a_lost_node_are_finished_by_the_same_command(
     cluster: Any, sweep: tuple[Workplace, list[str]]
 ) -> None:
