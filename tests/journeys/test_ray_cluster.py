@@ -33,7 +33,6 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """A cluster of two nodes with one core each."""
     need("ray")
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-    monkeypatch.setenv("RAY_raylet_start_wait_time_s", "120")  # on a busy machine
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # those of Ray
         from ray.cluster_utils import Cluster
