@@ -4,6 +4,7 @@ A launcher provides the `Workers`: processes of this machine, a Slurm array, a R
 all. Nothing here imports torch, because a worker's environment variables must be set before that import.
 """
 
+import functools
 import logging
 import math
 import os
@@ -44,13 +45,16 @@ class Parcel:
 
     Args:
         number: number of the job.
-        contents: pickled arguments of `run_one`; unpickled after environment and import path are set.
+        overrides: of the job.
+        contents: pickled, what `run_one` needs besides; unpickled after environment and import path are set. It is the
+            same for all jobs of a launch: a process that runs several unpickles it, and reads the config files, once.
         environment: variables to set first, such as OMP_NUM_THREADS.
         folder: working folder, to which relative paths refer.
         path: sys.path of the launching process, where user-defined classes may be.
     """
 
     number: int
+    overrides: list[str]
     contents: bytes
     environment: dict[str, str] = field(default_factory=dict)
     folder: Path = field(default_factory=Path.cwd)
@@ -58,12 +62,19 @@ class Parcel:
 
     def __call__(self) -> JobReturn:
         """Run the job in this process."""
-        import cloudpickle
-
         os.environ.update(self.environment)
         os.chdir(self.folder)
         sys.path += [entry for entry in self.path if entry not in sys.path]
-        return run_one(*cloudpickle.loads(self.contents))
+        return run_one(self.number, self.overrides, *unpacked(self.contents))
+
+
+@functools.lru_cache(maxsize=1)
+def unpacked(contents: bytes) -> tuple[Any, ...]:
+    """Return the contents of a parcel."""
+    import cloudpickle
+
+    found: tuple[Any, ...] = cloudpickle.loads(contents)
+    return found
 
 
 def run_one(
@@ -142,7 +153,8 @@ class OdkdLauncher(Launcher):
         setup_globals()
         configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
         jobs = {number_of(words, number): words for number, words in enumerate(job_overrides, start=initial_job_idx)}
-        waiting = [self.pack(number, words) for number, words in jobs.items()]
+        contents, environment = self.packed(), self.environment()
+        waiting = [Parcel(number, list(words), contents, environment) for number, words in jobs.items()]
         returns = {number: not_run() for number in jobs}
         workers, is_stopped = self.workers(len(waiting)), False
         try:
@@ -168,13 +180,11 @@ class OdkdLauncher(Launcher):
             workers.close()
         return list(returns.values())
 
-    def pack(self, number: int, overrides: Sequence[str]) -> Parcel:
-        """Return the parcel of a job."""
+    def packed(self) -> bytes:
+        """Return the contents of all parcels."""
         import cloudpickle
 
-        state = Singleton.get_state()
-        contents = number, list(overrides), self.config, self.task_function, self.hydra_context, state
-        return Parcel(number, cloudpickle.dumps(contents), self.environment())
+        return bytes(cloudpickle.dumps((self.config, self.task_function, self.hydra_context, Singleton.get_state())))
 
     def end(self, workers: Workers) -> None:
         """Ask running jobs to end as killed, so that they can be resumed, and wait for them."""

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from odkd.common.argmax import largest_class
 from odkd.common.device import choose_device, set_tf32
+from odkd.common.numerics import is_fast_on_cpu
 from odkd.config.construct import construct, resolve
 from odkd.config.parts_student import student_arguments
 from odkd.config.schema import stored_config
@@ -150,7 +151,8 @@ def load_student(
     Args:
         run: the run's folder.
         name: as in the metrics: round_1/student_0, ..., final; None = the last student of the run.
-        device: auto, cpu, cuda, ... On a CPU, a run in float16 or tf32 is continued in float32.
+        device: auto, cpu, cuda, ... On a CPU, a run in float16 or tf32 is continued in float32, and so is one in
+            bfloat16 where the CPU has no units for it: it would take fifteen times as long.
         allow_targets: user-defined packages that may contain the student's class. Those that config.yaml allows do not
             count, because a run's folder may come from anywhere.
 
@@ -182,7 +184,7 @@ def load_student(
     size = (int(cfg.dataset.size[0]), int(cfg.dataset.size[1]))
     try_student(network, len(classes), size, device=chosen_device, batch_size=None)
     layout = torch.channels_last if cfg.channels_last else torch.contiguous_format
-    is_for_gpus = cfg.precision in ("float16", "tf32") and chosen_device.type == "cpu"
+    can_compute = chosen_device.type != "cpu" or is_fast_on_cpu(cfg.precision)
     return Segmenter(
         network.to(device=chosen_device, memory_format=layout),
         classes,
@@ -190,7 +192,7 @@ def load_student(
         size,
         Normalization(cfg.student.mean, cfg.student.std),
         batch_size=cfg.evaluation.batch_size,
-        precision="float32" if is_for_gpus else cfg.precision,
+        precision=cfg.precision if can_compute else "float32",
         channels_last=cfg.channels_last,
         device=chosen_device,
         file=path,

@@ -138,7 +138,7 @@ class BareEpoch:
         self._batches: list[Example] = [(batch.images_BCHW, batch) for batch in taken]
         self._validation: list[Example] = [(batch.images_BCHW, None) for batch in ahead]
         self._loss = parts.learner.loss
-        self._network = BareNetwork(parts.learner.student, precision=parts.learner.precision, loss=self._total)
+        self._network = BareNetwork.of(parts.learner, loss=self._total)
 
     def run(self) -> float:
         """Return the seconds of one bare epoch, validation included."""

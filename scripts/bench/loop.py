@@ -89,7 +89,7 @@ def paced_run(
     parts = make_parts([*job, *ONLY_TEST_WINDOWS, *settings])
     batches = [parts.bank.get([position]) for position in range(learn)]
     examples = [(batch.images_BCHW, batch.labels["teacher"].long()) for batch in batches]
-    network = BareNetwork(parts.learner.student, precision=parts.learner.precision)
+    network = BareNetwork.of(parts.learner)
     network.learn(examples[:1])
     parts.bank.retain([])
     window = PacedWindow(learn, test, test, pairs, lambda: (network.learn(examples), network.evaluate(examples[:test])))

@@ -9,7 +9,7 @@ from bench.core.case import Case
 from bench.core.result import Result, measured, size_name
 from bench.dataset import make_dataset
 from bench.job import PRECISIONS, SMALL, make_parts, overrides
-from bench.network import BareNetwork, Example, cross_entropy
+from bench.network import BareNetwork, Example
 from odkd.training.scorer import StudentScorer
 
 CASE = Case(
@@ -48,7 +48,7 @@ def measure_case(
     parts.replay.observe(range(CANDIDATES, num_positions), lambda _: torch.empty(0))  # type: ignore[arg-type]
     batches = [parts.bank.get([position]) for position in range(num_positions)]
     examples = [(batch.images_BCHW, batch.labels["teacher"].long()) for batch in batches]
-    network = BareNetwork(parts.learner.student, precision=parts.learner.precision)
+    network = BareNetwork.of(parts.learner)
     scorer = StudentScorer(parts.learner, parts.evaluator, batch_size=1)
     parts.learner.learn(parts.bank, [[0]])  # creates the optimizer's moments, which the virtual step copies
     network.learn(examples[:1])
@@ -74,5 +74,5 @@ def losses_alone(network: BareNetwork, examples: list[Example]) -> float:
         for images_BCHW, labels_BHW in examples:
             with torch.autocast(network.device.type, torch.bfloat16, enabled=network.precision == "bfloat16"):
                 logits_BKHW = network.student(images_BCHW)
-            cross_entropy(logits_BKHW, labels_BHW)
+            network.loss(logits_BKHW, labels_BHW)
     return perf_counter() - started

@@ -1,4 +1,4 @@
-"""The bare network: its calls on resident tensors, and a clock that times these calls in any loop."""
+"""The bare network: a run's calls on resident tensors, and a clock that times these calls in any loop."""
 
 import copy
 import time
@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from odkd.common.device import autocast
 from odkd.common.ignore import IGNORE
+from odkd.training.learn import Learner
 
 Example = tuple[Tensor, Any]  # normalised images [B, 3, H, W] in the run's memory layout; targets for the loss
 
@@ -23,15 +24,38 @@ def cross_entropy(logits_BKHW: Tensor, labels_BHW: Tensor) -> Tensor:
 
 
 class BareNetwork:
-    """A copy of a student with its training calls (forward, loss, backward, Adam) and its evaluation (forward)."""
+    """A copy of a student with its training calls (forward, loss, backward, step) and its evaluation (forward).
+
+    It computes as the run does: with the run's loss, optimizer, precision and memory layout. What the loop takes more
+    is the loop's.
+
+    Args:
+        student: copied.
+        optimizer: the copy gets one of this class, with these settings.
+        loss: of logits and targets.
+        precision: "float32", "bfloat16" or "float16".
+    """
 
     def __init__(
-        self, student: nn.Module, *, precision: str, loss: Callable[[Tensor, Any], Tensor] = cross_entropy
+        self,
+        student: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        *,
+        loss: Callable[[Tensor, Any], Tensor],
+        precision: str,
     ) -> None:
         self.student = copy.deepcopy(student)
-        self.optimizer = torch.optim.Adam([p for p in self.student.parameters() if p.requires_grad], lr=1e-4)
+        weights = [parameter for parameter in self.student.parameters() if parameter.requires_grad]
+        self.optimizer: torch.optim.Optimizer = type(optimizer)(weights, **_settings_of(optimizer))
         self.device = next(self.student.parameters()).device
         self.precision, self.loss = precision, loss
+        self._scaler = torch.amp.GradScaler(self.device.type, enabled=precision == "float16")
+
+    @classmethod
+    def of(cls, learner: Learner, *, loss: Callable[[Tensor, Any], Tensor] | None = None) -> "BareNetwork":
+        """Return that of a run; with `loss`, it is used in place of the run's own."""
+        own: Any = learner.loss
+        return cls(learner.student, learner.optimizer, loss=loss or own, precision=learner.precision)
 
     def learn(self, examples: Sequence[Example]) -> float:
         """Update the student on each example; return the seconds."""
@@ -42,8 +66,9 @@ class BareNetwork:
                 logits_BKHW = self.student(images_BCHW)
             loss = self.loss(logits_BKHW, wanted)
             self.optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
-            self.optimizer.step()
+            self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+            self._scaler.step(self.optimizer)
+            self._scaler.update()
         return time.perf_counter() - started
 
     def evaluate(self, examples: Sequence[Example]) -> float:
@@ -54,6 +79,13 @@ class BareNetwork:
             for images_BCHW, _ in examples:
                 self.student(images_BCHW)
         return time.perf_counter() - started
+
+
+def _settings_of(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    """Return the arguments that make an equal optimizer."""
+    known = type(optimizer).__init__.__code__.co_varnames
+    group = optimizer.param_groups[0]  # not the defaults: odkd sets `foreach` here
+    return {name: value for name, value in group.items() if name in known and name != "params"}
 
 
 @dataclass

@@ -16,6 +16,7 @@ from bench.job import SMALL
 from bench.network import BareNetwork, Example
 from odkd.common.device import keep_freed_memory
 from odkd.common.numerics import best_numerics
+from odkd.config.parts_student import grouped
 from odkd.students.equal_forms import use_fast_forms
 from odkd.students.tinynet import TinyNet
 from odkd.training.losses.cross_entropy import CrossEntropy
@@ -80,11 +81,11 @@ def make_network(
 ) -> tuple[BareNetwork, Example]:
     """Return a network of one variant and a random frame in its memory layout."""
     layout = torch.channels_last if channels_last else torch.contiguous_format
-    network = BareNetwork(copy.deepcopy(student).to(memory_format=layout), precision=precision)
-    if fast_forms:
-        network.loss = CrossEntropy()
-        use_fast_forms(network.student, True)
-        use_fast_forms(network.loss, True)
+    loss, student = CrossEntropy(), copy.deepcopy(student).to(memory_format=layout)
+    use_fast_forms(loss, fast_forms)
+    use_fast_forms(student, fast_forms)
+    optimizer = grouped(torch.optim.Adam(student.parameters(), lr=1e-4))
+    network = BareNetwork(student, optimizer, loss=loss, precision=precision)
     if compiled:
         network.student.compile()
     generator = torch.Generator().manual_seed(0)

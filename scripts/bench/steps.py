@@ -12,7 +12,7 @@ from bench.core.result import Result, measured, size_name
 from bench.core.timing import Timed, in_turn
 from bench.dataset import make_video
 from bench.job import PRECISIONS, REFERENCE, make_parts, overrides
-from bench.network import BareNetwork, Example
+from bench.network import BareNetwork, Example, cross_entropy
 from odkd.common.device import PRECISIONS as PRECISIONS_OF_TORCH
 from odkd.config.parts import Parts
 
@@ -42,9 +42,8 @@ def make_steps(folder: Path, size: tuple[int, int], num_frames: int, settings: S
     batches = [parts.bank.get([position]) for position in positions]
     examples: list[Example] = [(batch.images_BCHW, batch.labels["teacher"].long()) for batch in batches]
     plain_examples: list[Example] = [(images.contiguous(), labels) for images, labels in examples]
-    student = parts.learner.student
-    bare = BareNetwork(student, precision=parts.learner.precision)
-    plain = BareNetwork(make_parts([*job, *REFERENCE]).learner.student, precision="float32")
+    bare = BareNetwork.of(parts.learner)
+    plain = BareNetwork.of(make_parts([*job, *REFERENCE]).learner, loss=cross_entropy)
     return Steps(parts, positions, examples, plain_examples, bare, plain)
 
 

@@ -1,21 +1,16 @@
-"""The loop as the parts call it: rendered videos, a window that measures around iterations, the bare network."""
+"""The loop as the parts call it: rendered videos, and a window that measures around iterations."""
 
-import copy
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any
 
-import torch
-from torch import Tensor, nn
+from bench.network import Example
 
 from gpu.place import Place
-from odkd.common.device import autocast
 from odkd.config.parts import Parts
 from odkd.data.window import Step, Window
 
-Example = tuple[Tensor, Any]  # images [B, 3, H, W] and what the loss compares logits with, on the device
 Around = Callable[[], AbstractContextManager[object]]
 
 
@@ -84,47 +79,6 @@ class Watched(Window):
                 yield step
             self.wait()
             self.seconds.append(time.perf_counter() - started)
-
-
-class BareNetwork:
-    """A copy of a student with its training calls (forward, loss, backward, step) and its evaluation (forward)."""
-
-    def __init__(self, parts: Parts) -> None:
-        self.student: nn.Module = copy.deepcopy(parts.learner.student)
-        made: Any = parts.learner.optimizer
-        self._optimizer = type(made)([p for p in self.student.parameters() if p.requires_grad], **_settings_of(made))
-        self._device, self._precision = parts.device, parts.learner.precision
-        self._scaler = torch.amp.GradScaler(parts.device.type, enabled=self._precision == "float16")
-        self._loss: Any = parts.learner.loss
-
-    def loss(self, logits_BKHW: Tensor, wanted: Any) -> Tensor:
-        """Return the loss of a batch."""
-        total: Tensor = self._loss(logits_BKHW, wanted)
-        return total
-
-    def learn(self, examples: Sequence[Example]) -> None:
-        """Update the student on each example."""
-        self.student.train()
-        for images_BCHW, wanted in examples:
-            with autocast(self._device, self._precision):
-                logits_BKHW = self.student(images_BCHW)
-            loss = self.loss(logits_BKHW, wanted)
-            self._optimizer.zero_grad(set_to_none=True)
-            self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
-            self._scaler.step(self._optimizer)
-            self._scaler.update()
-
-    def evaluate(self, examples: Sequence[Example]) -> None:
-        """Run the student on each example."""
-        self.student.eval()
-        with torch.inference_mode(), autocast(self._device, self._precision):
-            for images_BCHW, _ in examples:
-                self.student(images_BCHW)
-
-
-def _settings_of(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-    known = type(optimizer).__init__.__code__.co_varnames
-    return {name: value for name, value in optimizer.defaults.items() if name in known}
 
 
 def examples_of(parts: Parts, num: int) -> list[Example]:

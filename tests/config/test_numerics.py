@@ -12,7 +12,7 @@ import odkd.common.numerics
 from odkd.common.numerics import Numerics, best_numerics
 from odkd.config.compose import compose_config
 from odkd.config.known import CONF
-from odkd.config.numerics import NUMERICS, settle
+from odkd.config.numerics import NUMERICS, SLOW, settle
 from odkd.report.tables.wanted import Settings, WantedRun, wanted_settings
 
 AUTO = [f"{key}=auto" for key in NUMERICS]
@@ -53,6 +53,19 @@ def test_the_log_says_what_auto_chose_and_why(monkeypatch: pytest.MonkeyPatch, t
         "computes in float32 as in the papers"
     )
     assert settled(tmp_path, "fast_forms=false")[1] == ""
+
+
+def test_bfloat16_on_a_cpu_without_units_for_it_is_said_to_be_slow(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    on_cpu_with(monkeypatch, None)
+    values, line = settled(tmp_path, "precision=bfloat16", "fast_forms=false")
+    assert values[0] == "bfloat16"  # what is typed counts
+    assert line == SLOW
+    assert settled(tmp_path, "precision=bfloat16", "channels_last=auto")[1].endswith(f"; {SLOW}")
+    assert SLOW not in settled(tmp_path, *AUTO)[1]
+    on_cpu_with(monkeypatch, "AMX")
+    assert settled(tmp_path, "precision=bfloat16", "fast_forms=false")[1] == ""
 
 
 @pytest.mark.parametrize(

@@ -10,10 +10,12 @@ import pytest
 import torch
 import yaml
 from extras import need
+from omegaconf import OmegaConf
 from PIL import Image
 from safetensors.torch import load_file
 from tiny_settings import TINY
 
+import odkd.common.numerics
 from odkd.common.ignore import IGNORE
 from odkd.config.compose import compose_config
 from odkd.config.parts import Parts
@@ -158,3 +160,30 @@ def test_an_smp_student_is_built_without_its_initial_weights_also_by_its_card(od
     stored = load_file(run / "students" / "final.safetensors")
     for state in (loaded, names["student"].state_dict()):  # type: ignore[attr-defined]
         assert all(torch.equal(state[key], tensor) for key, tensor in stored.items())
+
+
+@pytest.mark.parametrize(
+    ("precision", "units", "expected"),
+    [
+        ("bfloat16", "AMX", "bfloat16"),
+        ("bfloat16", None, "float32"),
+        ("float16", "AMX", "float32"),
+        ("float32", None, "float32"),
+    ],
+)
+def test_a_student_computes_in_float32_where_the_cpu_has_no_units_for_its_precision(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, precision: str, units: str | None, expected: str
+) -> None:
+    monkeypatch.setattr(odkd.common.numerics, "bfloat16_units", lambda: units)
+    run = tmp_path / "run"
+    run.mkdir()
+    for path in parts.folder.iterdir():
+        (run / path.name).symlink_to(path)
+    (run / "config.yaml").unlink()
+    cfg = OmegaConf.load(parts.folder / "config.yaml")
+    cfg.precision = precision
+    OmegaConf.save(cfg, run / "config.yaml")
+    student = load_student(run, device="cpu")
+    assert student.precision == expected
+    images_NHWC = np.zeros((1, *student.size, 3), np.uint8)
+    assert student.segment(images_NHWC).shape == (1, *student.size)

@@ -7,13 +7,13 @@ weights, because its time is not asked for here.
 import time
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 import torch
 from bench.job import make_parts
+from bench.network import BareNetwork
 from torch import Tensor
 
-from gpu.loop import BareNetwork, Case, settings
+from gpu.loop import Case, settings
 from gpu.networks import write_teacher
 from gpu.place import Place
 from gpu.result import Result
@@ -80,11 +80,11 @@ def measure_epoch(place: Place, case: Case, teacher: Path, more: list[str]) -> d
     }
 
 
-class _Bare(BareNetwork):
+class _Bare:
     """The network calls of an epoch, on tensors that are on the device."""
 
     def __init__(self, parts: Parts, train: range, validation: range) -> None:
-        super().__init__(parts)
+        self.network = BareNetwork.of(parts.learner, loss=self._total)
         self._batches = [parts.bank.get(train[i : i + BATCH]) for i in range(0, len(train), BATCH)]
         size = parts.evaluator.batch_size
         ahead = [parts.bank.get(validation[i : i + size]) for i in range(0, len(validation), size)]
@@ -93,12 +93,11 @@ class _Bare(BareNetwork):
 
     def run(self) -> None:
         """Make one bare epoch, validation included."""
-        self.learn([(batch.images_BCHW, batch) for batch in self._batches])
-        self.evaluate(self._ahead)
+        self.network.learn([(batch.images_BCHW, batch) for batch in self._batches])
+        self.network.evaluate(self._ahead)
 
-    def loss(self, logits_BKHW: Tensor, wanted: Any) -> Tensor:
+    def _total(self, logits_BKHW: Tensor, batch: Batch) -> Tensor:
         """Return MCKD's loss of a batch."""
-        assert isinstance(wanted, Batch)
-        labels_BHW = resize_labels(wanted.labels["teacher"].long(), logits_BKHW.shape[2:])
-        parts = self._parts.parts(logits_BKHW, labels_BHW, wanted.soft["teacher"])  # type: ignore[attr-defined]
+        labels_BHW = resize_labels(batch.labels["teacher"].long(), logits_BKHW.shape[2:])
+        parts = self._parts.parts(logits_BKHW, labels_BHW, batch.soft["teacher"])  # type: ignore[attr-defined]
         return torch.stack(list(parts.values())).sum()

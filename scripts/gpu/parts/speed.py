@@ -11,10 +11,11 @@ from statistics import median
 from typing import Any
 
 from bench.job import call_online, make_parts
+from bench.network import BareNetwork
 
 from gpu.cases import speed_cases
 from gpu.counting import measure_counting
-from gpu.loop import BareNetwork, Case, Watched, examples_of, settings
+from gpu.loop import Case, Watched, examples_of, settings
 from gpu.place import Place
 from gpu.result import Cell, Result
 
@@ -97,7 +98,7 @@ def measure_case(place: Place, case: Case, more: list[str], *, mode: str | None 
     parts = make_parts([*settings(place, case), *more])
     backend: dict[str, Any] = {"backend": "eager"} if place.is_dry else {"mode": mode}
     examples = examples_of(parts, case.learn)
-    bare = BareNetwork(parts)
+    bare = BareNetwork.of(parts.learner)
     if mode is not None:
         for network in (parts.learner.student, bare.student):
             network.compile(**backend)
