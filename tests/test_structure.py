@@ -38,6 +38,7 @@ ONLY_IN = {  # library -> rooms, or modules, that may import it
         "config/construct",
         "config/compose",
         "config/layers",
+        "config/sources",
         "config/words",
         "runs/sweeps/job",
     },
