@@ -7,6 +7,7 @@ do.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
@@ -104,10 +105,9 @@ def check_unpacked(path: Path) -> None:
     """
     with open_file(path) as file:
         size = os.fstat(file.fileno()).st_size
-        if zipfile.is_zipfile(file):
-            with zipfile.ZipFile(file) as archive:
-                if sum(member.file_size for member in archive.infolist()) > size:
-                    raise DamagedFileError(f"{shown(path)} is a compressed archive; expected one of torch.save")
+        with contextlib.suppress(zipfile.BadZipFile), zipfile.ZipFile(file) as archive:
+            if sum(member.file_size for member in archive.infolist()) > size:
+                raise DamagedFileError(f"{shown(path)} is a compressed archive; expected one of torch.save")
 
 
 def read_text(path: Path, most: int = MOST_TEXT) -> str:

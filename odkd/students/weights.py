@@ -140,7 +140,7 @@ def _reason(path: Path, start: bytes, error: Exception) -> str:
         return "it is a TorchScript program, which teacher=exported reads"
     if path.name.endswith(".index.json"):
         return "it is an index of files with parts of the weights: join these in one file"
-    if start[:2] == b"PK" and zipfile.is_zipfile(path):
+    if start[:2] == b"PK":
         try:
             with zipfile.ZipFile(path) as archive:
                 names_inside = archive.namelist()

@@ -8,6 +8,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+import matplotlib.pyplot  # noqa: F401 - its first import makes a folder for its settings
 import numpy as np
 import torch
 from fuzzing import Prepare
@@ -25,6 +26,7 @@ from odkd.config.check_parts import check_components
 from odkd.config.compose import complete, compose_config
 from odkd.config.image_datasets import _listed
 from odkd.config.parts import Parts
+from odkd.config.parts_student import student_arguments
 from odkd.config.segmenter import load_student
 from odkd.data.labels.claims import Claims
 from odkd.data.labels.ids import PanopticIds
@@ -43,6 +45,7 @@ from odkd.runs.checkpoint import Checkpoint
 from odkd.runs.folder_store import FolderStore
 from odkd.runs.mlflow_sync import is_complete
 from odkd.runs.results import cost_of, read_run, status_of
+from odkd.students.tinynet import TinyNet
 from odkd.students.weights import read_checkpoint
 from odkd.teachers.exported_description import read_description
 from odkd.teachers.folder import FolderTeacher
@@ -87,6 +90,7 @@ class Originals:
         stills = {"titles": ["teacher", "student"], "stills": [{"file": "00.webp", "caption": "c", "step": 1}]}
         (self.run / "stills" / "stills.json").write_text(json.dumps(stills))
         manifest = {
+            "teacher": "t",
             "identity": {"size": [40, 60], "teacher": {"name": "t"}},
             "video": "clip.mp4",
             "shard_frames": 4,
@@ -96,6 +100,8 @@ class Originals:
         store = LabelStore.create(folder / "labels" / "t" / "clip-0123456789abcdef", manifest)
         store.write(0, {frame: Labelled(ids) for frame in range(3)})
         self.store = store.folder
+        student = TinyNet(num_classes=len(cfg.dataset.classes), **student_arguments(cfg.student))
+        self.student = save(student.state_dict())
         job = {"number": 0, "overrides": ["seed=1"], "status": "finished", "run": "runs/a", "seconds": 1.0}
         sweep = {"key": "k", "name": "n", "command": "odkd -m", "overrides": ["seed=1"], "varying": ["seed"]}
         sweep |= {"status": "finished", "created": "2026-01-01T00:00:00+00:00", "seconds": 1.0, "metric": "total/miou"}
@@ -137,7 +143,7 @@ def kinds(made: Originals) -> dict[str, Prepare]:
         "videos": of_bytes("clip.mp4", [made.video], _decode),
         "weights": of_bytes("weights.pt", made.weights, lambda path: read_checkpoint(path, "student.weights")),
         "weights (safetensors)": of_bytes("w.safetensors", made.weights[:1], lambda p: read_checkpoint(p, "s.weights")),
-        "checkpoints": of_bytes("checkpoint.pt", [made.checkpoint], lambda p: Checkpoint(p, overhead=1).load()),
+        "checkpoints": of_bytes("checkpoint.pt", [made.checkpoint, *made.weights[1:]], _load_checkpoint),
         "panoptic annotations": of_bytes("p.json", [panoptic], lambda path: PanopticIds(path, ["road", "car"])),
         "claims": of_bytes("0.json", [b'{"pid": 1, "host": "h", "started": "5"}'], lambda p: Claims().take(p)),
         "tables of splits": of_bytes("s.csv", [b"split,video,frame\ntrain,a,3\nval,b,4\n"], _listed),
@@ -167,6 +173,10 @@ def _read_label(path: Path) -> None:
     shutil.move(path, path.parent / "maps" / "v" / path.name)
     teacher = FolderTeacher(str(path.parent / "maps"), num_classes=3)
     teacher._read(path.parent / "maps" / "v" / path.name)
+
+
+def _load_checkpoint(path: Path) -> None:
+    Checkpoint(path, overhead=1).load()
 
 
 def _decode(path: Path) -> None:
@@ -247,7 +257,7 @@ def _students(made: Originals) -> Prepare:
         else:
             text = damaged(text, random)
         (folder / "config.yaml").write_bytes(text)
-        (folder / "student.safetensors").write_bytes(made.weights[0])
+        (folder / "student.safetensors").write_bytes(made.student)
         return lambda: load_student(folder, device="cpu")
 
     return prepare
@@ -319,6 +329,7 @@ def _names(made: Originals) -> Prepare:
             if found:
                 index_images(folder, "c", found, size=(32, 32), fit="stretch", cache=folder / "cache")
             cfg = OmegaConf.create(json.loads(json.dumps(made.settings)))
+            cfg.dataset.groundtruth_classes = None
             cfg.dataset.classes = [name, *list(cfg.dataset.classes)[1:]]
             check_config(complete(cfg))
 
