@@ -144,7 +144,7 @@ def _reason(path: Path, start: bytes, error: Exception) -> str:
         try:
             with zipfile.ZipFile(path) as archive:
                 names_inside = archive.namelist()
-        except zipfile.BadZipFile:
+        except (zipfile.BadZipFile, ValueError, NotImplementedError):  # damaged, which torch says in other words
             names_inside = ["data.pkl"]
         if not any(name.endswith("data.pkl") for name in names_inside):
             return f"it is a zip archive of {', '.join(names_inside[:3])}: unpack it"
