@@ -20,8 +20,12 @@ from odkd.common.reading import DamagedFileError, parse_json
 from odkd.runs.records import RUN
 
 COUNTS = Path(__file__).parents[2] / "build" / "faults" / "fuzz.json"
-QUICK, SLOW, WHOLE = 4, 25, 520  # inputs of a kind
-WHOLE_OF = {"values of settings": 2500, "sweeps": 200}  # of these kinds
+QUICK, SLOW, WHOLE = 3, 25, 700  # inputs of a kind
+WHOLE_OF = {  # of these, which are slower, or have fewer
+    **dict.fromkeys(("run folders", "students of a run", "label stores", "sweeps", "names of files"), 250),
+    "YAML files of a group": 100,
+    "values of settings": 2900,
+}
 JSON_VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
     lambda inner: st.lists(inner) | st.dictionaries(st.text() | st.sampled_from(sorted(RUN)), inner),

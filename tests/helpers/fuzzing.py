@@ -23,7 +23,7 @@ from typing import Any
 from odkd.__main__ import user_message
 from odkd.common.reading import brief
 
-SECONDS, MOST_BYTES = 30, 2 * 2**30
+SECONDS, ROUNDS, MOST_BYTES = 30, 10, 2 * 2**30
 STARTED = ("os.system", "subprocess.Popen", "os.exec", "os.posix_spawn", "os.spawn", "pty.spawn")
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 CHANGES = ("os.remove", "os.rename", "os.mkdir", "os.rmdir", "os.link", "os.symlink", "os.truncate", "os.chmod")
@@ -71,9 +71,12 @@ def fuzz(prepare: Prepare, numbers: Sequence[int], folder: Path) -> Counts:
 
 def _follow(child: int, readable: int, left: list[int], counts: Counts) -> list[int]:
     """Count what a fork tells, until it has ended; return the inputs that it has not come to."""
-    buffer, begun = b"", None
+    buffer, begun, silent = b"", None, 0
     while True:
-        ready = select.select([readable], [], [], SECONDS)[0]
+        ready = select.select([readable], [], [], SECONDS / ROUNDS)[0]
+        silent = 0 if ready else silent + 1
+        if 0 < silent < ROUNDS:  # in rounds, so that a machine which stands still for a while counts as one of them
+            continue
         part = os.read(readable, 2**16) if ready else b""
         *lines, buffer = (buffer + part).split(b"\n")
         for line in lines:
