@@ -92,7 +92,7 @@ def user_message(error: BaseException) -> str | None:
         error = error.__cause__  # Hydra wraps what a constructor raises
     if isinstance(error, HydraException | OmegaConfBaseException):
         own_folder: str | None = get_args_parser().parse_known_args()[0].config_dir
-        return explain(error, known_keys(own_folder), known_groups(own_folder))
+        return explain(error, known_keys(own_folder), known_groups(own_folder)).replace("\n", " ")
     if isinstance(error, yaml.MarkedYAMLError):
         place = f"{error.problem_mark.name}, line {error.problem_mark.line + 1}" if error.problem_mark else "a file"
         return f"{place.replace('file://', '')}: not valid YAML: {error.problem or error}"

@@ -41,6 +41,7 @@ ONLY_IN = {  # library -> rooms, or modules, that may import it
         "config/job_configs",
         "config/layers",
         "config/loader",
+        "config/sources",
         "config/words",
         "runs/sweeps/job",
     },

@@ -20,7 +20,9 @@ def list_stores(args: argparse.Namespace) -> int:
             store = LabelStore(folder)
             counts = (str(store.num_stored()), str(store.num_frames), "x".join(map(str, store.size)))
             soft = ",".join(spec.name.removeprefix("logsoft-") for spec in store.soft_specs) or "-"
-            rows.append((store.manifest["teacher"], store.manifest["video"], *counts, soft, *_on_disk(folder)))
+            rows.append(
+                (store.manifest.get("teacher", "?"), store.manifest.get("video", "?"), *counts, soft, *_on_disk(folder))
+            )
         except DamagedLabelsError:
             rows.append((folder.parent.name, "DAMAGED", "?", "?", "?", "?", *_on_disk(folder)))
     print(_aligned(rows))
@@ -58,7 +60,7 @@ def show_statistics(args: argparse.Namespace) -> int:
     for folder in find_chosen(args.stores):
         store = LabelStore(folder)
         names = tuple(known_classes(store, args))
-        by_teacher.setdefault((store.manifest["teacher"], names), []).append(store)
+        by_teacher.setdefault((store.manifest.get("teacher", "?"), names), []).append(store)
     for (teacher, known), stores in by_teacher.items():
         found = class_statistics(stores)
         num_classes = max(len(known), *(i + 1 for i in range(255) if found.pixels[i]), 0)

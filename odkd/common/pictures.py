@@ -16,7 +16,7 @@ from odkd.common.reading import read_bytes
 
 MOST_PIXELS = 2**26  # 8192 x 8192; a translation of class ids needs some 25 bytes for each
 MOST_BYTES = 2**29  # of a file: 16 bits for each colour of each pixel, and some room
-FORMATS = ("BMP", "GIF", "JPEG", "MPO", "PNG", "PPM", "TIFF", "WEBP")  # Pillow reads others by programs, as EPS by gs
+FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")  # Pillow reads others by programs, as EPS by gs
 UNREADABLE = (  # what Pillow and NumPy raise for damaged files
     *(OSError, SyntaxError, ValueError, EOFError, KeyError, IndexError, TypeError, OverflowError, NotImplementedError),
     *(struct.error, zlib.error, zipfile.BadZipFile, MemoryError, Image.DecompressionBombError),

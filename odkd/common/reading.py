@@ -7,6 +7,7 @@ do.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
@@ -19,6 +20,7 @@ from typing import Any
 from odkd.common.settings import check_setting
 
 MOST_JSON = 2**27  # bytes; the index of a video of 10 hours has 40 MB
+NO_ZIP = (zipfile.BadZipFile, UnicodeDecodeError, NotImplementedError)  # what zipfile raises for damaged archives
 MOST_TEXT = 2**26  # bytes
 KINDS = (  # test of a file's mode -> what it is
     (stat.S_ISDIR, "a folder"),
@@ -104,10 +106,9 @@ def check_unpacked(path: Path) -> None:
     """
     with open_file(path) as file:
         size = os.fstat(file.fileno()).st_size
-        if zipfile.is_zipfile(file):
-            with zipfile.ZipFile(file) as archive:
-                if sum(member.file_size for member in archive.infolist()) > size:
-                    raise DamagedFileError(f"{shown(path)} is a compressed archive; expected one of torch.save")
+        with contextlib.suppress(*NO_ZIP), zipfile.ZipFile(file) as archive:
+            if sum(member.file_size for member in archive.infolist()) > size:
+                raise DamagedFileError(f"{shown(path)} is a compressed archive; expected one of torch.save")
 
 
 def read_text(path: Path, most: int = MOST_TEXT) -> str:

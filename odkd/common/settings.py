@@ -52,6 +52,7 @@ BOUNDS: dict[type, tuple[str, str]] = {
     Le: ("of at most {}", "le"),
     Lt: ("below {}", "lt"),
 }
+MOST_SHOWN = 300  # letters of a value in a message
 NUMBERS: dict[Any, str] = {int: "a whole number", float: "a number"}
 STRICT = ConfigDict(strict=True, allow_inf_nan=False, arbitrary_types_allowed=False)
 
@@ -81,7 +82,7 @@ def check_setting(key: str, value: Any, kind: Any) -> None:
         if "an existing file" in (expected := describe(kind)) and isinstance(value, str):
             raise ValueError(f"{key}={value}: {no_file(Path(value))}") from None
         choices = [spell(choice) for choice in _choices(kind)]
-        shown = f"'{value}' (a text, in quotes)" if _is_quoted_number(value) else spell(value)
+        shown = f"'{value:.80}' (a text, in quotes)" if _is_quoted_number(value) else spell(value)
         raise ValueError(f"{key}={shown}; expected {expected}{nearest(str(value), choices)}") from None
 
 
@@ -156,7 +157,9 @@ def spell(value: Any) -> str:
     """Return a value as written in YAML."""
     if value is None:
         return "null"
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    text = str(value).lower() if isinstance(value, bool) else str(value)
+    text = text if text.isprintable() else repr(text)
+    return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}..."
 
 
 def _is_quoted_number(value: Any) -> bool:

@@ -67,6 +67,8 @@ def _check_classes(dataset: DictConfig) -> None:
     if not (OmegaConf.is_list(dataset.classes) and all(isinstance(name, str) for name in dataset.classes)):
         raise ValueError(f"dataset.classes={dataset.classes}; expected a list of names, such as [road,car,person]")
     classes = list(dataset.classes)
+    if nameless := [name for name in classes if not (name.strip() and name.isprintable())]:
+        raise ValueError(f"dataset.classes has the name {nameless[0]!r:.80}; expected words of printable letters")
     if doubled := sorted({name for name in classes if classes.count(name) > 1}):
         raise ValueError(f"dataset.classes names {', '.join(doubled)} more than once")
     if not 2 <= len(classes) <= 180:

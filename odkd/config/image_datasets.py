@@ -92,7 +92,9 @@ def _listed(path: Path) -> Mapping[str, str]:
         raise ValueError(f"{path} is no table of splits ({error}); expected CSV with split and name") from error
     columns = set(rows[0]) if rows else set()
     if "split" not in columns or not ("name" in columns or {"video", "frame"} <= columns):
-        raise ValueError(f"{path} has columns {sorted(columns)}; expected split and name, or split, video and frame")
+        raise ValueError(
+            f"{path} has columns {sorted(map(str, columns))}; expected split and name, or split, video and frame"
+        )
     try:
         return {row.get("name") or f"{row['video']}/{int(row['frame']):06d}": row["split"] for row in rows}
     except (ValueError, TypeError) as error:

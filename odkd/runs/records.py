@@ -29,11 +29,11 @@ JOB = {
     "number": int,
     "status": str,
     "overrides": list[str],
-    "run": str | None,
-    "seconds": float | None,
-    "value": float | None,
-    "metric": str | None,
-    "error": str | None,
+    "run?": str | None,
+    "seconds?": float | None,
+    "value?": float | None,
+    "metric?": str | None,
+    "error?": str | None,
 }
 SWEEP = {
     "key": str,
@@ -45,7 +45,7 @@ SWEEP = {
     "created": str,
     "seconds": float,
     "metric": str | None,
-    "jobs": list[dict[str, Any]],
+    "jobs": list[dict[str, Any]],  # each a JOB
     "search?": dict[str, Any] | None,
 }
 NOTE_OF_JOB = {"status": str, "run?": str | None, "seconds?": float | None, "value?": Any, "error?": str | None}
@@ -90,6 +90,8 @@ def read_sweep(folder: Path) -> dict[str, Any]:
     path = folder / "sweep.json"
     try:
         record = read_form(folder, path.name, SWEEP)
+        for job in record["jobs"]:
+            check_form(job, JOB, f"a job of {shown(path)}")
     except OSError as error:
         raise ValueError(f"{shown(path)} cannot be read ({error}); expected the folder of a sweep") from error
     return record

@@ -109,7 +109,7 @@ def read_record(folder: Path, form: Mapping[str, Any] = MappingProxyType(STATUS)
             raise ValueError("it has no status")
     except (ValueError, TypeError, RecursionError) as error:
         raise DamagedFileError(
-            f"{shown(path)} is damaged ({brief(error)}); run.restart=true starts this run over"
+            f"{shown(path)} is damaged; run.restart=true starts this run over ({brief(error)})"
         ) from error
     if digest is None:
         logger.debug("%s is of an earlier odkd, without digests; the run is not verified", path)

@@ -140,9 +140,12 @@ def _reason(path: Path, start: bytes, error: Exception) -> str:
         return "it is a TorchScript program, which teacher=exported reads"
     if path.name.endswith(".index.json"):
         return "it is an index of files with parts of the weights: join these in one file"
-    if start[:2] == b"PK" and zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            names_inside = archive.namelist()
+    if start[:2] == b"PK":
+        try:
+            with zipfile.ZipFile(path) as archive:
+                names_inside = archive.namelist()
+        except (zipfile.BadZipFile, ValueError, NotImplementedError):  # damaged, which torch says in other words
+            names_inside = ["data.pkl"]
         if not any(name.endswith("data.pkl") for name in names_inside):
             return f"it is a zip archive of {', '.join(names_inside[:3])}: unpack it"
     if isinstance(error, pickle.UnpicklingError) and (

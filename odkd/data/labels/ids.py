@@ -82,6 +82,8 @@ class PanopticIds:
                 str(picture["file_name"]): {int(s["id"]): int(s["category_id"]) for s in picture["segments_info"]}
                 for picture in content["annotations"]
             }
+            if any(not 0 <= segment < 2**24 for found in segments.values() for segment in found):
+                raise ValueError("a segment has an id that no colour can have")
         except (ValueError, KeyError, TypeError, OverflowError) as error:
             raise ValueError(
                 f"{path} is no panoptic annotation ({type(error).__name__}: {error}); expected COCO's "

@@ -17,10 +17,12 @@ from odkd.data.labels.shards import MOST_IN_SHARD, MOST_NUMBERS, DamagedLabelsEr
 
 MOST_FRAMES = 2**28
 MANIFEST = {
+    "teacher?": str,
+    "video?": str,
     "shard_frames": Annotated[int, Ge(1), Le(MOST_IN_SHARD)],
     "sampled_frames?": list[int],
     "sampled_frames_progressions?": list[Annotated[list[int], Len(3, 3)]],
-    "identity": {"size": Annotated[list[PositiveInt], Len(2, 2)]},
+    "identity": {"size": Annotated[list[PositiveInt], Len(2, 2)], "teacher?": dict[str, Any]},
 }
 
 
