@@ -59,9 +59,11 @@ def write_report(
             from odkd.report.html_run import write_run_report
 
             write_run_report(run.folder, summary)
-    except Exception:
-        logger.exception(
-            "could not make the report; the run is not affected. To try again:  odkd-report %s", run.folder
+    except Exception as error:
+        logger.error(
+            "could not make the report (%s); the run is not affected. To try again:  odkd-report %s",
+            *(error, run.folder),
+            exc_info=not isinstance(error, OSError),  # what a disk refuses is no fault of ours
         )
 
 
