@@ -100,6 +100,14 @@ bench: $(VENV)/.dev  ## speed and memory against plain baselines and physical li
 gpu:  ## what odkd promises on a GPU, checked within 8 minutes; without one, a dry run (ARGS="repeat speed")
 	$(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON)) scripts/gpu_check.py $(ARGS)
 
+.PHONY: faults
+faults: $(VENV)/.dev  ## kills, errors, odd inputs and a long run, hours; tables in docs/reliability.md (ARGS="--only soak --page")
+	$(BIN)/python scripts/faults.py $(if $(ARGS),$(ARGS),--page)
+
+.PHONY: audit
+audit: $(VENV)/.dev  ## known faults of the pinned releases: by pip-audit and a network, or by a stored list (ARGS=--stored)
+	$(BIN)/python scripts/audit.py $(ARGS)
+
 .PHONY: clean-cache
 clean-cache:  ## delete decoded frames, labels and digests (runs stay)
 	rm -rf outputs/cache

@@ -138,18 +138,19 @@ def compute(parts: "Parts", run: Any, overrides: list[str], outcome: Outcome) ->
 
     cfg, cost = parts.cfg, Cost(parts.device)
     files = {"config.yaml": OmegaConf.to_yaml(cfg, resolve=True), "overrides.txt": "".join(f"{o}\n" for o in overrides)}
-    run.open(files, restart=cfg.run.restart, again=parts.traits.always)
-    outcome.log.move_to(run.folder / "run.log")
-    outcome.status = "resumed" if run.has_checkpoint else "finished"
-    logger.info("run %s", run.folder)
-    if parts.chosen_numerics and parts.traits.learns:
-        logger.info(parts.chosen_numerics)
-    follower = Follower.of(run.folder, cfg)
     is_brief = outcome.sweep is not None  # the sweep sends at its end what its jobs could not send
-    if cfg.tracking.enabled:
-        follower.start(after_seconds=PATIENCE if is_brief else 0.0)
+    follower = None
+    run.open(files, restart=cfg.run.restart, again=parts.traits.always)
     try:
         with run, _sampler(run.folder, cfg.tracking.system_seconds):
+            outcome.log.move_to(run.folder / "run.log")
+            outcome.status = "resumed" if run.has_checkpoint else "finished"
+            logger.info("run %s", run.folder)
+            if parts.chosen_numerics and parts.traits.learns:
+                logger.info(parts.chosen_numerics)
+            follower = Follower.of(run.folder, cfg)
+            if cfg.tracking.enabled:
+                follower.start(after_seconds=PATIENCE if is_brief else 0.0)
             summary = call_stage(parts, run)
             if is_wanted(cfg.run.report, run, cost):
                 write_run_stills(parts, run)
@@ -166,7 +167,7 @@ def compute(parts: "Parts", run: Any, overrides: list[str], outcome: Outcome) ->
         raise
     finally:
         parts.close()
-        if cfg.tracking.enabled:
+        if follower is not None and cfg.tracking.enabled:
             follower.close(timeout_seconds=close_seconds(cfg, briefly=is_brief))
 
 

@@ -62,9 +62,11 @@ def write_report(
             from odkd.report.plots import plot_run
 
             plot_run(run.folder, parts.classes, summary)
-    except Exception:
-        logger.exception(
-            "could not make the report; the run is not affected. To try again:  odkd-report %s", run.folder
+    except Exception as error:
+        logger.error(
+            "could not make the report (%s); the run is not affected. To try again:  odkd-report %s",
+            *(error, run.folder),
+            exc_info=not isinstance(error, OSError),  # what a disk refuses is no fault of ours
         )
 
 

@@ -28,8 +28,9 @@ def write_run_stills(parts: "Parts", run: "OpenRun") -> None:
         write_stills(
             run.folder, frames, classes=parts.classes, palette=dataset_palette(parts.cfg.dataset), titles=titles
         )
-    except Exception:
-        logger.exception("could not make stills for the report; the run is not affected")
+    except Exception as error:
+        message = "could not make stills for the report (%s); the run is not affected"
+        logger.error(message, error, exc_info=not isinstance(error, OSError))
 
 
 def _stills(parts: "Parts", run: "OpenRun") -> tuple[Iterator[Still], tuple[str, str]]:

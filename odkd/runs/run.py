@@ -55,9 +55,7 @@ class OpenRun:
         checkpoint_overhead: float,
         pruner: Callable[[Mapping[str, Any]], str | None] | None = None,
     ) -> None:
-        self.folder = folder
-        self.description = dict(description)
-        self.checkpoint_overhead = checkpoint_overhead
+        self.folder, self.description, self.checkpoint_overhead = folder, dict(description), checkpoint_overhead
         self._file = RunFile(folder, self.description)
         self._lock = FileLock(folder / "run.lock", timeout=BUSY_SECONDS)
         self._checkpoint = Checkpoint(folder / "checkpoint.pt", overhead=checkpoint_overhead)
@@ -110,11 +108,15 @@ class OpenRun:
             for name, text in files.items():
                 write_atomic(self.folder / name, text.encode())
             self._published.repair()
-        except ValueError:
+        except BaseException:
             self._lock.release()
             raise
-        (self.folder / "error.txt").unlink(missing_ok=True)
-        self._file.set_status("running")
+        try:
+            (self.folder / "error.txt").unlink(missing_ok=True)
+            self._file.set_status("running")
+        except BaseException as error:  # Ctrl-C may come when "running" is written
+            self.__exit__(type(error), error, None)
+            raise
         return self
 
     def __enter__(self) -> Self:

@@ -46,12 +46,13 @@ long faults_count(void) { return atomic_load(&count); }
 
 static void die(void) { syscall(SYS_kill, getpid(), SIGKILL); for (;;) syscall(SYS_pause); }
 
-/* Let no more address space be had than there is: malloc may use up what it holds, and fails then. */
+/* Let little more address space be had than there is: malloc may use up what it holds, and fails then. With none at all,
+   a thread that cannot begin lets Python's Thread.start wait for ever, which no program in Python can help. */
 static void forbid_memory(void) {
     FILE *file = fopen("/proc/self/statm", "r");
     long pages = 0;
     if (file) { if (fscanf(file, "%ld", &pages) != 1) pages = 0; fclose(file); }
-    struct rlimit limit = { (rlim_t)pages * sysconf(_SC_PAGESIZE), RLIM_INFINITY };
+    struct rlimit limit = { (rlim_t)pages * sysconf(_SC_PAGESIZE) + (16 << 20), RLIM_INFINITY };
     if (pages) setrlimit(RLIMIT_AS, &limit);
 }
 

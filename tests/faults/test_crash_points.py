@@ -33,6 +33,7 @@ def drive(library: Path, folder: Path, *arguments: str) -> list[dict[str, Any]]:
 
 
 def check(records: list[dict[str, Any]], num_trials: int) -> list[dict[str, Any]]:
+    """Check that no trial broke a promise, and return the trials."""
     trials = [record for record in records if "how" in record]
     assert not [trial for trial in trials if trial["faults"]]
     assert len(trials) == num_trials
@@ -41,12 +42,11 @@ def check(records: list[dict[str, Any]], num_trials: int) -> list[dict[str, Any]
 
 
 def test_labels_killed_at_any_write_are_made_whole_by_the_same_command(library: Path, tmp_path: Path) -> None:
-    records = drive(library, tmp_path, "--stages", "label", "--kills", "3", "--errors", "1")
+    records = drive(library, tmp_path, "--stages", "label", "--kills", "2", "--errors", "0")
     points = next(record["points"] for record in records if "points" in record)
     assert len(points) > 400
     assert {"create", "write", "fsync", "rename", "link", "unlink", "mkdir"} <= {operation for operation, _ in points}
-    trials = check(records, 4)
-    assert {trial["code"] for trial in trials if trial["how"] in ("before", "after", "torn")} == {-9}
+    assert {trial["code"] for trial in check(records, 2)} == {-9}
 
 
 @pytest.mark.slow

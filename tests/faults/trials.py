@@ -1,6 +1,7 @@
 """Trials: a command, disturbed at one point; then the same command undisturbed, and what is left in the end."""
 
 import errno
+import json
 import os
 import shutil
 import signal
@@ -79,6 +80,10 @@ class Attack:
         hit = " ".join(found[point - 1].split("\t")[1:]) if len(found) >= point else ""
         trial = Trial(self.stage.name, point, how, hit, code=0 if code is None else code)
         trial.faults += self._ending(trial, code, self._log.read_text())
+        if trial.how in ("SIGTERM", "SIGINT") and code:
+            trial.faults += [
+                f"its run is {status}" for status in statuses(folder) if status not in ("killed", "finished")
+            ]
         trial.faults += self._again(folder)
         trial.seconds = round(time.monotonic() - started, 2)
         shutil.rmtree(folder)
@@ -128,6 +133,11 @@ class Attack:
         shutil.copytree(self._template, folder)  # with the times: the cache's notes go by them
         (folder / "outputs").mkdir(exist_ok=True)
         return folder
+
+
+def statuses(folder: Path) -> set[str]:
+    """Return the statuses of all runs in a folder."""
+    return {json.loads(path.read_text())["status"] for path in folder.glob("outputs/runs/*/run.json")}
 
 
 def prepare(folder: Path, words: Sequence[str], log: Path) -> None:

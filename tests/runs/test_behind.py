@@ -149,9 +149,9 @@ def test_no_checkpoint_is_ahead_of_the_predictions_before_it(
         order.append("flushed")
         flush(self)
 
-    def write(self: Checkpoint, content: memoryview, note: Any = None) -> None:
+    def write(self: Checkpoint, *content: Any) -> None:
         order.append("checkpoint")
-        write_checkpoint(self, content, note)
+        write_checkpoint(self, *content)
 
     monkeypatch.setattr(AppendedFrames, "append", write_predictions)
     monkeypatch.setattr(AppendedFrames, "flush", flush_predictions)

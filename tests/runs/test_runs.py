@@ -137,6 +137,30 @@ def test_a_run_ended_by_an_error_has_status_and_traceback(tmp_path: Path, error:
     assert type(error).__name__ in (run.folder / "error.txt").read_text()
 
 
+def test_a_run_interrupted_when_it_begins_is_killed_and_its_lock_is_free(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from odkd.runs.run_file import RunFile
+
+    set_status = RunFile.set_status
+
+    def interrupted(self: RunFile, status: str, *rest: Any) -> None:
+        set_status(self, status, *rest)
+        if status == "running":
+            raise KeyboardInterrupt
+
+    run = OpenRun(
+        tmp_path / "run", {"key": "k", "name": "run", "stage": "s", "params": {}, "tags": {}}, checkpoint_overhead=1
+    )
+    monkeypatch.setattr(RunFile, "set_status", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run.open({}, restart=False)
+    assert run.status == "killed"
+    monkeypatch.undo()
+    with run.open({}, restart=False):
+        assert run.status == "running"
+
+
 def test_a_finished_run_has_its_summary_and_no_checkpoint(tmp_path: Path) -> None:
     assert make(tmp_path).status is None
     with make(tmp_path).open({"config.yaml": "a: 1\n"}, restart=False) as run:

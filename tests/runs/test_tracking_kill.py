@@ -5,7 +5,6 @@ import os
 import random
 import subprocess
 import sys
-import time
 from importlib.metadata import version
 from pathlib import Path
 
@@ -92,11 +91,6 @@ def test_kills_during_a_sync_duplicate_nothing(outputs):
     kill_sync_often(FabricatedRun(outputs), num_kills=10)
 
 
-@pytest.mark.slow
-def test_a_hundred_kills_during_syncs_duplicate_nothing(outputs):
-    kill_sync_often(FabricatedRun(outputs), num_kills=100)
-
-
 def run_at_once(arguments: list[tuple[Path, str]]) -> None:
     started = [processes.Process(target=sync_in_process, args=each) for each in arguments]
     for process in started:
@@ -113,29 +107,6 @@ def test_concurrent_syncs_of_one_run_duplicate_nothing(outputs):
     run_at_once([(run.folder, uri_of(outputs))] * 4)
     assert len(runs_in(outputs)) == 1
     assert_each_step_once(outputs / "mlflow.db", [run])
-
-
-@pytest.mark.slow
-def test_a_database_whose_creation_was_killed_is_created_again(tmp_path):
-    run = FabricatedRun(tmp_path / "outputs")
-    run.publish(2)
-    run.end()
-    database, unfinished = run.outputs / "mlflow.db", run.outputs / ".mlflow.db.new"
-    num_half_made = 0
-    for kill in range(6):
-        process = processes.Process(target=sync_in_process, args=(run.folder, uri_of(run.outputs)))
-        process.start()
-        while process.is_alive() and not unfinished.exists():
-            time.sleep(0.001)
-        time.sleep(0.03 * kill)
-        process.kill()
-        process.join()
-        num_half_made += unfinished.exists() and not database.exists()
-        database.unlink(missing_ok=True)
-    assert num_half_made > 2, "the kills came too late to test anything"
-    sync_run(run)
-    assert not unfinished.exists()
-    assert_each_step_once(database, [run])
 
 
 @pytest.mark.slow

@@ -118,5 +118,6 @@ def report(folder: Path, write_report: Callable[[Path], Path]) -> None:
     """Write report.html of a sweep; its errors are only logged, so that they cannot affect the results."""
     try:
         print(f"report        {os.path.relpath(write_report(folder))}")
-    except Exception:
-        logger.exception("no report was written; no run is affected. Try again with  odkd-report %s", folder)
+    except Exception as error:
+        message = "no report was written (%s); no run is affected. Try again with  odkd-report %s"
+        logger.error(message, error, folder, exc_info=not isinstance(error, OSError))
