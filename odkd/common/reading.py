@@ -17,8 +17,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from odkd.common.settings import check_setting
-
 MOST_JSON = 2**27  # bytes; the index of a video of 10 hours has 40 MB
 NO_ZIP = (zipfile.BadZipFile, UnicodeDecodeError, NotImplementedError)  # what zipfile raises for damaged archives
 MOST_TEXT = 2**26  # bytes
@@ -156,6 +154,8 @@ def check_form(value: Any, kind: Any, name: str = "it") -> None:
     """
     if not isinstance(kind, Mapping):
         if kind is not Any:
+            from odkd.common.settings import check_setting  # with pydantic, which `odkd --help` does without
+
             check_setting(name, value, kind)
         return
     if not isinstance(value, dict):

@@ -29,7 +29,7 @@ def load_yaml(path: Path, loader: Any = Loader) -> Any:
     try:
         return yaml.load(content, Loader=loader)
     except (yaml.YAMLError, ValueError, TypeError, RecursionError, OverflowError) as error:
-        raise DamagedFileError(f"{shown(path)} is not valid YAML: {brief(error)}; mend it") from error
+        raise DamagedFileError(_refusal(path, error)) from error
 
 
 def load_config(path: Path) -> DictConfig:
@@ -44,10 +44,17 @@ def load_config(path: Path) -> DictConfig:
     try:
         loaded = OmegaConf.load(io.StringIO(content.decode()))
     except Exception as error:  # errors of YAML and OmegaConf share no class
-        raise DamagedFileError(f"{shown(path)} is not valid YAML: {brief(error)}; mend it") from error
+        raise DamagedFileError(_refusal(path, error)) from error
     if not isinstance(loaded, DictConfig):
         raise DamagedFileError(f"{shown(path)} holds no settings; expected KEY: VALUE on each line")
     return loaded
+
+
+def _refusal(path: Path, error: Exception) -> str:
+    """Return the line that names a mistake in a YAML file, and its place if it is known."""
+    mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
+    place = f", line {mark.line + 1}" if mark is not None else ""
+    return f"{shown(path)}{place}: not valid YAML: {problem or brief(error)}; mend it"
 
 
 def check_yaml(content: bytes, path: Path) -> None:
@@ -60,7 +67,7 @@ def check_yaml(content: bytes, path: Path) -> None:
         root = yaml.compose(content, Loader=Loader)
         num_nodes = 0 if root is None else _count(root, {}, 0)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise DamagedFileError(f"{shown(path)} is not valid YAML: {brief(error)}; mend it") from error
+        raise DamagedFileError(_refusal(path, error)) from error
     if num_nodes > MOST_NODES:
         raise DamagedFileError(
             f"{shown(path)} holds {num_nodes:.3g} values, with its aliases; expected at most {MOST_NODES}"

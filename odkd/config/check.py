@@ -4,7 +4,6 @@ Settings that every run has are typed in SETTINGS. Those of a method are typed b
 method needs no entry here.
 """
 
-import math
 import os
 import re
 from pathlib import Path
@@ -60,7 +59,6 @@ def check_config(cfg: DictConfig) -> None:
     _check_images(cfg)
     check_dataset(cfg)
     check_relations(cfg)
-    _check_finite(OmegaConf.to_container(cfg), "")
 
 
 def check_methods(cfg: DictConfig) -> None:
@@ -82,18 +80,6 @@ def check_methods(cfg: DictConfig) -> None:
             is_offered = value is None and name in OFFERED  # `construct` supplies it
             if name in kinds and name not in NOT_HANDED.get(path, ()) and not is_offered:
                 check_setting(f"{path}.{name}", value, kinds[name])
-
-
-def _check_finite(value: Any, key: str) -> None:
-    """Check that no number is nan or infinite, whatever its setting: libraries take such a one and compute with it."""
-    if isinstance(value, dict):
-        for name, item in value.items():
-            _check_finite(item, f"{key}.{name}" if key else str(name))
-    elif isinstance(value, list):
-        for item in value:
-            _check_finite(item, key)
-    elif isinstance(value, float) and not math.isfinite(value):
-        raise ValueError(f"{key} has the value {value}; expected a finite number")
 
 
 def _check_places(cfg: DictConfig) -> None:

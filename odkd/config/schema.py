@@ -11,12 +11,20 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from annotated_types import Ge, Le
+from annotated_types import Ge, Le, Len
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from odkd.common.reading import brief, shown
-from odkd.common.settings import ExistingFile, NaturalInt, PositiveFloat, PositiveInt, check_setting
+from odkd.common.settings import (
+    ExistingFile,
+    Fraction,
+    NaturalInt,
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    check_setting,
+)
 from odkd.common.yaml_files import load_config
 from odkd.config.compose import complete
 from odkd.data.video.fit import FITS
@@ -47,7 +55,6 @@ SETTINGS: dict[str, Any] = {
     "dataset.frame_store": Literal["disk", "none"],
     "dataset.decoder": Literal["pyav", "torchcodec"],
     "dataset.fit": Literal[FITS],
-    "dataset.size": list[int],
     "dataset.palette": list[list[int]] | None,
     "dataset.groundtruth_classes": list[str] | str | None,
     "dataset.download": str | None,
@@ -59,6 +66,9 @@ SETTINGS: dict[str, Any] = {
     "student.weights": ExistingFile | None,
     "student.freeze": list[str] | None,
     "optimizer.lr": PositiveFloat,
+    "optimizer.weight_decay": NonNegativeFloat,
+    "optimizer.momentum": Fraction,
+    "schedule.gamma": PositiveFloat,
     "schedule.milestones": list[PositiveInt],
     "evaluation.groundtruth": Literal["auto", True, False],
     "evaluation.predictor": Literal["student", "teacher"],
@@ -83,7 +93,7 @@ SETTINGS: dict[str, Any] = {
     "sweep.job": int | None,
 }
 STORED = (  # settings with which a student of a stored run is used again
-    *("seed", "precision", "dataset.size", "dataset.palette", "evaluation.batch_size"),
+    *("seed", "precision", "dataset.palette", "evaluation.batch_size"),
 )
 
 
@@ -137,6 +147,7 @@ def stored_config(run: Path) -> DictConfig:
         cfg = complete(loaded)
         check_values(OmegaConf.to_container(cfg, resolve=True))
         check_settings(cfg, SETTINGS, STORED)
+        check_setting("dataset.size", OmegaConf.to_container(cfg.dataset.size), Annotated[list[PositiveInt], Len(2, 2)])
         for group in ("dataset", "student", "evaluation"):
             if not OmegaConf.is_dict(cfg.get(group)):
                 raise ValueError(f"it has no {group}")

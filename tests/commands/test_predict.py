@@ -1,6 +1,7 @@
 """odkd-predict: what it writes is what the student says of each frame, with times and sound of the source."""
 
 import json
+import logging
 import signal
 import subprocess
 import sys
@@ -43,6 +44,7 @@ def run(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Path:
 @pytest.fixture(autouse=True)
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(logging, "basicConfig", lambda **_: None)  # it would last beyond the test
 
 
 def maps(folder: Path) -> np.ndarray:

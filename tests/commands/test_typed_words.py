@@ -23,6 +23,8 @@ COMMANDS = {
     "odkd-tables": "odkd.report.tables.command",
     "odkd-figures": "odkd.report.tables.figures",
     "odkd-prepare": "odkd.commands.prepare",
+    "odkd-predict": "odkd.commands.predict",
+    "odkd-export": "odkd.commands.export",
 }
 
 

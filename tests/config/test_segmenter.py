@@ -26,6 +26,7 @@ from odkd.data.splits import read_lists
 from odkd.evaluation.evaluate import at_size
 from odkd.evaluation.metrics import confusion_matrices, mean_iou
 from odkd.evaluation.split_scores import score_labels
+from odkd.runs.run_file import FILES, digests_of, read_record, write_record
 
 Odkd = Callable[..., Path]
 MCKD = [*TINY, "stage=mckd", "stage.epochs=1", "optimizer.lr=1e-3", "teacher.label_noise=0.1"]
@@ -152,6 +153,7 @@ def test_an_smp_student_is_built_without_its_initial_weights_also_by_its_card(od
     config = (run / "config.yaml").read_text()
     assert package in config
     (run / "config.yaml").write_text(config.replace(package, "not_installed"))
+    write_record(run, read_record(run) | {FILES: digests_of(run)})
     loaded = load_student(run, "final").network.state_dict()
     (code,) = re.findall(r"```python\n(.*?)```", (run / "MODEL_CARD.md").read_text(), re.DOTALL)
     names = {"images_BCHW": torch.rand(1, 3, 32, 48)}

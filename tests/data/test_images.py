@@ -4,6 +4,7 @@ import json
 import logging
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -71,7 +72,7 @@ def test_mistakes_in_image_datasets_are_refused(tmp_path: Path) -> None:
     def start(*settings: str) -> None:
         parts = parts_of("images", root, tmp_path, "dataset.size=[32,32]", *settings)
         _ = parts.key
-        call_stage(parts, None)  # type: ignore[arg-type]
+        call_stage(parts, SimpleNamespace(folder=tmp_path))  # type: ignore[arg-type]
 
     def fails(message: str, *settings: str) -> None:
         with pytest.raises(ValueError, match=message):

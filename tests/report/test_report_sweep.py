@@ -185,6 +185,7 @@ def sweep(outputs: Path, **changes: object) -> Path:
     folder = outputs / "sweeps" / "mine-0123"
     folder.mkdir(parents=True)
     record = {"key": "0123456789", "name": f"mine {HOSTILE}", "command": "odkd -m replay=fifo,uniform", "overrides": []}
+    record |= {"varying": [], "seconds": 550.0, "metric": None}
     record |= {"status": "failed", "created": "2026-11-22T08:43:00+00:00"}
     jobs += [nothing | {"error": HOSTILE}, gone | {"value": None, "error": None}]
     (folder / "sweep.json").write_text(json.dumps(record | {"jobs": jobs} | changes))
@@ -263,6 +264,7 @@ def test_a_sweep_without_jobs_has_a_report(tmp_path: Path) -> None:
     folder = tmp_path / "sweeps" / "s"
     folder.mkdir(parents=True)
     record = {"key": "k", "name": "s", "command": "odkd -m", "overrides": [], "status": "running", "created": ""}
+    record |= {"varying": [], "seconds": 0.0, "metric": None}
     (folder / "sweep.json").write_text(json.dumps(record | {"jobs": []}))
     page = Page(write_sweep_report(folder))
     check_page(page)

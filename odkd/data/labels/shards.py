@@ -245,7 +245,6 @@ class FrameArray:
         except (RuntimeError, ValueError) as error:
             raise DamagedLabelsError(f"frame {frame} of {self.folder} cannot be decompressed: {error}") from error
         if len(row) != self.dtype.itemsize * math.prod(self.shape):
-            raise DamagedLabelsError(
-                f"frame {frame} of {self.folder} has {len(row)} bytes; expected {self.dtype} {self.shape}"
-            )
+            expected = f"expected {self.dtype} {self.shape}"
+            raise DamagedLabelsError(f"frame {frame} of {self.folder} has {len(row)} bytes; {expected}")
         return row

@@ -268,7 +268,7 @@ def test_students_of_mckd_pass_probabilities_on(odkd: Callable[..., Path], check
         (["loss=mckd", "teacher.soft.top_k=3", "regularizer=ace"], "regularizer Ace hides classes"),
         (["schedule=multistep"], "set schedule=none"),
         (["loss=mckd", "loss.parts.cross_entropy.class_weights=[1]"], "has 1 number for 11 classes"),
-        (["student.freeze=stem"], "expected a list of parameter names"),
+        (["student.freeze=stem"], "expected a list of names, or null"),
         (["student.freeze=['stm.*']"], r"nearest are stem\.\*"),
         (["augmentation.flip=2"], r"augmentation\.flip=2"),
         (["loss=mckd", "loss.weights.kl=-1"], "some above 0"),

@@ -209,7 +209,7 @@ def test_a_pruned_run_ends_with_all_its_lines_published(tmp_path: Path) -> None:
     def is_pruned(folder: Path, work: Callable[[OpenRun], Any]) -> None:
         with (
             pytest.raises(RunPruned, match="too low"),
-            OpenRun(folder, {}, checkpoint_overhead=1e-9, pruner=pruner) as run,
+            OpenRun(folder, {"key": "k"}, checkpoint_overhead=1e-9, pruner=pruner) as run,
         ):
             work(run.open({}, restart=False))
         said = json.loads((folder / "run.json").read_text())
