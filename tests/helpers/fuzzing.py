@@ -13,6 +13,7 @@ import select
 import shutil
 import signal
 import sys
+import tempfile
 import traceback
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -106,7 +107,8 @@ def _work(prepare: Prepare, numbers: Sequence[int], folder: Path, writable: int)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     seen: list[tuple[str, str]] = []
     place = folder / "input"
-    allowed = str(folder)
+    allowed = tempfile.tempdir = str(folder)  # files for a moment lie there, too
+    folder.mkdir(parents=True, exist_ok=True)
 
     def watch(event: str, args: tuple[Any, ...]) -> None:
         if event.startswith(STARTED):
