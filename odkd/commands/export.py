@@ -105,12 +105,12 @@ def facts_of(run: Path, student: Segmenter) -> dict[str, str]:
     """Return where the student comes from, for the file's metadata."""
     import json
 
-    from odkd import __version__
+    from odkd.common.version import version_text
     from odkd.runs.run_file import read_record
 
     record = read_record(run)
     return {
-        "odkd": __version__,
+        "odkd": version_text().removeprefix("odkd "),
         "run": str(record.get("key", run.name)),
         "student": student.file.stem,
         "palette": json.dumps([list(colour) for colour in student.palette]),

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 
+import odkd.common.isolation
 from odkd.common.isolation import isolated
 
 
@@ -73,6 +74,7 @@ def test_later_jobs_do_not_search_the_libraries_for_garbage_and_are_freed_all_th
             self.itself = self  # as a hook of a module refers to it: only a collection frees it
 
     gc.unfreeze()
+    odkd.common.isolation._freeze.cache_clear()
     freed = []
     for _ in range(2):
         with isolated():

@@ -30,7 +30,9 @@ def make_socket(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("make", "kind"), [(os.mkfifo, "a pipe"), (make_socket, "a socket"), (Path.mkdir, "a folder")], ids=str
+    ("make", "kind"),
+    [(os.mkfifo, "a pipe"), (make_socket, "a socket"), (Path.mkdir, "a folder")],
+    ids=["pipe", "socket", "folder"],
 )
 def test_what_is_no_regular_file_is_refused_at_once(make, kind, tmp_path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
     monkeypatch.chdir(tmp_path)
@@ -85,7 +87,7 @@ def test_aliases_that_unfold_to_a_billion_values_are_refused(tmp_path: Path) -> 
 @pytest.mark.parametrize("text", ["a: &a [*a]", "[" * 5000, "a: {b: [" * 200, "\t- x: ]", "\x00"])
 def test_yaml_that_refers_to_itself_is_too_deep_or_none_is_one_line(text: str, tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text(text)
-    with pytest.raises(DamagedFileError, match=r"a\.yaml, line \d+: not valid YAML: ") as caught:
+    with pytest.raises(DamagedFileError, match=r"a\.yaml(, line \d+)?: not valid YAML: ") as caught:
         load_config(tmp_path / "a.yaml")
     assert "\n" not in str(caught.value)
 

@@ -19,7 +19,7 @@ CHECKED_APART = (  # by functions of config/check*.py
     *(f"paths.{name}" for name in PATHS),
     *("allow_targets", "dataset.root", "dataset.prepare", "dataset.classes", "dataset.domains", "dataset.groundtruth"),
     *("dataset.order", "dataset.splits", "dataset.pictures", "dataset.collections", "dataset.ids", "teacher.label_set"),
-    *("teacher.size", "teacher.soft.size", "teacher.classes", "teacher.mean", "teacher.std"),
+    *("dataset.size", "teacher.size", "teacher.soft.size", "teacher.classes", "teacher.mean", "teacher.std"),
     *("student.mean", "student.std"),
 )
 GROUPS = ("dataset", "teacher", "student", "window", "stage", "replay", "regularizer", "loss", "schedule", "evaluation")

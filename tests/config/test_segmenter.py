@@ -185,6 +185,8 @@ def test_a_student_computes_in_float32_where_the_cpu_has_no_units_for_its_precis
     cfg = OmegaConf.load(parts.folder / "config.yaml")
     cfg.precision = precision
     OmegaConf.save(cfg, run / "config.yaml")
+    (run / "run.json").unlink()
+    write_record(run, read_record(parts.folder) | {FILES: digests_of(run)})
     student = load_student(run, device="cpu")
     assert student.precision == expected
     images_NHWC = np.zeros((1, *student.size, 3), np.uint8)

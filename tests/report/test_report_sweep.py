@@ -270,7 +270,7 @@ def test_a_sweep_without_jobs_has_a_report(tmp_path: Path) -> None:
     check_page(page)
     assert "There are no runs to compare yet." in page.text
     (folder / "sweep.json").write_text("{")
-    with pytest.raises(ValueError, match="cannot be read"):
+    with pytest.raises(ValueError, match="is damaged: it holds no JSON"):
         write_sweep_report(folder)
 
 

@@ -2,4 +2,5 @@
 
 from odkd.commands.predict import main
 
-main()
+if __name__ == "__main__":
+    main()

@@ -180,7 +180,8 @@ def test_damaged_frames_of_the_store_are_decoded_again_with_a_warning(
         assert "damaged; it is decoded again" in caplog.text
     caplog.clear()
     check(*prepare_frames(open_folder(folder), size=SIZE, cache=folder))
-    assert bool(caplog.records) == (kind not in ("raw", "crc32c"))
+    warned = [record for record in caplog.records if record.levelno >= logging.WARNING]
+    assert bool(warned) == (kind not in ("raw", "crc32c"))
     caplog.clear()
     check(*prepare_frames(open_folder(folder), size=SIZE, cache=folder))
     assert not caplog.records

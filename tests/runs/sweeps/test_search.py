@@ -226,7 +226,9 @@ def test_a_pruned_run_ends_with_all_its_lines_published(tmp_path: Path) -> None:
     is_pruned(tmp_path / "online", iterations)
     is_pruned(tmp_path / "online", OpenRun.resume)
     is_pruned(tmp_path / "epochs", lambda run: run.publish(lines(0.9, 0.1)))
-    with OpenRun(tmp_path / "online", {"tags": {}}, checkpoint_overhead=1e-9).open({}, restart=False) as alone:
+    with OpenRun(tmp_path / "online", {"key": "k", "tags": {}}, checkpoint_overhead=1e-9).open(
+        {}, restart=False
+    ) as alone:
         assert alone.resume() == {"iteration": 1}
         alone.finish({})
     said = json.loads((tmp_path / "online" / "run.json").read_text())
