@@ -21,21 +21,6 @@ KINDS = {"onnx": ".onnx", "pt2": ".pt2", "torchscript": ".pt"}
 CPU = torch.device("cpu")
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Path:
-    """A finished run of one student."""
-    from tiny_settings import TINY
-
-    from odkd.commands.job import run_job
-    from odkd.config.compose import compose_config
-    from odkd.config.parts import Parts
-
-    folder = tmp_path_factory.mktemp("outputs")
-    cfg = compose_config([*TINY, f"paths.outputs={folder}", f"paths.cache={cache}"])
-    run_job(cfg)
-    return Parts(cfg).folder
-
-
 def export(*words: str | Path, code: int = 0) -> None:
     with pytest.raises(SystemExit) as ended:
         main([str(word) for word in words])

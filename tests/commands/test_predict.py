@@ -26,21 +26,6 @@ from odkd.data.video.index import index_video
 SMALL_PIECES = "from odkd.commands.predict import main, video; video.PIECE_FRAMES = 40; main()"
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Path:
-    """A finished run of one student."""
-    from tiny_settings import TINY
-
-    from odkd.commands.job import run_job
-    from odkd.config.compose import compose_config
-    from odkd.config.parts import Parts
-
-    folder = tmp_path_factory.mktemp("outputs")
-    cfg = compose_config([*TINY, f"paths.outputs={folder}", f"paths.cache={cache}"])
-    run_job(cfg)
-    return Parts(cfg).folder
-
-
 @pytest.fixture(autouse=True)
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
