@@ -34,7 +34,7 @@ def open_picture(source: Path | bytes | BinaryIO) -> Image.Image:
     """
     content = read_bytes(source, MOST_BYTES) if isinstance(source, Path) else source
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the limit is checked below
+        warnings.simplefilter("ignore")  # of bombs, whose limit is checked below, and of damaged tags
         image = Image.open(io.BytesIO(content) if isinstance(content, bytes) else content, formats=FORMATS)
     width, height = image.size
     if width * height > MOST_PIXELS:

@@ -94,6 +94,7 @@ def _import_mlflow() -> Any:
             getattr(settings, name).default = value
     if "MLFLOW_LOGGING_LEVEL" not in os.environ:
         logging.getLogger("mlflow").setLevel(logging.ERROR)
+        logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # prints a traceback of what it raises
         logging.getLogger("alembic").setLevel(logging.ERROR)
         for name in ("alembic.runtime.migration", "alembic.runtime.plugins"):  # MLflow 2 sets the level again, to INFO
             logging.getLogger(name).addFilter(lambda record: record.levelno >= logging.ERROR)

@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import itertools
 import logging
 import shutil
 from collections import Counter
@@ -68,7 +69,8 @@ class Trainings:
             name: of the training; all earlier trainings are published.
             records: all its epochs so far, from the first on.
         """
-        first = self._num_published.total() - self._num_published[name]
+        earlier = itertools.takewhile(lambda item: item[0] != name, self._num_published.items())
+        first = sum(num_epochs for _, num_epochs in earlier)  # of a pair, the second one may be published in part
         numbers = [{"iteration": first + index} for index in range(len(records))]
         self.run.publish([(n | record, n | timing) for n, (record, timing) in zip(numbers, records, strict=True)])
         self._num_published[name] = max(self._num_published[name], len(records))

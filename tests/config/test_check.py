@@ -42,7 +42,7 @@ CHEAP = ["debug=smoke", "tracking=none", "run.report=false"]
             (["dataset.classes=road"], "dataset.classes=road: there is no label set road"),
             (["dataset.classes=[a,b,a]"], "dataset.classes names a more than once"),
             (["student.mean=[0,0,0]", "student.std=[0,1,1]"], "student.std=[0, 1, 1]; expected three numbers"),
-            (["loss.class_weights=[-1,1,1,1,1,1,1,1,1,1,1]"], "expected numbers of at least 0"),
+            (["loss.class_weights=[-1,1,1,1,1,1,1,1,1,1,1]"], "expected a list of numbers of at least 0"),
             (["run.name=../../evil"], "expected a plain folder name"),
             (["--config-dir", "conf", "replay=fifo"], "Additional config directory"),
             (["replay._target_=mine.X", "allow_targets=[mine]"], "mine.X is not there: No module named 'mine'"),

@@ -93,8 +93,8 @@ def mistake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
             (["replay._target_=elsewhere.Replay"], "is not allowed"),
             (["replay=memoryless", "replay._target_=torch.nn.ReLU"], "expected a class of odkd.training.replay"),
             (
-                ["loss=dice", "loss._target_=torch.nn.CrossEntropyLoss"],
-                "loss._target_=torch.nn.CrossEntropyLoss has no name",
+                ["loss=cross_entropy", "loss._target_=torch.nn.L1Loss"],
+                "loss._target_=torch.nn.L1Loss has no name",
             ),
             ([*OF_MINE, "regularizer=half"], "regularizer._target_=half.Half has no state_dict"),
             ([*OF_MINE, "stage=nameless"], "stage.name is missing, and every stage needs it; add `name: mine`"),

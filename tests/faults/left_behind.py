@@ -21,7 +21,10 @@ RESULTS = (
     "cache/frames/*/frames.raw",
     "cache/synthetic/*/videos/*",
 )
-NUMBERS = "SELECT run_uuid, key, step, value, is_nan FROM metrics WHERE key NOT LIKE 'time/%'"
+# A sweep's scores are sent now and then while its jobs end: only the newest of them is a result.
+SUPERSEDED = """key LIKE 'summary/sweep_%' AND timestamp <
+    (SELECT max(timestamp) FROM metrics AS other WHERE other.run_uuid = metrics.run_uuid AND other.key = metrics.key)"""
+NUMBERS = f"SELECT run_uuid, key, step, value, is_nan FROM metrics WHERE key NOT LIKE 'time/%' AND NOT ({SUPERSEDED})"
 
 
 def state_of(outputs: Path, *, has_mlflow: bool) -> dict[str, str]:
@@ -58,6 +61,7 @@ def _in_mlflow(path: Path) -> dict[str, str]:
             rows = sorted(row[1:] for row in database.execute(NUMBERS) if row[0] == run)
             state[f"{name}: rows"] = hashlib.sha256(repr(rows).encode()).hexdigest()[:16]
         twice = database.execute(
-            "SELECT key, step, count(*) FROM metrics GROUP BY run_uuid, key, step HAVING count(*) > 1"
+            f"SELECT key, step, count(*) FROM metrics WHERE NOT ({SUPERSEDED}) GROUP BY run_uuid, key, step "
+            "HAVING count(*) > 1"
         ).fetchall()
         return state | {f"MLflow row {key} {step}": f"{number} times" for key, step, number in twice}

@@ -6,6 +6,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +74,9 @@ def look(pid: int, folder: Path) -> dict[str, int]:
 
 def in_mlflow(database: Path) -> dict[str, Any]:
     """Return the steps that MLflow has of the score, how many twice, and the seconds that its page waits for them."""
-    from mlflow import MlflowClient
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # those of an import are not ours
+        from mlflow import MlflowClient
 
     with contextlib.closing(sqlite3.connect(database)) as connection:
         steps = [step for (step,) in connection.execute("SELECT step FROM metrics WHERE key = 'test/miou'")]

@@ -35,7 +35,12 @@ def drive(library: Path, folder: Path, *arguments: str) -> list[dict[str, Any]]:
 def check(records: list[dict[str, Any]], num_trials: int) -> list[dict[str, Any]]:
     """Check that no trial broke a promise, and return the trials."""
     trials = [record for record in records if "how" in record]
-    assert not [trial for trial in trials if trial["faults"]]
+    broken = [
+        [trial["stage"], trial["point"], trial["how"], trial["hit"], trial["faults"]]
+        for trial in trials
+        if trial["faults"]
+    ]
+    assert not broken, json.dumps(broken, indent=1)
     assert len(trials) == num_trials
     assert sum(bool(trial["hit"]) for trial in trials) > 0.8 * num_trials, "points were missed"
     return trials

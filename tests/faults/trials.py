@@ -111,7 +111,8 @@ class Attack:
         if trial.how == "memory":  # libraries may abort, as after a kill
             return []
         if "Traceback" in output:
-            return ["a traceback: " + output.strip().splitlines()[-1][:200]]
+            before, _, after = output.partition("Traceback")
+            return [f"a traceback: {before[-200:]} Traceback {after[:1500]}"]
         if trial.how in KILLS:
             return [] if code == -signal.SIGKILL or not trial.hit else [f"it ended with {code} in place of the kill"]
         if trial.how in ENDINGS:

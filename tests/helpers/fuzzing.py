@@ -21,6 +21,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from odkd.__main__ import user_message
 from odkd.common.reading import brief
 
@@ -99,6 +101,7 @@ def _follow(child: int, readable: int, left: list[int], counts: Counts) -> list[
 
 def _work(prepare: Prepare, numbers: Sequence[int], folder: Path, writable: int) -> None:
     """Be the fork: never returns."""
+    torch.set_num_threads(1)  # a fork has no threads: work that is shared with those of its parent waits for ever
     null = os.open(os.devnull, os.O_RDWR)
     os.dup2(null, 1)
     os.dup2(null, 2)

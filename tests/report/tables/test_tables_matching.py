@@ -14,6 +14,7 @@ from odkd.report.tables.cells import fill
 from odkd.report.tables.command import add_choices, check_complete, main, with_choices
 from odkd.report.tables.spec import load_table
 from odkd.report.tables.wanted import Settings, WantedRun, wanted_settings
+from odkd.runs.run_file import write_record
 
 FIXED = ["dataset=synthetic_tiny"]
 
@@ -254,6 +255,6 @@ def test_a_run_of_an_older_odkd_is_found_after_its_command_is_repeated(
     whole = said.read_text()
     record = json.loads(whole)
     del record["tags"]["odkd.file_digests"], record["params"]["dataset.classes"]
-    said.write_text(json.dumps(record))
+    write_record(said.parent, record)
     assert odkd("run.overlay_video=false", f"student.weights={paths[1]}") == said.parent
     assert json.loads(said.read_text()) == json.loads(whole)
