@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+import tokenize
 import warnings
 import zipfile
 import zlib
@@ -17,9 +18,11 @@ from odkd.common.reading import read_bytes
 MOST_PIXELS = 2**26  # 8192 x 8192; a translation of class ids needs some 25 bytes for each
 MOST_BYTES = 2**29  # of a file: 16 bits for each colour of each pixel, and some room
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")  # Pillow reads others by programs, as EPS by gs
+# For the process, as threads read pictures: of bombs, whose limit is checked here, and of damaged tags.
+warnings.filterwarnings("ignore", module=r"PIL\b")
 UNREADABLE = (  # what Pillow and NumPy raise for damaged files
     *(OSError, SyntaxError, ValueError, EOFError, KeyError, IndexError, TypeError, OverflowError, NotImplementedError),
-    *(struct.error, zlib.error, zipfile.BadZipFile, MemoryError, Image.DecompressionBombError),
+    *(struct.error, zlib.error, zipfile.BadZipFile, tokenize.TokenError, MemoryError, Image.DecompressionBombError),
 )
 
 
@@ -33,9 +36,7 @@ def open_picture(source: Path | bytes | BinaryIO) -> Image.Image:
         Exception: one of `UNREADABLE`, if it is no picture, or of too many pixels.
     """
     content = read_bytes(source, MOST_BYTES) if isinstance(source, Path) else source
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of bombs, whose limit is checked below, and of damaged tags
-        image = Image.open(io.BytesIO(content) if isinstance(content, bytes) else content, formats=FORMATS)
+    image = Image.open(io.BytesIO(content) if isinstance(content, bytes) else content, formats=FORMATS)
     width, height = image.size
     if width * height > MOST_PIXELS:
         raise ValueError(f"it has {width} x {height} pixels; expected at most {MOST_PIXELS} in all")

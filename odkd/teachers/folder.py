@@ -4,7 +4,6 @@ Files .npz with key `seg`, numbered by frame, are the format of the reference co
 `pseudo_groundtruth_seg/TEACHER`: with a stride of 75, 000000.npz, 000075.npz, ...
 """
 
-import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -14,15 +13,14 @@ from annotated_types import Ge, Le
 
 from odkd.common.files import json_digest
 from odkd.common.ignore import IGNORE
+from odkd.common.pictures import UNREADABLE
 from odkd.data.labels.ids import with_numbers
 from odkd.data.labels.map_files import open_sound, refuse_other_than_file
 from odkd.data.labels.missing_maps import nothing_there, what_is_there
 from odkd.data.labels.pixel_values import GREYS, OF_COLOURS, RED_CHANNEL, PixelValues, is_grey
-from odkd.data.video.image_index import UNREADABLE as UNREADABLE_PICTURE
 from odkd.teachers import SampledFrames
 
 ENDINGS = (".png", ".npz")
-UNREADABLE = (*UNREADABLE_PICTURE, KeyError, zipfile.BadZipFile)
 NumClasses = Annotated[int, Ge(1), Le(IGNORE)]
 
 

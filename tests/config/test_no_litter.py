@@ -94,7 +94,7 @@ def mistake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
             (["replay=memoryless", "replay._target_=torch.nn.ReLU"], "expected a class of odkd.training.replay"),
             (
                 ["loss=cross_entropy", "loss._target_=torch.nn.L1Loss"],
-                "loss._target_=torch.nn.L1Loss has no name",
+                "loss.class_weights: torch.nn.L1Loss takes no class_weights; it takes",
             ),
             ([*OF_MINE, "regularizer=half"], "regularizer._target_=half.Half has no state_dict"),
             ([*OF_MINE, "stage=nameless"], "stage.name is missing, and every stage needs it; add `name: mine`"),

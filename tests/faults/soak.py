@@ -6,7 +6,6 @@ import sqlite3
 import subprocess
 import sys
 import time
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -74,13 +73,11 @@ def look(pid: int, folder: Path) -> dict[str, int]:
 
 def in_mlflow(database: Path) -> dict[str, Any]:
     """Return the steps that MLflow has of the score, how many twice, and the seconds that its page waits for them."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # those of an import are not ours
-        from mlflow import MlflowClient
+    from odkd.runs.mlflow_client import import_mlflow
 
+    client = import_mlflow().MlflowClient(f"sqlite:///{database}")
     with contextlib.closing(sqlite3.connect(database)) as connection:
         steps = [step for (step,) in connection.execute("SELECT step FROM metrics WHERE key = 'test/miou'")]
-    client = MlflowClient(f"sqlite:///{database}")
     started = time.monotonic()
     (run,) = client.search_runs([e.experiment_id for e in client.search_experiments()], "tags.`odkd.kind` = 'run'")
     history = client.get_metric_history(run.info.run_id, "test/miou")

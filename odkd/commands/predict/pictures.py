@@ -13,7 +13,8 @@ from odkd.commands.predict.models import Model, single
 from odkd.commands.predict.outputs import Painter, Wanted, confusion_with, write_maps, write_picture
 from odkd.common.files import write_json
 from odkd.common.notes import file_digest
-from odkd.data.video.image_index import UNREADABLE, read_picture
+from odkd.common.pictures import UNREADABLE
+from odkd.data.video.image_index import read_picture
 
 
 def predict_pictures(

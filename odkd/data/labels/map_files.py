@@ -10,7 +10,7 @@ from pathlib import Path
 from PIL import Image
 
 from odkd.common.notes import remembered
-from odkd.data.video.image_index import UNREADABLE
+from odkd.common.pictures import UNREADABLE
 
 LOSSY = ("JPEG", "MPO")  # formats as Pillow names them, whatever the file is called
 THREADS = 4  # decoding a PNG releases Python's lock

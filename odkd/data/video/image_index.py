@@ -7,8 +7,6 @@ import io
 import logging
 import math
 import stat
-import struct
-import zlib
 from collections import deque
 from collections.abc import Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -23,6 +21,7 @@ from PIL import Image, ImageOps, __version__, features
 from odkd.common.files import json_digest
 from odkd.common.names import counted
 from odkd.common.notes import remembered
+from odkd.common.pictures import UNREADABLE
 from odkd.data.video.fit import Fit, Placement, fit_label, fit_picture, placement
 from odkd.data.video.index import VideoIndex
 from odkd.data.video.listing import natural
@@ -34,7 +33,6 @@ JPEG = features.version("libjpeg_turbo") or features.version("jpg")
 READER = f"pillow-{__version__} jpeg-{JPEG} bilinear"  # replaces the video decoder in keys
 INDEX_VERSION = 1  # part of the key of an index: raise it when the index changes
 INDEX_THREADS = 4  # reading and hashing mostly wait for the disk
-UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
 ORIENTATION, TURNED = 0x0112, (5, 6, 7, 8)  # EXIF: these orientations exchange height and width
 
 
