@@ -1,5 +1,6 @@
 """Fixtures: a shared cache, real data, an empty MLflow database, and odkd run inside this process."""
 
+import logging
 import os
 from collections.abc import Callable, Generator
 from pathlib import Path
@@ -35,6 +36,14 @@ def pytest_runtest_call() -> Generator[None]:
     except BaseException as error:
         skip_if_absent(error)
         raise
+
+
+@pytest.fixture(autouse=True)
+def level_of_logging() -> Generator[None]:
+    """Keep the level that a command sets within a test from the next ones."""
+    level = logging.root.level
+    yield
+    logging.root.setLevel(level)
 
 
 @pytest.fixture(scope="session")
