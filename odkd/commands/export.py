@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from odkd.common.ending import one_line
 from odkd.common.version import add_version
 
 if TYPE_CHECKING:
@@ -46,13 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     own = "that your own student is in"
     parser.add_argument("--allow-targets", nargs="+", default=[], metavar="PACKAGE", help=own)
     args = parser.parse_args(arguments)
-    try:
+    with one_line("odkd-export"):
         sys.exit(run(args))
-    except ValueError as error:
-        print(f"odkd-export: {error}", file=sys.stderr)
-        sys.exit(2)
-    except OSError as error:
-        sys.exit(f"odkd-export: {error}")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -130,7 +126,7 @@ def read_frames(run: Path, source: str | None, num_frames: int, size: tuple[int,
     from odkd.commands.predict.models import CACHE
     from odkd.commands.predict.sources import find_sources
     from odkd.data.video.decode import decode_frames
-    from odkd.data.video.fit import fit_picture, placement
+    from odkd.data.video.fit import stretched
     from odkd.data.video.image_index import read_picture
     from odkd.data.video.index import index_video
 
@@ -138,30 +134,29 @@ def read_frames(run: Path, source: str | None, num_frames: int, size: tuple[int,
     images = []
     for _, path in found.videos[:1]:
         index = index_video(path, CACHE)
-        numbers = np.unique(np.linspace(0, index.num_frames - 1, num_frames).astype(np.int64))
+        numbers = _spread(index.num_frames, num_frames)
         images += [image for _, image in decode_frames(index, numbers, size=size) if image is not None]
     for _, path in found.pictures[: num_frames - len(images)]:
-        picture = read_picture(path)
-        place = placement((picture.height, picture.width), shape=size, size=size, fit="stretch")
-        images.append(fit_picture(picture, place, size))
+        images.append(stretched(read_picture(path), size))
     if not images:
         raise ValueError(f"--frames {source}: no frame can be read")
     return np.stack(images)
 
 
-def _frames_of_run(run: Path, num_frames: int) -> np.ndarray:
+def _spread(num_there: int, num_wanted: int) -> np.ndarray:
+    """Return int64 [n], ascending: numbers evenly spread over 0 to num_there - 1."""
     import numpy as np
-    from omegaconf import DictConfig, OmegaConf
 
-    from odkd.config.compose import complete
+    return np.unique(np.linspace(0, num_there - 1, num_wanted).astype(np.int64))
+
+
+def _frames_of_run(run: Path, num_frames: int) -> np.ndarray:
     from odkd.config.parts import Parts
+    from odkd.config.schema import stored_config
 
-    cfg = OmegaConf.load(run / "config.yaml")
-    assert isinstance(cfg, DictConfig)
     try:
-        parts = Parts(complete(cfg))
-        positions = np.unique(np.linspace(0, len(parts.stream) - 1, num_frames).astype(np.int64)).tolist()
-        return parts.frames.read(positions)
+        parts = Parts(stored_config(run))
+        return parts.frames.read(_spread(len(parts.stream), num_frames).tolist())
     except (ValueError, OSError) as error:
         raise ValueError(f"the frames of {run} cannot be read ({error}); give others with --frames SOURCE") from error
 

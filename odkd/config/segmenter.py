@@ -20,7 +20,7 @@ from odkd.config.parts_student import student_arguments
 from odkd.config.schema import stored_config
 from odkd.data.labels.palette import dataset_palette
 from odkd.data.tensor_bank import Bank, Batch, Normalization
-from odkd.data.video.fit import Fit, fit_picture, placement
+from odkd.data.video.fit import Fit, fit_picture, placement, stretched
 from odkd.data.video.image_index import read_picture
 from odkd.evaluation.evaluate import Evaluator, at_size
 from odkd.runs.run_file import verify
@@ -114,8 +114,7 @@ class Segmenter:
         given = (int(images_NHWC.shape[1]), int(images_NHWC.shape[2]))
         if given == self.size or not len(images_NHWC):
             return images_NHWC
-        place = placement(given, shape=self.size, size=self.size, fit="stretch")
-        return np.stack([fit_picture(Image.fromarray(image_HWC), place, self.size) for image_HWC in images_NHWC])
+        return np.stack([stretched(Image.fromarray(image_HWC), self.size) for image_HWC in images_NHWC])
 
     def _each_logits(self, images_NHWC: np.ndarray, use: Callable[[Batch, Tensor], None]) -> None:
         """Call `use` with each batch and its logits [B, K, H, W]."""

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from odkd.common.ending import one_line
 from odkd.common.names import counted
 from odkd.common.version import add_version
 
@@ -56,19 +57,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--allow-targets", nargs="+", default=[], metavar="PACKAGE", help=own)
     args = parser.parse_intermixed_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    try:
+    with one_line("odkd-predict"):
         run(args)
-    except ValueError as error:
-        sys.exit(_say(f"odkd-predict: {error}", 2))
-    except OSError as error:  # a full disk, no permission
-        sys.exit(_say(f"odkd-predict: {error}", 1))
-    except KeyboardInterrupt:
-        sys.exit(_say("\nodkd-predict: interrupted; the same command resumes from here", 130))
-
-
-def _say(message: str, code: int) -> int:
-    print(message, file=sys.stderr)
-    return code
 
 
 def run(args: argparse.Namespace) -> None:
@@ -100,13 +90,14 @@ def run(args: argparse.Namespace) -> None:
 def _predict_files(model: Model, sources: Sources, wanted: Wanted) -> None:
     import numpy as np
 
+    from odkd.commands.predict.models import CACHE
     from odkd.commands.predict.pictures import predict_pictures
     from odkd.commands.predict.video import predict_video
     from odkd.data.video.index import index_video
 
     confusion_KK, num_scored = np.zeros((len(model.classes),) * 2, np.int64), 0
     for name, path in sources.videos:
-        index = index_video(path, Path("outputs/cache"))
+        index = index_video(path, CACHE)
         with _bar(f"frames of {name}", index.num_frames) as bar:
             result = predict_video(model, index, name, wanted, bar.update)
         confusion_KK, num_scored = confusion_KK + result.confusion_KK, num_scored + result.num_scored

@@ -13,7 +13,7 @@ from odkd.common.files import json_digest
 from odkd.common.notes import file_digest
 from odkd.config.segmenter import Segmenter, load_student
 from odkd.data.labels.palette import default_palette
-from odkd.data.video.fit import fit_picture, placement
+from odkd.data.video.fit import stretched
 from odkd.teachers import SampledFrames, class_names
 
 EXPORTED = (".onnx", ".pt", ".pt2", ".ts", ".torchscript")
@@ -41,8 +41,7 @@ def single(image_HWC: np.ndarray, source: str, number: int, size: tuple[int, int
     """Return one image as a batch, stretched to the size that a model asks for."""
     if size is None:
         return Frames(source, [number], image_HWC[None], None)
-    place = placement((image_HWC.shape[0], image_HWC.shape[1]), shape=size, size=size, fit="stretch")
-    return Frames(source, [number], image_HWC[None], fit_picture(Image.fromarray(image_HWC), place, size)[None])
+    return Frames(source, [number], image_HWC[None], stretched(Image.fromarray(image_HWC), size)[None])
 
 
 @dataclass(frozen=True)

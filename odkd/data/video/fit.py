@@ -64,6 +64,12 @@ def fit_picture(picture: Image.Image, place: Placement, size: tuple[int, int]) -
     return image_HWC
 
 
+def stretched(picture: Image.Image, size: tuple[int, int]) -> np.ndarray:
+    """Return an RGB image scaled to `size`, whatever its aspect ratio: uint8 [H, W, 3]."""
+    place = placement((picture.height, picture.width), shape=size, size=size, fit="stretch")
+    return fit_picture(picture, place, size)
+
+
 def fit_label(label_HW: np.ndarray, place: Placement, size: tuple[int, int]) -> np.ndarray:
     """Return a label map fitted to `size`: uint8 [H, W]; each pixel takes the label under its centre, bars are 255.
 
