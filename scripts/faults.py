@@ -1,11 +1,14 @@
 """Make all trials under fault, and with --page renew the tables of docs/reliability.md: `make faults`.
 
-python scripts/faults.py [--every] [--only crash|together|fuzz|soak ...] [--page]  (hours; --every: a day)
+python scripts/faults.py [--rounds 0 1 ...] [--only crash|together|fuzz|soak ...] [--page]  (hours)
 
-Results go to build/faults: crash.jsonl, together.jsonl, fuzz.json, soak.json. Needs Linux and a C compiler.
+A round disturbs every point once; each of the 8 rounds, 0 to 7, with another fault there. Rounds take hours, go on where
+they were interrupted, and use all cores. Results go to build/faults: crash-*.jsonl, together.jsonl, fuzz.json, soak.json.
+Needs Linux and a C compiler.
 """
 
 import argparse
+import contextlib
 import json
 import os
 import subprocess
@@ -23,26 +26,31 @@ PARTS = ("crash", "together", "fuzz", "soak")
 SAMPLE = ["--kills", "45", "--errors", "24", "--endings", "9"]  # for each of 13 stages: 585 kills
 KILLS, ENDINGS = ("before", "after", "torn"), ("SIGTERM", "SIGINT", "memory")
 SOAK_ITERATIONS = 5000
+UNFINISHED = ".mlflow.db.new"  # a database that is being created; driver.py hits one of 100 of its points
 BEGIN, END = "<!-- measured by make faults: begin -->", "<!-- end -->"
 
 
-def drive(to: Path, arguments: Sequence[str]) -> None:
-    """Run the driver of the trials, with the shim preloaded."""
+def drive(*commands: Sequence[str]) -> None:
+    """Run drivers of the trials side by side, with the shim preloaded."""
     from shim import compiled
 
-    to.unlink(missing_ok=True)
     with tempfile.TemporaryDirectory(prefix="odkd-faults-") as work:
         environment = os.environ | {"LD_PRELOAD": str(compiled(Path(work)))}
-        command = [sys.executable, str(FAULTS / "driver.py"), *arguments, "--to", str(to), "--work", work]
-        subprocess.run(command, env=environment, check=True)
+        driver = [sys.executable, str(FAULTS / "driver.py"), "--work", work]
+        started = [subprocess.Popen([*driver, *words], env=environment) for words in commands]
+        assert not any([process.wait() for process in started]), "a driver failed"
 
 
-def run(part: str, *, every: bool) -> None:
-    """Make the trials of one part, and write its file of results."""
+def run(part: str, rounds: Sequence[int]) -> None:
+    """Make the trials of one part, and write its files of results; no rounds: a random sample."""
     if part == "crash":
-        drive(BUILD / "crash.jsonl", ["--endings", "50"] if every else SAMPLE)
+        trials = ["--rounds", *map(str, rounds)] if rounds else SAMPLE
+        cores = len(os.sched_getaffinity(0))
+        name = "crash-round-{}.jsonl" if rounds else "crash-random-{}.jsonl"
+        drive(*([*trials, "--part", str(i), str(cores), "--to", str(BUILD / name.format(i))] for i in range(cores)))
     elif part == "together":
-        drive(BUILD / "together.jsonl", ["--scenarios"])
+        (BUILD / "together.jsonl").unlink(missing_ok=True)
+        drive(["--scenarios", "--to", str(BUILD / "together.jsonl")])
     elif part == "fuzz":
         if not (ROOT / "tests" / "fuzz").is_dir():
             print("no tests/fuzz here")
@@ -56,9 +64,13 @@ def run(part: str, *, every: bool) -> None:
         (BUILD / "soak.json").write_text(json.dumps(found, indent=1) + "\n")
 
 
-def lines_of(path: Path) -> list[dict[str, Any]]:
-    """Return the records of a file of JSON lines; none if there is no file."""
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
+def lines_of(pattern: str) -> list[dict[str, Any]]:
+    """Return the records of the files of JSON lines with such a name; a line that a kill has cut is none."""
+    found = []
+    for line in (line for path in sorted(BUILD.glob(pattern)) for line in path.read_text().splitlines()):
+        with contextlib.suppress(ValueError):
+            found.append(json.loads(line))
+    return found
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:
@@ -76,13 +88,14 @@ def crash_tables(records: list[dict[str, Any]]) -> list[str]:
         here = [trial for trial in trials if trial["stage"] == stage]
         counts = {
             "points": len(list_),
+            "deleted unread": sum(Path(name).name.startswith(UNFINISHED) for _, name in list_),
             "hit": len({trial["point"] for trial in here}),
             **{name: sum(trial["how"] in kinds for trial in here) for name, kinds in KINDS.items()},
             "broken": sum(bool(trial["faults"]) for trial in here),
         }
         totals.update(counts)
         rows.append([stage, *counts.values()])
-    head = ["stage", "points", "points hit", "kills", "errors", "signals, no memory", "promises broken"]
+    head = ["stage", "points", "deleted unread", "points hit", "kills", "errors", "signals, no memory", "promises broken"]
     lines = table(head, [*rows, ["**all**", *totals.values()]])
     kinds = Counter(trial["how"] for trial in trials)
     broken = Counter(trial["how"] for trial in trials if trial["faults"])
@@ -103,9 +116,9 @@ KINDS = {
 def measured() -> list[str]:
     """Return all tables that the files of results give."""
     lines: list[str] = []
-    if records := lines_of(BUILD / "crash.jsonl"):
+    if records := lines_of("crash-*.jsonl"):
         lines += ["### Kills, errors, signals", "", *crash_tables(records), ""]
-    if records := lines_of(BUILD / "together.jsonl"):
+    if records := lines_of("together.jsonl"):
         states = [[r["scenario"], r.get("skipped") or len(r["faults"]) or "none"] for r in records]
         lines += ["### Two at once, clocks, rights", "", *table(["scenario", "promises broken"], states), ""]
     if (path := BUILD / "fuzz.json").is_file():
@@ -128,14 +141,14 @@ def renew(page: Path) -> None:
 
 def num_broken() -> int:
     """Return in how many trials a promise was broken."""
-    records = lines_of(BUILD / "crash.jsonl") + lines_of(BUILD / "together.jsonl")
+    records = lines_of("crash-*.jsonl") + lines_of("together.jsonl")
     return sum(bool(record.get("faults")) for record in records)
 
 
 def main() -> int:
     """Run the parts and renew the page; return 1 if a promise was broken."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--every", action="store_true", help="every point with every fault, not a random sample")
+    parser.add_argument("--rounds", type=int, nargs="+", default=[], help="every point once for each of these, 0 to 7")
     parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--page", action="store_true", help="renew the tables of docs/reliability.md")
     parser.add_argument("--no-trials", action="store_true", help="only tables, from the results of before")
@@ -143,10 +156,10 @@ def main() -> int:
     BUILD.mkdir(parents=True, exist_ok=True)
     for part in () if args.no_trials else args.only:
         print(part, flush=True)
-        run(part, every=args.every)
+        run(part, args.rounds)
     if args.page:
         renew(PAGE)
-    for trial in lines_of(BUILD / "crash.jsonl") + lines_of(BUILD / "together.jsonl"):
+    for trial in lines_of("crash-*.jsonl") + lines_of("together.jsonl"):
         if trial.get("faults"):
             print(json.dumps(trial))
     return 1 if num_broken() else 0

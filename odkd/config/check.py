@@ -21,19 +21,13 @@ from odkd.config.check_dataset import check_dataset, expected_layout
 from odkd.config.check_present import check_present
 from odkd.config.check_relations import check_references, check_relations
 from odkd.config.construct import OFFERED, check_keys, resolve
+from odkd.config.known import NAMES
 from odkd.config.roles import check_allowed, check_name, class_nodes
 from odkd.config.schema import SETTINGS, check_settings, check_values
 from odkd.runs.mlflow_place import check_place
 from odkd.runs.sync import check_tracking
 
 PATHS = ("outputs", "cache", "labels", "weights")
-NAMES = {  # names that become parts of folder names -> the most bytes; a folder name has at most 255
-    "run.name": 200,
-    "stage.name": 40,
-    "dataset.name": 60,
-    "student.name": 60,
-    "teacher.name": 60,
-}
 MAY_BE_NULL = ("run.name", "student.name")
 
 

@@ -14,7 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 from odkd.common.dotted import flatten, split_override
 from odkd.common.files import with_home
 from odkd.common.renamed import current_config
-from odkd.config.known import CONF, known_groups, known_keys, known_tables
+from odkd.config.known import CONF, NAMES, known_groups, known_keys, known_tables
 from odkd.config.loader import install
 from odkd.config.messages import explain
 from odkd.config.sources import install as install_sources
@@ -94,6 +94,7 @@ def complete(cfg: DictConfig) -> DictConfig:
 
     If `dataset.classes` names a label set, it becomes the list of its classes, and `dataset.palette` its colours.
     Classes and settings of earlier versions get the names of today, and ~ at the start of a path is the home folder.
+    A name that YAML reads as a number, such as `dataset.name=2024`, is a text.
 
     Raises:
         ValueError: an unknown label set, or a value where a table of settings belongs.
@@ -102,6 +103,9 @@ def complete(cfg: DictConfig) -> DictConfig:
     check_tables(given)
     cfg = OmegaConf.create(with_home(current_config(given)))
     OmegaConf.set_struct(cfg, is_struct)
+    for key in NAMES:
+        if type(number := OmegaConf.select(cfg, key)) in (int, float):
+            OmegaConf.update(cfg, key, str(number))
     cfg.teacher = OmegaConf.merge(_part("teacher", "common"), cfg.teacher)
     cfg.dataset = OmegaConf.merge(_part("dataset", "order"), {"domains": {}}, cfg.dataset)
     if isinstance(cfg.dataset.classes, str):

@@ -14,6 +14,13 @@ from odkd.common.yaml_files import load_config
 HERE = Path(__file__).resolve().parent
 # A wheel has the YAML files beside this file, a checkout has them beside the package.
 CONF = HERE / "conf" if (HERE / "conf").is_dir() else PACKAGE.parent / "conf"
+NAMES = {  # names that become parts of folder names -> the most bytes; a folder name has at most 255
+    "run.name": 200,
+    "stage.name": 40,
+    "dataset.name": 60,
+    "student.name": 60,
+    "teacher.name": 60,
+}
 Names = dict[str, list[str]]
 STUDIES = ("experiment", "baseline", "sweep", "debug", "numerics")  # groups whose files may set every key
 PARTS = "parts"  # folders of files that others include; not choices

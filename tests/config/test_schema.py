@@ -7,10 +7,10 @@ import pytest
 from omegaconf import OmegaConf
 
 from odkd.common.settings import parameter_types
-from odkd.config.check import NAMES, PATHS, check_config
+from odkd.config.check import PATHS, check_config
 from odkd.config.compose import complete, compose_config, default_config
 from odkd.config.construct import resolve
-from odkd.config.known import known_groups
+from odkd.config.known import NAMES, known_groups
 from odkd.config.roles import class_nodes
 from odkd.config.schema import SETTINGS, check_values
 
@@ -84,3 +84,9 @@ def test_numbers_are_finite_and_texts_could_be_names() -> None:
     for wrong in (math.inf, -1e31, 2**63, "a\0", "a" * 5000):
         with pytest.raises(ValueError, match=r"a\.b"):
             check_values({"a": {"b": [wrong]}})
+
+
+def test_names_that_yaml_reads_as_numbers_are_texts() -> None:
+    cfg = complete(compose_config([*(f"{key}={number}" for number, key in enumerate(NAMES)), "teacher.name=1.5"]))
+    check_config(cfg)
+    assert [OmegaConf.select(cfg, key) for key in NAMES] == ["0", "1", "2", "3", "1.5"]

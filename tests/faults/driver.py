@@ -1,6 +1,7 @@
 """The process whose forks are the trials: `python driver.py --help`; started with the shim preloaded."""
 
 import argparse
+import contextlib
 import json
 import os
 import random
@@ -9,9 +10,10 @@ import sys
 import tempfile
 import threading
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parents[1]), str(HERE.parent / "helpers"), str(HERE)]
@@ -25,6 +27,8 @@ from trials import ENDINGS, ERRORS, KILLS, Attack, prepare_imports  # noqa: E402
 
 WRITES = ("write", "pwrite", "writev")
 OPENS = ("create", "open")
+ROUNDS = 2 + len(ERRORS)
+UNFINISHED, OF_UNFINISHED = ".mlflow.db.new", 100
 
 
 def main() -> None:
@@ -32,11 +36,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--stages", nargs="*", default=[], help="parts of their names; none: all")
     parser.add_argument("--scenarios", nargs="*", help="these and no stages: parts of their names; none: all")
-    parser.add_argument("--kills", type=int, help="random kills for each stage; none given: every point")
-    parser.add_argument("--errors", type=int, help="random errors for each stage; none given: every point, every error")
+    parser.add_argument("--rounds", type=int, nargs="*", default=[], choices=range(ROUNDS), help="every point once, each")
+    parser.add_argument("--kills", type=int, default=0, help="random kills for each stage")
+    parser.add_argument("--errors", type=int, default=0, help="random errors for each stage")
     parser.add_argument("--endings", type=int, default=0, help="random signals and ends of memory for each stage")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--to", type=Path, required=True, help="file of JSON lines, appended to")
+    parser.add_argument("--part", type=int, nargs=2, default=(0, 1), metavar=("I", "N"), help="every N-th trial, from I")
+    parser.add_argument("--to", type=Path, required=True, help="file of JSON lines, appended to; the trials in it are not made again")
     parser.add_argument("--work", type=Path, help="where the folders of trials go")
     args = parser.parse_args()
     shim = Shim(Path(os.environ["LD_PRELOAD"]))
@@ -71,50 +77,63 @@ def all_trials(attack: Attack, args: argparse.Namespace) -> None:
     """Make the trials of a stage, and write a line for each."""
     generator = random.Random(f"{args.seed} {attack.stage.name}")
     attack.measure()
-    trials = [*kills(attack, args.kills, generator), *errors(attack, args.errors, generator)]
-    trials += spread(attack, args.endings, generator, [list(ENDINGS)] * len(attack.points))
+    trials = list(rounds(attack, args.rounds))
+    for number, possible in ((args.kills, kills_at), (args.errors, errors_at), (args.endings, lambda *_: list(ENDINGS))):
+        trials += spread(attack, number, generator, possible)
+    first, step = args.part
+    made = {(record["point"], record["how"]) for record in read(args.to) if record["stage"] == attack.stage.name}
     with args.to.open("a") as out:
+        out.write("\n" if made else "")  # a kill may have cut the last line
         out.write(json.dumps({"stage": attack.stage.name, "points": attack.points}) + "\n")
         out.flush()
-        for point, how in trials:
+        for point, how in trials[first::step]:
+            if (point, how) in made:
+                continue
             trial = attack.trial(point, how)
             out.write(json.dumps(trial.record()) + "\n")
             out.flush()
 
 
-def kills(attack: Attack, number: int | None, generator: random.Random) -> Iterator[tuple[int, str]]:
-    """Yield points and ways to die there: so many, spread over the points, or before each one and torn at each write.
+def read(path: Path) -> list[dict[str, Any]]:
+    """Return the trials that a file of JSON lines holds; a line that a kill has cut is none."""
+    found = []
+    for line in path.read_text().splitlines() if path.is_file() else []:
+        with contextlib.suppress(ValueError):
+            found.append(json.loads(line))
+    return [record for record in found if "how" in record]
 
-    After a point the disk is as before the next one, so "after" adds nothing to a complete list.
+
+def rounds(attack: Attack, numbers: Sequence[int]) -> Iterator[tuple[int, str]]:
+    """Yield every point once for each round, with another kill or error in each; all `ROUNDS` rounds give all of them.
+
+    After a point the disk is as before the next one, so the kill "after" adds nothing. A database that is being
+    created has another name, and the next command deletes it unread: one point in so many is enough there.
     """
-    every = range(1, len(attack.points) + 1)
-    writes = [operation in WRITES for operation, _ in attack.points]
-    if number is None:
-        yield from ((point, "before") for point in every)
-        yield from ((point, "torn") for point in every if writes[point - 1])
-        yield len(every), "after"
-        return
-    yield from spread(
-        attack, number, generator, [list(KILLS) if is_write else ["before", "after"] for is_write in writes]
-    )
+    for number in numbers:
+        for point, (_, name) in enumerate(attack.points, 1):
+            possible = [how for how in kills_at(attack, point) if how != "after"] + errors_at(attack, point)
+            is_thinned = Path(name).name.startswith(UNFINISHED) and point % OF_UNFINISHED
+            if not is_thinned and number < len(possible):
+                yield point, possible[(point + number) % len(possible)]
 
 
-def errors(attack: Attack, number: int | None, generator: random.Random) -> Iterator[tuple[int, str]]:
-    """Yield points and errors there: so many, spread over the points, or all; only an open runs out of file handles."""
-    possible = [[how for how in ERRORS if how != "EMFILE" or name in OPENS] for name, _ in attack.points]
-    if number is None:
-        yield from ((point + 1, how) for point, hows in enumerate(possible) for how in hows)
-        return
-    yield from spread(attack, number, generator, possible)
+def kills_at(attack: Attack, point: int) -> list[str]:
+    """Return the ways to die at a point: only a write can be torn."""
+    return list(KILLS) if attack.points[point - 1][0] in WRITES else ["before", "after"]
+
+
+def errors_at(attack: Attack, point: int) -> list[str]:
+    """Return the errors that a point can give: only an open runs out of file handles."""
+    return [how for how in ERRORS if how != "EMFILE" or attack.points[point - 1][0] in OPENS]
 
 
 def spread(
-    attack: Attack, number: int, generator: random.Random, possible: list[list[str]]
+    attack: Attack, number: int, generator: random.Random, possible: Callable[[Attack, int], list[str]]
 ) -> Iterator[tuple[int, str]]:
     """Yield so many points, a random one of each of as many equal parts, and one of what is possible there."""
     for place in range(number):
         point = min(len(attack.points), 1 + int((place + generator.random()) * len(attack.points) / number))
-        yield point, generator.choice(possible[point - 1])
+        yield point, generator.choice(possible(attack, point))
 
 
 if __name__ == "__main__":

@@ -47,7 +47,7 @@ def check(records: list[dict[str, Any]], num_trials: int) -> list[dict[str, Any]
 
 
 def test_labels_killed_at_any_write_are_made_whole_by_the_same_command(library: Path, tmp_path: Path) -> None:
-    records = drive(library, tmp_path, "--stages", "label", "--kills", "2", "--errors", "0")
+    records = drive(library, tmp_path, "--stages", "label", "--kills", "2")
     points = next(record["points"] for record in records if "points" in record)
     assert len(points) > 400
     assert {"create", "write", "fsync", "rename", "link", "unlink", "mkdir"} <= {operation for operation, _ in points}
@@ -63,13 +63,13 @@ def test_a_run_with_pages_and_mlflow_survives_kills_errors_and_signals(library: 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_mckd_and_a_sweep_survive_kills(library: Path, tmp_path: Path) -> None:
-    check(drive(library, tmp_path, "--stages", "mckd", "sweep", "--kills", "3", "--errors", "0"), 6)
+    check(drive(library, tmp_path, "--stages", "mckd", "sweep", "--kills", "3"), 6)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_a_sync_survives_kills_and_a_new_database_is_made_again(library: Path, tmp_path: Path) -> None:
-    check(drive(library, tmp_path, "--stages", "sync", "--kills", "6", "--errors", "0"), 6)
+    check(drive(library, tmp_path, "--stages", "sync", "--kills", "6"), 6)
 
 
 @pytest.mark.slow

@@ -24,7 +24,7 @@ QUICK, SLOW, WHOLE = 3, 25, 700  # inputs of a kind
 WHOLE_OF = {  # of these, which are slower, or have fewer
     **dict.fromkeys(("run folders", "students of a run", "label stores", "sweeps", "names of files"), 250),
     "YAML files of a group": 100,
-    "values of settings": 2900,
+    "values of settings": 5400,  # each key with each odd value
 }
 JSON_VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
