@@ -33,7 +33,7 @@ ADVICE: dict[int, tuple[str, str]] = {  # errno -> what it means, what to do
 def line_of(error: BaseException) -> str | None:
     """Return an error as one line for the user; None for a fault of odkd, which needs its traceback."""
     if is_mistake(error):
-        return str(error)
+        return " ".join(str(error).splitlines())  # a value or a name in it, or a library's message, may have several
     if isinstance(error, OSError) and error.errno is not None:
         return system_message(error)
     if isinstance(error, RecursionError):

@@ -4,10 +4,10 @@ import difflib
 from collections.abc import Iterable
 
 
-def nearest(name: str, known: Iterable[str], cutoff: float = 0.5) -> str:
+def nearest(name: object, known: Iterable[str], cutoff: float = 0.5) -> str:
     """Return "; did you mean X?" with the known name most similar to `name`, or an empty string."""
     spelled = {one.lower(): one for one in known}  # capitals make no difference
-    found = difflib.get_close_matches(name.lower(), list(spelled), n=1, cutoff=cutoff)
+    found = difflib.get_close_matches(str(name).lower(), list(spelled), n=1, cutoff=cutoff)
     return f"; did you mean {spelled[found[0]]}?" if found else ""
 
 

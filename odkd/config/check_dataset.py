@@ -138,7 +138,7 @@ def _check_order(dataset: DictConfig) -> None:
     known = [part.name for part in fields(StreamOrder)]
     if order is None or not isinstance(order.get("skip_minutes", {}), dict):
         raise ValueError(f"dataset.order={dataset.order}; expected settings {', '.join(known)}, such as {{by: video}}")
-    if unknown := sorted(set(order) - set(known)):
+    if unknown := sorted(map(str, set(order) - set(known))):
         raise ValueError(f"there is no setting dataset.order.{unknown[0]}{nearest(unknown[0], known)}")
     StreamOrder(**order)
 

@@ -100,7 +100,7 @@ def complete(cfg: DictConfig) -> DictConfig:
         ValueError: an unknown label set, or a value where a table of settings belongs.
     """
     is_struct, given = OmegaConf.is_struct(cfg), OmegaConf.to_container(cfg)
-    check_tables(given)
+    check_tables(given, cfg)
     cfg = OmegaConf.create(with_home(current_config(given)))
     OmegaConf.set_struct(cfg, is_struct)
     for key in NAMES:
@@ -126,8 +126,11 @@ def _part(group: str, name: str) -> DictConfig | ListConfig:
     return OmegaConf.load(CONF / group / "parts" / f"{name}.yaml")
 
 
-def check_tables(settings: Any) -> None:
-    """Check that no value stands where a table of settings belongs, such as `window=5`.
+def check_tables(settings: Any, cfg: DictConfig) -> None:
+    """Check that no value stands where a table of settings belongs, such as `window=5` or `window=${seed}`.
+
+    Args:
+        settings: of `cfg`, as a plain value.
 
     Raises:
         ValueError: the first one.
@@ -136,8 +139,9 @@ def check_tables(settings: Any) -> None:
         node, *names = [settings, *key.split(".")]
         for name in names:
             node = node.get(name, {}) if isinstance(node, Mapping) else {}
-        is_other = not isinstance(node, Mapping) and not (node is None and may_be_null)
-        if is_other and not (isinstance(node, str) and node.startswith("${")):
+        if isinstance(node, str) and node.startswith("${") and OmegaConf.is_dict(OmegaConf.select(cfg, key)):
+            continue
+        if not isinstance(node, Mapping) and not (node is None and may_be_null):
             shown = "null" if node is None else node
             raise ValueError(f"{key}={shown}; expected settings of this table, {key}.NAME=VALUE (odkd --cfg job)")
 

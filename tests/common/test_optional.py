@@ -164,6 +164,7 @@ sys.meta_path[:] = [WithoutExtras() if finder is PathFinder else finder for find
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.slow
 def test_a_plain_run_and_its_tables_need_no_optional_library(tmp_path: Path, cache: Path) -> None:
     settings = [*TINY, f"paths.outputs={tmp_path}", f"paths.cache={cache}", "run.report=true"]
     code = "from odkd.__main__ import main; sys.argv[0] = 'odkd'; main()"

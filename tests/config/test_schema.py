@@ -5,7 +5,9 @@ from typing import Any
 
 import pytest
 from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
+from odkd.__main__ import user_message
 from odkd.common.settings import parameter_types
 from odkd.config.check import PATHS, check_config
 from odkd.config.compose import complete, compose_config, default_config
@@ -90,3 +92,15 @@ def test_names_that_yaml_reads_as_numbers_are_texts() -> None:
     cfg = complete(compose_config([*(f"{key}={number}" for number, key in enumerate(NAMES)), "teacher.name=1.5"]))
     check_config(cfg)
     assert [OmegaConf.select(cfg, key) for key in NAMES] == ["0", "1", "2", "3", "1.5"]
+
+
+@pytest.mark.parametrize("value", ["a\nb", "${seed}", {1: {2: [3]}}])
+@pytest.mark.parametrize("key", ["bank", "dataset.order", "dataset.classes", "student.mean", "stage"])
+def test_odd_values_are_one_line(key: str, value: object) -> None:
+    cfg = OmegaConf.create(OmegaConf.to_container(compose_config(["debug=smoke"])))
+    OmegaConf.update(cfg, key, value, merge=False)
+    with pytest.raises((ValueError, OmegaConfBaseException)) as caught:
+        check_config(complete(cfg))
+    message = user_message(caught.value)
+    assert message is not None
+    assert len(message.splitlines()) == 1

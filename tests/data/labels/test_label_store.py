@@ -199,6 +199,7 @@ def _is_killed_before_step(folder: Path, step: int) -> bool:
     return process.exitcode == -signal.SIGKILL
 
 
+@pytest.mark.slow
 def test_a_kill_at_any_step_of_the_creation_leaves_no_damaged_store(tmp_path: Path) -> None:
     folder, steps = tmp_path / "none", 0
     while _is_killed_before_step(folder := tmp_path / f"labels{steps}" / "test" / "a", steps):
