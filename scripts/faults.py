@@ -2,9 +2,9 @@
 
 python scripts/faults.py [--rounds 0 1 ...] [--only crash|together|fuzz|soak ...] [--page]  (hours)
 
-A round disturbs every point once; each of the 8 rounds, 0 to 7, with another fault there. Rounds take hours, go on where
-they were interrupted, and use all cores. Results go to build/faults: crash-*.jsonl, together.jsonl, fuzz.json, soak.json.
-Needs Linux and a C compiler.
+A round disturbs every point once; each of the 8 rounds, 0 to 7, with another fault there. Rounds take hours, go on
+where they were interrupted, and use all cores. Results go to build/faults: crash-*.jsonl, together.jsonl, fuzz.json,
+soak.json. Needs Linux and a C compiler.
 """
 
 import argparse
@@ -38,7 +38,8 @@ def drive(*commands: Sequence[str]) -> None:
         environment = os.environ | {"LD_PRELOAD": str(compiled(Path(work)))}
         driver = [sys.executable, str(FAULTS / "driver.py"), "--work", work]
         started = [subprocess.Popen([*driver, *words], env=environment) for words in commands]
-        assert not any([process.wait() for process in started]), "a driver failed"
+        codes = [process.wait() for process in started]
+        assert not any(codes), f"drivers ended with {codes}"
 
 
 def run(part: str, rounds: Sequence[int]) -> None:
@@ -95,7 +96,16 @@ def crash_tables(records: list[dict[str, Any]]) -> list[str]:
         }
         totals.update(counts)
         rows.append([stage, *counts.values()])
-    head = ["stage", "points", "deleted unread", "points hit", "kills", "errors", "signals, no memory", "promises broken"]
+    head = [
+        "stage",
+        "points",
+        "deleted unread",
+        "points hit",
+        "kills",
+        "errors",
+        "signals, no memory",
+        "promises broken",
+    ]
     lines = table(head, [*rows, ["**all**", *totals.values()]])
     kinds = Counter(trial["how"] for trial in trials)
     broken = Counter(trial["how"] for trial in trials if trial["faults"])
@@ -113,30 +123,35 @@ KINDS = {
 }
 
 
-def measured() -> list[str]:
-    """Return all tables that the files of results give."""
-    lines: list[str] = []
+def measured() -> dict[str, list[str]]:
+    """Return all tables that the files of results give, by the title of their section."""
+    found: dict[str, list[str]] = {}
     if records := lines_of("crash-*.jsonl"):
-        lines += ["### Kills, errors, signals", "", *crash_tables(records), ""]
+        found["Kills, errors, signals"] = crash_tables(records)
     if records := lines_of("together.jsonl"):
         states = [[r["scenario"], r.get("skipped") or len(r["faults"]) or "none"] for r in records]
-        lines += ["### Two at once, clocks, rights", "", *table(["scenario", "promises broken"], states), ""]
+        found["Two at once, clocks, rights"] = table(["scenario", "promises broken"], states)
     if (path := BUILD / "fuzz.json").is_file():
-        found = json.loads(path.read_text())
-        rows = [[name, *(values.values() if isinstance(values, dict) else [values])] for name, values in found.items()]
-        names = next((list(values) for values in found.values() if isinstance(values, dict)), ["count"])
-        lines += ["### Damaged and odd inputs", "", *table(["reader", *names], rows), ""]
+        counts = json.loads(path.read_text())
+        names = list(next(iter(counts.values())))
+        total = [sum(values[name] for values in counts.values()) for name in names]
+        rows = [[reader, *values.values()] for reader, values in counts.items()]
+        head = ["reader", *(name.replace("_", " ") for name in names)]
+        found["Damaged and odd inputs"] = table(head, [*rows, ["**all**", *total]])
     if (path := BUILD / "soak.json").is_file():
         rows = [[name.replace("_", " "), value] for name, value in json.loads(path.read_text()).items()]
-        lines += ["### A long run", "", *table(["seen", "value"], rows), ""]
-    return lines
+        found["A long run"] = table(["seen", "value"], rows)
+    return found
 
 
 def renew(page: Path) -> None:
-    """Put the tables into the page, between its marks."""
+    """Put the tables into the page, between its marks; a section without new results stays as it is."""
     before, _, rest = page.read_text().partition(BEGIN)
-    _, _, after = rest.partition(END)
-    page.write_text("\n".join([before + BEGIN, "", *measured(), END]) + after)
+    old, _, after = rest.partition(END)
+    sections = {text.partition("\n")[0]: text.partition("\n")[2].strip() for text in old.split("### ")[1:]}
+    sections |= {title: "\n".join(lines) for title, lines in measured().items()}
+    body = "".join(f"### {title}\n\n{text}\n\n" for title, text in sections.items())
+    page.write_text(f"{before}{BEGIN}\n\n{body}{END}{after}")
 
 
 def num_broken() -> int:

@@ -18,9 +18,9 @@ CASE = Case(
     method="Anonymous resident memory (`RssAnon`) of the complete `odkd` command, including decoding and labelling, "
     "read every 10 ms, on a stream and on one five times as long, whose frames and labels alone would fill the limit.",
     repeats=1,
-    seconds=90,
+    seconds=110,
 )
-SIZE, WINDOW, NUM_POSITIONS, TIMES = (176, 320), 10, 100, 5  # memory is complete after 7 iterations
+SIZE, WINDOW, NUM_POSITIONS, TIMES = (96, 160), 10, 300, 5  # queues of frames are full by then
 METHODS = {
     "fifo": [],
     "uniform + derpp": ["replay=uniform", "replay.capacity=50", "regularizer=derpp"],

@@ -36,13 +36,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--stages", nargs="*", default=[], help="parts of their names; none: all")
     parser.add_argument("--scenarios", nargs="*", help="these and no stages: parts of their names; none: all")
-    parser.add_argument("--rounds", type=int, nargs="*", default=[], choices=range(ROUNDS), help="every point once, each")
+    parser.add_argument(
+        "--rounds", type=int, nargs="*", default=[], choices=range(ROUNDS), help="every point once, each"
+    )
     parser.add_argument("--kills", type=int, default=0, help="random kills for each stage")
     parser.add_argument("--errors", type=int, default=0, help="random errors for each stage")
     parser.add_argument("--endings", type=int, default=0, help="random signals and ends of memory for each stage")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--part", type=int, nargs=2, default=(0, 1), metavar=("I", "N"), help="every N-th trial, from I")
-    parser.add_argument("--to", type=Path, required=True, help="file of JSON lines, appended to; the trials in it are not made again")
+    parser.add_argument(
+        "--part", type=int, nargs=2, default=(0, 1), metavar=("I", "N"), help="every N-th trial, from I"
+    )
+    parser.add_argument(
+        "--to", type=Path, required=True, help="file of JSON lines, appended to; the trials in it are not made again"
+    )
     parser.add_argument("--work", type=Path, help="where the folders of trials go")
     args = parser.parse_args()
     shim = Shim(Path(os.environ["LD_PRELOAD"]))
@@ -78,7 +84,11 @@ def all_trials(attack: Attack, args: argparse.Namespace) -> None:
     generator = random.Random(f"{args.seed} {attack.stage.name}")
     attack.measure()
     trials = list(rounds(attack, args.rounds))
-    for number, possible in ((args.kills, kills_at), (args.errors, errors_at), (args.endings, lambda *_: list(ENDINGS))):
+    for number, possible in (
+        (args.kills, kills_at),
+        (args.errors, errors_at),
+        (args.endings, lambda *_: list(ENDINGS)),
+    ):
         trials += spread(attack, number, generator, possible)
     first, step = args.part
     made = {(record["point"], record["how"]) for record in read(args.to) if record["stage"] == attack.stage.name}

@@ -50,12 +50,20 @@ class Counts:
 
     def record(self) -> dict[str, int]:
         """Return the counts for a table."""
-        kinds = ("traceback", "hang", "memory", "crash", "several lines", "code", "elsewhere")
+        kinds = {
+            "traceback": "tracebacks",
+            "hang": "hangs",
+            "memory": "too_much_memory",
+            "crash": "crashes",
+            "several lines": "several_lines",
+            "code": "code_run",
+            "elsewhere": "written_elsewhere",
+        }
         return {
             "inputs": self.inputs,
             "successes": self.outcomes["success"],
             "refused": self.outcomes["refused"],
-        } | {f"{kind.replace(' ', '_')}s": self.outcomes[kind] for kind in kinds}
+        } | {name: self.outcomes[kind] for kind, name in kinds.items()}
 
 
 def fuzz(prepare: Prepare, numbers: Sequence[int], folder: Path) -> Counts:
