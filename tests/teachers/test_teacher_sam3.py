@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from sam3_networks import save, transformers
+from samples import one_of
 from transformers_networks import CPU, images, show
 
 from odkd.common.ignore import IGNORE
@@ -54,8 +56,7 @@ def library_scores(folder: Path, images_BHWC: np.ndarray, words: str, masks: str
     return scores_BHW
 
 
-@pytest.mark.parametrize("masks", ["instances", "semantic"])
-@pytest.mark.parametrize("size", [(40, 60), (75, 33)], ids=str)
+@pytest.mark.parametrize(("masks", "size"), one_of(3, list(product(["instances", "semantic"], [(40, 60), (75, 33)]))))
 def test_labels_are_those_of_the_librarys_masks(folder: Path, masks: Any, size: tuple[int, int]) -> None:
     frames_BHWC = images(2, *size)
     labels = teacher_of(folder, masks).label(show(frames_BHWC))
