@@ -12,15 +12,13 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 
 from odkd.common.device import autocast
-from odkd.common.ignore import IGNORE
 from odkd.common.optional import optional
 from odkd.common.settings import Fraction
 from odkd.teachers import Precision, SampledFrames, refuse_nan
-from odkd.teachers.class_scores import shares_of, to_numpy
 from odkd.teachers.hub import identify, locate
+from odkd.teachers.prompt_scores import labels_of, soft_labels_of
 from odkd.teachers.prompts import pairs_of, read_prompts
 from odkd.teachers.transformers_load import load_weights, quietly, read
 
@@ -88,32 +86,16 @@ class Sam3Teacher:
     @torch.inference_mode()
     def label(self, frames: SampledFrames) -> np.ndarray:
         """Return label maps uint8 [B, H, W]."""
-        return np.stack([to_numpy(self._labels(scores_PHW)) for scores_PHW in self._scores(frames)])
+        return np.stack([labels_of(one_PHW, self._prompts, self._threshold) for one_PHW in self._scores(frames)])
 
     @torch.inference_mode()
     def label_softly(self, frames: SampledFrames, size: tuple[int, int]) -> tuple[np.ndarray, torch.Tensor]:
-        """Return label maps, and each class's share of a pixel's scores, averaged over the pixels of each of `size`.
-
-        The score of a class is the highest of its prompts'; that of "*" is the threshold, so that shares and label
-        map agree.
-        """
+        """Return label maps, and each class's share of a pixel's scores, averaged over the pixels of each of `size`."""
         labels, probabilities = [], []
         for scores_PHW in self._scores(frames):
-            classes_KHW = scores_PHW.new_zeros(self.num_classes, *scores_PHW.shape[1:])
-            for number, scores_HW in zip(self._prompts.ids, scores_PHW, strict=True):
-                if number != IGNORE:
-                    classes_KHW[number] = torch.maximum(classes_KHW[number], scores_HW)
-            if self._prompts.rest != IGNORE:
-                classes_KHW[self._prompts.rest].clamp_(min=self._threshold)
-            labels.append(to_numpy(self._labels(scores_PHW)))
-            probabilities.append(F.adaptive_avg_pool2d(shares_of(classes_KHW), size))
+            labels.append(labels_of(scores_PHW, self._prompts, self._threshold))
+            probabilities.append(soft_labels_of(scores_PHW, self._prompts, self._threshold, size))
         return np.stack(labels), torch.stack(probabilities)
-
-    def _labels(self, scores_PHW: torch.Tensor) -> torch.Tensor:
-        """Return the class of the prompt with the highest score, int64 [H, W]."""
-        best_HW, prompts_HW = scores_PHW.max(0)
-        ids_P = torch.tensor(self._prompts.ids, device=scores_PHW.device)
-        return torch.where(best_HW > self._threshold, ids_P[prompts_HW], self._prompts.rest)
 
     def _text(self, words: str) -> SimpleNamespace:
         """Return the features of a prompt, [1, tokens, channels], and which tokens are words."""

@@ -58,7 +58,7 @@ PRESETS = [
     path.stem
     for path in sorted((CONF / "teacher").glob("*.yaml"))
     if {"transformers", "smp_hub", "videomt"} & set(OmegaConf.load(path).defaults)
-] + ["videomt", "sam3"]
+] + ["videomt", "sam3", "sam3_video"]
 CONVERTED = "eomt_dinov3_"  # published as differences to other weights: there is no hub id to pin
 
 
