@@ -114,4 +114,5 @@ class Sam3VideoTeacher:
         if not rows.any():
             return torch.zeros(size, device=self._device)
         scores_N, masks_NHW = found["scores"][rows].float(), found["masks"][rows.to(found["masks"].device)]
-        return (scores_N.to(masks_NHW.device)[:, None, None] * masks_NHW).amax(0).to(self._device)
+        best_HW = torch.as_tensor(scores_N.to(masks_NHW.device)[:, None, None] * masks_NHW).amax(0)
+        return best_HW.to(self._device)

@@ -1,5 +1,6 @@
 """VidEoMT, which remembers the frame before: labels of a tiny random network equal the library's for whole clips."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 import torch
 from transformers_networks import CPU, NAMES, images, save, segformer, transformers
 
+from odkd.data.labels.store import LabelStore
 from odkd.teachers import SampledFrames, SoftTeacher
 from odkd.teachers.transformers import TransformersTeacher
 from odkd.teachers.videomt import VideomtTeacher
@@ -111,3 +113,23 @@ def test_networks_go_to_the_teacher_that_can_run_them(folder: Path, tmp_path: Pa
         TransformersTeacher(str(folder), device=CPU)
     with pytest.raises(ValueError, match=r"is a segformer and no VidEoMT; load it with teacher=transformers"):
         VideomtTeacher(str(save(segformer, tmp_path / "segformer")), device=CPU)
+
+
+@pytest.mark.slow
+def test_runs_label_with_it_alone_and_as_a_member_and_lost_labels_come_back(
+    folder: Path, odkd: Callable[..., Path], cache: Path
+) -> None:
+    sizes = ["dataset.size=[32,48]", "teacher.allow_missing=true", "stage=label"]
+    alone = ["teacher=videomt", f"teacher.model={folder}", "teacher.clip_frames=4", "teacher.soft.top_k=2"]
+    odkd(*sizes, *alone)
+    (store, *_) = sorted((cache / "labels" / "videomt").iterdir())
+    files = {path: path.read_bytes() for path in store.rglob("c/**/0") if path.is_file()}
+    assert files
+    for path in files:
+        path.unlink()
+    odkd(*sizes, *alone, "run.restart=true")
+    assert {path: path.read_bytes() for path in files} == files
+    members = f"teacher.members={{video: {{teacher: videomt, model: {folder}, clip_frames: 4}}, truth: oracle}}"
+    odkd(*sizes, "teacher=ensemble", members, "teacher.weights={video: 0.5}")
+    (store, *_) = sorted((cache / "labels" / "ensemble").iterdir())
+    assert LabelStore(store).num_stored() == LabelStore(store).num_frames
