@@ -13,7 +13,7 @@ from odkd.common.dotted import split_override
 from odkd.config.compose import compose_config
 from odkd.config.construct import resolve
 from odkd.config.parts import Parts
-from odkd.config.permissions import PERMISSIONS
+from odkd.config.permissions import without_permissions
 from odkd.data.labels.damage import find_damage, mend, mend_manifest
 from odkd.data.labels.exchange import LAYOUT
 from odkd.data.labels.own_classes import is_folder
@@ -109,7 +109,7 @@ def read_recipe(store: LabelStore, changes: Sequence[str], soft: SoftSpec | None
         # Without the order of the stream, which may not contain the damaged frames, and without permissions: the store
         # may be somebody else's.
         kept = {key: value for key, value in recipe[group].items() if key != "order"}
-        cfg[group] = {key: value for key, value in kept.items() if f"{group}.{key}" not in PERMISSIONS}
+        cfg[group] = without_permissions(kept, group)
     cfg.paths.outputs = str(Path(cfg.paths.outputs).absolute())
     if cfg.dataset.get("prepare"):
         cfg.dataset.prepare.folder = f"{cfg.paths.cache}/synthetic"  # rendered anew, the same, wherever it was

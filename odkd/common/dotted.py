@@ -38,7 +38,17 @@ NOT_HANDED = {  # group -> keys that odkd uses itself and does not pass to the c
     "student": NOT_OF_THE_STUDENT,
     "schedule": ("name",),
 }
+MEMBER = re.compile(r"teacher(\.members\.[^.]+)+")  # place of a teacher in a teacher made of teachers
 OF_THE_MAPPING = ("size", "label_set", "classes", "soft")  # those of NOT_OF_THE_TEACHER that are in the key anyway
+
+
+def not_handed(place: str) -> tuple[str, ...]:
+    """Return the keys of a part of the config that odkd uses itself and does not pass to the part's class.
+
+    >>> not_handed("teacher.members.a") == not_handed("teacher"), not_handed("schedule"), not_handed("loss")
+    (True, ('name',), ())
+    """
+    return NOT_HANDED.get("teacher" if MEMBER.fullmatch(place) else place, ())
 
 
 def flatten(value: Any, prefix: str = "", spell: Callable[[Any], str] = str) -> dict[str, str]:

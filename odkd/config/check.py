@@ -11,7 +11,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from odkd.common.dotted import NOT_HANDED, flatten
+from odkd.common.dotted import flatten, not_handed
 from odkd.common.settings import (
     check_rgb,
     check_setting,
@@ -68,11 +68,11 @@ def check_methods(cfg: DictConfig) -> None:
     for path, node in nodes.items():
         target = resolve(node["_target_"], allowed, path)
         kinds = parameter_types(target)
-        handed = [key for key in node if key not in NOT_HANDED.get(path, ()) or key in kinds]
+        handed = [key for key in node if key not in not_handed(path) or key in kinds]
         check_keys(target, node["_target_"], handed, path)
         for name, value in node.items():
             is_offered = value is None and name in OFFERED  # `construct` supplies it
-            if name in kinds and name not in NOT_HANDED.get(path, ()) and not is_offered:
+            if name in kinds and name not in not_handed(path) and not is_offered:
                 check_setting(f"{path}.{name}", value, kinds[name])
 
 

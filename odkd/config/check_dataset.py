@@ -9,7 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 from odkd.common.missing_file import nearest_file
 from odkd.common.names import counted, nearest
 from odkd.common.pictures import MOST_PIXELS
-from odkd.config.construct import resolve
+from odkd.config.build_teacher import needs_groundtruth
 from odkd.config.image_datasets import has_images, ids_of, pictures_of
 from odkd.data.labels.pixel_values import check_ids
 from odkd.data.labels.sets import label_set
@@ -114,8 +114,7 @@ def check_truth(cfg: DictConfig, *, has_truth: bool) -> None:
     """
     wants_truth = {"evaluation.groundtruth=true": cfg.evaluation.groundtruth is True}
     wants_truth["stage.learn_from=groundtruth"] = cfg.stage.get("learn_from") == "groundtruth"
-    teacher = resolve(cfg.teacher._target_, list(cfg.allow_targets), "teacher")
-    wants_truth[f"teacher={cfg.teacher.name}"] = bool(getattr(teacher, "needs_groundtruth", False))
+    wants_truth[f"teacher={cfg.teacher.name}"] = needs_groundtruth(cfg.teacher, list(cfg.allow_targets))
     change = "set dataset.groundtruth to its folder"
     if has_images(cfg.dataset):
         places = [str(place.files) for place in cfg.dataset.groundtruth or ()]

@@ -9,7 +9,7 @@ from typing import Any
 
 from odkd.common.compiler import check_compiler
 from odkd.common.names import nearest
-from odkd.config.construct import resolve
+from odkd.config.build_teacher import needs_groundtruth
 from odkd.config.parts import Parts
 from odkd.training.pairs import check_first_rounds
 
@@ -59,8 +59,7 @@ def check_parts(parts: Parts) -> None:
     if "first_rounds" in parts.asked:
         _ = parts.first_rounds
     planned = parts.stream_parts.planned
-    teacher = resolve(parts.cfg.teacher._target_, parts.allowed, "teacher")
-    if parts.uses_groundtruth or (parts.has_teacher and getattr(teacher, "needs_groundtruth", False)):
+    if parts.uses_groundtruth or (parts.has_teacher and needs_groundtruth(parts.cfg.teacher, parts.allowed)):
         truth = parts.stream_parts.check_truth(planned)
         if parts.uses_groundtruth and truth is not None:
             parts.stream_parts.warn_of_truth(truth, planned)

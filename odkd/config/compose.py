@@ -13,9 +13,11 @@ from omegaconf.errors import OmegaConfBaseException
 
 from odkd.common.dotted import flatten, split_override
 from odkd.common.files import with_home
+from odkd.common.names import nearest
 from odkd.common.renamed import current_config
 from odkd.config.known import CONF, NAMES, known_groups, known_keys, known_tables
 from odkd.config.loader import install
+from odkd.config.members import expand
 from odkd.config.messages import explain
 from odkd.config.sources import install as install_sources
 from odkd.config.words import read_settings
@@ -74,7 +76,7 @@ def compose_table_config(overrides: Sequence[str], config_dir: str | None = None
             f"--config-dir {config_dir}: no such folder; expected one with YAML files, such as my_conf/replay"
         )
     try:
-        return complete(compose_config(overrides, config_dir))
+        return complete(compose_config(overrides, config_dir), config_dir)
     except (HydraException, OmegaConfBaseException) as error:
         hint = (
             "; if it is your own, name the folder of your YAML files with --config-dir"
@@ -89,15 +91,16 @@ def _is_unknown_choice(error: Exception) -> bool:
     return "Could not find '" in str(error)
 
 
-def complete(cfg: DictConfig) -> DictConfig:
+def complete(cfg: DictConfig, own_folder: str | None = None) -> DictConfig:
     """Return the config with the settings that every teacher and dataset has, also where its YAML leaves them out.
 
     If `dataset.classes` names a label set, it becomes the list of its classes, and `dataset.palette` its colours.
     Classes and settings of earlier versions get the names of today, and ~ at the start of a path is the home folder.
     A name that YAML reads as a number, such as `dataset.name=2024`, is a text.
+    Members of an ensemble of teachers that are only named become settings; `own_folder` may have files of them.
 
     Raises:
-        ValueError: an unknown label set, or a value where a table of settings belongs.
+        ValueError: an unknown label set or member, or a value where a table of settings belongs.
     """
     is_struct, given = OmegaConf.is_struct(cfg), OmegaConf.to_container(cfg)
     check_tables(given, cfg)
@@ -106,7 +109,7 @@ def complete(cfg: DictConfig) -> DictConfig:
     for key in NAMES:
         if type(number := OmegaConf.select(cfg, key)) in (int, float):
             OmegaConf.update(cfg, key, str(number))
-    cfg.teacher = OmegaConf.merge(_part("teacher", "common"), cfg.teacher)
+    cfg.teacher = _whole_teacher(cfg.teacher, own_folder)
     cfg.dataset = OmegaConf.merge(_part("dataset", "order"), {"domains": {}}, cfg.dataset)
     if isinstance(cfg.dataset.classes, str):
         try:
@@ -118,6 +121,22 @@ def complete(cfg: DictConfig) -> DictConfig:
         cfg.dataset.classes = list(chosen.classes)
         cfg.dataset.palette = cfg.dataset.palette or [list(colour) for colour in chosen.palette]
     return cfg
+
+
+def _whole_teacher(teacher: DictConfig, own_folder: str | None) -> DictConfig:
+    """Return a teacher with the settings that every teacher has, and its members', if it is made of teachers."""
+    folder = own_folder or config_dir()
+
+    def read(name: str) -> Mapping[str, Any]:
+        known = known_groups(folder)["teacher"]
+        if name not in known:
+            raise ValueError(f"there is no teacher={name}{nearest(name, known)} (known: {', '.join(known)})")
+        composed: Any = OmegaConf.to_container(compose_config([f"teacher={name}"], folder).teacher)
+        chosen: Mapping[str, Any] = current_config({"teacher": composed})["teacher"]
+        return chosen
+
+    common: Any = OmegaConf.to_container(_part("teacher", "common"))
+    return OmegaConf.create(expand(OmegaConf.to_container(teacher), common, read))  # type: ignore[arg-type]
 
 
 @functools.cache

@@ -16,6 +16,7 @@ from odkd.common.renamed import without_added
 from odkd.config.compose import default_values
 from odkd.config.construct import resolve
 from odkd.config.image_datasets import has_images
+from odkd.config.members import members_of
 from odkd.config.own_code import own_digest
 from odkd.config.roles import is_users, targets
 from odkd.data.labels.class_tables import TABLES
@@ -32,29 +33,50 @@ def teacher_identity(
     cfg: DictConfig, allowed: list[str], cache: Path, groundtruth_digest: str | None
 ) -> dict[str, Any]:
     """Return what determines a teacher's labels besides frames and size: settings, weights, user-defined code."""
-    whole: Any = OmegaConf.to_container(cfg.teacher, resolve=True)
+    return _identity_of(cfg.teacher, "teacher", list(cfg.dataset.classes), allowed, cache, groundtruth_digest)
+
+
+def _identity_of(
+    node: DictConfig, place: str, classes: list[str], allowed: list[str], cache: Path, groundtruth_digest: str | None
+) -> dict[str, Any]:
+    """Return the identity of the labels of a teacher, or of a member of one, whose settings lie at a place."""
+    whole: Any = OmegaConf.to_container(node, resolve=True)
     settings = {key: value for key, value in whole.items() if key not in NOT_OF_THE_TEACHER}
-    teacher = resolve(cfg.teacher._target_, allowed, "teacher")
+    if members := members_of(node):
+        # The map from a member's classes decides its votes, and the order of members ties.
+        settings["members"] = [
+            [
+                name,
+                _identity_of(member, f"{place}.members.{name}", classes, allowed, cache, groundtruth_digest),
+                {key: whole["members"][name][key] for key in ("label_set", "classes")},
+            ]
+            for name, member in members.items()
+        ]
+        return {**settings, "of_classes": classes}
+    teacher = resolve(node._target_, allowed, place)
     own = getattr(teacher, "identity", None)
     if own is None:
         identity: dict[str, Any] = named_by_content(settings, cache)
     else:
         identity = {"_target_": settings["_target_"]} | own(settings, lambda path: file_digest(path, cache))
-    identity |= source_digests({"teacher": cfg.teacher._target_}, allowed, cache)
-    if not has_known_identity(teacher):
+    identity |= source_digests({place: node._target_}, allowed, cache)
+    if not has_known_identity(node, allowed):
         identity["groundtruth"] = groundtruth_digest
-    takes, is_own = inspect.signature(teacher).parameters, is_users(cfg.teacher._target_)
+    takes, is_own = inspect.signature(teacher).parameters, is_users(node._target_)
     if "classes" in takes and (own is None or is_own):  # it is passed the dataset's classes
-        identity["classes"] = list(cfg.dataset.classes)
-    names = cfg.teacher.label_set
+        identity["classes"] = classes
+    names = node.label_set
     if is_own and "num_classes" in takes and settings.get("num_classes") is None and names is not None:
         identity["num_classes"] = len(label_set(names).classes if isinstance(names, str) else names)  # it is passed it
     return identity
 
 
-def has_known_identity(teacher: Any) -> bool:
+def has_known_identity(teacher: DictConfig, allowed: list[str]) -> bool:
     """Return True if the identity of a teacher's labels does not depend on the ground truth of a stream."""
-    return getattr(teacher, "identity", None) is not None or bool(getattr(teacher, "needs_images", True))
+    if members := members_of(teacher):
+        return all(has_known_identity(member, allowed) for member in members.values())
+    kind = resolve(teacher._target_, allowed, "teacher")
+    return getattr(kind, "identity", None) is not None or bool(getattr(kind, "needs_images", True))
 
 
 def groundtruth_digest(root: Path, folder: str | None, stream: Stream, cache: Path) -> str | None:

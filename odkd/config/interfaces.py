@@ -46,6 +46,7 @@ def check_part(part: Any, group: str, target: str) -> None:
     Raises:
         ValueError: it lacks a member, or is no object of the base class.
     """
+    group = role_of(group) or group  # a member of a teacher is a teacher
     base = BASES.get(group)
     if base is not None and not isinstance(part, base):
         raise ValueError(

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from odkd.common.dotted import NOT_OF_THE_TEACHER
 from odkd.common.progress import Progress
 from odkd.config import unseen
-from odkd.config.construct import construct, resolve
+from odkd.config.build_teacher import build_teacher
 from odkd.config.identity import has_known_identity, teacher_identity
+from odkd.config.members import with_members
 from odkd.config.teacher_classes import TeacherClasses
 from odkd.data.labels.own_classes import OwnClasses, is_folder
 from odkd.teachers import class_names
@@ -80,9 +80,7 @@ class TeacherParts:
 
     def _construct(self, offered: Mapping[str, Any]) -> Teacher:
         places = {"device": self.device, "weights_folder": Path(self.cfg.paths.weights)}
-        leave_out = tuple(key for key in NOT_OF_THE_TEACHER if key in self.cfg.teacher)
-        teacher: Teacher = construct(self.cfg.teacher, leave_out, {**places, **offered}, self.allowed, "teacher")
-        return teacher
+        return build_teacher(self.cfg.teacher, self.cfg.dataset, {**places, **offered}, self.allowed)
 
     @property
     def is_new(self) -> bool:
@@ -92,16 +90,17 @@ class TeacherParts:
 
         node, paths = self.cfg.teacher, self.cfg.paths
         stores = find_stores(Path(paths.labels) / node.name)
-        if not stores or not has_known_identity(resolve(node._target_, self.allowed, "teacher")):
+        if not stores or not has_known_identity(node, self.allowed):
             return True
         identity = json.loads(json.dumps(teacher_identity(self.cfg, self.allowed, Path(paths.cache), None)))
         return all(LabelStore(store).manifest["identity"]["teacher"] != identity for store in stores)
 
     def introduce(self) -> None:
-        """Log the source and the licence of the weights."""
-        node = self.cfg.teacher
-        if node.source or node.licence:
-            logger.info("teacher %s: %s. Licence: %s", node.name, node.source or "unknown source", node.licence)
+        """Log the source and the licence of the weights, of a teacher made of teachers those of each."""
+        for place, node in with_members(self.cfg.teacher):
+            if node.source or node.licence:
+                name = node.name if place == "teacher" else place.removeprefix("teacher.members.")
+                logger.info("teacher %s: %s. Licence: %s", name, node.source or "unknown source", node.licence)
 
     def stores(self, sampled: Stream, stream: Stream) -> TeacherLabels:
         """Return the label stores of a stream, filled or not."""
@@ -122,12 +121,13 @@ class TeacherParts:
             self.__dict__.pop("teacher", None)  # another process may have labelled the rest since it was built
             return
         teacher = self.teacher
+        needs_groundtruth = getattr(teacher, "needs_groundtruth", not teacher.needs_images)
         rank, size = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))  # set by torchrun
         labeller = Labeller(
             labels,
             teacher,
             batch_size=self.cfg.teacher.batch_size,
-            groundtruth=None if teacher.needs_images else groundtruth,
+            groundtruth=groundtruth if needs_groundtruth else None,
             progress=Progress("labelled", "frames"),
             span=Span(rank, size) if size > 1 else None,
             device=str(self.device),

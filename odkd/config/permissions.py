@@ -4,7 +4,8 @@ A YAML file may come from somebody else, a study in a shared folder for instance
 choose whose code runs. Files of odkd and of Hydra are trusted.
 """
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -14,6 +15,7 @@ from odkd.config.known import CONF
 from odkd.config.roles import targets
 
 PERMISSIONS = ("allow_targets", "teacher.trust")
+OF_MEMBERS = re.compile(r"teacher(\.members\.[^.]+)+\.trust(\..*)?")  # the second one, of members of an ensemble
 PARAMS = "hydra.sweeper.params"  # what a study varies, whichever sweeper does it
 PLUGINS = ("hydra.launcher", "hydra.sweeper")  # what Hydra builds; each names a class of odkd's
 OURS = "hydra_plugins.odkd_plugins"
@@ -27,6 +29,24 @@ RESOURCES = (  # options of sbatch that ask for resources, and run nothing
     *("partition", "account", "qos", "constraint", "gres", "gpus", "time", "mem", "nodes", "nodelist", "exclude"),
     *("reservation", "comment", "nice", "licenses", "clusters"),
 )
+
+
+def permits(key: str) -> bool:
+    """True if a key gives a permission.
+
+    >>> permits("teacher.trust"), permits("teacher.members.a.trust"), permits("teacher.file")
+    (True, True, False)
+    """
+    return is_in(key, PERMISSIONS) or OF_MEMBERS.fullmatch(key) is not None
+
+
+def without_permissions(settings: Mapping[str, Any], place: str) -> dict[str, Any]:
+    """Return settings of a place without what gives a permission, at any depth."""
+    kept = {key: value for key, value in settings.items() if not permits(f"{place}.{key}")}
+    return {
+        key: without_permissions(value, f"{place}.{key}") if isinstance(value, Mapping) else value
+        for key, value in kept.items()
+    }
 
 
 def is_trusted(folder: str) -> bool:
@@ -56,7 +76,7 @@ def check_file(folder: str, name: str, content: Any, package: str) -> None:
 def _reason(key: str, value: str) -> str:
     """Return why a file may not set a key; "" if it may."""
     inside = key.removeprefix(f"{PARAMS}.")
-    if is_in(inside, PERMISSIONS) and value not in ("[]", "False", "None"):
+    if permits(inside) and value not in ("[]", "False", "None"):
         return f"only the command may permit that; add {inside}={value} to it, if you trust the code"
     if inside != key:
         return "a study does not vary what Hydra does" if is_in(inside, ["hydra"]) else ""
@@ -103,12 +123,23 @@ def check_given(cfg: DictConfig, words: Iterable[str]) -> None:
         ValueError: a permission that the command line does not give.
     """
     given = list(words)
-    for key in PERMISSIONS:
+    for key in _keys_of_permissions(cfg):
         value = OmegaConf.select(cfg, key, throw_on_resolution_failure=False)
         if value and not any(is_in(word, [key]) for word in given):
             raise ValueError(
                 f"{key}={value} is set by a file: only the command may permit that; add {key}={value} to it"
             )
+
+
+def _keys_of_permissions(cfg: DictConfig) -> Iterator[str]:
+    """Yield the keys of a config that may give a permission, also of members that a reference (`${...}`) brings."""
+    yield from PERMISSIONS
+    waiting = ["teacher"]
+    for place in waiting:
+        members = OmegaConf.select(cfg, f"{place}.members", throw_on_resolution_failure=False)
+        found = [f"{place}.members.{name}" for name in members] if OmegaConf.is_dict(members) else []
+        yield from (f"{inner}.trust" for inner in found)
+        waiting += found
 
 
 def check_words(words: Iterable[str], where: str) -> None:
@@ -118,6 +149,8 @@ def check_words(words: Iterable[str], where: str) -> None:
         ValueError: one gives a permission, or changes what Hydra does.
     """
     for word in words:
-        key = word.partition("=")[0].lstrip("+~")
-        if is_in(key, PERMISSIONS) or is_in(key, ["hydra"]) or key.startswith("hydra/"):
+        key, _, value = word.partition("=")
+        key = key.lstrip("+~")
+        is_inside = is_in(key, ["teacher.members"]) and re.search(r"\btrust\b", value) is not None
+        if permits(key) or is_inside or is_in(key, ["hydra"]) or key.startswith("hydra/"):
             raise ValueError(f"{where}: {word}: a file may not say this; add '{word}' to the command, if you trust it")

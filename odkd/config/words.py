@@ -18,6 +18,7 @@ from odkd.common.names import nearest
 Groups = Mapping[str, Sequence[str]]  # name of a group -> its choices
 OPEN_TABLES = (  # their keys are the user's
     *("dataset.domains", "dataset.order.skip_minutes", "teacher.confusion", "dataset.ids", "teacher.ids"),
+    *("teacher.members", "teacher.weights", "teacher.experts", "teacher.prompts"),
 )
 SEVERAL_FILES = ("experiment", "sweep", "baseline", "debug")  # groups that change others: [a,b] joins two files
 FUNCTIONS = ("choice", "range", "interval", "glob", "shuffle", "sort", "tag", "int", "float", "str", "bool")

@@ -23,6 +23,7 @@ class SampledFrames:
         groundtruth: returns the dataset's label map of frame i of the batch, uint8 [H, W]; None without ground truth.
         video: name of the video file without its extension.
         sample_numbers: of the frames among the sampled frames of the video (0, 1, 2, ...).
+        begins_clip: the first frame begins a clip: a teacher with state forgets what it saw before.
     """
 
     video_digest: str
@@ -31,6 +32,7 @@ class SampledFrames:
     groundtruth: Callable[[int], np.ndarray] | None
     video: str = ""
     sample_numbers: Sequence[int] = ()
+    begins_clip: bool = True
 
 
 class Teacher(Protocol):
@@ -38,6 +40,12 @@ class Teacher(Protocol):
 
     `num_classes` may be None for a teacher that has the dataset's classes. `classes` are the names of the teacher's
     classes in the order of their ids, None where its weights do not name them.
+
+    A teacher with state over frames has an attribute `clip_frames`, a whole number of at least 1. Its state begins anew
+    with every clip of so many sampled frames of a video, and it sees a clip in order, from its first frame on, in the
+    same batches, however often labelling was interrupted and whichever process does it: `SampledFrames.begins_clip` is
+    true for the first batch of a clip. So labels depend on the video and its sampled frames alone. Damaged frames
+    are left out of a clip. The number must be part of the identity.
 
     A teacher class may have a static method `identity(settings, file_digest)`. What it returns, a dict that JSON can
     hold, replaces the settings in the label store's key, so that the same weights have the same key wherever they lie.
@@ -73,6 +81,20 @@ def class_names(teacher: Teacher) -> list[str] | None:
     """Return the names of the teacher's classes, or None where it does not know them."""
     names = getattr(teacher, "classes", None)  # users' teachers may leave the attribute out
     return None if names is None else [str(name) for name in names]
+
+
+def clip_frames_of(teacher: Teacher) -> int:
+    """Return over how many sampled frames a teacher holds its state; 0 = it has none.
+
+    Raises:
+        ValueError: its `clip_frames` is no such number.
+    """
+    clip_frames = getattr(teacher, "clip_frames", None)
+    if clip_frames is None:
+        return 0
+    if type(clip_frames) is not int or clip_frames < 0:
+        raise ValueError(f"the teacher has clip_frames={clip_frames}; expected a whole number of frames, or 0 for none")
+    return clip_frames
 
 
 def refuse_nan(scores: "torch.Tensor", whose: str) -> None:

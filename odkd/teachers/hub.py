@@ -59,8 +59,13 @@ def locate(model: str, revision: str | None, *, needs: tuple[str, ...]) -> Path:
     return folder
 
 
-def identify(model: str, revision: str | None, file_digest: Callable[[Path], str]) -> dict[str, Any]:
+def identify(
+    model: str, revision: str | None, file_digest: Callable[[Path], str], more: tuple[str, ...] = ()
+) -> dict[str, Any]:
     """Return hub id and commit, or the digests of a folder's weights and settings; the place does not count.
+
+    Args:
+        more: further files of settings, for networks that have them.
 
     Raises:
         ValueError: the folder has no weights; or the hub id is not pinned, not in the cache and cannot be reached.
@@ -71,7 +76,7 @@ def identify(model: str, revision: str | None, file_digest: Callable[[Path], str
     files = weight_files(folder)
     if not files:
         raise ValueError(_incomplete(str(folder)))
-    files += [folder / name for name in SETTINGS if (folder / name).is_file()]
+    files += [folder / name for name in (*SETTINGS, *more) if (folder / name).is_file()]
     return {"files": {file.name: file_digest(file) for file in files}}
 
 

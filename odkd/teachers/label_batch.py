@@ -25,9 +25,11 @@ class LabelBatch:
 
     Args:
         shard: that the rows belong to.
-        rows: of the shard's store.
+        rows: of the shard's store; for a teacher with state also rows of earlier shards, which it has to see.
         images: uint8 RGB [H, W, 3] of each row; None for a teacher that needs none.
         ends_shard: the last row is the shard's last.
+        wanted: the rows whose labels are missing; None = all.
+        begins_clip: a teacher with state begins anew.
         labelled: row -> labels.
         dropped: probability that top-k leaves out, 0..1, of each row.
     """
@@ -36,6 +38,8 @@ class LabelBatch:
     rows: list[int]
     images: list[np.ndarray] | None
     ends_shard: bool
+    wanted: frozenset[int] | None = None
+    begins_clip: bool = True
     labelled: dict[int, Labelled] = field(default_factory=dict)
     dropped: list[float] = field(default_factory=list)
 
@@ -60,7 +64,8 @@ class BatchLabeller:
         """
         video, soft = batch.shard.video, self._labels.soft
         frames = self._sampled_frames(batch)
-        pairs: Sequence[tuple[np.ndarray, np.ndarray] | None] = [None] * len(batch.rows)
+        chosen = [i for i, row in enumerate(batch.rows) if batch.wanted is None or row in batch.wanted]
+        pairs: Sequence[tuple[np.ndarray, np.ndarray] | None] = [None] * len(chosen)
         if soft is None:
             labels_BHW = self._teacher.label(frames)
         else:
@@ -68,7 +73,7 @@ class BatchLabeller:
 
             assert isinstance(self._teacher, SoftTeacher)
             labels_BHW, probabilities_BKHW = self._teacher.label_softly(frames, soft.size)
-            ids_BKHW, values_BKHW, dropped = top_k(probabilities_BKHW, soft.top_k)
+            ids_BKHW, values_BKHW, dropped = top_k(probabilities_BKHW[chosen], soft.top_k)
             pairs = list(zip(ids_BKHW, values_BKHW, strict=True))
             batch.dropped.extend(dropped)
         self._check(labels_BHW, len(batch.rows))
@@ -78,9 +83,9 @@ class BatchLabeller:
             given = "x".join(map(str, labels_BHW.shape[1:]))
             logger.info("label maps of %s are %s and are stored at %sx%s (nearest)", frames.video, given, height, width)
             self._has_logged_resize = True
-        for row, label_HW, pair in zip(batch.rows, labels_BHW, pairs, strict=True):
-            stored_HW = resize_nearest(label_HW, (height, width))
-            batch.labelled[row] = self._without_bars(video, row, Labelled(stored_HW, pair))
+        for i, pair in zip(chosen, pairs, strict=True):
+            stored_HW = resize_nearest(labels_BHW[i], (height, width))
+            batch.labelled[batch.rows[i]] = self._without_bars(video, batch.rows[i], Labelled(stored_HW, pair))
         return batch
 
     def _sampled_frames(self, batch: LabelBatch) -> SampledFrames:
@@ -93,6 +98,7 @@ class BatchLabeller:
             None if truth is None else lambda i: truth.read(video.position_of(batch.rows[i])),
             video=index.stem,
             sample_numbers=batch.rows,
+            begins_clip=batch.begins_clip,
         )
 
     def _without_bars(self, video: VideoLabels, row: int, labelled: Labelled) -> Labelled:

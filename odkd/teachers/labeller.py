@@ -11,15 +11,18 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
 
+import numpy as np
+
 from odkd.common.ignore import IGNORE
 from odkd.data.labels import LabelSource
 from odkd.data.labels.claims import Claims, owner_of, remove_dead_claims
 from odkd.data.labels.own_classes import OwnClasses
 from odkd.data.labels.session import Session
 from odkd.data.labels.store import SoftSpec
-from odkd.data.labels.teacher_labels import TeacherLabels
+from odkd.data.labels.teacher_labels import TeacherLabels, VideoLabels
 from odkd.data.video.decode import decode_frames
-from odkd.teachers import SoftTeacher, Teacher, class_names
+from odkd.teachers import SoftTeacher, Teacher, class_names, clip_frames_of
+from odkd.teachers.clips import clip_batches, seen_batches
 from odkd.teachers.label_batch import BatchLabeller, LabelBatch
 from odkd.teachers.label_shards import Shard, Span, first_shard, missing_shards
 from odkd.teachers.pipeline import overlap
@@ -81,6 +84,7 @@ class Labeller:
         check_soft(teacher, labels.teacher.name, labels.soft)
         self._labels, self._teacher, self._batch_size = labels, teacher, batch_size
         self._progress, self._span, self._decoder_threads = progress, span, decoder_threads
+        self._clip_frames = clip_frames_of(teacher)
         self._own = OwnClasses(class_names(teacher), teacher.num_classes)
         self._videos = [video for video in labels.videos if only in (None, video.folder)]
         self._batch_labeller = BatchLabeller(labels, teacher, groundtruth)
@@ -133,6 +137,9 @@ class Labeller:
     def _decode(self, shards: Sequence[Shard]) -> Generator[LabelBatch]:
         """Yield batches of the shards in order, up to the first that cannot be claimed."""
         video = shards[0].video
+        if self._clip_frames:
+            yield from self._decode_clips(shards)
+            return
         if not self._teacher.needs_images:
             for shard in shards:
                 if (rows := self._claim(shard)) is None:
@@ -141,26 +148,58 @@ class Labeller:
                     part = rows[start : start + self._batch_size]
                     yield LabelBatch(shard, part, None, ends_shard=part[-1] == rows[-1])
             return
-        index = self._labels.stream.videos[video.number]
         wanted = [(shard, row) for shard in shards for row in shard.rows]
         numbers = [int(video.frame_numbers[row]) for _, row in wanted]
         claimed, rows, batch = None, [], []
-        frames = decode_frames(index, numbers, size=self._labels.teacher.size, num_threads=self._decoder_threads)
-        with closing(frames) as decoded:
-            for (shard, row), (number, image_HWC) in zip(wanted, decoded, strict=True):
+        with closing(self._images(video, numbers)) as images:
+            for (shard, row), image_HWC in zip(wanted, images, strict=True):
                 if shard is not claimed:
                     claimed = shard
                     if (fresh := self._claim(shard)) is None:
                         return
                     rows = fresh
-                if image_HWC is None:
-                    raise RuntimeError(f"{index.path}: frame {number} decoded before, not now; is the disk failing?")
                 if row in rows:
                     batch.append((row, image_HWC))
                     if len(batch) == self._batch_size or row == rows[-1]:
-                        images = [image for _, image in batch]
-                        yield LabelBatch(shard, [row for row, _ in batch], images, ends_shard=row == rows[-1])
+                        seen = [image for _, image in batch]
+                        yield LabelBatch(shard, [row for row, _ in batch], seen, ends_shard=row == rows[-1])
                         batch = []
+
+    def _decode_clips(self, shards: Sequence[Shard]) -> Generator[LabelBatch]:
+        """Yield what a teacher with state must see for the shards, up to the first that cannot be claimed."""
+        video = shards[0].video
+        batches = clip_batches(
+            video.rows.tolist(),
+            clip_frames=self._clip_frames,
+            batch_size=self._batch_size,
+            shard_frames=int(video.manifest["shard_frames"]),
+        )
+        plan = list(seen_batches(batches, shards))
+        numbers = [int(video.frame_numbers[row]) for _, group in plan for batch in group for row in batch.rows]
+        with closing(self._images(video, numbers)) as images:
+            for shard, group in plan:
+                if (fresh := self._claim(shard)) is None:
+                    return
+                for batch in group:
+                    seen = [next(images) for _ in batch.rows] if self._teacher.needs_images else None
+                    yield LabelBatch(
+                        shard,
+                        batch.rows,
+                        seen,
+                        ends_shard=bool(fresh) and batch is group[-1],
+                        wanted=frozenset(batch.rows).intersection(fresh),
+                        begins_clip=batch.begins_clip,
+                    )
+
+    def _images(self, video: VideoLabels, numbers: Sequence[int]) -> Generator[np.ndarray]:
+        """Yield the images of frames of a video, uint8 RGB [H, W, 3]."""
+        index = self._labels.stream.videos[video.number]
+        frames = decode_frames(index, numbers, size=self._labels.teacher.size, num_threads=self._decoder_threads)
+        with closing(frames) as decoded:
+            for number, image_HWC in decoded:
+                if image_HWC is None:
+                    raise RuntimeError(f"{index.path}: frame {number} decoded before, not now; is the disk failing?")
+                yield image_HWC
 
     def _claim(self, shard: Shard) -> list[int] | None:
         """Claim a shard and return its rows that are still missing; None where another process has it."""
@@ -174,8 +213,9 @@ class Labeller:
         return rows
 
     def _store(self, batch: LabelBatch) -> None:
-        self._pending.append(batch)
-        num_pending = sum(len(batch.rows) for batch in self._pending)
+        if batch.labelled:
+            self._pending.append(batch)
+        num_pending = sum(len(batch.labelled) for batch in self._pending)
         is_long_ago = time.monotonic() - self._flushed > FLUSH_SECONDS
         if batch.ends_shard or num_pending >= FLUSH_FRAMES or is_long_ago:
             self._flush()

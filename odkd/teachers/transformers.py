@@ -17,12 +17,13 @@ import torch
 import torch.nn.functional as F
 
 from odkd.common.device import autocast
-from odkd.common.names import counted
 from odkd.common.optional import optional
-from odkd.teachers import Precision, SampledFrames, refuse_nan
+from odkd.teachers import Precision, SampledFrames
+from odkd.teachers.class_scores import check_scores, shares_of, to_numpy
 from odkd.teachers.hub import identify, locate
 from odkd.teachers.transformers_load import BY_QUERIES, class_names, load_network, load_processor, quietly, read
 
+OTHER_TEACHERS = {"videomt": "videomt", "sam3": "sam3", "sam3_video": "sam3"}  # kind of network -> its teacher
 OUTPUTS = ("logits", "class_queries_logits", "masks_queries_logits")
 NEEDS = ("preprocessor_config.json", "processor_config.json")
 
@@ -62,6 +63,8 @@ class TransformersTeacher:
         with quietly():
             config = read(transformers.AutoConfig, folder)
             self._family = str(config.model_type)
+            if self._family in OTHER_TEACHERS:
+                raise ValueError(f"{model} is a {self._family}; load it with teacher={OTHER_TEACHERS[self._family]}")
             if task != "semantic" and self._family != "oneformer":
                 raise ValueError(f"teacher.task={task}; only a OneFormer has tasks, a {self._family} needs semantic")
             if scores != "normalized" and self._family not in BY_QUERIES:
@@ -84,7 +87,7 @@ class TransformersTeacher:
     @torch.inference_mode()
     def label(self, frames: SampledFrames) -> np.ndarray:
         outputs, size = self._outputs(frames)
-        return np.stack([_to_numpy(self._scored(output, size)[0]) for output in outputs])
+        return np.stack([to_numpy(self._scored(output, size)[0]) for output in outputs])
 
     @torch.inference_mode()
     def label_softly(self, frames: SampledFrames, size: tuple[int, int]) -> tuple[np.ndarray, torch.Tensor]:
@@ -99,12 +102,8 @@ class TransformersTeacher:
         labels, probabilities = [], []
         for output in outputs:
             label_HW, scores_KHW = self._scored(output, full_size)
-            if self._normalizes:
-                scores_KHW = scores_KHW + torch.finfo(torch.float32).tiny  # without a score, all classes are equal
-                probabilities_KHW = scores_KHW / scores_KHW.sum(0)
-            else:
-                probabilities_KHW = scores_KHW.softmax(0)
-            labels.append(_to_numpy(label_HW))
+            probabilities_KHW = shares_of(scores_KHW) if self._normalizes else scores_KHW.softmax(0)
+            labels.append(to_numpy(label_HW))
             probabilities.append(F.adaptive_avg_pool2d(probabilities_KHW, size))
         return np.stack(labels), torch.stack(probabilities)
 
@@ -156,11 +155,7 @@ class TransformersTeacher:
         return self._checked(scores_KHW.argmax(0), scores_KHW)
 
     def _checked(self, label_HW: torch.Tensor, scores_KHW: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        if len(scores_KHW) != self.num_classes:
-            raise ValueError(
-                f"the network has {counted(len(scores_KHW), 'class')}, its config.json names {self.num_classes}"
-            )
-        refuse_nan(scores_KHW, "the network of teacher.model")
+        check_scores(scores_KHW, self.num_classes)
         return label_HW, scores_KHW
 
 
@@ -175,8 +170,3 @@ def _each(outputs: Any, batch_size: int, offsets: list[torch.Tensor]) -> Iterato
         tensors = {name: tensor[rows].float() for name, tensor in found.items() if tensor is not None}
         windows = [(0, int(offsets[row][1]), int(offsets[row][2])) for row in rows] if offsets else None
         yield SimpleNamespace(**tensors, patch_offsets=windows)
-
-
-def _to_numpy(label_HW: torch.Tensor) -> np.ndarray:
-    array: np.ndarray = label_HW.to(torch.uint8).cpu().numpy()
-    return array

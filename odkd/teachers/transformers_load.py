@@ -44,7 +44,15 @@ def load_network(folder: Path, config: Any) -> torch.nn.Module:
     universal, semantic = transformers.AutoModelForUniversalSegmentation, transformers.AutoModelForSemanticSegmentation
     if str(config.model_type) in BY_QUERIES:
         check_installed(f"a {config.model_type} of transformers", ["scipy"])
-    kind = universal if str(config.model_type) in BY_QUERIES else semantic
+    return load_weights(folder, universal if str(config.model_type) in BY_QUERIES else semantic, config)
+
+
+def load_weights(folder: Path, kind: Any, config: Any) -> torch.nn.Module:
+    """Load a network of a kind in float32.
+
+    Raises:
+        ValueError: weights are missing, or cannot be read.
+    """
     is_safe = weight_files(folder)[0].name.startswith("model.safetensors")
     more = {"use_safetensors": is_safe, "weights_only": True, "dtype": torch.float32, "output_loading_info": True}
     network, info = read(kind, folder, config=config, **more)

@@ -25,6 +25,7 @@ COMMANDS = {
     "odkd-prepare": "odkd.commands.prepare",
     "odkd-predict": "odkd.commands.predict",
     "odkd-export": "odkd.commands.export",
+    "odkd-init": "odkd.commands.init",
 }
 
 

@@ -14,6 +14,8 @@ HARMFUL: list[dict[str, Any]] = [
     {"allow_targets": ["os"]},
     {"+allow_targets": ["os"]},
     {"teacher": {"trust": True}},
+    {"teacher": {"members": {"a": {"trust": True}}}},
+    {"teacher": {"members": {"a": {"members": {"b": {"trust": True}}}}}},
     {"hydra": {"callbacks": {"x": {"_target_": "os.system", "command": "touch x"}}}},
     {"hydra": {"run": {"dir": "/tmp/elsewhere"}}},
     {"hydra": {"job": {"env_set": {"PYTHONPATH": "/evil"}}}},
@@ -29,6 +31,7 @@ HARMFUL: list[dict[str, Any]] = [
     {"hydra": {"sweeper": {"params": {"hydra.run.dir": "/tmp/elsewhere"}}}},
     {"hydra": {"sweeper": {"seeds": [{"_target_": "os.getcwd"}]}}},
     {"mine": {"trust": True}, "teacher": "${mine}"},
+    {"mine": {"a": {"trust": True}}, "teacher": {"members": "${mine}"}},
     {"mine": {"_target_": "os.getcwd"}, "hydra": {"sweeper": {"max_batch_size": "${mine}"}}},
 ]
 
@@ -82,7 +85,11 @@ def test_the_command_may_give_every_permission() -> None:
 
 @pytest.mark.parametrize(
     "word",
-    ["allow_targets=[os]", "+allow_targets=[os]", "hydra.run.dir=x", "hydra/launcher=slurm", "++teacher.trust=true"],
+    [
+        *("allow_targets=[os]", "+allow_targets=[os]", "hydra.run.dir=x", "hydra/launcher=slurm"),
+        *("++teacher.trust=true", "++teacher.members.a.trust=true"),
+        "teacher.members={a: {teacher: mmseg, trust: true}}",
+    ],
 )
 def test_words_that_a_file_holds_give_no_permission(word: str) -> None:
     with pytest.raises(ValueError, match="a file may not say this"):

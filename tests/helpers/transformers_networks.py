@@ -121,6 +121,22 @@ def eomt_padded() -> tuple[Any, Any]:
     return eomt(size={"shortest_edge": 64, "longest_edge": 64}, do_pad=True)
 
 
+def eomt_dinov3() -> tuple[Any, Any]:
+    config = transformers.EomtDinov3Config(
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=3,
+        num_attention_heads=2,
+        num_blocks=1,
+        image_size=64,
+        num_queries=12,
+        num_upscale_blocks=1,
+        id2label=NAMES,
+    )
+    processor = transformers.EomtImageProcessor(size={"shortest_edge": 64, "longest_edge": None}, do_split_image=True)
+    return transformers.EomtDinov3ForUniversalSegmentation(config), processor
+
+
 FAMILIES: list[Callable[[], tuple[Any, Any]]] = [
     segformer,
     upernet,
@@ -129,6 +145,7 @@ FAMILIES: list[Callable[[], tuple[Any, Any]]] = [
     oneformer,
     eomt_windows,
     eomt_padded,
+    eomt_dinov3,
 ]
 
 

@@ -23,7 +23,7 @@ def test_the_wheel_contains_the_configuration(tmp_path: Path) -> None:
     )
     (wheel,) = tmp_path.glob("*.whl")
     names = set(zipfile.ZipFile(wheel).namelist())
-    carried = [path for ending in ("py", "json") for path in (ROOT / "odkd").rglob(f"*.{ending}")]
+    carried = [path for ending in ("py", "json", "in") for path in (ROOT / "odkd").rglob(f"*.{ending}")]
     for path in [*(ROOT / "conf").rglob("*.yaml"), *carried]:
         inside = path.relative_to(ROOT).as_posix()
         assert (f"odkd/config/{inside}" if inside.startswith("conf/") else inside) in names

@@ -40,7 +40,8 @@ def predict_live(
                 began = now if began is None else began
                 if seconds is not None and now - began > seconds:
                     break
-                labels_HW = model.label(single(image_HWC, "live", num_done, model.size))[0]
+                begins_clip = num_done % (model.clip_frames or 1) == 0
+                labels_HW = model.label(single(image_HWC, "live", num_done, model.size, begins_clip=begins_clip))[0]
                 write_maps(wanted, f"live/{num_done:06d}", labels_HW, model.palette)
                 if "overlay" in wanted.kinds and writer is None:
                     shape = {"height": labels_HW.shape[0], "width": labels_HW.shape[1]}

@@ -14,7 +14,7 @@ from odkd.common.notes import file_digest
 from odkd.config.segmenter import Segmenter, load_student
 from odkd.data.labels.palette import default_palette
 from odkd.data.video.fit import stretched
-from odkd.teachers import SampledFrames, class_names
+from odkd.teachers import SampledFrames, class_names, clip_frames_of
 
 EXPORTED = (".onnx", ".pt", ".pt2", ".ts", ".torchscript")
 CACHE = Path("outputs/cache")  # of digests and of the frames' index
@@ -29,19 +29,22 @@ class Frames:
         numbers: of the frames.
         full_NHWC: at the size of the source, uint8.
         small_NHWC: at the size that the model asked for, uint8; None if it asked for none.
+        begins_clip: the first frame begins a clip: a teacher with state forgets what it saw before.
     """
 
     source: str
     numbers: Sequence[int]
     full_NHWC: np.ndarray
     small_NHWC: np.ndarray | None
+    begins_clip: bool = True
 
 
-def single(image_HWC: np.ndarray, source: str, number: int, size: tuple[int, int] | None) -> Frames:
+def single(
+    image_HWC: np.ndarray, source: str, number: int, size: tuple[int, int] | None, *, begins_clip: bool = True
+) -> Frames:
     """Return one image as a batch, stretched to the size that a model asks for."""
-    if size is None:
-        return Frames(source, [number], image_HWC[None], None)
-    return Frames(source, [number], image_HWC[None], stretched(Image.fromarray(image_HWC), size)[None])
+    small_NHWC = None if size is None else stretched(Image.fromarray(image_HWC), size)[None]
+    return Frames(source, [number], image_HWC[None], small_NHWC, begins_clip)
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,7 @@ class Model:
         batch_size: frames that it labels at once.
         identity: a digest of all that its answers depend on.
         label: returns class ids at the size of the source, uint8 [N, H, W]; 255 = none.
+        clip_frames: of a teacher with state, whose state begins anew every so many frames; 0 = no state.
     """
 
     classes: Sequence[str]
@@ -62,6 +66,7 @@ class Model:
     batch_size: int
     identity: str
     label: Callable[[Frames], np.ndarray]
+    clip_frames: int = 0
 
 
 def open_model(
@@ -128,7 +133,8 @@ def _teacher(words: list[str], *, device: str, allow_targets: Sequence[str]) -> 
     def label(frames: Frames) -> np.ndarray:
         numbers = list(frames.numbers)
         return teacher.label(
-            SampledFrames("", numbers, frames.full_NHWC, None, video=frames.source, sample_numbers=numbers)
+            SampledFrames("", numbers, frames.full_NHWC, None, frames.source, numbers, frames.begins_clip)
         )
 
-    return Model(classes, default_palette(len(classes)), None, cfg.teacher.batch_size, identity, label)
+    batch_size, clip_frames = cfg.teacher.batch_size, clip_frames_of(teacher)
+    return Model(classes, default_palette(len(classes)), None, batch_size, identity, label, clip_frames)

@@ -148,18 +148,21 @@ class _Piece:
         return {"num_frames": num_frames, "num_scored": num_scored, "confusion": confusion_KK.tolist()}
 
     def _batches(self, decoded: Iterator[tuple[int, Pair | None]], num_frames: int) -> Iterator[Frames]:
-        """Yield the undamaged ones of the next frames in batches."""
+        """Yield the undamaged ones of the next frames in batches; a piece begins a clip, so that it can be resumed."""
         batch: list[tuple[int, Pair]] = []
+        clip_frames, begins_clip = self.model.clip_frames or num_frames, True
         for done in range(1, num_frames + 1):
             number, pair = next(decoded)
             if pair is not None:
                 batch.append((number, pair))
-            if batch and (len(batch) == self.model.batch_size or done == num_frames):
+            ends_clip = done % clip_frames == 0 or done == num_frames
+            if batch and (len(batch) == self.model.batch_size or ends_clip):
                 full_NHWC = np.stack([full_HWC for _, (full_HWC, _) in batch])
                 small = [small_HWC for _, (_, small_HWC) in batch if small_HWC is not None]
                 numbers = [number for number, _ in batch]
-                yield Frames(self.index.stem, numbers, full_NHWC, np.stack(small) if small else None)
-                batch = []
+                yield Frames(self.index.stem, numbers, full_NHWC, np.stack(small) if small else None, begins_clip)
+                batch, begins_clip = [], False
+            begins_clip |= ends_clip
 
     def _open(self, height: int, width: int) -> SegmentWriter:
         base, duration = self.index.time_base, self.index.duration_seconds
