@@ -65,6 +65,9 @@ SETTINGS: dict[str, Any] = {
     "teacher.soft.top_k": NaturalInt,
     "student.weights": ExistingFile | None,
     "student.freeze": list[str] | None,
+    "student.ema": Fraction | None,
+    "student.saved": Literal["ema", "current"],
+    "features.size": Annotated[list[PositiveInt], Len(2, 2)] | None,
     "optimizer.lr": PositiveFloat,
     "optimizer.weight_decay": NonNegativeFloat,
     "optimizer.momentum": Fraction,
@@ -89,6 +92,7 @@ SETTINGS: dict[str, Any] = {
     "run.plots": Literal["auto", True, False],
     "run.report": Literal["auto", True, False],
     "run.overlay_video": bool,
+    "run.snapshots": PositiveInt | None,
     "sweep.fail_fast": bool,
     "sweep.job": int | None,
 }

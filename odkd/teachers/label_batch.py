@@ -14,6 +14,7 @@ from odkd.data.labels.store import Labelled
 from odkd.data.labels.teacher_labels import TeacherLabels, VideoLabels
 from odkd.data.video.image_index import ImageIndex
 from odkd.teachers import SampledFrames, SoftTeacher, Teacher
+from odkd.teachers.features import FeatureTaker
 from odkd.teachers.label_shards import Shard
 
 logger = logging.getLogger(__name__)
@@ -50,6 +51,7 @@ class BatchLabeller:
 
     def __init__(self, labels: TeacherLabels, teacher: Teacher, groundtruth: LabelSource | None) -> None:
         self._labels, self._teacher, self._groundtruth = labels, teacher, groundtruth
+        self._taker = FeatureTaker(teacher, labels.teacher.name, labels.features)
         self._has_logged_resize = False
 
     def label(self, batch: LabelBatch) -> LabelBatch:
@@ -62,12 +64,15 @@ class BatchLabeller:
         frames = self._sampled_frames(batch)
         pairs: Sequence[tuple[np.ndarray, np.ndarray] | None] = [None] * len(batch.rows)
         if soft is None:
-            labels_BHW = self._teacher.label(frames)
+            labels_BHW, features = self._taker.during(frames, lambda: self._teacher.label(frames))
         else:
             from odkd.data.labels.soft import top_k
 
-            assert isinstance(self._teacher, SoftTeacher)
-            labels_BHW, probabilities_BKHW = self._teacher.label_softly(frames, soft.size)
+            teacher, size = self._teacher, soft.size
+            assert isinstance(teacher, SoftTeacher)
+            (labels_BHW, probabilities_BKHW), features = self._taker.during(
+                frames, lambda: teacher.label_softly(frames, size)
+            )
             ids_BKHW, values_BKHW, dropped = top_k(probabilities_BKHW, soft.top_k)
             pairs = list(zip(ids_BKHW, values_BKHW, strict=True))
             batch.dropped.extend(dropped)
@@ -78,9 +83,9 @@ class BatchLabeller:
             given = "x".join(map(str, labels_BHW.shape[1:]))
             logger.info("label maps of %s are %s and are stored at %sx%s (nearest)", frames.video, given, height, width)
             self._has_logged_resize = True
-        for row, label_HW, pair in zip(batch.rows, labels_BHW, pairs, strict=True):
+        for row, label_HW, pair, kinds in zip(batch.rows, labels_BHW, pairs, features, strict=True):
             stored_HW = resize_nearest(label_HW, (height, width))
-            batch.labelled[row] = self._without_bars(video, row, Labelled(stored_HW, pair))
+            batch.labelled[row] = self._without_bars(video, row, Labelled(stored_HW, pair, kinds))
         return batch
 
     def _sampled_frames(self, batch: LabelBatch) -> SampledFrames:
@@ -103,7 +108,7 @@ class BatchLabeller:
         soft = labelled.soft
         if soft is not None:
             soft = np.stack([source.without_bars(frame, ids_HW) for ids_HW in soft[0]]), soft[1]
-        return Labelled(source.without_bars(frame, labelled.label_HW), soft)
+        return Labelled(source.without_bars(frame, labelled.label_HW), soft, labelled.features)
 
     def _check_shape(self, shape: tuple[int, ...], batch: LabelBatch, stored: tuple[int, int]) -> None:
         """Refuse maps that would be stretched: those of a folder in another shape, those of a network turned."""

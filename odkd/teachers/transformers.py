@@ -81,6 +81,11 @@ class TransformersTeacher:
         scores = {"scores": "logits"} if settings.get("scores") == "logits" else {}
         return {"weights": weights} | {key: settings.get(key) for key in ("precision", "task")} | scores
 
+    @property
+    def network(self) -> torch.nn.Module:
+        """The network, whose layers have names."""
+        return self._network
+
     @torch.inference_mode()
     def label(self, frames: SampledFrames) -> np.ndarray:
         outputs, size = self._outputs(frames)
