@@ -130,7 +130,7 @@ def tell(parity: Mapping[str, Any], bound: float | None) -> str:
     bound, lost = INT8_BOUND if bound is None else bound, lost_miou(parity)
     for reference, (before, after) in parity["miou"].items():
         against = f"against {reference}" if reference != ITSELF else "against its own classes in float32 (no labels)"
-        print(f"mIoU {against}: {before:.4f} in float32, {after:.4f} in int8, {100 * lost[reference]:+.2f} points lost")
+        print(f"mIoU {against}: {before:.4f} in float32, {after:.4f} in int8: {-100 * lost[reference]:+.2f} points")
     most = max(lost, key=lambda name: lost[name])
     return f"{100 * lost[most]:.2f} points of mIoU are more than --bound {bound}" if lost[most] > bound else ""
 

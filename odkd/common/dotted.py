@@ -17,6 +17,7 @@ WHERE_AND_HOW = (
     "run.plots",
     "run.overlay_video",
     "run.report",
+    "run.snapshots",
 )
 # Keys of other groups that are not in a run's key. The digest of the stream stands for a dataset's files.
 NOT_IN_DATASET = ("root", "prepare", "frame_store", "palette", "download")

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -154,8 +155,8 @@ class Learner:
             soft = None if self.soft_source is None else batch.soft[self.soft_source]
             batch_name, given = (self._num_passes, number), None
             if self.features is not None:
-                height, width = images_BCHW.shape[2:]
-                given = self.features.given(positions, self.augment, (height, width), batch_name)
+                size, follow = images_BCHW.shape[2:], None if self.augment is None else self.augment.follow
+                given = self.features.given(positions, follow and partial(follow, frame=size, names=batch_name))
             if self.augment is not None:
                 images_BCHW, labels_BHW, soft = self.augment(images_BCHW, labels_BHW, soft, names=batch_name)
             apart = sizes_of_kinds(positions, stream_positions) if is_apart else ()

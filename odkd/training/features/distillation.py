@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from odkd.common.device import upload
 from odkd.data.labels.features import FeatureKind, FeatureSource
 from odkd.students.layers import Taken
-from odkd.training.augment import Augmentation
 from odkd.training.features.objective import FeatureObjective
 
 
@@ -46,17 +45,11 @@ class FeatureDistillation:
         """The student's layers."""
         return self.objective.student_layers
 
-    def given(
-        self,
-        positions: Sequence[int],
-        augment: Augmentation | None,
-        frame: tuple[int, int],
-        names: Sequence[object],
-    ) -> dict[str, Tensor]:
-        """Return the teacher's features of a batch by layer, float32 [B, C, h, w], moved as its images are.
+    def given(self, positions: Sequence[int], move: Callable[[Tensor], Tensor] | None) -> dict[str, Tensor]:
+        """Return the teacher's features of a batch by layer, float32 [B, C, h, w].
 
         Args:
-            augment: augmentation of the batch, with (height, width) of its frames and the `names` that seed it.
+            move: moves maps as the images of the batch are augmented; None = they are not.
         """
         found = [self._features(position) for position in positions]
         batch: dict[str, Tensor] = {}
@@ -68,7 +61,7 @@ class FeatureDistillation:
                     f"features of {kind.layer} are {shapes} in videos of several sizes; set teacher.size=[height,width]"
                 )
             maps_BCHW = torch.stack(maps).float()
-            batch[kind.layer] = maps_BCHW if augment is None else augment.follow(maps_BCHW, frame, names=names)
+            batch[kind.layer] = maps_BCHW if move is None else move(maps_BCHW)
         return batch
 
     def losses(self, taken: Taken, given: Mapping[str, Tensor], sizes: Sequence[int]) -> dict[str, Tensor]:
