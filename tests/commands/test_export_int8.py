@@ -1,6 +1,7 @@
 """odkd-export --int8: a quarter of the size, and what it costs in mIoU on frames of the run."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -111,3 +112,26 @@ def test_int8_is_of_onnx(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_lost_points_have_the_sign_of_a_loss() -> None:
     assert lost_miou({"miou": {"teacher": [0.5, 0.75]}}) == {"teacher": -0.25}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("student", "preprocess"),
+    [
+        ("efficientnet_lite0", "inside"),
+        pytest.param("swin_tiny_deeplabv3plus", "outside", marks=pytest.mark.long),
+    ],
+)
+def test_other_students_are_quantised_too(
+    odkd: Callable[..., Path], tmp_path: Path, student: str, preprocess: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    without = ["student.encoder_weights=null"] if student.startswith("swin") else []
+    run = odkd(f"student={student}", "dataset.size=[64,96]", *without)
+    path = tmp_path / "net.onnx"
+    export(run, "--to", "onnx", "--int8", "--output", path, "--preprocess", preprocess, "--num-frames", "4")
+    assert "points" in capsys.readouterr().out
+    assert path.stat().st_size < 0.4 * (run / "student.safetensors").stat().st_size
+    labels_NHW = ExportedTeacher(str(path), device=torch.device("cpu")).label(
+        SampledFrames("", [0, 1], np.zeros((2, 64, 96, 3), np.uint8), None)
+    )
+    assert labels_NHW.shape == (2, 64, 96)

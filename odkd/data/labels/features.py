@@ -6,19 +6,23 @@
 A frame takes C x h x w x 2 bytes before compression, which saves little: features are noise to it.
 """
 
+from __future__ import annotations
+
 import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 from urllib.parse import quote, unquote
 
 import numpy as np
 
-from odkd.data.labels.shards import MOST_NUMBERS, FrameArray
+if TYPE_CHECKING:  # settings are checked without the codecs of arrays
+    from odkd.data.labels.shards import FrameArray
 
 LONGEST_LAYER = 180  # letters of its name in that of a folder
+MOST_NUMBERS = 2**28  # of a frame
 NAME = re.compile(r"features-(.+)-(whole|pooled)-(\d{1,7})x(\d{1,7})x(\d{1,7})")
 
 
