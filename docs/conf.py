@@ -22,6 +22,7 @@ NAVIGATION = {
     "Methods and results": [
         "continual",
         "mckd",
+        "features",
         "fidelity",
         "metrics",
         "reports",

@@ -46,6 +46,9 @@ def show_info(args: argparse.Namespace) -> int:
             lines.append(
                 f"soft labels: top {spec.top_k} at {height}x{width}, {counted(store.num_stored(spec), 'frame')}"
             )
+        for kind, shape in store.features.kinds.items():
+            count = counted(store.num_stored(None, [kind]), "frame")
+            lines.append(f"features: {kind.layer} at {'x'.join(map(str, shape))}, {count}")
         lines += [line for record in store.sessions() for line in _session_lines(record)]
         print("\n".join(lines), end="\n\n")
     return 0

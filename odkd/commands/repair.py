@@ -16,6 +16,7 @@ from odkd.config.parts import Parts
 from odkd.config.permissions import without_permissions
 from odkd.data.labels.damage import find_damage, mend, mend_manifest
 from odkd.data.labels.exchange import LAYOUT
+from odkd.data.labels.features import FeatureKind
 from odkd.data.labels.own_classes import is_folder
 from odkd.data.labels.store import LabelStore, SoftSpec
 from odkd.teachers.folder import FolderTeacher
@@ -41,6 +42,9 @@ def repair(folder: Path, changes: Sequence[str]) -> int:
     for spec in [*store.soft_specs, None]:
         if wanted - store.all_stored(spec):
             num_labelled += _relabel(store, changes, spec)
+    for kind in store.features.kinds:
+        if wanted - store.all_stored(None, [kind]):
+            num_labelled += _relabel(store, changes, None, [kind])
     return num_labelled
 
 
@@ -77,20 +81,22 @@ def import_folder(folder: Path, settings: Sequence[str]) -> tuple[list[Path], di
     return stores.folders, use
 
 
-def _relabel(store: LabelStore, changes: Sequence[str], soft: SoftSpec | None) -> int:
-    """Label the frames that lack labels, or soft labels of a kind; return how many were labelled."""
+def _relabel(
+    store: LabelStore, changes: Sequence[str], soft: SoftSpec | None, features: Sequence[FeatureKind] = ()
+) -> int:
+    """Label the frames that lack labels, soft labels of a kind or features; return how many were labelled."""
     cfg = read_recipe(store, changes, soft)
-    before = store.num_stored(soft)
+    before = store.num_stored(soft, features)
     recipe_folder = Path(store.manifest["recipe"]["folder"])
     # Relative paths in the recipe start from the folder where odkd was run.
     with contextlib.chdir(recipe_folder if recipe_folder.is_dir() else Path.cwd()):
         parts = Parts(cfg)
-        teacher_parts = replace(parts.teacher_parts, is_mapped=False)  # the recipe's mapping may be a slip
+        teacher_parts = replace(parts.teacher_parts, is_mapped=False, features=features)  # its mapping may be a slip
         labels = teacher_parts.stores(parts.sampled, parts.stream)
         if store.folder not in labels.folders:
             raise ValueError(_difference(store, [video.manifest for video in labels.videos]))
         teacher_parts.fill(labels, parts.groundtruth, only=store.folder)
-    return store.num_stored(soft) - before
+    return store.num_stored(soft, features) - before
 
 
 def read_recipe(store: LabelStore, changes: Sequence[str], soft: SoftSpec | None) -> DictConfig:

@@ -17,6 +17,7 @@ WHERE_AND_HOW = (
     "run.plots",
     "run.overlay_video",
     "run.report",
+    "run.snapshots",
 )
 # Keys of other groups that are not in a run's key. The digest of the stream stands for a dataset's files.
 NOT_IN_DATASET = ("root", "prepare", "frame_store", "palette", "download")
@@ -32,7 +33,7 @@ NOT_OF_THE_TEACHER = (  # keys of a teacher's config that are not passed to its 
     "licence",
     "source",
 )
-NOT_OF_THE_STUDENT = ("name", "weights", "freeze", "mean", "std")  # the same for a student
+NOT_OF_THE_STUDENT = ("name", "weights", "freeze", "mean", "std", "ema", "saved")  # the same for a student
 NOT_HANDED = {  # group -> keys that odkd uses itself and does not pass to the class of the group
     "teacher": NOT_OF_THE_TEACHER,
     "student": NOT_OF_THE_STUDENT,

@@ -21,6 +21,7 @@ from odkd.config.check_dataset import check_dataset, expected_layout
 from odkd.config.check_present import check_present
 from odkd.config.check_relations import check_references, check_relations
 from odkd.config.construct import OFFERED, check_keys, resolve
+from odkd.config.features import check_features
 from odkd.config.known import NAMES
 from odkd.config.roles import check_allowed, check_name, class_nodes
 from odkd.config.schema import SETTINGS, check_settings, check_values
@@ -50,6 +51,7 @@ def check_config(cfg: DictConfig) -> None:
     check_tracking(cfg)
     _check_teacher(cfg.teacher)
     check_methods(cfg)
+    check_features(cfg)
     _check_images(cfg)
     check_dataset(cfg)
     check_relations(cfg)

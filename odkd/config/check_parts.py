@@ -10,6 +10,7 @@ from typing import Any
 from odkd.common.compiler import check_compiler
 from odkd.common.names import nearest
 from odkd.config.build_teacher import needs_groundtruth
+from odkd.config.features import wanted_kinds
 from odkd.config.parts import Parts
 from odkd.training.pairs import check_first_rounds
 
@@ -31,6 +32,14 @@ def check_components(parts: Parts) -> None:
             f"evaluation.predictor={cfg.evaluation.predictor} is for stage=online; stage={stage} always scores the "
             "teacher too: leave it out"
         )
+    if cfg.run.get("snapshots") is not None and "snapshots" not in parts.asked:
+        raise ValueError(
+            f"run.snapshots={cfg.run.snapshots} counts iterations of a stream, and stage={stage} has none; leave it out"
+        )
+    if wanted_kinds(cfg) and not parts.has_teacher:
+        raise ValueError(
+            f"features.pairs learns from a teacher's layers, and stage={stage} has no teacher: leave it out"
+        )
     if parts.traits.learns:
         if cfg.compile:
             check_compiler(parts.device)
@@ -44,7 +53,7 @@ def check_components(parts: Parts) -> None:
             f"stage={stage} has no teacher; choose another loss, or set its weight of KL to 0"
         )
     if "first_rounds" in parts.asked:
-        check_first_rounds(cfg, parts.first_rounds_command)
+        check_first_rounds(cfg, parts.rounds_parts.first_rounds_command)
     if parts.has_teacher and parts.teacher_parts.is_new:
         parts.teacher_parts.check_teacher()
 

@@ -12,6 +12,7 @@ NEEDED = {  # group -> keys that odkd itself reads, whatever the class of the gr
     "teacher": ("_target_", "name"),
     "student": ("_target_", "name", "weights", "mean", "std"),
     "dataset": ("name", "prepare", "start", "stop", "stride", "size", "classes", "palette", "domains", "groundtruth"),
+    "features": ("pairs", "losses"),
     "optimizer": ("_target_", "lr"),
 }
 EXAMPLES = {"name": "mine", "_target_": "my_module.MyClass", **dict.fromkeys(("mean", "std", "weights"), "null")}

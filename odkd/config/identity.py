@@ -15,6 +15,7 @@ from odkd.common.optional import version_of
 from odkd.common.renamed import without_added
 from odkd.config.compose import default_values
 from odkd.config.construct import resolve
+from odkd.config.features import of_the_key
 from odkd.config.image_datasets import has_images
 from odkd.config.members import members_of
 from odkd.config.own_code import own_digest
@@ -26,6 +27,7 @@ from odkd.data.video.image_index import READER
 from odkd.data.video.stream import Stream
 
 SMP = ("segmentation-models-pytorch", "timm")  # distributions
+OF_THE_AVERAGE = ("ema", "saved")
 NUMBERS = 2  # raise it when odkd changes the numbers or keys of runs on purpose
 
 
@@ -98,6 +100,10 @@ def run_key(cfg: DictConfig, parts: list[Any], allowed: list[str], cache: Path) 
     settings["dataset"] = {key: value for key, value in settings["dataset"].items() if key not in NOT_IN_DATASET}
     if settings["dataset"].get("ids") is None:
         settings["dataset"].pop("ids", None)  # runs from before there was this setting keep their key
+    if settings["student"].get("ema") is None:  # as before there were averages
+        settings["student"] = {key: value for key, value in settings["student"].items() if key not in OF_THE_AVERAGE}
+    if (features := of_the_key(settings.pop("features", {}))) is not None:
+        settings["features"] = features
     if not settings.get("fast_forms"):
         settings.pop("fast_forms", None)  # the same
     if settings["dataset"].get("decoder") == "pyav":

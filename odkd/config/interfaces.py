@@ -14,6 +14,7 @@ from odkd.config.roles import LAYERS, check_name, role_of
 from odkd.stages import Stage
 from odkd.teachers import Teacher
 from odkd.training.augment import Augmentation
+from odkd.training.features import FeatureLoss
 from odkd.training.losses import HasParts, Loss
 from odkd.training.regularizers import Regularizer
 from odkd.training.replay import Replay
@@ -22,6 +23,7 @@ PROTOCOLS: dict[str, type] = {
     "stage": Stage,
     "teacher": Teacher,
     "loss": Loss,
+    "features": FeatureLoss,
     "replay": Replay,
     "regularizer": Regularizer,
 }
@@ -32,7 +34,7 @@ BASES: dict[str, type] = {
     "augmentation": Augmentation,
     "dataset.prepare": Path,  # of the folder that a function has filled
 }
-OPTIONAL = {"traits", "classes", "sets_in_after_passes"}  # members that a user-defined part may leave out
+OPTIONAL = {"traits", "classes", "sets_in_after_passes", "projection"}  # members that a user-defined part may leave out
 
 
 def check_part(part: Any, group: str, target: str) -> None:

@@ -95,9 +95,12 @@ def check_baseline(defaults: Sequence[ResultDefault], choices: Overrides, repo: 
 
 
 def own_keys(package: str, defaults: Sequence[ResultDefault], repo: IConfigRepository) -> set[str]:
-    """Return the keys that the chosen file of a group has, with those that it includes."""
+    """Return the keys that the chosen file of a group has, with those that it includes and those of every choice."""
     files = [repo.load_config(config_path=str(item.config_path)) for item in defaults if item.package == package]
-    return {str(key) for file in files if file is not None and OmegaConf.is_dict(file.config) for key in file.config}
+    nodes: list[Any] = [file.config for file in files if file is not None]
+    root = next((repo.load_config(config_path=str(item.config_path)) for item in defaults if item.primary), None)
+    nodes += [] if root is None else [OmegaConf.select(root.config, package)] if package else []
+    return {str(key) for node in nodes if OmegaConf.is_dict(node) for key in node}
 
 
 def begin_anew(defaults: Sequence[ResultDefault], choices: Overrides, repo: IConfigRepository) -> Iterator[LeftOut]:

@@ -17,11 +17,12 @@ from odkd.common.device import choose_device
 from odkd.common.seeds import named_seed
 from odkd.config.check_dataset import check_truth
 from odkd.config.check_relations import check_window
-from odkd.config.compose import command_with
 from odkd.config.construct import construct
 from odkd.config.identity import run_key, run_name, teacher_identity
 from odkd.config.numerics import settle
 from odkd.config.parts_evaluation import EvaluationParts
+from odkd.config.parts_features import FeatureParts
+from odkd.config.parts_rounds import RoundsParts
 from odkd.config.parts_stream import StreamParts
 from odkd.config.parts_student import StudentParts
 from odkd.config.parts_teacher import TeacherParts
@@ -36,9 +37,10 @@ from odkd.evaluation.watch import Watch
 from odkd.stages import Stage, Traits, learns_from, parts_asked_for, traits_of, uses_teacher
 from odkd.training.epochs import ScheduleFactory
 from odkd.training.learn import Learner
-from odkd.training.pairs import FirstRounds, Shelf, find_first_rounds
+from odkd.training.pairs import FirstRounds, Shelf
 from odkd.training.replay import Replay
 from odkd.training.side_by_side import SideBySide
+from odkd.training.snapshots import Snapshots
 
 
 class Parts:
@@ -132,7 +134,9 @@ class Parts:
 
     @cached_property
     def student_parts(self) -> StudentParts:
-        return StudentParts(self.cfg, self.seed, self.device, self.learns_from, self.traits.has_epochs, self._make)
+        shared = (self.cfg, self.seed, self.device)
+        features = FeatureParts(*shared, self._make, lambda: self.teacher_parts, lambda: self.teacher_labels)
+        return StudentParts(*shared, self.learns_from, self.traits.has_epochs, self._make, features)
 
     @cached_property
     def learner(self) -> Learner:
@@ -141,6 +145,11 @@ class Parts:
     @property
     def schedule(self) -> ScheduleFactory:
         return self.student_parts.schedule
+
+    @property
+    def snapshots(self) -> Snapshots:
+        """Writes the student along a stream."""
+        return Snapshots(self.cfg.run.get("snapshots"))
 
     @cached_property
     def replay(self) -> Replay:
@@ -164,26 +173,22 @@ class Parts:
             self.stream, self.window, self.evaluator, self.stream_parts.sequence_positions
         )
 
+    @property
+    def rounds_parts(self) -> RoundsParts:
+        return RoundsParts(self.cfg, self.classes, Parts)
+
     @cached_property
     def shelf(self) -> Shelf:
-        height, width = (int(v) for v in self.cfg.dataset.size)
-        soft = self.teacher_parts.soft((height, width)) if self.needs_soft_labels else None
-        return Shelf(Path(self.cfg.paths.labels), self.key, (height, width), self.classes, str(self.device), soft)
+        soft = self.teacher_parts.soft if self.needs_soft_labels else None
+        return self.rounds_parts.shelf(self.key, self.device, soft)
 
     @cached_property
     def first_rounds(self) -> FirstRounds | None:
-        """The pair rounds of another run, for stage=mckd_final."""
-        return find_first_rounds(self.cfg, lambda cfg: Parts(cfg).key, self.first_rounds_command)
-
-    @property
-    def first_rounds_command(self) -> str:
-        """The command that makes them."""
-        return command_with("stage", "mckd_first", without=("stage.first_run", "stage.plain_epochs"))
+        return self.rounds_parts.first_rounds()
 
     @cached_property
     def side_by_side(self) -> SideBySide | None:
-        """Trains the students of a round at the same time; None = in turn."""
-        return SideBySide(Parts, self.cfg, self.device) if self.cfg.stage.get("devices") else None
+        return self.rounds_parts.side_by_side(self.device)
 
     @cached_property
     def key(self) -> str:
@@ -193,8 +198,7 @@ class Parts:
         parts: list[Any] = [self.device.type, identity, self.stream_parts.planned.digest, used_truth]
         if "official_splits" in self.asked:
             parts.append(self.stream_parts.official_splits_of(self.stream_parts.planned))
-        if self.needs_soft_labels:
-            parts.append("logarithms")  # how probabilities are stored: float16 of these since 2026-11-22
+        parts += ["logarithms"] if self.needs_soft_labels else []  # float16 of these are stored since 2026-11-22
         if self.cfg.stage.get("first_run") is not None and self.first_rounds is not None:
             parts.append([asdict(student) for student in self.first_rounds.students])
         return run_key(self.cfg, parts, self.allowed, self.cache)

@@ -15,11 +15,13 @@ from torch.optim.lr_scheduler import LRScheduler
 from odkd.common.dotted import NOT_OF_THE_STUDENT
 from odkd.common.seeds import named_seed
 from odkd.common.settings import NaturalInt, check_setting
+from odkd.config.parts_features import FeatureParts
 from odkd.students.equal_forms import use_fast_forms
 from odkd.students.fitting import load_weights
 from odkd.students.freezing import freeze
 from odkd.students.trial import check_sizes, try_student
 from odkd.training.augment import Augmentation
+from odkd.training.average import Average
 from odkd.training.learn import Learner
 from odkd.training.losses import Loss, SoftLoss, wants_soft
 
@@ -63,6 +65,7 @@ class StudentParts:
         source: label source of the training.
         has_epochs: the stage trains over epochs, so a schedule counts.
         make: builds the object of a config node; keyword arguments are offered to its constructor.
+        features: builds the feature distillation of a student.
     """
 
     cfg: DictConfig
@@ -71,6 +74,7 @@ class StudentParts:
     source: str
     has_epochs: bool
     make: Callable[..., Any]
+    features: FeatureParts
 
     def learner(self) -> Learner:
         """Return a new student with a new optimizer and regularizer.
@@ -91,15 +95,18 @@ class StudentParts:
         self._try(student)
         if cfg.compile:
             student.compile()
+        average, features = self._average(student), self.features.distillation(student)
         regularizer = self.make(cfg.regularizer, student=student)
         if self.needs_soft_labels and getattr(regularizer, "hides_classes", False):
             raise ValueError(
                 f"regularizer {type(regularizer).__name__} hides classes from the loss, and the teacher's "
                 f"probabilities, which the loss {self.loss.name} learns from, have a share of each; change one of them"
             )
+        learned = [p for p in student.parameters() if p.requires_grad]
+        learned += [] if features is None else features.objective.parameters()
         return Learner(
             student,
-            grouped(self.make(cfg.optimizer, params=[p for p in student.parameters() if p.requires_grad])),
+            grouped(self.make(cfg.optimizer, params=learned)),
             self.loss,
             regularizer,
             source=self.source,
@@ -107,7 +114,24 @@ class StudentParts:
             device=self.device,
             soft_source="teacher",  # with learn_from=groundtruth, KL adds Hinton's distillation to the truth
             augment=self.augmentation,
+            average=average,
+            features=features,
         )
+
+    def _average(self, student: torch.nn.Module) -> Average | None:
+        """Return the moving average of a student that has its initial weights, or None."""
+        decay, saved = self.cfg.student.get("ema"), self.cfg.student.get("saved")
+        if decay is None:
+            return None
+        if self.has_epochs and saved != "ema":
+            raise ValueError(
+                f"student.saved={saved} is for a stream; stage={self.cfg.stage.name} saves the student of the best "
+                "epoch, which is the average: leave it out"
+            )
+        average = Average(student, decay, is_saved=saved == "ema")
+        if self.cfg.compile:
+            average.network.compile()
+        return average
 
     def _try(self, student: torch.nn.Module) -> None:
         """Check what the student answers, for the smallest batch that the stage may make."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from odkd.common.progress import Progress
 from odkd.config import unseen
 from odkd.config.build_teacher import build_teacher
+from odkd.config.features import wanted_kinds
 from odkd.config.identity import has_known_identity, teacher_identity
 from odkd.config.members import with_members
 from odkd.config.teacher_classes import TeacherClasses
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     import torch
 
     from odkd.data.labels import LabelSource
+    from odkd.data.labels.features import FeatureKind
     from odkd.data.labels.store import SoftSpec
     from odkd.data.labels.teacher_labels import TeacherLabels
     from odkd.data.video.stream import Stream
@@ -45,6 +47,7 @@ class TeacherParts:
         device: where the teacher runs.
         allowed: packages whose classes YAML may name.
         is_mapped: false = labels are only stored (an import, a repair); their classes may be unknown.
+        features: of its layers, to be stored too; None = those that the config compares.
     """
 
     cfg: DictConfig
@@ -53,6 +56,7 @@ class TeacherParts:
     device: torch.device
     allowed: list[str]
     is_mapped: bool = True
+    features: Sequence[FeatureKind] | None = None
 
     @cached_property
     def teacher(self) -> Teacher:
@@ -95,6 +99,26 @@ class TeacherParts:
         identity = json.loads(json.dumps(teacher_identity(self.cfg, self.allowed, Path(paths.cache), None)))
         return all(LabelStore(store).manifest["identity"]["teacher"] != identity for store in stores)
 
+    @property
+    def kinds(self) -> Sequence[FeatureKind]:
+        """The features to store."""
+        return wanted_kinds(self.cfg) if self.features is None else self.features
+
+    def channels(self, labels: TeacherLabels) -> dict[str, int]:
+        """Return the channels of each layer whose features are wanted, as stored; the teacher is asked if none are.
+
+        Raises:
+            ValueError: a mistake in the teacher's settings, or it has no such layer.
+        """
+        from odkd.teachers.features import frame_size, shapes_of
+
+        first = next(video for video in labels.videos if len(video.frame_numbers))
+        store = labels.find(first)
+        known = {} if store is None else store.features.kinds
+        if any(kind not in known for kind in self.kinds):
+            known = shapes_of(self.teacher, self.cfg.teacher.name, self.kinds, frame_size(first))
+        return {kind.layer: known[kind][0] for kind in self.kinds}
+
     def introduce(self) -> None:
         """Log the source and the licence of the weights, of a teacher made of teachers those of each."""
         for place, node in with_members(self.cfg.teacher):
@@ -111,7 +135,7 @@ class TeacherParts:
         facts = {"licence": node.licence, "source": node.source, "recipe": self._recipe()}
         name = TeacherName(node.name, self.identity(), size, facts)
         soft = self.soft(size or (sampled.videos[0].height, sampled.videos[0].width))
-        return TeacherLabels(sampled, stream, name, Path(self.cfg.paths.labels), soft)
+        return TeacherLabels(sampled, stream, name, Path(self.cfg.paths.labels), soft, self.kinds)
 
     def fill(self, labels: TeacherLabels, groundtruth: LabelSource | None, *, only: Path | None = None) -> None:
         """Label what is missing; processes that do the same share the work."""
@@ -153,6 +177,10 @@ class TeacherParts:
         is_complete = not labels.missing()
         if not is_complete:
             self.check_teacher()
+            if self.kinds:
+                from odkd.teachers.features import tell_sizes
+
+                tell_sizes(labels, self.teacher)
         own = self._own(labels)
         self.mapping.table(own)
         self.mapping.warn(own)

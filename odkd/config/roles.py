@@ -21,6 +21,7 @@ PACKAGES: dict[str, tuple[str, ...]] = {  # place -> where the classes that it t
     "replay": ("odkd.training.replay",),
     "regularizer": ("odkd.training.regularizers",),
     "loss": ("odkd.training.losses", "torch.nn", "segmentation_models_pytorch.losses"),
+    "features": ("odkd.training.features", "torch.nn"),
     "optimizer": ("torch.optim",),
     "schedule": ("torch.optim.lr_scheduler", "odkd.training.one_cycle"),
     "augmentation": ("odkd.training.augment",),

@@ -65,6 +65,9 @@ SETTINGS: dict[str, Any] = {
     "teacher.soft.top_k": NaturalInt,
     "student.weights": ExistingFile | None,
     "student.freeze": list[str] | None,
+    "student.ema": Fraction | None,
+    "student.saved": Literal["ema", "current"],
+    "features.size": Annotated[list[PositiveInt], Len(2, 2)] | None,
     "optimizer.lr": PositiveFloat,
     "optimizer.weight_decay": NonNegativeFloat,
     "optimizer.momentum": Fraction,
@@ -89,8 +92,15 @@ SETTINGS: dict[str, Any] = {
     "run.plots": Literal["auto", True, False],
     "run.report": Literal["auto", True, False],
     "run.overlay_video": bool,
+    "run.snapshots": PositiveInt | None,
     "sweep.fail_fast": bool,
     "sweep.job": int | None,
+}
+LATER: dict[str, Any] = {  # settings that configs of earlier versions lack, with the value that those computed with
+    "fast_forms": False,
+    "features": {"pairs": [], "size": None, "losses": {}},
+    "run": {"snapshots": None},
+    "student": {"ema": None, "saved": "ema"},
 }
 STORED = (  # settings with which a student of a stored run is used again
     *("seed", "precision", "dataset.palette", "evaluation.batch_size"),
@@ -144,7 +154,7 @@ def stored_config(run: Path) -> DictConfig:
         raise ValueError(f"{run} has no config.yaml; expected a run folder, such as outputs/runs/NAME-KEY")
     loaded = load_config(path)
     try:
-        cfg = complete(loaded)
+        cfg = complete(DictConfig(OmegaConf.merge(LATER, loaded)))
         check_values(OmegaConf.to_container(cfg, resolve=True))
         check_settings(cfg, SETTINGS, STORED)
         check_setting("dataset.size", OmegaConf.to_container(cfg.dataset.size), Annotated[list[PositiveInt], Len(2, 2)])

@@ -117,7 +117,7 @@ def write_student(parts: "Parts", run: "OpenRun", summary: Mapping[str, float]) 
     from odkd.config.parts_student import student_arguments
     from odkd.report.card import write_card
 
-    cfg, student = parts.cfg, parts.learner.student
+    cfg, student = parts.cfg, parts.learner.saved
     module, _, name = cfg.student._target_.rpartition(".")
     arguments = {"num_classes": len(parts.classes)} | student_arguments(cfg.student)
     call = ", ".join(f"{key}={value!r}" for key, value in arguments.items())

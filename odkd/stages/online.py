@@ -29,6 +29,7 @@ from odkd.training.pretraining import (
 )
 from odkd.training.replay import Replay
 from odkd.training.scorer import StudentScorer
+from odkd.training.snapshots import Snapshots
 
 logger = logging.getLogger(__name__)
 
@@ -61,7 +62,16 @@ class Online:
         check_pretraining(self.pretrain_positions, len(stream), window)
 
     def run(
-        self, *, stream: Stream, window: Window, learner: Learner, watch: Watch, replay: Replay, run: OpenRun, seed: int
+        self,
+        *,
+        stream: Stream,
+        window: Window,
+        learner: Learner,
+        watch: Watch,
+        replay: Replay,
+        snapshots: Snapshots,
+        run: OpenRun,
+        seed: int,
     ) -> dict[str, float]:
         """Follow the stream to its end, from where an earlier process stopped, and return the summary."""
         chosen, first = check_pretraining(self.pretrain_positions, len(stream), window)
@@ -83,18 +93,19 @@ class Online:
             bank.prefetch(watch.needs(step))  # reads the test frames while the student learns
             losses = learn(learner, bank, selected, step, replay, passes=self, seed=seed)
             clock.lap("learn")
-            scores, metrics = watch.test(learner.student, step)
+            scores, metrics = watch.test(learner.evaluated, step)
             clock.lap("evaluate")
-            metrics |= watch.elsewhere(learner.student, step)
+            metrics |= watch.elsewhere(learner.evaluated, step)
             clock.lap("watch")
             replay.observe(step.fresh, scorer)
             bank.retain({*replay.kept(), *watch.windows(step)})
             journal.write(step, scores, losses | metrics, clock, num_learned=len(selected) * self.epochs)
+            snapshots.take(run, step.iteration, learner)
             state.iteration = step.iteration
             if run.is_checkpoint_due() or step.iteration == journal.last:
                 journal.flush()
                 state.commit()
             journal.report()
-        summary = watch.finish(learner.student, run.records()) | {"num_iterations": len(run.records())}
+        summary = watch.finish(learner.evaluated, run.records()) | {"num_iterations": len(run.records())}
         run.save_confusions({source: total_DKK.sum(0) for source, total_DKK in watch.totals_DKK.items()})
         return summary

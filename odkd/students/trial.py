@@ -1,7 +1,7 @@
 """A trial of a student before it learns: what it answers is checked once, and brought to logits [B, K, H, W]."""
 
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -12,6 +12,7 @@ from odkd.common.device import autocast
 from odkd.common.names import counted
 from odkd.students.answer import OnlyLogits, described, is_reduced, logits_of
 from odkd.students.batch_norm import allow_one_value, forget_unneeded
+from odkd.students.layers import tapped
 
 
 def check_sizes(student: nn.Module) -> None:
@@ -81,6 +82,26 @@ def try_student(
             )
     if not is_plain:
         student.register_forward_hook(OnlyLogits(num_classes, upsamples=is_smaller))
+
+
+def try_layers(
+    student: nn.Module, layers: Sequence[str], size: tuple[int, int], device: torch.device
+) -> dict[str, int]:
+    """Return the channels of layers of a student, which does not change.
+
+    Args:
+        size: (height, width) of the images.
+
+    Raises:
+        ValueError: a layer is not used, or its output is no map.
+    """
+    with _unchanged(student, device), torch.no_grad(), tapped(student, layers) as taken:
+        student.eval()
+        student(_noise(1, size, device))
+        maps = taken.maps(1)
+    if missing := [layer for layer in layers if layer not in maps]:
+        raise ValueError(f"layer {missing[0]} of the student is not used in a forward pass; choose another layer")
+    return {layer: int(maps[layer].shape[1]) for layer in layers}
 
 
 def _noise(batch_size: int, size: tuple[int, int], device: torch.device) -> Tensor:

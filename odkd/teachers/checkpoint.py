@@ -91,6 +91,15 @@ class CheckpointTeacher:
         fit(network, content["state_dict"], Path(checkpoint), f"{arch} with {encoder_name}")
         self._network = network.to(device).eval()
 
+    @property
+    def network(self) -> torch.nn.Module:
+        """The network, whose layers have names."""
+        return self._network  # type: ignore[no-any-return]
+
+    def seen_size(self, frame_size: tuple[int, int]) -> tuple[int, int]:
+        """Return (height, width) of a frame within what the network sees; the rest is padding."""
+        return frame_size
+
     def label(self, frames: SampledFrames) -> np.ndarray:
         return self._labels(self._logits(frames))
 

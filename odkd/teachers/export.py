@@ -107,7 +107,7 @@ def write_export(export: Export, path: Path, kind: str) -> None:
         ValueError: the network cannot be exported, or a library for it is missing.
     """
     writers: dict[str, Callable[[Export], bytes]] = {"onnx": _onnx, "pt2": _program, "torchscript": _torchscript}
-    with _quiet():
+    with quiet():
         try:
             content = writers[kind](export)
         except (RuntimeError, torch.onnx.errors.OnnxExporterError) as error:
@@ -168,7 +168,7 @@ def _onnx(export: Export) -> bytes:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Keep back what exporters say while they work: torch calls TorchScript deprecated and warns about constants."""
     logging.disable(logging.WARNING)
     try:

@@ -14,6 +14,7 @@ from odkd.data.labels.store import Labelled
 from odkd.data.labels.teacher_labels import TeacherLabels, VideoLabels
 from odkd.data.video.image_index import ImageIndex
 from odkd.teachers import SampledFrames, SoftTeacher, Teacher
+from odkd.teachers.features import FeatureTaker
 from odkd.teachers.label_shards import Shard
 
 logger = logging.getLogger(__name__)
@@ -54,6 +55,7 @@ class BatchLabeller:
 
     def __init__(self, labels: TeacherLabels, teacher: Teacher, groundtruth: LabelSource | None) -> None:
         self._labels, self._teacher, self._groundtruth = labels, teacher, groundtruth
+        self._taker = FeatureTaker(teacher, labels.teacher.name, labels.features)
         self._has_logged_resize = False
 
     def label(self, batch: LabelBatch) -> LabelBatch:
@@ -67,12 +69,15 @@ class BatchLabeller:
         chosen = [i for i, row in enumerate(batch.rows) if batch.wanted is None or row in batch.wanted]
         pairs: Sequence[tuple[np.ndarray, np.ndarray] | None] = [None] * len(chosen)
         if soft is None:
-            labels_BHW = self._teacher.label(frames)
+            labels_BHW, features = self._taker.during(frames, lambda: self._teacher.label(frames))
         else:
             from odkd.data.labels.soft import top_k
 
-            assert isinstance(self._teacher, SoftTeacher)
-            labels_BHW, probabilities_BKHW = self._teacher.label_softly(frames, soft.size)
+            teacher, size = self._teacher, soft.size
+            assert isinstance(teacher, SoftTeacher)
+            (labels_BHW, probabilities_BKHW), features = self._taker.during(
+                frames, lambda: teacher.label_softly(frames, size)
+            )
             ids_BKHW, values_BKHW, dropped = top_k(probabilities_BKHW[chosen], soft.top_k)
             pairs = list(zip(ids_BKHW, values_BKHW, strict=True))
             batch.dropped.extend(dropped)
@@ -85,7 +90,8 @@ class BatchLabeller:
             self._has_logged_resize = True
         for i, pair in zip(chosen, pairs, strict=True):
             stored_HW = resize_nearest(labels_BHW[i], (height, width))
-            batch.labelled[batch.rows[i]] = self._without_bars(video, batch.rows[i], Labelled(stored_HW, pair))
+            found = Labelled(stored_HW, pair, features[i])
+            batch.labelled[batch.rows[i]] = self._without_bars(video, batch.rows[i], found)
         return batch
 
     def _sampled_frames(self, batch: LabelBatch) -> SampledFrames:
@@ -109,7 +115,7 @@ class BatchLabeller:
         soft = labelled.soft
         if soft is not None:
             soft = np.stack([source.without_bars(frame, ids_HW) for ids_HW in soft[0]]), soft[1]
-        return Labelled(source.without_bars(frame, labelled.label_HW), soft)
+        return Labelled(source.without_bars(frame, labelled.label_HW), soft, labelled.features)
 
     def _check_shape(self, shape: tuple[int, ...], batch: LabelBatch, stored: tuple[int, int]) -> None:
         """Refuse maps that would be stretched: those of a folder in another shape, those of a network turned."""

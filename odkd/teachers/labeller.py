@@ -206,7 +206,7 @@ class Labeller:
         if not self._claims.take(shard.claim):
             return None
         store = self._labels.find(shard.video)
-        stored = store.stored(shard.number, self._labels.soft) if store is not None else set()
+        stored = store.stored(shard.number, self._labels.soft, self._labels.features) if store is not None else set()
         rows = [row for row in shard.rows if row not in stored]
         if not rows:
             self._claims.release(shard.claim)

@@ -108,6 +108,11 @@ class MMSegTeacher:
             "options": settings.get("options") or {},
         }
 
+    @property
+    def network(self) -> torch.nn.Module:
+        """The network, whose layers have names."""
+        return self._network  # type: ignore[no-any-return]
+
     def label(self, frames: SampledFrames) -> np.ndarray:
         return self._predict(frames, None)[0]
 

@@ -90,6 +90,15 @@ class SmpHubTeacher:
         weights = identify(settings["model"], settings.get("revision"), file_digest)
         return {"weights": weights} | {key: settings.get(key) for key in ("precision", "resize", "mean", "std")}
 
+    @property
+    def network(self) -> torch.nn.Module:
+        """The network, whose layers have names."""
+        return self._network
+
+    def seen_size(self, frame_size: tuple[int, int]) -> tuple[int, int]:
+        """Return (height, width) of a frame within what the network sees; the rest is padding."""
+        return self._size or frame_size
+
     @torch.inference_mode()
     def label(self, frames: SampledFrames) -> np.ndarray:
         return np.stack([_to_labels(logits_KHW) for logits_KHW in self._logits(frames)])

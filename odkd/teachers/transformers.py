@@ -84,6 +84,19 @@ class TransformersTeacher:
         scores = {"scores": "logits"} if settings.get("scores") == "logits" else {}
         return {"weights": weights} | {key: settings.get(key) for key in ("precision", "task")} | scores
 
+    @property
+    def network(self) -> torch.nn.Module:
+        """The network, whose layers have names."""
+        return self._network
+
+    def seen_size(self, frame_size: tuple[int, int]) -> tuple[int, int] | None:
+        """Return (height, width) of a frame within what the network sees, where it is padded to a square; else None."""
+        processor = self._image_processor
+        if not getattr(processor, "do_pad", False) or not self._family.startswith("eomt"):
+            return None
+        scale = processor.size["shortest_edge"] / max(frame_size)
+        return round(frame_size[0] * scale), round(frame_size[1] * scale)
+
     @torch.inference_mode()
     def label(self, frames: SampledFrames) -> np.ndarray:
         outputs, size = self._outputs(frames)

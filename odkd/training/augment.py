@@ -104,6 +104,20 @@ class Augmentation:
                 soft = SoftLabels(*(_nearest_maps(part, geometry, (height, width), fill) for part, fill in maps))
         return self._colour(images_BCHW, draws_6B), labels_BHW, soft
 
+    def follow(self, maps_BCHW: Tensor, frame: Sequence[int], *, names: Sequence[object]) -> Tensor:
+        """Return maps of the frames of a batch, moved as its images are by the same `names`; 0 outside a frame.
+
+        Args:
+            maps_BCHW: of any size.
+            frame: (height, width) of the images before augmentation.
+        """
+        if not self._is_geometric:
+            return maps_BCHW
+        generator = named_generator(self._seed, "augmentation", *names)
+        draws_6B = torch.rand(6, len(maps_BCHW), generator=generator, dtype=torch.float64)
+        size = (frame[0], frame[1])
+        return _nearest_maps(maps_BCHW, self._geometry(draws_6B, size), size, 0)
+
     def _geometry(self, draws: Tensor, frame: tuple[int, int]) -> Geometry:
         size = frame if self._crop is None else (int(self._crop[0]), int(self._crop[1]))
         lowest, highest = self._scale

@@ -18,7 +18,8 @@ from odkd.common.seeds import named_seed
 from odkd.evaluation.evaluate import Evaluator
 from odkd.evaluation.tally import Tally
 from odkd.training.batches import batches_of_pass
-from odkd.training.learn import Learner, check_finite
+from odkd.training.learn import Learner
+from odkd.training.loss_values import check_finite
 
 ScheduleFactory = Callable[[torch.optim.Optimizer, int], LRScheduler]  # (optimizer, number of epochs) -> schedule
 CHUNK = 64  # positions validated at once, so that memory does not grow with the validation set
@@ -148,7 +149,7 @@ class Training:
         Raises:
             ValueError: the reference of the plan's score is no label source.
         """
-        bank, student, validation = self._evaluator.bank, self._learner.student, self.task.validation
+        bank, student, validation = self._evaluator.bank, self._learner.evaluated, self.task.validation
         tallies = {source: Tally(bank.num_classes) for source in bank.sources}
         for start in range(0, len(validation), CHUNK):
             found = self._evaluator.confusions(student, validation[start : start + CHUNK])

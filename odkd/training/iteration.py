@@ -19,7 +19,8 @@ from odkd.evaluation.watch import Watch
 from odkd.runs.lines import Record
 from odkd.runs.run import OpenRun
 from odkd.training.batches import Order, batches_of_pass
-from odkd.training.learn import Learner, check_finite
+from odkd.training.learn import Learner
+from odkd.training.loss_values import check_finite
 from odkd.training.replay import Replay
 from odkd.training.scorer import StudentScorer
 

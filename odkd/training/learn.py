@@ -1,8 +1,8 @@
 """Learning: one update on a batch, one pass over selected positions, a copy for virtual passes."""
 
 import copy
-import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,8 +12,12 @@ from odkd.common.device import autocast, upload
 from odkd.common.ignore import IGNORE
 from odkd.data.tensor_bank import Bank
 from odkd.evaluation.metrics import bin_counts
+from odkd.students.layers import tapped
 from odkd.training.apart import forward_apart, losses_apart, sizes_of_kinds
 from odkd.training.augment import Augmentation
+from odkd.training.average import Average
+from odkd.training.features.distillation import FeatureDistillation
+from odkd.training.loss_values import mean_losses
 from odkd.training.losses import HasParts, Loss, SoftLabels, SoftLoss, WeighsClasses, wants_soft
 from odkd.training.losses.soft import resize_labels
 from odkd.training.regularizers import Regularizer, Update
@@ -30,6 +34,8 @@ class Learner:
         precision: "float32", "bfloat16" or "float16".
         soft_source: label source of the soft labels, for a loss that needs them; None = `source`.
         augment: augmentation of each batch; None = none.
+        features: feature distillation; None = none.
+        average: moving average of the student, which is evaluated in its place; None = none.
     """
 
     def __init__(
@@ -44,15 +50,27 @@ class Learner:
         device: torch.device,
         soft_source: str | None = None,
         augment: Augmentation | None = None,
+        average: Average | None = None,
+        features: FeatureDistillation | None = None,
     ) -> None:
         self.student, self.optimizer, self.loss, self.regularizer = student, optimizer, loss, regularizer
         self.source, self.precision, self.device = source, precision, device
         self.soft_source = (soft_source or source) if wants_soft(loss) else None
-        self.augment = augment
+        self.augment, self.average, self.features = augment, average, features
         self._num_passes = 0  # seeds augmentation
         self._pixels: dict[int, Tensor] = {}  # position -> labelled pixels of each class, int64 [K]
         # float16 gradients underflow without scaling; a disabled scaler changes nothing.
         self._scaler = torch.amp.GradScaler(device.type, enabled=precision == "float16")
+
+    @property
+    def evaluated(self) -> nn.Module:
+        """The network that is scored: the student, or its average."""
+        return self.student if self.average is None else self.average.network
+
+    @property
+    def saved(self) -> nn.Module:
+        """The network that a run along a stream saves."""
+        return self.student if self.average is None or not self.average.is_saved else self.average.network
 
     def forward(self, network: nn.Module, images_BCHW: Tensor) -> Tensor:
         """Return logits [B, K, H, W], computed in the run's precision."""
@@ -60,13 +78,16 @@ class Learner:
             logits_BKHW: Tensor = network(images_BCHW)
         return logits_BKHW
 
-    def step(self, update: Update, soft: SoftLabels | None = None) -> dict[str, Tensor]:
+    def step(
+        self, update: Update, soft: SoftLabels | None = None, given: Mapping[str, Tensor] | None = None
+    ) -> dict[str, Tensor]:
         """Make one update on one batch; return the loss and its parts by name, as scalars on the device.
 
         The parts are weighted, so that their sum is "total". Frames that are forwarded apart have a loss of their own,
         and the update minimises the sum of both.
         """
-        logits_BKHW = update.forward(self.student, update.images_BCHW)
+        with tapped(self.student, [] if self.features is None else self.features.layers) as taken:
+            logits_BKHW = update.forward(self.student, update.images_BCHW)
         adjusted_BKHW = self.regularizer.adjust_logits(logits_BKHW, update)
         # While learning, a student may return logits smaller than the images.
         labels_BHW = resize_labels(update.labels_BHW, adjusted_BKHW.shape[2:])
@@ -74,6 +95,8 @@ class Learner:
             parts = losses_apart(self._losses, adjusted_BKHW, labels_BHW, soft, update.parts)
         else:
             parts = self._losses(adjusted_BKHW, labels_BHW, soft)
+        if self.features is not None and given is not None:
+            parts |= self.features.losses(taken, given, update.parts)
         penalty = self.regularizer.penalty(self.student, logits_BKHW, update)
         if penalty is not None:
             parts["regularizer"] = penalty
@@ -85,6 +108,8 @@ class Learner:
         self._scaler.step(self.optimizer)
         self._scaler.update()
         self.regularizer.after_update(self.student, update)
+        if self.average is not None:
+            self.average.update(self.student)
         return {name: value.detach() for name, value in parts.items()} | {"total": total.detach()}
 
     def _losses(self, logits_BKHW: Tensor, labels_BHW: Tensor, soft: SoftLabels | None) -> dict[str, Tensor]:
@@ -128,8 +153,11 @@ class Learner:
             bank.prefetch([position for coming in batches[number + 1 : number + 1 + AHEAD] for position in coming])
             images_BCHW, labels_BHW = batch.images_BCHW, batch.labels[self.source].long()
             soft = None if self.soft_source is None else batch.soft[self.soft_source]
+            batch_name, given = (self._num_passes, number), None
+            if self.features is not None:
+                size, follow = images_BCHW.shape[2:], None if self.augment is None else self.augment.follow
+                given = self.features.given(positions, follow and partial(follow, frame=size, names=batch_name))
             if self.augment is not None:
-                batch_name = (self._num_passes, number)
                 images_BCHW, labels_BHW, soft = self.augment(images_BCHW, labels_BHW, soft, names=batch_name)
             apart = sizes_of_kinds(positions, stream_positions) if is_apart else ()
             update = Update(
@@ -143,9 +171,9 @@ class Learner:
                 frames_of_pass=frames_of_pass,
                 parts=apart,
             )
-            history.append(self.step(update, soft))
+            history.append(self.step(update, soft, given))
         self._num_passes += 1
-        return _means(history)
+        return mean_losses(history)
 
     def _count_pixels(self, bank: Bank, positions: Sequence[int]) -> Tensor:
         """Return the labelled pixels of each class, int64 [K]; counts are reused while a position is learned from."""
@@ -165,7 +193,10 @@ class Learner:
         Args:
             learning_rate: of the copied optimizer; None = unchanged.
         """
-        student, optimizer = copy.deepcopy((self.student, self.optimizer))
+        if self.features is None:
+            student, optimizer, features = *copy.deepcopy((self.student, self.optimizer)), None
+        else:
+            student, optimizer, features = self.features.copied(self.student, self.optimizer)
         if learning_rate is not None:
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate
@@ -178,9 +209,16 @@ class Learner:
             precision=self.precision,
             device=self.device,
             soft_source=self.soft_source,
+            features=features,
         )
         copied._scaler.load_state_dict(self._scaler.state_dict())  # a new scale may overflow and skip the step
         return copied
+
+    def adopt(self, weights: Mapping[str, Tensor]) -> None:
+        """Take the weights of a finished training, as student and as its average."""
+        self.student.load_state_dict(weights)
+        if self.average is not None:
+            self.average.load_state_dict(dict(weights))
 
     def restart(self, state: dict[str, Any], *, source: str, soft_source: str) -> None:
         """Start another training from a result of `state_dict()`, with other label sources."""
@@ -196,6 +234,8 @@ class Learner:
             "regularizer": self.regularizer.state_dict(),
             "scaler": self._scaler.state_dict(),
             "num_passes": self._num_passes,
+            **({} if self.average is None else {"average": self.average.state_dict()}),
+            **({} if self.features is None else {"features": self.features.objective.state_dict()}),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -204,28 +244,7 @@ class Learner:
         self.regularizer.load_state_dict(state["regularizer"])
         self._scaler.load_state_dict(state["scaler"])
         self._num_passes = state["num_passes"]
-
-
-def _means(history: Sequence[Mapping[str, Tensor]]) -> dict[str, float]:
-    """Return the mean of each loss over the updates, read from the device once; a loss that is absent counts as 0."""
-    if not history:
-        return {}
-    names = dict.fromkeys(name for losses in history for name in losses)
-    sums = [torch.stack([losses[name] for losses in history if name in losses]).double().sum() for name in names]
-    return dict(zip(names, (torch.stack(sums) / len(history)).tolist(), strict=True))
-
-
-def check_finite(losses: Mapping[str, float], when: str) -> None:
-    """Check that a run has not diverged, because its later results would be meaningless.
-
-    Args:
-        when: part of the message, such as "iteration 3".
-
-    Raises:
-        ValueError: a loss is infinite or NaN.
-    """
-    if bad := [name for name, loss in losses.items() if not math.isfinite(loss)]:
-        raise ValueError(
-            f"the loss ({', '.join(bad)}) is not finite in {when}: the student has diverged; "
-            "lower optimizer.lr, or check loss.class_weights and the teacher's labels"
-        )
+        if self.average is not None:
+            self.average.load_state_dict(state["average"])
+        if self.features is not None:
+            self.features.objective.load_state_dict(state["features"])

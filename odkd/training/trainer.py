@@ -95,7 +95,7 @@ class Trainer:
                     report(records)
                 self._log(training, metrics, evaluated - started)
         assert training.best is not None
-        learner.student.load_state_dict(training.best.student)
+        learner.adopt(training.best.student)
         return training
 
     def _log(self, training: Training, metrics: Mapping[str, float], seconds: float) -> None:

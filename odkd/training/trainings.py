@@ -92,7 +92,7 @@ class Trainings:
         content = path.read_bytes() if path.is_file() else b""
         if _digest(content) != self.weights[name]:
             raise ValueError(f"{path} is missing or was changed since the training; start again with run.restart=true")
-        self.trainer.learner.student.load_state_dict(load(content))
+        self.trainer.learner.adopt(load(content))
 
     def _clear(self, name: str) -> None:
         shutil.rmtree(self.folder(name), ignore_errors=True)

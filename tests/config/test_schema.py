@@ -22,7 +22,7 @@ CHECKED_APART = (  # by functions of config/check*.py
     *("allow_targets", "dataset.root", "dataset.prepare", "dataset.classes", "dataset.domains", "dataset.groundtruth"),
     *("dataset.order", "dataset.splits", "dataset.pictures", "dataset.collections", "dataset.ids", "teacher.label_set"),
     *("dataset.size", "teacher.size", "teacher.soft.size", "teacher.classes", "teacher.mean", "teacher.std"),
-    *("student.mean", "student.std"),
+    *("student.mean", "student.std", "features.pairs"),
 )
 GROUPS = ("dataset", "teacher", "student", "window", "stage", "replay", "regularizer", "loss", "schedule", "evaluation")
 

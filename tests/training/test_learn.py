@@ -11,7 +11,8 @@ from tiny_learner import CPU, PASSES, Labels, learn, make_bank, make_learner, ma
 from torch import Tensor, nn
 
 from odkd.data.tensor_bank import Bank, Normalization
-from odkd.training.learn import Learner, check_finite
+from odkd.training.learn import Learner
+from odkd.training.loss_values import check_finite
 from odkd.training.losses import CrossEntropy, Loss
 from odkd.training.losses.weighted_sum import WeightedSum
 from odkd.training.regularizers import Regularizer, Update

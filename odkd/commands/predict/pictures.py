@@ -35,7 +35,7 @@ def predict_pictures(
         record = json.loads(note.read_text()) if note.is_file() else None
         if record is None or record["facts"] != facts:
             try:
-                image_HWC = np.asarray(read_picture(path))
+                image_HWC = np.array(read_picture(path))  # a copy: torch takes no array that may not be written
             except (ValueError, *UNREADABLE):
                 unreadable.append(path)
                 continue

@@ -4,13 +4,14 @@ Everything in a store except the shards of its arrays follows from the manifest,
 checksums. So any changed byte is found; what cannot be restored from the manifest is deleted and labelled again.
 """
 
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from odkd.common.files import sealed, write_atomic
-from odkd.data.labels.shards import DamagedLabelsError
-from odkd.data.labels.store import LabelStore, SoftSpec
+from odkd.data.labels.shards import DamagedLabelsError, FrameArray
+from odkd.data.labels.store import LabelStore
 from odkd.data.labels.store_files import content_of, copied_manifest, is_sealed
 
 
@@ -21,7 +22,7 @@ class Damage:
     files: list[str]  # metadata that differs from what was written
     frames: dict[str, list[int]]  # by array: frames that fail their checksum
     missing: list[int]  # sampled frames without a label map, although the video has them
-    missing_soft: dict[str, list[int]]  # by kind of soft labels: frames with a label map but without these soft labels
+    missing_soft: dict[str, list[int]]  # by kind of soft labels or features: frames with a label map but without these
     undecodable: list[int] = field(default_factory=list)  # sampled frames that are damaged in the video: no defect
 
     def __bool__(self) -> bool:
@@ -41,7 +42,7 @@ def find_damage(store: LabelStore) -> Damage:
         except DamagedLabelsError:
             present |= set(store.labels.shard_range(shard))  # damaged, not missing
     missing = sorted(set(range(store.num_frames)) - present - undecodable)
-    missing_soft = {spec.name: _frames_without(store, spec) for spec in store.soft_specs}
+    missing_soft = {name: _frames_without(store, arrays) for name, arrays in store.further_arrays().items()}
     return Damage(
         files,
         {name: found for name, found in frames.items() if found},
@@ -79,10 +80,11 @@ def mend_manifest(folder: Path) -> None:
     write_atomic(path, sealed(copy))
 
 
-def _frames_without(store: LabelStore, spec: SoftSpec) -> list[int]:
-    """Return the frames with a label map but without these soft labels; shards with a damaged index are skipped."""
+def _frames_without(store: LabelStore, arrays: Sequence[FrameArray]) -> list[int]:
+    """Return the frames with a label map that are not in all these arrays; shards with a damaged index are skipped."""
     frames: set[int] = set()
     for shard in range(store.num_shards):
         with suppress(DamagedLabelsError):
-            frames |= store.labels.stored(shard) - store.stored(shard, spec)
+            in_all: set[int] = set.intersection(*[array.stored(shard) for array in arrays])
+            frames |= store.labels.stored(shard) - in_all
     return sorted(frames)

@@ -3,6 +3,7 @@
     manifest.json            what determines the labels (`identity`) and what they are, sealed with a digest
     zarr.json                the same content as attributes of a Zarr v3 group: the second copy of the manifest
     labels/                  uint8 [n, H, W], class ids of the teacher, 255 = ignore
+    features-LAYER-.../      float16 [n, C, h, w], features of the teacher's layers (`features.py`)
     logsoft-top3-90x160/     classes uint8 [n, k, h, w] and log_probabilities float16 [n, k, h, w], likeliest first
     sessions/                sealed records of each labelling process: when, how long, where, which versions
     claims/                  which process is labelling which shard now (`claims.py`)
@@ -11,8 +12,8 @@ Everything except the shards of the arrays follows from the manifest, byte for b
 """
 
 import contextlib
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ import numpy as np
 from odkd.common.files import json_digest, sealed, unseal, write_atomic
 from odkd.common.progressions import num_packed, unpacked
 from odkd.common.reading import read_bytes
+from odkd.data.labels.features import FeatureKind, StoredFeatures
 from odkd.data.labels.progress import stored_mask
 from odkd.data.labels.shards import DamagedLabelsError, FrameArray
 from odkd.data.labels.store_files import check_manifest, content_of, copy_of, create_files, create_soft, group
@@ -51,12 +53,13 @@ class SoftSpec:
 
 @dataclass(frozen=True)
 class Labelled:
-    """The labels of one frame, and its soft labels if they are needed."""
+    """The labels of one frame, and its soft labels and features if they are needed."""
 
     label_HW: np.ndarray  # uint8
     soft: tuple[np.ndarray, np.ndarray] | None = (
         None  # classes uint8 and probabilities float32 [k, h, w], likeliest first
     )
+    features: Mapping[FeatureKind, np.ndarray] = field(default_factory=dict)  # float16 [C, h, w]
 
 
 class LabelStore:
@@ -80,6 +83,7 @@ class LabelStore:
         self.size: tuple[int, int] = tuple(self.manifest["identity"]["size"])
         self.labels = self._array("labels", self.size, "uint8")
         self._soft: dict[SoftSpec, tuple[FrameArray, FrameArray]] = {}
+        self.features = StoredFeatures(folder, self._array)
 
     @staticmethod
     def create(folder: Path, manifest: Mapping[str, Any]) -> "LabelStore":
@@ -111,30 +115,30 @@ class LabelStore:
             (SoftSpec.parse(path.name) for path in self.folder.glob("logsoft-top*-*x*")), key=lambda spec: spec.name
         )
 
-    def stored(self, shard: int, soft: SoftSpec | None = None) -> set[int]:
-        """Return the frames of a shard that have labels and, with `soft`, these soft labels too."""
-        frames = self.labels.stored(shard)
-        for array in self._soft_arrays(soft) if soft else ():
-            frames &= array.stored(shard)
-        return frames
+    def stored(self, shard: int, soft: SoftSpec | None = None, features: Collection[FeatureKind] = ()) -> set[int]:
+        """Return the frames of a shard that have labels, and these soft labels and features too."""
+        arrays = self._needed(soft, features)
+        return set() if arrays is None else set.intersection(*(array.stored(shard) for array in arrays))
 
     @property
     def frame_numbers(self) -> np.ndarray:
         """int64 [n]: the frame number of each row in the video."""
         return unpacked("sampled_frames", self.manifest)
 
-    def stored_mask(self, soft: SoftSpec | None = None) -> np.ndarray:
-        """Return bool [n], True for the frames that have labels and, with `soft`, these soft labels too."""
-        arrays = [self.labels, *(self._soft_arrays(soft) if soft else ())]
+    def stored_mask(self, soft: SoftSpec | None = None, features: Collection[FeatureKind] = ()) -> np.ndarray:
+        """Return bool [n], True for the frames that have labels, and these soft labels and features too."""
+        arrays = self._needed(soft, features)
+        if arrays is None:
+            return np.zeros(self.num_frames, bool)
         return np.asarray(np.logical_and.reduce([stored_mask(array) for array in arrays]), bool)
 
-    def num_stored(self, soft: SoftSpec | None = None) -> int:
+    def num_stored(self, soft: SoftSpec | None = None, features: Collection[FeatureKind] = ()) -> int:
         """Return the number of frames that `stored_mask` shows."""
-        return int(self.stored_mask(soft).sum())
+        return int(self.stored_mask(soft, features).sum())
 
-    def all_stored(self, soft: SoftSpec | None = None) -> set[int]:
+    def all_stored(self, soft: SoftSpec | None = None, features: Collection[FeatureKind] = ()) -> set[int]:
         """Return the frames of all shards, as `stored` does for one."""
-        return set(np.flatnonzero(self.stored_mask(soft)).tolist())
+        return set(np.flatnonzero(self.stored_mask(soft, features)).tolist())
 
     def read(self, frame: int) -> np.ndarray:
         """Return uint8 [H, W].
@@ -159,6 +163,7 @@ class LabelStore:
             given = {frame: row.soft for frame, row in rows.items() if row.soft is not None}
             classes.write(shard, {frame: ids_KHW for frame, (ids_KHW, _) in given.items()})
             logs.write(shard, {frame: _logarithm(shares_KHW) for frame, (_, shares_KHW) in given.items()})
+        self.features.write(shard, {frame: row.features for frame, row in rows.items()})
         fresh = rows.keys() - self.labels.stored(shard)
         if fresh:
             self.labels.write(shard, {frame: rows[frame].label_HW for frame in sorted(fresh)})
@@ -198,8 +203,20 @@ class LabelStore:
         }
 
     def arrays(self) -> Iterable[FrameArray]:
-        """Return all arrays of the store: label maps and soft labels."""
-        return [self.labels, *(array for spec in self.soft_specs for array in self._soft_arrays(spec))]
+        """Return all arrays of the store: label maps, soft labels and features."""
+        return [self.labels, *(array for arrays in self.further_arrays().values() for array in arrays)]
+
+    def further_arrays(self) -> dict[str, Sequence[FrameArray]]:
+        """Return the arrays of each kind of soft labels and features, by its name."""
+        soft: dict[str, Sequence[FrameArray]] = {spec.name: self._soft_arrays(spec) for spec in self.soft_specs}
+        return soft | {array.folder.name: [array] for array in self.features.arrays()}
+
+    def _needed(self, soft: SoftSpec | None, features: Collection[FeatureKind]) -> list[FrameArray] | None:
+        """Return the arrays that a frame must be in; None if one is not there yet."""
+        found = [self.features.array(kind) for kind in features]
+        arrays = [array for array in found if array is not None]
+        whole = [self.labels, *(self._soft_arrays(soft) if soft else ()), *arrays]
+        return whole if len(arrays) == len(found) else None
 
     def _soft_arrays(self, spec: SoftSpec) -> tuple[FrameArray, FrameArray]:
         if spec not in self._soft:

@@ -1,6 +1,6 @@
 """A teacher's labels of a stream by position, read from the label stores; positions may still lack labels."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ import numpy as np
 from odkd.common.files import json_digest
 from odkd.common.notes import remembered
 from odkd.common.progressions import list_digest, packed
+from odkd.data.labels.features import FeatureKind
 from odkd.data.labels.own_classes import OwnClasses
 from odkd.data.labels.store import SHARD_FRAMES, LabelStore, SoftSpec, store_key
 from odkd.data.video.decode import decoder_of
@@ -54,12 +55,19 @@ class TeacherLabels:
         kept: the stream that positions refer to.
         folder: of all label stores.
         soft: the soft labels that are needed too.
+        features: those that are needed too.
     """
 
     def __init__(
-        self, stream: Stream, kept: Stream, teacher: TeacherName, folder: Path, soft: SoftSpec | None = None
+        self,
+        stream: Stream,
+        kept: Stream,
+        teacher: TeacherName,
+        folder: Path,
+        soft: SoftSpec | None = None,
+        features: Sequence[FeatureKind] = (),
     ) -> None:
-        self.stream, self.teacher, self.soft = kept, teacher, soft
+        self.stream, self.teacher, self.soft, self.features, self.folder = kept, teacher, soft, features, folder
         self.videos: list[VideoLabels] = []
         self._stores: dict[int, LabelStore] = {}
         for number, video in enumerate(stream.videos):
@@ -126,15 +134,20 @@ class TeacherLabels:
         store, row = self._place(position)
         return store.read_soft(row, self.soft)
 
+    def read_features(self, position: int, kind: FeatureKind) -> np.ndarray:
+        """Return float16 [C, h, w]. Raises as `read`."""
+        store, row = self._place(position)
+        return store.features.read(row, kind)
+
     def missing(self) -> list[int]:
-        """Return the positions that lack labels, or soft labels if these are needed."""
+        """Return the positions that lack labels, or soft labels or features if these are needed."""
         rows = ((video, row) for video in self.videos for row in self.missing_rows(video))
         return sorted(video.position_of(row) for video, row in rows)
 
     def missing_rows(self, video: VideoLabels) -> list[int]:
         """Return the rows of a video's store that are missing and can be labelled (their frames are not damaged)."""
         store = self.find(video)
-        rows = video.rows if store is None else video.rows[~store.stored_mask(self.soft)[video.rows]]
+        rows = video.rows if store is None else video.rows[~store.stored_mask(self.soft, self.features)[video.rows]]
         missing: list[int] = rows.tolist()
         return missing
 
