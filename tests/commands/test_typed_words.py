@@ -25,6 +25,8 @@ COMMANDS = {
     "odkd-prepare": "odkd.commands.prepare",
     "odkd-predict": "odkd.commands.predict",
     "odkd-export": "odkd.commands.export",
+    "odkd-profile": "odkd.commands.profile",
+    "odkd-doctor": "odkd.commands.doctor",
 }
 
 
