@@ -22,6 +22,7 @@ FORM = {
     "student": str,
     "run?": str | None,
     "machine": dict[str, str],
+    "busy_cores": float,  # that other programs used
     "parameters": dict[str, int],
     "flops": dict[str, int],
     "memory": dict[str, int],

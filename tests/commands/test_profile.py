@@ -49,6 +49,18 @@ def test_operations_of_a_convolution_are_those_counted_by_hand() -> None:
     assert counted.learn == 2 * counted.evaluate  # forward, and the gradient of the weights; images need none
 
 
+def test_operations_of_grouped_and_transposed_convolutions_are_those_counted_by_hand() -> None:
+    depthwise = nn.Conv2d(3, 6, 3, padding=1, stride=2, groups=3)
+    counted = count_flops(depthwise, (6, 8), batch_size=1)
+    assert counted.evaluate == 2 * 1 * 3 * 3 * 6 * 3 * 4
+    assert counted.learn == 2 * counted.evaluate
+    two = nn.Sequential(nn.Conv2d(3, 4, 1), nn.ConvTranspose2d(4, 2, 2, stride=2, groups=2))
+    first, second = 2 * 3 * 4 * 48, 2 * 4 * 1 * 2 * 2 * 48
+    counted = count_flops(two, (6, 8), batch_size=1)
+    assert counted.evaluate == first + second
+    assert counted.learn == 2 * first + 3 * second
+
+
 def test_operations_of_attention_are_counted() -> None:
     class Attention(nn.Module):
         def forward(self, images_BCHW: torch.Tensor) -> torch.Tensor:
@@ -221,6 +233,8 @@ def test_all_students_become_rows_and_one_that_fails_a_line(
 
 def test_a_table_says_where_and_for_what_it_holds() -> None:
     text = table_of([fabricated_profile(), fabricated_profile("other", threads="8 threads")])
+    assert "Other programs" not in text
+    assert "* Other programs used 1.0 cores" in table_of([fabricated_profile() | {"busy_cores": 1.0}])
     assert "On cpu: A processor, 2 threads; torch 2." in text
     assert "On cpu: A processor, 8 threads; torch 2." in text
     assert "11 classes, 32 x 48 pixels, float32, channels-last, fast forms; updates of 1 image." in text

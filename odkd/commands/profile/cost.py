@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import copy
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
@@ -67,8 +70,22 @@ def count_flops(network: nn.Module, size: tuple[int, int], batch_size: int) -> F
         with torch.no_grad(), FlopCounterMode(display=False) as evaluated:
             plain(images_BCHW[:1])
         plain.train()
-        with torch.enable_grad(), FlopCounterMode(display=False) as learned:
+        formulas = {torch.ops.aten.convolution_backward: _convolution_backward}
+        with torch.enable_grad(), FlopCounterMode(display=False, custom_mapping=formulas) as learned:
             logits_BKHW = plain(images_BCHW)
             if logits_BKHW.requires_grad:
                 logits_BKHW.sum().backward()
     return Flops(evaluated.get_total_flops(), learned.get_total_flops() // batch_size)
+
+
+def _convolution_backward(
+    answer: Sequence[int], images: Sequence[int], weight: Sequence[int], *rest: Any, **_: Any
+) -> int:
+    """Return the operations of a convolution's gradients, from shapes; each takes those of the convolution itself.
+
+    torch's own formula does not divide by the groups: it counts a depthwise convolution as if it were a full one.
+    """
+    is_transposed, (needs_images, needs_weight, _) = rest[4], rest[7]
+    places = images[2:] if is_transposed else answer[2:]
+    count: int = 2 * (needs_images + needs_weight) * images[0] * math.prod(places) * math.prod(weight)
+    return count

@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 from odkd.commands.profile.cost import count_flops, count_parameters
 from odkd.commands.profile.onnx import export_onnx
 from odkd.commands.profile.subject import Subject
-from odkd.commands.profile.timing import Call, Memory, summary_of, time_calls
+from odkd.commands.profile.timing import Call, Memory, busy_cores, summary_of, time_calls
 from odkd.common.device import choose_device, thread_choice
 from odkd.common.version import version_text
 from odkd.runs.environment import processor, versions
@@ -32,6 +32,7 @@ def measure(cfg: DictConfig, seconds: float) -> dict[str, Any]:
     Raises:
         ValueError: a mistake in the config.
     """
+    busy = busy_cores()
     memory = Memory(choose_device(cfg.device, precision=cfg.precision))  # before anything is built
     subject = Subject(cfg)
     try:
@@ -47,6 +48,7 @@ def measure(cfg: DictConfig, seconds: float) -> dict[str, Any]:
             "fast_forms": bool(cfg.fast_forms),
             "compile": bool(cfg.compile),
             "machine": machine(subject.device),
+            "busy_cores": round(busy, 2),
             "parameters": asdict(count_parameters(network)),
             "flops": asdict(count_flops(network, subject.size, num_images)),
             "memory": peaks,

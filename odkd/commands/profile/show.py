@@ -9,6 +9,7 @@ from odkd.common.names import counted
 from odkd.runs.profiles import timing
 
 Profile = Mapping[str, Any]
+BUSY = 0.3  # cores that other programs use, from which on times mean little
 HEADINGS = (
     *("student", "parameters (M)", "learned (M)", "GFLOPs", "GFLOPs to learn", "evaluate (ms), 1 thread"),
     *("evaluate (ms)", "90%", "ONNX (ms)", "update (ms)", "memory (MB)", "to learn (MB)", "frames/s"),
@@ -39,10 +40,17 @@ def text_of(profile: Profile) -> str:
     ]
     if profile.get("onnx"):
         lines.append(f"ONNX was not measured: {profile['onnx']}")
+    if profile["busy_cores"] >= BUSY:
+        lines.append(busy_words(profile["busy_cores"]))
     return "\n".join([*lines, "", *real_time_lines(profile)])
 
 
 _FORMS = {"channels_last": "channels-last", "fast_forms": "fast forms", "compile": "compiled"}
+
+
+def busy_words(cores: float) -> str:
+    """Return what it means that other programs compute."""
+    return f"Other programs used {cores:.1f} cores: the times are those of a busy machine; end them, and measure again"
 
 
 def machine_words(profile: Profile) -> str:
@@ -97,7 +105,8 @@ def table_of(profiles: Sequence[Profile]) -> str:
     settings = dict.fromkeys(_common(profile) for profile in profiles)
     machines = dict.fromkeys(machine_words(profile) for profile in profiles)
     plans = dict.fromkeys(_plan_words(profile) for profile in profiles)
-    notes = [*settings, *(f"On {own}" for own in machines), *plans]
+    busy = max(profile["busy_cores"] for profile in profiles)
+    notes = [*settings, *(f"On {own}" for own in machines), *plans, *([busy_words(busy)] if busy >= BUSY else [])]
     return "\n".join([*lines, "", *(f"* {note}." for note in notes)])
 
 

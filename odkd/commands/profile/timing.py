@@ -14,6 +14,7 @@ import torch
 
 from odkd.runs.cost import peak_memory_bytes
 
+BUSY_SECONDS = 0.5  # of watching
 WARM_CALLS, WARM_SHARE = 3, 0.3  # at least so many calls, and so much of the measured time, do not count
 FEWEST, MOST = 5, 5000  # calls that count
 Call = Callable[[int], None]  # gets the number of the call
@@ -37,6 +38,11 @@ def time_calls(call: Call, seconds: float) -> list[float]:
         call(number + len(found))
         found.append(time.perf_counter() - before)
     return found
+
+
+def busy_cores() -> float:
+    """Return how many cores other programs use just now, as measured while this one waits."""
+    return float(psutil.cpu_percent(BUSY_SECONDS)) / 100 * (psutil.cpu_count() or 1)
 
 
 def summary_of(seconds: list[float]) -> dict[str, float]:
