@@ -60,6 +60,18 @@ def test_the_json_holds_what_the_text_says(tmp_path: Path, capsys: pytest.Captur
     assert 0 < place["free_bytes"] <= place["total_bytes"]
 
 
+def test_a_missing_library_that_everything_needs_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fails(_: object) -> None:
+        raise ModuleNotFoundError("No module named 'hydra'", name="hydra")
+
+    monkeypatch.setattr("odkd.commands.doctor.asked_by", fails)
+    doctor(code=1)
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert "hydra is not installed; install odkd and what it needs" in line
+
+
 def test_a_mistake_in_the_command_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     doctor("paths.outptus=x", code=2)
     (line,) = capsys.readouterr().err.strip().splitlines()

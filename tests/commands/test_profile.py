@@ -290,7 +290,13 @@ def test_a_mistake_in_the_command_is_one_line(
 
 @pytest.mark.parametrize(
     ("before", "after"),
-    [("loss:\n", "loss: 5\nx:\n"), ("window:\n", "windows:\n"), ("optimizer:\n", "optimizer: [1]\nx:\n")],
+    [
+        ("loss:\n", "loss: 5\nx:\n"),
+        ("window:\n", "windows:\n"),
+        ("optimizer:\n", "optimizer: [1]\nx:\n"),
+        ("  learn: 6\n", ""),
+        ("bank:\n", "bank: 3\nx:\n"),
+    ],
 )
 def test_a_damaged_config_is_one_line(
     own_run: Path, before: str, after: str, capsys: pytest.CaptureFixture[str]
@@ -301,6 +307,18 @@ def test_a_damaged_config_is_one_line(
     path.write_text(path.read_text().replace(before, after, 1))
     profile(own_run, "--seconds", "0.01", code=2)
     assert len(capsys.readouterr().err.strip().splitlines()) == 1
+
+
+def test_a_run_of_before_some_settings_is_profiled_as_it_was_computed(own_run: Path) -> None:
+    (own_run / "run.json").unlink()
+    path = own_run / "config.yaml"
+    lines = path.read_text().splitlines(keepends=True)
+    newer = ("fast_forms:", "channels_last:", "compile:", "  overlay_video:")
+    kept = [line for line in lines if not line.startswith(newer)]
+    assert len(kept) == len(lines) - len(newer)
+    path.write_text("".join(kept))
+    cfg = config_of_run(own_run, "cpu", [])
+    assert (cfg.fast_forms, cfg.channels_last, cfg.compile, cfg.run.overlay_video) == (False, False, False, True)
 
 
 @pytest.mark.slow

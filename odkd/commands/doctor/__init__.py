@@ -39,7 +39,7 @@ SECONDS = {  # that a check may take
     "devices": 60.0,
     "video": 40.0,
     "disks": 20.0,
-    "mlflow": 15.0,
+    "mlflow": 30.0,
     "settings": 20.0,
 }
 
@@ -56,7 +56,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--config-dir", metavar="FOLDER", help="folder of your own YAML groups, as for odkd")
     args = parser.parse_intermixed_args(arguments)
     with one_line("odkd-doctor"):
-        code, have_ended = run(args)
+        try:
+            code, have_ended = run(args)
+        except ModuleNotFoundError as error:  # without it nothing can be checked
+            advice = "install odkd and what it needs: pip install --force-reinstall odkd"
+            print(f"odkd-doctor: {error.name} is not installed; {advice}", file=sys.stderr)
+            sys.exit(1)
         if have_ended:
             sys.exit(code)
         sys.stdout.flush()

@@ -23,10 +23,13 @@ def config_of_words(words: Sequence[str], config_dir: str | None, allow_targets:
     Raises:
         ValueError: a mistake in them.
     """
+    from odkd.config.check_present import check_present
     from odkd.config.compose import compose_table_config
 
     given = [f"allow_targets=[{','.join(allow_targets)}]"] if allow_targets else []
-    return _ready(compose_table_config([*words, *given], config_dir))
+    cfg = compose_table_config([*words, *given], config_dir)
+    check_present(cfg)
+    return _ready(cfg)
 
 
 def config_of_run(run: Path, device: str, allow_targets: Sequence[str]) -> DictConfig:
@@ -49,10 +52,17 @@ def config_of_run(run: Path, device: str, allow_targets: Sequence[str]) -> DictC
         verify(run, ["config.yaml"])
     stored = stored_config(run)
     OmegaConf.set_struct(stored, False)
+    for group in NEEDED:
+        if not OmegaConf.is_dict(stored.get(group)):
+            raise ValueError(f"config.yaml of {run} has no {group}; restore it, or use another run")
     chosen = choose_device(device, precision="float32")
-    others = {str(key): value for key, value in default_config().items() if key not in NEEDED}
-    for name, setting in (others | BEFORE).items():
+    for name, setting in BEFORE.items():
         stored.setdefault(name, setting)
+    for key, default in default_config().items():  # settings that are newer than the run
+        name = str(key)
+        if name not in NEEDED:
+            is_table = OmegaConf.is_dict(default) and "_target_" not in default and OmegaConf.is_dict(stored.get(name))
+            stored[name] = OmegaConf.merge(default, stored[name]) if is_table else stored.get(name, default)
     stored.update({"device": str(chosen), "allow_targets": list(allow_targets)})
     if chosen.type == "cpu" and not is_fast_on_cpu(str(stored.precision)):
         stored.precision = "float32"  # as `load_student` does
@@ -71,12 +81,11 @@ def _ready(cfg: DictConfig) -> DictConfig:
     from omegaconf import OmegaConf
 
     from odkd.config.check import check_methods
-    from odkd.config.check_present import check_present
     from odkd.config.numerics import with_numerics
     from odkd.config.parts_student import INITIAL_WEIGHTS
     from odkd.config.schema import SETTINGS, check_settings
+    from odkd.data.window import Window
 
-    check_present(cfg)
     if OmegaConf.is_missing(cfg.dataset, "classes"):
         raise ValueError(
             "dataset.classes is not set; add dataset.classes=... to the command: a student has an output each"
@@ -87,6 +96,7 @@ def _ready(cfg: DictConfig) -> DictConfig:
             cfg.student[name] = None
     check_settings(cfg, SETTINGS, [key for key in SETTINGS if not key.startswith(("dataset", "teacher", "tracking"))])
     check_methods(_without_data(cfg))
+    Window(**cfg.window)
     return with_numerics(cfg)[0]
 
 

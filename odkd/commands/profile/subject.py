@@ -11,6 +11,7 @@ from omegaconf import DictConfig
 
 from odkd.commands.profile.frames import NoiseFrames, NoiseLabels
 from odkd.common.argmax import largest_class
+from odkd.common.compiler import check_compiler
 from odkd.common.device import choose_device, set_up
 from odkd.config.construct import construct
 from odkd.config.parts_evaluation import EvaluationParts
@@ -45,6 +46,8 @@ class Subject:
         if not traits_of(self.stage).learns:
             raise ValueError(f"stage={cfg.stage.name} has no student; profile one with stage=online")
         self.window = Window(**cfg.window)
+        if cfg.compile:
+            check_compiler(self.device)
 
     @property
     def _allowed(self) -> list[str]:
