@@ -93,7 +93,7 @@ def real_time_lines(profile: Profile) -> list[str]:
         f"  can be retrained  every {_seconds(found['retrained_every_seconds'])} beside {rate} frames a second"
         + ("" if fits else "; as configured it falls behind"),
         f"  longest window    {window if window is not None else 'none'} sampled frames at this step and stride",
-        f"  shortest stride   {shortest} frames with this window and step",
+        f"  shortest stride   {counted(shortest, 'frame')} with this window and step",
     ]
     return lines
 
