@@ -23,6 +23,7 @@ from odkd.commands.profile.real_time import Plan, real_time
 from odkd.commands.profile.show import table_of
 from odkd.commands.profile.subject import Subject
 from odkd.commands.profile.timing import FEWEST, WARM_CALLS, time_calls
+from odkd.config.known import known_groups
 from odkd.runs.profiles import NUMBERS, read_profile, write_profile
 from odkd.students.equal_forms import use_fast_forms
 from odkd.students.tinynet import TinyNet
@@ -322,20 +323,28 @@ def test_a_run_of_before_some_settings_is_profiled_as_it_was_computed(own_run: P
 
 
 @pytest.mark.slow
-def test_every_student_that_odkd_has_is_profiled(capsys: pytest.CaptureFixture[str]) -> None:
-    for library in ("segmentation_models_pytorch", "timm", "onnx", "onnxscript", "onnxruntime"):
+@pytest.mark.parametrize("student", known_groups()["student"])
+def test_every_student_that_odkd_has_is_profiled(student: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(measure, "export_onnx", lambda *_: (None, "tests of odkd-export do that"))
+    cfg = config_of_words([f"student={student}", "dataset.size=[32,64]", *SMALL[1:]], None, [])
+    found = measure.measure(cfg, seconds=0.0)
+    assert found["flops"]["learn"] > found["flops"]["evaluate"] > 0
+    assert found["parameters"]["all"] >= found["parameters"]["learned"] > 0
+    assert len(found["timings"]) == 2 * len(measure.thread_counts(torch.get_num_threads()))
+
+
+@pytest.mark.slow
+def test_each_student_is_measured_in_a_process_of_its_own_and_onnx_beside_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for library in ("onnx", "onnxscript", "onnxruntime"):
         need(library)
-    profile("--all", "dataset.size=[64,96]", "--seconds", "0.01", "--json")
-    found = json.loads(capsys.readouterr().out)
-    students: list[str] = command_students()
-    assert len(found) == len(students)
-    assert all(row["onnx"] == "" and row["flops"]["learn"] > row["flops"]["evaluate"] > 0 for row in found)
-
-
-def command_students() -> list[str]:
-    from odkd.config.known import known_groups
-
-    return known_groups()["student"]
+    monkeypatch.setattr("odkd.config.known.known_groups", lambda _: {"student": ["tinynet", "nonsense"]})
+    profile("--all", *SMALL, "--seconds", "0.01", "--json", code=1)
+    printed = capsys.readouterr()
+    (found,) = json.loads(printed.out)
+    assert {row["runtime"] for row in found["timings"]} == {"torch", "onnx"}
+    assert "student=nonsense: " in printed.err
 
 
 @pytest.mark.slow
