@@ -15,7 +15,7 @@ from config_reference import anchor, config_reference  # noqa: E402
 
 # The sidebar: a caption, and its pages in reading order. A page that is in no list fails the build.
 NAVIGATION = {
-    "Start": ["install", "quickstart", "predict", "export", "concepts", "run_folder"],
+    "Start": ["install", "quickstart", "predict", "export", "profile", "doctor", "concepts", "run_folder"],
     "Your own": ["own_study", "own_video", "own_teacher", "own_student", "own_replay", "own_stage"],
     "Running": ["resuming", "sweeps", "optuna", "launchers", "devices", "gpu", "mlflow", "failures", "reliability"],
     "Data and teachers": ["streams", "images", "masks", "public_data", "teachers", "labels"],

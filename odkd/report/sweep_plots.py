@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from odkd.common.names import shorten
-from odkd.report import Array, values
+from odkd.report import values
 from odkd.report.canvas import new_figure, plain
-from odkd.report.comparison import MAX_LEVELS, Comparison, Configuration, as_number, pareto
+from odkd.report.comparison import MAX_LEVELS, Comparison, Configuration, as_number
 from odkd.report.entries import Measure
+from odkd.report.front import POINT, Point, front_figure, scale_axis
 from odkd.report.paper import MAX_CURVES, Curve, draw_curve
 from odkd.runs.sweeps.summary import in_brief
 
@@ -20,13 +21,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-MAX_RATIO = 10  # between largest and smallest value; above it the axis is logarithmic
 PANELS_A_ROW = 3
 POINT_OFFSET = 0.13  # distance of points from the bar of their mean
-MAX_LABELS = 12  # with more points, only those on the front are numbered
 MIN_CROSSED = 0.5  # share of a heat map's cells that must have a run; with fewer it is not drawn
-MAX_DECADES = 2  # a logarithmic axis up to this length also has ticks at 2 and 5
-POINT, MEAN, FRONT = "#8A8A8A", "#0072B2", "#D55E00"
+MEAN = "#0072B2"
 
 
 def effects_figure(comparison: Comparison, measure: Measure, label: str) -> Figure | None:
@@ -55,7 +53,7 @@ def _effect(axes: Axes, comparison: Comparison, factor: str, measure: Measure) -
         bars = np.nan_to_num([deviation for _, deviation, _ in found])
         style: dict[str, Any] = {"linestyle": "", "marker": "o", "markersize": 4, "color": MEAN, "ecolor": "#BBBBBB"}
         axes.errorbar(places, [mean for mean, _, _ in found], bars, elinewidth=1, **style)
-        _scale(axes, "x", places)
+        scale_axis(axes, "x", places)
     else:
         _effect_of_levels(axes, comparison, factor, measure)
     axes.set_xlabel(plain(shorten(factor, 34)), fontsize=9)
@@ -91,22 +89,6 @@ def _points(
     index = comparison.factors.index(factor)
     known = [c for c in comparison.configurations if c.statistics(measure)[2]]
     return [float(c.levels[index]) for c in known], [c.statistics(measure) for c in known]
-
-
-def _scale(axes: Axes, which: Literal["x", "y"], found: Sequence[float] | Array) -> None:
-    """Make an axis logarithmic if its values differ by more than MAX_RATIO; write ticks as plain numbers."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
-
-    axis = axes.xaxis if which == "x" else axes.yaxis
-    lowest, highest = min(found), max(found)
-    if lowest > 0 and highest / lowest > MAX_RATIO:
-        axes.set(**{f"{which}scale": "log"})
-        axis.set_major_locator(LogLocator(subs=(1, 2, 5) if highest / lowest < 10**MAX_DECADES else (1,)))
-        axis.set_minor_formatter(NullFormatter())
-    else:
-        is_whole = all(float(value).is_integer() for value in found)
-        axis.set_major_locator(MaxNLocator(5, integer=is_whole))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: in_brief(f"{value:.6g}")))
 
 
 def pair_figure(comparison: Comparison, rows: str, columns: str, measure: Measure, label: str) -> Figure | None:
@@ -146,8 +128,8 @@ def _pair_points(comparison: Comparison, rows: str, columns: str, measure: Measu
     axes = figure.subplots()
     style: dict[str, Any] = {"cmap": "viridis", "s": 42, "edgecolors": "#444444", "linewidths": 0.6}
     points = axes.scatter(x, y, c=[mean for mean, _, _ in found], **style)
-    _scale(axes, "x", x)
-    _scale(axes, "y", y)
+    scale_axis(axes, "x", x)
+    scale_axis(axes, "y", y)
     axes.tick_params(labelsize=8)
     axes.grid(color="#DDDDDD", linewidth=0.5)
     axes.set_axisbelow(True)
@@ -169,34 +151,11 @@ def pareto_figure(
     comparison: Comparison, cost: Measure, cost_label: str, measure: Measure, label: str
 ) -> Figure | None:
     """Draw configurations by cost and score with deviations over seeds, and the front that none beats in both."""
-    costs = [c.statistics(cost) for c in comparison.configurations]
-    scores = [c.statistics(measure) for c in comparison.configurations]
-    x, y = np.array([c[0] for c in costs]), np.array([s[0] for s in scores])
-    front = pareto(x.tolist(), y.tolist())
-    if (np.isfinite(x) & np.isfinite(y)).sum() < 2:
-        return None
-    figure = new_figure(4.0, "", width_inches=7.5)
-    axes = figure.subplots()
-    errors: dict[str, Any] = {"linestyle": "", "ecolor": "#BBBBBB", "elinewidth": 1, "color": POINT}
-    deviations = [np.nan_to_num([found[1] for found in points]) for points in (costs, scores)]
-    axes.errorbar(
-        x, y, xerr=deviations[0], yerr=deviations[1], marker="o", markersize=5, label="configuration", **errors
-    )
-    axes.plot(x[front], y[front], drawstyle="steps-post", color=FRONT, linewidth=1.2, linestyle="--")
-    axes.plot(x[front], y[front], "D", color=FRONT, markersize=6, zorder=4, label="on the Pareto front")
-    known = np.isfinite(x) & np.isfinite(y)
-    _scale(axes, "x", x[known])
-    for index in np.flatnonzero(known).tolist() if known.sum() <= MAX_LABELS else front:
-        number = str(comparison.configurations[index].number)
-        style: dict[str, Any] = {"fontweight": "bold"} if index in front else {"color": "#555555"}
-        axes.annotate(number, (x[index], y[index]), xytext=(5, 4), textcoords="offset points", fontsize=8, **style)
-    axes.set_xlabel(cost_label, fontsize=9)
-    axes.set_ylabel(label, fontsize=9)
-    axes.tick_params(labelsize=8)
-    axes.grid(color="#DDDDDD", linewidth=0.5)
-    axes.set_axisbelow(True)
-    figure.legend(loc="outside lower center", ncols=2, fontsize=9, frameon=False)
-    return figure
+    points = []
+    for configuration in comparison.configurations:
+        (spent, spread, _), (scored, deviation, _) = map(configuration.statistics, (cost, measure))
+        points.append(Point(str(configuration.number), spent, scored, spread, deviation))
+    return front_figure(points, cost_label, label, what="configuration")
 
 
 def seed_curves(chosen: Sequence[Configuration], key: str) -> list[Curve]:

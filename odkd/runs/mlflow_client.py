@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 from filelock import FileLock
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 LOCK_SECONDS = 60.0  # the longest wait for another process that works on the same folder or database
 DATABASE = ("sqlalchemy", "alembic")  # libraries for a store in a file, which mlflow-skinny leaves out
+SECRET = r"(?i)[^=]*(pass(word|wd)?|token|secret|key)[^=]*="  # a parameter of a URI
 _importing = threading.Lock()
 
 
@@ -56,8 +58,41 @@ def check_mlflow(uri: str, user: str, instead: str = "") -> None:
 
 
 def without_password(uri: str) -> str:
-    """Return the URI without user and password, so that it can be stored and shown."""
-    return re.sub(r"//[^/@]*@", "//", uri)
+    """Return the URI without user, password and secret parameters, so that it can be stored and shown.
+
+    >>> without_password("postgresql://me:p@ss/word@host/db?sslmode=require&password=x")
+    'postgresql://host/db?sslmode=require'
+    """
+    base, mark, query = uri.replace(f"://{_user_part(uri)}", "://", 1).partition("?")
+    kept = [part for part in query.split("&") if not re.match(SECRET, part)]
+    return f"{base}?{'&'.join(kept)}" if mark and kept else base
+
+
+def secrets_in(uri: str) -> list[str]:
+    """Return the texts of a URI that must not be shown: passwords and tokens, as written and as meant.
+
+    >>> secrets_in("https://me:s3%40cret@host?token=abc")
+    ['s3%40cret', 's3@cret', 'abc']
+    """
+    user, colon, password = _user_part(uri).removesuffix("@").partition(":")
+    found = [password if colon else user]
+    found += [part.partition("=")[2] for part in uri.partition("?")[2].split("&") if re.match(SECRET, part)]
+    return list(dict.fromkeys(text for secret in found for text in (secret, unquote(secret)) if text))
+
+
+def _user_part(uri: str) -> str:
+    """Return what stands before the host, `user:password@`; "" if nothing does.
+
+    A password may hold the characters / ? # @ as they are, although they should be written %2F, ...
+    """
+    scheme, _, rest = uri.partition("://")
+    if scheme.partition("+")[0] == "sqlite" or "@" not in rest:
+        return ""
+    authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
+    user, _, port = authority.partition(":")
+    if "@" in user:  # without a password
+        return authority[: authority.rindex("@") + 1]
+    return rest[: rest.rindex("@") + 1] if port and not port.isdecimal() else ""
 
 
 def import_mlflow() -> Any:

@@ -27,6 +27,7 @@ LISTED = "import atexit, sys; atexit.register(lambda: print(*sys.modules, file=o
 ODKD = "sys.argv = {words!r}\nimport odkd.__main__\nodkd.__main__.main()"
 OTHERS = (
     *("odkd.commands.labels", "odkd.commands.prepare", "odkd.commands.report", "odkd.commands.sync"),
+    *("odkd.commands.profile", "odkd.commands.doctor"),
     *("odkd.report.tables.command", "odkd.report.tables.figures"),
 )
 HELP_OF_OTHERS = """

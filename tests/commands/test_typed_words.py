@@ -26,6 +26,8 @@ COMMANDS = {
     "odkd-predict": "odkd.commands.predict",
     "odkd-export": "odkd.commands.export",
     "odkd-init": "odkd.commands.init",
+    "odkd-profile": "odkd.commands.profile",
+    "odkd-doctor": "odkd.commands.doctor",
 }
 
 

@@ -10,10 +10,12 @@ from statistics import mean, median, stdev
 
 from odkd.common.metric_names import SUMMARY
 from odkd.common.names import counted
+from odkd.report.tables.profiles import number_in_profile
 from odkd.report.tables.spec import Column, Row, Table, Variant
 from odkd.report.tables.updates import count_updates
 from odkd.report.tables.wanted import Matcher, WantedRun, join, wanted_settings
 from odkd.runs.mlflow_store import StoredRun
+from odkd.runs.profiles import PREFIX
 
 UNSENT = "FINISHED without its summary, which odkd-sync sends"
 History = Callable[[StoredRun, str], Mapping[int, float]]  # (run, metric) -> its values by step
@@ -205,6 +207,8 @@ def mixed_runs(filled: Filled) -> list[Mixed]:
 def value_of(column: Column, row: Row, run: StoredRun, history: History) -> float | None:
     """Return a run's number for a cell, before the column's factor; None if it is undefined."""
     metric = metric_of(column, row)
+    if metric.startswith(PREFIX):
+        return number_in_profile(run, metric)
     if column.take == "final":
         return run.final(metric)
     if column.take == "updates":
@@ -229,7 +233,7 @@ def _check_metrics(filled: Filled) -> None:
         names = {metric_of(column, row) for row in filled.table.rows}
         cells = [cell for (_, _, label), cell in filled.cells.items() if label == column.label]
         if filled.runs and column.metric and not any(cell.values for cell in cells):
-            if names & known:
+            if names & known or column.metric.startswith(PREFIX):
                 continue
             near = difflib.get_close_matches(sorted(names)[0], sorted(known), n=1)
             hint = f"; did you mean {near[0]}?" if near else ""

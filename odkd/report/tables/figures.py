@@ -14,6 +14,7 @@ from odkd.report import without_time
 from odkd.report.paper import MAX_CURVES, Curve, by_setting_figure, over_time_figure, save_figure
 from odkd.report.tables.cells import Filled
 from odkd.report.tables.command import add_choices, check_complete, listing, obey, with_choices
+from odkd.report.tables.front_of_table import front_of_table
 from odkd.report.tables.spec import Column, Row, Table, Variant, load_table
 from odkd.report.tables.stores import look_up, outputs_folder
 from odkd.runs.folder_store import AnyStore
@@ -22,7 +23,11 @@ from odkd.runs.mlflow_store import StoredRun
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-KEYS = {"over_time": {"kind", "metric", "label", "rows"}, "by_row": {"kind", "columns", "axis"}}
+KEYS = {
+    "over_time": {"kind", "metric", "label", "rows"},
+    "by_row": {"kind", "columns", "axis"},
+    "pareto": {"kind", "cost", "score", "rows"},
+}
 SHARES = ("miou", "iou", "accuracy", "consistency")  # in the names of scores between 0 and 1
 
 
@@ -65,16 +70,22 @@ def check_figure(table: Table, name: str, asked: Mapping[str, Any]) -> None:
     for key, labels in parts.items():
         if unknown := [label for label in asked.get(key, []) if label not in labels]:
             raise ValueError(f"table {table.name}: figures.{name}.{key}: there is no {unknown[0]}")
+    for key in ("cost", "score"):
+        if key in asked and asked[key] not in parts["columns"]:
+            raise ValueError(f"table {table.name}: figures.{name}.{key}: there is no column {asked[key]}")
 
 
 def draw(filled: Filled, store: AnyStore | None, asked: Mapping[str, Any]) -> Iterator[tuple[Variant, Figure]]:
-    """Yield one figure for each variant, or one for all variants (kind by_row)."""
+    """Yield one figure for each variant, or one for all variants (kinds by_row and pareto)."""
     seeds = max((cell.count for cell in filled.cells.values()), default=0)
     if asked["kind"] == "by_row":
         figure = by_row(filled, asked, f"bars: ± sample standard deviation over {seeds} seeds" if seeds > 1 else "")
         yield Variant(), figure
         return
     note = f"mean and sample standard deviation over {seeds} seeds" if seeds > 1 else ""
+    if asked["kind"] == "pareto":
+        yield Variant(), front_of_table(filled, asked, note)
+        return
     for variant in filled.table.variants:
         if store is not None:
             yield variant, over_time(filled, store, variant, asked, note)

@@ -11,6 +11,7 @@ from odkd.common.dotted import WHERE_AND_HOW, is_in
 from odkd.common.names import counted
 from odkd.report.tables.cells import Doubled, Filled, Missing, Mixed
 from odkd.report.tables.commands import grouped_commands
+from odkd.report.tables.profiles import profile_complaints
 from odkd.runs.mlflow_store import StoredRun
 
 MAX_LINES = 12  # rows with missing runs that a message lists
@@ -58,7 +59,8 @@ def complaints(filled: Filled, advice: Advice, *, allow_missing: bool, newest: b
             "Then take the newest of each, or accept these runs with a remark below the table "
             f"({advice.again} --newest), or delete the others {advice.where}."
         )
-    return lines
+    told = profile_complaints(filled.table, filled.runs.values(), allow_missing=allow_missing, newest=newest)
+    return [*lines, *told]
 
 
 def missing_lines(filled: Filled, advice: Advice) -> list[str]:

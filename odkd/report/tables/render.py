@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from odkd.common.names import counted
 from odkd.report.tables.cells import Cell, Filled
+from odkd.report.tables.profiles import profile_remarks
 from odkd.report.tables.published import Published
 from odkd.report.tables.spec import Column, Row, Variant
 
@@ -81,7 +82,7 @@ def remarks(filled: Filled, published: Published | None) -> list[str]:
     if published is not None:
         note = f" {table.published.note}" if table.published and table.published.note else ""
         found.append(f"{published.heading.capitalize()}: {published.source}.{note}")
-    return [*found, *table.notes]
+    return [*found, *profile_remarks(table, filled.runs.values()), *table.notes]
 
 
 def markdown(filled: Filled, published: Published | None) -> str:

@@ -24,6 +24,7 @@ import yaml
 from odkd.common.reading import read_bytes
 from odkd.common.yaml_files import MOST_YAML, check_yaml
 from odkd.config.permissions import check_words
+from odkd.runs.profiles import PREFIX, number_of
 
 FOLDER = Path(__file__).resolve().parent / "specs"
 KEYS = {
@@ -213,6 +214,9 @@ def _part(name: str, where: str, kind: Any, label: str, value: Any, short: str) 
     if short == "metric" and "metric" not in given:
         raise ValueError(f"table {name}: {where} has no metric; write null for published values only")
     given = {k: tuple(_texts(name, where, v)) if k == "overrides" else v for k, v in given.items()}
+    if short == "metric" and str(given["metric"]).startswith(PREFIX):
+        number = number_of(given["metric"])
+        given = {"factor": number.factor, "unit": number.unit, "digits": number.digits} | given
     if given.get("seeds") is not None:
         given["seeds"] = check_seeds(f"table {name}: {where}.seeds", given["seeds"])
     return kind(label=label, **given)
