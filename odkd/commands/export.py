@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from odkd.common.console import log_to_console
 from odkd.common.ending import one_line
+from odkd.common.progress import tracked
 from odkd.common.version import add_version
 
 if TYPE_CHECKING:
@@ -47,6 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     own = "that your own student is in"
     parser.add_argument("--allow-targets", nargs="+", default=[], metavar="PACKAGE", help=own)
     args = parser.parse_args(arguments)
+    log_to_console(logging.WARNING)
     with one_line("odkd-export"):
         sys.exit(run(args))
 
@@ -178,7 +182,7 @@ def compare(export: Any, path: Path, images_NHWC: np.ndarray) -> dict[str, float
     mean, std = (torch.tensor(described[name]).view(1, 3, 1, 1) for name in ("mean", "std"))
     network, largest, num_different, num_pixels = export.plain(), 0.0, 0, 0
     with torch.inference_mode():
-        for image_HWC in images_NHWC:
+        for image_HWC in tracked(images_NHWC, "compared", "frames"):
             image_BCHW = torch.from_numpy(np.ascontiguousarray(image_HWC)).permute(2, 0, 1)[None].float() / scale
             given_BCHW = ((image_BCHW - mean) / std).contiguous()
             expected_BKHW, answered_BKHW = network(given_BCHW), run(given_BCHW)

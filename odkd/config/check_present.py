@@ -13,6 +13,7 @@ NEEDED = {  # group -> keys that odkd itself reads, whatever the class of the gr
     "student": ("_target_", "name", "weights", "mean", "std"),
     "dataset": ("name", "prepare", "start", "stop", "stride", "size", "classes", "palette", "domains", "groundtruth"),
     "optimizer": ("_target_", "lr"),
+    "tracking": ("enabled", "seconds", "close_seconds", "system_seconds"),
 }
 EXAMPLES = {"name": "mine", "_target_": "my_module.MyClass", **dict.fromkeys(("mean", "std", "weights"), "null")}
 

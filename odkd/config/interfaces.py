@@ -11,6 +11,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from odkd.common.dotted import is_in
 from odkd.config.roles import LAYERS, check_name, role_of
+from odkd.runs.tracker import Tracker
 from odkd.stages import Stage
 from odkd.teachers import Teacher
 from odkd.training.augment import Augmentation
@@ -24,6 +25,7 @@ PROTOCOLS: dict[str, type] = {
     "loss": Loss,
     "replay": Replay,
     "regularizer": Regularizer,
+    "tracking": Tracker,
 }
 BASES: dict[str, type] = {
     "student": nn.Module,
@@ -40,16 +42,17 @@ def check_part(part: Any, group: str, target: str) -> None:
 
     Args:
         part: as built.
-        group: of the config; one without an entry above is not checked.
+        group: of the config, or a place in it such as tracking.tensorboard; one without an entry above is not checked.
         target: `_target_` of its config, for the message.
 
     Raises:
         ValueError: it lacks a member, or is no object of the base class.
     """
+    place, group = group, group if group in BASES else group.partition(".")[0]
     base = BASES.get(group)
     if base is not None and not isinstance(part, base):
         raise ValueError(
-            f"{group}._target_={target} makes a {type(part).__name__}; expected a {base.__module__}.{base.__name__}: "
+            f"{place}._target_={target} makes a {type(part).__name__}; expected a {base.__module__}.{base.__name__}: "
             f"choose another {group}"
         )
     if group == "loss" and isinstance(part, HasParts):  # its parts are asked one by one
@@ -58,7 +61,7 @@ def check_part(part: Any, group: str, target: str) -> None:
     if lacking:
         protocol = PROTOCOLS[group]
         raise ValueError(
-            f"{group}._target_={target} has no {' and no '.join(lacking)}; a {group} needs "
+            f"{place}._target_={target} has no {' and no '.join(lacking)}; a {group} needs "
             f"{', '.join(members(protocol))}: see {protocol.__name__} in {protocol.__module__}"
         )
 

@@ -123,17 +123,18 @@ class TeacherParts:
             return
         teacher = self.teacher
         rank, size = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))  # set by torchrun
-        labeller = Labeller(
-            labels,
-            teacher,
-            batch_size=self.cfg.teacher.batch_size,
-            groundtruth=None if teacher.needs_images else groundtruth,
-            progress=Progress("labelled", "frames"),
-            span=Span(rank, size) if size > 1 else None,
-            device=str(self.device),
-            only=only,
-        )
-        labeller.run()
+        with Progress("labelled", "frames") as progress:
+            labeller = Labeller(
+                labels,
+                teacher,
+                batch_size=self.cfg.teacher.batch_size,
+                groundtruth=None if teacher.needs_images else groundtruth,
+                progress=progress,
+                span=Span(rank, size) if size > 1 else None,
+                device=str(self.device),
+                only=only,
+            )
+            labeller.run()
         self.__dict__.pop("teacher", None)  # frees its memory for the student
 
     def mapped(self, labels: TeacherLabels) -> LabelSource:

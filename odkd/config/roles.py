@@ -24,6 +24,7 @@ PACKAGES: dict[str, tuple[str, ...]] = {  # place -> where the classes that it t
     "optimizer": ("torch.optim",),
     "schedule": ("torch.optim.lr_scheduler", "odkd.training.one_cycle"),
     "augmentation": ("odkd.training.augment",),
+    "tracking": ("odkd.runs.trackers",),
 }
 LAYERS = "torch.nn"  # a class of any role may contain layers
 

@@ -2,7 +2,7 @@
 
 import copy
 import math
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -102,6 +102,7 @@ class Learner:
         stream_positions: Collection[int] = (),
         kept: Collection[int] = (),
         is_apart: bool = False,
+        told: Callable[[int], object] = lambda _: None,
     ) -> dict[str, float]:
         """Make one pass over `batches` of positions, one update each; return the mean of each loss over the updates.
 
@@ -112,6 +113,7 @@ class Learner:
             kept: positions that a later iteration may learn from.
             is_apart: forward the stream frames of a batch and then its replayed ones, so that batch norm does not mix
                 their statistics; the loss is the sum of both. A batch has its stream frames first.
+            told: called after each update with the number of its positions.
         """
         self.student.train()
         if batches and isinstance(self.loss, WeighsClasses) and self.loss.weighs_classes:
@@ -144,6 +146,7 @@ class Learner:
                 parts=apart,
             )
             history.append(self.step(update, soft))
+            told(len(positions))
         self._num_passes += 1
         return _means(history)
 
