@@ -29,7 +29,7 @@ from odkd.runs.results import Run, read_run, status_of
 from odkd.runs.trackers.parts import final_scores, identity_of, name_of, state_of, stills_of
 
 LOCK_SECONDS = 60.0
-NOTE = "wandb.json"  # in the folder of a run: W&B's id, its folders, and whether all was sent
+NOTE = "wandb.json"  # in the folder of a run: W&B's id, and whether all was sent
 EXIT_CODES = {"finished": 0, "pruned": 0, "failed": 1, "killed": 255, "running": 255}
 
 
@@ -63,7 +63,6 @@ class WandB:
         self.place = f"Weights & Biases, {where}"
         self.dashboard = "https://wandb.ai" if mode == "online" else f"wandb sync {self._root / 'wandb'}/offline-run-*"
         self._process: _Process | None = None
-        self._known: dict[str, Any] = {}  # what the run's folder notes
 
     def sync(self, folder: Path, *, is_last: bool, sent: Mapping[str, int]) -> int:
         """Send what is missing; see `odkd.runs.tracker.Tracker`."""
@@ -85,34 +84,31 @@ class WandB:
         """Return True if all of a run that has ended was written, or sent, according to its folder."""
         if status_of(folder) in ("running", None):
             return False
-        note = _note(folder)
-        is_here = self._mode == "online" or any(map(Path.is_dir, self._folders(note)))
-        is_ours = note.get("owner") == self._owner and note.get("mode") == self._mode and is_here
-        return is_sweep(read_run(folder)) or (is_ours and note.get("complete") == state_of(folder))
+        run, note = read_run(folder), _note(folder)
+        is_here = self._mode == "online" or bool(self._folders(run))
+        return is_sweep(run) or (is_here and note == self._noted(run) | {"complete": state_of(folder)})
 
     def forget(self, folder: Path) -> None:
         """Delete the files of a run; one that was sent stays."""
-        for path in self._folders(_note(folder)):
+        for path in self._folders(read_run(folder)):
             shutil.rmtree(path, ignore_errors=True)
 
     def _send(self, folder: Path, run: Run, state: str | None) -> int:
         """Bring W&B up to date; with a `state`, end there."""
-        is_new = self._process is None
+        newest = None
         if self._process is None:
-            self._process, earlier = _Process(), _note(folder)
-            place = Path(self._process.ask({"init": self._settings(folder, run)})["folder"]).name
-            known = [path.name for path in self._folders(earlier)]
-            same = {"id": identity_of(run), "mode": self._mode, "owner": self._owner}
-            self._known = same | {"folders": [*known, place], "complete": None}
-            write_json(folder / NOTE, self._known)
+            write_json(folder / NOTE, self._noted(run))
+            self._process = _Process()
+            newest = Path(self._process.ask({"init": self._settings(folder, run)})["folder"]).name
         rows = [[line["iteration"], run.milliseconds(line) / 1000, finite(line["metrics"])] for line in run.metrics]
         last = self._process.last
         new = [row for row in rows if row[0] > last]
         for first in range(0, len(new), 500):
             self._process.ask({"rows": new[first : first + 500]})
         self._process.last = new[-1][0] if new else last
-        if is_new and self._mode == "offline":
-            self._delete_earlier(folder)
+        for path in self._folders(run) if newest is not None else ():
+            if path.name != newest:  # it has less than the newest one
+                shutil.rmtree(path)
         if state is not None:
             stills = [[caption, str(path.absolute())] for _, caption, path in stills_of(run)]
             end = {
@@ -123,7 +119,7 @@ class WandB:
             }
             self._process.ask({"end": end | {"exit_code": EXIT_CODES[run.status]}})
             self._end()
-            write_json(folder / NOTE, self._known | {"complete": state if run.status != "running" else None})
+            write_json(folder / NOTE, self._noted(run) | {"complete": state if run.status != "running" else None})
         return len(new)
 
     def _settings(self, folder: Path, run: Run) -> dict[str, Any]:
@@ -135,19 +131,13 @@ class WandB:
         where = {"id": identity_of(run), "dir": str(self._root.absolute()), "mode": self._mode, **self._owner}
         return where | about | {"config": config}
 
-    def _folders(self, note: Mapping[str, Any]) -> list[Path]:
-        """Return W&B's folders of a run that are there; a note may come from anywhere, and names no others."""
-        names = [str(name) for name in note.get("folders", []) if str(name).endswith(f"-{note.get('id')}")]
-        return [path for name in names if (path := self._root / "wandb" / Path(name).name).is_dir()]
+    def _noted(self, run: Run) -> dict[str, Any]:
+        """Return the note of a run that is not complete."""
+        return {"id": identity_of(run), "mode": self._mode, **self._owner, "complete": None}
 
-    def _delete_earlier(self, folder: Path) -> None:
-        """Delete what earlier processes have written of this run, all of which the newest folder has."""
-        newest = self._known["folders"][-1]
-        for path in self._folders(self._known):
-            if path.name != newest:
-                shutil.rmtree(path)
-        self._known["folders"] = [newest]
-        write_json(folder / NOTE, self._known)
+    def _folders(self, run: Run) -> list[Path]:
+        """Return the folders that W&B has written of a run offline; a killed process may have left more than one."""
+        return sorted((self._root / "wandb").glob(f"offline-run-*-{identity_of(run)}"))
 
     def _end(self) -> None:
         if self._process is not None:
@@ -157,7 +147,7 @@ class WandB:
 
 def _note(folder: Path) -> dict[str, Any]:
     try:
-        note: dict[str, Any] = read_json(folder / NOTE, {"id": str, "folders": list[str]}, advice="delete it")
+        note: dict[str, Any] = read_json(folder / NOTE, {"id": str}, advice="delete it")
     except (OSError, ValueError):
         return {}
     return note

@@ -9,6 +9,8 @@ from extras import need
 from fabricated_run import FabricatedRun, outputs_folder, sync_run
 from tracked_numbers import of_mlflow, of_wandb
 
+from odkd.runs.results import read_run
+from odkd.runs.trackers.parts import identity_of
 from odkd.runs.trackers.wandb import WandB
 
 
@@ -42,14 +44,16 @@ def test_wandb_has_the_numbers_of_mlflow_at_the_same_steps_after_a_kill_too(
     assert not list((run.outputs / "wandb").glob("offline-run-*"))
 
 
-def test_a_note_of_somebody_else_deletes_no_other_folder(tmp_path: Path) -> None:
+def test_folders_of_other_runs_stay(tmp_path: Path) -> None:
     need("wandb")
     run = FabricatedRun(tmp_path / "outputs")
-    precious = tmp_path / "precious-x"
-    precious.mkdir()
-    (run.folder / "wandb.json").write_text('{"id": "x", "folders": ["../../precious-x", "precious-x"]}')
+    others = [run.outputs / "wandb" / name for name in ("offline-run-20261129_120000-0123456789abcdef", "run-x")]
+    for other in others:
+        other.mkdir(parents=True)
+    own = run.outputs / "wandb" / f"offline-run-20261129_120000-{identity_of(read_run(run.folder))}"
+    own.mkdir()
     WandB(outputs=run.outputs).forget(run.folder)
-    assert precious.is_dir()
+    assert [path.is_dir() for path in (*others, own)] == [True, True, False]
 
 
 def test_a_process_of_wandb_that_cannot_begin_is_one_line_and_leaves_no_process(
