@@ -13,7 +13,7 @@ CLEAR_LINE = "\r\x1b[K"  # to the line's start, and erase it
 
 
 class Console(logging.StreamHandler[TextIO]):
-    """A handler that writes to stderr, and knows whether bars may be drawn there.
+    """A handler that writes above the bars on stderr, and knows whether this process draws any.
 
     Several processes may share a terminal. Only the one that the user started draws; the others call `share`.
     """
@@ -28,20 +28,13 @@ class Console(logging.StreamHandler[TextIO]):
         self.setFormatter(logging.Formatter(f"#{number}  %(message)s"))
 
     @property
-    def is_terminal(self) -> bool:
-        """True if lines are read on a screen."""
-        with contextlib.suppress(ValueError):  # it is closed
-            return self.stream.isatty()
-        return False
-
-    @property
     def has_bars(self) -> bool:
-        """True if bars are drawn here."""
-        return self.is_terminal and not self.is_shared
+        """True if this process draws bars."""
+        return is_terminal(sys.stderr) and not self.is_shared
 
     def format(self, record: logging.LogRecord) -> str:
         text = super().format(record)
-        return f"{CLEAR_LINE}{text}" if self.is_shared and self.is_terminal else text
+        return f"{CLEAR_LINE}{text}" if self.is_shared and is_terminal(self.stream) else text
 
     def emit(self, record: logging.LogRecord) -> None:
         if getattr(record, "is_in_bar", False) and self.has_bars:
@@ -50,11 +43,18 @@ class Console(logging.StreamHandler[TextIO]):
             super().emit(record)
 
 
+def is_terminal(stream: TextIO) -> bool:
+    """True if what is written is read on a screen."""
+    with contextlib.suppress(ValueError):  # it is closed
+        return stream.isatty()
+    return False
+
+
 @contextlib.contextmanager
 def written_above_bars(stream: TextIO) -> Iterator[None]:
     """Take the bars away while something is written, and draw them again below it."""
     library: Any = sys.modules.get("tqdm")  # whoever draws a bar has imported it
-    if library is None or not stream.isatty():
+    if library is None or not is_terminal(stream):
         yield
         return
     with library.tqdm.external_write_mode(file=stream):

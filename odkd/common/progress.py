@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sized
 from typing import Any, Self, TypeVar
@@ -13,6 +14,7 @@ from odkd.common.console import console
 logger = logging.getLogger(__name__)
 
 PROGRESS_SECONDS = 5.0  # between two log lines
+SLOW = 0.5  # a second; below, a rate is told by the minute
 COLUMNS, ROWS = 80, 20  # of a terminal that does not know its size
 DRAW_SECONDS = 0.1  # between two drawings of a bar
 FORM = "{desc}: {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt}{unit}, {rate_noinv_fmt}, {remaining} left{postfix}"
@@ -39,7 +41,7 @@ class Progress:
         self._started = self._told = time.monotonic()
         self._bar: Any = None
         place = console()
-        self._place = place if place is not None and place.has_bars else None
+        self._has_bar = place is not None and place.has_bars
 
     def __enter__(self) -> Self:
         if self._total is not None:  # at once, as the first piece of the task may take minutes
@@ -64,7 +66,7 @@ class Progress:
         """
         self._done, self._total = done, total if total is not None else self._total
         now = time.monotonic()
-        if self._place is not None:
+        if self._has_bar:
             if now - self._told >= DRAW_SECONDS or self._bar is None or done == self._total:
                 self._told = now
                 self._draw(where, shown)
@@ -85,30 +87,33 @@ class Progress:
         self(self._done + number)
 
     def _draw(self, where: str, shown: Callable[[], str] | None) -> None:
-        if self._place is None:
+        if not self._has_bar:
             return
         if self._bar is None:
-            self._bar = _new_bar(self._place.stream, self._verb, self._unit, self._total, self._first)
+            self._bar = _new_bar(self._verb, self._unit, self._total, self._first)
+            self._bar.start_t = self._bar.last_print_t = time.time() - (time.monotonic() - self._started)
         bar = self._bar
         if bar.total != self._total:
             bar.total, bar.bar_format = self._total, FORM
-        bar.ncols = _columns(self._place.stream)
+        bar.ncols = _columns()
         bar.desc = f"{self._verb}{where}"
         if shown is not None:
             bar.postfix = shown()
         if self._done > bar.n:
             bar.update(self._done - bar.n)
         else:
+            bar.n = bar.last_print_n = self._done  # less than before: another file
             bar.refresh()
 
     def _log(self, now: float, where: str) -> None:
         num_new = self._done - self._first
         rate = num_new / (now - self._started)
+        fast = f"{rate:.1f}/s" if rate >= SLOW else f"{60 * rate:.1f}/min"
         if self._total is None:
-            logger.info("%s %d %s%s (%.1f/s)", self._verb, self._done, self._unit, where, rate)
+            logger.info("%s %d %s%s (%s)", self._verb, self._done, self._unit, where, fast)
             return
         left = f", {in_time((self._total - self._done) / rate)} left" if num_new > 0 else ""
-        logger.info("%s %d/%d %s%s (%.1f/s%s)", self._verb, self._done, self._total, self._unit, where, rate, left)
+        logger.info("%s %d/%d %s%s (%s%s)", self._verb, self._done, self._total, self._unit, where, fast, left)
 
 
 def tracked(items: Iterable[Item], verb: str, unit: str, total: int | None = None) -> Iterator[Item]:
@@ -135,15 +140,15 @@ def in_time(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-def _columns(stream: Any) -> int:
+def _columns() -> int:
     """Return the width of a terminal; one that does not know its own gets 80 columns."""
     try:
-        return os.get_terminal_size(stream.fileno()).columns or COLUMNS
+        return os.get_terminal_size(sys.stderr.fileno()).columns or COLUMNS
     except (OSError, ValueError):
         return COLUMNS
 
 
-def _new_bar(stream: Any, verb: str, unit: str, total: int | None, done: int) -> Any:
+def _new_bar(verb: str, unit: str, total: int | None, done: int) -> Any:
     from tqdm import tqdm
 
     class Bar(tqdm):  # type: ignore[misc]  # the library has no types
@@ -158,9 +163,9 @@ def _new_bar(stream: Any, verb: str, unit: str, total: int | None, done: int) ->
         desc=verb,
         unit=f" {unit}",
         bar_format=form,
-        file=stream,
+        file=sys.stderr,
         leave=False,
-        ncols=_columns(stream),
+        ncols=_columns(),
         nrows=ROWS,
         mininterval=0,
         miniters=1,

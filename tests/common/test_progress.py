@@ -113,8 +113,8 @@ def test_a_bar_asks_for_what_it_shows_only_when_it_is_drawn(monkeypatch: pytest.
 
     stream, asked = io.StringIO(), list[int]()
     monkeypatch.setattr(stream, "isatty", lambda: True)
-    handler = Console(stream)
-    monkeypatch.setattr(logging.getLogger(), "handlers", [handler])
+    monkeypatch.setattr("sys.stderr", stream)
+    monkeypatch.setattr(logging.getLogger(), "handlers", [Console(stream)])
     with Progress("learned", "frames", 100_000) as progress:
         for number in range(1, 1001):
             progress(number, shown=lambda: str(asked.append(1)))

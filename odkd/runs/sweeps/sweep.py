@@ -54,6 +54,7 @@ class Sweep:
         self._changing = threading.Lock()  # a search gathers too: an old reading of a job must not replace a newer one
         self._written: Any = None
         self._progress = Progress("sweep", "jobs", seconds=LINE_SECONDS)
+        self._num_skipped = 0
         self.num_planned = 0  # jobs of a search, which adds them batch by batch
 
     def __enter__(self) -> Self:
@@ -82,9 +83,9 @@ class Sweep:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         self._closing.set()
         self._gatherer.join()
-        self._progress.__exit__(kind, error, trace)
         is_killed = error is not None and not isinstance(error, Exception)
         self.gather()
+        self._progress.__exit__(kind, error, trace)
         for job in self.jobs:
             if job["status"] == "running" and not is_killed:
                 job |= {"status": "failed", "error": DIED}
@@ -153,6 +154,8 @@ class Sweep:
                     job |= {key: found[key] for key in job if key in found and key != "overrides"}
             counts = Counter(job["status"] for job in self.jobs)
         if self.jobs:
+            self._progress.skip(counts["skipped"] - self._num_skipped)  # they say nothing about the time left
+            self._num_skipped = counts["skipped"]
             num_ended = sum(counts[status] for status in (*DONE, "failed"))
             state = f"{counts['running']} running, {counts['failed']} failed"
             self._progress(num_ended, max(self.num_planned, len(self.jobs)), f" ({state})")
