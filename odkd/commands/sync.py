@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -27,6 +28,7 @@ from odkd.runs.trackers.mlflow import advice
 def main() -> None:
     """Send each run folder and print the result, including runs whose process was killed; exit with 1 if one failed."""
     args = _parser().parse_args()
+    sys.path.append(str(Path.cwd()))  # where a tracker of the user's own may lie
     try:
         default = asked_uri("--uri", None)
         args.uri = args.uri and asked_uri("--uri", args.uri)
@@ -98,7 +100,8 @@ class _Sending:
             notes.check_known(folder, outputs, name, settings)
             tracker = build(name, settings, outputs, self.args.allow)
         except (ValueError, OSError) as error:
-            self._failed(folder, str(error))
+            own = re.sub(r"add 'allow_targets=\[(.*?)\]' to the command", r"add --allow \1", str(error))
+            self._failed(folder, own)
             return
         advice_of = getattr(tracker, "advice", "")
         self._try(

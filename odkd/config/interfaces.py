@@ -90,7 +90,7 @@ def check_role(found: Any, target: str, place: str, allowed: list[str]) -> None:
     role = role_of(place)
     assert role is not None
     made = found if inspect.isclass(found) else _returned(found)
-    is_layer = role != place and is_in(target, [LAYERS]) and _is_a(made, nn.Module)
+    is_layer = role not in (place, "tracking") and is_in(target, [LAYERS]) and _is_a(made, nn.Module)
     if not (is_layer or fills(made, role)):
         expected = f"a class that makes a {(BASES.get(role) or PROTOCOLS[role]).__name__}"
         raise ValueError(f"{place}._target_={target} is not allowed: it is no {role}; expected {expected}")

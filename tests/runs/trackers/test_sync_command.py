@@ -62,7 +62,9 @@ def test_a_class_of_the_users_own_needs_its_word_again(
     settings = {"_target_": "my_lab.Tracker"}
     notes.note(run.folder, run.outputs, "mine", settings, TensorBoard(outputs=run.outputs))
     assert command(monkeypatch) == 1
-    assert "tracking.mine._target_=my_lab.Tracker is not allowed" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "tracking.mine._target_=my_lab.Tracker is not allowed" in told
+    assert "add --allow my_lab if you trust that package" in told
     assert command(monkeypatch, "--allow", "my_lab") == 1
     assert "my_lab.Tracker is not there" in capsys.readouterr().out
 
