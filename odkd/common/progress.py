@@ -112,7 +112,9 @@ class Progress:
         if self._total is None:
             logger.info("%s %d %s%s (%s)", self._verb, self._done, self._unit, where, fast)
             return
-        left = f", {in_time((self._total - self._done) / rate)} left" if num_new > 0 and self._done < self._total else ""
+        left = (
+            f", {in_time((self._total - self._done) / rate)} left" if num_new > 0 and self._done < self._total else ""
+        )
         logger.info("%s %d/%d %s%s (%s%s)", self._verb, self._done, self._total, self._unit, where, fast, left)
 
 

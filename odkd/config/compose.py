@@ -103,7 +103,8 @@ def complete(cfg: DictConfig) -> DictConfig:
     cfg = OmegaConf.create(with_home(current_config(given)))
     OmegaConf.set_struct(cfg, is_struct)
     cfg.teacher = OmegaConf.merge(_part("teacher", "common"), cfg.teacher)
-    cfg.tracking = OmegaConf.merge(_part("tracking", "common"), cfg.tracking)
+    if OmegaConf.is_dict(cfg.get("tracking")):
+        cfg.tracking = OmegaConf.merge(_part("tracking", "common"), cfg.tracking)
     cfg.dataset = OmegaConf.merge(_part("dataset", "order"), {"domains": {}}, cfg.dataset)
     if isinstance(cfg.dataset.classes, str):
         try:

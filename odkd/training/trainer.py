@@ -107,13 +107,14 @@ class Trainer:
         found = {name: metrics.get(metric_name("val", "miou", name)) for name in REFERENCES}
         mious = [f"{miou:.3f} {name}" for name, miou in found.items() if miou is not None]
         validation = f"validation mIoU {', '.join(mious)}" if training.task.validation else "no validation images"
+        score = next((f", mIoU {miou:.3f}" for miou in found.values() if miou is not None), "")
         name, done, epochs = training.task.name, training.num_done, training.plan.epochs
         logger.info(
             "%s  epoch %d/%d  loss %.3f  %s  %.1f s%s",
             *(name, done, epochs, metrics["loss_total"], validation, seconds),
             "  stops early: no better epoch since" if training.is_finished and done < epochs else "",
         )
-        progress(done * len(training.task.positions), shown=lambda: f"epoch {done}/{epochs}, {validation}")
+        progress(done * len(training.task.positions), shown=lambda: f"epoch {done}/{epochs}{score}")
 
 
 def _measure(task: Task, learn_seconds: float, evaluate_seconds: float) -> dict[str, Any]:

@@ -140,3 +140,13 @@ def test_a_missing_library_is_one_line_that_says_what_to_install(library: str, m
     cfg = complete(compose_config([*WORDS, f"tracking=[mlflow,{library}]"]))
     with pytest.raises(ValueError, match=rf"tracking={library} needs {library}.*pip install 'odkd\[{library}\]'"):
         check_config(cfg)
+
+
+def test_a_study_may_choose_several_trackers_and_a_command_others(own_dir: Path) -> None:
+    (own_dir / "experiment").mkdir()
+    study = "# @package _global_\n# odkd\ndefaults:\n  - override /tracking: [mlflow, tensorboard]\n"
+    (own_dir / "experiment" / "lab.yaml").write_text(f"{study}tracking:\n  experiment: lab\n")
+    chosen = tracking_of(complete(compose_config(["experiment=lab"], str(own_dir))))
+    assert list(chosen.trackers) == ["mlflow", "tensorboard"]
+    cfg = complete(compose_config(["experiment=lab", "tracking=[wandb,tensorboard]"], str(own_dir)))
+    assert list(tracking_of(cfg).trackers) == ["wandb", "tensorboard"]

@@ -23,6 +23,7 @@ CHECKED_APART = (  # by functions of config/check*.py
     *("student.mean", "student.std"),
 )
 GROUPS = ("dataset", "teacher", "student", "window", "stage", "replay", "regularizer", "loss", "schedule", "evaluation")
+GROUPS += ("tracking",)
 
 
 def keys_of(value: Any, prefix: str = "") -> list[str]:
