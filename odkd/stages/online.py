@@ -78,6 +78,7 @@ class Online:
         pretrain(state, chosen, num_epochs=self.pretrain_epochs, batch_size=self.batch_size, seed=seed)
         journal, done = Journal(run, stream, window), max(first, state.iteration + 1) * window.step
         with Progress(self.name, "frames", len(stream), done=done, seconds=None) as progress:
+            journal.show_on(progress, watch.so_far)
             for step in window.steps(len(stream), max(first, state.iteration + 1)):
                 torch.manual_seed(named_seed(seed, "iteration", step.iteration))  # dropout: a resumed run draws alike
                 clock = Stopwatch()
@@ -96,7 +97,7 @@ class Online:
                 if run.is_checkpoint_due() or step.iteration == journal.last:
                     journal.flush()
                     state.commit()
-                journal.report(progress, watch.so_far)
+                journal.report()
         summary = watch.finish(learner.student, run.records()) | {"num_iterations": len(run.records())}
         run.save_confusions({source: total_DKK.sum(0) for source, total_DKK in watch.totals_DKK.items()})
         return summary

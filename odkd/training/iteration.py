@@ -144,6 +144,8 @@ class Journal:
         self._run, self._stream, self._window = run, stream, window
         self._predictions: AppendedFrames | None = None  # from the first iteration of this process on
         self._newest: tuple[Record, Record] | None = None
+        self._progress: Progress | None = None
+        self._so_far: Callable[[], str] | None = None
 
     def write(
         self, step: Step, scores: Scores, metrics: dict[str, float], clock: Stopwatch, *, num_learned: int
@@ -158,7 +160,11 @@ class Journal:
         assert self._predictions is not None
         self._run.behind.do(self._predictions.flush)
 
-    def report(self, progress: Progress, so_far: Callable[[], str]) -> None:
+    def show_on(self, progress: Progress, so_far: Callable[[], str]) -> None:
+        """Have `report` show the position, and the scores so far, on a bar."""
+        self._progress, self._so_far = progress, so_far
+
+    def report(self) -> None:
         """Log the newest iteration in one line; in a terminal a bar shows the position, and the scores so far."""
         assert self._newest is not None
         record, timing = self._newest
@@ -174,7 +180,9 @@ class Journal:
             extra=IN_BAR,
         )
         is_last = record["iteration"] == self.last
-        progress(len(self._stream) if is_last else record["position"] + self._window.step, shown=so_far)
+        if self._progress is not None:
+            done = len(self._stream) if is_last else record["position"] + self._window.step
+            self._progress(done, shown=self._so_far)
 
     def _save_predictions(self, step: Step, scores: Scores) -> None:
         """Keep the last prediction of each position before it is learned from, in a Zarr array.
