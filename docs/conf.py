@@ -17,7 +17,18 @@ from config_reference import anchor, config_reference  # noqa: E402
 NAVIGATION = {
     "Start": ["install", "quickstart", "predict", "export", "profile", "doctor", "concepts", "run_folder"],
     "Your own": ["own_study", "own_video", "own_teacher", "own_student", "own_replay", "own_stage"],
-    "Running": ["resuming", "sweeps", "optuna", "launchers", "devices", "gpu", "mlflow", "failures", "reliability"],
+    "Running": [
+        "resuming",
+        "sweeps",
+        "optuna",
+        "launchers",
+        "devices",
+        "gpu",
+        "tracking",
+        "mlflow",
+        "failures",
+        "reliability",
+    ],
     "Data and teachers": ["streams", "images", "masks", "public_data", "teachers", "labels"],
     "Methods and results": [
         "continual",

@@ -31,6 +31,9 @@ LONGEST_MODULE, LONGEST_FUNCTION, MOST_PARAMETERS = 250, 60, 12
 FOLDERS = ("odkd", "hydra_plugins", "scripts", "tests")
 ONLY_IN = {  # library -> rooms, or modules, that may import it
     "mlflow": {"runs"},
+    "tensorboard": {"runs/trackers"},
+    "wandb": {"runs/trackers"},
+    "tqdm": {"common"},
     "av": {"data/video"},
     "hydra": {
         "__main__",

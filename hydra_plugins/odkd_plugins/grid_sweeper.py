@@ -64,6 +64,7 @@ class OdkdSweeper(Sweeper):
             HydraException: a job cannot be composed; nothing is run.
             SystemExit: code 1 if a job has not finished.
         """
+        from odkd.config.parts_tracking import tracking_of
         from odkd.runs.sweeps.job import SweepJob
         from odkd.runs.sweeps.launch import open_sweep, plan_sweep
 
@@ -75,9 +76,9 @@ class OdkdSweeper(Sweeper):
         jobs, varying = self.expand(asked)
         self.say_left_out()
         plan = plan_sweep(self.config, sweep_name(self.config, varying), asked, varying, command())
-        task = SweepJob(self.task_function, plan)
+        task = SweepJob(self.task_function, plan, tracking_of)
         launcher = start_launcher(self.hydra_context, task, self.config, plan.folder)
-        with open_sweep(self.config, plan, write_report) as sweep:
+        with open_sweep(self.config, plan, write_report, tracking_of(self.config)) as sweep:
             sweep.add(jobs)
             size = self.max_batch_size or max(1, len(jobs))
             for first in range(0, len(jobs), size):

@@ -59,6 +59,7 @@ class OptunaSweeper(Sweeper):
             HydraException: a mistake in the space, or a choice that cannot be composed; nothing is run.
             SystemExit: code 1 if a job has not finished.
         """
+        from odkd.config.parts_tracking import tracking_of
         from odkd.runs.sweeps.job import SweepJob
         from odkd.runs.sweeps.launch import open_sweep
         from odkd.runs.sweeps.trial_jobs import TrialJobs
@@ -73,10 +74,11 @@ class OptunaSweeper(Sweeper):
         self.check(space, fixed)
         self.grid.say_left_out()
         plan, search = self.plan(asked, space)
-        task = SweepJob(self.task_function, plan, search.pruner_of)
+        task = SweepJob(self.task_function, plan, tracking_of, search.pruner_of)
         launcher = start_launcher(self.hydra_context, task, self.config, plan.folder)
-        with open_sweep(self.config, plan, write_report) as sweep, contextlib.ExitStack() as cleaning:
-            study = Study(search, space)
+        tracking = tracking_of(self.config)
+        with open_sweep(self.config, plan, write_report, tracking) as sweep, contextlib.ExitStack() as cleaning:
+            study, sweep.num_planned = Study(search, space), self.n_trials * len(self.how["seeds"] or [0])
             jobs = TrialJobs(study, sweep, fixed)
             jobs.add_earlier()
             size = self.n_jobs or num_slots(launcher)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from odkd.common.console import log_to_console
 from odkd.common.ending import one_line
 from odkd.common.version import add_version
 
@@ -51,6 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     own = "that your own student is in"
     parser.add_argument("--allow-targets", nargs="+", default=[], metavar="PACKAGE", help=own)
     args = parser.parse_args(arguments)
+    log_to_console(logging.WARNING)
     with one_line("odkd-export"):
         sys.exit(run(args))
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from odkd.commands.export_frames import Frames
+from odkd.common.progress import tracked
 from odkd.evaluation.metrics import confusion_matrices, mean_iou
 from odkd.teachers.export import Export
 from odkd.teachers.exported_network import open_network
@@ -56,7 +57,7 @@ def given(export: Export, images_NHWC: np.ndarray) -> Iterator[Tensor]:
     described = export.description()
     scale = 1.0 if described.get("scale") == "0..255" else 255.0
     mean, std = (torch.tensor(described[name]).view(1, 3, 1, 1) for name in ("mean", "std"))
-    for image_HWC in images_NHWC:
+    for image_HWC in tracked(images_NHWC, "compared", "frames"):
         image_BCHW = torch.from_numpy(np.ascontiguousarray(image_HWC)).permute(2, 0, 1)[None].float() / scale
         yield ((image_BCHW - mean) / std).contiguous()
 

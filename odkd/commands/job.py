@@ -62,10 +62,10 @@ def perform(cfg: DictConfig, outcome: Outcome) -> dict[str, float | None] | None
     from odkd.common.device import set_up
     from odkd.config.check_parts import check_components, check_parts
     from odkd.config.parts import Parts
+    from odkd.config.parts_tracking import tracking_of
     from odkd.report.artifacts import is_wanted, write_overlay_video, write_report
     from odkd.runs.mlflow_place import tell_variables
     from odkd.runs.run import OpenRun, RunIsBusyError, RunIsFinishedError
-    from odkd.runs.sync import send
 
     parts = Parts(cfg)
     cfg = parts.cfg
@@ -110,7 +110,7 @@ def perform(cfg: DictConfig, outcome: Outcome) -> dict[str, float | None] | None
     if is_wanted(cfg.run.report, run, None) and not (folder / "report.html").is_file():
         write_report(parts, run, run.summary())
     if outcome.sweep is None:  # otherwise the sweep sends what is missing at its end
-        send(folder, cfg)
+        tracking_of(cfg).send(folder)
     return run.summary()
 
 
@@ -129,17 +129,18 @@ def has_finished_namesake(parts: "Parts") -> bool:
 
 
 def compute(parts: "Parts", run: Any, overrides: list[str], outcome: Outcome) -> None:
-    """Open the run, let MLflow follow it, call the stage, write artifacts and report."""
+    """Open the run, let the trackers follow it, call the stage, write artifacts and report."""
     from odkd.config.call_stage import call_stage
+    from odkd.config.parts_tracking import tracking_of
     from odkd.report.artifacts import is_wanted, write_artifacts, write_report
     from odkd.report.run_stills import write_run_stills
     from odkd.runs.cost import Cost
-    from odkd.runs.sync import PATIENCE, Follower, close_seconds
+    from odkd.runs.sync import PATIENCE
 
     cfg, cost = parts.cfg, Cost(parts.device)
     files = {"config.yaml": OmegaConf.to_yaml(cfg, resolve=True), "overrides.txt": "".join(f"{o}\n" for o in overrides)}
     is_brief = outcome.sweep is not None  # the sweep sends at its end what its jobs could not send
-    follower = None
+    tracking, followers = tracking_of(cfg), None
     run.open(files, restart=cfg.run.restart, again=parts.traits.always)
     try:
         with run, _sampler(run.folder, cfg.tracking.system_seconds):
@@ -148,9 +149,7 @@ def compute(parts: "Parts", run: Any, overrides: list[str], outcome: Outcome) ->
             logger.info("run %s", run.folder)
             if parts.chosen_numerics and parts.traits.learns:
                 logger.info(parts.chosen_numerics)
-            follower = Follower.of(run.folder, cfg)
-            if cfg.tracking.enabled:
-                follower.start(after_seconds=PATIENCE if is_brief else 0.0)
+            followers = tracking.follow(run.folder, after_seconds=PATIENCE if is_brief else 0.0)
             summary = call_stage(parts, run)
             if is_wanted(cfg.run.report, run, cost):
                 write_run_stills(parts, run)
@@ -162,13 +161,13 @@ def compute(parts: "Parts", run: Any, overrides: list[str], outcome: Outcome) ->
         outcome.status = "pruned"
         logger.info("%s; the same settings outside a search continue from its checkpoint", ending)
     except BaseException as error:
-        outcome.log.write_error(error)  # before the log goes to MLflow
+        outcome.log.write_error(error)  # before the log goes to trackers
         is_brief |= not isinstance(error, Exception)
         raise
     finally:
         parts.close()
-        if follower is not None and cfg.tracking.enabled:
-            follower.close(timeout_seconds=close_seconds(cfg, briefly=is_brief))
+        if followers is not None:
+            followers.close(timeout_seconds=tracking.wait_seconds(briefly=is_brief))
 
 
 def _sampler(run_folder: Path, seconds: float | None) -> contextlib.AbstractContextManager[Any]:

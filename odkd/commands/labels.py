@@ -1,6 +1,7 @@
 """Console script `odkd-labels`: show label stores, check and repair them, exchange labels with other code."""
 
 import argparse
+import logging
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,6 +11,7 @@ from odkd.commands.labels_found import DEFAULT
 from odkd.commands.labels_maintain import repair_stores, verify
 from odkd.commands.labels_prune import prune
 from odkd.commands.labels_show import list_stores, show_info, show_statistics
+from odkd.common.console import log_to_console
 from odkd.common.ending import one_line
 from odkd.common.reading import brief
 from odkd.common.version import add_version
@@ -18,6 +20,7 @@ from odkd.common.version import add_version
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command and exit: with code 1 for damaged stores and for errors, 2 for wrong arguments."""
     args = _parser().parse_args(arguments)
+    log_to_console(logging.WARNING)
     with one_line("odkd-labels", mistake=1):
         try:
             code = args.run(args)

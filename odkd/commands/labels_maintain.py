@@ -5,7 +5,9 @@ import shlex
 from collections.abc import Sequence
 
 from odkd.commands.labels_found import find_chosen
+from odkd.common.console import say
 from odkd.common.names import counted
+from odkd.common.progress import tracked
 from odkd.data.labels.damage import find_damage
 from odkd.data.labels.shards import DamagedLabelsError
 from odkd.data.labels.store import LabelStore
@@ -14,28 +16,28 @@ from odkd.data.labels.store import LabelStore
 def verify(args: argparse.Namespace) -> int:
     """Print what is damaged or missing in each store; return 1 if anything is."""
     bad: list[str] = []
-    for folder in find_chosen(args.stores):
+    for folder in tracked(find_chosen(args.stores), "checked", "stores"):
         try:
             damage = find_damage(LabelStore(folder))
         except DamagedLabelsError as error:
-            print(error)
+            say(error)
             bad.append(str(folder))
             continue
         for name in damage.files:
-            print(f"{folder}: {name} is damaged")
+            say(f"{folder}: {name} is damaged")
         for name, frames in damage.frames.items():
-            print(f"{folder}: {counted(len(frames), 'frame')} of {name} damaged: {_numbers(frames)}")
+            say(f"{folder}: {counted(len(frames), 'frame')} of {name} damaged: {_numbers(frames)}")
         for name, frames in damage.missing_soft.items():
-            print(f"{folder}: {counted(len(frames), 'frame')} of {name} missing: {_numbers(frames)}")
+            say(f"{folder}: {counted(len(frames), 'frame')} of {name} missing: {_numbers(frames)}")
         if damage.missing:
-            print(f"{folder}: {counted(len(damage.missing), 'frame')} missing: {_numbers(damage.missing)}")
+            say(f"{folder}: {counted(len(damage.missing), 'frame')} missing: {_numbers(damage.missing)}")
         if damage:
             bad.append(str(folder))
         else:
             left_out = f"; {counted(len(damage.undecodable), 'frame')} cannot be decoded" if damage.undecodable else ""
-            print(f"{folder}: complete{left_out}")
+            say(f"{folder}: complete{left_out}")
     if bad:
-        print(f"label damaged and missing frames again:  odkd-labels repair {shlex.join(bad)}")
+        say(f"label damaged and missing frames again:  odkd-labels repair {shlex.join(bad)}")
     return 1 if bad else 0
 
 
@@ -48,11 +50,11 @@ def repair_stores(args: argparse.Namespace) -> int:
         try:
             num_labelled = repair(folder, args.set)
         except ValueError as error:
-            print(f"{folder}: {error}")
+            say(f"{folder}: {error}")
             num_bad += 1
             continue
         damage = find_damage(LabelStore(folder))
-        print(f"{folder}: {counted(num_labelled, 'frame')} labelled again; {'still damaged' if damage else 'complete'}")
+        say(f"{folder}: {counted(num_labelled, 'frame')} labelled again; {'still damaged' if damage else 'complete'}")
         num_bad += bool(damage)
     return 1 if num_bad else 0
 

@@ -11,10 +11,10 @@ Each subcommand prints the odkd command that uses the folder. Options: `odkd-pre
 """
 
 import argparse
-import logging
 import signal
 from collections.abc import Sequence
 
+from odkd.common.console import log_to_console
 from odkd.common.ending import one_line
 from odkd.common.version import add_version
 from odkd.data.prepare import alternate, bdd100k_cityscapes, camvid, capture, cdnet, lvs
@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         )
         module.add_arguments(own)
     chosen = parser.parse_args(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    log_to_console()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # SIGTERM acts as Ctrl-C does: completed files are kept
     with one_line(f"odkd-prepare {chosen.subcommand}"):
         SUBCOMMANDS[chosen.subcommand].run(chosen)

@@ -2,13 +2,16 @@
 
 import argparse
 import difflib
+import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from odkd.common.console import log_to_console, say
 from odkd.common.ending import one_line
 from odkd.common.errors import line_of
 from odkd.common.names import counted
+from odkd.common.progress import tracked
 from odkd.common.reading import brief
 from odkd.common.version import add_version
 from odkd.report.html_run import NAME, write_run_report
@@ -40,7 +43,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.error("name run or sweep folders, or several runs with --runs")
     if args.output and not args.runs:
         parser.error("--output is for the page of --runs; the page of a folder is written into the folder")
-    num_failed = sum(not _write_page(folder, with_stills=args.stills) for folder in args.folder)
+    log_to_console(logging.WARNING)
+    pages = tracked(args.folder, "wrote", "pages")
+    num_failed = sum(not _write_page(folder, with_stills=args.stills) for folder in pages)
     if args.runs:
         with one_line("odkd-report", mistake=1):
             output = args.output or Path(NAME)
@@ -78,19 +83,19 @@ def _write_page(folder: Path, *, with_stills: bool) -> bool:
     """Write the page of one folder; print the error and return False if that fails."""
     try:
         if not (folder / "run.json").is_file() and not (folder / "sweep.json").is_file():
-            print(f"odkd-report: {_nothing_here(folder)}", file=sys.stderr)
+            say(f"odkd-report: {_nothing_here(folder)}", file=sys.stderr)
             return False
         if (folder / "sweep.json").is_file():
-            print(write_sweep_report(folder))
+            say(write_sweep_report(folder))
             return True
         mark_if_killed(folder)
         if with_stills and (folder / "run.json").is_file() and not (folder / "stills" / "stills.json").is_file():
             make_stills(folder)
-        print(write_run_report(folder, plots=settings_of(read_run(folder)).get("run.plots") != "false"))
+        say(write_run_report(folder, plots=settings_of(read_run(folder)).get("run.plots") != "false"))
     except Exception as error:
         if (line := line_of(error) or (brief(error) if isinstance(error, ValueError | KeyError) else None)) is None:
             raise
-        print(f"odkd-report: {folder}: {line}", file=sys.stderr)
+        say(f"odkd-report: {folder}: {line}", file=sys.stderr)
         return False
     return True
 

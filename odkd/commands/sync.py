@@ -1,29 +1,34 @@
-"""Console script `odkd-sync`: send run folders to MLflow."""
+"""Console script `odkd-sync`: send run folders to their trackers: MLflow, and those that they note besides."""
 
 from __future__ import annotations
 
 import argparse
+import logging
+import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from filelock import Timeout
 
+from odkd.common.console import log_to_console, say
 from odkd.common.names import counted
 from odkd.common.optional import how_to_install, is_installed
+from odkd.common.progress import tracked
 from odkd.common.version import add_version
+from odkd.runs import tracker as notes
 from odkd.runs.mlflow_client import without_password
 from odkd.runs.mlflow_place import asked_uri, experiment_or_default, known_places
 from odkd.runs.mlflow_sync import sync
 from odkd.runs.records import read_mlflow_note
-from odkd.runs.sync import advice, brief, mark_if_killed
+from odkd.runs.sync import brief, mark_if_killed
+from odkd.runs.trackers.mlflow import advice
 
 
 def main() -> None:
     """Send each run folder and print the result, including runs whose process was killed; exit with 1 if one failed."""
     args = _parser().parse_args()
-    if not is_installed("mlflow"):
-        print(f"odkd-sync: MLflow is not installed: {how_to_install('mlflow')}", file=sys.stderr)
-        raise SystemExit(2)
+    sys.path.append(str(Path.cwd()))  # where a tracker of the user's own may lie
     try:
         default = asked_uri("--uri", None)
         args.uri = args.uri and asked_uri("--uri", args.uri)
@@ -36,42 +41,103 @@ def main() -> None:
         places = ", ".join(map(str, given))
         print(f"no runs or sweeps under {places}; name run folders, or go to where odkd was run", file=sys.stderr)
         raise SystemExit(0)
-    unreachable: set[str] = set()
-    num_failed = 0
-    for folder, outputs in folders:
+    sending = _Sending(args, default)
+    log_to_console(logging.WARNING)
+    for folder, outputs in tracked(folders, "sent", "folders"):
+        sending.send(folder, outputs)
+    for text in sorted(sending.advice):
+        print(text)
+    raise SystemExit(1 if sending.num_failed else 0)
+
+
+class _Sending:
+    """One call of the command: what it was given, which places did not answer, how many folders were not sent."""
+
+    def __init__(self, args: argparse.Namespace, default: str | None) -> None:
+        self.args, self.default = args, default
+        self.unreachable: set[str] = set()
+        self.advice: set[str] = set()
+        self.num_failed = 0
+
+    def send(self, folder: Path, outputs: Path) -> None:
+        """Send a folder to all its trackers, and print how that went."""
         try:
-            uri, experiment = _destination(folder, outputs, args.uri, args.experiment, default)
+            others = notes.read_notes(folder)
+            to_mlflow = bool(self.args.uri) or notes.goes_to_mlflow(folder)
         except (ValueError, OSError) as error:
-            print(f"{folder}: not sent: {error}")
-            num_failed += 1
-            continue
-        where = without_password(uri)
+            self._failed(folder, str(error))
+            return
+        if to_mlflow:
+            self._to_mlflow(folder, outputs)
+        for name, own in others.items():
+            self._to_other(folder, outputs, name, own.get("settings"))
+
+    def _to_mlflow(self, folder: Path, outputs: Path) -> None:
+        if not is_installed("mlflow"):
+            print(f"odkd-sync: MLflow is not installed: {how_to_install('mlflow')}", file=sys.stderr)
+            raise SystemExit(2)
         try:
-            check_known(uri, outputs, default, args.uri)
-            if uri in unreachable:
+            uri, experiment = _destination(folder, outputs, self.args.uri, self.args.experiment, self.default)
+            check_known(uri, outputs, self.default, self.args.uri)
+        except (ValueError, OSError) as error:
+            self._failed(folder, str(error))
+            return
+        where = without_password(uri)
+        self._try(
+            folder,
+            f"MLflow at {where}",
+            lambda: sync(folder, uri=uri, experiment=experiment, artifacts=True),
+            shown=where,
+            advice=advice(uri),
+        )
+
+    def _to_other(self, folder: Path, outputs: Path, name: str, settings: object) -> None:
+        from odkd.config.parts_tracking import build  # with torch
+
+        try:
+            if not isinstance(settings, dict):
+                raise ValueError(f"{folder / notes.NOTES} is damaged: {name} has no settings; delete it")
+            notes.check_known(folder, outputs, name, settings)
+            tracker = build(name, settings, outputs, self.args.allow)
+        except (ValueError, OSError) as error:
+            own = re.sub(r"add 'allow_targets=\[(.*?)\]' to the command", r"add --allow \1", str(error))
+            self._failed(folder, own)
+            return
+        advice_of = getattr(tracker, "advice", "")
+        self._try(
+            folder,
+            tracker.place,
+            lambda: tracker.sync(folder, is_last=True, sent={}),
+            shown=tracker.place,
+            advice=advice_of,
+        )
+
+    def _try(self, folder: Path, place: str, job: Callable[[], int], *, shown: str, advice: str) -> None:
+        """Do one pass, and print how it went; a place that did not answer is not asked again."""
+        try:
+            if place in self.unreachable:
                 raise ConnectionError("not tried again")
             mark_if_killed(folder)
-            num_sent = sync(folder, uri=uri, experiment=experiment, artifacts=True)
-            print(f"{folder}: {counted(num_sent, 'iteration')} sent to {where}")
+            num_sent = job()
+            say(f"{folder}: {counted(num_sent, 'iteration')} sent to {shown}")
         except ValueError as error:
-            print(f"{folder}: not sent: {error}")
-            num_failed += 1
+            self._failed(folder, str(error))
         except Timeout:
-            print(f"{folder}: not sent: another process is sending it")
-            num_failed += 1
+            self._failed(folder, "another process is sending it")
         except Exception as error:
-            print(f"{folder}: not sent: MLflow at {where}: {brief(error)}")
-            unreachable.add(uri)
-            num_failed += 1
-    for uri in sorted(unreachable):
-        print(advice(uri))
-    raise SystemExit(1 if num_failed else 0)
+            self._failed(folder, f"{place}: {brief(error)}")
+            self.unreachable.add(place)
+            self.advice |= {advice} - {""}
+
+    def _failed(self, folder: Path, reason: str) -> None:
+        say(f"{folder}: not sent: {reason}")
+        self.num_failed += 1
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="odkd-sync",
-        description="Send to MLflow what is missing there from each run folder.",
+        description="Send the trackers of each run folder what they lack: MLflow, and others that it notes.",
     )
     add_version(parser)
     parser.add_argument(
@@ -79,6 +145,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--uri", help="MLflow's tracking URI (default: that of the run, else MLFLOW_TRACKING_URI)")
     parser.add_argument("--experiment", help="MLflow's experiment (default: that of the run)")
+    parser.add_argument(
+        "--allow", action="append", default=[], metavar="PACKAGE", help="a package of your own whose tracker may run"
+    )
     return parser
 
 

@@ -16,6 +16,8 @@ EXTRAS = {  # library, as it is imported -> the extra that installs it
     **dict.fromkeys(("onnxruntime", "onnx", "onnxscript"), "onnx"),
     "torchcodec": "torchcodec",
     "optuna": "optuna",
+    "tensorboard": "tensorboard",
+    "wandb": "wandb",
     "submitit": "slurm",
     "ray": "ray",
     "pynvml": "gpu",

@@ -23,10 +23,10 @@ from odkd.config.check_relations import check_references, check_relations
 from odkd.config.construct import OFFERED, check_keys, resolve
 from odkd.config.features import check_features
 from odkd.config.known import NAMES
+from odkd.config.parts_tracking import tracking_of
 from odkd.config.roles import check_allowed, check_name, class_nodes
 from odkd.config.schema import SETTINGS, check_settings, check_values
 from odkd.runs.mlflow_place import check_place
-from odkd.runs.sync import check_tracking
 
 PATHS = ("outputs", "cache", "labels", "weights")
 MAY_BE_NULL = ("run.name", "student.name")
@@ -48,10 +48,10 @@ def check_config(cfg: DictConfig) -> None:
     check_allowed(cfg.allow_targets)
     check_settings(cfg, SETTINGS)
     _check_places(cfg)
-    check_tracking(cfg)
     _check_teacher(cfg.teacher)
     check_methods(cfg)
     check_features(cfg)
+    tracking_of(cfg)  # libraries are missing before a run, not at its end
     _check_images(cfg)
     check_dataset(cfg)
     check_relations(cfg)

@@ -14,6 +14,7 @@ NEEDED = {  # group -> keys that odkd itself reads, whatever the class of the gr
     "dataset": ("name", "prepare", "start", "stop", "stride", "size", "classes", "palette", "domains", "groundtruth"),
     "features": ("pairs", "losses"),
     "optimizer": ("_target_", "lr"),
+    "tracking": ("enabled", "seconds", "close_seconds", "system_seconds"),
 }
 EXAMPLES = {"name": "mine", "_target_": "my_module.MyClass", **dict.fromkeys(("mean", "std", "weights"), "null")}
 

@@ -110,6 +110,8 @@ def complete(cfg: DictConfig, own_folder: str | None = None) -> DictConfig:
         if type(number := OmegaConf.select(cfg, key)) in (int, float):
             OmegaConf.update(cfg, key, str(number))
     cfg.teacher = _whole_teacher(cfg.teacher, own_folder)
+    if OmegaConf.is_dict(cfg.get("tracking")):
+        cfg.tracking = OmegaConf.merge(_part("tracking", "common"), cfg.tracking)
     cfg.dataset = OmegaConf.merge(_part("dataset", "order"), {"domains": {}}, cfg.dataset)
     if isinstance(cfg.dataset.classes, str):
         try:

@@ -21,7 +21,7 @@ from odkd.config.roles import check_name, is_users, targets
 
 OFFERED = (  # what odkd passes to a constructor that has a parameter of this name, unless YAML sets it
     *("num_classes", "classes", "device", "seed", "window"),
-    *("student", "params", "optimizer", "num_epochs", "std", "weights_folder", "folder"),
+    *("student", "params", "optimizer", "num_epochs", "std", "weights_folder", "folder", "outputs"),
     "members",
 )
 

@@ -8,7 +8,15 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from odkd.common.dotted import NOT_IN_DATASET, NOT_IN_STAGE, NOT_OF_THE_TEACHER, OF_THE_MAPPING, WHERE_AND_HOW, flatten
+from odkd.common.dotted import (
+    NOT_IN_DATASET,
+    NOT_IN_STAGE,
+    NOT_OF_THE_TEACHER,
+    OF_THE_MAPPING,
+    WHERE_AND_HOW,
+    flatten,
+    is_in,
+)
 from odkd.common.files import json_digest
 from odkd.common.notes import file_digest, folder_digest
 from odkd.common.optional import version_of
@@ -160,7 +168,7 @@ def source_digests(named: Mapping[str, str], allowed: list[str], cache: Path) ->
     Args:
         named: place -> class.
     """
-    own = {place: target for place, target in named.items() if is_users(target)}
+    own = {place: target for place, target in named.items() if is_users(target) and not is_in(place, WHERE_AND_HOW)}
     return {target: own_digest(resolve(target, allowed, place), allowed, cache) for place, target in own.items()}
 
 

@@ -11,6 +11,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from odkd.common.dotted import is_in
 from odkd.config.roles import LAYERS, check_name, role_of
+from odkd.runs.tracker import Tracker
 from odkd.stages import Stage
 from odkd.teachers import Teacher
 from odkd.training.augment import Augmentation
@@ -26,6 +27,7 @@ PROTOCOLS: dict[str, type] = {
     "features": FeatureLoss,
     "replay": Replay,
     "regularizer": Regularizer,
+    "tracking": Tracker,
 }
 BASES: dict[str, type] = {
     "student": nn.Module,
@@ -42,17 +44,17 @@ def check_part(part: Any, group: str, target: str) -> None:
 
     Args:
         part: as built.
-        group: of the config; one without an entry above is not checked.
+        group: of the config, or a place in it such as tracking.tensorboard; one without an entry above is not checked.
         target: `_target_` of its config, for the message.
 
     Raises:
         ValueError: it lacks a member, or is no object of the base class.
     """
-    group = role_of(group) or group  # a member of a teacher is a teacher
+    place, group = group, role_of(group) or group  # a member of a teacher is a teacher
     base = BASES.get(group)
     if base is not None and not isinstance(part, base):
         raise ValueError(
-            f"{group}._target_={target} makes a {type(part).__name__}; expected a {base.__module__}.{base.__name__}: "
+            f"{place}._target_={target} makes a {type(part).__name__}; expected a {base.__module__}.{base.__name__}: "
             f"choose another {group}"
         )
     if group == "loss" and isinstance(part, HasParts):  # its parts are asked one by one
@@ -61,7 +63,7 @@ def check_part(part: Any, group: str, target: str) -> None:
     if lacking:
         protocol = PROTOCOLS[group]
         raise ValueError(
-            f"{group}._target_={target} has no {' and no '.join(lacking)}; a {group} needs "
+            f"{place}._target_={target} has no {' and no '.join(lacking)}; a {group} needs "
             f"{', '.join(members(protocol))}: see {protocol.__name__} in {protocol.__module__}"
         )
 
@@ -90,7 +92,7 @@ def check_role(found: Any, target: str, place: str, allowed: list[str]) -> None:
     role = role_of(place)
     assert role is not None
     made = found if inspect.isclass(found) else _returned(found)
-    is_layer = role != place and is_in(target, [LAYERS]) and _is_a(made, nn.Module)
+    is_layer = role not in (place, "tracking") and is_in(target, [LAYERS]) and _is_a(made, nn.Module)
     if not (is_layer or fills(made, role)):
         expected = f"a class that makes a {(BASES.get(role) or PROTOCOLS[role]).__name__}"
         raise ValueError(f"{place}._target_={target} is not allowed: it is no {role}; expected {expected}")

@@ -41,6 +41,8 @@ def _missing_key(found: re.Match[str], known: Known, groups: Groups) -> str:
 def _several_values(found: re.Match[str], _: Known, groups: Groups) -> str:
     name, value = found["name"], found["value"].strip()
     text = f"{name}={value}: several values are a sweep, which begins with  odkd -m"
+    if name == "tracking":
+        return f"{text}; several trackers of one run are '{name}=[{value}]'"
     return text if name in groups else f"{text}  ; a list is [{value}], a text with commas '{name}=\"{value}\"'"
 
 

@@ -179,14 +179,20 @@ class StreamParts:
 
         _ = self.planned
         dataset = self.dataset
-        report = Progress("decoded", "frames")
-        whole, frames = prepare_frames(
-            self.sampled,
-            size=(int(dataset.size[0]), int(dataset.size[1])),
-            cache=self.cache,
-            store=dataset.frame_store,
-            progress=lambda video, done, total: report(done, total, f" of {video}"),
-        )
+        counts: dict[str, int] = {}
+
+        def told(video: str, done: int, _: int) -> None:
+            counts[video] = done
+            report(sum(counts.values()), len(self.sampled), f" of {video}")
+
+        with Progress("decoded", "frames") as report:
+            whole, frames = prepare_frames(
+                self.sampled,
+                size=(int(dataset.size[0]), int(dataset.size[1])),
+                cache=self.cache,
+                store=dataset.frame_store,
+                progress=told,
+            )
         stream, index = put_in_order(whole, self.order)
         self.check(len(stream))
         return stream, frames if stream is whole else ReorderedFrames(frames, index)

@@ -65,7 +65,7 @@ class StudentParts:
         source: label source of the training.
         has_epochs: the stage trains over epochs, so a schedule counts.
         make: builds the object of a config node; keyword arguments are offered to its constructor.
-        features: builds the feature distillation of a student.
+        features: builds the feature distillation of a student; None = the student learns without.
     """
 
     cfg: DictConfig
@@ -74,7 +74,7 @@ class StudentParts:
     source: str
     has_epochs: bool
     make: Callable[..., Any]
-    features: FeatureParts
+    features: FeatureParts | None = None
 
     def learner(self) -> Learner:
         """Return a new student with a new optimizer and regularizer.
@@ -95,7 +95,8 @@ class StudentParts:
         self._try(student)
         if cfg.compile:
             student.compile()
-        average, features = self._average(student), self.features.distillation(student)
+        average = self._average(student)
+        features = None if self.features is None else self.features.distillation(student)
         regularizer = self.make(cfg.regularizer, student=student)
         if self.needs_soft_labels and getattr(regularizer, "hides_classes", False):
             raise ValueError(

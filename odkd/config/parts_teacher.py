@@ -147,17 +147,18 @@ class TeacherParts:
         teacher = self.teacher
         needs_groundtruth = getattr(teacher, "needs_groundtruth", not teacher.needs_images)
         rank, size = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))  # set by torchrun
-        labeller = Labeller(
-            labels,
-            teacher,
-            batch_size=self.cfg.teacher.batch_size,
-            groundtruth=groundtruth if needs_groundtruth else None,
-            progress=Progress("labelled", "frames"),
-            span=Span(rank, size) if size > 1 else None,
-            device=str(self.device),
-            only=only,
-        )
-        labeller.run()
+        with Progress("labelled", "frames") as progress:
+            labeller = Labeller(
+                labels,
+                teacher,
+                batch_size=self.cfg.teacher.batch_size,
+                groundtruth=groundtruth if needs_groundtruth else None,
+                progress=progress,
+                span=Span(rank, size) if size > 1 else None,
+                device=str(self.device),
+                only=only,
+            )
+            labeller.run()
         self.__dict__.pop("teacher", None)  # frees its memory for the student
 
     def mapped(self, labels: TeacherLabels) -> LabelSource:

@@ -25,8 +25,9 @@ PACKAGES: dict[str, tuple[str, ...]] = {  # place -> where the classes that it t
     "optimizer": ("torch.optim",),
     "schedule": ("torch.optim.lr_scheduler", "odkd.training.one_cycle"),
     "augmentation": ("odkd.training.augment",),
+    "tracking": ("odkd.runs.trackers",),
 }
-LAYERS = "torch.nn"  # a class of any role may contain layers
+LAYERS = "torch.nn"  # a class of any role may contain layers; trackers are no parts of a run
 
 
 def targets(cfg: DictConfig) -> dict[str, str]:
@@ -90,6 +91,7 @@ def check_name(target: str, place: str, allowed: list[str]) -> None:
     advice = f"; {own}" if is_users(target) and not is_in(target, ["odkd"]) else ""
     if role is None:
         raise ValueError(f"{where}: no class is expected there{advice}")
-    taken = (*PACKAGES[role], *([LAYERS] if role != place and LAYERS not in PACKAGES[role] else []))
+    may_contain = role not in (place, "tracking") and LAYERS not in PACKAGES[role]
+    taken = (*PACKAGES[role], *([LAYERS] if may_contain else []))
     if not is_in(target, taken):
         raise ValueError(f"{where}: expected a class of {' or '.join(taken)}{advice}")

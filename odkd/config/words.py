@@ -21,6 +21,7 @@ OPEN_TABLES = (  # their keys are the user's
     *("teacher.members", "teacher.weights", "teacher.experts", "teacher.prompts"),
 )
 SEVERAL_FILES = ("experiment", "sweep", "baseline", "debug")  # groups that change others: [a,b] joins two files
+JOINED = (*SEVERAL_FILES, "tracking")  # and one of which a run may have several
 FUNCTIONS = ("choice", "range", "interval", "glob", "shuffle", "sort", "tag", "int", "float", "str", "bool")
 TYPOGRAPHIC = str.maketrans(
     {"\N{NO-BREAK SPACE}": " "} | dict.fromkeys("‐‑‒–—−", "-") | dict.fromkeys("“”„″", '"') | dict.fromkeys("‘’‚′", "'")
@@ -135,9 +136,11 @@ def _check_key(word: str, key: str, groups: Groups, keys: Callable[[], Iterable[
 def _choice(group: str, value: str) -> str:
     """Return a choice of a group by its name: files are named without folder and ending, numbers are names too."""
     name = value.strip()
-    if name.startswith("[") and group not in SEVERAL_FILES:
+    if name.startswith("[") and group not in JOINED:
         names = name.strip("[] ")
         raise ValueError(f"{group}={name}: a run has one {group}; for a run with each, write  odkd -m {group}={names}")
+    if group == "tracking" and re.search(r"[\[,]\s*none\s*[,\]]|\[\s*\]", name):
+        raise ValueError(f"{group}={name}: tracking=none means no tracker; write it alone, or name those that you want")
     name = re.sub(rf"(^|(?<=,))\s*(\./)?conf/{group}/|\.ya?ml\s*((?=,)|$)", "", name)
     is_none = name.lower() == "null" and group in SEVERAL_FILES
     is_name = re.fullmatch(NUMBER_OR_SO, name, re.IGNORECASE) and not is_none

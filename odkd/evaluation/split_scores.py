@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from odkd.common.argmax import largest_class
 from odkd.common.ignore import IGNORE
 from odkd.common.metric_names import metric_name
+from odkd.common.progress import tracked
 from odkd.data.labels import LabelSource, resize_nearest
 from odkd.data.labels.soft import top_k
 from odkd.data.labels.store import Labelled, SoftSpec
@@ -57,7 +58,7 @@ def score_labels(
     labeller that ignores difficult pixels would look too good without it.
     """
     tally, num_true, num_scored = Tally(num_classes), 0, 0
-    for position in positions:
+    for position in tracked(positions, "scored labels of", "frames"):
         true_HW = truth.read(position)
         given_HW = resize_nearest(labels.read(position), true_HW.shape[:2])
         scored_HW = np.where(given_HW == IGNORE, IGNORE, true_HW)

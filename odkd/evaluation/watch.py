@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from odkd.common.metric_names import metric_name
+from odkd.common.progress import tracked
 from odkd.data.video.stream import Stream
 from odkd.data.window import Step, Window
 from odkd.evaluation.continual import backward_transfer, forgetting, recovery
@@ -100,6 +101,11 @@ class Watch:
                 metrics |= _by_segment("segment", row_T, source)
         return metrics
 
+    def so_far(self) -> str:
+        """Return the mIoU of all test windows so far against the first reference, as text: most often the teacher."""
+        totals_DKK = next(iter(self.totals_DKK.values()))
+        return f"mIoU {mean_iou(totals_DKK.sum(0)).item():.3f}"
+
     def finish(self, student: nn.Module, records: Sequence[dict[str, Any]]) -> dict[str, float]:
         """Return the summary of a run, from its metrics lines and the scores of the last student on the stream."""
         summary: dict[str, float] = {}
@@ -148,7 +154,7 @@ class Watch:
         segments_TKK = {source: zero.repeat(len(self._probes), 1, 1) for source, zero in zeros.items()}
         recent: dict[str, dict[int, Tensor]] = {source: {} for source in zeros}  # matrices of the current test window
         windows: dict[str, list[float]] = {source: [] for source in zeros}
-        for first in range(0, num_positions, size):
+        for first in tracked(range(0, num_positions, size), "scored by the last student", "windows"):
             chunk = range(first, min(first + size, num_positions))
             self.evaluator.bank.prefetch(range(chunk.stop, min(chunk.stop + size, num_positions)))
             for source, confusions_NKK in self.evaluator.confusions(student, chunk).items():

@@ -13,6 +13,7 @@ from omegaconf import OmegaConf
 from odkd.common.dotted import flatten
 from odkd.common.files import write_atomic
 from odkd.common.names import counted
+from odkd.common.progress import tracked
 from odkd.data.labels import resize_nearest
 from odkd.data.labels.palette import dataset_palette
 from odkd.data.labels.shards import FrameArray
@@ -183,11 +184,17 @@ def write_overlay_video(parts: "Parts", run: "OpenRun") -> None:
     logger.info("writing the overlay video")
     write_overlay(
         run.folder / "overlay.mp4",
-        frames=overlay_frames(parts, run),
+        frames=tracked(overlay_frames(parts, run), "overlay video", "frames", num_painted(run)),
         classes=parts.classes,
         palette=dataset_palette(parts.cfg.dataset),
         frame_rate=OVERLAY_FRAMES_PER_SECOND,
     )
+
+
+def num_painted(run: "OpenRun") -> int:
+    """Return the number of frames in the overlay video: the tested ones."""
+    predictions, records = FrameArray.open(run.folder / "predictions"), run.records()
+    return predictions.num_frames - int(records[0]["position"])
 
 
 def overlay_frames(parts: "Parts", run: "OpenRun") -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, str]]:

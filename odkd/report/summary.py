@@ -14,6 +14,7 @@ from odkd.report import REFERENCES, final_scores, known_references, mean_speeds,
 from odkd.runs.mlflow_view import page_of
 from odkd.runs.records import read_mlflow_note
 from odkd.runs.results import Run, read_run
+from odkd.runs.tracker import shows
 
 MAX_CLASSES = 40  # rows of the table; with more classes, the 20 best and the 20 worst
 PLACES = {
@@ -122,7 +123,7 @@ def _places(run_folder: Path) -> dict[str, str]:
             places[name] = _path(found[0])
     if "tracking_uri" in (note := read_mlflow_note(run_folder)):
         places["dashboard"] = dashboard(note["tracking_uri"], note.get("experiment_id"))
-    return places
+    return places | {name: text for name, text in shows(run_folder).items() if text}
 
 
 def dashboard(uri: str, experiment_id: str | None = None) -> str:

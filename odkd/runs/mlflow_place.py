@@ -25,11 +25,16 @@ HOST_AND_PORT = r"[\w.-]+:\d+(/.*)?"
 EXPECTED = "expected a server, http://HOST:PORT, or a database, sqlite:///FILE.db"
 
 
+def has_mlflow(cfg: DictConfig) -> bool:
+    """Return True if runs of a config go to MLflow: `tracking` has its settings, and is not turned off."""
+    return bool(cfg.tracking.enabled) and "uri" in cfg.tracking
+
+
 def place_of(cfg: DictConfig) -> dict[str, str]:
     """Return the arguments `uri` and `experiment` of `sync`."""
     default = f"sqlite:///{(Path(cfg.paths.outputs) / 'mlflow.db').resolve()}"
-    uri = cfg.tracking.uri or os.environ.get(URI) or default
-    return {"uri": uri, "experiment": experiment_or_default(cfg.tracking.experiment)}
+    uri = cfg.tracking.get("uri") or os.environ.get(URI) or default
+    return {"uri": uri, "experiment": experiment_or_default(cfg.tracking.get("experiment"))}
 
 
 def asked_uri(setting: str, given: str | None) -> str | None:
@@ -57,7 +62,7 @@ def experiment_or_default(name: Any) -> str:
 
 def remember_place(cfg: DictConfig) -> None:
     """Note beside the runs where they go: `odkd-sync` connects to no other address, whatever a run's folder says."""
-    if not cfg.tracking.enabled:
+    if not has_mlflow(cfg):
         return
     outputs, address = Path(cfg.paths.outputs), without_password(place_of(cfg)["uri"])
     if address not in known_places(outputs):
@@ -79,7 +84,7 @@ def variables() -> dict[str, str]:
 
 def tell_variables(cfg: DictConfig) -> None:
     """Log which variables of the environment decide where the run goes in MLflow."""
-    if not cfg.tracking.enabled:
+    if not has_mlflow(cfg):
         return
     if not cfg.tracking.uri and os.environ.get(URI):
         logger.info("%s is set: the run goes to MLflow at %s", URI, without_password(os.environ[URI]))
@@ -95,7 +100,7 @@ def check_place(cfg: DictConfig) -> None:
     Raises:
         ValueError: the address is none, or the name of the experiment is none.
     """
-    if not cfg.tracking.enabled:
+    if not has_mlflow(cfg):
         return
     is_given = bool(cfg.tracking.uri)
     if is_given or os.environ.get(URI):

@@ -1,4 +1,4 @@
-"""When run folders are copied to MLflow: in the background of a run (`Follower`), and at its end (`send`).
+"""When run folders are copied to trackers: in the background of a run (`Follower`), and at its end (`Tracking.send`).
 
 The command `odkd-sync` is `odkd.commands.sync`.
 """
@@ -12,23 +12,22 @@ import shlex
 import shutil
 import textwrap
 import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from filelock import FileLock, Timeout
-from omegaconf import DictConfig
 
 from odkd.common.files import write_json
-from odkd.runs.mlflow_client import check_mlflow, without_password
-from odkd.runs.mlflow_place import place_of, remember_place
-from odkd.runs.mlflow_sync import forget as forget_run
-from odkd.runs.mlflow_sync import is_complete, sync
 from odkd.runs.records import read_sweep
 from odkd.runs.results import last_lines, status_of
 from odkd.runs.run_file import read_record, write_record
+from odkd.runs.tracker import Tracker
 
 logger = logging.getLogger(__name__)
 PATIENCE = 2.0  # seconds before the first pass of a job of a sweep: one that takes less is sent in one pass, at its end
-BRIEFLY = 10.0  # seconds to wait for MLflow in a sweep, where other jobs wait, and when a run is interrupted
+BRIEFLY = 10.0  # seconds to wait for trackers in a sweep, where other jobs wait, and when a run is interrupted
 
 # The cause of a failed request: an error of the system, a server that does not answer, the last error urllib3 quotes.
 CAUSES = (
@@ -39,27 +38,19 @@ CAUSES = (
 
 
 class Follower:
-    """A background thread that syncs a run folder every `seconds`.
+    """A background thread that copies a run folder to a tracker every `seconds`.
 
-    It never raises into the training loop and never makes it wait: without MLflow, training continues, and `error`
+    It never raises into the training loop and never makes it wait: without the tracker, training continues, and `error`
     holds the last failure (None after a successful pass).
     """
 
-    def __init__(self, run_folder: Path, *, uri: str, experiment: str, seconds: float) -> None:
-        self.error: Exception | None = None
-        self._run_folder = run_folder
-        self._uri = uri
-        self._sync = functools.partial(sync, run_folder, uri=uri, experiment=experiment)
+    def __init__(self, run_folder: Path, tracker: Tracker, *, seconds: float) -> None:
+        self.error: BaseException | None = None
+        self._run_folder, self._tracker = run_folder, tracker
         self._seconds, self._patience = seconds, 0.0
         self._sent: dict[str, int] = {}  # bytes of files of lines that were sent: a pass reads the rest
         self._closing, self._has_passed = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._follow, name="odkd-follower", daemon=True)
-
-    @classmethod
-    def of(cls, run_folder: Path, cfg: DictConfig) -> Follower:
-        """Return the follower of a run or sweep, and note where it goes, for `odkd-sync`."""
-        remember_place(cfg)
-        return cls(run_folder, **place_of(cfg), seconds=cfg.tracking.seconds)
 
     def start(self, *, after_seconds: float = 0.0) -> None:
         """Start the thread, which begins with a pass after so many seconds; return at once."""
@@ -67,28 +58,31 @@ class Follower:
         self._thread.start()
 
     def wait(self, timeout_seconds: float) -> None:
-        """Wait until the first pass is over, successful or not; if MLflow was reached, the MLflow run exists then."""
+        """Wait until the first pass is over, successful or not; if the tracker was reached, its run exists then."""
         self._has_passed.wait(timeout_seconds)
 
-    def close(self, timeout_seconds: float) -> bool:
+    def end(self) -> None:
+        """Have the thread make its last pass now; return at once. run.json must hold the final status by now."""
+        self._closing.set()
+
+    def close(self, timeout_seconds: float, *, waited_seconds: float = 0.0) -> bool:
         """Sync a last time, with files and status; run.json must hold the final status by now.
 
-        A pass that takes longer than `timeout_seconds` is left to the thread, which does not keep the process alive.
+        A pass that takes longer than `timeout_seconds`, of which `waited_seconds` are over, is left to the thread,
+        which does not keep the process alive.
 
         Returns:
             False after a timeout or a failure; a logged message then says how to send the rest.
         """
-        self._closing.set()
-        self._thread.join(timeout_seconds)
+        self.end()
+        self._thread.join(max(0.0, timeout_seconds - waited_seconds))
         if not self._thread.is_alive() and self.error is None:
             return True
         reason = f"no answer in {timeout_seconds:g} s" if self._thread.is_alive() else brief(self.error)
+        advice = getattr(self._tracker, "advice", "")
         logger.warning(
-            "MLflow at %s has not received everything: %s. Nothing is lost: send it with  odkd-sync %s\n%s",
-            without_password(self._uri),
-            reason,
-            shlex.quote(str(self._run_folder)),
-            advice(self._uri),
+            "%s has not received everything: %s. Nothing is lost: send it with  odkd-sync %s%s",
+            *(self._tracker.place, reason, shlex.quote(str(self._run_folder)), f"\n{advice}" if advice else ""),
         )
         return False
 
@@ -104,59 +98,111 @@ class Follower:
         was_reached = self.error is None
         try:
             newest = last_lines(self._run_folder)
-            self._sync(artifacts=is_last, sent=self._sent)
+            self._tracker.sync(self._run_folder, is_last=is_last, sent=self._sent)
             self._sent, self.error = newest, None
-        except Exception as error:  # tracking must not end a training; close() reports what is missing
+        except BaseException as error:  # tracking must not end a training; close() reports what is missing
             self.error = error
             if was_reached and not is_last:
-                logger.warning("MLflow at %s: %s; the run goes on", without_password(self._uri), brief(error))
+                logger.warning("%s: %s; the run goes on", self._tracker.place, brief(error))
 
 
-def check_tracking(cfg: DictConfig) -> None:
-    """Check that the library is there that logs to MLflow, if the config wants that.
+class Followers:
+    """The followers of one run, one for each tracker, so that none waits for another."""
 
-    Raises:
-        ValueError: it is not installed.
+    def __init__(self, followers: Sequence[Follower]) -> None:
+        self._followers = followers
+
+    def start(self, *, after_seconds: float = 0.0) -> None:
+        """Start all; return at once."""
+        for follower in self._followers:
+            follower.start(after_seconds=after_seconds)
+
+    def wait(self, timeout_seconds: float) -> None:
+        """Wait until the first pass of each is over, at most so long for all."""
+        end = time.monotonic() + timeout_seconds
+        for follower in self._followers:
+            follower.wait(max(0.0, end - time.monotonic()))
+
+    def close(self, timeout_seconds: float) -> bool:
+        """Have all sync a last time, at the same time; return True if all were reached within these seconds."""
+        for follower in self._followers:
+            follower.end()
+        began = time.monotonic()
+        closed = [f.close(timeout_seconds, waited_seconds=time.monotonic() - began) for f in self._followers]
+        return all(closed)
+
+
+@dataclass(frozen=True)
+class Tracking:
+    """The trackers of a config, and when they are told.
+
+    Args:
+        make: builds the trackers anew, by name: an object follows one run.
+        note: notes in a run's folder where it is copied to, for `odkd-sync`.
+        seconds: between two passes.
+        close_seconds: to wait for the last pass of a run.
     """
-    if cfg.tracking.enabled:
-        check_mlflow(place_of(cfg)["uri"], "tracking=mlflow", "or add tracking=none, which keeps the run folder only")
+
+    make: Callable[[], Mapping[str, Tracker]] = dict
+    note: Callable[[Path], None] = lambda _: None
+    seconds: float = 10.0
+    close_seconds: float = 60.0
+    trackers: Mapping[str, Tracker] = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Build the trackers once, so that a mistake shows."""
+        object.__setattr__(self, "trackers", self.make())
+
+    def follow(self, folder: Path, *, after_seconds: float = 0.0) -> Followers:
+        """Start to follow a run or sweep; note where it goes."""
+        self.note(folder)
+        followers = Followers([Follower(folder, tracker, seconds=self.seconds) for tracker in self.make().values()])
+        followers.start(after_seconds=after_seconds)
+        return followers
+
+    def is_complete(self, folder: Path) -> bool:
+        """True if all trackers have all of a run that has ended, according to its folder."""
+        return all(tracker.is_complete(folder) for tracker in self.trackers.values())
+
+    def send(self, folder: Path, *, briefly: bool = False) -> bool:
+        """Send what trackers do not have yet of a run that has ended; log a failure, and return False then."""
+        late = [tracker for tracker in self.make().values() if not tracker.is_complete(folder)]
+        if not late:
+            return True
+        self.note(folder)
+        followers = Followers([Follower(folder, tracker, seconds=self.seconds) for tracker in late])
+        followers.start()
+        return followers.close(self.wait_seconds(briefly=briefly))
+
+    def wait_seconds(self, *, briefly: bool) -> float:
+        """Return how many seconds to wait for the last pass of a run."""
+        return min(self.close_seconds, BRIEFLY) if briefly else self.close_seconds
+
+    def forget(self, folder: Path) -> None:
+        """Delete a folder that stands for a failure, and its copies, when the failure no longer counts."""
+        end = time.monotonic() + BRIEFLY
+        for tracker in self.trackers.values():
+            error = _within(functools.partial(tracker.forget, folder), max(0.0, end - time.monotonic()))
+            if error is not None:
+                logger.warning("%s: %s; the failed run of %s stays there", tracker.place, brief(error), folder)
+        shutil.rmtree(folder)
 
 
-def send(folder: Path, cfg: DictConfig, *, briefly: bool = False) -> bool:
-    """Send MLflow what it does not have yet of a run that has ended; log a failure, and return False then."""
-    place = place_of(cfg)
-    if not cfg.tracking.enabled or is_complete(folder, **place):
-        return True
-    follower = Follower(folder, **place, seconds=cfg.tracking.seconds)
-    follower.start()
-    return follower.close(timeout_seconds=close_seconds(cfg, briefly=briefly))
-
-
-def close_seconds(cfg: DictConfig, *, briefly: bool) -> float:
-    """Return how many seconds to wait for the last pass of a run."""
-    seconds = float(cfg.tracking.close_seconds)
-    return min(seconds, BRIEFLY) if briefly else seconds
-
-
-def forget(folder: Path, cfg: DictConfig) -> None:
-    """Delete a folder that stands for a failure, and its MLflow run, when the failure no longer counts."""
-    errors: list[Exception | None] = [TimeoutError(f"no answer in {BRIEFLY:g} s")]
+def _within(job: Callable[[], None], seconds: float) -> BaseException | None:
+    """Do a job on a thread that may take so long; return its error, or that it was late."""
+    errors: list[BaseException | None] = [TimeoutError(f"no answer in {BRIEFLY:g} s")]
 
     def try_it() -> None:
         try:
-            forget_run(folder, **place_of(cfg))
+            job()
             errors.append(None)
-        except Exception as error:  # the run stays in MLflow as failed
+        except BaseException as error:
             errors.append(error)
 
-    if cfg.tracking.enabled:
-        thread = threading.Thread(target=try_it, name="odkd-forget", daemon=True)
-        thread.start()
-        thread.join(BRIEFLY)
-        if (error := errors[-1]) is not None:
-            where = without_password(place_of(cfg)["uri"])
-            logger.warning("MLflow at %s: %s; the failed run of %s stays there", where, brief(error), folder)
-    shutil.rmtree(folder)
+    thread = threading.Thread(target=try_it, name="odkd-forget", daemon=True)
+    thread.start()
+    thread.join(seconds)
+    return errors[-1]
 
 
 def brief(error: BaseException | None) -> str:
@@ -165,14 +211,6 @@ def brief(error: BaseException | None) -> str:
     causes = (re.search(pattern, text) for pattern in CAUSES)
     found = next((cause.group(1) for cause in causes if cause), text.splitlines()[0])
     return textwrap.shorten(found, 300, placeholder=" ...")
-
-
-def advice(uri: str) -> str:
-    """Return what to do when MLflow was not reached."""
-    if uri.startswith("sqlite:"):
-        path = uri.removeprefix("sqlite:///")
-        return f"If {path} stays unusable, move it away and try again."
-    return f"Start the MLflow server at {without_password(uri)} or name another with --uri, then try again."
 
 
 def mark_if_killed(run_folder: Path) -> bool:

@@ -10,6 +10,7 @@ from typing import ClassVar, Literal
 
 import torch
 
+from odkd.common.progress import Progress
 from odkd.common.seeds import named_seed
 from odkd.common.settings import NaturalInt, PositiveInt
 from odkd.data.video.stream import Stream
@@ -85,27 +86,29 @@ class Online:
         state = OnlineState(run, learner, replay, watch)
         state.resume()
         pretrain(state, chosen, num_epochs=self.pretrain_epochs, batch_size=self.batch_size, seed=seed)
-        journal = Journal(run, stream, window)
-        for step in window.steps(len(stream), max(first, state.iteration + 1)):
-            torch.manual_seed(named_seed(seed, "iteration", step.iteration))  # dropout; a resumed run draws the same
-            clock = Stopwatch()
-            selected = select(replay, window, step, scorer)
-            bank.prefetch(watch.needs(step))  # reads the test frames while the student learns
-            losses = learn(learner, bank, selected, step, replay, passes=self, seed=seed)
-            clock.lap("learn")
-            scores, metrics = watch.test(learner.evaluated, step)
-            clock.lap("evaluate")
-            metrics |= watch.elsewhere(learner.evaluated, step)
-            clock.lap("watch")
-            replay.observe(step.fresh, scorer)
-            bank.retain({*replay.kept(), *watch.windows(step)})
-            journal.write(step, scores, losses | metrics, clock, num_learned=len(selected) * self.epochs)
-            snapshots.take(run, step.iteration, learner)
-            state.iteration = step.iteration
-            if run.is_checkpoint_due() or step.iteration == journal.last:
-                journal.flush()
-                state.commit()
-            journal.report()
+        journal, done = Journal(run, stream, window), max(first, state.iteration + 1) * window.step
+        with Progress(self.name, "frames", len(stream), done=done, seconds=None) as progress:
+            journal.show_on(progress, watch.so_far)
+            for step in window.steps(len(stream), max(first, state.iteration + 1)):
+                torch.manual_seed(named_seed(seed, "iteration", step.iteration))  # dropout: a resumed run draws alike
+                clock = Stopwatch()
+                selected = select(replay, window, step, scorer)
+                bank.prefetch(watch.needs(step))  # reads the test frames while the student learns
+                losses = learn(learner, bank, selected, step, replay, passes=self, seed=seed)
+                clock.lap("learn")
+                scores, metrics = watch.test(learner.evaluated, step)
+                clock.lap("evaluate")
+                metrics |= watch.elsewhere(learner.evaluated, step)
+                clock.lap("watch")
+                replay.observe(step.fresh, scorer)
+                bank.retain({*replay.kept(), *watch.windows(step)})
+                journal.write(step, scores, losses | metrics, clock, num_learned=len(selected) * self.epochs)
+                snapshots.take(run, step.iteration, learner)
+                state.iteration = step.iteration
+                if run.is_checkpoint_due() or step.iteration == journal.last:
+                    journal.flush()
+                    state.commit()
+                journal.report()
         summary = watch.finish(learner.evaluated, run.records()) | {"num_iterations": len(run.records())}
         run.save_confusions({source: total_DKK.sum(0) for source, total_DKK in watch.totals_DKK.items()})
         return summary

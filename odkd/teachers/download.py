@@ -93,8 +93,13 @@ def _download(url: str, path: Path, attempts: int, pause_seconds: float) -> None
 
 def _fetch(url: str, part: Path, attempts: int, pause_seconds: float) -> None:
     """Receive until the file is complete; each attempt continues where the last one ended."""
+    with Progress("downloaded", "MB") as progress:
+        _fetch_with(progress, url, part, attempts, pause_seconds)
+
+
+def _fetch_with(progress: Progress, url: str, part: Path, attempts: int, pause_seconds: float) -> None:
     version: str | None = None
-    progress, failures = Progress("downloaded", "MB"), 0
+    failures = 0
     while True:
         before = _size(part)
         try:

@@ -121,8 +121,11 @@ class Training:
         is_stale = patience is not None and self.best is not None and self.num_done - 1 - self.best.epoch >= patience
         return self.num_done >= self.plan.epochs or is_stale
 
-    def learn(self) -> dict[str, float]:
-        """Train one epoch; return the mean of each loss over its updates, and the learning rate."""
+    def learn(self, told: Callable[[int], object] = lambda _: None) -> dict[str, float]:
+        """Train one epoch; return the mean of each loss over its updates, and the learning rate.
+
+        `told` is called after each update with the number of its images.
+        """
         task, learner = self.task, self._learner
         torch.manual_seed(named_seed(self._seed, "epoch", self.num_done))  # for dropout; a resumed run draws the same
         batches = batches_of_pass(
@@ -137,7 +140,7 @@ class Training:
         if self.plan.drop_last and len(batches[-1]) < self.plan.batch_size:
             batches.pop()
         rate = float(learner.optimizer.param_groups[0]["lr"])
-        losses = learner.learn(self._evaluator.bank, batches, stream_positions=frozenset(task.positions))
+        losses = learner.learn(self._evaluator.bank, batches, stream_positions=frozenset(task.positions), told=told)
         check_finite(losses, f"epoch {self.num_done} of {task.name}")
         if self._scheduler is not None:
             self._scheduler.step()

@@ -3,12 +3,14 @@
 import logging
 import time
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
 
+from odkd.common.console import IN_BAR
 from odkd.common.metric_names import REFERENCES, metric_name
+from odkd.common.progress import Progress
 from odkd.data.labels.appended import AppendedFrames
 from odkd.data.labels.shards import FrameArray
 from odkd.data.tensor_bank import Bank
@@ -143,6 +145,8 @@ class Journal:
         self._run, self._stream, self._window = run, stream, window
         self._predictions: AppendedFrames | None = None  # from the first iteration of this process on
         self._newest: tuple[Record, Record] | None = None
+        self._progress: Progress | None = None
+        self._so_far: Callable[[], str] | None = None
 
     def write(
         self, step: Step, scores: Scores, metrics: dict[str, float], clock: Stopwatch, *, num_learned: int
@@ -157,8 +161,12 @@ class Journal:
         assert self._predictions is not None
         self._run.behind.do(self._predictions.flush)
 
+    def show_on(self, progress: Progress, so_far: Callable[[], str]) -> None:
+        """Have `report` show the position, and the scores so far, on a bar."""
+        self._progress, self._so_far = progress, so_far
+
     def report(self) -> None:
-        """Log the newest iteration in one line."""
+        """Log the newest iteration in one line; in a terminal a bar shows the position, and the scores so far."""
         assert self._newest is not None
         record, timing = self._newest
         metrics, times = record["metrics"], timing["metrics"]
@@ -170,7 +178,12 @@ class Journal:
             *(record["iteration"], self.last, record["position"], record["domain"]),
             *("nothing learned" if loss is None else f"loss {loss:.3f}", ", ".join(references)),
             times["time/learn_seconds"] + times["time/evaluate_seconds"],
+            extra=IN_BAR,
         )
+        is_last = record["iteration"] == self.last
+        if self._progress is not None:
+            done = len(self._stream) if is_last else record["position"] + self._window.step
+            self._progress(done, shown=self._so_far)
 
     def _save_predictions(self, step: Step, scores: Scores) -> None:
         """Keep the last prediction of each position before it is learned from, in a Zarr array.

@@ -1,8 +1,7 @@
 """Learning: one update on a batch, one pass over selected positions, a copy for virtual passes."""
 
 import copy
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -89,8 +88,7 @@ class Learner:
         with tapped(self.student, [] if self.features is None else self.features.layers) as taken:
             logits_BKHW = update.forward(self.student, update.images_BCHW)
         adjusted_BKHW = self.regularizer.adjust_logits(logits_BKHW, update)
-        # While learning, a student may return logits smaller than the images.
-        labels_BHW = resize_labels(update.labels_BHW, adjusted_BKHW.shape[2:])
+        labels_BHW = resize_labels(update.labels_BHW, adjusted_BKHW.shape[2:])  # logits may be smaller than images
         if update.parts:
             parts = losses_apart(self._losses, adjusted_BKHW, labels_BHW, soft, update.parts)
         else:
@@ -127,6 +125,7 @@ class Learner:
         stream_positions: Collection[int] = (),
         kept: Collection[int] = (),
         is_apart: bool = False,
+        told: Callable[[int], object] = lambda _: None,
     ) -> dict[str, float]:
         """Make one pass over `batches` of positions, one update each; return the mean of each loss over the updates.
 
@@ -137,6 +136,7 @@ class Learner:
             kept: positions that a later iteration may learn from.
             is_apart: forward the stream frames of a batch and then its replayed ones, so that batch norm does not mix
                 their statistics; the loss is the sum of both. A batch has its stream frames first.
+            told: called after each update with the number of its positions.
         """
         self.student.train()
         if batches and isinstance(self.loss, WeighsClasses) and self.loss.weighs_classes:
@@ -153,12 +153,11 @@ class Learner:
             bank.prefetch([position for coming in batches[number + 1 : number + 1 + AHEAD] for position in coming])
             images_BCHW, labels_BHW = batch.images_BCHW, batch.labels[self.source].long()
             soft = None if self.soft_source is None else batch.soft[self.soft_source]
-            batch_name, given = (self._num_passes, number), None
+            name, size, given = (self._num_passes, number), images_BCHW.shape[2:], None
             if self.features is not None:
-                size, follow = images_BCHW.shape[2:], None if self.augment is None else self.augment.follow
-                given = self.features.given(positions, follow and partial(follow, frame=size, names=batch_name))
+                given = self.features.given(positions, self.augment, size, name)
             if self.augment is not None:
-                images_BCHW, labels_BHW, soft = self.augment(images_BCHW, labels_BHW, soft, names=batch_name)
+                images_BCHW, labels_BHW, soft = self.augment(images_BCHW, labels_BHW, soft, names=name)
             apart = sizes_of_kinds(positions, stream_positions) if is_apart else ()
             update = Update(
                 positions=tuple(positions),
@@ -172,6 +171,7 @@ class Learner:
                 parts=apart,
             )
             history.append(self.step(update, soft, given))
+            told(len(positions))
         self._num_passes += 1
         return mean_losses(history)
 

@@ -21,6 +21,7 @@ from omegaconf import DictConfig, OmegaConf
 from odkd.common.device import DEFAULT_THREADS, choose_device
 from odkd.common.isolation import deaf_to_interrupts
 from odkd.common.names import counted
+from odkd.common.progress import Progress
 from odkd.data.labels.student_labels import MergedLabels
 from odkd.training.child import Equipment, StudentJob, work
 from odkd.training.epochs import Task
@@ -68,18 +69,21 @@ class SideBySide:
         """
         children: list[_Child] = []
         records: dict[str, Sequence[EpochRecord]] = {}
+        num_epochs = sum(task.epochs or trainings.trainer.plan.epochs for task in tasks)
         try:
             for number, task in enumerate(tasks):
                 if task.name not in trainings.weights:
                     children.append(_Child(self._job(trainings, task, number, previous)))
-            while running := {child.pipe: child for child in children if not child.is_done}:
-                for pipe in wait(list(running)):
-                    child = running[pipe]  # type: ignore[index]
-                    records |= {child.name: news} if (news := child.listen()) is not None else {}
-                for child in children:  # epochs are published in the order of the students
-                    trainings.publish(child.name, records.get(child.name, ()))
-                    if not child.is_done:
-                        break
+            with Progress("side by side", "epochs", num_epochs, seconds=None) as progress:
+                while running := {child.pipe: child for child in children if not child.is_done}:
+                    for pipe in wait(list(running)):
+                        child = running[pipe]  # type: ignore[index]
+                        records |= {child.name: news} if (news := child.listen()) is not None else {}
+                    progress(sum(map(len, records.values())))
+                    for child in children:  # epochs are published in the order of the students
+                        trainings.publish(child.name, records.get(child.name, ()))
+                        if not child.is_done:
+                            break
         finally:
             for child in children:
                 child.end()

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from odkd.common.metric_names import REFERENCES, metric_name
 from odkd.common.names import counted
+from odkd.common.progress import Progress
 from odkd.evaluation.evaluate import Evaluator
 from odkd.runs.checkpoint import Checkpoint
 from odkd.runs.lines import Record
@@ -76,38 +77,44 @@ class Trainer:
                 report(records)
                 if not training.is_finished:
                     logger.info("%s continues after %s", task.name, counted(training.num_done, "epoch"))
-            while not training.is_finished:
-                started = time.perf_counter()
-                losses = training.learn()
-                learned = time.perf_counter()
-                metrics = losses | training.validate()
-                evaluated = time.perf_counter()
-                record = {
-                    "training": task.name,
-                    "epoch": training.num_done - 1,
-                    "begun_with": begun_with,
-                    "metrics": {f"{task.name}/{name}": value for name, value in metrics.items()},
-                }
-                records.append((record, _measure(task, learned - started, evaluated - learned)))
-                if checkpoint.is_due() or training.is_finished:
-                    states = {"learner": learner.state_dict(), "training": training.state_dict()}
-                    checkpoint.save({**states, "records": records})
-                    report(records)
-                self._log(training, metrics, evaluated - started)
+            size = len(task.positions)
+            with Progress(
+                task.name, "images", plan.epochs * size, done=training.num_done * size, seconds=60
+            ) as progress:
+                while not training.is_finished:
+                    started = time.perf_counter()
+                    losses = training.learn(progress.advance)
+                    learned = time.perf_counter()
+                    metrics = losses | training.validate()
+                    evaluated = time.perf_counter()
+                    record = {
+                        "training": task.name,
+                        "epoch": training.num_done - 1,
+                        "begun_with": begun_with,
+                        "metrics": {f"{task.name}/{name}": value for name, value in metrics.items()},
+                    }
+                    records.append((record, _measure(task, learned - started, evaluated - learned)))
+                    if checkpoint.is_due() or training.is_finished:
+                        states = {"learner": learner.state_dict(), "training": training.state_dict()}
+                        checkpoint.save({**states, "records": records})
+                        report(records)
+                    self._log(training, metrics, evaluated - started, progress)
         assert training.best is not None
         learner.adopt(training.best.student)
         return training
 
-    def _log(self, training: Training, metrics: Mapping[str, float], seconds: float) -> None:
+    def _log(self, training: Training, metrics: Mapping[str, float], seconds: float, progress: Progress) -> None:
         found = {name: metrics.get(metric_name("val", "miou", name)) for name in REFERENCES}
         mious = [f"{miou:.3f} {name}" for name, miou in found.items() if miou is not None]
         validation = f"validation mIoU {', '.join(mious)}" if training.task.validation else "no validation images"
+        score = next((f", mIoU {miou:.3f}" for miou in found.values() if miou is not None), "")
         name, done, epochs = training.task.name, training.num_done, training.plan.epochs
         logger.info(
             "%s  epoch %d/%d  loss %.3f  %s  %.1f s%s",
             *(name, done, epochs, metrics["loss_total"], validation, seconds),
             "  stops early: no better epoch since" if training.is_finished and done < epochs else "",
         )
+        progress(done * len(training.task.positions), shown=lambda: f"epoch {done}/{epochs}{score}")
 
 
 def _measure(task: Task, learn_seconds: float, evaluate_seconds: float) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from sweep_command import FOUR_AT_A_TIME, Workplace
 from tiny_settings import TINY
 
 from odkd.config.known import CONF
+from odkd.config.parts_tracking import tracking_of
 from odkd.runs.sweeps.job import SweepJob
 from odkd.runs.sweeps.launch import plan_sweep
 from odkd.runs.sweeps.plan import SweepPlan
@@ -180,7 +181,7 @@ def launching(outputs: Path, *overrides: str) -> Iterator[tuple[Any, SweepPlan]]
         cfg = running.config_loader.load_configuration("config", words, RunMode.MULTIRUN)
         plan = plan_sweep(cfg, "seed", ["seed=0,1"], ["seed"], "odkd -m seed=0,1")
         context = HydraContext(running.config_loader, Callbacks())
-        yield start_launcher(context, SweepJob(len, plan), cfg, plan.folder), plan
+        yield start_launcher(context, SweepJob(len, plan, tracking_of), cfg, plan.folder), plan
 
 
 @pytest.mark.usefixtures("no_workers")

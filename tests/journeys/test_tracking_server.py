@@ -16,6 +16,7 @@ from odkd.commands import sync as sync_command
 from odkd.runs.mlflow_place import PLACES
 from odkd.runs.mlflow_sync import sync
 from odkd.runs.sync import Follower
+from odkd.runs.trackers.mlflow import MLflow
 
 pytestmark = pytest.mark.slow
 
@@ -133,7 +134,7 @@ def test_a_server_killed_while_runs_are_followed_has_everything_once_in_the_end(
     server = Server(tmp_path / "store")
     server.start()
     run = FabricatedRun(tmp_path / "outputs")
-    follower = Follower(run.folder, uri=server.uri, experiment="killed", seconds=0.02)
+    follower = Follower(run.folder, MLflow(uri=server.uri, experiment="killed"), seconds=0.02)
     follower.start()
     moments = random.Random(0)
     slowest = 0.0
@@ -185,7 +186,7 @@ def test_command_sends_the_rest_once_the_server_is_back(tmp_path, monkeypatch, c
     run.publish(20)
     (tmp_path / "outputs" / PLACES).write_text(f"{server.uri}\n")  # as the run's job has noted
     monkeypatch.chdir(tmp_path)
-    follower = Follower(run.folder, uri=server.uri, experiment="later", seconds=60)
+    follower = Follower(run.folder, MLflow(uri=server.uri, experiment="later"), seconds=60)
     follower.start()
     run.end()
     assert not follower.close(20)

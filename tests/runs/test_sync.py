@@ -17,12 +17,14 @@ from odkd.commands import sync as sync_command
 from odkd.common.files import write_json
 from odkd.config.check import check_config
 from odkd.config.compose import complete, compose_config, default_config
+from odkd.config.parts_tracking import tracking_of
 from odkd.runs import sync as sync_module
 from odkd.runs.mlflow_place import known_places, remember_place
 from odkd.runs.mlflow_sync import sync
 from odkd.runs.results import read_run
 from odkd.runs.sweeps.launch import follow
 from odkd.runs.sync import Follower, brief, mark_if_killed
+from odkd.runs.trackers.mlflow import MLflow
 
 processes = multiprocessing.get_context("forkserver")
 
@@ -34,7 +36,7 @@ def outputs(tmp_path, empty_database):
 
 def test_follower_sends_iterations_during_the_run_and_the_status_at_its_end(outputs):
     run = FabricatedRun(outputs)
-    follower = Follower(run.folder, uri=uri_of(outputs), experiment="study", seconds=0.05)
+    follower = Follower(run.folder, MLflow(uri=uri_of(outputs), experiment="study"), seconds=0.05)
     follower.start()
     for _ in range(10):
         run.publish(3)
@@ -51,7 +53,7 @@ def test_a_server_that_refuses_connections_neither_stops_nor_slows_a_run(outputs
         unused.bind(("127.0.0.1", 0))
         uri = f"http://127.0.0.1:{unused.getsockname()[1]}"
     run = FabricatedRun(outputs)
-    follower = Follower(run.folder, uri=uri, experiment="study", seconds=0.1)
+    follower = Follower(run.folder, MLflow(uri=uri, experiment="study"), seconds=0.1)
     start = time.perf_counter()
     follower.start()
     assert time.perf_counter() - start < 0.1
@@ -72,7 +74,7 @@ def test_a_server_that_hangs_does_not_delay_the_end_of_a_run(outputs, caplog):
         silent.bind(("127.0.0.1", 0))
         silent.listen()
         uri = f"http://127.0.0.1:{silent.getsockname()[1]}"
-        follower = Follower(FabricatedRun(outputs).folder, uri=uri, experiment="study", seconds=0.1)
+        follower = Follower(FabricatedRun(outputs).folder, MLflow(uri=uri, experiment="study"), seconds=0.1)
         follower.start()
         time.sleep(0.3)
         start = time.perf_counter()
@@ -92,9 +94,11 @@ def test_a_server_that_hangs_delays_a_sweep_only_briefly(outputs, caplog, monkey
         ended.end()
         write_json(mended.folder / "mlflow.json", {"tracking_uri": uri, "experiment": "odkd", "run_id": "1"})
         start = time.perf_counter()
-        follower = follow(begun.folder, cfg)
-        assert not sync_module.send(ended.folder, cfg, briefly=True)
-        sync_module.forget(mended.folder, cfg)
+        tracking = tracking_of(cfg)
+        follower = follow(begun.folder, cfg, tracking)
+        assert follower is not None
+        assert not tracking.send(ended.folder, briefly=True)
+        tracking.forget(mended.folder)
         assert not follower.close(0.3)
         assert time.perf_counter() - start < 4
         assert "the failed run of" in caplog.text
@@ -109,7 +113,7 @@ def test_follower_retries_until_it_succeeds(outputs):
     client.delete_experiment(experiment_id)
     run = FabricatedRun(outputs)
     run.publish(2)
-    follower = Follower(run.folder, uri=uri_of(outputs), experiment="study", seconds=0.05)
+    follower = Follower(run.folder, MLflow(uri=uri_of(outputs), experiment="study"), seconds=0.05)
     follower.start()
     while follower.error is None:
         time.sleep(0.01)
@@ -250,7 +254,7 @@ def test_a_lost_connection_is_reported_in_a_phrase(outputs, caplog, answer, expe
         thread = threading.Thread(target=answer_all, args=(server, answer), daemon=True)
         thread.start()
         uri = f"http://127.0.0.1:{server.getsockname()[1]}"
-        follower = Follower(FabricatedRun(outputs).folder, uri=uri, experiment="study", seconds=60)
+        follower = Follower(FabricatedRun(outputs).folder, MLflow(uri=uri, experiment="study"), seconds=60)
         follower.start()
         follower.wait(30)
         follower.close(30)

@@ -26,11 +26,12 @@ QUIET = """
 import logging, os, sys
 from pathlib import Path
 from odkd.runs.sync import Follower
+from odkd.runs.trackers.mlflow import MLflow
 log = logging.FileHandler("log")
 logging.basicConfig(level=logging.INFO, handlers=[log])
 before = dict(os.environ)
 folder, uri = sys.argv[1:]
-follower = Follower(Path(folder), uri=uri, experiment="study", seconds=60)
+follower = Follower(Path(folder), MLflow(uri=uri, experiment="study"), seconds=60)
 follower.start()
 assert follower.close(60), follower.error
 assert dict(os.environ) == before

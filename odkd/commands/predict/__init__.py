@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from odkd.common.console import log_to_console
 from odkd.common.ending import one_line
 from odkd.common.names import counted
+from odkd.common.progress import Progress
 from odkd.common.version import add_version
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     own = "that your own student or teacher is in"
     parser.add_argument("--allow-targets", nargs="+", default=[], metavar="PACKAGE", help=own)
     args = parser.parse_intermixed_args(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    log_to_console()
     with one_line("odkd-predict"):
         run(args)
 
@@ -82,8 +83,8 @@ def run(args: argparse.Namespace) -> None:
     if sources is not None:
         _predict_files(model, sources, wanted)
         return
-    with _bar("frames", None) as bar:
-        num_done, num_dropped = predict_live(model, args.source, wanted, seconds=args.seconds, progress=bar.update)
+    with Progress("predicted", "frames") as bar:
+        num_done, num_dropped = predict_live(model, args.source, wanted, seconds=args.seconds, progress=bar.advance)
     print(f"{args.to}: {counted(num_done, 'frame')} of {args.source}, {num_dropped} dropped")
 
 
@@ -98,14 +99,14 @@ def _predict_files(model: Model, sources: Sources, wanted: Wanted) -> None:
     confusion_KK, num_scored = np.zeros((len(model.classes),) * 2, np.int64), 0
     for name, path in sources.videos:
         index = index_video(path, CACHE)
-        with _bar(f"frames of {name}", index.num_frames) as bar:
-            result = predict_video(model, index, name, wanted, bar.update)
+        with Progress(f"predicted {name}", "frames", index.num_frames) as bar:
+            result = predict_video(model, index, name, wanted, bar)
         confusion_KK, num_scored = confusion_KK + result.confusion_KK, num_scored + result.num_scored
         damaged = f", {result.num_damaged} damaged and left out" if result.num_damaged else ""
         print(f"{_shown(wanted, name, '.mp4')}: {counted(index.num_frames, 'frame')}{damaged}")
     if sources.pictures:
-        with _bar("pictures", len(sources.pictures)) as bar:
-            counted_KK, num, unreadable = predict_pictures(model, sources.pictures, wanted, bar.update)
+        with Progress("predicted", "pictures", len(sources.pictures)) as bar:
+            counted_KK, num, unreadable = predict_pictures(model, sources.pictures, wanted, bar.advance)
         confusion_KK, num_scored = confusion_KK + counted_KK, num_scored + num
         for path in unreadable:
             print(f"left out: {path} is no picture that can be read", file=sys.stderr)
@@ -130,13 +131,6 @@ def _print_scores(confusion_KK: np.ndarray, num_scored: int, classes: Sequence[s
     print(f"{counted(num_scored, 'scored frame')}: mIoU {scores['miou']:.4f}, pixel accuracy {scores['accuracy']:.4f}")
     for name, iou in scores["iou"].items():
         print(f"  {name:<20} {'-' if iou is None else f'{iou:.4f}'}")
-
-
-def _bar(what: str, total: int | None) -> Any:
-    """Return a progress bar, which shows nothing where no terminal is."""
-    from tqdm import tqdm
-
-    return tqdm(total=total, desc=what, unit="", disable=None, dynamic_ncols=True)
 
 
 if __name__ == "__main__":

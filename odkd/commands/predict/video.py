@@ -18,6 +18,7 @@ import numpy as np
 from odkd.commands.predict.models import Frames, Model
 from odkd.commands.predict.outputs import Painter, Wanted, confusion_with, write_maps
 from odkd.common.files import json_digest, write_json
+from odkd.common.progress import Progress
 from odkd.data.video.decoder import PairDecoder
 from odkd.data.video.index import VideoIndex
 from odkd.data.video.run_ahead import run_ahead
@@ -40,9 +41,7 @@ class VideoResult:
     num_damaged: int
 
 
-def predict_video(
-    model: Model, index: VideoIndex, name: str, wanted: Wanted, progress: Callable[[int], object]
-) -> VideoResult:
+def predict_video(model: Model, index: VideoIndex, name: str, wanted: Wanted, progress: Progress) -> VideoResult:
     """Predict each frame of a video and write what is wanted; a later call goes on after the last complete piece.
 
     Args:
@@ -50,7 +49,7 @@ def predict_video(
         index: of the video.
         name: of the video, in the names of all files.
         wanted: what is written, and where.
-        progress: is called with the number of frames that were done since the last call.
+        progress: is told of each frame.
 
     Raises:
         ValueError: no frame can be decoded, or the ground truth does not fit.
@@ -82,17 +81,17 @@ def predict_video(
 
 
 def _predict_pieces(
-    model: Model, index: VideoIndex, name: str, wanted: Wanted, work: Path, progress: Callable[[int], object]
+    model: Model, index: VideoIndex, name: str, wanted: Wanted, work: Path, progress: Progress
 ) -> list[dict[str, Any]]:
     """Predict the pieces that have no record yet; return the records of all."""
     pieces = np.array_split(np.arange(index.num_frames), range(PIECE_FRAMES, index.num_frames, PIECE_FRAMES))
     records = [work / f"{number:06d}.json" for number in range(len(pieces))]
     rest = [number for number, record in enumerate(records) if not record.is_file()]
-    progress(index.num_frames - sum(len(pieces[number]) for number in rest))
+    progress.skip(index.num_frames - sum(len(pieces[number]) for number in rest))
     with closing(_decode(index, [pieces[number] for number in rest], model.size)) as decoded:
         for number in rest:
             piece = _Piece(model, index, name, wanted, work / f"{number:06d}.nut")
-            write_json(records[number], piece.run(decoded, pieces[number], progress))
+            write_json(records[number], piece.run(decoded, pieces[number], progress.advance))
     return [json.loads(record.read_text()) for record in records]
 
 

@@ -16,6 +16,7 @@ from PIL import Image
 
 from odkd.common.files import write_atomic
 from odkd.common.ignore import IGNORE
+from odkd.common.progress import tracked
 from odkd.data.labels.store import LabelStore
 
 LAYOUT = "pseudo_groundtruth_seg"
@@ -37,7 +38,7 @@ def export(
         palette: [R, G, B] per class, for PNGs; ignored pixels are white.
     """
     video, numbers = Path(store.manifest["video"]).stem, store.frame_numbers.tolist()
-    for frame in sorted(store.all_stored()):
+    for frame in tracked(sorted(store.all_stored()), "exported", "label maps"):
         label_HW, frame_number = store.read(frame), numbers[frame]
         path = folder / LAYOUT / store.manifest["teacher"] / video / f"{frame_number:06d}.{kind}"
         buffer = io.BytesIO()

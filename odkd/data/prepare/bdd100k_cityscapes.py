@@ -18,6 +18,7 @@ import numpy as np
 from PIL import Image
 
 from odkd.common.files import json_digest, write_atomic
+from odkd.common.progress import tracked
 from odkd.data.labels import highest_class, resize_nearest
 from odkd.data.labels.mapping import class_table
 from odkd.data.labels.sets import label_set
@@ -129,7 +130,7 @@ def write_block(root: Path, stem: str, pairs: Sequence[Pair], size: tuple[int, i
     path = root / "videos" / f"{stem}.mp4"
     # Every image is a new scene, so all frames are keyframes.
     with VideoWriter(path, width=width, height=height, frame_rate=1.0, crf=crf, keyframe_interval=1) as writer:
-        for number, (image_path, label_path) in enumerate(pairs):
+        for number, (image_path, label_path) in enumerate(tracked(pairs, f"wrote {stem}", "frames")):
             with Image.open(image_path) as image:
                 picture = image.convert("RGB")
             labels_HW = train_ids(label_path)

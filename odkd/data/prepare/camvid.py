@@ -26,6 +26,7 @@ from PIL import Image
 
 from odkd.common.files import json_digest, write_atomic
 from odkd.common.ignore import IGNORE
+from odkd.common.progress import tracked
 from odkd.data.labels import highest_class, resize_nearest
 from odkd.data.labels.sets import label_set
 from odkd.data.prepare.building import building, check_absent, write_map
@@ -144,7 +145,7 @@ def write_clip(place: Path, video: str, frames: Sequence[Frame], *, is_segnet: b
     num_unknown = 0
     path = place / "videos" / f"{video}.mp4"
     with VideoWriter(path, width=width, height=height, frame_rate=25, crf=CRF) as writer:
-        for number, frame in enumerate(frames):
+        for number, frame in enumerate(tracked(frames, f"wrote {video}", "frames")):
             image = frame.image.load().convert("RGB")
             labels_HW, unknown = ids_of_segnet(frame.labels) if is_segnet else ids_of_colours(frame.labels)
             num_unknown += unknown

@@ -21,6 +21,7 @@ from PIL import Image
 from odkd.common.files import json_digest
 from odkd.common.ignore import IGNORE
 from odkd.common.names import nearest
+from odkd.common.progress import tracked
 from odkd.data.prepare.building import building, check_absent, write_map
 from odkd.data.prepare.pictures import Picture, find_pictures
 from odkd.data.video.encode import VideoWriter
@@ -113,7 +114,7 @@ def write_sequence(place: Path, video: str, frames: Frames, moving: int) -> None
     size = frames[0][0].load().size
     path = place / "videos" / f"{video}.mp4"
     with VideoWriter(path, width=size[0], height=size[1], frame_rate=FRAME_RATE, crf=CRF) as writer:
-        for number, (image, truth) in enumerate(frames):
+        for number, (image, truth) in enumerate(tracked(frames, f"wrote {video}", "frames")):
             labels_HW = ids(truth, moving)
             picture: Image.Image = image.load().convert("RGB")
             if not picture.size == size == labels_HW.shape[::-1]:

@@ -22,6 +22,7 @@ import numpy as np
 from odkd.common.files import json_digest
 from odkd.common.ignore import IGNORE
 from odkd.common.names import nearest
+from odkd.common.progress import tracked
 from odkd.data.labels.sets import label_set
 from odkd.data.prepare.building import building, check_absent, write_map
 from odkd.data.video.scan import scan_video
@@ -97,7 +98,7 @@ def write_maps(folder: Path, video: Path, found: Mapping[int, Found], groups: Ma
     """Write the label map of each frame of a video that has none yet."""
     scanned = scan_video(video)
     blank_HW = np.full((scanned["height"], scanned["width"]), IGNORE, np.uint8)
-    for frame in range(len(scanned["pts"])):
+    for frame in tracked(range(len(scanned["pts"])), f"wrote {video.stem}", "label maps"):
         path = folder / f"{frame:06d}.png"
         if not path.is_file():
             write_map(path, drawn(found[frame], blank_HW.shape, groups) if frame in found else blank_HW)

@@ -22,6 +22,7 @@ from odkd.common.files import json_digest
 from odkd.common.names import counted
 from odkd.common.notes import remembered
 from odkd.common.pictures import UNREADABLE
+from odkd.common.progress import tracked
 from odkd.data.video.fit import Fit, Placement, fit_label, fit_picture, placement
 from odkd.data.video.index import VideoIndex
 from odkd.data.video.listing import natural
@@ -219,7 +220,8 @@ def _read_all(root: Path, collection: str, names: Sequence[str]) -> dict[str, An
     """Return the digest of the names and contents of images, and their sizes."""
     logger.info("reading %s of %s once for their digest", counted(len(names), "image"), collection)
     with ThreadPoolExecutor(INDEX_THREADS) as pool:
-        facts = list(pool.map(_facts, (root / name for name in names)))
+        read = pool.map(_facts, (root / name for name in names))
+        facts = list(tracked(read, "read", "images", len(names)))
     contents = [[name, digest] for name, (digest, _) in zip(names, facts, strict=True)]
     return {"digest": json_digest(contents), "sizes": [found for _, found in facts]}
 

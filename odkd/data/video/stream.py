@@ -12,6 +12,7 @@ from typing import Literal
 import numpy as np
 
 from odkd.common.names import counted
+from odkd.common.progress import tracked
 from odkd.data.video.image_index import Source
 from odkd.data.video.index import VideoIndex, index_video
 from odkd.data.video.listing import list_videos, log_unused
@@ -122,7 +123,7 @@ def open_stream(
     videos: list[VideoIndex] = []
     paths = list_videos(folder, start, stop)
     log_unused(folder)
-    for path in paths:
+    for path in tracked(paths, "indexed", "videos"):
         try:
             videos.append(replace(index_video(path, cache), library=library))
         except UnreadableVideoError as error:

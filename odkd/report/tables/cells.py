@@ -10,6 +10,7 @@ from statistics import mean, median, stdev
 
 from odkd.common.metric_names import SUMMARY
 from odkd.common.names import counted
+from odkd.common.progress import tracked
 from odkd.report.tables.profiles import number_in_profile
 from odkd.report.tables.spec import Column, Row, Table, Variant
 from odkd.report.tables.updates import count_updates
@@ -124,7 +125,7 @@ def fill(table: Table, runs: Sequence[StoredRun], history: History, *, newest: b
     matcher, filled = Matcher(runs), Filled(table)
     looked_up: set[WantedRun] = set()
     users: dict[str, tuple[str, WantedRun]] = {}
-    for row, variant, jobs in needs(table):
+    for row, variant, jobs in tracked(list(needs(table)), "looked up", "cells"):
         for job in jobs:
             if job in looked_up:
                 continue

@@ -1,6 +1,7 @@
 """Console script `odkd-tables`: rebuild a paper table from the runs in the MLflow store, or list missing runs."""
 
 import argparse
+import logging
 import shlex
 import subprocess
 import sys
@@ -8,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from odkd.common.console import log_to_console
 from odkd.common.dotted import quoted
 from odkd.common.ending import one_line
 from odkd.common.files import write_atomic
@@ -26,7 +28,8 @@ from odkd.report.tables.stores import look_up, outputs_read, store_uri, store_wo
 from odkd.report.tables.wanted import Settings, join, wanted_settings
 from odkd.runs.mlflow_client import without_password
 from odkd.runs.mlflow_store import StoreError
-from odkd.runs.sync import advice, brief
+from odkd.runs.sync import brief
+from odkd.runs.trackers.mlflow import advice
 
 FORMATS: dict[str, Callable[[Filled, Published | None], str]] = {
     "markdown": markdown,
@@ -61,6 +64,7 @@ def obey(
     chosen: argparse.Namespace, make_it: Callable[[argparse.Namespace], None], list_all: Callable[[], None]
 ) -> None:
     """List all tables or make the chosen one; a user's mistake or an unreadable store is reported in one line."""
+    log_to_console(logging.WARNING)
     with one_line(chosen.program):
         try:
             if chosen.list or chosen.name is None:

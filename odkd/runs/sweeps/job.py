@@ -27,7 +27,7 @@ from odkd.runs.results import cost_of, status_of
 from odkd.runs.sweeps.job_process import number_lines, watched
 from odkd.runs.sweeps.plan import DIED, SweepPlan, read_job
 from odkd.runs.sweeps.summary import title_of
-from odkd.runs.sync import forget, send
+from odkd.runs.sync import Tracking
 
 logger = logging.getLogger(__name__)
 
@@ -39,12 +39,14 @@ class SweepJob:
     Args:
         run: runs a config and fills in the outcome; raises any error.
         plan: the sweep.
+        tracking_of: returns the trackers of a config.
         pruner_of: in a search, returns the pruner of a job's run, given the job's number.
         variables: of the launching process, which say where MLflow is; other machines may lack them.
     """
 
     run: Callable[..., float]  # (DictConfig, Outcome)
     plan: SweepPlan
+    tracking_of: Callable[[DictConfig], Tracking]
     pruner_of: Callable[[int], Callable[[Mapping[str, Any]], str | None] | None] | None = None
     variables: Mapping[str, str] = field(default_factory=variables)
 
@@ -170,14 +172,14 @@ class _Attempt:
             "updated": time.time(),
         }
         write_json(stub / "run.json", record)
-        send(stub, self.cfg, briefly=True)
+        self.job.tracking_of(self.cfg).send(stub, briefly=True)
         return stub
 
     def forget_stub(self) -> None:
         """Delete the folder that the last attempt left if it failed before it had a run."""
         stub = self.plan.failed_folder(self.number)
         if stub.is_dir():
-            forget(stub, self.cfg)
+            self.job.tracking_of(self.cfg).forget(stub)
 
     def note(self, status: str, error: str | None = None) -> None:
         """Write jobs/NUMBER.json."""

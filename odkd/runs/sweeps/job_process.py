@@ -2,12 +2,12 @@
 
 import _thread
 import contextlib
-import logging
 import signal
 import threading
 from collections.abc import Iterator
 from typing import Any
 
+from odkd.common.console import console
 from odkd.runs.outcome import Terminated
 from odkd.runs.sweeps.plan import SweepPlan
 
@@ -16,9 +16,8 @@ LOOK_SECONDS = 0.5  # interval between two checks for the stop file
 
 def number_lines(number: int) -> None:
     """Begin each log line with the job's number: jobs in several processes share a console."""
-    for handler in logging.getLogger().handlers:
-        if isinstance(handler, logging.StreamHandler):
-            handler.setFormatter(logging.Formatter(f"#{number}  %(message)s"))
+    if (place := console()) is not None:
+        place.share(number)
 
 
 @contextlib.contextmanager

@@ -16,13 +16,12 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from odkd.common.names import counted
-from odkd.runs.mlflow_place import check_place, place_of, tell_variables
-from odkd.runs.mlflow_sync import is_complete
+from odkd.runs.mlflow_place import check_place, tell_variables
 from odkd.runs.results import status_of
 from odkd.runs.sweeps.plan import SweepPlan, sweep_key
 from odkd.runs.sweeps.summary import sweep_table
 from odkd.runs.sweeps.sweep import DONE, Sweep
-from odkd.runs.sync import Follower, check_tracking, close_seconds, mark_if_killed, send
+from odkd.runs.sync import Followers, Tracking, mark_if_killed
 
 logger = logging.getLogger(__name__)
 
@@ -50,45 +49,48 @@ def plan_sweep(
 
 
 @contextlib.contextmanager
-def open_sweep(cfg: DictConfig, plan: SweepPlan, write_report: Callable[[Path], Path]) -> Iterator[Sweep]:
+def open_sweep(
+    cfg: DictConfig, plan: SweepPlan, write_report: Callable[[Path], Path], tracking: Tracking
+) -> Iterator[Sweep]:
     """Open a sweep, around all launching; add jobs to it before they are launched.
 
     Args:
         cfg: config of the launching process.
         plan: the plan of the sweep.
         write_report: writes the page of a sweep folder at the end, and returns its path.
+        tracking: the trackers of the launching process.
 
     Raises:
-        ValueError: another process is running the sweep, or the library that logs to MLflow is not installed.
+        ValueError: another process is running the sweep.
         SystemExit: code 1 if a job has not finished, after the summary is printed.
     """
-    check_tracking(cfg)
     sweep = Sweep(plan)
-    follower: Follower | None = None
+    followers: Followers | None = None
     try:
         with sweep:
-            follower = follow(plan.folder, cfg)
+            followers = follow(plan.folder, cfg, tracking)
             yield sweep
     finally:
         if sweep.status != "running":
-            tell(sweep, cfg, follower, write_report)
+            tell(sweep, cfg, tracking, followers, write_report)
     if any(job["status"] not in DONE for job in sweep.jobs):
         sys.exit(1)
 
 
-def follow(folder: Path, cfg: DictConfig) -> Follower | None:
-    """Start copying the sweep to MLflow; wait for the first pass, which creates what jobs need: the parent run."""
-    if not cfg.tracking.enabled:
+def follow(folder: Path, cfg: DictConfig, tracking: Tracking) -> Followers | None:
+    """Start to copy a sweep to its trackers; wait for the first pass, which creates what jobs need: the parent run."""
+    if not tracking.trackers:
         return None
     tell_variables(cfg)
-    follower = Follower.of(folder, cfg)
-    follower.start()
-    follower.wait(close_seconds(cfg, briefly=True))
-    return follower
+    followers = tracking.follow(folder)
+    followers.wait(tracking.wait_seconds(briefly=True))
+    return followers
 
 
-def tell(sweep: Sweep, cfg: DictConfig, follower: Follower | None, write_report: Callable[[Path], Path]) -> None:
-    """Print the summary of a sweep that has ended, write its report, and send MLflow the rest."""
+def tell(
+    sweep: Sweep, cfg: DictConfig, tracking: Tracking, followers: Followers | None, write_report: Callable[[Path], Path]
+) -> None:
+    """Print the summary of a sweep that has ended, write its report, and send its trackers the rest."""
     died = [run for run in sweep.runs() if mark_if_killed(run)]
     record = sweep.record()
     print(sweep_table(record))
@@ -98,20 +100,20 @@ def tell(sweep: Sweep, cfg: DictConfig, follower: Follower | None, write_report:
     if record["status"] != "finished":
         print(f"the same command goes on from here, and computes nothing again:\n  {sweep.plan.command}")
     sys.stdout.flush()
-    if follower is not None:
+    if followers is not None:
         was_ended = sweep.status == "killed"
-        if follower.close(timeout_seconds=close_seconds(cfg, briefly=was_ended)):
-            send_rest(died if was_ended else sweep.runs(), cfg, briefly=was_ended)
+        if followers.close(timeout_seconds=tracking.wait_seconds(briefly=was_ended)):
+            send_rest(died if was_ended else sweep.runs(), tracking, briefly=was_ended)
 
 
-def send_rest(runs: Sequence[Path], cfg: DictConfig, *, briefly: bool) -> None:
-    """Send MLflow what it missed from runs that have ended; stop at the first failure."""
-    place = place_of(cfg)
+def send_rest(runs: Sequence[Path], tracking: Tracking, *, briefly: bool) -> None:
+    """Send trackers what they missed from runs that have ended; stop at the first failure."""
     ended = [run for run in runs if status_of(run) != "running"]  # a running one belongs to another process
-    late = [run for run in ended if not is_complete(run, **place)]
-    num_sent = sum(1 for _ in itertools.takewhile(lambda run: send(run, cfg, briefly=briefly), late))
+    late = [run for run in ended if not tracking.is_complete(run)]
+    num_sent = sum(1 for _ in itertools.takewhile(lambda run: tracking.send(run, briefly=briefly), late))
     if num_sent:
-        print(f"sent to MLflow, which had not received everything: {counted(num_sent, 'run')}")
+        names = ", ".join(type(tracker).__name__ for tracker in tracking.trackers.values())
+        print(f"sent to {names}, which had not received everything: {counted(num_sent, 'run')}")
 
 
 def report(folder: Path, write_report: Callable[[Path], Path]) -> None:

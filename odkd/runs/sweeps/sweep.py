@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,12 +18,14 @@ from typing import Any, Self
 from filelock import FileLock, Timeout
 
 from odkd.common.files import write_json
+from odkd.common.progress import Progress
 from odkd.runs.run_file import read_record
 from odkd.runs.sweeps.parent import parent_run, table_of_jobs
 from odkd.runs.sweeps.plan import DIED, JobRecord, SweepPlan, read_job
 from odkd.runs.sweeps.summary import value_name
 
 DONE = ("finished", "skipped", "resumed", "pruned")
+LINE_SECONDS = 60.0  # between two log lines on the state of the jobs, where no bar shows it
 GATHER_SECONDS = 1.0  # shortest interval between two readings of the jobs' files
 GATHER_SHARE = 0.05  # largest share of the time for it: a reading takes 25 ms for 1,000 jobs, and 2.5 s for 100,000
 
@@ -50,6 +53,9 @@ class Sweep:
         self._gatherer = threading.Thread(target=self._gather_again, name="odkd-sweep", daemon=True)
         self._changing = threading.Lock()  # a search gathers too: an old reading of a job must not replace a newer one
         self._written: Any = None
+        self._progress = Progress("sweep", "jobs", seconds=LINE_SECONDS)
+        self._num_skipped = 0
+        self.num_planned = 0  # jobs of a search, which adds them batch by batch
 
     def __enter__(self) -> Self:
         """Take the sweep's lock, and start to gather the jobs' notes.
@@ -79,6 +85,7 @@ class Sweep:
         self._gatherer.join()
         is_killed = error is not None and not isinstance(error, Exception)
         self.gather()
+        self._progress.__exit__(kind, error, trace)
         for job in self.jobs:
             if job["status"] == "running" and not is_killed:
                 job |= {"status": "failed", "error": DIED}
@@ -145,6 +152,13 @@ class Sweep:
                 # A job that its machine ended is "not_run", and may begin again by itself (requeued by Slurm).
                 if job["status"] not in (*DONE, "failed") and (found := read_job(self.plan, job["number"])):
                     job |= {key: found[key] for key in job if key in found and key != "overrides"}
+            counts = Counter(job["status"] for job in self.jobs)
+        if self.jobs:
+            self._progress.skip(counts["skipped"] - self._num_skipped)  # they say nothing about the time left
+            self._num_skipped = counts["skipped"]
+            num_ended = sum(counts[status] for status in (*DONE, "failed"))
+            state = f"{counts['running']} running, {counts['failed']} failed"
+            self._progress(num_ended, max(self.num_planned, len(self.jobs)), f" ({state})")
 
 
 def pause_after(seconds: float) -> float:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from odkd.common.device import upload
 from odkd.data.labels.features import FeatureKind, FeatureSource
 from odkd.students.layers import Taken
+from odkd.training.augment import Augmentation
 from odkd.training.features.objective import FeatureObjective
 
 
@@ -45,11 +46,13 @@ class FeatureDistillation:
         """The student's layers."""
         return self.objective.student_layers
 
-    def given(self, positions: Sequence[int], move: Callable[[Tensor], Tensor] | None) -> dict[str, Tensor]:
+    def given(
+        self, positions: Sequence[int], augment: Augmentation | None, frame: Sequence[int], names: Sequence[object]
+    ) -> dict[str, Tensor]:
         """Return the teacher's features of a batch by layer, float32 [B, C, h, w].
 
         Args:
-            move: moves maps as the images of the batch are augmented; None = they are not.
+            augment: moves them as it does the images, of `frame` = (height, width), by the same names; None = not.
         """
         found = [self._features(position) for position in positions]
         batch: dict[str, Tensor] = {}
@@ -61,7 +64,7 @@ class FeatureDistillation:
                     f"features of {kind.layer} are {shapes} in videos of several sizes; set teacher.size=[height,width]"
                 )
             maps_BCHW = torch.stack(maps).float()
-            batch[kind.layer] = maps_BCHW if move is None else move(maps_BCHW)
+            batch[kind.layer] = maps_BCHW if augment is None else augment.follow(maps_BCHW, frame, names=names)
         return batch
 
     def losses(self, taken: Taken, given: Mapping[str, Tensor], sizes: Sequence[int]) -> dict[str, Tensor]:
