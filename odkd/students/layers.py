@@ -33,22 +33,21 @@ class Taken:
     """The outputs of layers, collected while `tapped` is entered."""
 
     def __init__(self) -> None:
-        self._outputs: dict[str, list[tuple[Any, tuple[int, int]]]] = {}
+        self._maps: dict[str, list[Tensor]] = {}
         self.input_size = (0, 0)  # (height, width) of the network's last input
 
     def add(self, name: str, output: Any) -> None:
-        """Add the output of a forward pass."""
-        self._outputs.setdefault(name, []).append((output, self.input_size))
+        """Add the output of a forward pass; a copy, because the layer after it may change it in place."""
+        self._maps.setdefault(name, []).append(as_map(output, self.input_size, name).clone())
 
     def maps(self, num_images: int) -> dict[str, Tensor]:
         """Return the output of each layer for all images, [B, C, h, w]; forward passes follow each other in a batch.
 
         Raises:
-            ValueError: an output is no map, or there is more than one, or none, for an image.
+            ValueError: there is more than one map, or none, for an image.
         """
         found = {}
-        for name, outputs in self._outputs.items():
-            maps = [as_map(output, size, name) for output, size in outputs]
+        for name, maps in self._maps.items():
             if sum(map(len, maps)) != num_images:
                 sizes = "+".join(str(len(one)) for one in maps)
                 raise ValueError(
@@ -61,7 +60,11 @@ class Taken:
 
 @contextmanager
 def tapped(network: nn.Module, names: Sequence[str]) -> Iterator[Taken]:
-    """Collect the outputs of the named layers in the forward passes within the context."""
+    """Collect the outputs of the named layers in the forward passes within the context.
+
+    Raises:
+        ValueError: from a forward pass: an output is no map.
+    """
     taken = Taken()
     if not names:
         yield taken

@@ -80,6 +80,7 @@ def test_the_cost_is_the_miou_of_both_against_the_labels_of_the_run(int8: Path, 
         assert parity["miou"][name] == pytest.approx([float(value) for value in found], abs=1e-3)
 
 
+@pytest.mark.slow
 def test_a_file_that_loses_too_much_is_removed(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "net.onnx"
     export(run, "--to", "onnx", "--int8", "--output", path, "--num-frames", "2", "--bound", "-1", code=1)
@@ -90,6 +91,7 @@ def test_a_file_that_loses_too_much_is_removed(run: Path, tmp_path: Path, capsys
     assert not path.with_suffix(".yaml").exists()
 
 
+@pytest.mark.slow
 def test_frames_of_another_source_are_scored_against_the_network_itself(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

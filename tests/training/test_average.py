@@ -55,6 +55,7 @@ def test_a_student_learns_the_same_with_an_average_and_without() -> None:
     assert all(torch.equal(value, weights[1][name]) for name, value in weights[0].items())
 
 
+@pytest.mark.slow
 def test_a_run_is_scored_by_its_average_and_saves_what_it_is_told(odkd: Odkd) -> None:
     runs = {
         words: odkd("optimizer.lr=1e-3", *words)
@@ -90,6 +91,7 @@ def test_every_student_has_an_average_also_a_user_s_own(tmp_path: Path) -> None:
     assert (cfg.student.name, cfg.student.ema, cfg.student.saved) == ("mine", 0.5, "ema")
 
 
+@pytest.mark.slow
 def test_snapshots_are_the_student_after_their_iterations(odkd: Odkd) -> None:
     run = odkd("run.snapshots=2", "student.ema=0.9", "optimizer.lr=1e-3")
     last = len((run / "metrics.jsonl").read_text().splitlines()) - 1
@@ -130,6 +132,7 @@ def test_a_killed_run_goes_on_with_its_average_and_snapshots(odkd: Odkd, monkeyp
     assert all(torch.equal(value, other[name]) for name, value in one.items())
 
 
+@pytest.mark.slow
 def test_trainings_over_epochs_validate_and_keep_the_average(odkd: Odkd) -> None:
     words = ("stage=distill", "stage.epochs=2", "optimizer.lr=1e-3")
     plain, average = (odkd(*words, *more) for more in ((), ("student.ema=0.9",)))

@@ -60,6 +60,7 @@ def lines(run: Path) -> list[dict[str, float]]:
     return [json.loads(line)["metrics"] for line in (run / "metrics.jsonl").read_text().splitlines()]
 
 
+@pytest.mark.slow
 def test_a_run_learns_from_features_of_both_and_stores_the_teacher_s(odkd: Run, tmp_path: Path) -> None:
     plain = odkd()
     stores = find_stores(tmp_path / "labels")
@@ -129,6 +130,7 @@ def test_a_killed_run_goes_on_with_its_projections(odkd: Run, monkeypatch: pytes
     assert not any("projection" in name for name in one)  # they are no part of the student
 
 
+@pytest.mark.slow
 def test_trainings_over_epochs_learn_from_features_too(odkd: Run) -> None:
     run = odkd("stage=mckd", "stage.epochs=2", "stage.batch_size=4", pairs("merge body cwd"), "dataset.stride=1")
     assert {"round_1/student_0/loss_features_cwd", "final/loss_features_cwd"} <= {
@@ -136,6 +138,7 @@ def test_trainings_over_epochs_learn_from_features_too(odkd: Run) -> None:
     }
 
 
+@pytest.mark.slow
 def test_a_run_without_pairs_has_the_key_that_it_had(cache: Path, config: Callable[..., object]) -> None:
     assert (
         run_key(cache) == run_key(cache, "features.size=[2,3]") == run_key(cache, "features.losses.cwd.temperature=1")
@@ -241,6 +244,7 @@ class Mine:
 """
 
 
+@pytest.mark.slow
 def test_an_own_loss_is_one_file_and_one_yaml_file(odkd: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "my_features.py").write_text(OWN)
     monkeypatch.syspath_prepend(str(tmp_path))

@@ -59,3 +59,17 @@ def test_an_unknown_layer_names_the_nearest() -> None:
     network = nn.Sequential(nn.Conv2d(3, 4, 1), nn.Sequential(nn.ReLU(), nn.Conv2d(4, 4, 1)))
     with pytest.raises(ValueError, match=r"the student has no layer 1\.2; its nearest of 4 are 1\.[01], 1\.[01]"):
         check_layers(network, ["0", "1.2"], "the student")
+
+
+def test_the_output_of_a_layer_is_that_before_the_next_one_changes_it_in_place() -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU(inplace=True))
+    images = torch.randn(2, 3, 4, 4)
+    with tapped(network, ["0", "1"]) as taken:
+        network(images)
+    maps = taken.maps(2)
+    torch.testing.assert_close(maps["0"], network[0](images))
+    assert maps["0"].min() < 0
+    torch.testing.assert_close(maps["1"], network[0](images).relu())
+    maps["0"].sum().backward()
+    assert network[0].weight.grad is not None
