@@ -13,6 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from odkd.common.ending import one_line
+from odkd.common.names import counted, nearest
 from odkd.common.version import add_version
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ its tables, and settings that people are surprised by.
   odkd-doctor                                      of runs in this folder
   odkd-doctor paths.outputs=/data/me tracking.uri=http://server:5000
   odkd-doctor --json > doctor.json                 for a bug report; passwords and tokens are not in it
-  odkd-doctor --only disks mlflow
+  odkd-doctor --only disks,mlflow
 
 It ends with code 1 if something is broken: odkd, or a part of it, does not work so.
 """
@@ -51,7 +52,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     add_version(parser)
     parser.add_argument("settings", nargs="*", metavar="KEY=VALUE", help="as for odkd: paths, tracking, an experiment")
-    parser.add_argument("--only", nargs="+", choices=SECONDS, metavar="CHECK", help=f"one of {', '.join(SECONDS)}")
+    some = f"some of them: {', '.join(SECONDS)}"
+    parser.add_argument("--only", type=names_of, metavar="CHECK,CHECK", help=some)
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--config-dir", metavar="FOLDER", help="folder of your own YAML groups, as for odkd")
     args = parser.parse_intermixed_args(arguments)
@@ -66,6 +68,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
             sys.exit(code)
         sys.stdout.flush()
         os._exit(code)  # a check that hangs would hold up the end of the process
+
+
+def names_of(text: str) -> list[str]:
+    """Return the checks in a list with commas.
+
+    Raises:
+        argparse.ArgumentTypeError: one is none.
+    """
+    names = [name.strip() for name in text.split(",")]
+    if unknown := [name for name in names if name not in SECONDS]:
+        message = f"there is no check {unknown[0]}{nearest(unknown[0], SECONDS)} (known: {', '.join(SECONDS)})"
+        raise argparse.ArgumentTypeError(message)
+    return names
 
 
 @dataclass(frozen=True)
@@ -179,8 +194,6 @@ def verdict(counts: Mapping[str, int]) -> str:
     >>> verdict({"ok": 5, "note": 0, "warning": 2, "broken": 0})
     'nothing is broken; 2 warnings'
     """
-    from odkd.common.names import counted
-
     broken = f"{counts['broken']} broken" if counts["broken"] else "nothing is broken"
     return f"{broken}; {counted(counts['warning'], 'warning')}"
 

@@ -129,23 +129,20 @@ def test_the_figure_shows_each_row_and_the_front(filled_store: FabricatedStore, 
     assert front.get_xydata().tolist() == [[1.0, 30.0], [4.0, 50.0]]  # of the cheap and the good
 
 
-@pytest.mark.parametrize(
-    ("figure", "says"),
-    [
-        ("{kind: pareto, cost: Flops, score: mIoU}", "figures.front.cost: there is no column Flops"),
-        ("{kind: pareto, score: mIoU}", "figures.front has or lacks cost"),
-        ("{kind: pareto, cost: FLOPs, score: mIoU, rows: [small]}", "fewer than two rows have both FLOPs and mIoU"),
-    ],
-)
 def test_a_figure_that_cannot_be_drawn_is_one_line(
-    filled_store: FabricatedStore, tmp_path: Path, figure: str, says: str, capsys: pytest.CaptureFixture[str]
+    filled_store: FabricatedStore, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     complete(tmp_path)
-    (tmp_path / "mine.yaml").write_text(SPEC.replace("{kind: pareto, cost: FLOPs, score: mIoU}", figure))
-    make(figures, tmp_path / "mine.yaml", "--uri", filled_store.uri, "--output", tmp_path, code=2)
-    printed = capsys.readouterr().err.strip().splitlines()
-    assert len(printed) == 1
-    assert says in printed[0]
+    for figure, says in {
+        "{kind: pareto, cost: Flops, score: mIoU}": "figures.front.cost: there is no column Flops",
+        "{kind: pareto, score: mIoU}": "figures.front has or lacks cost",
+        "{kind: pareto, cost: FLOPs, score: mIoU, rows: [small]}": "fewer than two rows have both FLOPs and mIoU",
+    }.items():
+        (tmp_path / "mine.yaml").write_text(SPEC.replace("{kind: pareto, cost: FLOPs, score: mIoU}", figure))
+        make(figures, tmp_path / "mine.yaml", "--uri", filled_store.uri, "--output", tmp_path, code=2)
+        printed = capsys.readouterr().err.strip().splitlines()
+        assert len(printed) == 1
+        assert says in printed[0]
 
 
 def test_the_page_lists_every_number() -> None:
