@@ -3,7 +3,7 @@
 import copy
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -12,8 +12,13 @@ from torch import Tensor, nn
 from odkd.common.device import upload
 from odkd.data.labels.features import FeatureKind, FeatureSource
 from odkd.students.layers import Taken
-from odkd.training.augment import Augmentation
 from odkd.training.features.objective import FeatureObjective
+
+
+class Follows(Protocol):
+    """An augmentation that moves other maps as it has moved the images of a batch."""
+
+    def follow(self, maps_BCHW: Tensor, frame: Sequence[int], *, names: Sequence[object]) -> Tensor: ...
 
 
 class FeatureDistillation:
@@ -47,7 +52,7 @@ class FeatureDistillation:
         return self.objective.student_layers
 
     def given(
-        self, positions: Sequence[int], augment: Augmentation | None, frame: Sequence[int], names: Sequence[object]
+        self, positions: Sequence[int], augment: Follows | None, frame: Sequence[int], names: Sequence[object]
     ) -> dict[str, Tensor]:
         """Return the teacher's features of a batch by layer, float32 [B, C, h, w].
 
