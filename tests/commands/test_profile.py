@@ -263,6 +263,10 @@ def test_what_a_runs_folder_permits_itself_does_not_count(own_run: Path) -> None
 def test_nothing_is_downloaded_or_read_for_a_student_without_a_run() -> None:
     cfg = config_of_words(["student=swin_tiny_deeplabv3plus", "dataset=videos"], None, [])  # with ImageNet weights
     assert (cfg.student.encoder_weights, cfg.student.weights) == (None, None)
+    cfg = config_of_words(
+        ["experiment=camvid_online"], None, []
+    )  # whose files are below dataset.root, which is not set
+    assert digest_of(cfg)
 
 
 @pytest.mark.parametrize(

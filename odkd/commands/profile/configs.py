@@ -100,14 +100,15 @@ def _ready(cfg: DictConfig) -> DictConfig:
     return with_numerics(cfg)[0]
 
 
-def _without_data(cfg: DictConfig) -> Any:
-    """Return a copy whose teacher and data set, of which nothing is built, are not checked."""
+def _without_data(cfg: DictConfig) -> DictConfig:
+    """Return a copy without teacher and data set, but for the classes and the size: no file of theirs is looked at."""
     from omegaconf import OmegaConf
 
-    container: Any = OmegaConf.to_container(cfg, resolve=True)
-    container["teacher"] = {}
-    container["dataset"] = {"classes": container["dataset"]["classes"], "size": container["dataset"]["size"]}
-    return OmegaConf.create(container)
+    cut = cfg.copy()
+    OmegaConf.set_struct(cut, False)
+    cut.teacher = {}
+    cut.dataset = {"classes": cfg.dataset.classes, "size": cfg.dataset.size}
+    return cut
 
 
 def digest_of(cfg: DictConfig) -> str:
@@ -116,7 +117,7 @@ def digest_of(cfg: DictConfig) -> str:
 
     from odkd.common.files import json_digest
 
-    container: Any = OmegaConf.to_container(cfg, resolve=True)
+    container: Any = OmegaConf.to_container(_without_data(cfg), resolve=True)
+    soft: Any = OmegaConf.to_container(cfg.teacher.soft, resolve=True)
     parts = [container.get(key) for key in MEASURED]
-    dataset, soft = container["dataset"], container["teacher"].get("soft")
-    return json_digest([parts, len(dataset["classes"]), list(dataset["size"]), soft])
+    return json_digest([parts, len(container["dataset"]["classes"]), container["dataset"]["size"], soft])
