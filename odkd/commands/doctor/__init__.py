@@ -131,12 +131,11 @@ def asked_by(args: argparse.Namespace) -> Asked:
         ValueError: a mistake in them.
     """
     from odkd.config.compose import compose_table_config
-    from odkd.runs.mlflow_place import place_of
+    from odkd.runs.mlflow_place import has_mlflow, place_of
 
     cfg: DictConfig = compose_table_config(args.settings, args.config_dir)
-    is_tracked = bool(cfg.tracking.get("enabled", True))
     paths = {str(name): str(path) for name, path in cfg.paths.items()}
-    return Asked(paths, place_of(cfg)["uri"] if is_tracked else None)
+    return Asked(paths, place_of(cfg)["uri"] if has_mlflow(cfg) else None)
 
 
 def checks(asked: Asked, names: Sequence[str]) -> dict[str, Callable[[], Section]]:
