@@ -26,6 +26,9 @@ TEACHERS = {  # part of its class -> library that it needs
     "SmpHubTeacher": "segmentation_models_pytorch",
     "MMSegTeacher": "mmseg",
     "TransformersTeacher": "transformers",
+    "Sam3Teacher": "transformers",
+    "Sam3VideoTeacher": "transformers",
+    "VideomtTeacher": "transformers",
     "ExportedTeacher": "onnxruntime",
 }
 MORE = {  # what a choice wants to be told
@@ -101,7 +104,7 @@ def test_an_encoder_package_that_is_missing_names_the_extra(odkd, tmp_path, monk
 
 def test_each_teacher_is_of_a_class_whose_library_is_known() -> None:
     plain = [name for name in choices("teacher") if library_of(name) is None]
-    assert plain == ["folder", "oracle"]
+    assert plain == ["ensemble", "folder", "oracle"]
 
 
 @pytest.mark.parametrize("teacher", MORE)
