@@ -80,9 +80,12 @@ def check_once(check: Callable[[int], object], positions: Iterable[int], note: P
         ValueError: as `check` raises for the first position that is wrong.
     """
 
+    def check_one(position: int) -> None:
+        check(position)  # a future would keep what it returns, a map, until the last one is read
+
     def check_all() -> str:
         with ThreadPoolExecutor(THREADS, thread_name_prefix="odkd-maps") as pool:
-            waiting = [pool.submit(check, position) for position in positions]
+            waiting = [pool.submit(check_one, position) for position in positions]
             try:
                 for each in waiting:
                     each.result()

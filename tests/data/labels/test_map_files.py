@@ -1,6 +1,7 @@
 """Files of label maps that are damaged, of another shape, or missing: one line before the run, with the file's name."""
 
 import os
+import weakref
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from fractions import Fraction
@@ -80,6 +81,22 @@ def test_maps_are_opened_once_for_each_version_of_their_contents(tmp_path: Path)
     with pytest.raises(ZeroDivisionError):
         check_once(lambda position: 1 // (position - 5), range(9), tmp_path / "other")
     assert not (tmp_path / "other").exists()
+
+
+def test_no_map_is_kept_after_its_check(tmp_path: Path) -> None:
+    maps: list[weakref.ref[np.ndarray]] = []
+    most = 0
+
+    def read(position: int) -> np.ndarray:
+        nonlocal most
+        most = max(most, sum(known() is not None for known in maps))
+        label_HW = np.full((2, 2), position, np.uint8)
+        maps.append(weakref.ref(label_HW))
+        return label_HW
+
+    check_once(read, range(200), tmp_path / "note.json")
+    assert len(maps) == 200
+    assert most < 50  # a few for each thread
 
 
 @pytest.mark.parametrize("size", [(96, 64), (64, 64), (64, 104), (48, 96)])
