@@ -76,9 +76,11 @@ def run(args: argparse.Namespace) -> int:
     num_frames = (INT8_FRAMES if args.int8 else NUM_FRAMES) if args.num_frames is None else args.num_frames
     if num_frames < 1:
         raise ValueError(f"--num-frames {num_frames}; expected 1 or more")
+    if args.bound is not None and not 0 <= args.bound <= 1:
+        raise ValueError(f"--bound {args.bound}; expected a share, from 0 to 1")
     student = load_student(args.run, args.student, device="cpu", allow_targets=args.allow_targets)
     suffix = SUFFIXES[args.to]
-    path = args.output or args.run / "exported" / f"{student.file.stem}{'.int8' if args.int8 else ''}{suffix}"
+    path = args.output or place_in(args.run, f"{student.file.stem}{'.int8' if args.int8 else ''}{suffix}")
     if path.suffix != suffix:
         raise ValueError(f"--output {path}: a file --to {args.to} ends in {suffix}")
     normalization = student.normalization
@@ -92,11 +94,11 @@ def run(args: argparse.Namespace) -> int:
         takes_pixels=args.preprocess == "inside",
     )
     if args.int8:
-        calibration_NHWC, frames = read_calibration(args.run, args.frames, num_frames, student.size)
+        calibration_NHWC, frames = read_calibration(args.run, args.frames, num_frames, student.size, args.allow_targets)
         path.parent.mkdir(parents=True, exist_ok=True)
         write_int8(export, path, given(export, calibration_NHWC))
     else:
-        frames = read_frames(args.run, args.frames, num_frames, student.size)
+        frames = read_frames(args.run, args.frames, num_frames, student.size, args.allow_targets)
         path.parent.mkdir(parents=True, exist_ok=True)
         write_export(export, path, args.to)
     parity = compare(export, path, frames, with_miou=args.int8)
@@ -136,6 +138,20 @@ def tell(parity: Mapping[str, Any], bound: float | None) -> str:
         print(f"mIoU {against}: {before:.4f} in float32, {after:.4f} in int8: {-100 * lost[reference]:+.2f} points")
     most = max(lost, key=lambda name: lost[name])
     return f"{100 * lost[most]:.2f} points of mIoU are more than --bound {bound}" if lost[most] > bound else ""
+
+
+def place_in(run: Path, name: str) -> Path:
+    """Return where a file of a run goes, RUN/exported/NAME, which must not lead out of the run's folder.
+
+    Raises:
+        ValueError: the folder, or a file that is written beside NAME, is a link.
+    """
+    folder = run / "exported"
+    path = folder / name
+    for there in (folder, *(path.with_suffix(suffix) for suffix in (path.suffix, ".yaml", ".parity.json"))):
+        if there.is_symlink():
+            raise ValueError(f"{there} is a link, and would lead elsewhere; delete it, or name a file with --output")
+    return path
 
 
 def facts_of(run: Path, student: Segmenter) -> dict[str, str]:

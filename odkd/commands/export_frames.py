@@ -26,7 +26,9 @@ class Frames:
     labels: Mapping[str, Sequence[np.ndarray]] = field(default_factory=dict)
 
 
-def read_frames(run: Path, source: str | None, num_frames: int, size: tuple[int, int]) -> Frames:
+def read_frames(
+    run: Path, source: str | None, num_frames: int, size: tuple[int, int], allow_targets: Sequence[str] = ()
+) -> Frames:
     """Return frames, evenly spread over a source; None = the frames of the run, without labels.
 
     Raises:
@@ -34,12 +36,12 @@ def read_frames(run: Path, source: str | None, num_frames: int, size: tuple[int,
     """
     if source is not None:
         return Frames(_frames_of(source, num_frames, size))
-    parts = _open(run)
+    parts = _open(run, allow_targets)
     return _at(parts, spread(len(parts.stream), num_frames))
 
 
 def read_calibration(
-    run: Path, source: str | None, num_frames: int, size: tuple[int, int]
+    run: Path, source: str | None, num_frames: int, size: tuple[int, int], allow_targets: Sequence[str] = ()
 ) -> tuple[np.ndarray, Frames]:
     """Return images uint8 [N, H, W, 3] to calibrate on, and other frames with their labels to score on.
 
@@ -53,7 +55,7 @@ def read_calibration(
         if len(images_NHWC) < 2:
             raise ValueError(f"--frames {source} has one frame; expected some to calibrate on and others to score on")
         return images_NHWC[::2], Frames(images_NHWC[1::2])
-    parts = _open(run)
+    parts = _open(run, allow_targets)
     chosen = spread(len(parts.stream), 2 * num_frames)
     return _at(parts, chosen[::2]).images_NHWC, _at(parts, chosen[1::2], with_labels=True)
 
@@ -67,12 +69,11 @@ def spread(num_there: int, num_wanted: int) -> np.ndarray:
     return np.unique(np.linspace(0, num_there - 1, num_wanted).astype(np.int64))
 
 
-def _open(run: Path) -> Parts:
-    from odkd.config.parts import Parts
-    from odkd.config.schema import stored_config
+def _open(run: Path, allow_targets: Sequence[str]) -> Parts:
+    from odkd.config.stored_parts import parts_of_run
 
     try:
-        parts = Parts(stored_config(run))
+        parts = parts_of_run(run, allow_targets)
         len(parts.stream)
     except (ValueError, OSError) as error:
         raise ValueError(f"the frames of {run} cannot be read ({error}); give others with --frames SOURCE") from error

@@ -68,7 +68,7 @@ def begin(folder: Path) -> str:
     command = f"odkd --config-dir conf experiment={name} 'allow_targets=[{name}]'"
     return (
         f"{folder}: {counted(number, 'file')} of the study {name}; README.md has all commands. Begin with\n"
-        f"  cd {shlex.quote(str(folder))}\n  {command}"
+        f"  cd {'-- ' if str(folder).startswith('-') else ''}{shlex.quote(str(folder))}\n  {command}"
     )
 
 

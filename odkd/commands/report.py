@@ -106,14 +106,12 @@ def make_stills(run_folder: Path) -> None:
     Raises:
         ValueError: its frames or labels no longer exist.
     """
-    from odkd.config.parts import Parts
-    from odkd.config.schema import stored_config
+    from odkd.config.stored_parts import parts_of_run
     from odkd.report.run_stills import write_run_stills
     from odkd.runs.run import OpenRun
-    from odkd.runs.run_file import read_record, verify
+    from odkd.runs.run_file import read_record
 
-    verify(run_folder, ["config.yaml"])
-    parts = Parts(stored_config(run_folder))
+    parts = parts_of_run(run_folder)
     cfg = parts.cfg
     if parts.teacher_parts.stores(parts.sampled, parts.stream_parts.planned).missing():
         raise ValueError("no stills: the teacher's labels are no longer stored")

@@ -25,7 +25,7 @@ ADVICE: dict[int, tuple[str, str]] = {  # errno -> what it means, what to do
     errno.EBUSY: ("another program uses that file", "end it, and give the same command again"),
     **dict.fromkeys(
         (errno.EROFS, errno.EACCES, errno.ENOTDIR, errno.EEXIST, errno.EISDIR),
-        ("cannot read or write there", "choose another folder with paths.outputs= or paths.labels="),
+        ("cannot read or write there", "choose another place (of runs: paths.outputs= or paths.labels=)"),
     ),
 }
 

@@ -131,6 +131,13 @@ def check_given(cfg: DictConfig, words: Iterable[str]) -> None:
             )
 
 
+def revoke(cfg: DictConfig) -> None:
+    """Take back every permission that a config gives."""
+    for key in _keys_of_permissions(cfg):
+        if OmegaConf.select(cfg, key, throw_on_resolution_failure=False):
+            OmegaConf.update(cfg, key, [] if key == "allow_targets" else False, merge=False)
+
+
 def _keys_of_permissions(cfg: DictConfig) -> Iterator[str]:
     """Yield the keys of a config that may give a permission, also of members that a reference (`${...}`) brings."""
     yield from PERMISSIONS

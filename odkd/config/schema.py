@@ -7,7 +7,7 @@ groups, so that each of their keys is typed in one of these places, or has a che
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -15,6 +15,7 @@ from annotated_types import Ge, Le, Len
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from odkd.common.pictures import MOST_PIXELS
 from odkd.common.reading import brief, shown
 from odkd.common.settings import (
     ExistingFile,
@@ -27,6 +28,7 @@ from odkd.common.settings import (
 )
 from odkd.common.yaml_files import load_config
 from odkd.config.compose import complete
+from odkd.config.permissions import revoke
 from odkd.data.video.fit import FITS
 
 MOST_THREADS = 1024
@@ -143,8 +145,11 @@ def check_values(value: Any, key: str = "") -> None:
         )
 
 
-def stored_config(run: Path) -> DictConfig:
+def stored_config(run: Path, allow_targets: Sequence[str] = ()) -> DictConfig:
     """Return the completed config of a run, which is data: it may come from anywhere.
+
+    Args:
+        allow_targets: packages that the command permits; what the config permits itself does not count.
 
     Raises:
         ValueError: the folder has none, or it is damaged.
@@ -156,8 +161,12 @@ def stored_config(run: Path) -> DictConfig:
     try:
         cfg = complete(DictConfig(OmegaConf.merge(LATER, loaded)))
         check_values(OmegaConf.to_container(cfg, resolve=True))
+        revoke(cfg)
+        cfg.allow_targets = list(allow_targets)
         check_settings(cfg, SETTINGS, STORED)
         check_setting("dataset.size", OmegaConf.to_container(cfg.dataset.size), Annotated[list[PositiveInt], Len(2, 2)])
+        if math.prod(cfg.dataset.size) > MOST_PIXELS:
+            raise ValueError(f"dataset.size={cfg.dataset.size}; expected at most {MOST_PIXELS} pixels")
         for group in ("dataset", "student", "evaluation"):
             if not OmegaConf.is_dict(cfg.get(group)):
                 raise ValueError(f"it has no {group}")

@@ -161,7 +161,7 @@ def load_student(
     """
     if (run / "config.yaml").is_file():
         verify(run, ["config.yaml"])
-    cfg = stored_config(run)
+    cfg = stored_config(run, allow_targets)
     path = run / "student.safetensors" if name is None else student_file(run, name)
     if not path.is_file():
         there = sorted(file.stem.replace("-", "/") for file in (run / "students").glob("*.safetensors"))

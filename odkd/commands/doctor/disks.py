@@ -48,6 +48,13 @@ def places_of(paths: Mapping[str, str]) -> list[Place]:
 def check_disks(paths: Mapping[str, str]) -> Section:
     """Look at each place: how much is free, of what kind it is, and what works there."""
     findings, facts = list[Finding](), dict[str, Any]()
+    for name, path in paths.items():
+        there = next(
+            one for one in (Path(path).expanduser(), *Path(path).expanduser().absolute().parents) if one.exists()
+        )
+        if not there.is_dir():
+            advice = f"delete it, or choose another place with paths.{name}="
+            findings.append(Finding("broken", f"{name}: {there} is no folder", advice))
     for place in places_of(paths):
         name = ", ".join(place.names)
         free, total, kind = room_of(place.folder)

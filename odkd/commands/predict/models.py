@@ -119,6 +119,7 @@ def _teacher(words: list[str], *, device: str, allow_targets: Sequence[str]) -> 
     from omegaconf import OmegaConf
 
     from odkd.config.compose import compose_table_config
+    from odkd.config.identity import teacher_identity
     from odkd.config.parts import Parts
 
     given = [f"device={device}", f"allow_targets=[{','.join(allow_targets)}]"]
@@ -128,7 +129,8 @@ def _teacher(words: list[str], *, device: str, allow_targets: Sequence[str]) -> 
     if not teacher.needs_images:
         raise ValueError(f"{words[0]} does not look at pictures, so it cannot label new ones; choose another teacher")
     classes = class_names(teacher) or [f"class {number}" for number in range(teacher.num_classes or 0)] or parts.classes
-    identity = json_digest(["teacher", OmegaConf.to_container(cfg.teacher, resolve=True), parts.teacher_identity])
+    known = teacher_identity(parts.cfg, list(allow_targets), Path(cfg.paths.cache), None)  # no data set is looked at
+    identity = json_digest(["teacher", OmegaConf.to_container(cfg.teacher, resolve=True), known])
 
     def label(frames: Frames) -> np.ndarray:
         numbers = list(frames.numbers)

@@ -101,7 +101,7 @@ def check(args: argparse.Namespace, runs: Sequence[Path], words: Sequence[str]) 
         raise ValueError("--config-dir is for settings; a run has its own, leave it out")
     for name, value in (("--seconds", args.seconds), ("--rate", args.rate)):
         if value is not None and not 0 < value < 1e6:
-            raise ValueError(f"{name} {value}: expected a number above 0")
+            raise ValueError(f"{name} {value}: expected a number above 0 and below a million")
 
 
 def profile_one(args: argparse.Namespace, folder: Path | None, words: Sequence[str]) -> dict[str, Any]:

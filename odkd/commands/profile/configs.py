@@ -50,7 +50,7 @@ def config_of_run(run: Path, device: str, allow_targets: Sequence[str]) -> DictC
 
     if (run / "config.yaml").is_file():
         verify(run, ["config.yaml"])
-    stored = stored_config(run)
+    stored = stored_config(run, allow_targets)
     OmegaConf.set_struct(stored, False)
     for group in NEEDED:
         if not OmegaConf.is_dict(stored.get(group)):
@@ -58,12 +58,14 @@ def config_of_run(run: Path, device: str, allow_targets: Sequence[str]) -> DictC
     chosen = choose_device(device, precision="float32")
     for name, setting in BEFORE.items():
         stored.setdefault(name, setting)
-    for key, default in default_config().items():  # settings that are newer than the run
+    defaults = default_config().copy()
+    OmegaConf.set_struct(defaults, False)
+    for key, default in defaults.items():  # settings that are newer than the run
         name = str(key)
         if name not in NEEDED:
             is_table = OmegaConf.is_dict(default) and "_target_" not in default and OmegaConf.is_dict(stored.get(name))
             stored[name] = OmegaConf.merge(default, stored[name]) if is_table else stored.get(name, default)
-    stored.update({"device": str(chosen), "allow_targets": list(allow_targets)})
+    stored.device = str(chosen)
     if chosen.type == "cpu" and not is_fast_on_cpu(str(stored.precision)):
         stored.precision = "float32"  # as `load_student` does
     try:

@@ -1,0 +1,108 @@
+"""A run's folder may come from anywhere: what reads it runs no code of it, and writes nowhere but where the user is."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from omegaconf import OmegaConf
+
+from odkd.commands.export import main as export
+from odkd.commands.profile import main as profile
+from odkd.commands.report import make_stills
+
+COMMANDS: dict[str, Callable[[Path], object]] = {
+    "odkd-export": lambda run: export([str(run), "--to", "torchscript"]),
+    "odkd-profile": lambda run: profile([str(run), "--seconds", "0.01"]),
+    "odkd-report": make_stills,
+}
+
+
+@pytest.fixture
+def foreign(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of a finished run in an outputs folder of its own, without the digests of its files."""
+    folder = Path(shutil.copytree(run, tmp_path / "outputs" / "runs" / run.name))
+    record = json.loads((folder / "run.json").read_text())
+    for name in ("files", "sha256"):
+        record.pop(name, None)
+    (folder / "run.json").write_text(json.dumps(record))
+    shutil.rmtree(folder / "stills", ignore_errors=True)
+    monkeypatch.chdir(tmp_path)
+    return folder
+
+
+def change(run: Path, **settings: Any) -> None:
+    cfg = OmegaConf.load(run / "config.yaml")
+    for key, value in settings.items():
+        OmegaConf.update(cfg, key.replace("__", "."), value, merge=False, force_add=True)
+    OmegaConf.save(cfg, run / "config.yaml")
+
+
+def told(command: str, run: Path) -> str:
+    """Return how a command ends: "" or one line."""
+    try:
+        COMMANDS[command](run)
+    except SystemExit as ending:
+        return "" if ending.code in (0, None) else "refused"
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("key", ["dataset__prepare", "teacher", "student", "regularizer"])
+def test_what_a_run_permits_itself_does_not_count(
+    foreign: Path, tmp_path: Path, command: str, key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "evil.py").write_text(
+        f"from pathlib import Path\nPath({str(tmp_path / 'ran')!r}).touch()\ndef go(**_): return Path('.')\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    name = {"name": "x"} if key in ("teacher", "student") else {}
+    change(
+        foreign,
+        allow_targets=["evil"],
+        **{f"{key}___target_": "evil.go"},
+        **{f"{key}__{k}": v for k, v in name.items()},
+    )
+    told(command, foreign)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_no_folder_that_only_a_run_names_is_written_to(foreign: Path, tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.mkdir()
+    change(foreign, paths__cache=str(victim / "cache"), dataset__prepare__folder=str(victim / "synthetic"))
+    assert told("odkd-export", foreign) == ""
+    assert list(victim.iterdir()) == []
+    assert (tmp_path / "outputs" / "cache" / "synthetic").is_dir()
+
+
+def test_a_link_in_a_run_does_not_lead_an_export_elsewhere(foreign: Path, tmp_path: Path, capsys: Any) -> None:
+    (tmp_path / "victim").mkdir()
+    (foreign / "exported").symlink_to(tmp_path / "victim")
+    assert told("odkd-export", foreign) == "refused"
+    assert "is a link" in capsys.readouterr().err
+    assert list((tmp_path / "victim").iterdir()) == []
+
+
+def test_runs_with_several_trackers_can_be_profiled(foreign: Path) -> None:
+    change(foreign, tracking__tensorboard={"_target_": "odkd.runs.trackers.tensorboard.TensorBoard", "folder": None})
+    assert told("odkd-profile", foreign) == ""
+
+
+@pytest.mark.parametrize("bound", ["nan", "-0.1", "2", "inf"])
+def test_a_bound_is_a_share(run: Path, bound: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        export([str(run), "--to", "torchscript", "--bound", bound])
+    assert "expected a share, from 0 to 1" in capsys.readouterr().err
+
+
+def test_sizes_beyond_memory_are_one_line(foreign: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    change(foreign, dataset__size=[10**9, 10**9])
+    assert told("odkd-profile", foreign) == "refused"
+    shown = capsys.readouterr().err
+    assert "expected at most 67108864 pixels" in shown
+    assert "Traceback" not in shown
