@@ -32,6 +32,7 @@ class PublishedLines:
         self._counts = {"timing": 0, "metrics": 0}
         self._hashes = {name: hashlib.sha256() for name in self._last}
         self._unverified: dict[int, bytes] = {}  # lines of metrics.jsonl that nobody has vouched for, by iteration
+        self._verified: set[int] = set()  # iterations whose lines equal their records, which may come again and again
 
     def repair(self) -> None:
         """Cut off incomplete last lines, and read the lines of an earlier process.
@@ -91,9 +92,12 @@ class PublishedLines:
             ValueError: metrics.jsonl has another line for one of them.
         """
         for record in records if self._unverified else ():
-            found = self._unverified.pop(number := record["metrics"]["iteration"], None)
+            if (number := record["metrics"]["iteration"]) in self._verified:
+                continue
+            found = self._unverified.pop(number, None)
             if found not in (None, _line(record["metrics"])) or (found is None and number < self._last["metrics"]):
                 raise ValueError(self._damaged(f"another line for iteration {number} than its record"))
+            self._verified.add(number)
         fresh = [record["metrics"] for record in records if record["metrics"]["iteration"] > self._last["metrics"]]
         for name in self._last:  # timing first: a metrics line means that both lines exist
             lines = [_line(record[name]) for record in records if record[name]["iteration"] > self._last[name]]

@@ -10,6 +10,7 @@ import torch
 
 from odkd.config.segmenter import load_student
 from odkd.runs.checkpoint import Checkpoint
+from odkd.runs.lines import PublishedLines
 from odkd.runs.results import read_run
 from odkd.runs.run import OpenRun
 
@@ -162,3 +163,17 @@ def test_a_changed_file_of_a_finished_run_is_found_where_it_is_read(odkd: Callab
     (run / "run.json").write_text(json.dumps(record | {"params": {}}))
     with pytest.raises(ValueError, match=r"run.json is damaged"):
         read_run(run)
+
+
+def test_records_of_a_training_are_published_again_while_those_of_the_next_one_wait(tmp_path: Path) -> None:
+    """Of a pair that is trained side by side, the first one tells of all its epochs after each of them."""
+    records = [{name: {"iteration": n, "a": n} for name in ("metrics", "timing")} for n in range(4)]
+    first = PublishedLines(tmp_path)
+    first.repair()
+    first.append(records)
+    resumed = PublishedLines(tmp_path)
+    resumed.repair()
+    for known in (records[:1], records[:2], records[:2], records[2:]):
+        assert resumed.append(known) == []
+    resumed.check_end()
+    assert len(resumed.metrics()) == 4
