@@ -32,7 +32,7 @@ class PublishedLines:
         self._counts = {"timing": 0, "metrics": 0}
         self._hashes = {name: hashlib.sha256() for name in self._last}
         self._unverified: dict[int, bytes] = {}  # lines of metrics.jsonl that nobody has vouched for, by iteration
-        self._verified: set[int] = set()  # iterations whose lines equal their records, which may come again and again
+        self._verified: set[int] = set()  # iterations vouched for, whose records may come once more
 
     def repair(self) -> None:
         """Cut off incomplete last lines, and read the lines of an earlier process.
@@ -77,6 +77,7 @@ class PublishedLines:
             if hashlib.sha256(b"".join(lines[:count])).hexdigest() == digest and len(lines) >= count:
                 if name == "metrics":
                     self._unverified = {json.loads(line)["iteration"]: line for line in lines[count:]}
+                    self._verified = {json.loads(line)["iteration"] for line in lines[:count]}
             elif name == "metrics":
                 changed = f"{len(lines)} of {count} lines" if len(lines) < count else "another content"
                 raise ValueError(self._damaged(f"{changed}, not what the checkpoint vouches for"))

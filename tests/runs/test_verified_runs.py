@@ -177,3 +177,17 @@ def test_records_of_a_training_are_published_again_while_those_of_the_next_one_w
         assert resumed.append(known) == []
     resumed.check_end()
     assert len(resumed.metrics()) == 4
+
+
+def test_records_that_a_checkpoint_vouches_for_are_published_again_beside_newer_ones(tmp_path: Path) -> None:
+    records = [{name: {"iteration": n, "a": n} for name in ("metrics", "timing")} for n in range(5)]
+    first = PublishedLines(tmp_path)
+    first.repair()
+    first.append(records[:4])
+    vouched = first.vouched()
+    first.append(records[4:])
+    resumed = PublishedLines(tmp_path)
+    resumed.repair()
+    resumed.check(vouched)
+    assert resumed.append(records[3:]) == []  # the second one of a pair begins at 3
+    resumed.check_end()
