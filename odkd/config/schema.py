@@ -30,6 +30,7 @@ from odkd.common.yaml_files import load_config
 from odkd.config.compose import complete
 from odkd.config.permissions import revoke
 from odkd.data.video.fit import FITS
+from odkd.runs.run_file import verify
 
 MOST_THREADS = 1024
 MOST_BORDER = 1000  # pixels
@@ -152,11 +153,12 @@ def stored_config(run: Path, allow_targets: Sequence[str] = ()) -> DictConfig:
         allow_targets: packages that the command permits; what the config permits itself does not count.
 
     Raises:
-        ValueError: the folder has none, or it is damaged.
+        ValueError: the folder has none, or it is damaged, or was changed since the run finished.
     """
     path = run / "config.yaml"
     if not path.is_file():
         raise ValueError(f"{run} has no config.yaml; expected a run folder, such as outputs/runs/NAME-KEY")
+    verify(run, [path.name])
     loaded = load_config(path)
     try:
         cfg = complete(DictConfig(OmegaConf.merge(LATER, loaded)))

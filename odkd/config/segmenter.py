@@ -159,8 +159,6 @@ def load_student(
         ValueError: no run, an unknown student, a class that is not allowed, weights that do not fit, or a
             file that was changed since the run finished.
     """
-    if (run / "config.yaml").is_file():
-        verify(run, ["config.yaml"])
     cfg = stored_config(run, allow_targets)
     path = run / "student.safetensors" if name is None else student_file(run, name)
     if not path.is_file():

@@ -10,7 +10,6 @@ from omegaconf import OmegaConf
 from odkd.config.parts import Parts
 from odkd.config.roles import is_users
 from odkd.config.schema import stored_config
-from odkd.runs.run_file import verify
 
 
 def parts_of_run(run: Path, allow_targets: Sequence[str] = ()) -> Parts:
@@ -25,8 +24,6 @@ def parts_of_run(run: Path, allow_targets: Sequence[str] = ()) -> Parts:
     Raises:
         ValueError: the file is missing, changed since the run finished, or damaged.
     """
-    if (run / "config.yaml").is_file():
-        verify(run, ["config.yaml"])
     cfg = stored_config(run, allow_targets)
     known = [run.resolve().parents[1] / "cache", Path("outputs/cache").resolve()]
     stored = Path(cfg.paths.cache).expanduser().resolve()

@@ -1,5 +1,7 @@
 """From the scores of prompts to classes: label maps, and each class's share of a pixel's scores."""
 
+from collections.abc import Iterable
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -16,6 +18,22 @@ def labels_of(scores_PHW: torch.Tensor, prompts: Prompts, threshold: float) -> n
     best_HW, prompts_HW = scores_PHW.max(0)
     ids_P = torch.tensor(prompts.ids, device=scores_PHW.device)
     return to_numpy(torch.where(best_HW > threshold, ids_P[prompts_HW], prompts.rest))
+
+
+def label_all(scores: Iterable[torch.Tensor], prompts: Prompts, threshold: float) -> np.ndarray:
+    """Return label maps uint8 [B, H, W] of frames, from the scores [P, H, W] of each."""
+    return np.stack([labels_of(scores_PHW, prompts, threshold) for scores_PHW in scores])
+
+
+def label_all_softly(
+    scores: Iterable[torch.Tensor], prompts: Prompts, threshold: float, size: tuple[int, int]
+) -> tuple[np.ndarray, torch.Tensor]:
+    """Return label maps uint8 [B, H, W] of frames, and soft labels float32 [B, K, h, w] of `size`."""
+    labels, probabilities = [], []
+    for scores_PHW in scores:
+        labels.append(labels_of(scores_PHW, prompts, threshold))
+        probabilities.append(soft_labels_of(scores_PHW, prompts, threshold, size))
+    return np.stack(labels), torch.stack(probabilities)
 
 
 def soft_labels_of(scores_PHW: torch.Tensor, prompts: Prompts, threshold: float, size: tuple[int, int]) -> torch.Tensor:

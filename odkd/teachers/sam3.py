@@ -18,7 +18,7 @@ from odkd.common.optional import optional
 from odkd.common.settings import Fraction
 from odkd.teachers import Precision, SampledFrames, refuse_nan
 from odkd.teachers.hub import identify, locate
-from odkd.teachers.prompt_scores import labels_of, soft_labels_of
+from odkd.teachers.prompt_scores import label_all, label_all_softly
 from odkd.teachers.prompts import pairs_of, read_prompts
 from odkd.teachers.transformers_load import load_weights, quietly, read
 
@@ -86,16 +86,12 @@ class Sam3Teacher:
     @torch.inference_mode()
     def label(self, frames: SampledFrames) -> np.ndarray:
         """Return label maps uint8 [B, H, W]."""
-        return np.stack([labels_of(one_PHW, self._prompts, self._threshold) for one_PHW in self._scores(frames)])
+        return label_all(self._scores(frames), self._prompts, self._threshold)
 
     @torch.inference_mode()
     def label_softly(self, frames: SampledFrames, size: tuple[int, int]) -> tuple[np.ndarray, torch.Tensor]:
         """Return label maps, and each class's share of a pixel's scores, averaged over the pixels of each of `size`."""
-        labels, probabilities = [], []
-        for scores_PHW in self._scores(frames):
-            labels.append(labels_of(scores_PHW, self._prompts, self._threshold))
-            probabilities.append(soft_labels_of(scores_PHW, self._prompts, self._threshold, size))
-        return np.stack(labels), torch.stack(probabilities)
+        return label_all_softly(self._scores(frames), self._prompts, self._threshold, size)
 
     def _text(self, words: str) -> SimpleNamespace:
         """Return the features of a prompt, [1, tokens, channels], and which tokens are words."""

@@ -16,7 +16,7 @@ from odkd.common.optional import optional, version_of
 from odkd.common.settings import PositiveInt
 from odkd.teachers import Precision, SampledFrames, refuse_nan
 from odkd.teachers.hub import identify, locate
-from odkd.teachers.prompt_scores import labels_of, soft_labels_of
+from odkd.teachers.prompt_scores import label_all, label_all_softly
 from odkd.teachers.prompts import pairs_of, read_prompts
 from odkd.teachers.sam3 import NEEDS
 from odkd.teachers.transformers_load import load_weights, quietly, read
@@ -81,16 +81,12 @@ class Sam3VideoTeacher:
     @torch.inference_mode()
     def label(self, frames: SampledFrames) -> np.ndarray:
         """Return label maps uint8 [B, H, W]."""
-        return np.stack([labels_of(scores_PHW, self._prompts, 0.0) for scores_PHW in self._scores(frames)])
+        return label_all(self._scores(frames), self._prompts, 0.0)
 
     @torch.inference_mode()
     def label_softly(self, frames: SampledFrames, size: tuple[int, int]) -> tuple[np.ndarray, torch.Tensor]:
         """Return label maps, and each class's share of a pixel's scores, averaged over the pixels of each of `size`."""
-        labels, probabilities = [], []
-        for scores_PHW in self._scores(frames):
-            labels.append(labels_of(scores_PHW, self._prompts, 0.0))
-            probabilities.append(soft_labels_of(scores_PHW, self._prompts, 0.0, size))
-        return np.stack(labels), torch.stack(probabilities)
+        return label_all_softly(self._scores(frames), self._prompts, 0.0, size)
 
     def _scores(self, frames: SampledFrames) -> Iterator[torch.Tensor]:
         """Yield the score of each prompt in each pixel of a frame, float32 [P, H, W]; 0 outside its masks."""

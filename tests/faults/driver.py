@@ -21,14 +21,14 @@ os.environ |= {"OMP_NUM_THREADS": "1", "MPLBACKEND": "agg"}
 
 from forks import begin, leave  # noqa: E402
 from scenarios import run_all  # noqa: E402
-from shim import Shim  # noqa: E402
+from shim import UNFINISHED, Shim  # noqa: E402
 from stages import STAGES  # noqa: E402
 from trials import ENDINGS, ERRORS, KILLS, Attack, prepare_imports  # noqa: E402
 
 WRITES = ("write", "pwrite", "writev")
 OPENS = ("create", "open")
 ROUNDS = 2 + len(ERRORS)
-UNFINISHED, OF_UNFINISHED = ".mlflow.db.new", 100
+OF_UNFINISHED = 100
 
 
 def main() -> None:

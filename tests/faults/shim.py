@@ -6,6 +6,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
+UNFINISHED = ".mlflow.db.new"  # a database that is being created: the next command deletes it unread
 COUNT, BEFORE, AFTER, TORN, FAIL, FAIL_ON, SIGNAL, MEMORY = range(8)
 
 

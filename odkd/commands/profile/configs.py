@@ -46,10 +46,7 @@ def config_of_run(run: Path, device: str, allow_targets: Sequence[str]) -> DictC
     from odkd.common.reading import brief
     from odkd.config.compose import default_config
     from odkd.config.schema import stored_config
-    from odkd.runs.run_file import verify
 
-    if (run / "config.yaml").is_file():
-        verify(run, ["config.yaml"])
     stored = stored_config(run, allow_targets)
     OmegaConf.set_struct(stored, False)
     for group in NEEDED:
