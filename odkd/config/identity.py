@@ -36,6 +36,7 @@ from odkd.data.video.stream import Stream
 
 SMP = ("segmentation-models-pytorch", "timm")  # distributions
 OF_THE_AVERAGE = ("ema", "saved")
+ALL_UPDATES = {"sent": None, "_target_": "odkd.training.updates.all.All"}
 NUMBERS = 2  # raise it when odkd changes the numbers or keys of runs on purpose
 
 
@@ -110,6 +111,10 @@ def run_key(cfg: DictConfig, parts: list[Any], allowed: list[str], cache: Path) 
         settings["dataset"].pop("ids", None)  # runs from before there was this setting keep their key
     if settings["student"].get("ema") is None:  # as before there were averages
         settings["student"] = {key: value for key, value in settings["student"].items() if key not in OF_THE_AVERAGE}
+    if settings.get("updates", ALL_UPDATES) == ALL_UPDATES:  # as before there were partial ones
+        settings.pop("updates", None)
+    elif settings["updates"].get("sent") is not None:
+        parts = [*parts, f"numcodecs {importlib.metadata.version('numcodecs')}"]  # it compresses what is counted
     if (features := of_the_key(settings.pop("features", {}))) is not None:
         settings["features"] = features
     if not settings.get("fast_forms"):
@@ -149,13 +154,13 @@ def student_facts(student: DictConfig, allowed: list[str]) -> list[str]:
 def run_name(cfg: DictConfig, *, learns: bool, has_teacher: bool) -> str:
     """Return the name of a run: `run.name`, or stage, dataset, student, teacher and methods.
 
-    Replay and regularizer are part of the name if they are not those of a plain `odkd`.
+    Replay, regularizer and updates are part of the name if they are not those of a plain `odkd`.
     """
     if cfg.run.name:
         return str(cfg.run.name)
     names = [cfg.stage.name, cfg.dataset.name, *([cfg.student.name] if learns else [])]
     names += [cfg.teacher.name] if has_teacher else []
-    for group in ("replay", "regularizer") if learns else ():
+    for group in ("replay", "regularizer", "updates") if learns else ():
         target = cfg[group]._target_
         if target != default_values()[f"{group}._target_"]:
             names.append(target.rpartition(".")[2].lower())

@@ -67,6 +67,7 @@ SETTINGS: dict[str, Any] = {
     "student.freeze": list[str] | None,
     "student.ema": Fraction | None,
     "student.saved": Literal["ema", "current"],
+    "updates.sent": Literal["float16", "float32"] | None,
     "features.size": Annotated[list[PositiveInt], Len(2, 2)] | None,
     "optimizer.lr": PositiveFloat,
     "optimizer.weight_decay": NonNegativeFloat,
@@ -101,6 +102,7 @@ LATER: dict[str, Any] = {  # settings that configs of earlier versions lack, wit
     "features": {"pairs": [], "size": None, "losses": {}},
     "run": {"snapshots": None},
     "student": {"ema": None, "saved": "ema"},
+    "updates": {"_target_": "odkd.training.updates.all.All", "sent": None},
 }
 STORED = (  # settings with which a student of a stored run is used again
     *("seed", "precision", "dataset.palette", "evaluation.batch_size"),
