@@ -28,6 +28,7 @@ from odkd.config.image_datasets import has_images
 from odkd.config.members import members_of
 from odkd.config.own_code import own_digest
 from odkd.config.roles import is_users, targets
+from odkd.config.updates import is_plain
 from odkd.data.labels.class_tables import TABLES
 from odkd.data.labels.sets import label_set
 from odkd.data.video.decode import DECODER
@@ -36,7 +37,6 @@ from odkd.data.video.stream import Stream
 
 SMP = ("segmentation-models-pytorch", "timm")  # distributions
 OF_THE_AVERAGE = ("ema", "saved")
-ALL_UPDATES = {"sent": None, "_target_": "odkd.training.updates.all.All"}
 NUMBERS = 2  # raise it when odkd changes the numbers or keys of runs on purpose
 
 
@@ -111,7 +111,7 @@ def run_key(cfg: DictConfig, parts: list[Any], allowed: list[str], cache: Path) 
         settings["dataset"].pop("ids", None)  # runs from before there was this setting keep their key
     if settings["student"].get("ema") is None:  # as before there were averages
         settings["student"] = {key: value for key, value in settings["student"].items() if key not in OF_THE_AVERAGE}
-    if settings.get("updates", ALL_UPDATES) == ALL_UPDATES:  # as before there were partial ones
+    if is_plain(settings.get("updates")):
         settings.pop("updates", None)
     elif settings["updates"].get("sent") is not None:
         parts = [*parts, f"numcodecs {importlib.metadata.version('numcodecs')}"]  # it compresses what is counted

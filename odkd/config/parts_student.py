@@ -127,13 +127,7 @@ class StudentParts:
         """Return what selects and sends the weights of each iteration."""
         sent = self.cfg.updates.get("sent")
         selection = self.make(self.cfg.updates, leave_out=NOT_OF_THE_UPDATES)
-        chosen = None if isinstance(selection, All) else selection
-        if self.has_epochs and not (chosen is None and sent is None):
-            raise ValueError(
-                f"updates of {type(selection).__name__}, sent={sent}, are for a stream, whose student is sent to a "
-                f"camera after each iteration; stage={self.cfg.stage.name} has none: set updates=all"
-            )
-        delivery = Delivery(student, average, chosen, sent)
+        delivery = Delivery(student, average, None if isinstance(selection, All) else selection, sent)
         if self.cfg.compile and delivery.camera is not None:
             delivery.camera.compile()
         return delivery

@@ -27,6 +27,7 @@ from odkd.common.settings import (
 )
 from odkd.common.yaml_files import load_config
 from odkd.config.compose import complete
+from odkd.config.updates import PLAIN
 from odkd.data.video.fit import FITS
 
 MOST_THREADS = 1024
@@ -102,7 +103,7 @@ LATER: dict[str, Any] = {  # settings that configs of earlier versions lack, wit
     "features": {"pairs": [], "size": None, "losses": {}},
     "run": {"snapshots": None},
     "student": {"ema": None, "saved": "ema"},
-    "updates": {"_target_": "odkd.training.updates.all.All", "sent": None},
+    "updates": PLAIN,
 }
 STORED = (  # settings with which a student of a stored run is used again
     *("seed", "precision", "dataset.palette", "evaluation.batch_size"),

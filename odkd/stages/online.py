@@ -57,7 +57,7 @@ class Online:
     order: Order = "stream"
     pretrain_positions: NaturalInt | Literal["all"] = 0
     pretrain_epochs: PositiveInt = 4
-    traits: ClassVar[Traits] = Traits()
+    traits: ClassVar[Traits] = Traits(sends_updates=True)
 
     def check(self, *, stream: Stream, window: Window) -> None:
         """Check that something of the stream is left to test on."""
