@@ -6,7 +6,7 @@ import torch
 
 from odkd.common.seeds import named_generator
 from odkd.common.settings import Share
-from odkd.training.updates import Entries, as_masks, flat, num_selected
+from odkd.training.updates import Entries, as_masks, num_selected
 
 
 class Random:
@@ -22,7 +22,7 @@ class Random:
     def choose(self, weights: Entries) -> Entries | None:
         generator = named_generator(self._seed, "updates", self._num_phases)
         self._num_phases += 1
-        chosen_N = torch.zeros_like(flat(weights), dtype=torch.bool, device="cpu")
+        chosen_N = torch.zeros(sum(tensor.numel() for tensor in weights.values()), dtype=torch.bool)
         order_N = torch.randperm(len(chosen_N), generator=generator)
         chosen_N[order_N[: num_selected(self._share, weights)]] = True
         return as_masks(chosen_N, weights)
