@@ -10,6 +10,8 @@ import torch
 from run_keys import run_key
 from safetensors.torch import load_file
 
+from odkd.report.summary import summary_table
+
 Odkd = Callable[..., Path]
 CHOICES = ("gradient_guided", "first", "last", "both_ends", "random")
 FAST = "optimizer.lr=1e-3"
@@ -67,6 +69,7 @@ def test_a_killed_run_goes_on_with_its_selection_and_its_camera(
     assert all(torch.equal(value, other[name]) for name, value in one.items())
     sizes = [metrics["update/bytes"] for metrics in lines_of(run)]
     assert json.loads((run / "summary.json").read_text())["total/update_bytes"] == sum(sizes) > 0
+    assert f"4 iterations, {sum(sizes):.0f} bytes sent to the camera" in summary_table(run)
 
 
 @pytest.mark.slow
