@@ -127,7 +127,7 @@ class StudentParts:
         """Return what selects and sends the weights of each iteration."""
         sent = self.cfg.updates.get("sent")
         selection = self.make(self.cfg.updates, leave_out=NOT_OF_THE_UPDATES)
-        delivery = Delivery(student, average, None if isinstance(selection, All) else selection, sent)
+        delivery = Delivery(student, average, None if type(selection) is All else selection, sent)
         if self.cfg.compile and delivery.camera is not None:
             delivery.camera.compile()
         return delivery

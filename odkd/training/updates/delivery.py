@@ -136,15 +136,17 @@ class Delivery:
         """Check the masks of a selection, which may be a user's own."""
         if masks is None:
             return None
+        checked: dict[str, Tensor] = {}
         for name, value in self._held.items():
-            found = masks.get(name)
+            found = masks.get(name) if isinstance(masks, Mapping) else None
             if not isinstance(found, Tensor) or found.shape != value.shape or found.dtype != torch.bool:
                 got = f"{found.dtype} {tuple(found.shape)}" if isinstance(found, Tensor) else "nothing"
                 raise ValueError(
                     f"updates {type(self._selection).__name__} selects {got} of {name}; expected a bool mask of shape "
                     f"{tuple(value.shape)}"
                 )
-        return masks
+            checked[name] = found.to(value.device)
+        return checked
 
 
 def _copies(network: nn.Module, names: Iterable[str]) -> dict[str, Tensor]:
