@@ -1,7 +1,7 @@
 """Updates of a student's weights as bytes: what a server sends to the student at a camera.
 
 An update has a bit for each entry of the weights, set where the entry changes, and the new values of these entries in
-float16; both are compressed by zstd (AMS, Khani et al. 2021, section 3.1.2). The values are rounded, so the student at
+float16; both are compressed by zstd (AMS, Khani et al. 2021). The values are rounded, so the student at
 the camera is not bit for bit that of the server: `apply_update` gives exactly what the camera computes with.
 
 Deviation: the released code of AMS compresses with gzip -9, and its student at the camera keeps float32, so that its

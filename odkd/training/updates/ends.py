@@ -1,4 +1,4 @@
-"""Partial updates of the first layers, the last ones, or both: controls of AMS (Khani et al. 2021, section 4.2).
+"""Partial updates of the first layers, the last ones, or both: controls of AMS (Khani et al. 2021).
 
 Whole tensors are taken from an end until the share is filled; of the tensor at the border, entries are drawn at random,
 anew for each phase. "both" takes one half of the share from each end.

@@ -1,12 +1,13 @@
-"""Gradient-guided partial updates: the entries that the optimizer moves most (AMS, Khani et al. 2021, algorithm 2).
+"""Gradient-guided coordinate descent: the entries that the optimizer moves most (AMS, Khani et al. ICCV 2021).
 
     u     = the optimizer's step in all entries, by gradient and moments of all
     b     = 1 for the share of entries with the largest |u|, else 0
     w    <- w - u * b
 
-`guide: first_step`, as the released code: u is the first step of the phase, which moves all entries; those outside of b
-are then put back, and the rest of the phase goes on with b. `guide: last_step`, as the paper: u is the last step of the
-phase before, so that the whole phase is partial; the first phase has none and draws entries at random.
+`guide: first_step`, as the released code (modelstreaming/ams, f4e0876): u is the first step of the phase, which moves
+all entries; those outside of b are then put back, and the rest of the phase goes on with b. `guide: last_step`, as
+algorithm 2 of the paper: u is the last step of the phase before, so that the whole phase is partial; the first phase
+has none and draws entries at random. The released code was read for this file; the paper's text was not at hand.
 
 In both, the optimizer is Adam in AMS and any one here: u is what it does, weight decay included. A step that moves
 nothing, because float16 gradients have overflowed, guides nothing: the next one does.

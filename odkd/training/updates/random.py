@@ -1,4 +1,4 @@
-"""Random partial updates: entries drawn anew for each phase, a control of AMS (Khani et al. 2021, section 4.2)."""
+"""Random partial updates: entries drawn anew for each phase, a control of AMS (Khani et al. 2021)."""
 
 from typing import Any
 
