@@ -178,7 +178,6 @@ def _headlines(run: Run, lines: Sequence[Line]) -> list[tuple[str, str]]:
             cards.append((number(value), f"{title}, of the teacher" if of_teacher else title))
     counts = {
         "num_iterations": ("iteration", ""),
-        "total/update_bytes": ("byte", " sent to the camera"),
         "num_epochs": ("epoch", " in total"),
         "num_labelled": ("frame", " labelled"),
     }
