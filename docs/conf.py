@@ -34,6 +34,7 @@ NAVIGATION = {
         "continual",
         "mckd",
         "features",
+        "updates",
         "fidelity",
         "metrics",
         "reports",

@@ -34,10 +34,12 @@ NOT_OF_THE_TEACHER = (  # keys of a teacher's config that are not passed to its 
     "source",
 )
 NOT_OF_THE_STUDENT = ("name", "weights", "freeze", "mean", "std", "ema", "saved")  # the same for a student
+NOT_OF_THE_UPDATES = ("sent",)
 NOT_HANDED = {  # group -> keys that odkd uses itself and does not pass to the class of the group
     "teacher": NOT_OF_THE_TEACHER,
     "student": NOT_OF_THE_STUDENT,
     "schedule": ("name",),
+    "updates": NOT_OF_THE_UPDATES,
 }
 MEMBER = re.compile(r"teacher(\.members\.[^.]+)+")  # place of a teacher in a teacher made of teachers
 OF_THE_MAPPING = ("size", "label_set", "classes", "soft")  # those of NOT_OF_THE_TEACHER that are in the key anyway

@@ -23,6 +23,7 @@ METRICS = (
     *("test/miouREFERENCE", "test/accuracyREFERENCE", "test/miou_per_frameREFERENCE", "test/consistencyREFERENCE"),
     *("test/iouREFERENCE/CLASS", "past/miouREFERENCE", "future/miouREFERENCE", "segment/miouREFERENCE/NUMBER"),
     *("learn/loss_LOSS", "stream/position", "stream/frame", "stream/seconds"),
+    *("update/bytes", "update/changed_share"),
     # the summary of a stream
     *("total/miouREFERENCE", "total/accuracyREFERENCE", "total/iouREFERENCE/CLASS", "domain/miouREFERENCE/DOMAIN"),
     *("mean/miouREFERENCE", "mean/accuracyREFERENCE", "mean/miou_per_frameREFERENCE", "mean/consistencyREFERENCE"),
@@ -35,6 +36,7 @@ METRICS = (
         "last_segment/miouREFERENCE/NUMBER",
     ),
     *("segments/backward_transferREFERENCE", "segments/forgettingREFERENCE", "num_iterations"),
+    *("total/update_bytes",),
     # each epoch of a training
     *("STUDENT/loss_LOSS", "STUDENT/learning_rate", "STUDENT/val/SCOREREFERENCE"),
     # the summary of trainings over epochs

@@ -43,6 +43,7 @@ NaturalInt = Annotated[int, Ge(0)]
 PositiveFloat = Annotated[float, Gt(0)]
 NonNegativeFloat = Annotated[float, Ge(0)]
 Fraction = Annotated[float, Ge(0), Le(1)]
+Share = Annotated[float, Gt(0), Le(1)]
 ExistingFile = Annotated[str, AfterValidator(_existing)]
 FileOrUrl = Annotated[str, AfterValidator(_existing_or_url)]
 

@@ -9,9 +9,11 @@ from typing import Any
 
 from odkd.common.compiler import check_compiler
 from odkd.common.names import nearest
+from odkd.common.settings import spell
 from odkd.config.build_teacher import needs_groundtruth
 from odkd.config.features import wanted_kinds
 from odkd.config.parts import Parts
+from odkd.config.updates import is_plain
 from odkd.training.pairs import check_first_rounds
 
 EARLY = ("side_by_side", "learner", "replay")  # parts that a wrong config can break, and that need no frame
@@ -35,6 +37,12 @@ def check_components(parts: Parts) -> None:
     if cfg.run.get("snapshots") is not None and "snapshots" not in parts.asked:
         raise ValueError(
             f"run.snapshots={cfg.run.snapshots} counts iterations of a stream, and stage={stage} has none; leave it out"
+        )
+    if parts.traits.learns and not parts.traits.sends_updates and not is_plain(cfg.updates):
+        raise ValueError(
+            f"updates._target_={cfg.updates._target_} and updates.sent={spell(cfg.updates.get('sent'))} are for a "
+            f"student that learns in iterations and is sent to a camera after each; stage={stage} has none: set "
+            "updates=all updates.sent=null"
         )
     if wanted_kinds(cfg) and not parts.has_teacher:
         raise ValueError(

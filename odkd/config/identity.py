@@ -28,6 +28,7 @@ from odkd.config.image_datasets import has_images
 from odkd.config.members import members_of
 from odkd.config.own_code import own_digest
 from odkd.config.roles import is_users, targets
+from odkd.config.updates import is_plain
 from odkd.data.labels.class_tables import TABLES
 from odkd.data.labels.sets import label_set
 from odkd.data.video.decode import DECODER
@@ -110,6 +111,10 @@ def run_key(cfg: DictConfig, parts: list[Any], allowed: list[str], cache: Path) 
         settings["dataset"].pop("ids", None)  # runs from before there was this setting keep their key
     if settings["student"].get("ema") is None:  # as before there were averages
         settings["student"] = {key: value for key, value in settings["student"].items() if key not in OF_THE_AVERAGE}
+    if is_plain(settings.get("updates")):
+        settings.pop("updates", None)
+    elif settings["updates"].get("sent") is not None:
+        parts = [*parts, f"numcodecs {importlib.metadata.version('numcodecs')}"]  # it compresses what is counted
     if (features := of_the_key(settings.pop("features", {}))) is not None:
         settings["features"] = features
     if not settings.get("fast_forms"):
@@ -149,13 +154,13 @@ def student_facts(student: DictConfig, allowed: list[str]) -> list[str]:
 def run_name(cfg: DictConfig, *, learns: bool, has_teacher: bool) -> str:
     """Return the name of a run: `run.name`, or stage, dataset, student, teacher and methods.
 
-    Replay and regularizer are part of the name if they are not those of a plain `odkd`.
+    Replay, regularizer and updates are part of the name if they are not those of a plain `odkd`.
     """
     if cfg.run.name:
         return str(cfg.run.name)
     names = [cfg.stage.name, cfg.dataset.name, *([cfg.student.name] if learns else [])]
     names += [cfg.teacher.name] if has_teacher else []
-    for group in ("replay", "regularizer") if learns else ():
+    for group in ("replay", "regularizer", "updates") if learns else ():
         target = cfg[group]._target_
         if target != default_values()[f"{group}._target_"]:
             names.append(target.rpartition(".")[2].lower())

@@ -19,6 +19,7 @@ from odkd.training.features import FeatureLoss
 from odkd.training.losses import HasParts, Loss
 from odkd.training.regularizers import Regularizer
 from odkd.training.replay import Replay
+from odkd.training.updates import Selection
 
 PROTOCOLS: dict[str, type] = {
     "stage": Stage,
@@ -27,6 +28,7 @@ PROTOCOLS: dict[str, type] = {
     "features": FeatureLoss,
     "replay": Replay,
     "regularizer": Regularizer,
+    "updates": Selection,
     "tracking": Tracker,
 }
 BASES: dict[str, type] = {
@@ -36,7 +38,8 @@ BASES: dict[str, type] = {
     "augmentation": Augmentation,
     "dataset.prepare": Path,  # of the folder that a function has filled
 }
-OPTIONAL = {"traits", "classes", "sets_in_after_passes", "projection"}  # members that a user-defined part may leave out
+# Members that a user-defined part may leave out.
+OPTIONAL = {"traits", "classes", "sets_in_after_passes", "projection", "refine"}
 
 
 def check_part(part: Any, group: str, target: str) -> None:

@@ -17,7 +17,7 @@ KEY_FIELDS = (
     *("window.learn", "window.test", "window.step"),
 )
 LONGEST_CLASSES = 250  # characters; a longer list of classes is shown as a digest
-GROUPS = ("replay", "regularizer", "loss", "baseline")  # groups whose choices are params
+GROUPS = ("replay", "regularizer", "updates", "loss", "baseline")  # groups whose choices are params
 NOT_SHOWN = (
     *("paths.", "tracking.", "sweep.", "run.name", "run.plots", "run.report", "run.restart"),
     *("dataset.palette", "dataset.download", "dataset.prepare.folder"),

@@ -12,7 +12,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from torch.optim.lr_scheduler import LRScheduler
 
-from odkd.common.dotted import NOT_OF_THE_STUDENT
+from odkd.common.dotted import NOT_OF_THE_STUDENT, NOT_OF_THE_UPDATES
 from odkd.common.seeds import named_seed
 from odkd.common.settings import NaturalInt, check_setting
 from odkd.config.parts_features import FeatureParts
@@ -24,6 +24,8 @@ from odkd.training.augment import Augmentation
 from odkd.training.average import Average
 from odkd.training.learn import Learner
 from odkd.training.losses import Loss, SoftLoss, wants_soft
+from odkd.training.updates.all import All
+from odkd.training.updates.delivery import Delivery
 
 PROBED_EPOCHS = 200  # epochs in which a schedule that changes the learning rate must do so
 GROUPED = (torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD)  # those whose bits a test compares
@@ -105,7 +107,7 @@ class StudentParts:
             )
         learned = [p for p in student.parameters() if p.requires_grad]
         learned += [] if features is None else features.objective.parameters()
-        return Learner(
+        learner = Learner(
             student,
             grouped(self.make(cfg.optimizer, params=learned)),
             self.loss,
@@ -118,6 +120,17 @@ class StudentParts:
             average=average,
             features=features,
         )
+        learner.updates = self._updates(student, None if average is None else average.network)
+        return learner
+
+    def _updates(self, student: torch.nn.Module, average: torch.nn.Module | None) -> Delivery:
+        """Return what selects and sends the weights of each iteration."""
+        sent = self.cfg.updates.get("sent")
+        selection = self.make(self.cfg.updates, leave_out=NOT_OF_THE_UPDATES)
+        delivery = Delivery(student, average, None if type(selection) is All else selection, sent)
+        if self.cfg.compile and delivery.camera is not None:
+            delivery.camera.compile()
+        return delivery
 
     def _average(self, student: torch.nn.Module) -> Average | None:
         """Return the moving average of a student that has its initial weights, or None."""

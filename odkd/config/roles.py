@@ -20,6 +20,7 @@ PACKAGES: dict[str, tuple[str, ...]] = {  # place -> where the classes that it t
     "student": ("odkd.students", "segmentation_models_pytorch", "torch.nn"),
     "replay": ("odkd.training.replay",),
     "regularizer": ("odkd.training.regularizers",),
+    "updates": ("odkd.training.updates",),
     "loss": ("odkd.training.losses", "torch.nn", "segmentation_models_pytorch.losses"),
     "features": ("odkd.training.features", "torch.nn"),
     "optimizer": ("torch.optim",),

@@ -29,6 +29,7 @@ from odkd.common.settings import (
 from odkd.common.yaml_files import load_config
 from odkd.config.compose import complete
 from odkd.config.permissions import revoke
+from odkd.config.updates import PLAIN
 from odkd.data.video.fit import FITS
 from odkd.runs.run_file import verify
 
@@ -70,6 +71,7 @@ SETTINGS: dict[str, Any] = {
     "student.freeze": list[str] | None,
     "student.ema": Fraction | None,
     "student.saved": Literal["ema", "current"],
+    "updates.sent": Literal["float16", "float32"] | None,
     "features.size": Annotated[list[PositiveInt], Len(2, 2)] | None,
     "optimizer.lr": PositiveFloat,
     "optimizer.weight_decay": NonNegativeFloat,
@@ -104,6 +106,7 @@ LATER: dict[str, Any] = {  # settings that configs of earlier versions lack, wit
     "features": {"pairs": [], "size": None, "losses": {}},
     "run": {"snapshots": None},
     "student": {"ema": None, "saved": "ema"},
+    "updates": PLAIN,
 }
 STORED = (  # settings with which a student of a stored run is used again
     *("seed", "precision", "dataset.palette", "evaluation.batch_size"),

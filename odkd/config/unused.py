@@ -7,7 +7,7 @@ from odkd.common.dotted import split_override
 USED_WITH = {  # group -> the part of a run that is made of it
     "replay": "replay",
     "window": "window",
-    **dict.fromkeys(("student", "loss", "optimizer", "regularizer", "augmentation", "features"), "learner"),
+    **dict.fromkeys(("student", "loss", "optimizer", "regularizer", "updates", "augmentation", "features"), "learner"),
     "schedule": "schedule",
 }
 

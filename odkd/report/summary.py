@@ -73,6 +73,7 @@ def score_table(title: str, scores: Mapping[str, Sequence[float]]) -> str:
 def _head(run: Run) -> str:
     nouns = {
         "num_iterations": ("iteration", ""),
+        "total/update_bytes": ("byte", " sent to the camera"),
         "num_labelled": ("frame", " labelled"),
         "num_trainings": ("student", " trained"),
         "num_epochs": ("epoch", ""),

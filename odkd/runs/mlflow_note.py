@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 NOTE = "mlflow.note.content"
 NOTE_DIGEST = "odkd.note_digest"  # of the description that odkd wrote last; a user's own words have another one
-GROUPS = ("replay", "regularizer", "loss", "baseline")
+GROUPS = ("replay", "regularizer", "updates", "loss", "baseline")
 SCORES = ("total/miou", "mean/miou", "last/miou", "plain/miou", "final/miou", "teacher/miou")
 REFERENCES = {"": "teacher", "_groundtruth": "ground truth"}  # suffix of a score -> what predictions are compared with
 

@@ -20,6 +20,8 @@ class Traits:
         always: a finished run is opened again, because something may be missing since.
         compared: final score that a sweep compares, None = none; never one of the test split, because what is chosen
             by a score is not tested by it.
+        sends_updates: its iterations select and send what they change of the weights, by `training/iteration.py: learn`
+            or by `learner.updates`; without, the group `updates` is refused.
         is_shared: several processes may run the same command at once and share the work.
     """
 
@@ -28,6 +30,7 @@ class Traits:
     leaves_student: bool = True
     always: bool = False
     compared: str | None = "total/miou"
+    sends_updates: bool = False
     is_shared: bool = False
 
 

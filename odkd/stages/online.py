@@ -31,6 +31,7 @@ from odkd.training.pretraining import (
 from odkd.training.replay import Replay
 from odkd.training.scorer import StudentScorer
 from odkd.training.snapshots import Snapshots
+from odkd.training.updates.delivery import summary_of_updates
 
 logger = logging.getLogger(__name__)
 
@@ -56,7 +57,7 @@ class Online:
     order: Order = "stream"
     pretrain_positions: NaturalInt | Literal["all"] = 0
     pretrain_epochs: PositiveInt = 4
-    traits: ClassVar[Traits] = Traits()
+    traits: ClassVar[Traits] = Traits(sends_updates=True)
 
     def check(self, *, stream: Stream, window: Window) -> None:
         """Check that something of the stream is left to test on."""
@@ -109,6 +110,7 @@ class Online:
                     journal.flush()
                     state.commit()
                 journal.report()
-        summary = watch.finish(learner.evaluated, run.records()) | {"num_iterations": len(run.records())}
+        summary = watch.finish(learner.evaluated, run.records()) | summary_of_updates(run.records())
+        summary["num_iterations"] = len(run.records())
         run.save_confusions({source: total_DKK.sum(0) for source, total_DKK in watch.totals_DKK.items()})
         return summary

@@ -112,8 +112,13 @@ def select(replay: Replay, window: Window, step: Step, scorer: StudentScorer) ->
 def learn(
     learner: Learner, bank: Bank, selected: Sequence[int], step: Step, replay: Replay, *, passes: Passes, seed: int
 ) -> dict[str, float]:
-    """Make the passes over the selected positions; return the mean losses of the last pass, by metric name."""
+    """Make the passes over the selected positions, and have the camera get what they change.
+
+    Return metrics by name: the mean losses of the last pass, and what was sent.
+    """
     losses: dict[str, float] = {}
+    if selected:
+        learner.updates.begin()
     past: Collection[int] = step.gone_by
     for epoch in range(passes.epochs):
         batches = batches_of_pass(
@@ -128,7 +133,8 @@ def learn(
         is_apart = passes.order == "paired_apart"
         losses = learner.learn(bank, batches, stream_positions=past, kept=replay.kept(), is_apart=is_apart)
         check_finite(losses, f"iteration {step.iteration}")
-    return {metric_name("learn", f"loss_{name}"): loss for name, loss in losses.items()}
+    found = {metric_name("learn", f"loss_{name}"): loss for name, loss in losses.items()}
+    return found | learner.updates.send()
 
 
 class Journal:

@@ -8,9 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from odkd.common.device import autocast, upload
-from odkd.common.ignore import IGNORE
 from odkd.data.tensor_bank import Bank
-from odkd.evaluation.metrics import bin_counts
 from odkd.students.layers import tapped
 from odkd.training.apart import forward_apart, losses_apart, sizes_of_kinds
 from odkd.training.augment import Augmentation
@@ -19,8 +17,10 @@ from odkd.training.features.distillation import FeatureDistillation
 from odkd.training.loss_values import mean_losses
 from odkd.training.losses import HasParts, Loss, SoftLabels, SoftLoss, WeighsClasses, wants_soft
 from odkd.training.losses.soft import resize_labels
+from odkd.training.pixel_counts import PixelCounts
 from odkd.training.regularizers import Regularizer, Update
 from odkd.training.regularizers.none import NoRegularizer
+from odkd.training.updates.delivery import Delivery
 
 AHEAD = 2  # batches that are read in the background while one is learned from
 
@@ -57,14 +57,16 @@ class Learner:
         self.soft_source = (soft_source or source) if wants_soft(loss) else None
         self.augment, self.average, self.features = augment, average, features
         self._num_passes = 0  # seeds augmentation
-        self._pixels: dict[int, Tensor] = {}  # position -> labelled pixels of each class, int64 [K]
+        self._pixels = PixelCounts()
+        self.updates = Delivery(student)  # every iteration changes all weights; the config may choose another
         # float16 gradients underflow without scaling; a disabled scaler changes nothing.
         self._scaler = torch.amp.GradScaler(device.type, enabled=precision == "float16")
 
     @property
     def evaluated(self) -> nn.Module:
-        """The network that is scored: the student, or its average."""
-        return self.student if self.average is None else self.average.network
+        """The network that is scored: the student, its average, or the copy of it at the camera."""
+        own = self.student if self.average is None else self.average.network
+        return own if self.updates.camera is None else self.updates.camera
 
     @property
     def saved(self) -> nn.Module:
@@ -103,11 +105,14 @@ class Learner:
         self.optimizer.zero_grad(set_to_none=True)
         self._scaler.scale(total).backward()  # type: ignore[no-untyped-call]
         self._scaler.unscale_(self.optimizer)  # a fused optimizer leaves `.grad` scaled, and `after_update` reads it
+        self.updates.before_step()
         self._scaler.step(self.optimizer)
         self._scaler.update()
+        self.updates.after_step()
         self.regularizer.after_update(self.student, update)
         if self.average is not None:
             self.average.update(self.student)
+            self.updates.after_average()
         return {name: value.detach() for name, value in parts.items()} | {"total": total.detach()}
 
     def _losses(self, logits_BKHW: Tensor, labels_BHW: Tensor, soft: SoftLabels | None) -> dict[str, Tensor]:
@@ -140,7 +145,8 @@ class Learner:
         """
         self.student.train()
         if batches and isinstance(self.loss, WeighsClasses) and self.loss.weighs_classes:
-            self.loss.weigh(self._count_pixels(bank, [position for batch in batches for position in batch]))
+            learned = [position for batch in batches for position in batch]
+            self.loss.weigh(self._pixels.count(bank, self.source, learned))
 
         def frames_of_pass() -> Iterator[tuple[Tensor, Tensor]]:
             for position in (position for batch in batches for position in batch):
@@ -175,16 +181,6 @@ class Learner:
         self._num_passes += 1
         return mean_losses(history)
 
-    def _count_pixels(self, bank: Bank, positions: Sequence[int]) -> Tensor:
-        """Return the labelled pixels of each class, int64 [K]; counts are reused while a position is learned from."""
-        wanted = set(positions)
-        self._pixels = {position: pixels_K for position, pixels_K in self._pixels.items() if position in wanted}
-        for position in positions:
-            if position not in self._pixels:
-                labels_1P = bank.get([position]).labels[self.source].flatten(1)
-                self._pixels[position] = bin_counts(labels_1P, IGNORE + 1)[0, : bank.num_classes]
-        return torch.stack([self._pixels[position] for position in positions]).sum(0)
-
     def virtual_copy(self, learning_rate: float | None = None) -> "Learner":
         """Return a learner with copies of student and optimizer, state included, without regularizer and augmentation.
 
@@ -212,6 +208,7 @@ class Learner:
             features=features,
         )
         copied._scaler.load_state_dict(self._scaler.state_dict())  # a new scale may overflow and skip the step
+        copied.updates = self.updates.virtual(student)
         return copied
 
     def adopt(self, weights: Mapping[str, Tensor]) -> None:
@@ -236,6 +233,7 @@ class Learner:
             "num_passes": self._num_passes,
             **({} if self.average is None else {"average": self.average.state_dict()}),
             **({} if self.features is None else {"features": self.features.objective.state_dict()}),
+            "updates": self.updates.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -248,3 +246,4 @@ class Learner:
             self.average.load_state_dict(state["average"])
         if self.features is not None:
             self.features.objective.load_state_dict(state["features"])
+        self.updates.load_state_dict(state.get("updates", {}))  # checkpoints of earlier versions have none

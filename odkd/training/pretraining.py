@@ -61,6 +61,7 @@ def pretrain(state: OnlineState, positions: Sequence[int], *, num_epochs: int, b
         )
         losses = state.learner.learn(bank, batches, stream_positions=positions)
         check_finite(losses, "pretraining")
+        state.learner.updates.install()
         state.pretrained += 1
         logger.info("before the stream: epoch %d/%d  loss %.3f", state.pretrained, num_epochs, losses["total"])
         state.commit()

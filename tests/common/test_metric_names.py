@@ -14,7 +14,7 @@ Odkd = Callable[..., Path]
 EPOCHS = ("stage.epochs=2", "dataset.stride=5")
 COMMANDS = {
     "label": ("stage=label",),
-    "online": ("evaluation.segment_frames=2", "dataset.order.by=video"),
+    "online": ("evaluation.segment_frames=2", "dataset.order.by=video", "updates.sent=float16"),
     "supervised": ("stage=supervised", *EPOCHS),
     "mckd": ("stage=mckd", "stage.plain_epochs=2", "stage.reference_metric=true", *EPOCHS),
 }

@@ -12,7 +12,7 @@ from odkd.config.compose import compose_config
 
 CHOICES = [
     f"{group}={path.stem}"
-    for group in ("optimizer", "loss", "replay", "regularizer", "augmentation", "schedule")
+    for group in ("optimizer", "loss", "replay", "regularizer", "updates", "augmentation", "schedule")
     for path in sorted((CONF / group).glob("*.yaml"))
 ]
 

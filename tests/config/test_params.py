@@ -6,7 +6,7 @@ from odkd.config.params import GROUPS, KEY_FIELDS, curated_params
 
 def test_params_are_what_differs_and_the_key_fields() -> None:
     choices = {"replay": "uniform", "regularizer": "none", "loss": "cross_entropy"}
-    choices |= {"baseline": None, "teacher": "oracle"}
+    choices |= {"baseline": None, "teacher": "oracle", "updates": "all"}
     default = curated_params(complete(compose_config([])), choices | {"replay": "fifo"})
     assert set(default) == {*KEY_FIELDS, *GROUPS} - {"baseline"}
     changed = ["replay=uniform", "optimizer.lr=0.5", "run.restart=true", "tracking.uri=x", "paths.outputs=y", "seed=3"]

@@ -1,4 +1,4 @@
-"""A user adds a replay memory, a regularizer, a loss, a student, a teacher and a stage in one file outside odkd.
+"""A user adds a replay memory, a regularizer, partial updates and other parts in one file outside odkd.
 
 Nothing in odkd names them: their settings are checked by the types of their constructors, their run has a page, and a
 table finds it.
@@ -71,6 +71,25 @@ class Shrink:
         pass
 
 
+class Strided:
+    """Lets an iteration change every `stride`th entry of each parameter."""
+
+    def __init__(self, stride: PositiveInt) -> None:
+        self.stride = stride
+
+    def choose(self, weights):
+        masks = {name: torch.zeros_like(weight, dtype=torch.bool) for name, weight in weights.items()}
+        for mask in masks.values():
+            mask.view(-1)[:: self.stride] = True
+        return masks
+
+    def state_dict(self):
+        return {}
+
+    def load_state_dict(self, state):
+        pass
+
+
 class Smooth:
     name = "smooth"
 
@@ -125,6 +144,7 @@ class Halves:
 YAML = {
     "replay": "_target_: my_lab.Newest\nkeep: 3\n",
     "regularizer": "_target_: my_lab.Shrink\nstrength: 0.5\n",
+    "updates": "_target_: my_lab.Strided\nstride: 4\nsent: float16\n",
     "loss": "_target_: my_lab.Smooth\nsmoothing: 0.1\n",
     "student": (
         "_target_: my_lab.Pixelwise\nname: pixelwise\nwidth: 8\nweights: null\nfreeze: []\nmean: null\nstd: null\n"
@@ -140,8 +160,8 @@ seeds: [0]
 rows: {{Own: [], Plain: [replay=fifo, stage=online]}}
 columns: {{mIoU: total/miou}}
 """
-ALL = [f"{group}=mine" for group in YAML]
-METHODS = [word for word in ALL if word != "stage=mine"]
+METHODS = [f"{group}=mine" for group in YAML if group != "stage"]
+ALL = [*(word for word in METHODS if word != "updates=mine"), "stage=mine"]  # this stage sends no updates
 
 
 @pytest.fixture
@@ -183,12 +203,14 @@ def test_own_methods_learn_online_and_have_a_page(lab: Path, cache: Path) -> Non
     cfg = compose_config(words(cache, *METHODS, "run.report=true"), str(lab / "conf"))
     value = run_job(cfg)
     folder = Parts(cfg).folder
-    assert folder.name.startswith("online-synthetic-pixelwise-brightness-newest-shrink-")
+    assert folder.name.startswith("online-synthetic-pixelwise-brightness-newest-shrink-strided-")
     assert 0 < value <= 1
     records = [json.loads(line)["metrics"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
     assert {"learn/loss_smooth", "learn/loss_total"} <= records[-1].keys()
     assert records[-1]["learn/loss_total"] > records[-1]["learn/loss_smooth"]  # the penalty is added
     page = (folder / "report.html").read_text()
+    shares = [record["update/changed_share"] for record in records[1:]]
+    assert 0.1 < min(shares) <= max(shares) <= (6 + 2 + 22 + 3) / (24 + 8 + 88 + 11)  # every fourth, of each parameter
     assert "Newest" in page
     assert "brightness" in page
     assert (folder / "student.safetensors").is_file()
@@ -217,6 +239,8 @@ def test_an_own_stage_is_run_once_and_its_settings_make_its_key(lab: Path, cache
         compose_config(words(cache, *ALL, word), str(lab / "conf")) for word in ("stage.passes=1", "stage.passes=2")
     )
     assert Parts(cfg).key != Parts(other).key
+    with pytest.raises(ValueError, match=r"after each; stage=halves has none: set updates=all updates\.sent=null"):
+        run_job(compose_config(words(cache, *ALL, "updates=mine"), str(lab / "conf")))
     first = run_job(cfg)
     began = (Parts(cfg).folder / "run.json").stat().st_mtime_ns
     assert run_job(cfg) == first

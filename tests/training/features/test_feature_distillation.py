@@ -110,6 +110,7 @@ def test_a_killed_run_goes_on_with_its_projections(odkd: Run, monkeypatch: pytes
 
     words = (ALL, "replay=uniform", "stage.batch_size=2", "student.ema=0.9", "run.checkpoint_overhead=1e9")
     augmented = ("augmentation=flip_scale_crop", "augmentation.crop=null", "stage.order=paired_apart")
+    words += ("updates=gradient_guided",)
     whole = odkd(*words, *augmented, "run.name=whole")
     report, seen = Journal.report, []
 

@@ -1,0 +1,31 @@
+"""The labelled pixels of each class in the positions of a pass, for losses that weigh classes."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from odkd.common.ignore import IGNORE
+from odkd.data.tensor_bank import Bank
+from odkd.evaluation.metrics import bin_counts
+
+
+class PixelCounts:
+    """Counts pixels; the counts of a position are reused while it is learned from."""
+
+    def __init__(self) -> None:
+        self._pixels: dict[int, Tensor] = {}  # position -> labelled pixels of each class, int64 [K]
+
+    def count(self, bank: Bank, source: str, positions: Sequence[int]) -> Tensor:
+        """Return the labelled pixels of each class in positions of a label source, int64 [K]."""
+        wanted = set(positions)
+        self._pixels = {position: pixels_K for position, pixels_K in self._pixels.items() if position in wanted}
+        for position in positions:
+            if position not in self._pixels:
+                labels_1P = bank.get([position]).labels[source].flatten(1)
+                self._pixels[position] = bin_counts(labels_1P, IGNORE + 1)[0, : bank.num_classes]
+        return torch.stack([self._pixels[position] for position in positions]).sum(0)
+
+    def clear(self) -> None:
+        """Forget the counts: they are of another label source."""
+        self._pixels.clear()
