@@ -14,7 +14,7 @@ from odkd.config.features import wanted_kinds
 from odkd.config.parts import Parts
 from odkd.training.pairs import check_first_rounds
 
-EARLY = ("side_by_side", "learner", "replay")  # parts that a wrong config can break, and that need no frame
+EARLY = ("side_by_side", "learner", "replay", "pace")  # parts that a wrong config can break, and that need no frame
 
 
 def check_components(parts: Parts) -> None:

@@ -5,7 +5,10 @@ from omegaconf import DictConfig
 from odkd.config.compose import default_values
 from odkd.config.messages import missing
 
-CLASSES = ("stage", "teacher", "student", "replay", "regularizer", "loss", "optimizer", "schedule", "augmentation")
+CLASSES = (
+    *("stage", "teacher", "student", "replay", "pace", "timing", "regularizer", "loss", "optimizer", "schedule"),
+    "augmentation",
+)
 NEEDED = {  # group -> keys that odkd itself reads, whatever the class of the group takes
     **dict.fromkeys(CLASSES, ("_target_",)),
     "stage": ("_target_", "name"),

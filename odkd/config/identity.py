@@ -36,6 +36,10 @@ from odkd.data.video.stream import Stream
 
 SMP = ("segmentation-models-pytorch", "timm")  # distributions
 OF_THE_AVERAGE = ("ema", "saved")
+PLAIN: dict[str, dict[str, Any]] = {
+    "timing": {"_target_": "odkd.training.clock.timing.Instant"},
+    "pace": {"_target_": "odkd.training.pace.fixed.Fixed", "every": 1},
+}
 NUMBERS = 2  # raise it when odkd changes the numbers or keys of runs on purpose
 
 
@@ -112,6 +116,9 @@ def run_key(cfg: DictConfig, parts: list[Any], allowed: list[str], cache: Path) 
         settings["student"] = {key: value for key, value in settings["student"].items() if key not in OF_THE_AVERAGE}
     if (features := of_the_key(settings.pop("features", {}))) is not None:
         settings["features"] = features
+    for name, target in PLAIN.items():  # as before there were a clock and a pace
+        if settings.get(name) in (None, target):
+            settings.pop(name, None)
     if not settings.get("fast_forms"):
         settings.pop("fast_forms", None)  # the same
     if settings["dataset"].get("decoder") == "pyav":
@@ -155,7 +162,7 @@ def run_name(cfg: DictConfig, *, learns: bool, has_teacher: bool) -> str:
         return str(cfg.run.name)
     names = [cfg.stage.name, cfg.dataset.name, *([cfg.student.name] if learns else [])]
     names += [cfg.teacher.name] if has_teacher else []
-    for group in ("replay", "regularizer") if learns else ():
+    for group in ("replay", "regularizer", "pace", "timing") if learns else ():
         target = cfg[group]._target_
         if target != default_values()[f"{group}._target_"]:
             names.append(target.rpartition(".")[2].lower())

@@ -101,6 +101,8 @@ LATER: dict[str, Any] = {  # settings that configs of earlier versions lack, wit
     "features": {"pairs": [], "size": None, "losses": {}},
     "run": {"snapshots": None},
     "student": {"ema": None, "saved": "ema"},
+    "timing": {"_target_": "odkd.training.clock.timing.Instant"},
+    "pace": {"_target_": "odkd.training.pace.fixed.Fixed", "every": 1},
 }
 STORED = (  # settings with which a student of a stored run is used again
     *("seed", "precision", "dataset.palette", "evaluation.batch_size"),
