@@ -99,6 +99,7 @@ def test_the_times_of_a_run_are_those_of_arithmetic(odkd: Odkd) -> None:
     # Frames p = 0 ... 9 come at p / 2 s. The teacher takes those of 0, 1, 2, 3, 4 s and has their labels 0.75 s later;
     # it drops those between. Step i is at second i. Trainings learn from the newest 2 labels at 0.5 s each:
     # step 1: label 0, until 1.5; step 2: labels 0 and 1, until 3.0; step 3: labels 1 and 2, until 4.0; step 4 likewise.
+    # An iteration's times are those from one last frame to the next, so step 1 is busy from 1.0 to 1.5 of 0.5 to 1.5 s.
     # Frames at 1.5 and 2 s have weights begun at 1, those at 3 and 3.5 s weights begun at 2; 4 and 4.5 s weights of 3.
     assert [line["clock/frames_dropped"] for line in metrics] == [1] * 5
     assert [line["cost/teacher_frames"] for line in metrics] == [0, 1, 1, 1, 1]
@@ -109,7 +110,7 @@ def test_the_times_of_a_run_are_those_of_arithmetic(odkd: Odkd) -> None:
     assert most == [None, 0.5, 1.5, 1.5, 1.5]
     labels = [line["clock/label_age_most_seconds"] for line in metrics]
     assert labels == [None, 1.5, 1.5, 1.5, 1.5]
-    assert [line["clock/trainer_utilisation"] for line in metrics[1:-1]] == [1.0, 1.0, 1.0]
+    assert [line["clock/trainer_utilisation"] for line in metrics[1:]] == [0.5, 0.5, 1.0, 1.0]
 
 
 def test_durations_that_are_measured_are_kept_with_the_run_and_for_the_next_one(
