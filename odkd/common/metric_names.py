@@ -24,7 +24,14 @@ METRICS = (
     *("test/iouREFERENCE/CLASS", "past/miouREFERENCE", "future/miouREFERENCE", "segment/miouREFERENCE/NUMBER"),
     *("learn/loss_LOSS", "stream/position", "stream/frame", "stream/seconds"),
     *("update/bytes", "update/changed_share"),
+    *("cost/frames", "cost/teacher_frames", "cost/updates", "cost/learned_frames", "cost/bytes_up", "cost/bytes_down"),
+    # each iteration under a clock
+    *("clock/seconds", "clock/weights_age_seconds", "clock/weights_age_most_seconds", "clock/label_age_seconds"),
+    *("clock/label_age_most_seconds", "clock/up_utilisation", "clock/teacher_utilisation", "clock/trainer_utilisation"),
+    *("clock/down_utilisation", "clock/frames_dropped", "clock/frames_missed", "clock/trainings"),
+    *("clock/trainings_left_out", "clock/weights_dropped"),
     # the summary of a stream
+    *("cost/teacher_share", "cost/speed_up", "clock/speed_up"),
     *("total/miouREFERENCE", "total/accuracyREFERENCE", "total/iouREFERENCE/CLASS", "domain/miouREFERENCE/DOMAIN"),
     *("mean/miouREFERENCE", "mean/accuracyREFERENCE", "mean/miou_per_frameREFERENCE", "mean/consistencyREFERENCE"),
     *("mean_past/miouREFERENCE", "mean_future/miouREFERENCE", "recovery/iterationsREFERENCE"),

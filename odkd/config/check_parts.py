@@ -13,10 +13,10 @@ from odkd.common.settings import spell
 from odkd.config.build_teacher import needs_groundtruth
 from odkd.config.features import wanted_kinds
 from odkd.config.parts import Parts
-from odkd.config.updates import is_plain
+from odkd.config.plain import is_plain
 from odkd.training.pairs import check_first_rounds
 
-EARLY = ("side_by_side", "learner", "replay")  # parts that a wrong config can break, and that need no frame
+EARLY = ("side_by_side", "learner", "replay", "pace")  # parts that a wrong config can break, and that need no frame
 
 
 def check_components(parts: Parts) -> None:
@@ -38,7 +38,7 @@ def check_components(parts: Parts) -> None:
         raise ValueError(
             f"run.snapshots={cfg.run.snapshots} counts iterations of a stream, and stage={stage} has none; leave it out"
         )
-    if parts.traits.learns and not parts.traits.sends_updates and not is_plain(cfg.updates):
+    if parts.traits.learns and not parts.traits.sends_updates and not is_plain("updates", cfg.updates):
         raise ValueError(
             f"updates._target_={cfg.updates._target_} and updates.sent={spell(cfg.updates.get('sent'))} are for a "
             f"student that learns in iterations and is sent to a camera after each; stage={stage} has none: set "

@@ -6,8 +6,8 @@ from odkd.config.compose import default_values
 from odkd.config.messages import missing
 
 CLASSES = (
-    *("stage", "teacher", "student", "replay", "regularizer", "updates", "loss", "optimizer", "schedule"),
-    "augmentation",
+    *("stage", "teacher", "student", "replay", "pace", "timing", "regularizer", "updates", "loss", "optimizer"),
+    *("schedule", "augmentation"),
 )
 NEEDED = {  # group -> keys that odkd itself reads, whatever the class of the group takes
     **dict.fromkeys(CLASSES, ("_target_",)),

@@ -28,7 +28,7 @@ from odkd.config.image_datasets import has_images
 from odkd.config.members import members_of
 from odkd.config.own_code import own_digest
 from odkd.config.roles import is_users, targets
-from odkd.config.updates import is_plain
+from odkd.config.plain import PLAIN, is_plain
 from odkd.data.labels.class_tables import TABLES
 from odkd.data.labels.sets import label_set
 from odkd.data.video.decode import DECODER
@@ -111,9 +111,10 @@ def run_key(cfg: DictConfig, parts: list[Any], allowed: list[str], cache: Path) 
         settings["dataset"].pop("ids", None)  # runs from before there was this setting keep their key
     if settings["student"].get("ema") is None:  # as before there were averages
         settings["student"] = {key: value for key, value in settings["student"].items() if key not in OF_THE_AVERAGE}
-    if is_plain(settings.get("updates")):
-        settings.pop("updates", None)
-    elif settings["updates"].get("sent") is not None:
+    for group in PLAIN:  # as before there were these groups
+        if is_plain(group, settings.get(group)):
+            settings.pop(group, None)
+    if settings.get("updates", {}).get("sent") is not None:
         parts = [*parts, f"numcodecs {importlib.metadata.version('numcodecs')}"]  # it compresses what is counted
     if (features := of_the_key(settings.pop("features", {}))) is not None:
         settings["features"] = features
@@ -160,7 +161,7 @@ def run_name(cfg: DictConfig, *, learns: bool, has_teacher: bool) -> str:
         return str(cfg.run.name)
     names = [cfg.stage.name, cfg.dataset.name, *([cfg.student.name] if learns else [])]
     names += [cfg.teacher.name] if has_teacher else []
-    for group in ("replay", "regularizer", "updates") if learns else ():
+    for group in ("replay", "regularizer", "updates", "pace", "timing") if learns else ():
         target = cfg[group]._target_
         if target != default_values()[f"{group}._target_"]:
             names.append(target.rpartition(".")[2].lower())

@@ -15,8 +15,10 @@ from odkd.runs.tracker import Tracker
 from odkd.stages import Stage
 from odkd.teachers import Teacher
 from odkd.training.augment import Augmentation
+from odkd.training.clock.timing import Timing
 from odkd.training.features import FeatureLoss
 from odkd.training.losses import HasParts, Loss
+from odkd.training.pace import Pace
 from odkd.training.regularizers import Regularizer
 from odkd.training.replay import Replay
 from odkd.training.updates import Selection
@@ -27,6 +29,8 @@ PROTOCOLS: dict[str, type] = {
     "loss": Loss,
     "features": FeatureLoss,
     "replay": Replay,
+    "pace": Pace,
+    "timing": Timing,
     "regularizer": Regularizer,
     "updates": Selection,
     "tracking": Tracker,

@@ -1,11 +1,9 @@
 """The parts of a run, built from its config: each once, when it is first asked for.
 
-A stage names the parts that it needs as parameters of `run`; `call_stage.py` passes them. What belongs together is
-built by parts_stream.py, parts_teacher.py, parts_student.py and parts_evaluation.py.
+Stages name what they need as parameters of `run` (`call_stage.py`); parts_*.py build what belongs together.
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -18,7 +16,8 @@ from odkd.common.seeds import named_seed
 from odkd.config.check_dataset import check_truth
 from odkd.config.check_relations import check_window
 from odkd.config.construct import construct
-from odkd.config.identity import run_key, run_name, teacher_identity
+from odkd.config.identity import run_name, teacher_identity
+from odkd.config.key import key_of
 from odkd.config.numerics import settle
 from odkd.config.parts_evaluation import EvaluationParts
 from odkd.config.parts_features import FeatureParts
@@ -26,6 +25,7 @@ from odkd.config.parts_rounds import RoundsParts
 from odkd.config.parts_stream import StreamParts
 from odkd.config.parts_student import StudentParts
 from odkd.config.parts_teacher import TeacherParts
+from odkd.config.parts_timing import TimingParts
 from odkd.data.labels import LabelSource
 from odkd.data.labels.teacher_labels import TeacherLabels
 from odkd.data.tensor_bank import Bank
@@ -35,8 +35,10 @@ from odkd.data.window import Window
 from odkd.evaluation.evaluate import Evaluator
 from odkd.evaluation.watch import Watch
 from odkd.stages import Stage, Traits, learns_from, parts_asked_for, traits_of, uses_teacher
+from odkd.training.clock.plan import ClockPlan
 from odkd.training.epochs import ScheduleFactory
 from odkd.training.learn import Learner
+from odkd.training.pace import Pace
 from odkd.training.pairs import FirstRounds, Shelf
 from odkd.training.replay import Replay
 from odkd.training.side_by_side import SideBySide
@@ -51,9 +53,8 @@ class Parts:
     """
 
     def __init__(self, cfg: DictConfig) -> None:
-        self.cfg, self.chosen_numerics = settle(cfg)
-        cfg = self.cfg
-        self.allowed: list[str] = list(cfg.allow_targets)
+        cfg, self.chosen_numerics = settle(cfg)
+        self.cfg, self.allowed = cfg, list[str](cfg.allow_targets)
         self.cache = Path(cfg.paths.cache)
         self.classes: list[str] = list(cfg.dataset.classes)
         self.window: Window = Window(**cfg.window)
@@ -148,12 +149,20 @@ class Parts:
 
     @property
     def snapshots(self) -> Snapshots:
-        """Writes the student along a stream."""
         return Snapshots(self.cfg.run.get("snapshots"))
 
     @cached_property
     def replay(self) -> Replay:
         return self._make(self.cfg.replay)  # type: ignore[no-any-return]
+
+    @cached_property
+    def pace(self) -> Pace:
+        return self._make(self.cfg.pace)  # type: ignore[no-any-return]
+
+    @cached_property
+    def clock(self) -> ClockPlan:
+        timing = TimingParts(self.cfg, self._make(self.cfg.timing), lambda: self.teacher_parts.teacher)
+        return timing.clock(self.sampled.videos[0], self.folder)
 
     @cached_property
     def evaluation_parts(self) -> EvaluationParts:
@@ -169,9 +178,8 @@ class Parts:
 
     @cached_property
     def watch(self) -> Watch:
-        return self.evaluation_parts.watch(
-            self.stream, self.window, self.evaluator, self.stream_parts.sequence_positions
-        )
+        length = self.stream_parts.sequence_positions
+        return self.evaluation_parts.watch(self.stream, self.window, self.evaluator, length)
 
     @property
     def rounds_parts(self) -> RoundsParts:
@@ -193,15 +201,7 @@ class Parts:
     @cached_property
     def key(self) -> str:
         """Digest of everything that determines the run's numbers."""
-        used_truth = self.groundtruth_digest if self.uses_groundtruth else None
-        identity = self.teacher_identity if self.has_teacher else None
-        parts: list[Any] = [self.device.type, identity, self.stream_parts.planned.digest, used_truth]
-        if "official_splits" in self.asked:
-            parts.append(self.stream_parts.official_splits_of(self.stream_parts.planned))
-        parts += ["logarithms"] if self.needs_soft_labels else []  # float16 of these are stored since 2026-11-22
-        if self.cfg.stage.get("first_run") is not None and self.first_rounds is not None:
-            parts.append([asdict(student) for student in self.first_rounds.students])
-        return run_key(self.cfg, parts, self.allowed, self.cache)
+        return key_of(self)
 
     @property
     def folder(self) -> Path:

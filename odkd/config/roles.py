@@ -19,6 +19,8 @@ PACKAGES: dict[str, tuple[str, ...]] = {  # place -> where the classes that it t
     "teacher": ("odkd.teachers",),
     "student": ("odkd.students", "segmentation_models_pytorch", "torch.nn"),
     "replay": ("odkd.training.replay",),
+    "pace": ("odkd.training.pace",),
+    "timing": ("odkd.training.clock",),
     "regularizer": ("odkd.training.regularizers",),
     "updates": ("odkd.training.updates",),
     "loss": ("odkd.training.losses", "torch.nn", "segmentation_models_pytorch.losses"),

@@ -29,7 +29,7 @@ from odkd.common.settings import (
 from odkd.common.yaml_files import load_config
 from odkd.config.compose import complete
 from odkd.config.permissions import revoke
-from odkd.config.updates import PLAIN
+from odkd.config.plain import PLAIN
 from odkd.data.video.fit import FITS
 from odkd.runs.run_file import verify
 
@@ -106,7 +106,7 @@ LATER: dict[str, Any] = {  # settings that configs of earlier versions lack, wit
     "features": {"pairs": [], "size": None, "losses": {}},
     "run": {"snapshots": None},
     "student": {"ema": None, "saved": "ema"},
-    "updates": PLAIN,
+    **PLAIN,
 }
 STORED = (  # settings with which a student of a stored run is used again
     *("seed", "precision", "dataset.palette", "evaluation.batch_size"),

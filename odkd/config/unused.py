@@ -9,6 +9,8 @@ USED_WITH = {  # group -> the part of a run that is made of it
     "window": "window",
     **dict.fromkeys(("student", "loss", "optimizer", "regularizer", "updates", "augmentation", "features"), "learner"),
     "schedule": "schedule",
+    "pace": "pace",
+    "timing": "clock",
 }
 
 

@@ -1,6 +1,6 @@
 """The window that slides over the stream: its frames to learn from, its frames to test on, and its step."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 
@@ -13,7 +13,7 @@ class Step:
 
     iteration: int
     position: int
-    gone_by: range
+    gone_by: Sequence[int]
     test: range
     fresh: range
 

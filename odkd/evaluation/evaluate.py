@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -16,6 +15,7 @@ from odkd.common.layout import float_planes
 from odkd.common.metric_names import metric_name
 from odkd.common.settings import NaturalInt
 from odkd.data.tensor_bank import Bank, Batch
+from odkd.evaluation.answers import Answers, Scores
 from odkd.evaluation.metrics import (
     class_iou,
     confusion_matrices,
@@ -26,21 +26,6 @@ from odkd.evaluation.metrics import (
 )
 
 Name = TypeVar("Name")
-
-
-@dataclass(frozen=True)
-class Scores:
-    """Counts and predictions of a student on n consecutive positions, on the CPU.
-
-    Args:
-        confusions: reference -> int64 [n, K, K], one matrix per frame.
-        steady: reference -> int64 [n-1, 2], see `metrics.steady_pixels`.
-        predictions_NHW: class ids, uint8 [n, H, W].
-    """
-
-    confusions: dict[str, Tensor]
-    steady: dict[str, Tensor]
-    predictions_NHW: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,6 +75,10 @@ class Evaluator:
 
     def scores(self, student: nn.Module, positions: Sequence[int]) -> Scores:
         """Return the confusion matrices, steady pixels and predictions of consecutive positions."""
+        return self.scores_of([Answers(student, positions, positions)])
+
+    def scores_of(self, answers: Iterable[Answers]) -> Scores:
+        """Return the same of networks that answer one after the other; each may change once the next is asked for."""
         sources, num_classes = self.bank.sources, self.bank.num_classes
         confusions: dict[str, list[Tensor]] = {source: [] for source in sources}
         steady: dict[str, list[Tensor]] = {source: [] for source in sources}
@@ -107,7 +96,8 @@ class Evaluator:
                 before[source] = labels_BHW[-1:]
             predictions.append(predicted_BHW)
 
-        self._each_batch(student, positions, count)
+        for network, positions, shown in answers:
+            self._each_batch(network, positions, count, shown)
         counts = {("confusions", source): torch.cat(parts) for source, parts in confusions.items()}
         found = read_once(counts | {("steady", source): torch.cat(parts) for source, parts in steady.items()})
         return Scores(
@@ -139,10 +129,18 @@ class Evaluator:
         self.each_logits(student, positions, measure)
         return torch.cat(losses).cpu() if losses else torch.empty(0)
 
-    def _each_batch(self, student: nn.Module, positions: Sequence[int], use: Callable[[Batch, Tensor], None]) -> None:
-        """Call `use` with each batch and its predictions uint8 [B, H, W]."""
+    def _each_batch(
+        self,
+        student: nn.Module,
+        positions: Sequence[int],
+        use: Callable[[Batch, Tensor], None],
+        shown: Sequence[int] | None = None,
+    ) -> None:
+        """Call `use` with each batch and its predictions uint8 [B, H, W], of the frames `shown` if others."""
         if self.predictor == "student":
-            self.each_logits(student, positions, lambda batch, logits_BKHW: use(batch, largest_class(logits_BKHW)))
+            self.each_logits(
+                student, positions, lambda batch, logits_BKHW: use(batch, largest_class(logits_BKHW)), shown
+            )
             return
         for start in range(0, len(positions), self.batch_size):
             batch = self.bank.get(positions[start : start + self.batch_size])
@@ -155,14 +153,26 @@ class Evaluator:
         self.each_logits(student, positions, lambda _, logits_BKHW: found.append(largest_class(logits_BKHW)))
         return torch.cat(found)
 
-    def each_logits(self, student: nn.Module, positions: Sequence[int], use: Callable[[Batch, Tensor], None]) -> None:
-        """Call `use` with each batch, in order, and the student's logits [B, K, H, W]."""
+    def each_logits(
+        self,
+        student: nn.Module,
+        positions: Sequence[int],
+        use: Callable[[Batch, Tensor], None],
+        shown: Sequence[int] | None = None,
+    ) -> None:
+        """Call `use` with each batch, in order, and the student's logits [B, K, H, W], of the images `shown` if others.
+
+        Args:
+            shown: the position of the image for each of `positions`.
+        """
         was_training = student.training
         student.eval()
         with torch.inference_mode():
             for start in range(0, len(positions), self.batch_size):
                 end = start + self.batch_size
                 batch = self.bank.get(positions[start:end])
+                if shown is not None and list(shown[start:end]) != list(positions[start:end]):
+                    batch = batch._replace(images_BCHW=self.bank.get(shown[start:end]).images_BCHW)
                 self.bank.prefetch(positions[end : end + self.batch_size])
                 with autocast(self.device, self.precision):
                     logits_BKHW = student(batch.images_BCHW)

@@ -15,8 +15,9 @@ from odkd.common.metric_names import metric_name
 from odkd.common.progress import tracked
 from odkd.data.video.stream import Stream
 from odkd.data.window import Step, Window
+from odkd.evaluation.answers import Answers, Scores
 from odkd.evaluation.continual import backward_transfer, forgetting, recovery
-from odkd.evaluation.evaluate import Evaluator, Scores, mean_ignoring_nan, score_metrics
+from odkd.evaluation.evaluate import Evaluator, mean_ignoring_nan, score_metrics
 from odkd.evaluation.metrics import mean_iou
 
 SHIFTED = {"past": -1, "future": 1}  # Houyon et al. 2023: the windows of BWT and FWT
@@ -66,7 +67,11 @@ class Watch:
 
     def test(self, student: nn.Module, step: Step) -> tuple[Scores, dict[str, float]]:
         """Return the scores on the next frames, and their metrics `test/...`."""
-        scores = self.evaluator.scores(student, step.test)
+        return self.test_answers([Answers(student, step.test, step.test)], step)
+
+    def test_answers(self, answers: Iterable[Answers], step: Step) -> tuple[Scores, dict[str, float]]:
+        """Do the same with the networks that answer these frames, in order."""
+        scores = self.evaluator.scores_of(answers)
         domains = torch.tensor([self._domains.index(self.stream.domain_of(position)) for position in step.test])
         here = slice(step.test.start, step.test.stop)
         scenes = torch.from_numpy(np.stack([self.stream.segment_of[here], self.stream.video_of[here]]))

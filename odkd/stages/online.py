@@ -8,10 +8,9 @@ import logging
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-import torch
+import numpy as np
 
 from odkd.common.progress import Progress
-from odkd.common.seeds import named_seed
 from odkd.common.settings import NaturalInt, PositiveInt
 from odkd.data.video.stream import Stream
 from odkd.data.window import Window
@@ -19,8 +18,15 @@ from odkd.evaluation.watch import Watch
 from odkd.runs.run import OpenRun
 from odkd.stages import Traits
 from odkd.training.batches import Order
-from odkd.training.iteration import Journal, OnlineState, Stopwatch, learn, select
+from odkd.training.clock.plan import ClockPlan
+from odkd.training.clocked import ClockedLoop, Loop
+from odkd.training.costs import summary_of
+from odkd.training.instant import InstantLoop
+from odkd.training.iteration import Journal, Stopwatch
 from odkd.training.learn import Learner
+from odkd.training.online_state import OnlineState
+from odkd.training.pace import Pace
+from odkd.training.pace.fixed import is_plain
 from odkd.training.pretraining import (
     check_pretraining,
     note_rest,
@@ -29,7 +35,6 @@ from odkd.training.pretraining import (
     warn_if_never_frozen,
 )
 from odkd.training.replay import Replay
-from odkd.training.scorer import StudentScorer
 from odkd.training.snapshots import Snapshots
 from odkd.training.updates.delivery import summary_of_updates
 
@@ -71,6 +76,8 @@ class Online:
         learner: Learner,
         watch: Watch,
         replay: Replay,
+        pace: Pace,
+        clock: ClockPlan,
         snapshots: Snapshots,
         run: OpenRun,
         seed: int,
@@ -83,27 +90,23 @@ class Online:
         warn_if_never_active(learner, num_passes + (self.pretrain_epochs if chosen else 0))
         warn_if_never_frozen(replay, len(stream), window)
 
-        bank, scorer = watch.evaluator.bank, StudentScorer(learner, watch.evaluator, batch_size=self.batch_size)
         state = OnlineState(run, learner, replay, watch)
         state.resume()
         pretrain(state, chosen, num_epochs=self.pretrain_epochs, batch_size=self.batch_size, seed=seed)
+        loop = self._loop(state, window, stream.seconds, first=first, pace=pace, clock=clock, seed=seed)
         journal, done = Journal(run, stream, window), max(first, state.iteration + 1) * window.step
         with Progress(self.name, "frames", len(stream), done=done, seconds=None) as progress:
             journal.show_on(progress, watch.so_far)
             for step in window.steps(len(stream), max(first, state.iteration + 1)):
-                torch.manual_seed(named_seed(seed, "iteration", step.iteration))  # dropout: a resumed run draws alike
-                clock = Stopwatch()
-                selected = select(replay, window, step, scorer)
-                bank.prefetch(watch.needs(step))  # reads the test frames while the student learns
-                losses = learn(learner, bank, selected, step, replay, passes=self, seed=seed)
-                clock.lap("learn")
-                scores, metrics = watch.test(learner.evaluated, step)
-                clock.lap("evaluate")
-                metrics |= watch.elsewhere(learner.evaluated, step)
-                clock.lap("watch")
-                replay.observe(step.fresh, scorer)
-                bank.retain({*replay.kept(), *watch.windows(step)})
-                journal.write(step, scores, losses | metrics, clock, num_learned=len(selected) * self.epochs)
+                stopwatch = Stopwatch()
+                losses = loop.learn(step)
+                stopwatch.lap("learn")
+                scores, metrics = watch.test_answers(loop.answers(step), step)
+                stopwatch.lap("evaluate")
+                metrics |= watch.elsewhere(loop.network(step), step)
+                stopwatch.lap("watch")
+                metrics |= loop.end(step)
+                journal.write(step, scores, losses | metrics, stopwatch, num_learned=loop.costs.num_learned)
                 snapshots.take(run, step.iteration, learner)
                 state.iteration = step.iteration
                 if run.is_checkpoint_due() or step.iteration == journal.last:
@@ -113,4 +116,23 @@ class Online:
         summary = watch.finish(learner.evaluated, run.records()) | summary_of_updates(run.records())
         summary["num_iterations"] = len(run.records())
         run.save_confusions({source: total_DKK.sum(0) for source, total_DKK in watch.totals_DKK.items()})
-        return summary
+        return summary | summary_of(run.records(), None if clock.is_instant else clock.durations)
+
+    def _loop(
+        self,
+        state: OnlineState,
+        window: Window,
+        seconds_P: np.ndarray,
+        *,
+        first: int,
+        pace: Pace,
+        clock: ClockPlan,
+        seed: int,
+    ) -> Loop:
+        """Return the loop along the stream; one under a clock continues from the run's checkpoint."""
+        parts = (state.learner, state.replay, state.watch, window)
+        if clock.is_instant and is_plain(pace):
+            return InstantLoop(*parts, passes=self, seed=seed, frame_bytes=clock.frame_bytes)
+        clocked = ClockedLoop(*parts, passes=self, seed=seed, seconds_P=seconds_P, first=first, clock=clock, pace=pace)
+        state.carry(clocked)
+        return clocked

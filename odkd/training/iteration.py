@@ -4,7 +4,6 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
 
@@ -16,8 +15,7 @@ from odkd.data.labels.shards import FrameArray
 from odkd.data.tensor_bank import Bank
 from odkd.data.video.stream import Stream
 from odkd.data.window import Step, Window
-from odkd.evaluation.evaluate import Scores
-from odkd.evaluation.watch import Watch
+from odkd.evaluation.answers import Scores
 from odkd.runs.lines import Record
 from odkd.runs.run import OpenRun
 from odkd.training.batches import Order, batches_of_pass
@@ -39,39 +37,6 @@ class Passes(Protocol):
     def batch_size(self) -> int: ...
     @property
     def order(self) -> Order: ...
-
-
-@dataclass
-class OnlineState:
-    """Everything on which the rest of an online run depends: student, memory, scores, and how far the run is."""
-
-    run: OpenRun
-    learner: Learner
-    replay: Replay
-    watch: Watch
-    iteration: int = -1  # last one that is done
-    pretrained: int = 0  # epochs before the stream that are done
-
-    def resume(self) -> None:
-        """Continue from the run's checkpoint, if it has one."""
-        if state := self.run.resume():
-            self.iteration, self.pretrained = state["iteration"], state["pretrained"]
-            self.learner.load_state_dict(state["learner"])
-            self.replay.load_state_dict(state["replay"])
-            self.watch.load_state_dict(state["watch"])
-            logger.info("resumed after iteration %d", self.iteration)
-
-    def commit(self) -> None:
-        """Write the checkpoint behind the loop, and then publish the metrics lines that it covers."""
-        self.run.commit_behind(
-            {
-                "iteration": self.iteration,
-                "pretrained": self.pretrained,
-                "learner": self.learner.state_dict(),
-                "replay": self.replay.state_dict(),
-                "watch": self.watch.state_dict(),
-            }
-        )
 
 
 class Stopwatch:
@@ -110,11 +75,20 @@ def select(replay: Replay, window: Window, step: Step, scorer: StudentScorer) ->
 
 
 def learn(
-    learner: Learner, bank: Bank, selected: Sequence[int], step: Step, replay: Replay, *, passes: Passes, seed: int
+    learner: Learner,
+    bank: Bank,
+    selected: Sequence[int],
+    step: Step,
+    replay: Replay,
+    *,
+    passes: Passes,
+    seed: int,
+    told: Callable[[int], object] = lambda _: None,
 ) -> dict[str, float]:
     """Make the passes over the selected positions, and have the camera get what they change.
 
-    Return metrics by name: the mean losses of the last pass, and what was sent.
+    Return metrics by name: the mean losses of the last pass, and what was sent. `told` is called after each update with the
+    number of its positions.
     """
     losses: dict[str, float] = {}
     if selected:
@@ -131,7 +105,7 @@ def learn(
             epoch=epoch,
         )
         is_apart = passes.order == "paired_apart"
-        losses = learner.learn(bank, batches, stream_positions=past, kept=replay.kept(), is_apart=is_apart)
+        losses = learner.learn(bank, batches, stream_positions=past, kept=replay.kept(), is_apart=is_apart, told=told)
         check_finite(losses, f"iteration {step.iteration}")
     found = {metric_name("learn", f"loss_{name}"): loss for name, loss in losses.items()}
     return found | learner.updates.send()

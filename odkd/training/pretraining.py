@@ -10,9 +10,9 @@ from odkd.common.names import counted
 from odkd.common.seeds import named_seed
 from odkd.data.window import Window
 from odkd.training.batches import batches_of_pass
-from odkd.training.iteration import OnlineState
 from odkd.training.learn import Learner
 from odkd.training.loss_values import check_finite
+from odkd.training.online_state import OnlineState
 from odkd.training.replay import Replay
 
 logger = logging.getLogger(__name__)

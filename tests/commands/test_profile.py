@@ -21,9 +21,9 @@ from odkd.commands.profile.cost import count_flops, count_parameters
 from odkd.commands.profile.plans import plan_of, sampled_rate
 from odkd.commands.profile.real_time import Plan, real_time
 from odkd.commands.profile.show import table_of
-from odkd.commands.profile.subject import Subject
-from odkd.commands.profile.timing import FEWEST, WARM_CALLS, time_calls
 from odkd.config.known import known_groups
+from odkd.config.subject import Subject
+from odkd.runs.measuring import FEWEST, WARM_CALLS, time_calls
 from odkd.runs.profiles import NUMBERS, read_profile, write_profile
 from odkd.students.equal_forms import use_fast_forms
 from odkd.students.tinynet import TinyNet

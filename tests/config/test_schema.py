@@ -25,7 +25,7 @@ CHECKED_APART = (  # by functions of config/check*.py
     *("student.mean", "student.std", "features.pairs"),
 )
 GROUPS = ("dataset", "teacher", "student", "window", "stage", "replay", "regularizer", "loss", "schedule", "evaluation")
-GROUPS += ("tracking", "updates")
+GROUPS += ("tracking", "updates", "pace", "timing")
 
 
 def keys_of(value: Any, prefix: str = "") -> list[str]:

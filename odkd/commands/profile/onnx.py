@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from odkd.commands.profile.subject import Subject
 from odkd.common.optional import how_to_install, is_installed
+from odkd.config.subject import Subject
 from odkd.data.tensor_bank import Normalization
 from odkd.teachers.export import Export, write_export
 

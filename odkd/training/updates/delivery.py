@@ -35,7 +35,7 @@ class Delivery:
         selection: Selection | None = None,
         sent: Sent | None = None,
     ) -> None:
-        self._student, self._average, self._selection, self._sent = student, average, selection, sent
+        self._student, self._average, self._selection, self.sent = student, average, selection, sent
         self.camera = None if sent is None else copy.deepcopy(self._followed).eval().requires_grad_(False)
         self._is_open = False
         self._masks: Entries | None = None  # of the phase; None = all
@@ -96,7 +96,7 @@ class Delivery:
             return {}
         size, changed, old = 0, 0, self.camera.state_dict()
         if was_open:
-            update = pack_update(old, self._followed.state_dict(), masks, as_float16=self._sent == "float16")
+            update = pack_update(old, self._followed.state_dict(), masks, as_float16=self.sent == "float16")
             new = apply_update(old, update)
             size, changed = len(update), sum(int((new[name] != old[name]).sum()) for name in old)
             self.camera.load_state_dict(new)

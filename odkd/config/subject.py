@@ -9,13 +9,13 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from odkd.commands.profile.frames import NoiseFrames, NoiseLabels
 from odkd.common.argmax import largest_class
 from odkd.common.compiler import check_compiler
 from odkd.common.device import choose_device, set_up
 from odkd.config.construct import construct
 from odkd.config.parts_evaluation import EvaluationParts
 from odkd.config.parts_student import StudentParts
+from odkd.data.noise import NoiseFrames, NoiseLabels
 from odkd.data.tensor_bank import Bank
 from odkd.data.window import Window
 from odkd.evaluation.evaluate import Evaluator
