@@ -5,7 +5,6 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 from video_files import write_video
 
@@ -52,7 +51,7 @@ def test_a_playlist_under_the_name_of_a_video_asks_no_server(
 
 
 def test_a_file_that_is_called_like_an_address_is_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_video(tmp_path / "clip.mp4", np.zeros((4, 32, 32, 3), np.uint8))
+    write_video(tmp_path / "clip.mp4", num_frames=4)
     (tmp_path / "clip.mp4").rename(tmp_path / "data:clip.mp4")
     monkeypatch.chdir(tmp_path)
     with open_container(Path("data:clip.mp4")) as container:
