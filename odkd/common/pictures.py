@@ -9,7 +9,7 @@ import warnings
 import zipfile
 import zlib
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO
 
 from PIL import Image
 
@@ -27,7 +27,7 @@ UNREADABLE = (  # what Pillow and NumPy raise for damaged files
 )
 
 
-def open_picture(source: Path | bytes | BinaryIO, most_pixels: int = MOST_PIXELS) -> Image.Image:
+def open_picture(source: Path | bytes | IO[bytes], most_pixels: int = MOST_PIXELS) -> Image.Image:
     """Return an opened picture, not decoded yet.
 
     Args:
