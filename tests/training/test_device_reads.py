@@ -27,6 +27,6 @@ def test_an_iteration_waits_for_its_device_only_to_read_losses_and_scores(
         run = odkd("evaluation.shift=4", "seed=5", "run.restart=true")
     assert (run / "metrics.jsonl").read_text() == plain
     # Counts of the test window and its predictions; counts of the shifted windows and segments; losses.
-    full = Counter({"tolist in mean_losses": 1, "cpu in read_once": 2, "cpu in scores": 1})
+    full = Counter({"tolist in mean_losses": 1, "cpu in read_once": 2, "cpu in scores_of": 1})
     assert any(Counter(found) == full for found in iterations)
     assert all(Counter(found) <= full for found in iterations), iterations
