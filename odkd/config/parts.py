@@ -42,6 +42,7 @@ from odkd.training.learn import Learner
 from odkd.training.live.plan import LivePlan
 from odkd.training.pace import Pace
 from odkd.training.pairs import FirstRounds, Shelf
+from odkd.training.recorded import RecordedPace
 from odkd.training.replay import Replay
 from odkd.training.side_by_side import SideBySide
 from odkd.training.snapshots import Snapshots
@@ -156,7 +157,8 @@ class Parts:
 
     @cached_property
     def pace(self) -> Pace:
-        return self._make(self.cfg.pace)  # type: ignore[no-any-return]
+        made = self._make(self.cfg.pace)
+        return RecordedPace(made) if self.cfg.dataset.get("recorded") else made
 
     @cached_property
     def clock(self) -> ClockPlan:
