@@ -96,7 +96,7 @@ class Live:
             page=page,
             run=run,
         )
-        with Ending() as ending, opened as (session, crew, showing):
+        with opened as (session, crew, showing), Ending() as ending:
             with Reading(source, session) as reading:
                 end = float("inf") if self.seconds is None else session.seconds() + self.seconds
                 while not (ending.is_asked or session.queue.is_over or session.seconds() > end):
