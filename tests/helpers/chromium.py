@@ -47,6 +47,7 @@ class Chromium:
         os.close(read)
         os.close(write)
         self._numbers, self._rest = itertools.count(1), b""
+        self.complaints: list[str] = []  # of pages: errors of scripts, and what a policy forbids
 
     def __enter__(self) -> Chromium:
         return self
@@ -61,19 +62,22 @@ class Chromium:
         os.close(self._in)
 
     def open(self, address: str, *, width: int = 1280, height: int = 900, dark: bool = False) -> Tab:
-        """Open a page in a tab of this size, CSS pixels."""
-        target = self.ask("Target.createTarget", url="about:blank")["targetId"]
+        """Open a page in a window of this size, CSS pixels: a hidden tab would ask for nothing."""
+        target = self.ask("Target.createTarget", url="about:blank", newWindow=True)["targetId"]
         session = self.ask("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         tab = Tab(self, target, session)
         size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
         tab.ask("Emulation.setDeviceMetricsOverride", **size)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         tab.ask("Emulation.setEmulatedMedia", features=[scheme])
+        for domain in ("Log", "Runtime"):
+            tab.ask(f"{domain}.enable")
         tab.ask("Page.navigate", url=address)
+        tab.wait("location.href !== 'about:blank' && document.readyState === 'complete'")
         return tab
 
     def ask(self, method: str, session: str | None = None, **parameters: object) -> dict[str, Any]:
-        """Send a command and return its result; events that come meanwhile are left out."""
+        """Send a command and return its result."""
         number = next(self._numbers)
         message = {"id": number, "method": method, "params": parameters}
         message |= {"sessionId": session} if session else {}
@@ -83,6 +87,11 @@ class Chromium:
             if answer.get("id") == number:
                 assert "error" not in answer, answer
                 return dict(answer["result"])
+            told = answer.get("params", {})
+            if answer.get("method") == "Log.entryAdded" and told["entry"]["source"] in ("security", "javascript"):
+                self.complaints.append(told["entry"]["text"])
+            elif answer.get("method") == "Runtime.exceptionThrown":
+                self.complaints.append(json.dumps(told))
 
     def _read(self) -> dict[str, Any]:
         while b"\0" not in self._rest:

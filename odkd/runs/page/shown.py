@@ -109,7 +109,7 @@ def words(name: str) -> str:
 def text(name: str, value: float) -> str:
     """Return a value with the unit that the name of its metric states.
 
-    >>> text("clock/label_age_seconds", 2.25), text("clock/teacher_utilisation", 0.5), text("cost/bytes_up", 1.5e6)
+    >>> text("clock/label_age_seconds", 2.3), text("clock/teacher_utilisation", 0.5), text("cost/bytes_up", 1.5e6)
     ('2.3 s', '50 %', '1.5 MB')
     >>> text("clock/frames_dropped", 12.0), text("test/miou", 0.25), text("live/frames_per_second", 24.98)
     ('12', '0.250', '25.0')

@@ -116,7 +116,7 @@ function draw() {
   const [left, right, top, bottom] = [44, width - 12, 10, height - 24];
   const last = scores.length ? scores[scores.length - 1][0] : 0;
   const most = Math.max(...scores.map(([, score]) => score), 0.05);
-  const ceiling = [0.1, 0.25, 0.5, 1].find((value) => value >= most) ?? 1;
+  const ceiling = [0.1, 0.2, 0.4, 0.6, 0.8, 1].find((value) => value >= most) ?? 1;
   const end = Math.max(last, 10), begin = scores.length && scores[0][0] > 0.2 * end ? scores[0][0] : 0;
   const span = Math.max(end - begin, 1);
   const x = (second) => left + (second - begin) / span * (right - left);
