@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from odkd.common.metric_names import metric_name
+from odkd.data.recording.recorder import Recorder
 from odkd.data.video.arrivals import Arrival
 from odkd.runs.lines import Record
 from odkd.training.live.answering import Answering
@@ -37,6 +38,7 @@ class Session:
     takes to be counted.
 
     Args:
+        recorder: keeps frames and labels, if they are to be kept.
         blocks: a frame for the teacher waits until there is room for it, and the source with it.
         wrote: called with each metrics line and timing line.
     """
@@ -50,6 +52,7 @@ class Session:
         buffers: Buffers,
         measured: Measured,
         tally: Tally,
+        recorder: Recorder | None,
         blocks: bool,
         wrote: Callable[[tuple[Record, Record]], None],
     ) -> None:
@@ -59,15 +62,16 @@ class Session:
         self.queue = Queue()
         self.traffic: Traffic
         self._began = time.monotonic()
-        self._earlier = 0.0  # seconds of the sessions before
+        self._earlier, self._before = 0.0, 0  # seconds and frames of the sessions before
         self.num_frames = self.num_sampled = 0
         self._places: dict[int, tuple[int, int]] = {}  # sampled frame -> its number in the source, begin of its domain
         self._domain: tuple[str, int] | None = None  # that of the newest sampled frame, and where it began
         self._glance = Glance(answering, len(scoring.total_KK))
+        self.line: dict[str, float] = {}  # the newest metrics
         self.newest: tuple[Arrival, np.ndarray] | None = None
         self.taught: tuple[Arrival | None, np.ndarray, float] | None = None  # frame, label, when it came
         self._shown: dict[int, Arrival] = {}  # frames that the teacher has
-        self._blocks = blocks
+        self._recorder, self._blocks = recorder, blocks
         self.has_ended = False
 
     def begin(self) -> None:
@@ -82,6 +86,8 @@ class Session:
         """Take a frame that has just come, and offer it to the teacher if it is sampled."""
         with self.lock:
             now, number = self.seconds(), None
+            if self._recorder is not None:
+                self._recorder.frame(now - self._earlier, self.num_frames - self._before, arrival.image_HWC)
             self.num_frames += 1
             self.tally.counts.frames += 1
             if arrival.is_sampled:
@@ -147,6 +153,8 @@ class Session:
         self.tally.ages.label(now, number, self.scoring.seconds_of(number))
         self.scoring.labelled(number, label_HW)
         self._glance.keep(number, label_HW)
+        if self._recorder is not None and number in self._places:
+            self._recorder.label(self._places[number][0] - self._before, label_HW, now - self._earlier)
         self.taught = (self._shown.pop(number, None), label_HW, now)
         return self._pace.labelled(number, now, self._glance)
 
@@ -206,7 +214,9 @@ class Session:
         """Write a line for each step of the window that is complete."""
         for step in self.scoring.complete():
             frame, began = self._places[step.position]
-            self._wrote(self.tally.line(step, self.scoring, self.traffic, frame=frame, began=began))
+            line = self.tally.line(step, self.scoring, self.traffic, frame=frame, began=began)
+            self.line = {name: value for name, value in line[0]["metrics"].items() if value == value}
+            self._wrote(line)
             for number in step.fresh:
                 self._places.pop(number, None)
 
@@ -234,7 +244,8 @@ class Session:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from another session; its frames are gone. `scoring` begins with what follows it."""
-        self._earlier, self.num_frames, self.num_sampled = state["seconds"], state["frames"], state["sampled"]
+        self._earlier, self._before, self.num_sampled = state["seconds"], state["frames"], state["sampled"]
+        self.num_frames = self._before
         self.traffic.num_trainings = state["trainings"]
         self.answering.load(state["weights"])
         for name, part in self._parts().items():
