@@ -81,7 +81,7 @@ def check_parts(parts: Parts) -> None:
         if parts.uses_groundtruth and truth is not None:
             parts.stream_parts.warn_of_truth(truth, planned)
     check_stage(parts)
-    if parts.has_teacher:
+    if parts.has_teacher and not parts.traits.is_live:
         parts.teacher_parts.check(parts.teacher_parts.stores(parts.sampled, planned))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from odkd.config.build_teacher import needs_groundtruth
 from odkd.data.labels.palette import dataset_palette
 from odkd.training.live.plan import LivePlan
 
@@ -52,4 +53,9 @@ def _check(parts: Any) -> None:
         raise ValueError("features.pairs needs stored layers of the teacher, and stage=live stores none; leave it out")
     if cfg.evaluation.predictor != "student":
         raise ValueError(f"evaluation.predictor={cfg.evaluation.predictor} is for stage=online; leave it out")
+    if cfg.stage.get("source") is not None and needs_groundtruth(cfg.teacher, parts.allowed):
+        raise ValueError(
+            f"teacher={cfg.teacher.name} reads the labels of a dataset, and stage.source={cfg.stage.source} has none; "
+            "choose a teacher that looks at images, such as teacher=segformer_hf_b0_cityscapes"
+        )
     _ = parts.replay, parts.pace  # mistakes come before a process is started

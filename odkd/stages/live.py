@@ -5,14 +5,17 @@ these labels, and its weights are swapped in between two frames. None of them wa
 """
 
 import logging
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 from odkd.common.settings import NaturalInt, PositiveFloat, PositiveInt
+from odkd.data.recording.recorder import Recorder
 from odkd.data.video.open_source import open_source
 from odkd.data.video.stream import Stream
 from odkd.data.window import Window
-from odkd.runs.page.view import NoPage
+from odkd.runs.page.server import WebPage
+from odkd.runs.page.view import NoPage, Page
 from odkd.runs.run import OpenRun
 from odkd.stages import Traits
 from odkd.training.batches import Order
@@ -22,6 +25,7 @@ from odkd.training.live.ending import Ending
 from odkd.training.live.opened import open_session
 from odkd.training.live.plan import LivePlan
 from odkd.training.live.reading import Reading
+from odkd.training.live.showing import Showing
 from odkd.training.live.summary import live_summary
 from odkd.training.pace import Pace
 
@@ -41,6 +45,9 @@ class Live:
         patience: seconds for which a source that is lost is tried again.
         most_waiting: frames that wait for the teacher while it is busy.
         when_full: which frame is dropped if one more is to wait; block = the source waits.
+        record: keep frames and labels in the run's folder, `recording/`, a dataset that can be replayed.
+        page: serve a page in the browser while the session runs, for this machine alone.
+        port: of the page; the next free one is taken. 0 = any.
         devices: of student, teacher and trainer; auto = that of the run, or one GPU each.
         epochs: passes over the selected frames in a training.
         batch_size: frames in an update.
@@ -54,12 +61,17 @@ class Live:
     patience: PositiveFloat = 60.0
     most_waiting: NaturalInt = 1
     when_full: Literal["drop_newest", "drop_oldest", "block"] = "drop_oldest"
+    record: bool = False
+    page: bool = True
+    port: NaturalInt = 8050
     devices: dict[str, str] = field(default_factory=lambda: dict.fromkeys(PARTS, "auto"))
     epochs: PositiveInt = 1
     batch_size: PositiveInt = 1
     order: Order = "stream"
     traits: ClassVar[Traits] = Traits(sends_updates=True, always=True, is_live=True)
-    where_and_how: ClassVar[tuple[str, ...]] = ("devices", "seconds", "repeats", "patience")  # not in a run's key
+    where_and_how: ClassVar[tuple[str, ...]] = (  # not in a run's key
+        *("devices", "seconds", "repeats", "patience", "record", "page", "port"),
+    )
 
     def __post_init__(self) -> None:
         """Check that each device is for a part.
@@ -85,7 +97,9 @@ class Live:
         source = open_source(
             self.source, stream, size=live.size, stride=live.stride, repeats=self.repeats, patience=self.patience
         )
-        page = NoPage()
+        recorder = (
+            None if not self.record else Recorder(run.folder / "recording", classes=live.classes, palette=live.palette)
+        )
         opened = open_session(
             *(live, self),
             frame_size=source.frame_size,
@@ -93,10 +107,11 @@ class Live:
             learner=learner,
             pace=pace,
             window=window,
-            page=page,
+            recorder=recorder,
             run=run,
         )
-        with Ending() as ending, opened as (session, crew, showing):
+        with opened as (session, crew), closing(self._page()) as page, Ending() as ending:
+            showing = Showing(page, live, session)
             with Reading(source, session) as reading:
                 end = float("inf") if self.seconds is None else session.seconds() + self.seconds
                 while not (ending.is_asked or session.queue.is_over or session.seconds() > end):
@@ -110,6 +125,13 @@ class Live:
         records, scoring = run.records(), session.scoring
         run.save_confusions({"teacher": scoring.total_KK})
         return live_summary(scoring, live.classes, records, session.measured.durations, crew.num_restarts)
+
+    def _page(self) -> Page:
+        """Return the page of the session; print its address, if it has one."""
+        page: Page = WebPage(port=self.port) if self.page else NoPage()
+        if page.address is not None:
+            logger.info("look at it: %s", page.address)
+        return page
 
     def _why(self, ending: Ending, reading: Reading, is_over: bool) -> str:
         if ending.is_asked:

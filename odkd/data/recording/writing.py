@@ -18,6 +18,7 @@ from odkd.data.video.lossless import LosslessWriter
 
 SEGMENT_SECONDS = 60.0  # of one file
 LONGEST_CUT = 1.5  # usual intervals between two frames: where there is more between them, they stay in one file
+NOTE_SECONDS = 5.0  # between two notes of the session's durations, for its replay
 MOST_REMEMBERED = 100_000  # frames that a label can still come for, an hour at 25 a second
 
 
@@ -33,7 +34,7 @@ class SessionWriter:
     def __init__(self, folder: Path, *, classes: Sequence[str], palette: Sequence[Sequence[int]]) -> None:
         self._folder, self._classes, self._palette = folder, list(classes), [list(colour) for colour in palette]
         self.durations: dict[str, float] = {}  # of timing=simulated
-        self._begin = self._last = 0.0  # seconds, of the first and the last frame of the segment
+        self._begin = self._last = self._noted = 0.0  # seconds: of the segment's first and last frame; of the settings
         self._video: LosslessWriter | None = None
         self._size, self._num_segments, self._stem = (0, 0), 0, ""
         self._places: OrderedDict[int, tuple[str, int, float]] = OrderedDict()  # frame -> file, frame in it, seconds
@@ -64,6 +65,8 @@ class SessionWriter:
         line = {"video": stem, "frame": frame, "source_frame": number, "arrived": arrived, "labelled": seconds}
         self._journal.write(json.dumps(line) + "\n")
         self._journal.flush()
+        if seconds - self._noted >= NOTE_SECONDS:
+            self._note(seconds)
         return True
 
     def close(self) -> None:
@@ -71,7 +74,7 @@ class SessionWriter:
         try:
             if self._video is not None:
                 self._video.close()
-                self._note()
+                self._note(self._last)
         finally:
             self._video = None
             self._journal.close()
@@ -97,9 +100,11 @@ class SessionWriter:
         self._size, self._begin = (height, width), seconds
         self._blank_HW = np.full(self._size, IGNORE, np.uint8)
         self._video = LosslessWriter(self._folder / "videos" / f"{self._stem}.mkv", height=height, width=width)
-        self._note()
+        self._note(seconds)
 
-    def _note(self) -> None:
+    def _note(self, seconds: float) -> None:
+        """Write the settings of the replay, with what is known of durations now."""
+        self._noted = seconds
         write_replay(
             as_written(self._folder),
             size=self._size,

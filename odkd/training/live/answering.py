@@ -43,6 +43,11 @@ class Answering:
         self.learned_at = NEVER  # seconds of the session at which the training of its weights began
         self.num_swaps = 0
 
+    def warm_up(self, size: tuple[int, int]) -> None:
+        """Answer a black frame of (height, width): the first answer takes several times as long as the others."""
+        self.answer(np.zeros((*size, 3), np.uint8))
+        self.labels_HW = self._logits_BKHW = None
+
     @property
     def like(self) -> dict[str, Tensor]:
         """The weights themselves, which change: for their names, shapes and types."""

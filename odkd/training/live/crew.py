@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from omegaconf import OmegaConf
@@ -59,7 +60,8 @@ class Crew:
             logger.info("%s on %s, %s", part, device, counted(threads[part], "CPU thread"))
 
         def worker(name: str, target: Callable[[Job, object], None]) -> Worker:
-            cfg = OmegaConf.create(OmegaConf.to_container(plan.cfg, resolve=True))
+            whole: Any = OmegaConf.to_container(plan.cfg, resolve=True)
+            cfg = OmegaConf.create(whole)
             cfg.device, cfg.threads = devices[name], threads[name]
             places = (slots, buffers, folder.absolute(), Path.cwd())
             job = Job(plan.equip, cfg, passes, NICE, *places, sees_dataset)

@@ -32,7 +32,11 @@ class Measured:
     @property
     def durations(self) -> Durations:
         """The mean durations."""
-        return Durations(**{name: self._sums[name] / max(1, self._counts[name]) for name in NAMES})
+        return Durations(**self.means())
+
+    def means(self) -> dict[str, float]:
+        """Return the mean durations by name."""
+        return {name: self._sums[name] / max(1, self._counts[name]) for name in NAMES}
 
     def record(self) -> dict[str, Any]:
         """Return the mean durations as they are kept with a run."""

@@ -11,10 +11,10 @@ from typing import Literal, Protocol
 import torch
 
 from odkd.common.files import write_json
+from odkd.data.recording.recorder import Recorder
 from odkd.data.window import Window
 from odkd.runs.checkpoint import Checkpoint
 from odkd.runs.lines import Record
-from odkd.runs.page.view import Page
 from odkd.runs.run import OpenRun
 from odkd.training.batches import Order as OrderOfFrames
 from odkd.training.learn import Learner
@@ -26,7 +26,7 @@ from odkd.training.live.plan import LivePlan
 from odkd.training.live.scoring import Scoring
 from odkd.training.live.scribe import Scribe
 from odkd.training.live.session import Session
-from odkd.training.live.showing import Showing
+from odkd.training.live.showing import tell
 from odkd.training.live.slots import SlotPlan, Slots
 from odkd.training.live.tally import Tally
 from odkd.training.live.traffic import NUM_SLOTS, Traffic
@@ -65,9 +65,9 @@ def open_session(
     learner: Learner,
     pace: Pace,
     window: Window,
-    page: Page,
+    recorder: Recorder | None,
     run: OpenRun,
-) -> Iterator[tuple[Session, Crew, Showing]]:
+) -> Iterator[tuple[Session, Crew]]:
     """Start teacher and trainer for what happens inside; then let them end, and write all that is left.
 
     The learner gets what the trainer has learned. A session goes on from the run's checkpoint.
@@ -75,6 +75,7 @@ def open_session(
     Args:
         frame_size: (height, width) of the source's frames.
         sees_dataset: frames are those of the dataset's stream.
+        recorder: keeps frames and labels, if they are to be kept.
 
     Raises:
         ValueError: a mistake in the settings of a child, or there is not enough shared memory.
@@ -86,13 +87,15 @@ def open_session(
     begin = {} if state is None else {"first": state["iteration"], "begin": state["sampled"]}
     scoring = Scoring(window, plan.classes, border_pixels=plan.border_pixels, **begin)
     with contextlib.ExitStack() as stack:
+        if recorder is not None:
+            stack.callback(recorder.close)
         slots = Slots.create(SlotPlan("", NUM_SLOTS, plan.teacher_size or frame_size, plan.size))
         stack.callback(slots.remove)
         buffers = Buffers.create(answering.weights())
         stack.callback(buffers.remove)
 
         def wrote(line: tuple[Record, Record]) -> None:
-            showing.wrote(line[0])
+            tell(line[0])
             scribe.note(line)
 
         session = Session(
@@ -102,6 +105,7 @@ def open_session(
             buffers=buffers,
             measured=Measured(),
             tally=Tally(),
+            recorder=recorder,
             blocks=settings.when_full == "block",
             wrote=wrote,
         )
@@ -114,7 +118,7 @@ def open_session(
             buffers=buffers,
             weights=answering.weights,
         )
-        showing, scribe = Showing(page, plan, session), Scribe(run, session.state_dict)
+        scribe = Scribe(run, session.state_dict)
         if state is not None:
             session.load_state_dict(state)
             logger.info("goes on after %.0f s, with the weights that it had then", state["seconds"])
@@ -132,10 +136,11 @@ def open_session(
         session.traffic.teacher, session.traffic.trainer = crew.workers
         torch.set_num_threads(crew.threads)
         stack.callback(crew.stop)
+        answering.warm_up(plan.size)
         crew.start()
         scribe.start()
         stack.callback(scribe.end)
-        yield session, crew, showing
+        yield session, crew
         _drain(session)
         crew.stop()
         scribe.close()

@@ -17,7 +17,7 @@ class Order:
 
     number: int
     arrived: int
-    pace: Mapping[str, Any]
+    pace: dict[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from odkd.common.metric_names import metric_name
+from odkd.data.recording.recorder import Recorder
 from odkd.data.video.arrivals import Arrival
 from odkd.runs.lines import Record
 from odkd.training.live.answering import Answering
@@ -37,6 +38,7 @@ class Session:
     takes to be counted.
 
     Args:
+        recorder: keeps frames and labels, if they are to be kept.
         blocks: a frame for the teacher waits until there is room for it, and the source with it.
         wrote: called with each metrics line and timing line.
     """
@@ -50,6 +52,7 @@ class Session:
         buffers: Buffers,
         measured: Measured,
         tally: Tally,
+        recorder: Recorder | None,
         blocks: bool,
         wrote: Callable[[tuple[Record, Record]], None],
     ) -> None:
@@ -64,10 +67,11 @@ class Session:
         self._places: dict[int, tuple[int, int]] = {}  # sampled frame -> its number in the source, begin of its domain
         self._domain: tuple[str, int] | None = None  # that of the newest sampled frame, and where it began
         self._glance = Glance(answering, len(scoring.total_KK))
+        self.line: dict[str, float] = {}  # the newest metrics
         self.newest: tuple[Arrival, np.ndarray] | None = None
         self.taught: tuple[Arrival | None, np.ndarray, float] | None = None  # frame, label, when it came
         self._shown: dict[int, Arrival] = {}  # frames that the teacher has
-        self._blocks = blocks
+        self._recorder, self._blocks = recorder, blocks
         self.has_ended = False
 
     def begin(self) -> None:
@@ -147,6 +151,9 @@ class Session:
         self.tally.ages.label(now, number, self.scoring.seconds_of(number))
         self.scoring.labelled(number, label_HW)
         self._glance.keep(number, label_HW)
+        if self._recorder is not None:
+            self._recorder.label(number, label_HW, now - self._earlier)
+            self._recorder.took(**self.measured.means())
         self.taught = (self._shown.pop(number, None), label_HW, now)
         return self._pace.labelled(number, now, self._glance)
 
@@ -177,6 +184,8 @@ class Session:
         self.tally.costs.num_frames += 1
         self._places[number] = (self.num_frames - 1, self._domain[1])
         self.scoring.arrived(number, now, arrival.domain)
+        if self._recorder is not None:
+            self._recorder.frame(now - self._earlier, number, arrival.small_HWC)
         if self._pace.sends(number, now, self._glance):
             self.scoring.sent(number)
             self._shown[number] = arrival
@@ -206,7 +215,9 @@ class Session:
         """Write a line for each step of the window that is complete."""
         for step in self.scoring.complete():
             frame, began = self._places[step.position]
-            self._wrote(self.tally.line(step, self.scoring, self.traffic, frame=frame, began=began))
+            line = self.tally.line(step, self.scoring, self.traffic, frame=frame, began=began)
+            self.line = {name: value for name, value in line[0]["metrics"].items() if value == value}
+            self._wrote(line)
             for number in step.fresh:
                 self._places.pop(number, None)
 

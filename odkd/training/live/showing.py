@@ -31,7 +31,6 @@ class Showing:
     def __init__(self, page: Page, plan: LivePlan, session: Session) -> None:
         self._page, self._plan, self._session = page, plan, session
         self._next = 0.0
-        self._of_line: dict[str, float] = {}
 
     def show(self, state: Mapping[str, str]) -> None:
         """Show the session as it is now, unless the last view is new enough."""
@@ -42,6 +41,7 @@ class Showing:
         session, plan = self._session, self._plan
         with session.lock:
             newest, taught = session.newest, session.taught
+            of_line = {name: session.line[name] for name in SHOWN if name in session.line}
             seconds, scores = session.seconds(), tuple(session.scoring.so_far)
         self._page.show(
             View(
@@ -53,7 +53,7 @@ class Showing:
                 teacher_labels_HW=None if taught is None else taught[1],
                 teacher_made_seconds=None if taught is None else taught[2],
                 scores=scores,
-                numbers=self._of_line | session.numbers(),
+                numbers=of_line | session.numbers(),
                 state=dict(state),
                 palette=plan.palette,
                 classes=list(plan.classes),
@@ -61,17 +61,15 @@ class Showing:
             )
         )
 
-    def wrote(self, record: Record) -> None:
-        """Log a metrics line, and show its numbers from now on."""
-        metrics = record["metrics"]
-        self._of_line = {name: float(metrics[name]) for name in SHOWN if metrics.get(name) is not None}
-        loss, counts = (
-            metrics.get("learn/loss_total"),
-            [metrics[metric_name("live", n)] for n in ("frames", "frames_skipped")],
-        )
-        logger.info(
-            "step %d  %.0f s  %s  mIoU %.3f of %d labelled frames  %s  weights %.1f s old  %d frames, %d skipped",
-            *(record["iteration"], metrics["stream/seconds"], record["domain"] or "-", metrics["test/miou"]),
-            *(metrics["cost/teacher_frames"], "nothing learned" if loss is None else f"loss {loss:.3f}"),
-            *(metrics["clock/weights_age_seconds"], *counts),
-        )
+
+def tell(record: Record) -> None:
+    """Log a metrics line."""
+    metrics = record["metrics"]
+    loss = metrics.get("learn/loss_total")
+    counts = [metrics[metric_name("live", name)] for name in ("frames", "frames_skipped")]
+    logger.info(
+        "step %d  %.0f s  %s  mIoU %.3f of %d labelled frames  %s  weights %.1f s old  %d frames, %d skipped",
+        *(record["iteration"], metrics["stream/seconds"], record["domain"] or "-", metrics["test/miou"]),
+        *(metrics["cost/teacher_frames"], "nothing learned" if loss is None else f"loss {loss:.3f}"),
+        *(metrics["clock/weights_age_seconds"], *counts),
+    )

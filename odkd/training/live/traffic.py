@@ -111,7 +111,11 @@ class Traffic:
         return self._labelling is None and not self._held
 
     def offer(self, number: int, arrival: Arrival) -> None:
-        """Send a sampled frame to the teacher, or drop one."""
+        """Send a sampled frame to the teacher, or drop one; a teacher that is not there gets none."""
+        if self.teacher is None or not self.teacher.is_ready:
+            self.stations["teacher"].num_dropped += 1
+            self._world.lost(number)
+            return
         self._held[number] = arrival
         dropped = self.stations["teacher"].offer((number,))
         if dropped is not None:
@@ -169,7 +173,10 @@ class Traffic:
         self._begin_training()
 
     def teacher_died(self) -> None:
-        """Take back what the teacher had."""
+        """Take back what the teacher had, and drop what waits for it."""
+        while (item := self.stations["teacher"].drop()) is not None:
+            del self._held[item[0]]
+            self._world.lost(item[0])
         if self._labelling is not None:
             slot, number = self._labelling
             self._labelling = None
@@ -187,7 +194,7 @@ class Traffic:
         self._begin_labelling()
 
     def _begin_labelling(self) -> None:
-        if self.teacher is None or not self.teacher.is_ready or self._labelling is not None or not self._free:
+        if self.teacher is None or self._labelling is not None or not self._free:
             return
         if (item := self.stations["teacher"].begin(self.now)) is None:
             return

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import multiprocessing
 import signal
@@ -44,7 +43,8 @@ class Worker:
         died: Callable[[], None],
     ) -> None:
         self.name, self._target, self._job, self._heard, self._died = name, target, job, heard, died
-        self._ends, self._lock = threading.Event(), threading.Lock()
+        self._ends = threading.Event()
+        self._sending, self._starting = threading.Lock(), threading.Lock()
         self._pipe: Connection[Any, Any] | None = None
         self._process: Any = None
         self._was_ready, self._wait = False, FIRST_WAIT
@@ -66,7 +66,7 @@ class Worker:
 
     def send(self, *message: Any) -> bool:
         """Send the child a message, which is small; return False if it is not there."""
-        with self._lock:
+        with self._sending:
             if self._pipe is None or not self.is_ready:
                 return False
             try:
@@ -84,24 +84,23 @@ class Worker:
         self._ends.set()
         if gently and self.send("stop"):
             self._thread.join(END_SECONDS)
-        process = self._process
-        if process is not None and self._thread.is_alive():
-            with contextlib.suppress(ValueError):  # it was closed in the meantime
-                process.kill()
+        with self._starting:
+            if self._process is not None:
+                self._process.kill()
         if self._thread.is_alive():
             self._thread.join(END_SECONDS)
 
     def _supervise(self) -> None:
-        while not self._ends.is_set():
+        while True:
             began = time.monotonic()
-            with self._lock:
-                self._start()
-            reason = self._listen()
-            with self._lock:
-                self.is_ready = False
-                assert self._pipe is not None
-                self._pipe.close()
-                self._pipe = None
+            with self._starting:
+                if self._ends.is_set():
+                    break
+                pipe = self._start()
+            reason = self._listen(pipe)
+            with self._sending:
+                self.is_ready, self._pipe = False, None
+            pipe.close()
             self._process.join()
             reason = reason or _how(self._process.exitcode)
             if self._ends.is_set() or self.mistake is not None:
@@ -116,18 +115,20 @@ class Worker:
             self._wait = min(2 * self._wait, LONGEST_WAIT)
         self.state = "ended"
 
-    def _start(self) -> None:
-        self._pipe, theirs = multiprocessing.Pipe()
+    def _start(self) -> Connection[Any, Any]:
+        """Start the process; return our end of its pipe."""
+        pipe, theirs = multiprocessing.Pipe()
         context = multiprocessing.get_context("spawn")
         self._process = context.Process(target=self._target, args=(self._job, theirs), daemon=True)
         with deaf_to_interrupts():
             self._process.start()
         theirs.close()  # only the child has it open then, so that its death ends the pipe
+        with self._sending:
+            self._pipe = pipe
+        return pipe
 
-    def _listen(self) -> str:
+    def _listen(self, pipe: Connection[Any, Any]) -> str:
         """Hear messages until the process ends; return what it said of its end."""
-        pipe = self._pipe
-        assert pipe is not None
         while True:
             try:
                 message: Message = pipe.recv()
