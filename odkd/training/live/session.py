@@ -153,7 +153,7 @@ class Session:
         self._glance.keep(number, label_HW)
         if self._recorder is not None:
             self._recorder.label(number, label_HW, now - self._earlier)
-            self._recorder.took(**self.measured.means())
+            self._recorder.took(**self.measured.of_work())
         self.taught = (self._shown.pop(number, None), label_HW, now)
         return self._pace.labelled(number, now, self._glance)
 
