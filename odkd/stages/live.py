@@ -9,6 +9,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
+from odkd.common.metric_names import metric_name
 from odkd.common.settings import NaturalInt, PositiveFloat, PositiveInt
 from odkd.data.recording.recorder import Recorder
 from odkd.data.video.open_source import open_source
@@ -124,7 +125,8 @@ class Live:
             raise reading.error
         records, scoring = run.records(), session.scoring
         run.save_confusions({"teacher": scoring.total_KK})
-        return live_summary(scoring, live.classes, records, session.measured.durations, crew.num_restarts)
+        counts = {**session.counts(), metric_name("live", "restarts"): crew.num_restarts}
+        return live_summary(scoring, live.classes, records, session.measured.durations, counts)
 
     def _page(self) -> Page:
         """Return the page of the session; print its address, if it has one."""

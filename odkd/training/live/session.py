@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from odkd.common.metric_names import metric_name
 from odkd.data.recording.recorder import Recorder
 from odkd.data.video.arrivals import Arrival
 from odkd.runs.lines import Record
@@ -221,13 +220,11 @@ class Session:
             for number in step.fresh:
                 self._places.pop(number, None)
 
-    def numbers(self) -> dict[str, float]:
-        """Return what has happened so far, by metric name."""
+    def counts(self) -> dict[str, float]:
+        """Return counts of all frames of the run so far, by metric name."""
         with self.lock:
-            counts, totals = self.tally.counts.metrics(), dict(self.tally.totals)
-            waiting = self.traffic.stations["teacher"].num_dropped
-        summed = {name: totals.get(name, 0.0) + counts[name] for name in SUMMED}
-        return summed | {metric_name("clock", "frames_dropped"): float(waiting)}
+            now, before = self.tally.counts.metrics(), self.tally.totals
+            return {name: before.get(name, 0.0) + now[name] for name in SUMMED}
 
     def state_dict(self) -> dict[str, Any]:
         """Return what another session of the run goes on with."""

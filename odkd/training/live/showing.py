@@ -53,7 +53,7 @@ class Showing:
                 teacher_labels_HW=None if taught is None else taught[1],
                 teacher_made_seconds=None if taught is None else taught[2],
                 scores=scores,
-                numbers=of_line | session.numbers(),
+                numbers=of_line | session.counts(),
                 state=dict(state),
                 palette=plan.palette,
                 classes=list(plan.classes),
