@@ -42,7 +42,7 @@ from odkd.training.learn import Learner
 from odkd.training.live.plan import LivePlan
 from odkd.training.pace import Pace
 from odkd.training.pairs import FirstRounds, Shelf
-from odkd.training.recorded import RecordedPace
+from odkd.training.recorded import as_recorded
 from odkd.training.replay import Replay
 from odkd.training.side_by_side import SideBySide
 from odkd.training.snapshots import Snapshots
@@ -157,8 +157,7 @@ class Parts:
 
     @cached_property
     def pace(self) -> Pace:
-        made = self._make(self.cfg.pace)
-        return RecordedPace(made) if self.cfg.dataset.get("recorded") else made
+        return as_recorded(self._make(self.cfg.pace), is_recorded=bool(self.cfg.dataset.get("recorded")))
 
     @cached_property
     def clock(self) -> ClockPlan:
