@@ -156,7 +156,7 @@ def compute(parts: "Parts", run: Any, overrides: list[str], outcome: Outcome) ->
             parts.close()
             write_artifacts(parts, run, summary)
             write_report(parts, run, summary, cost)
-            run.finish(summary)
+            run.finish(summary, keeps_checkpoint=parts.traits.is_live)
     except RunPruned as ending:
         outcome.status = "pruned"
         logger.info("%s; the same settings outside a search continue from its checkpoint", ending)

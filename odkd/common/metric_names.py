@@ -30,6 +30,9 @@ METRICS = (
     *("clock/label_age_most_seconds", "clock/up_utilisation", "clock/teacher_utilisation", "clock/trainer_utilisation"),
     *("clock/down_utilisation", "clock/frames_dropped", "clock/frames_missed", "clock/trainings"),
     *("clock/trainings_left_out", "clock/weights_dropped"),
+    # each iteration of a live session, and its summary
+    *("live/frames", "live/frames_answered", "live/frames_skipped", "live/latency_seconds"),
+    *("live/latency_most_seconds", "live/weights_swapped", "live/memory_bytes", "live/restarts"),
     # the summary of a stream
     *("cost/teacher_share", "cost/speed_up", "clock/speed_up"),
     *("total/miouREFERENCE", "total/accuracyREFERENCE", "total/iouREFERENCE/CLASS", "domain/miouREFERENCE/DOMAIN"),

@@ -21,7 +21,7 @@ def call_stage(parts: Parts, run: OpenRun) -> dict[str, float]:
     note_uses(parts.cache, run.folder, folders)
     for folder in (*folders, *(parts.cache / name for name in NOTES)):
         remove_left_behind(folder, recursive=False)  # in the folders that this run writes to, what is cheap to find
-    if parts.has_teacher:
+    if parts.has_teacher and not parts.traits.is_live:
         parts.label_stream()
     summary = parts.stage.run(**{name: run if name == "run" else getattr(parts, name) for name in parts.asked})
     if not isinstance(summary, Mapping):
@@ -33,6 +33,8 @@ def call_stage(parts: Parts, run: OpenRun) -> dict[str, float]:
 
 def _cached_folders(parts: Parts) -> list[Path]:
     """Return the folders of the cache that a run reads: its videos, where they are rendered, frames, and labels."""
+    if parts.traits.is_live:
+        return [parts.stream_parts.root] if parts.cfg.dataset.prepare else []
     height, width = (int(value) for value in parts.cfg.dataset.size)
     sampled = parts.sampled
     folders = [

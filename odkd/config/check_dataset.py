@@ -27,7 +27,7 @@ def check_dataset(cfg: DictConfig) -> None:
     if has_images(dataset):
         check_images(dataset)
     check_splits(dataset)
-    if dataset.prepare is None:
+    if dataset.prepare is None and not (dataset.root is None and cfg.stage.get("source") is not None):
         if not isinstance(dataset.root, str):
             raise ValueError(f"dataset.root={dataset.root}: {expected_layout(dataset, 'FOLDER')}")
         root = Path(dataset.root)

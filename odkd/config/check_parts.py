@@ -16,7 +16,7 @@ from odkd.config.parts import Parts
 from odkd.config.plain import is_plain
 from odkd.training.pairs import check_first_rounds
 
-EARLY = ("side_by_side", "learner", "replay", "pace")  # parts that a wrong config can break, and that need no frame
+EARLY = ("side_by_side", "learner", "replay", "pace", "live")  # a wrong config can break them; they need no frame
 
 
 def check_components(parts: Parts) -> None:
@@ -81,7 +81,7 @@ def check_parts(parts: Parts) -> None:
         if parts.uses_groundtruth and truth is not None:
             parts.stream_parts.warn_of_truth(truth, planned)
     check_stage(parts)
-    if parts.has_teacher:
+    if parts.has_teacher and not parts.traits.is_live:
         parts.teacher_parts.check(parts.teacher_parts.stores(parts.sampled, planned))
 
 

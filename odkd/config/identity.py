@@ -122,7 +122,8 @@ def run_key(cfg: DictConfig, parts: list[Any], allowed: list[str], cache: Path) 
         settings.pop("fast_forms", None)  # the same
     if settings["dataset"].get("decoder") == "pyav":
         settings["dataset"].pop("decoder")  # likewise
-    settings["stage"] = {key: value for key, value in settings["stage"].items() if key not in NOT_IN_STAGE}
+    left_out = (*NOT_IN_STAGE, *getattr(resolve(cfg.stage._target_, allowed, "stage"), "where_and_how", ()))
+    settings["stage"] = {key: value for key, value in settings["stage"].items() if key not in left_out}
     settings["teacher"] = {
         key: settings["teacher"][key] for key in OF_THE_MAPPING
     }  # the rest is part of the teacher's identity

@@ -21,6 +21,7 @@ from odkd.config.key import key_of
 from odkd.config.numerics import settle
 from odkd.config.parts_evaluation import EvaluationParts
 from odkd.config.parts_features import FeatureParts
+from odkd.config.parts_live import live_plan
 from odkd.config.parts_rounds import RoundsParts
 from odkd.config.parts_stream import StreamParts
 from odkd.config.parts_student import StudentParts
@@ -38,19 +39,17 @@ from odkd.stages import Stage, Traits, learns_from, parts_asked_for, traits_of, 
 from odkd.training.clock.plan import ClockPlan
 from odkd.training.epochs import ScheduleFactory
 from odkd.training.learn import Learner
+from odkd.training.live.plan import LivePlan
 from odkd.training.pace import Pace
 from odkd.training.pairs import FirstRounds, Shelf
+from odkd.training.recorded import as_recorded
 from odkd.training.replay import Replay
 from odkd.training.side_by_side import SideBySide
 from odkd.training.snapshots import Snapshots
 
 
 class Parts:
-    """The parts of a run, by the names under which a stage asks for them.
-
-    Raises:
-        ValueError: from the constructor, for every mistake that the config and its files show.
-    """
+    """The parts of a run, by the names under which a stage asks for them; a mistake in its config is a ValueError."""
 
     def __init__(self, cfg: DictConfig) -> None:
         cfg, self.chosen_numerics = settle(cfg)
@@ -68,7 +67,8 @@ class Parts:
 
     @cached_property
     def stream_parts(self) -> StreamParts:
-        return StreamParts(self.cfg.dataset, self.cache, self.allowed, partial(check_window, self.window, self.asked))
+        asked = () if self.traits.is_live else self.asked  # a live stream may have any length
+        return StreamParts(self.cfg.dataset, self.cache, self.allowed, partial(check_window, self.window, asked))
 
     @property
     def sampled(self) -> Stream:
@@ -76,7 +76,7 @@ class Parts:
 
     @property
     def stream(self) -> Stream:
-        return self.stream_parts.stream
+        return self.stream_parts.planned if self.traits.is_live else self.stream_parts.stream
 
     @property
     def frames(self) -> FrameReader:
@@ -157,7 +157,7 @@ class Parts:
 
     @cached_property
     def pace(self) -> Pace:
-        return self._make(self.cfg.pace)  # type: ignore[no-any-return]
+        return as_recorded(self._make(self.cfg.pace), is_recorded=bool(self.cfg.dataset.get("recorded")))
 
     @cached_property
     def clock(self) -> ClockPlan:
@@ -180,6 +180,10 @@ class Parts:
     def watch(self) -> Watch:
         length = self.stream_parts.sequence_positions
         return self.evaluation_parts.watch(self.stream, self.window, self.evaluator, length)
+
+    @cached_property
+    def live(self) -> LivePlan:
+        return live_plan(self)
 
     @property
     def rounds_parts(self) -> RoundsParts:

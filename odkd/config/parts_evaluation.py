@@ -43,6 +43,10 @@ class EvaluationParts:
             soft=("teacher",) if with_soft_labels else (),
         )
 
+    def evaluator_of(self, frames: FrameReader, references: Mapping[str, LabelSource]) -> Evaluator:
+        """Return what predicts and counts frames that are no stream's."""
+        return self.evaluator(self.bank(frames, references, with_soft_labels=False))
+
     def evaluator(self, bank: Bank) -> Evaluator:
         """Return what predicts and counts, in the run's precision."""
         evaluation = self.cfg.evaluation

@@ -59,6 +59,11 @@ class StreamParts:
             return Path(self.dataset.root)
         return Path(construct(prepare, ("folder",), {"folder": Path(prepare.folder)}, self.allowed, "dataset.prepare"))
 
+    @property
+    def is_camera(self) -> bool:
+        """True if the dataset has no videos: its frames come from a source of a live session."""
+        return self.dataset.root is None and not self.dataset.prepare
+
     @cached_property
     def order(self) -> StreamOrder:
         """The order of the stream, `dataset.order`."""
@@ -69,8 +74,10 @@ class StreamParts:
     def sampled(self) -> Stream:
         """The sampled videos in the order of their files, including frames that turn out to be damaged."""
         from odkd.data.video.listing import list_videos
-        from odkd.data.video.stream import open_stream
+        from odkd.data.video.stream import no_stream, open_stream
 
+        if self.is_camera:
+            return no_stream()
         if has_images(self.dataset):
             return self._sampled_images()
         dataset, folder = self.dataset, self.root / "videos"
@@ -150,6 +157,8 @@ class StreamParts:
     def truth_digest(self) -> str | None:
         """Digest of all label maps of `sampled` and of the meaning of their ids; None without label maps."""
         dataset = self.dataset
+        if self.is_camera:
+            return None
         if not has_images(dataset):
             digest, ids = groundtruth_digest(self.root, dataset.groundtruth, self.sampled, self.cache), ids_of(dataset)
             return digest if ids is None or digest is None else json_digest([digest, ids])
@@ -169,7 +178,7 @@ class StreamParts:
     @cached_property
     def planned(self) -> Stream:
         """`sampled` in order, known before a frame is decoded; the run's stream unless frames are damaged."""
-        planned = put_in_order(self.sampled, self.order)[0]
+        planned = self.sampled if self.is_camera else put_in_order(self.sampled, self.order)[0]
         self.check(len(planned))
         return planned
 

@@ -24,6 +24,7 @@ from odkd.data.labels.own_classes import OwnClasses, is_folder
 from odkd.teachers import class_names
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
 
     from odkd.data.labels import LabelSource
@@ -73,6 +74,16 @@ class TeacherParts:
         teacher = self._construct(offered)
         self.mapping.table(OwnClasses(class_names(teacher), teacher.num_classes))
         return teacher
+
+    def live(self) -> tuple[Teacher, np.ndarray | None]:
+        """Return the teacher, and the dataset's id of each of its ids, uint8 [256]; None = they are the same.
+
+        Raises:
+            ValueError: a mistake in its settings, weights or classes.
+        """
+        teacher = self.teacher
+        table = self.mapping.table(OwnClasses(class_names(teacher), teacher.num_classes))
+        return teacher, None if table is None or table.is_identity else table.ids
 
     def unmapped(self) -> Teacher:
         """Return the teacher with its own classes, whether or not the dataset has them.

@@ -12,6 +12,7 @@ USED_WITH = {  # group -> the part of a run that is made of it
     "pace": "pace",
     "timing": "clock",
 }
+ALSO = {"live": ("replay",)}  # part -> others that are built with it
 
 
 def unused_words(words: Sequence[str], asked: Sequence[str], stage: str) -> Iterator[str]:
@@ -31,6 +32,7 @@ def unused_words(words: Sequence[str], asked: Sequence[str], stage: str) -> Iter
         by_group.setdefault(key.partition(".")[0], []).append(word)
         if key == "baseline" and value not in ("null", "") and "replay" not in asked:
             raise ValueError(f"{word} is for a stream, and stage={stage} has none; choose stage=online, or no baseline")
+    asked = [*asked, *(name for part in asked for name in ALSO.get(part, ()))]
     for group, part in USED_WITH.items():
         if group in by_group and part not in asked:
             yield f"{' '.join(by_group[group])} has no effect: stage={stage} uses no {group}"

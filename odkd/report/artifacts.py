@@ -54,7 +54,8 @@ def write_report(
     has_plots = is_wanted(wanted.plots, run, cost) and has_figures(run)
     try:
         if cost is not None:
-            cost.write(run.folder, parts.teacher_labels.folders if parts.has_teacher else [])
+            has_stores = parts.has_teacher and not parts.traits.is_live
+            cost.write(run.folder, parts.teacher_labels.folders if has_stores else [])
         if is_wanted(wanted.report, run, cost):
             from odkd.report.html_run import write_run_report
 

@@ -22,6 +22,7 @@ from odkd.common.reading import brief, check_unpacked, read_bytes, shown
 logger = logging.getLogger(__name__)
 MAGIC, OLD_MAGIC = b"odkd checkpoint 2\n", b"PK"  # earlier releases wrote the zip archive of torch alone
 LENGTH = struct.Struct("<Q")
+RETRY_SECONDS = 10.0  # after a write that has failed
 MOST_BYTES = 2**36  # of a checkpoint: the weights of a large student, its optimizer and a replay memory
 START = len(MAGIC) + hashlib.sha256().digest_size
 
@@ -59,7 +60,11 @@ class Checkpoint:
     def write(self, content: memoryview, note: Any = None) -> None:
         """Write what `packed` has returned, and a note, which is JSON."""
         started = time.monotonic()
-        write_atomic(self._path, self.head(content, note), content)
+        try:
+            write_atomic(self._path, self.head(content, note), content)
+        except OSError:
+            self._next = time.monotonic() + RETRY_SECONDS
+            raise
         now = time.monotonic()
         self._next = now + (self._pack_seconds + now - started) / self._overhead
 

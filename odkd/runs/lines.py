@@ -113,6 +113,11 @@ class PublishedLines:
                 self._hashes[name].update(content)
         return fresh
 
+    def take_up(self) -> None:
+        """Go on after a write that has failed: what is in the files now is what this process has written."""
+        self.repair()
+        self.check(self.vouched())
+
     def check_end(self) -> None:
         """Check that no line is left that nobody has vouched for.
 

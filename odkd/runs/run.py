@@ -37,8 +37,7 @@ class RunIsFinishedError(ValueError):
 class OpenRun:
     """The writer of a run folder; the reader is `odkd.runs.results.Run`.
 
-    A context manager: it holds the run's lock from `open` to its exit. An exception marks the run failed, killed or
-    pruned.
+    A context manager: it holds the run's lock from `open` to its exit. An error marks the run failed, killed or pruned.
 
     Args:
         folder: the run folder.
@@ -167,9 +166,7 @@ class OpenRun:
             self._published.append(state["records"])
         if self._has_pruner:
             self._prune_at_any(self.records())
-        if state is None:
-            return None
-        return dict(state["state"])
+        return None if state is None else dict(state["state"])
 
     def record(self, record: Record, timing: Record) -> None:
         """Keep the numbers of an iteration until `commit` publishes them. NaN becomes null."""
@@ -208,6 +205,12 @@ class OpenRun:
             self.behind.wait()
             raise RunPruned(self._prune_reason)
 
+    def forget_unwritten(self) -> None:
+        """After a disk has refused a write: forget records that are not published, which the caller records again."""
+        self.behind.close()
+        self._pending = []
+        self._published.take_up()
+
     def publish(self, records: Sequence[tuple[Record, Record]]) -> None:
         """Publish numbers and timing of iterations that are in a checkpoint of the caller, unless they are. NaN = null.
 
@@ -215,25 +218,25 @@ class OpenRun:
             RunPruned: the pruner ends the run at one of them.
             ValueError: metrics.jsonl has another line for one of them.
         """
-        lines = [{"metrics": without_nan(record), "timing": timing} for record, timing in records]
-        self._prune_at_any(self._published.append(lines))
+        self._prune_at_any(
+            self._published.append([{"metrics": without_nan(record), "timing": timing} for record, timing in records])
+        )
 
-    def finish(self, summary: Mapping[str, float]) -> None:
-        """Write the summary and mark the run finished; call it after every artifact is written."""
+    def finish(self, summary: Mapping[str, float], *, keeps_checkpoint: bool = False) -> None:
+        """Write the summary and mark the run finished, after every artifact; if it may go on, keep its checkpoint."""
         self.behind.wait()
         self._published.check_end()
-        values = {name: None if value != value else value for name, value in summary.items()}
-        write_json(self.folder / "summary.json", values)
+        write_json(self.folder / "summary.json", {name: None if v != v else v for name, v in summary.items()})
         self._file.set_status("finished", files=digests_of(self.folder))
-        self._checkpoint.delete()
+        if not keeps_checkpoint:
+            self._checkpoint.delete()
 
     def save_confusions(self, totals: Mapping[str, torch.Tensor]) -> None:
         """Write confusion matrices to confusion.npz, by reference: int64 [K, K], rows = reference; no file if empty."""
-        if not totals:
-            return
         buffer, arrays = io.BytesIO(), {source: total.numpy() for source, total in totals.items()}
         np.savez_compressed(buffer, allow_pickle=False, **arrays)
-        write_atomic(self.folder / "confusion.npz", buffer.getvalue())
+        if totals:
+            write_atomic(self.folder / "confusion.npz", buffer.getvalue())
 
     def records(self) -> list[Record]:
         """Return the published metrics, one record for each iteration, after all writes of the loop."""

@@ -23,6 +23,8 @@ class Traits:
         sends_updates: its iterations select and send what they change of the weights, by `training/iteration.py: learn`
             or by `learner.updates`; without, the group `updates` is refused.
         is_shared: several processes may run the same command at once and share the work.
+        is_live: it follows a stream that does not wait: nothing is decoded or labelled before, and a finished run goes
+            on from its checkpoint when it is opened again.
     """
 
     learns: bool = True
@@ -32,6 +34,7 @@ class Traits:
     compared: str | None = "total/miou"
     sends_updates: bool = False
     is_shared: bool = False
+    is_live: bool = False
 
 
 class Stage(Protocol):

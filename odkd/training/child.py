@@ -64,7 +64,7 @@ class StudentJob:
 
 def work(job: StudentJob, pipe: "Connection[Any, Any]") -> None:
     """Run a child process: train one student and send records, log lines and errors through the pipe."""
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=end_with_parent, daemon=True).start()
     lock = threading.Lock()  # the bank's reading thread may log, too
 
     def send(kind: str, content: Any = None) -> None:
@@ -72,7 +72,7 @@ def work(job: StudentJob, pipe: "Connection[Any, Any]") -> None:
             pipe.send((kind, content))
 
     try:
-        logging.basicConfig(handlers=[_LogToParent(send)], format="%(message)s", level=logging.ERROR, force=True)
+        logging.basicConfig(handlers=[LogToParent(send)], format="%(message)s", level=logging.ERROR, force=True)
         os.chdir(job.working_folder)
         cfg = job.cfg
         set_up(torch.device(cfg.device), threads=cfg.threads, deterministic=cfg.deterministic, precision=cfg.precision)
@@ -96,14 +96,14 @@ def work(job: StudentJob, pipe: "Connection[Any, Any]") -> None:
             send("failed", (error if is_plain else None, traceback.format_exc()))
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
     parent = multiprocessing.parent_process()
     assert parent is not None
     parent.join()
     os._exit(1)
 
 
-class _LogToParent(logging.Handler):
+class LogToParent(logging.Handler):
     """Handler that sends log lines through the pipe."""
 
     def __init__(self, send: Callable[[str, Any], None]) -> None:

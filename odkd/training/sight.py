@@ -31,14 +31,11 @@ class StudentSight:
     def agreement(self, before: int, after: int) -> float:
         """Return the mIoU of one label against another, of the pixels that both have; 1 where there is none."""
         first_HW, second_HW = self._evaluator.bank.get([before, after]).labels[self._learner.source]
-        is_left_out = (first_HW == IGNORE) | (second_HW == IGNORE)
-        confusions = confusion_matrices(
-            second_HW.masked_fill(is_left_out, 0)[None],
-            first_HW.masked_fill(is_left_out, IGNORE)[None],
-            self._evaluator.bank.num_classes,
-        )
-        value = float(mean_iou(confusions[0]))
-        return value if value == value else 1.0
+        return agreement_of(first_HW, second_HW, self._evaluator.bank.num_classes)
+
+    def has_label(self, position: int) -> bool:
+        """Return whether a pixel of the frame's label counts."""
+        return bool((self._evaluator.bank.get([position]).labels[self._learner.source] != IGNORE).any())
 
     def confidence(self, position: int) -> float:
         """Return the mean over the pixels of the largest probability, by the student that is deployed."""
@@ -49,3 +46,15 @@ class StudentSight:
 
         self._evaluator.each_logits(self._deployed(), [position], measure)
         return found[0]
+
+
+def agreement_of(first_HW: Tensor, second_HW: Tensor, num_classes: int) -> float:
+    """Return the mIoU of the second label against the first, of the pixels that both have; 1 where there is none."""
+    is_left_out = (first_HW == IGNORE) | (second_HW == IGNORE)
+    confusions = confusion_matrices(
+        second_HW.masked_fill(is_left_out, 0)[None],
+        first_HW.masked_fill(is_left_out, IGNORE)[None],
+        num_classes,
+    )
+    value = float(mean_iou(confusions[0]))
+    return value if value == value else 1.0

@@ -53,7 +53,7 @@ class Latest:
             self._container.close()
 
 
-def open_live(address: str) -> av.container.InputContainer:
+def open_live(address: str, timeout_seconds: float = TIMEOUT_SECONDS) -> av.container.InputContainer:
     """Open a camera (camera:0, /dev/video0) or an address.
 
     Raises:
@@ -63,7 +63,7 @@ def open_live(address: str) -> av.container.InputContainer:
     name = f"/dev/video{camera[1]}" if camera and camera[1] is not None else address
     options = {"rtsp_transport": "tcp"} if address.startswith("rtsp") else {}
     try:
-        container = av.open(name, "r", "v4l2" if camera else None, timeout=TIMEOUT_SECONDS, options=options)
+        container = av.open(name, "r", "v4l2" if camera else None, timeout=timeout_seconds, options=options)
     except (av.error.FFmpegError, ValueError) as error:
         raise ValueError(f"{address} cannot be opened ({error}); check the address") from error
     if not container.streams.video:

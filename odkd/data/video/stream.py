@@ -148,6 +148,12 @@ def open_stream(
     return make_stream(tuple(videos), names, video_of, np.concatenate(sampled))
 
 
+def no_stream() -> Stream:
+    """Return the stream of a run whose frames come from a camera: it has no videos."""
+    nothing = np.zeros(0, np.int64)
+    return Stream((), (), nothing, nothing, nothing.astype(np.float64), nothing, hashlib.sha256(b"camera").hexdigest())
+
+
 def sample(video: Source, *, stride: int, stride_seconds: float | None) -> np.ndarray:
     """Return int64 [n], the frame numbers that are sampled from one video."""
     if stride_seconds is None:

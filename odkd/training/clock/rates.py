@@ -1,16 +1,29 @@
 """How busy each part was in an iteration, what was dropped, and which frame the student looks at."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
 from odkd.common.metric_names import metric_name
-from odkd.training.clock.simulation import Simulation
+from odkd.training.clock.stations import Station
 
 STATIONS = ("up", "teacher", "trainer", "down")
 
 
+class Stations(Protocol):
+    """The stations of a run, under a simulated clock or a real one."""
+
+    @property
+    def now(self) -> float: ...
+    @property
+    def stations(self) -> Mapping[str, Station]: ...
+    @property
+    def bytes_up(self) -> int: ...
+    @property
+    def bytes_down(self) -> int: ...
+
+
 class Rates:
-    """Metrics of a simulation since the last iteration."""
+    """Metrics of stations since the last iteration."""
 
     def __init__(self) -> None:
         self._busy = dict.fromkeys(STATIONS, 0.0)
@@ -18,13 +31,13 @@ class Rates:
         self._seconds = 0.0
         self._bytes = (0, 0)
 
-    def metrics(self, simulation: Simulation, num_missed: int) -> dict[str, float]:
+    def metrics(self, run: Stations, num_missed: int) -> dict[str, float]:
         """Return shares of time and counts, by metric name; a share of no time is NaN.
 
         Args:
             num_missed: frames for which the student was too busy.
         """
-        now, stations = simulation.now, simulation.stations
+        now, stations = run.now, run.stations
         seconds, self._seconds = now - self._seconds, now
         found: dict[str, float] = {metric_name("clock", "seconds"): seconds}
         for name in STATIONS:
@@ -33,19 +46,19 @@ class Rates:
             found[metric_name("clock", f"{name}_utilisation")] = share
             self._busy[name] = busy
         counts = {
-            "frames_dropped": simulation.up.num_dropped + simulation.teacher.num_dropped,
-            "trainings": simulation.trainer.num_begun,
-            "trainings_left_out": simulation.trainer.num_dropped,
-            "weights_dropped": simulation.down.num_dropped,
+            "frames_dropped": stations["up"].num_dropped + stations["teacher"].num_dropped,
+            "trainings": stations["trainer"].num_begun,
+            "trainings_left_out": stations["trainer"].num_dropped,
+            "weights_dropped": stations["down"].num_dropped,
         }
         for name, count in counts.items():
             found[metric_name("clock", name)] = count - self._counts.get(name, 0)
         self._counts = counts
         return found | {metric_name("clock", "frames_missed"): num_missed}
 
-    def new_bytes(self, simulation: Simulation) -> tuple[int, int]:
+    def new_bytes(self, run: Stations) -> tuple[int, int]:
         """Return the bytes that went up and down since the last call."""
-        before, self._bytes = self._bytes, (simulation.bytes_up, simulation.bytes_down)
+        before, self._bytes = self._bytes, (run.bytes_up, run.bytes_down)
         return self._bytes[0] - before[0], self._bytes[1] - before[1]
 
     def state_dict(self) -> dict[str, Any]:

@@ -55,6 +55,13 @@ class Station:
         self.num_begun += 1
         return self._waiting.popleft()
 
+    def drop(self) -> Item | None:
+        """Drop the oldest waiting item, because nobody will work on it; return it, or None if nothing waits."""
+        if not self._waiting:
+            return None
+        self.num_dropped += 1
+        return self._waiting.popleft()
+
     def end(self, seconds: float) -> None:
         """Note that the item is done."""
         self._busy_before, self._busy_since = self.busy_seconds(seconds), None

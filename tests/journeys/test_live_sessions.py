@@ -1,0 +1,181 @@
+"""Live sessions as a user runs them: real processes, real time; killed, told to end, and given again."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+SECONDS = 150.0  # for which a test waits at most; this process and the session may be stopped for two minutes
+SESSION = [
+    *("stage=live", "debug=smoke", "dataset.prepare.frame_rate=25", "dataset.prepare.period_seconds=5"),
+    *("dataset.stride=5", "optimizer.lr=1e-3", "precision=float32", "channels_last=false", "tracking=none"),
+    *("run.report=false", "run.plots=false", "stage.port=0"),
+]
+
+
+class Session:
+    """A session in a process of its own."""
+
+    def __init__(self, folder: Path, *words: str, before: tuple[str, ...] = ()) -> None:
+        self._log = folder / f"log{len(list(folder.glob('log*')))}.txt"
+        command = [sys.executable, "-m", "odkd", *before, *SESSION, *words]
+        with self._log.open("wb") as log:
+            self.process = subprocess.Popen(
+                command, cwd=folder, stdout=log, stderr=log, env=os.environ | {"OMP_NUM_THREADS": "2"}
+            )
+
+    @property
+    def text(self) -> str:
+        return self._log.read_text()
+
+    def wait(self, condition: Callable[[str], bool]) -> None:
+        end = time.monotonic() + SECONDS
+        while not condition(self.text):
+            assert time.monotonic() < end, self.text
+            assert self.process.poll() is None, self.text
+            time.sleep(0.1)
+
+    def children(self) -> dict[str, int]:
+        """The newest process of each part."""
+        found = {}
+        for text in self.text.splitlines():
+            if " is ready (process " in text:
+                found[text.split()[1]] = int(text.rstrip(")").rpartition(" ")[2])
+        return found
+
+    def end(self) -> int:
+        return self.process.wait(SECONDS)
+
+
+@pytest.fixture
+def sessions(tmp_path: Path) -> Iterator[Callable[..., Session]]:
+    started: list[Session] = []
+
+    def start(*words: str, before: tuple[str, ...] = ()) -> Session:
+        started.append(Session(tmp_path, *words, before=before))
+        return started[-1]
+
+    yield start
+    for session in started:
+        session.process.kill()
+        session.process.wait()
+
+
+def lines(folder: Path) -> list[dict[str, Any]]:
+    (run,) = (folder / "outputs" / "runs").iterdir()
+    return [json.loads(text) for text in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_a_student_learns_while_the_video_plays(sessions: Callable[..., Session], tmp_path: Path) -> None:
+    session = sessions()
+    assert session.end() == 0, session.text
+    assert "look at it: http://127.0.0.1:" in session.text
+    found = [line["metrics"] for line in lines(tmp_path)]
+    assert len(found) == 12  # 75 sampled frames, steps of 6
+    third = len(found) // 3
+    first, last = (
+        [line["test/miou"] for line in part if line["test/miou"]] for part in (found[:third], found[-third:])
+    )
+    assert sum(last) / len(last) > sum(first) / len(first)
+    (run,) = (tmp_path / "outputs" / "runs").iterdir()
+    summary = json.loads((run / "summary.json").read_text())
+    assert summary["live/frames"] == 375
+    assert summary["live/frames_skipped"] <= 0.1 * summary["live/frames"]  # none on a machine that does nothing else
+    assert summary["live/weights_swapped"] >= 4
+    assert summary["cost/teacher_frames"] >= 0.8 * summary["cost/frames"]
+    durations = json.loads((run / "durations.json").read_text())
+    assert durations["train_seconds"] > 0
+    assert durations["student_seconds"] > 0
+    assert (run / "student.safetensors").is_file()
+    assert (run / "MODEL_CARD.md").is_file()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_kills_and_ctrl_c_lose_nothing_that_was_learned(sessions: Callable[..., Session], tmp_path: Path) -> None:
+    session = sessions("stage.repeats=10")
+    session.wait(lambda text: "step 1 " in text)
+    children = session.children()
+    os.kill(children["teacher"], signal.SIGKILL)
+    session.wait(lambda text: text.count("the teacher is ready") == 2)
+    os.kill(children["trainer"], signal.SIGKILL)
+    session.wait(lambda text: text.count("the trainer is ready") == 2)
+    steps = session.text.count("step ")
+    session.wait(lambda text: text.count("step ") > steps + 1)
+    children = session.children()
+    session.process.send_signal(signal.SIGINT)
+    assert session.end() == 0, session.text
+    assert "the session ends: it was told to" in session.text
+    assert not any(map(is_alive, children.values()))
+    (run,) = (tmp_path / "outputs" / "runs").iterdir()
+    assert json.loads((run / "run.json").read_text())["status"] == "finished"
+    before = lines(tmp_path)
+
+    session = sessions("stage.repeats=10")
+    session.wait(lambda text: text.count("step ") > 1)
+    assert "goes on after" in session.text
+    children = session.children()
+    session.process.kill()
+    session.process.wait()
+
+    session = sessions("stage.repeats=10", "stage.seconds=4")
+    assert session.end() == 0, session.text
+    assert "stage.seconds=4 are over" in session.text
+    after = lines(tmp_path)
+    assert after[: len(before)] == before
+    assert [line["iteration"] for line in after] == list(range(len(after)))
+    assert [line["position"] for line in after] == sorted(line["position"] for line in after)
+    assert after[-1]["metrics"]["test/miou"] > before[0]["metrics"]["test/miou"]
+    assert not any(map(is_alive, children.values()))
+
+
+SLOW = """
+import time
+from odkd.students.tinynet import TinyNet
+
+
+class Slow(TinyNet):
+    def forward(self, images):
+        if not self.training:
+            time.sleep(0.2)
+        return super().forward(images)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_a_student_that_cannot_keep_up_answers_the_newest_frame(
+    sessions: Callable[..., Session], tmp_path: Path
+) -> None:
+    (tmp_path / "my_slow.py").write_text(SLOW)
+    (tmp_path / "conf" / "student").mkdir(parents=True)
+    (tmp_path / "conf" / "student" / "slow.yaml").write_text(
+        "# slow\n_target_: my_slow.Slow\nname: slow\nweights: null\nmean: null\nstd: null\n"
+    )
+    session = sessions("student=slow", "allow_targets=[my_slow]", before=("--config-dir", "conf"))
+    assert session.end() == 0, session.text
+    found = [line["metrics"] for line in lines(tmp_path)]
+    rest = found[1:]  # the first answers show that it is slow
+    assert all(line["live/frames_skipped"] > 0.5 * line["live/frames"] for line in rest)
+    assert all(line["live/frames_answered"] > 0 for line in rest)
+    assert all(line["clock/frames_missed"] > 0 for line in rest)
+    typical = sorted(line["live/latency_seconds"] for line in rest)[len(rest) // 2]
+    assert 0.2 <= typical < 0.2 + 0.04 + 0.2  # inference, a frame, and what a busy machine adds
+    assert sum(line["cost/teacher_frames"] for line in rest) >= 0.5 * sum(line["cost/frames"] for line in rest)
+    assert rest[-1]["live/memory_bytes"] < 1.3 * rest[len(rest) // 2]["live/memory_bytes"]
