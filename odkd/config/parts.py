@@ -1,7 +1,4 @@
-"""The parts of a run, built from its config: each once, when it is first asked for.
-
-Stages name what they need as parameters of `run` (`call_stage.py`); parts_*.py build what belongs together.
-"""
+"""The parts of a run, each built once, when it is first asked for: by the stage (`call_stage.py`), in parts_*.py."""
 
 from collections.abc import Sequence
 from functools import cached_property, partial
