@@ -1,10 +1,9 @@
 """The online loop under a simulated clock: what is not ready is not used (training/clock has the order of events)."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -46,7 +45,7 @@ class ClockedLoop:
     It is the `World` of the simulation.
 
     Args:
-        seconds_P: when each position arrives.
+        seconds: of each position in the stream.
         first: iteration that the stream begins with.
         clock: durations and policies.
     """
@@ -60,15 +59,15 @@ class ClockedLoop:
         *,
         passes: Passes,
         seed: int,
-        seconds_P: np.ndarray,
+        seconds: Sequence[float],
         first: int,
         clock: ClockPlan,
         pace: Pace,
     ) -> None:
         self._learner, self._replay, self._watch, self._window = learner, replay, watch, window
         self._passes, self._seed, self._first, self._pace = passes, seed, first, pace
-        begin = min(first * window.step, len(seconds_P) - 1)
-        self._seconds: list[float] = (seconds_P - seconds_P[begin]).tolist()
+        begin, arrivals = min(first * window.step, len(seconds) - 1), clock.arrivals(seconds)
+        self._seconds = [now - arrivals[begin] for now in arrivals]  # when each position arrives
         self._shown = shown_frames(self._seconds, begin, clock.durations.student_seconds)
         self._bank, self._clock = watch.evaluator.bank, clock
         self._simulation = clock.simulation()

@@ -1,5 +1,6 @@
 """What a run knows of time: its durations, and what may wait."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -16,6 +17,7 @@ class ClockPlan:
         frame_bytes: of a frame that is sent to the teacher.
         durations: of all parts.
         most_waiting, when_full: policy of the uplink and the teacher, see `stations.Station`.
+        seconds_per_frame: between two sampled frames; None = the times of the stream.
         is_instant: no clock runs, the metrics have no ages and rates.
     """
 
@@ -23,6 +25,7 @@ class ClockPlan:
     durations: Durations = INSTANT
     most_waiting: int | None = None
     when_full: WhenFull = "drop_newest"
+    seconds_per_frame: float | None = None
     is_instant: bool = True
 
     def simulation(self) -> Simulation:
@@ -30,6 +33,19 @@ class ClockPlan:
         return Simulation(
             self.durations, frame_bytes=self.frame_bytes, most_waiting=self.most_waiting, when_full=self.when_full
         )
+
+    def arrivals(self, seconds: Sequence[float]) -> list[float]:
+        """Return when each frame arrives.
+
+        Args:
+            seconds: its time in the stream.
+
+        >>> ClockPlan(frame_bytes=0, seconds_per_frame=2.0).arrivals([0.0, 0.04, 0.08])
+        [0.0, 2.0, 4.0]
+        """
+        if self.seconds_per_frame is None:
+            return list(seconds)
+        return [position * self.seconds_per_frame for position in range(len(seconds))]
 
     def record(self) -> dict[str, Any]:
         """Return the durations as they are kept with a run, durations.json."""
