@@ -27,8 +27,8 @@ from odkd.config.features import of_the_key
 from odkd.config.image_datasets import has_images
 from odkd.config.members import members_of
 from odkd.config.own_code import own_digest
-from odkd.config.roles import is_users, targets
 from odkd.config.plain import PLAIN, is_plain, knows_no_time
+from odkd.config.roles import is_users, targets
 from odkd.data.labels.class_tables import TABLES
 from odkd.data.labels.sets import label_set
 from odkd.data.video.decode import DECODER

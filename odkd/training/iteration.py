@@ -87,8 +87,8 @@ def learn(
 ) -> dict[str, float]:
     """Make the passes over the selected positions, and have the camera get what they change.
 
-    Return metrics by name: the mean losses of the last pass, and what was sent. `told` is called after each update with the
-    number of its positions.
+    Return metrics by name: the mean losses of the last pass, and what was sent. `told` is called after each update with
+    the number of its positions.
     """
     losses: dict[str, float] = {}
     if selected:
