@@ -50,7 +50,7 @@ test: $(VENV)/.dev  ## the default tests: CPU, no network, a few minutes, two fi
 
 .PHONY: test-slow
 test-slow: $(VENV)/.dev  ## the slow tests: kills, servers, real video
-	$(BIN)/python -m pytest $(SIDE_BY_SIDE) -m slow $(ARGS)
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE) -m "slow and not long" $(ARGS)
 
 .PHONY: test-long
 test-long: $(VENV)/.dev  ## the benchmark's slow cases and the dry run of the GPU check, about 8 minutes

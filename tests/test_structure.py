@@ -254,6 +254,18 @@ def test_files_are_short_and_say_what_they_are(path: Path) -> None:
             assert len(given) <= MOST_PARAMETERS, node.name
 
 
+OPENERS = {  # what opens files of others -> where it may stand; each place limits what such a file can do
+    "Image.open": {"common/pictures.py"},
+    "av.open": {f"data/video/{name}.py" for name in ("container", "live", "capture", "encode", "segments")},
+}
+
+
+@pytest.mark.parametrize("opener", OPENERS)
+def test_pictures_and_videos_are_opened_in_one_place(opener: str) -> None:
+    found = {path.relative_to(ROOT / "odkd").as_posix() for path in SOURCES if f"{opener}(" in path.read_text()}
+    assert found == OPENERS[opener]
+
+
 def test_the_formatter_lays_out_everything() -> None:
     skip = "fmt: " + "skip"
     files = [path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py")]

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Glob, Override
@@ -31,6 +32,7 @@ from odkd.config.words import without_effect
 
 logger = logging.getLogger(__name__)
 MAX_NAME = 60  # characters of a sweep's name
+IN_TURN = 64  # jobs that Hydra's own launcher gets at a time: it keeps their configs, 0.7 MB each, until they all end
 
 
 def key_of(override: str) -> str:
@@ -80,7 +82,8 @@ class OdkdSweeper(Sweeper):
         launcher = start_launcher(self.hydra_context, task, self.config, plan.folder)
         with open_sweep(self.config, plan, write_report, tracking_of(self.config)) as sweep:
             sweep.add(jobs)
-            size = self.max_batch_size or max(1, len(jobs))
+            at_once = IN_TURN if isinstance(launcher, BasicLauncher) else max(1, len(jobs))
+            size = self.max_batch_size or at_once
             for first in range(0, len(jobs), size):
                 launcher.launch(jobs[first : first + size], initial_job_idx=first)
 

@@ -65,7 +65,9 @@ class Parcel:
         os.environ.update(self.environment)
         os.chdir(self.folder)
         sys.path += [entry for entry in self.path if entry not in sys.path]
-        return run_one(self.number, self.overrides, *unpacked(self.contents))
+        returned = run_one(self.number, self.overrides, *unpacked(self.contents))
+        returned.cfg = returned.hydra_cfg = None  # nobody reads them, and a sweep keeps what its jobs return
+        return returned
 
 
 @functools.lru_cache(maxsize=1)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from odkd.common.files import json_digest, write_atomic
+from odkd.common.reading import open_file, read_bytes
 
 T = TypeVar("T")
 NOTES = ("digests", "videos", "images")  # folders of a cache that hold notes alone
@@ -51,7 +52,7 @@ def read_note(note: Path, *, trusts_old: bool = False) -> list[Any] | None:
         trusts_old: the value of a note without a digest counts, too, because it is too much work to make it anew.
     """
     try:
-        content = note.read_bytes()
+        content = read_bytes(note)
     except (FileNotFoundError, NotADirectoryError):
         return None
     body = content[_START : -len(_END)]
@@ -71,7 +72,7 @@ def file_digest(path: Path, cache: Path) -> str:
     """Return the sha256 (hex) of a file's bytes, cached in `cache` by path, size and modification time."""
 
     def digest() -> str:
-        with path.open("rb") as file:
+        with open_file(path) as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
 
     status = path.stat()
@@ -86,7 +87,8 @@ def folder_digest(paths: Iterable[Path], root: Path, cache: Path) -> str:
         whole = hashlib.sha256()
         for path in files:
             whole.update(str(path.relative_to(root)).encode() + b"\0")
-            whole.update(hashlib.sha256(path.read_bytes()).digest())
+            with open_file(path) as file:
+                whole.update(hashlib.file_digest(file, "sha256").digest())
         return whole.hexdigest()
 
     files = sorted(paths)

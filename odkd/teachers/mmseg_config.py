@@ -10,6 +10,7 @@ from typing import Any
 
 from odkd.common.names import nearest
 from odkd.common.optional import optional
+from odkd.common.reading import read_text
 
 OLD_NAMES = {  # mmsegmentation 0.x, which the reference code uses -> 1.x
     "pspnet_r101b-d8_512x1024_80k_cityscapes": "pspnet_r101b-d8_4xb2-80k_cityscapes-512x1024",
@@ -55,8 +56,8 @@ def _with_bases(path: Path, seen: list[Path]) -> list[Path]:
     seen = [*seen, path]
     if path.suffix == ".py":
         try:
-            tree = ast.parse(path.read_text())
-        except SyntaxError as error:
+            tree = ast.parse(read_text(path))
+        except (SyntaxError, ValueError) as error:
             raise ValueError(f"config {path} cannot be read: {error}") from error
         for node in ast.walk(tree):
             if isinstance(node, ast.Assign) and "_base_" in (getattr(target, "id", "") for target in node.targets):

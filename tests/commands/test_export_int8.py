@@ -111,11 +111,10 @@ def test_lost_points_have_the_sign_of_a_loss() -> None:
     assert lost_miou({"miou": {"teacher": [0.5, 0.75]}}) == {"teacher": -0.25}
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("student", "preprocess"),
     [
-        ("efficientnet_lite0", "inside"),
+        pytest.param("efficientnet_lite0", "inside", marks=pytest.mark.slow),
         pytest.param("swin_tiny_deeplabv3plus", "outside", marks=pytest.mark.long),
     ],
 )

@@ -29,6 +29,16 @@ PAIRS = [  # each replay once and each regularizer once, at least
     ("reservoir", "rwalk"),
     ("uniform", "ewc"),
 ]
+SLOW = [  # frames come every half second, so the teacher is late, and drops some
+    *("timing=simulated", "timing.teacher_seconds=0.75", "timing.train_seconds=0.3", "timing.student_seconds=0.6"),
+    *("timing.down_seconds=0.25", "timing.most_waiting=1"),
+]
+PACES = {  # each pace once, and a student to which only differences are sent
+    "fixed": ("pace.every=2", "updates=random", "updates.sent=float16"),
+    "jitnet": ("pace=jitnet", "pace.min_stride=1", "pace.max_stride=4", "pace.max_updates=2", "replay=memoryless"),
+    "ams": ("pace=ams", "pace.first_seconds=3", "pace.train_seconds=2", "pace.max_updates=3", "pace.rate_seconds=2"),
+    "drift": ("pace=drift", "pace.num_frames=5", "pace.threshold=0.001", "pace.tolerance=0"),
+}
 MCKD = ["stage=mckd", "stage.epochs=1", "optimizer.lr=1e-3"]
 
 
@@ -64,6 +74,7 @@ STAGES = [
         )
         for replay, regularizer in PAIRS
     ),
+    *(Stage(f"clock, {pace}", (*ONLINE, *SLOW, *words), (LABELLED,)) for pace, words in PACES.items()),
     Stage("online with pages and MLflow", (*ONLINE, *TRACKED, *PAGES), SENT, has_mlflow=True),
     Stage("mckd", ("odkd", *SMALL, *MCKD), (LABELLED,)),
     Stage("sweep", ("odkd", "-m", *ONLINE[1:], *TRACKED, "seed=0,1"), SENT, has_mlflow=True, is_job=False),

@@ -68,6 +68,12 @@ def test_mckd_and_a_sweep_survive_kills(library: Path, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
+def test_runs_under_a_clock_survive_kills_with_each_pace(library: Path, tmp_path: Path) -> None:
+    check(drive(library, tmp_path, "--stages", "clock", "--kills", "2"), 8)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_a_sync_survives_kills_and_a_new_database_is_made_again(library: Path, tmp_path: Path) -> None:
     check(drive(library, tmp_path, "--stages", "sync", "--kills", "6"), 6)
 

@@ -1,6 +1,7 @@
 """Every architecture of segmentation-models-pytorch learns from one image; the table of the documentation holds."""
 
 import importlib.util
+import re
 from pathlib import Path
 from types import ModuleType
 
@@ -31,6 +32,10 @@ def test_networks_that_pool_to_one_pixel_learn_from_one_image(arch: str) -> None
 
 @pytest.mark.slow
 def test_the_table_of_architectures_in_the_documentation_holds() -> None:
+    """At the odd size, which needs most; the command that writes the table tries both."""
     table, page = student_table(), (ROOT / "docs" / "own_student.md").read_text()
     for arch in table.architectures():
-        assert table.row(arch) in page, arch
+        name, encoder, *cells = table.row(arch, table.SIZES[1:]).strip("| ").split(" | ")
+        (line,) = re.findall(rf"^\| {re.escape(name)} \|.*$", page, re.MULTILINE)
+        documented = line.strip("| ").split(" | ")
+        assert [documented[1], *documented[-len(cells) :]] == [encoder, *cells], arch

@@ -10,7 +10,7 @@ from pathlib import Path
 from PIL import Image
 
 from odkd.common.notes import remembered
-from odkd.common.pictures import UNREADABLE
+from odkd.common.pictures import UNREADABLE, open_picture
 
 LOSSY = ("JPEG", "MPO")  # formats as Pillow names them, whatever the file is called
 THREADS = 4  # decoding a PNG releases Python's lock
@@ -22,9 +22,9 @@ def open_sound(path: Path) -> Image.Image:
     Raises:
         Exception: one of `UNREADABLE`, if it is no image or is damaged; also where only its checksums show it.
     """
-    with Image.open(path) as image:
+    with open_picture(path) as image:
         image.verify()  # reads the checksums of a PNG, which decoding passes over
-    opened = Image.open(path)
+    opened = open_picture(path)
     if opened.format in LOSSY:
         opened.close()
         raise ValueError(f"it is a {opened.format}, whose compression changes class ids: make it again as PNG")

@@ -18,6 +18,7 @@ import numpy as np
 from PIL import Image
 
 from odkd.common.files import json_digest, write_atomic
+from odkd.common.pictures import open_picture
 from odkd.common.progress import tracked
 from odkd.data.labels import highest_class, resize_nearest
 from odkd.data.labels.mapping import class_table
@@ -131,7 +132,7 @@ def write_block(root: Path, stem: str, pairs: Sequence[Pair], size: tuple[int, i
     # Every image is a new scene, so all frames are keyframes.
     with VideoWriter(path, width=width, height=height, frame_rate=1.0, crf=crf, keyframe_interval=1) as writer:
         for number, (image_path, label_path) in enumerate(tracked(pairs, f"wrote {stem}", "frames")):
-            with Image.open(image_path) as image:
+            with open_picture(image_path) as image:
                 picture = image.convert("RGB")
             labels_HW = train_ids(label_path)
             if labels_HW.shape != (picture.height, picture.width):
@@ -149,7 +150,7 @@ def train_ids(path: Path) -> np.ndarray:
     Raises:
         ValueError: the file contains other ids, or colours.
     """
-    with Image.open(path) as image:
+    with open_picture(path) as image:
         if image.mode not in ("L", "P"):
             raise ValueError(f"{path} is a {image.mode} image; expected one byte per pixel, the class id")
         labels_HW = np.asarray(image, np.uint8)

@@ -23,6 +23,7 @@ from odkd.common.files import json_digest
 from odkd.common.ignore import IGNORE
 from odkd.common.names import nearest
 from odkd.common.progress import tracked
+from odkd.common.reading import open_file
 from odkd.data.labels.sets import label_set
 from odkd.data.prepare.building import building, check_absent, write_map
 from odkd.data.video.scan import scan_video
@@ -139,7 +140,7 @@ def read_found(path: Path) -> dict[int, Found]:
         ValueError: the file is damaged or holds something else.
     """
     try:
-        with path.open("rb") as file:
+        with open_file(path) as file:
             version = np.lib.format.read_magic(file)
             read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
             read(file)

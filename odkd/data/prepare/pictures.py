@@ -7,6 +7,8 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from PIL import Image
 
+from odkd.common.pictures import open_picture
+
 
 @dataclass(frozen=True)
 class Picture:
@@ -36,9 +38,9 @@ class Picture:
         """
         try:
             if self.member is None:
-                with Image.open(self.file) as image:
+                with open_picture(self.file) as image:
                     return image.copy()
-            with zipfile.ZipFile(self.file) as archive, archive.open(self.member) as file, Image.open(file) as image:
+            with zipfile.ZipFile(self.file) as archive, archive.open(self.member) as file, open_picture(file) as image:
                 return image.copy()
         except (zipfile.BadZipFile, OSError, SyntaxError) as error:  # Pillow raises SyntaxError for a broken PNG
             raise ValueError(f"{self} cannot be read as a picture ({error}); download it again") from error

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import logging
 import math
 import stat
@@ -21,8 +20,9 @@ from PIL import Image, ImageOps, __version__, features
 from odkd.common.files import json_digest
 from odkd.common.names import counted
 from odkd.common.notes import remembered
-from odkd.common.pictures import UNREADABLE
+from odkd.common.pictures import MOST_BYTES, MOST_PIXELS_OF_FRAMES, UNREADABLE, open_picture
 from odkd.common.progress import tracked
+from odkd.common.reading import read_bytes
 from odkd.data.video.fit import Fit, Placement, fit_label, fit_picture, placement
 from odkd.data.video.index import VideoIndex
 from odkd.data.video.listing import natural
@@ -184,13 +184,13 @@ def read_picture(path: Path) -> Image.Image:
         ValueError: the file is no image, or is damaged.
     """
     try:
-        return _upright(path.read_bytes())
+        return _upright(read_bytes(path, MOST_BYTES))
     except UNREADABLE as error:
         raise ValueError(f"{path} cannot be read as an image: {error}") from error
 
 
 def _read(index: ImageIndex, number: int, size: tuple[int, int]) -> np.ndarray | None:
-    content = index.file_of(number).read_bytes()  # outside the try: a failing disk is no damaged image
+    content = read_bytes(index.file_of(number), MOST_BYTES)  # outside the try: a failing disk is no damaged image
     try:
         picture = _upright(content)
     except UNREADABLE:
@@ -204,9 +204,9 @@ def _upright(content: bytes) -> Image.Image:
     Raises:
         Exception: one of `UNREADABLE`, if it is no image or is damaged; also where only its checksums show it.
     """
-    with Image.open(io.BytesIO(content)) as image:
+    with open_picture(content, MOST_PIXELS_OF_FRAMES) as image:
         image.verify()  # reads the checksums of a PNG, which decoding passes over
-    with Image.open(io.BytesIO(content)) as image:
+    with open_picture(content, MOST_PIXELS_OF_FRAMES) as image:
         image.load()
         turned = ImageOps.exif_transpose(image)
     if turned.mode.startswith(("I", "F")):  # Pillow would clip values above a byte
@@ -228,9 +228,9 @@ def _read_all(root: Path, collection: str, names: Sequence[str]) -> dict[str, An
 
 def _facts(path: Path) -> tuple[str, tuple[int, int]]:
     """Return the sha256 (hex) of a file and (height, width) of its image; (0, 0) if it cannot be read."""
-    content = path.read_bytes()
+    content = read_bytes(path, MOST_BYTES)
     try:
-        with Image.open(io.BytesIO(content)) as image:
+        with open_picture(content, MOST_PIXELS_OF_FRAMES) as image:
             width, height = image.size
             if image.getexif().get(ORIENTATION) in TURNED:
                 width, height = height, width

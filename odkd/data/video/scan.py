@@ -12,6 +12,7 @@ import av.logging
 import numpy as np
 
 from odkd.common.names import counted
+from odkd.data.video.container import open_container
 from odkd.data.video.orientation import angle_of, orientation_of
 from odkd.data.video.sequence import (
     MAX_REORDER,
@@ -58,7 +59,7 @@ def open_video(path: Path, num_threads: int = 1) -> tuple[av.container.InputCont
     """
     av.logging.set_level(None)  # PyAV's default; torchvision's import passes FFmpeg's complaints on to the user's log
     try:
-        container = av.open(str(path), options={"fflags": "+genpts"})  # AVI files have no timestamps
+        container = open_container(path, {"fflags": "+genpts"})  # AVI files have no timestamps
     except (av.error.FFmpegError, ValueError) as error:
         raise UnreadableVideoError(f"{path} cannot be read as a video ({error}); repair or remove it") from error
     stream = container.streams.best("video")

@@ -16,6 +16,7 @@ from typing import Any
 import av
 import numpy as np
 
+from odkd.data.video.container import open_container
 from odkd.data.video.encode import NUM_THREADS, open_encoder, to_yuv
 
 logger = logging.getLogger(__name__)
@@ -71,7 +72,7 @@ def join(segments: Sequence[Path], path: Path, *, audio: Path | None, begin_seco
     """
     partial = path.with_name(path.name + ".part")
     with (
-        av.open(str(segments[0])) as first,
+        open_container(segments[0]) as first,
         av.open(str(partial), "w", format="mp4", options={"movflags": "faststart"}) as joined,
     ):
         stream = joined.add_stream_from_template(first.streams.video[0])
@@ -87,7 +88,7 @@ def join(segments: Sequence[Path], path: Path, *, audio: Path | None, begin_seco
 
 def _packets(segments: Sequence[Path]) -> Iterator[av.Packet[av.VideoStream]]:
     for segment in segments:
-        with av.open(str(segment)) as container:
+        with open_container(segment) as container:
             for packet in container.demux(container.streams.video[0]):
                 if packet.size:
                     packet.dts = packet.pts
@@ -101,7 +102,7 @@ def _join_with_sound(
     audio: Path,
     begin_seconds: float,
 ) -> None:
-    with av.open(str(audio)) as source:
+    with open_container(audio) as source:
         sounds = [sound for sound in source.streams.audio if sound.codec_context.name in AUDIO_OF_MP4]
         if len(sounds) < len(source.streams.audio):
             others = {sound.codec_context.name for sound in source.streams.audio} - AUDIO_OF_MP4

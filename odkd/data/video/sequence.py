@@ -16,6 +16,7 @@ import av
 import numpy as np
 
 from odkd.common.names import counted
+from odkd.common.reading import open_file
 from odkd.data.video.damage import HELD_BACK
 
 MAX_REORDER = 16  # pictures by which H.264 and HEVC show a picture later than they decode it, at most
@@ -163,7 +164,7 @@ def continued(pts: Mapping[int, int], joints: Sequence[int], shown: Sequence[int
 
 def is_followed_by_another(path: Path, end: int) -> bool:
     """Return True if another file begins behind the last packet, which ends at byte `end`; FFmpeg never reads it."""
-    with path.open("rb") as file:
+    with open_file(path) as file:
         file.seek(end)
         return bool(BEGINNINGS.search(file.read(SEARCHED_BYTES)))
 

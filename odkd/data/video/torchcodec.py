@@ -59,7 +59,7 @@ def _open(index: VideoIndex, num_threads: int) -> Any:
     library = optional("torchcodec.decoders", USER)
     try:
         return library.VideoDecoder(
-            str(index.path), dimension_order="NHWC", num_ffmpeg_threads=num_threads, device=_device()
+            str(index.path.absolute()), dimension_order="NHWC", num_ffmpeg_threads=num_threads, device=_device()
         )
     except (RuntimeError, ImportError, OSError) as error:
         reason = " ".join(str(error).split())[:120]
