@@ -92,7 +92,9 @@ class Online:
         state = OnlineState(run, learner, replay, watch)
         state.resume()
         pretrain(state, chosen, num_epochs=self.pretrain_epochs, batch_size=self.batch_size, seed=seed)
-        loop = self._loop(state, window, stream.seconds.tolist(), first=first, pace=pace, clock=clock, seed=seed)
+        loop = self._loop(
+            state, window, clock.arrivals(stream.seconds.tolist()), first=first, pace=pace, clock=clock, seed=seed
+        )
         journal, done = Journal(run, stream, window), max(first, state.iteration + 1) * window.step
         with Progress(self.name, "frames", len(stream), done=done, seconds=None) as progress:
             journal.show_on(progress, watch.so_far)
@@ -121,7 +123,7 @@ class Online:
         self,
         state: OnlineState,
         window: Window,
-        seconds: Sequence[float],
+        arrivals: Sequence[float],
         *,
         first: int,
         pace: Pace,
@@ -132,6 +134,6 @@ class Online:
         parts = (state.learner, state.replay, state.watch, window)
         if clock.is_instant and is_plain(pace):
             return InstantLoop(*parts, passes=self, seed=seed, frame_bytes=clock.frame_bytes)
-        clocked = ClockedLoop(*parts, passes=self, seed=seed, seconds=seconds, first=first, clock=clock, pace=pace)
+        clocked = ClockedLoop(*parts, passes=self, seed=seed, arrivals=arrivals, first=first, clock=clock, pace=pace)
         state.carry(clocked)
         return clocked

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from odkd.training.clock.desk import Desk
 from odkd.training.clock.durations import INSTANT, Durations
 from odkd.training.clock.simulation import Simulation
-from odkd.training.clock.stations import WhenFull
+from odkd.training.clock.stations import Station, Turns, WhenFull
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,11 +29,24 @@ class ClockPlan:
     seconds_per_frame: float | None = None
     is_instant: bool = True
 
-    def simulation(self) -> Simulation:
-        """Return a simulation at time 0."""
+    def simulation(self, num_streams: int = 1, desk: Desk | None = None) -> Simulation:
+        """Return a simulation at time 0.
+
+        Args:
+            num_streams, desk: see `Simulation`.
+        """
         return Simulation(
-            self.durations, frame_bytes=self.frame_bytes, most_waiting=self.most_waiting, when_full=self.when_full
+            self.durations,
+            frame_bytes=self.frame_bytes,
+            most_waiting=self.most_waiting,
+            when_full=self.when_full,
+            num_streams=num_streams,
+            desk=desk,
         )
+
+    def desk(self, turns: Turns) -> Desk:
+        """Return a desk whose teacher is shared by turns."""
+        return Desk(Station(self.most_waiting, self.when_full, turns))
 
     def arrivals(self, seconds: Sequence[float]) -> list[float]:
         """Return when each frame arrives.

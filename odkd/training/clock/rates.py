@@ -24,16 +24,15 @@ class Rates:
         Args:
             num_missed: frames for which the student was too busy.
         """
-        now, stations = simulation.now, simulation.stations
+        now, busy_until_now = simulation.now, simulation.busy_seconds()
         seconds, self._seconds = now - self._seconds, now
         found: dict[str, float] = {metric_name("clock", "seconds"): seconds}
-        for name in STATIONS:
-            busy = stations[name].busy_seconds(now)
+        for name, busy in busy_until_now.items():
             share = (busy - self._busy[name]) / seconds if seconds else float("nan")
             found[metric_name("clock", f"{name}_utilisation")] = share
             self._busy[name] = busy
         counts = {
-            "frames_dropped": simulation.up.num_dropped + simulation.teacher.num_dropped,
+            "frames_dropped": simulation.num_dropped,
             "trainings": simulation.trainer.num_begun,
             "trainings_left_out": simulation.trainer.num_dropped,
             "weights_dropped": simulation.down.num_dropped,
