@@ -18,7 +18,7 @@ from odkd.training.clock.ages import Ages
 from odkd.training.clock.desk import Desk
 from odkd.training.clock.plan import ClockPlan
 from odkd.training.clock.rates import Rates, shown_frames
-from odkd.training.clock.simulation import Training
+from odkd.training.clock.world import Training
 from odkd.training.costs import Costs
 from odkd.training.iteration import Passes, learn, select
 from odkd.training.learn import Learner
@@ -57,7 +57,7 @@ class Share:
         desk: the order of events, and the teacher.
         stream_of: number of the stream of each position, among the student's streams.
         num_streams: whose frames it answers.
-        note: takes the confidence in each frame that is sent, for whoever divides the teacher's time; None = nobody asks.
+        note: takes the confidence in each frame that is sent, for whoever divides the teacher's time, if anybody asks.
     """
 
     desk: Desk

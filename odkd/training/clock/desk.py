@@ -1,14 +1,17 @@
 """What the students of several streams share: one order of events, and one teacher."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from odkd.training.clock.agenda import Agenda, Event
 from odkd.training.clock.stations import Station
+from odkd.training.clock.world import World
 
-if TYPE_CHECKING:
-    from odkd.training.clock.simulation import Simulation, World
+
+class Student(Protocol):
+    """A student that shares a desk."""
+
+    def happen(self, event: Event, world: World) -> None:
+        """Take an event of this student, whose time has come."""
 
 
 class Desk:
@@ -20,9 +23,9 @@ class Desk:
 
     def __init__(self, teacher: Station) -> None:
         self.teacher, self._agenda = teacher, Agenda()
-        self._students: list[tuple[Simulation, World | None]] = []
+        self._students: list[tuple[Student, World | None]] = []
 
-    def join(self, student: Simulation) -> int:
+    def join(self, student: Student) -> int:
         """Add a student; return its number."""
         self._students.append((student, None))
         return len(self._students) - 1

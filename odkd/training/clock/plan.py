@@ -44,8 +44,17 @@ class ClockPlan:
             desk=desk,
         )
 
-    def desk(self, turns: Turns) -> Desk:
-        """Return a desk whose teacher is shared by turns."""
+    def shared_desk(self, turns: Turns, num_streams: int) -> Desk:
+        """Return a desk whose teacher is shared by turns.
+
+        Raises:
+            ValueError: no frame waits, so that there is nothing to choose from.
+        """
+        if num_streams > 1 and self.most_waiting == 0:
+            raise ValueError(
+                f"timing.most_waiting=0 with {num_streams} streams: a shared teacher chooses from frames that wait; "
+                "set timing.most_waiting=1 timing.when_full=drop_oldest"
+            )
         return Desk(Station(self.most_waiting, self.when_full, turns))
 
     def arrivals(self, seconds: Sequence[float]) -> list[float]:

@@ -2,55 +2,15 @@
 
 # ruff: noqa: ARG002 - methods of a protocol take arguments that only some of them use
 
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from odkd.training.clock.agenda import Event
 from odkd.training.clock.desk import Desk
 from odkd.training.clock.durations import Durations, transmission
 from odkd.training.clock.stations import Station, WhenFull
-
-
-@dataclass(frozen=True)
-class Training:
-    """What a training has come to.
-
-    Args:
-        num_learned: frames in its updates, each as often as it is in one.
-        num_updates: made.
-        version: of the weights that it has made; -1 = the student has not changed.
-        is_enough: the pace's goal is reached.
-    """
-
-    num_learned: int
-    num_updates: int
-    version: int
-    is_enough: bool
-
+from odkd.training.clock.world import Training, World
 
 DOWNWARDS = ("trained", "sent_down", "deployed")  # events after which weights are used
-
-
-class World(Protocol):
-    """What happens at an event; the simulation only knows when."""
-
-    def labelled(self, position: int, seconds: float) -> bool:
-        """Take the label of a position; return whether to train now."""
-
-    def train(self, number: int, seconds: float) -> Training | None:
-        """Make a training with what is known now; None = none can begin."""
-
-    def trained(self, training: Training, seconds: float) -> None:
-        """Note that a training is complete."""
-
-    def update_bytes(self, version: int, after: int) -> int:
-        """Return the bytes that are sent to bring the student from the weights that were sent last to these."""
-
-    def deployed(self, version: int, seconds: float) -> None:
-        """Use these weights from now on."""
-
-    def dropped(self, version: int) -> None:
-        """Forget weights that newer ones have overtaken."""
 
 
 class Simulation:
@@ -99,7 +59,7 @@ class Simulation:
         return {"up": sum(ups) / len(ups)} | {name: part.busy_seconds(self.now) for name, part in stations.items()}
 
     def run_until(self, seconds: float, rank: int, world: World) -> None:
-        """Let everything happen, to all who share the teacher, that comes before a time and rank; then it is that time."""
+        """Let everything happen that comes before a time and rank, to all who share the desk; then it is that time."""
         self._desk.run_until(seconds, rank, self.number, world)
         self.now = seconds
 

@@ -88,4 +88,4 @@ class MostDrift:
             self._drift[student, stream] = drift
 
 
-TURNS = {"round_robin": RoundRobin, "drift": MostDrift}
+TURNS: dict[Policy, type[RoundRobin | MostDrift]] = {"round_robin": RoundRobin, "drift": MostDrift}
