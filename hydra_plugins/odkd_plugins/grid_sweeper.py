@@ -96,6 +96,8 @@ class OdkdSweeper(Sweeper):
             arguments: the words of the command.
         """
         assert self.hydra_context is not None
+        # A study that is made of others varies its own group: each of them takes the place of the word that chose it.
+        arguments = [word for word in arguments if not (key_of(word) in STUDIES and key_of(word) in params)]
         given = OverridesParser.create(config_loader=self.hydra_context.config_loader).parse_overrides(list(arguments))
         spelled = {override.get_key_element() for override in given}  # `combine` replaces these
         keys = [override.key_or_group for override in given if not self.is_group(override.key_or_group)]

@@ -15,8 +15,8 @@ SUMMARY = "summary/"  # prefix of final scores in MLflow; names of series have n
 BEST, MEAN = "sweep_best/", "sweep_mean/"  # prefixes of a sweep's scores: over its jobs
 SCORES = ("miou", "miou_per_frame", "accuracy", "f1_weighted", "f1_macro")  # of a split, in trainings over epochs
 
-# In capitals: CLASS and DOMAIN are names, NUMBER counts segments, LOSS is part of a loss, STUDENT is a training
-# (round_1/student_0, plain, final), ROUND is round_1, plain or final, COMPARED is the final score that a sweep
+# In capitals: CLASS, DOMAIN, CELL and STREAM are names, NUMBER counts segments, LOSS is part of a loss, STUDENT is a
+# training (round_1/student_0, plain, final), ROUND is round_1, plain or final, COMPARED is the final score that a sweep
 # compares, such as total/miou. REFERENCE stands for each suffix in REFERENCES.
 METRICS = (
     # each iteration of a stream
@@ -47,6 +47,8 @@ METRICS = (
     ),
     *("segments/backward_transferREFERENCE", "segments/forgettingREFERENCE", "num_iterations"),
     *("total/update_bytes",),
+    # the summary of several streams
+    *("cell/miouREFERENCE/CELL", "stream/miouREFERENCE/STREAM"),
     # each epoch of a training
     *("STUDENT/loss_LOSS", "STUDENT/learning_rate", "STUDENT/val/SCOREREFERENCE"),
     # the summary of trainings over epochs
@@ -96,6 +98,8 @@ def _regex(pattern: str) -> str:
         "CLASS": ".+",
         "COMPARED": ".+",
         "DOMAIN": ".+",
+        "CELL": ".+",
+        "STREAM": ".+",
         "NUMBER": r"\d{3,}",
         "LOSS": r"\w+",
         "STUDENT": r"round_\d+/student_\d+|plain|final",

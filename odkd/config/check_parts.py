@@ -26,7 +26,7 @@ def check_components(parts: Parts) -> None:
         ValueError: the first mistake.
     """
     cfg, stage = parts.cfg, parts.cfg.stage.name
-    known = {name for name in dir(Parts) if not name.startswith("_")} | {"classes", "seed", "window", "run"}
+    known = {name for name in dir(Parts) if not name.startswith("_")} | {"classes", "seed", "window", "run", "equip"}
     if unknown := [name for name in parts.asked if name not in known]:
         raise ValueError(f"stage {stage} asks for a part {unknown[0]}, and a run has none{nearest(unknown[0], known)}")
     if parts.traits.has_epochs and cfg.evaluation.predictor != "student":
@@ -53,7 +53,7 @@ def check_components(parts: Parts) -> None:
             check_compiler(parts.device)
         parts.student_parts.check_schedule()
     for name in EARLY:
-        if name in parts.asked:
+        if name in parts.asked or ("equip" in parts.asked and name != "side_by_side"):
             getattr(parts, name)
     if parts.needs_soft_labels and not parts.has_teacher:
         raise ValueError(

@@ -27,7 +27,7 @@ from odkd.config.features import of_the_key
 from odkd.config.image_datasets import has_images
 from odkd.config.members import members_of
 from odkd.config.own_code import own_digest
-from odkd.config.plain import PLAIN, is_plain
+from odkd.config.plain import PLAIN, is_plain, knows_no_time
 from odkd.config.roles import is_users, targets
 from odkd.data.labels.class_tables import TABLES
 from odkd.data.labels.sets import label_set
@@ -111,6 +111,8 @@ def run_key(cfg: DictConfig, parts: list[Any], allowed: list[str], cache: Path) 
         settings["dataset"].pop("ids", None)  # runs from before there was this setting keep their key
     if settings["student"].get("ema") is None:  # as before there were averages
         settings["student"] = {key: value for key, value in settings["student"].items() if key not in OF_THE_AVERAGE}
+    if settings["dataset"].get("seconds_per_frame") is None or knows_no_time(settings):
+        settings["dataset"].pop("seconds_per_frame", None)
     for group in PLAIN:  # as before there were these groups
         if is_plain(group, settings.get(group)):
             settings.pop(group, None)

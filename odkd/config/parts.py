@@ -16,6 +16,7 @@ from odkd.config.construct import construct
 from odkd.config.identity import run_name, teacher_identity
 from odkd.config.key import key_of
 from odkd.config.numerics import settle
+from odkd.config.parts_cells import CellParts
 from odkd.config.parts_evaluation import EvaluationParts
 from odkd.config.parts_features import FeatureParts
 from odkd.config.parts_live import live_plan
@@ -51,10 +52,10 @@ class Parts:
     def __init__(self, cfg: DictConfig) -> None:
         cfg, self.chosen_numerics = settle(cfg)
         self.cfg, self.allowed = cfg, list[str](cfg.allow_targets)
-        self.cache = Path(cfg.paths.cache)
-        self.classes: list[str] = list(cfg.dataset.classes)
+        self.cache, self.classes = Path(cfg.paths.cache), list[str](cfg.dataset.classes)
         self.window: Window = Window(**cfg.window)
         self.seed = named_seed(cfg.seed, "repeat", cfg.run.repeat) if cfg.run.repeat else int(cfg.seed)
+        self.equip = CellParts(self)  # of each cell of several streams
         self.stage: Stage = construct(cfg.stage, (), {}, self.allowed, "stage")
 
     @property
@@ -90,9 +91,8 @@ class Parts:
 
     @cached_property
     def groundtruth_digest(self) -> str | None:
-        digest = self.stream_parts.truth_digest
-        check_truth(self.cfg, has_truth=digest is not None)
-        return digest
+        check_truth(self.cfg, has_truth=self.stream_parts.truth_digest is not None)
+        return self.stream_parts.truth_digest
 
     @cached_property
     def official_splits(self) -> list[str] | None:
@@ -121,10 +121,9 @@ class Parts:
     @cached_property
     def references(self) -> dict[str, LabelSource]:
         """The label sources to score against and to learn from, by name."""
-        sources: dict[str, LabelSource] = {"teacher": self.labels} if self.has_teacher else {}
-        if self.uses_groundtruth and self.groundtruth is not None:
-            sources["groundtruth"] = self.groundtruth
-        return sources
+        truth = self.groundtruth if self.uses_groundtruth else None
+        teachers: dict[str, LabelSource] = {"teacher": self.labels} if self.has_teacher else {}
+        return teachers | ({} if truth is None else {"groundtruth": truth})
 
     @cached_property
     def device(self) -> torch.device:
@@ -133,8 +132,8 @@ class Parts:
     @cached_property
     def student_parts(self) -> StudentParts:
         shared = (self.cfg, self.seed, self.device)
-        features = FeatureParts(*shared, self._make, lambda: self.teacher_parts, lambda: self.teacher_labels)
-        return StudentParts(*shared, self.learns_from, self.traits.has_epochs, self._make, features)
+        features = FeatureParts(*shared, self.make, lambda: self.teacher_parts, lambda: self.teacher_labels)
+        return StudentParts(*shared, self.learns_from, self.traits.has_epochs, self.make, features)
 
     @cached_property
     def learner(self) -> Learner:
@@ -150,15 +149,15 @@ class Parts:
 
     @cached_property
     def replay(self) -> Replay:
-        return self._make(self.cfg.replay)  # type: ignore[no-any-return]
+        return self.make(self.cfg.replay)  # type: ignore[no-any-return]
 
     @cached_property
     def pace(self) -> Pace:
-        return as_recorded(self._make(self.cfg.pace), is_recorded=bool(self.cfg.dataset.get("recorded")))
+        return as_recorded(self.make(self.cfg.pace), is_recorded=bool(self.cfg.dataset.get("recorded")))
 
     @cached_property
     def clock(self) -> ClockPlan:
-        timing = TimingParts(self.cfg, self._make(self.cfg.timing), lambda: self.teacher_parts.teacher)
+        timing = TimingParts(self.cfg, self.make(self.cfg.timing), lambda: self.teacher_parts.teacher)
         return timing.clock(self.sampled.videos[0], self.folder)
 
     @cached_property
@@ -188,8 +187,9 @@ class Parts:
 
     @cached_property
     def shelf(self) -> Shelf:
-        soft = self.teacher_parts.soft if self.needs_soft_labels else None
-        return self.rounds_parts.shelf(self.key, self.device, soft)
+        return self.rounds_parts.shelf(
+            self.key, self.device, self.teacher_parts.soft if self.needs_soft_labels else None
+        )
 
     @cached_property
     def first_rounds(self) -> FirstRounds | None:
@@ -241,10 +241,9 @@ class Parts:
 
     def close(self) -> None:
         """Stop background work."""
-        if "bank" in self.__dict__:
-            self.bank.__exit__()
+        self.equip.close()
 
-    def _make(self, node: DictConfig, leave_out: tuple[str, ...] = (), **extra: Any) -> Any:
+    def make(self, node: DictConfig, leave_out: tuple[str, ...] = (), **extra: Any) -> Any:
         """Build the object that a config node names; its constructor may ask by name for what is offered here."""
         offered: dict[str, Any] = {"num_classes": len(self.classes), "classes": self.classes, "window": self.window}
         offered |= {"device": self.device, "seed": self.seed, **extra}

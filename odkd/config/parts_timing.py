@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,6 +52,7 @@ class TimingParts:
         clock = self.timing.plan(
             3 * seen[0] * seen[1], self._measured(seen, folder) if self.timing.to_measure() else {}
         )
+        clock = replace(clock, seconds_per_frame=self.cfg.dataset.seconds_per_frame)
         if not clock.is_instant and folder.is_dir():
             write_json(folder / FILE, clock.record())
         return clock

@@ -1,5 +1,6 @@
 """Groups that came later, and the choices under which a run is what it was before there were these groups."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -9,6 +10,18 @@ PLAIN: dict[str, dict[str, Any]] = {
     "timing": {"_target_": "odkd.training.clock.timing.Instant"},
     "pace": {"_target_": "odkd.training.pace.fixed.Fixed", "every": 1},
 }
+
+
+TIMED = ("timing", "pace")  # groups whose choices depend on when a frame arrives
+
+
+def knows_no_time(settings: Mapping[str, Any]) -> bool:
+    """Return whether a run's numbers do not depend on when a frame arrives.
+
+    Args:
+        settings: a whole config.
+    """
+    return all(is_plain(group, settings.get(group)) for group in TIMED)
 
 
 def is_plain(group: str, settings: Any) -> bool:

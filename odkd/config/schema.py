@@ -57,6 +57,7 @@ SETTINGS: dict[str, Any] = {
     "dataset.stride": PositiveInt,
     "dataset.stride_seconds": PositiveFloat | None,
     "dataset.recorded": bool,
+    "dataset.seconds_per_frame": PositiveFloat | None,
     "dataset.frame_store": Literal["disk", "none"],
     "dataset.decoder": Literal["pyav", "torchcodec"],
     "dataset.fit": Literal[FITS],

@@ -30,9 +30,10 @@ def unused_words(words: Sequence[str], asked: Sequence[str], stage: str) -> Iter
     for word in words:
         key, value = split_override(word)
         by_group.setdefault(key.partition(".")[0], []).append(word)
-        if key == "baseline" and value not in ("null", "") and "replay" not in asked:
+        if key == "baseline" and value not in ("null", "") and not {"replay", "equip"} & {*asked}:
             raise ValueError(f"{word} is for a stream, and stage={stage} has none; choose stage=online, or no baseline")
     asked = [*asked, *(name for part in asked for name in ALSO.get(part, ()))]
     for group, part in USED_WITH.items():
-        if group in by_group and part not in asked:
+        is_used = part in asked or ("equip" in asked and part != "schedule")  # for each of several students
+        if group in by_group and not is_used:
             yield f"{' '.join(by_group[group])} has no effect: stage={stage} uses no {group}"

@@ -21,6 +21,17 @@ STYLES = ("-", "--", ":", "-.")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 
 
+def curve_style(number: int) -> dict[str, Any]:
+    """Return colour, dash and marker of a curve."""
+    return {
+        "color": COLOURS[number % len(COLOURS)],
+        "linestyle": STYLES[number % len(STYLES)],
+        "marker": MARKERS[number % len(MARKERS)],
+        "markersize": 4,
+        "linewidth": 1.4,
+    }
+
+
 def epoch_figures(lines: Sequence[Line], summary: Mapping[str, float | None], name: str) -> dict[str, Figure | None]:
     """Return the figures by file name; None if there is nothing to draw."""
     figures: dict[str, Figure | None] = {

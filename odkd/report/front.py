@@ -11,6 +11,7 @@ import numpy as np
 from odkd.report import Array
 from odkd.report.canvas import new_figure, plain
 from odkd.report.comparison import pareto
+from odkd.report.epochs import curve_style
 from odkd.runs.sweeps.summary import in_brief
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ class Point:
     score: float
     cost_deviation: float
     score_deviation: float
+    family: str = ""  # points of one family have a colour and a marker of their own, and a line from one to the next
 
 
 def front_figure(
@@ -56,9 +58,15 @@ def front_figure(
     across, up = (
         np.nan_to_num([getattr(point, name) for point in points]) for name in ("cost_deviation", "score_deviation")
     )
-    axes.errorbar(x, y, xerr=across, yerr=up, marker="o", markersize=5, label=what, **errors)
+    families = list(dict.fromkeys(point.family for point in points))
+    for number, family in enumerate(families):
+        own = np.flatnonzero(known & np.array([point.family == family for point in points]))
+        own = own[np.argsort(x[own], kind="stable")]
+        look = {"label": family} | curve_style(number) if family else {"label": what, "marker": "o", "markersize": 5}
+        axes.errorbar(x[own], y[own], xerr=across[own], yerr=up[own], **(errors | look))
     axes.plot(x[front], y[front], drawstyle="steps-post", color=FRONT, linewidth=1.2, linestyle="--")
-    axes.plot(x[front], y[front], "D", color=FRONT, markersize=6, zorder=4, label="on the Pareto front")
+    marks: dict[str, Any] = {"markersize": 6} if families == [""] else {"markersize": 11, "markerfacecolor": "none"}
+    axes.plot(x[front], y[front], "D", color=FRONT, zorder=4, label="on the Pareto front", **marks)
     scale_axis(axes, "x", x[known])
     for index in np.flatnonzero(known).tolist() if known.sum() <= MAX_LABELS else front:
         style: dict[str, Any] = {"fontweight": "bold"} if index in front else {"color": "#555555"}
@@ -69,7 +77,7 @@ def front_figure(
     axes.tick_params(labelsize=8)
     axes.grid(color="#DDDDDD", linewidth=0.5)
     axes.set_axisbelow(True)
-    figure.legend(loc="outside lower center", ncols=2, fontsize=9, frameon=False)
+    figure.legend(loc="outside lower center", ncols=min(5, len(families) + 1), fontsize=9, frameon=False)
     return figure
 
 

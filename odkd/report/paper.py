@@ -17,7 +17,7 @@ import numpy as np
 from odkd.common.files import write_atomic
 from odkd.report import Array, Line
 from odkd.report.canvas import add_legend, new_figure, save, stream_figure
-from odkd.report.epochs import COLOURS, MARKERS, STYLES
+from odkd.report.epochs import COLOURS, curve_style
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -81,8 +81,11 @@ def by_setting_figure(curves: Sequence[Curve], axis: str, label: str, title: str
     axes = figure.subplots()
     drawn = [_draw_bars(axes, curve) for curve in curves]
     places = sorted({place for curve in curves for place in curve.at})
-    if places[0] > 0 and places[-1] / places[0] >= 8:
+    if len(places) > 2 and places[0] == 0 and places[-1] / places[1] >= 8:
+        axes.set_xscale("symlog", linthresh=places[1])  # a logarithmic axis has no place for 0
+    elif places[0] > 0 and places[-1] / places[0] >= 8:
         axes.set_xscale("log")
+    if axes.get_xscale() != "linear":
         axes.xaxis.set_minor_locator(NullLocator())
         axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xticks(places, [f"{place:g}" for place in places])
@@ -108,7 +111,7 @@ def save_figure(figure: Figure, stem: Path) -> list[Path]:
 
 def draw_curve(axes: Any, curve: Curve) -> Any:
     """Draw the mean over seeds with a band of one sample standard deviation; return the line."""
-    mean, std, style = curve.mean, curve.std, _style(curve.style)
+    mean, std, style = curve.mean, curve.std, curve_style(curve.style)
     # Curves have their markers at different points, or the markers would hide each other.
     step = max(1, len(mean) // MARKERS_A_CURVE)
     (line,) = axes.plot(curve.at, mean, label=curve.label, markevery=(curve.style % step, step), **style)
@@ -117,14 +120,4 @@ def draw_curve(axes: Any, curve: Curve) -> Any:
 
 
 def _draw_bars(axes: Any, curve: Curve) -> Any:
-    return axes.errorbar(curve.at, curve.mean, yerr=curve.std, label=curve.label, capsize=3, **_style(curve.style))
-
-
-def _style(number: int) -> dict[str, Any]:
-    return {
-        "color": COLOURS[number % len(COLOURS)],
-        "linestyle": STYLES[number % len(STYLES)],
-        "marker": MARKERS[number % len(MARKERS)],
-        "markersize": 4,
-        "linewidth": 1.4,
-    }
+    return axes.errorbar(curve.at, curve.mean, yerr=curve.std, label=curve.label, capsize=3, **curve_style(curve.style))

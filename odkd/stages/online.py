@@ -5,10 +5,9 @@ next frames, from which it has not learned (unless `pretrain_positions` is "all"
 """
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
-
-import numpy as np
 
 from odkd.common.progress import Progress
 from odkd.common.settings import NaturalInt, PositiveInt
@@ -93,7 +92,9 @@ class Online:
         state = OnlineState(run, learner, replay, watch)
         state.resume()
         pretrain(state, chosen, num_epochs=self.pretrain_epochs, batch_size=self.batch_size, seed=seed)
-        loop = self._loop(state, window, stream.seconds, first=first, pace=pace, clock=clock, seed=seed)
+        loop = self._loop(
+            state, window, clock.arrivals(stream.seconds.tolist()), first=first, pace=pace, clock=clock, seed=seed
+        )
         journal, done = Journal(run, stream, window), max(first, state.iteration + 1) * window.step
         with Progress(self.name, "frames", len(stream), done=done, seconds=None) as progress:
             journal.show_on(progress, watch.so_far)
@@ -122,7 +123,7 @@ class Online:
         self,
         state: OnlineState,
         window: Window,
-        seconds_P: np.ndarray,
+        arrivals: Sequence[float],
         *,
         first: int,
         pace: Pace,
@@ -133,6 +134,6 @@ class Online:
         parts = (state.learner, state.replay, state.watch, window)
         if clock.is_instant and is_plain(pace):
             return InstantLoop(*parts, passes=self, seed=seed, frame_bytes=clock.frame_bytes)
-        clocked = ClockedLoop(*parts, passes=self, seed=seed, seconds_P=seconds_P, first=first, clock=clock, pace=pace)
+        clocked = ClockedLoop(*parts, passes=self, seed=seed, arrivals=arrivals, first=first, clock=clock, pace=pace)
         state.carry(clocked)
         return clocked

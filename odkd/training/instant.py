@@ -44,6 +44,18 @@ class InstantLoop:
         self._weights_bytes = weights_bytes(learner.evaluated.state_dict())
         self.costs = Costs()
 
+    @property
+    def arrived(self) -> int:
+        """Return 0: frames come with their step."""
+        return 0
+
+    def arrive(self, step: Step, position: int) -> None:
+        """Do nothing: all frames of a step are there before it is settled."""
+
+    def settle(self, step: Step) -> dict[str, float]:
+        """Do the same as `learn`."""
+        return self.learn(step)
+
     def learn(self, step: Step) -> dict[str, float]:
         """Learn from the past frames that the replay memory selects; return the mean losses, and what was sent."""
         torch.manual_seed(named_seed(self._seed, "iteration", step.iteration))  # dropout: a resumed run draws alike

@@ -3,8 +3,10 @@
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
+from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Protocol
 
 from odkd.common.console import IN_BAR
@@ -118,10 +120,12 @@ class Journal:
         run: the run.
         stream: what it follows.
         window: how far an iteration reaches.
+        place: of the predictions, below the run's folder.
     """
 
-    def __init__(self, run: OpenRun, stream: Stream, window: Window) -> None:
-        self.last = window.num_iterations(len(stream)) - 1
+    def __init__(self, run: OpenRun, stream: Stream, window: Window, place: Path = Path()) -> None:
+        self._folder = run.folder / place / "predictions"
+        self.last = self.last_line = window.num_iterations(len(stream)) - 1
         self._run, self._stream, self._window = run, stream, window
         self._predictions: AppendedFrames | None = None  # from the first iteration of this process on
         self._newest: tuple[Record, Record] | None = None
@@ -129,17 +133,32 @@ class Journal:
         self._so_far: Callable[[], str] | None = None
 
     def write(
-        self, step: Step, scores: Scores, metrics: dict[str, float], clock: Stopwatch, *, num_learned: int
+        self,
+        step: Step,
+        scores: Scores,
+        metrics: dict[str, float],
+        clock: Stopwatch,
+        *,
+        num_learned: int,
+        place: Mapping[str, Any] = MappingProxyType({}),
     ) -> None:
-        """Write an iteration; the lines are published with the next checkpoint."""
+        """Write an iteration; the lines are published with the next checkpoint.
+
+        Args:
+            place: of its line among those of other streams, in the place of what the step says.
+        """
         self._save_predictions(step, scores)
-        self._newest = describe(step, self._stream, metrics), measure(step, num_learned, clock)
+        timing = measure(step, num_learned, clock)
+        line = describe(step, self._stream, metrics) | dict(place)
+        line["metrics"][metric_name("stream", "position")] = line["position"]
+        timing["iteration"] = line["iteration"]
+        self._newest = line, timing
         self._run.record(*self._newest)
 
     def flush(self) -> None:
         """Bring the predictions to the disk, behind the loop; a checkpoint may follow."""
-        assert self._predictions is not None
-        self._run.behind.do(self._predictions.flush)
+        if self._predictions is not None:
+            self._run.behind.do(self._predictions.flush)
 
     def show_on(self, progress: Progress, so_far: Callable[[], str]) -> None:
         """Have `report` show the position, and the scores so far, on a bar."""
@@ -155,12 +174,12 @@ class Journal:
         loss = metrics.get(metric_name("learn", "loss_total"))
         logger.info(
             "iteration %d/%d  position %d  %s  %s  mIoU %s  %.1f s",
-            *(record["iteration"], self.last, record["position"], record["domain"]),
+            *(record["iteration"], self.last_line, record["position"], record["domain"]),
             *("nothing learned" if loss is None else f"loss {loss:.3f}", ", ".join(references)),
             times["time/learn_seconds"] + times["time/evaluate_seconds"],
             extra=IN_BAR,
         )
-        is_last = record["iteration"] == self.last
+        is_last = record["iteration"] == self.last_line
         if self._progress is not None:
             done = len(self._stream) if is_last else record["position"] + self._window.step
             self._progress(done, shown=self._so_far)
@@ -183,7 +202,7 @@ class Journal:
 
     def _open_predictions(self, start: int, shape: tuple[int, ...]) -> AppendedFrames:
         """Return the writer of predictions/, whose shards hold many iterations each; those of an old run hold one."""
-        folder = self._run.folder / "predictions"
+        folder = self._folder
         self._run.behind.wait()
         if not (folder / "zarr.json").is_file():
             frames = ITERATIONS_PER_FILE * self._window.step

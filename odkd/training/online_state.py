@@ -35,11 +35,7 @@ class OnlineState:
     def resume(self) -> None:
         """Continue from the run's checkpoint, if it has one."""
         if state := self.run.resume():
-            self.iteration, self.pretrained = state["iteration"], state["pretrained"]
-            self.learner.load_state_dict(state["learner"])
-            self.replay.load_state_dict(state["replay"])
-            self.watch.load_state_dict(state["watch"])
-            self._of_clocked = state.get("clocked")
+            self.load_state_dict(state)
             logger.info("resumed after iteration %d", self.iteration)
 
     def carry(self, clocked: Stateful) -> None:
@@ -51,13 +47,21 @@ class OnlineState:
 
     def commit(self) -> None:
         """Write the checkpoint behind the loop, and then publish the metrics lines that it covers."""
-        self.run.commit_behind(
-            {
-                "iteration": self.iteration,
-                "pretrained": self.pretrained,
-                "learner": self.learner.state_dict(),
-                "replay": self.replay.state_dict(),
-                "watch": self.watch.state_dict(),
-                **({} if self.clocked is None else {"clocked": self.clocked.state_dict()}),
-            }
-        )
+        self.run.commit_behind(self.state_dict())
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "iteration": self.iteration,
+            "pretrained": self.pretrained,
+            "learner": self.learner.state_dict(),
+            "replay": self.replay.state_dict(),
+            "watch": self.watch.state_dict(),
+            **({} if self.clocked is None else {"clocked": self.clocked.state_dict()}),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.iteration, self.pretrained = state["iteration"], state["pretrained"]
+        self.learner.load_state_dict(state["learner"])
+        self.replay.load_state_dict(state["replay"])
+        self.watch.load_state_dict(state["watch"])
+        self._of_clocked = state.get("clocked")

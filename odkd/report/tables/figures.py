@@ -26,8 +26,9 @@ if TYPE_CHECKING:
 KEYS = {
     "over_time": {"kind", "metric", "label", "rows"},
     "by_row": {"kind", "columns", "axis"},
-    "pareto": {"kind", "cost", "score", "rows"},
+    "pareto": {"kind", "cost", "score", "rows", "families"},
 }
+OPTIONAL = {"rows", "families"}
 SHARES = ("miou", "iou", "accuracy", "consistency")  # in the names of scores between 0 and 1
 
 
@@ -64,7 +65,7 @@ def check_figure(table: Table, name: str, asked: Mapping[str, Any]) -> None:
     known = KEYS.get(str(asked.get("kind")))
     if known is None:
         raise ValueError(f"table {table.name}: figures.{name}.kind is {asked.get('kind')!r}; one of {', '.join(KEYS)}")
-    if wrong := (set(asked) - known) | (known - {"rows"} - set(asked)):
+    if wrong := (set(asked) - known) | (known - OPTIONAL - set(asked)):
         raise ValueError(f"table {table.name}: figures.{name} has or lacks {sorted(wrong)[0]}; keys: {sorted(known)}")
     parts = {"rows": [row.label for row in table.rows], "columns": [column.label for column in table.columns]}
     for key, labels in parts.items():

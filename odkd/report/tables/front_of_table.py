@@ -20,7 +20,7 @@ def front_of_table(filled: Filled, asked: Mapping[str, Any], note: str) -> Figur
     Args:
         filled: the table.
         asked: the figure's YAML: `cost` and `score` are labels of columns, less cost and more score are better;
-            `rows` are those to draw, default all.
+            `rows` are those to draw, default all; with `families`, rows whose labels are equal up to a comma are one.
         note: second line of the label below.
 
     Raises:
@@ -34,7 +34,9 @@ def front_of_table(filled: Filled, asked: Mapping[str, Any], note: str) -> Figur
         for variant in table.variants if row.label in wanted else ():
             spent, scored = (filled.cells.get((row.label, variant.label, part.label)) for part in (cost, score))
             if spent is not None and scored is not None:
-                points.append(Point(place_of(row, variant), spent.mean, scored.mean, spent.std, scored.std))
+                family, comma, rest = place_of(row, variant).partition(", ") if asked.get("families") else ("", "", "")
+                name = rest if comma else place_of(row, variant)
+                points.append(Point(name, spent.mean, scored.mean, spent.std, scored.std, family))
     below = f"{cost.heading}\n{note}" if note else cost.heading
     title = textwrap.fill(table.title, TITLE_LETTERS)
     figure = front_figure(points, below, score.heading, what=table.stub or "row", title=title)

@@ -31,6 +31,7 @@ from odkd.config.compose import compose_table_config
 from odkd.config.identity import digests_of_files
 from odkd.config.known import CONF
 from odkd.config.params import short_classes
+from odkd.config.plain import TIMED
 from odkd.runs.mlflow_keys import keys_in_mlflow
 from odkd.runs.mlflow_store import StoredRun
 
@@ -158,6 +159,8 @@ def _settings(params: Mapping[str, str], files: Mapping[str, str]) -> Settings:
     if differing.get("stage.uses_teacher") == "False":  # the key has only the mapping of its classes
         kept = tuple(f"teacher.{key}" for key in OF_THE_MAPPING)
         differing = {key: value for key, value in differing.items() if not is_in(key, ["teacher"]) or is_in(key, kept)}
+    if not any(is_in(key, TIMED) for key in differing):
+        differing.pop("dataset.seconds_per_frame", None)
     digests = {_name(key): value for key, value in files.items()}
     return Settings(differing, digests, classes and short_classes(classes), params.get("dataset.root"))
 

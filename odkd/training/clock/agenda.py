@@ -51,6 +51,10 @@ class Agenda:
             return self._events.pop(0)
         return None
 
+    def to_come(self) -> tuple[Event, ...]:
+        """Return all events, in order."""
+        return tuple(self._events)
+
     def state_dict(self) -> dict[str, Any]:
         return {"events": [[*astuple(event)[:4], list(event.item)] for event in self._events], "added": self._num_added}
 

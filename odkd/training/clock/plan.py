@@ -1,11 +1,13 @@
 """What a run knows of time: its durations, and what may wait."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from odkd.training.clock.desk import Desk
 from odkd.training.clock.durations import INSTANT, Durations
 from odkd.training.clock.simulation import Simulation
-from odkd.training.clock.stations import WhenFull
+from odkd.training.clock.stations import Station, Turns, WhenFull
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,6 +18,7 @@ class ClockPlan:
         frame_bytes: of a frame that is sent to the teacher.
         durations: of all parts.
         most_waiting, when_full: policy of the uplink and the teacher, see `stations.Station`.
+        seconds_per_frame: between two sampled frames; None = the times of the stream.
         is_instant: no clock runs, the metrics have no ages and rates.
     """
 
@@ -23,13 +26,49 @@ class ClockPlan:
     durations: Durations = INSTANT
     most_waiting: int | None = None
     when_full: WhenFull = "drop_newest"
+    seconds_per_frame: float | None = None
     is_instant: bool = True
 
-    def simulation(self) -> Simulation:
-        """Return a simulation at time 0."""
+    def simulation(self, num_streams: int = 1, desk: Desk | None = None) -> Simulation:
+        """Return a simulation at time 0.
+
+        Args:
+            num_streams, desk: see `Simulation`.
+        """
         return Simulation(
-            self.durations, frame_bytes=self.frame_bytes, most_waiting=self.most_waiting, when_full=self.when_full
+            self.durations,
+            frame_bytes=self.frame_bytes,
+            most_waiting=self.most_waiting,
+            when_full=self.when_full,
+            num_streams=num_streams,
+            desk=desk,
         )
+
+    def shared_desk(self, turns: Turns, num_streams: int) -> Desk:
+        """Return a desk whose teacher is shared by turns.
+
+        Raises:
+            ValueError: no frame waits, so that there is nothing to choose from.
+        """
+        if num_streams > 1 and self.most_waiting == 0:
+            raise ValueError(
+                f"timing.most_waiting=0 with {num_streams} streams: a shared teacher chooses from frames that wait; "
+                "set timing.most_waiting=1 timing.when_full=drop_oldest"
+            )
+        return Desk(Station(self.most_waiting, self.when_full, turns))
+
+    def arrivals(self, seconds: Sequence[float]) -> list[float]:
+        """Return when each frame arrives.
+
+        Args:
+            seconds: its time in the stream.
+
+        >>> ClockPlan(frame_bytes=0, seconds_per_frame=2.0).arrivals([0.0, 0.04, 0.08])
+        [0.0, 2.0, 4.0]
+        """
+        if self.seconds_per_frame is None:
+            return list(seconds)
+        return [position * self.seconds_per_frame for position in range(len(seconds))]
 
     def record(self) -> dict[str, Any]:
         """Return the durations as they are kept with a run, durations.json."""

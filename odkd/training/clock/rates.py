@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from odkd.common.metric_names import metric_name
-from odkd.training.clock.stations import Station
 
 STATIONS = ("up", "teacher", "trainer", "down")
 
@@ -15,11 +14,15 @@ class Stations(Protocol):
     @property
     def now(self) -> float: ...
     @property
-    def stations(self) -> Mapping[str, Station]: ...
-    @property
     def bytes_up(self) -> int: ...
     @property
     def bytes_down(self) -> int: ...
+
+    def busy_seconds(self) -> Mapping[str, float]:
+        """Return for how long each station has worked until now."""
+
+    def counts(self) -> Mapping[str, int]:
+        """Return the counts of frames, trainings and weights so far: `frames_dropped`, `trainings`, ..."""
 
 
 class Rates:
@@ -37,20 +40,14 @@ class Rates:
         Args:
             num_missed: frames for which the student was too busy.
         """
-        now, stations = run.now, run.stations
+        now, busy_until_now = run.now, run.busy_seconds()
         seconds, self._seconds = now - self._seconds, now
         found: dict[str, float] = {metric_name("clock", "seconds"): seconds}
-        for name in STATIONS:
-            busy = stations[name].busy_seconds(now)
+        for name, busy in busy_until_now.items():
             share = (busy - self._busy[name]) / seconds if seconds else float("nan")
             found[metric_name("clock", f"{name}_utilisation")] = share
             self._busy[name] = busy
-        counts = {
-            "frames_dropped": stations["up"].num_dropped + stations["teacher"].num_dropped,
-            "trainings": stations["trainer"].num_begun,
-            "trainings_left_out": stations["trainer"].num_dropped,
-            "weights_dropped": stations["down"].num_dropped,
-        }
+        counts = dict(run.counts())
         for name, count in counts.items():
             found[metric_name("clock", name)] = count - self._counts.get(name, 0)
         self._counts = counts

@@ -20,6 +20,21 @@ NUM_BUFFERS = 2
 
 
 @dataclass(frozen=True)
+class NewWeights:
+    """Weights that wait to be used.
+
+    Args:
+        buffer: where they are.
+        learned_at: seconds of the session at which their training began.
+        ended: when it was complete, on the machine's monotonic clock.
+    """
+
+    buffer: int
+    learned_at: float
+    ended: float
+
+
+@dataclass(frozen=True)
 class BufferPlan:
     """Where buffers lie, as a child process is told.
 

@@ -7,7 +7,6 @@ is not there gets none.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -15,9 +14,9 @@ from torch import Tensor
 
 from odkd.common.metric_names import metric_name
 from odkd.data.video.arrivals import Arrival
-from odkd.training.clock.stations import Station, WhenFull
+from odkd.training.clock.stations import Station, WhenFull, counts_of
 from odkd.training.costs import weights_bytes
-from odkd.training.live.buffers import Buffers, Turns
+from odkd.training.live.buffers import Buffers, NewWeights, Turns
 from odkd.training.live.orders import Order, Report
 from odkd.training.live.slots import Slots
 from odkd.training.live.worker import Message, Worker
@@ -39,21 +38,6 @@ class World(Protocol):
 
     def trained(self, report: Report) -> None:
         """Note that a training is complete."""
-
-
-@dataclass(frozen=True)
-class NewWeights:
-    """Weights that wait to be used.
-
-    Args:
-        buffer: where they are.
-        learned_at: seconds of the session at which their training began.
-        ended: when it was complete, on the machine's monotonic clock.
-    """
-
-    buffer: int
-    learned_at: float
-    ended: float
 
 
 class Traffic:
@@ -99,6 +83,14 @@ class Traffic:
     def now(self) -> float:
         """Seconds of the session."""
         return self._seconds()
+
+    def busy_seconds(self) -> dict[str, float]:
+        """Return for how long each station has worked until now."""
+        return {name: station.busy_seconds(self.now) for name, station in self.stations.items()}
+
+    def counts(self) -> dict[str, int]:
+        """Return the counts of frames, trainings and weights so far."""
+        return counts_of(self.stations["teacher"].num_dropped, self.stations["trainer"], self.stations["down"])
 
     @property
     def is_full(self) -> bool:

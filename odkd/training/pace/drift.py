@@ -26,6 +26,38 @@ from odkd.common.settings import NonNegativeFloat, PositiveInt
 from odkd.training.pace import Sight
 
 
+class PageHinkley:
+    """The detector.
+
+    Args:
+        tolerance: delta, fall of a value that is no drift.
+    """
+
+    def __init__(self, tolerance: float) -> None:
+        self._tolerance = tolerance
+        self.reset()
+
+    def reset(self) -> None:
+        """Begin anew."""
+        self._count, self._mean, self._sum, self._lowest = 0, 0.0, 0.0, 0.0
+
+    def see(self, value: float) -> float:
+        """Take a value, and return m - M: by how much the last values, summed, lie below the mean."""
+        self._count += 1
+        self._mean += (value - self._mean) / self._count
+        self._sum += self._mean - value - self._tolerance
+        self._lowest = min(self._lowest, self._sum)
+        return self._sum - self._lowest
+
+    def state(self) -> list[float]:
+        """Return everything that a later answer depends on."""
+        return [self._count, self._mean, self._sum, self._lowest]
+
+    def load_state(self, state: Sequence[float]) -> None:
+        """Continue from the result of `state()`."""
+        self._count, self._mean, self._sum, self._lowest = int(state[0]), *state[1:]
+
+
 class Drift:
     """Labels and trainings after an alarm.
 
@@ -40,13 +72,10 @@ class Drift:
     def __init__(
         self, threshold: NonNegativeFloat = 0.5, tolerance: NonNegativeFloat = 0.005, num_frames: PositiveInt = 20
     ) -> None:
-        self._threshold, self._tolerance, self._num_frames = threshold, tolerance, num_frames
+        self._threshold, self._num_frames = threshold, num_frames
         self._left = num_frames  # frames that the teacher is still to see
         self._has_new = False  # labels have come since the last training was due
-        self._reset()
-
-    def _reset(self) -> None:
-        self._count, self._mean, self._sum, self._lowest = 0, 0.0, 0.0, 0.0
+        self._detector = PageHinkley(tolerance)
 
     def is_due(self, seconds: float, *, is_step: bool) -> bool:
         if not (is_step and self._has_new):
@@ -55,21 +84,13 @@ class Drift:
         return True
 
     def sends(self, position: int, seconds: float, sight: Sight) -> bool:
-        if not self._left and self._has_drifted(sight.confidence(position)):
+        if not self._left and self._detector.see(sight.confidence(position)) > self._threshold:
             self._left = self._num_frames
-            self._reset()
+            self._detector.reset()
         if not self._left:
             return False
         self._left -= 1
         return True
-
-    def _has_drifted(self, confidence: float) -> bool:
-        """Take a confidence, and return whether there is an alarm."""
-        self._count += 1
-        self._mean += (confidence - self._mean) / self._count
-        self._sum += self._mean - confidence - self._tolerance
-        self._lowest = min(self._lowest, self._sum)
-        return self._sum - self._lowest > self._threshold
 
     def labelled(self, position: int, seconds: float, sight: Sight) -> bool:
         self._has_new = True
@@ -82,9 +103,8 @@ class Drift:
         return
 
     def state_dict(self) -> dict[str, Any]:
-        detector = [self._count, self._mean, self._sum, self._lowest]
-        return {"left": self._left, "has_new": self._has_new, "detector": detector}
+        return {"left": self._left, "has_new": self._has_new, "detector": self._detector.state()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self._left, self._has_new = state["left"], state["has_new"]
-        self._count, self._mean, self._sum, self._lowest = state["detector"]
+        self._detector.load_state(state["detector"])

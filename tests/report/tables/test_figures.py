@@ -7,6 +7,7 @@ import pytest
 from fabricated_store import FabricatedStore
 from PIL import Image
 
+from odkd.report.front import Point, front_figure
 from odkd.report.paper import MAX_CURVES, Curve, by_setting_figure, over_time_figure, save_figure
 from odkd.report.tables.cells import fill
 from odkd.report.tables.figures import draw, main
@@ -59,6 +60,26 @@ def test_a_figure_by_setting_has_ticks_at_its_values_and_a_log_axis_for_wide_ran
     (axes,) = figure.axes
     assert axes.get_xscale() == "log"
     assert [text.get_text() for text in axes.get_xticklabels()] == ["5", "10", "80"]
+
+
+def test_a_figure_by_setting_has_a_place_for_0_beside_a_wide_range() -> None:
+    figure = by_setting_figure([Curve("mIoU", [0, 1, 60], np.array([[1.0, 2.0, 3.0]]))], "seconds", "mIoU (%)", "")
+    (axes,) = figure.axes
+    places = axes.transData.transform([(0, 1), (1, 1), (60, 1)])[:, 0]
+    assert np.diff(places).min() > 0.1 * (places[2] - places[0])  # a linear axis would have 0 and 1 on one spot
+    assert [text.get_text() for text in axes.get_xticklabels()] == ["0", "1", "60"]
+
+
+def test_points_of_a_family_share_a_line_and_differ_from_others_without_colour() -> None:
+    points = [Point(name, cost, 2 * cost, 0.0, 0.0, name[0]) for name, cost in (("a2", 2.0), ("b1", 1.0), ("a1", 0.5))]
+    figure = front_figure(points, "cost", "score", what="row")
+    assert figure is not None
+    lines = {line.get_label(): line for line in figure.axes[0].lines}
+    containers = {part.get_label(): part[0] for part in figure.axes[0].containers}
+    assert list(containers) == ["a", "b"]
+    assert containers["a"].get_xdata().tolist() == [0.5, 2.0]  # in the order of costs
+    assert containers["a"].get_marker() != containers["b"].get_marker()
+    assert lines["on the Pareto front"].get_xdata().tolist() == [0.5, 1.0, 2.0]
 
 
 def test_equal_figures_give_equal_files_without_type_3_fonts(tmp_path: Path) -> None:

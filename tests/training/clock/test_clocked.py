@@ -14,6 +14,7 @@ from odkd.training.iteration import Journal
 
 Odkd = Callable[..., Path]
 NO_TIME = ["timing=simulated", *(f"timing.{part}_seconds=0" for part in ("teacher", "train", "student"))]
+EVERY = "dataset.seconds_per_frame"
 REPLAYS = sorted(path.stem for path in (CONF / "replay").glob("*.yaml"))
 CASES = [(replay, regularizer) for regularizer in ("ace", "mas") for replay in REPLAYS]
 
@@ -121,6 +122,18 @@ def test_the_times_of_a_run_are_those_of_arithmetic(odkd: Odkd) -> None:
     labels = [line["clock/label_age_most_seconds"] for line in metrics]
     assert labels == [None, 1.5, 1.5, 1.5, 1.5]
     assert [line["clock/trainer_utilisation"] for line in metrics[1:]] == [0.5, 0.5, 1.0, 1.0]
+
+
+def test_frames_come_when_the_dataset_says(odkd: Odkd, cache: Path) -> None:
+    settings = ["timing=simulated", "timing.teacher_seconds=0.75", "timing.train_seconds=0", "run.overlay_video=false"]
+    settings += ["timing.student_seconds=0", "dataset.prepare.num_periods=1"]
+    by_files, same, slower = (odkd(*settings, *more) for more in ([], [f"{EVERY}=0.5"], [f"{EVERY}=1"]))
+    lines = [(run / "metrics.jsonl").read_text() for run in (by_files, same, slower)]
+    assert lines[0] == lines[1]  # the files have a frame every half second
+    dropped = [[json.loads(line)["metrics"]["clock/frames_dropped"] for line in text.splitlines()] for text in lines]
+    assert sum(dropped[0]) > 0 == sum(dropped[2])
+    assert run_key(cache, f"{EVERY}=3") == run_key(cache)  # without a clock nothing depends on it
+    assert run_key(cache, f"{EVERY}=3", "pace=ams") != run_key(cache, "pace=ams")
 
 
 def test_durations_that_are_measured_are_kept_with_the_run_and_for_the_next_one(

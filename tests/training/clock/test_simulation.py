@@ -7,8 +7,9 @@ import pytest
 from odkd.training.clock.agenda import COMPLETION, FRAME, TICK, Agenda
 from odkd.training.clock.durations import JITNET, Durations
 from odkd.training.clock.rates import Rates, shown_frames
-from odkd.training.clock.simulation import Simulation, Training
+from odkd.training.clock.simulation import Simulation
 from odkd.training.clock.stations import Station
+from odkd.training.clock.world import Training
 
 
 class Diary:
