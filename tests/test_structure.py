@@ -256,7 +256,7 @@ def test_files_are_short_and_say_what_they_are(path: Path) -> None:
 
 OPENERS = {  # what opens files of others -> where it may stand; each place limits what such a file can do
     "Image.open": {"common/pictures.py"},
-    "av.open": {f"data/video/{name}.py" for name in ("container", "live", "capture", "encode", "segments")},
+    "av.open": {f"data/video/{name}.py" for name in ("container", "live", "capture", "encode", "segments", "lossless")},
 }
 
 
