@@ -21,9 +21,11 @@ from odkd.report.tables.cells import Filled, needs, place_of
 from odkd.report.tables.commands import grouped_arguments, grouped_commands
 from odkd.report.tables.incomplete import Advice, complaints
 from odkd.report.tables.latex import latex
+from odkd.report.tables.planning import plan_of_seeds
 from odkd.report.tables.published import Published, published_beside
 from odkd.report.tables.render import markdown, to_csv
-from odkd.report.tables.spec import Row, Table, Variant, check_seeds, known_tables, load_table
+from odkd.report.tables.spec import Row, Table, Variant, check_seeds, load_table
+from odkd.report.tables.spec_files import known_tables
 from odkd.report.tables.stores import look_up, outputs_read, store_uri, store_words
 from odkd.report.tables.wanted import Settings, join, wanted_settings
 from odkd.runs.mlflow_client import without_password
@@ -40,6 +42,7 @@ FORMATS: dict[str, Callable[[Filled, Published | None], str]] = {
 EPILOG = """\
 examples:
   odkd-tables houyon2023/table1_synthetic                     print it, or the commands that would fill it
+  odkd-tables houyon2023/table1_synthetic --seeds             how many seeds a difference of a point needs
   odkd-tables houyon2023/table1_synthetic --missing | bash    run the missing runs
   odkd-tables my_table.yaml --config-dir my_conf 'allow_targets=[my_replay]' --run      with your own method
   odkd-tables houyon2023/table1 dataset.root=my_videos device=cuda --format latex --output table1.tex
@@ -51,11 +54,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         "odkd-tables", description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    add_choices(parser)
+    add_choices(parser, seeds="*")
     parser.add_argument("--format", choices=FORMATS, default="markdown")
     parser.add_argument("--output", type=Path, metavar="FILE", help="write to a file instead of printing")
     parser.add_argument("--missing", action="store_true", help="print only the commands that fill the table")
     parser.add_argument("--run", action="store_true", help="run those commands first, one after the other")
+    parser.add_argument(
+        "--difference", type=float, default=1.0, help="with --seeds alone: how many seeds a difference of this needs"
+    )
     chosen = parser.parse_intermixed_args(arguments)
     obey(chosen, make, lambda: print(listing()))
 
@@ -77,8 +83,12 @@ def obey(
             sys.exit(fail(f"{chosen.program}: MLflow at {where}: {brief(error).rstrip('.')}. {advice(uri)}", 2))
 
 
-def add_choices(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments that tables and figures share, and the program name for messages."""
+def add_choices(parser: argparse.ArgumentParser, *, seeds: str = "+") -> None:
+    """Add the arguments that tables and figures share, and the program name for messages.
+
+    Args:
+        seeds: "+": --seeds names some; "*": it may stand alone.
+    """
     parser.set_defaults(program=parser.prog)
     add_version(parser)
     parser.add_argument("name", nargs="?", help="a table (see --list), or the path of your YAML file")
@@ -86,7 +96,7 @@ def add_choices(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--uri", help="MLflow store (default: mlflow.db in paths.outputs, or tracking.uri)")
     parser.add_argument("--config-dir", metavar="FOLDER", help="folder of your own YAML groups, as for odkd")
     parser.add_argument("--experiment", help="use only runs of this MLflow experiment")
-    parser.add_argument("--seeds", type=int, nargs="+", help="instead of the seeds of the table and its rows")
+    parser.add_argument("--seeds", type=int, nargs=seeds, help="instead of the seeds of the table and its rows")
     parser.add_argument(
         "--newest", action="store_true", help="use the newest of runs with equal settings, even if data or code differ"
     )
@@ -107,7 +117,8 @@ def make(chosen: argparse.Namespace) -> None:
             print(command)
         return
     check_complete(filled, chosen)
-    text = FORMATS[chosen.format](filled, published)
+    plans = chosen.seeds is not None and not chosen.seeds
+    text = plan_of_seeds(filled, chosen.difference) if plans else FORMATS[chosen.format](filled, published)
     if chosen.output is None:
         print(text, end="")
     else:

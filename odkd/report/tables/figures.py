@@ -99,7 +99,8 @@ def over_time(filled: Filled, store: AnyStore, variant: Variant, asked: Mapping[
         ValueError: no row has a run, or there are too many rows for one figure.
     """
     wanted = asked.get("rows") or [row.label for row in filled.table.rows]
-    rows = [(row, runs) for row in filled.table.rows if row.label in wanted and (runs := filled.runs_of(row, variant))]
+    found = [(row, list(filled.runs_of(row, variant).values())) for row in filled.table.rows if row.label in wanted]
+    rows = [(row, runs) for row, runs in found if runs]
     if not rows:
         raise ValueError(f"table {filled.table.name}: none of {', '.join(wanted)} has a run {variant.label}".rstrip())
     if len(rows) > MAX_CURVES:

@@ -7,6 +7,7 @@ import re
 from odkd.report.tables.cells import Filled
 from odkd.report.tables.published import Published
 from odkd.report.tables.render import count_of, heading, places, remarks, text_of
+from odkd.report.tables.significance import differences
 from odkd.report.tables.spec import Table
 
 ESCAPES = {
@@ -17,6 +18,8 @@ ESCAPES = {
     "~": r"\textasciitilde{}",
     "±": r"$\pm$",
     "×": r"$\times$",
+    "↑": r"$\uparrow$",
+    "↓": r"$\downarrow$",
 }
 
 
@@ -34,13 +37,13 @@ def escape(text: str) -> str:
 
 def latex(filled: Filled, published: Published | None) -> str:
     """Return a `table*` with booktabs rules, groups of columns for variants, and remarks in the caption."""
-    table, columns = filled.table, places(filled, published)
+    table, columns, tests = filled.table, places(filled, published), differences(filled)
     has_groups = any(variant.label for variant in table.variants)
     lines = [
         f"% odkd-tables {table.name} --format latex; needs \\usepackage{{booktabs,graphicx}}",
         r"\begin{table*}",
         r"\centering",
-        f"\\caption{{{escape(' '.join([_sentence(table.title), *remarks(filled, published)]))}}}",
+        f"\\caption{{{escape(' '.join([_sentence(table.title), *remarks(filled, published, tests)]))}}}",
         f"\\label{{tab:{re.sub(r'[^A-Za-z0-9]+', '-', table.name)}}}",
         r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
         rf"\begin{{tabular}}{{l{'r' * len(columns)}r}}",
@@ -51,7 +54,7 @@ def latex(filled: Filled, published: Published | None) -> str:
     headings = [heading(place, published) for place in columns]
     lines += [_line([table.stub, *headings, "n"]), r"\midrule"]
     for row in table.rows:
-        cells = [text_of(filled, published, row, place) for place in columns]
+        cells = [text_of(filled, published, row, place, tests) for place in columns]
         lines.append(_line([row.label, *cells, str(count_of(filled, row))]))
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}}", r"\end{table*}", ""])
 

@@ -12,9 +12,10 @@ from odkd.common.names import counted
 from odkd.report.tables.cells import Cell, Filled
 from odkd.report.tables.profiles import profile_remarks
 from odkd.report.tables.published import Published
+from odkd.report.tables.significance import LEVEL, Places, compared, differences
 from odkd.report.tables.spec import Column, Row, Variant
 
-CSV_COLUMNS = ("variant", "column", "unit", "mean", "std", "n", "published", "trust")  # after the row
+CSV_COLUMNS = ("variant", "column", "unit", "mean", "std", "n", "published", "trust", "p")  # after the row
 
 
 @dataclass(frozen=True)
@@ -48,15 +49,16 @@ def number(cell: Cell, digits: int) -> str:
     return f"{cell.mean:.{digits}f}{spread}"
 
 
-def text_of(filled: Filled, published: Published | None, row: Row, place: Place) -> str:
-    """Return the text of a cell, with its count of seeds if that differs from the row's."""
+def text_of(filled: Filled, published: Published | None, row: Row, place: Place, tests: Places) -> str:
+    """Return the text of a cell: with its mark, and with its count of seeds if that differs from the row's."""
     variant, column = place.variant.label, place.column
     if not place.is_ours:
         value = published.value(row.label, variant, column.label) if published else None
         return "" if value is None else f"{value:.{column.digits}f}"
     cell = filled.cells[row.label, variant, column.label]
     differs = cell.values and cell.count != count_of(filled, row)
-    return number(cell, column.digits) + (f" (n={cell.count})" if differs else "")
+    mark = f" {found.mark}" if (found := tests.get((row.label, variant, column.label))) and found.mark else ""
+    return number(cell, column.digits) + mark + (f" (n={cell.count})" if differs else "")
 
 
 def count_of(filled: Filled, row: Row) -> int:
@@ -64,7 +66,7 @@ def count_of(filled: Filled, row: Row) -> int:
     return max((cell.count for (label, _, _), cell in filled.cells.items() if label == row.label), default=0)
 
 
-def remarks(filled: Filled, published: Published | None) -> list[str]:
+def remarks(filled: Filled, published: Published | None, tests: Places) -> list[str]:
     """Return the remarks below a table: seeds, missing runs, mixed runs, sources, and the notes of its YAML."""
     table = filled.table
     seeds = ", ".join(map(str, sorted({job.seed for job in filled.runs})))
@@ -72,6 +74,13 @@ def remarks(filled: Filled, published: Published | None) -> list[str]:
     found = [f"Mean ± sample standard deviation over n seeds ({seeds})."] if most > 1 else []
     if most == 1:
         found = [f"Single runs (n = 1, seed {seeds}): no deviation can be given."]
+    if any(one.mark for one in tests.values()):
+        found.append(
+            f"↑ ↓: above or below {compared(table)} by more than the spread over seeds allows (paired t test, p < "
+            f"{LEVEL:g}, corrected over the rows of a column)."
+        )
+    elif any(one.p == one.p for one in tests.values()):
+        found.append(f"No difference from {compared(table)} is larger than the spread over seeds allows.")
     if filled.missing or filled.doubled:
         without = len(filled.missing) + len(filled.doubled)
         found.append(f"NOT COMPLETE: {without} of {counted(filled.num_jobs, 'run')} missing.")
@@ -87,19 +96,22 @@ def remarks(filled: Filled, published: Published | None) -> list[str]:
 
 def markdown(filled: Filled, published: Published | None) -> str:
     """Return a GitHub table with its title above and remarks below."""
-    table, columns = filled.table, places(filled, published)
+    table, columns, tests = filled.table, places(filled, published), differences(filled)
     headings = [", ".join(filter(None, (heading(place, published), place.variant.label))) for place in columns]
-    lines = [_line([table.stub, *headings, "n"]), "|" + "---|" * (len(columns) + 2)]
+    lines = [markdown_line([table.stub, *headings, "n"]), "|" + "---|" * (len(columns) + 2)]
     for row in table.rows:
-        cells = [text_of(filled, published, row, place) for place in columns]
-        lines.append(_line([row.label, *cells, str(count_of(filled, row))]))
-    notes = "\n".join(f"* {remark}" for remark in remarks(filled, published))
+        cells = [text_of(filled, published, row, place, tests) for place in columns]
+        lines.append(markdown_line([row.label, *cells, str(count_of(filled, row))]))
+    notes = "\n".join(f"* {remark}" for remark in remarks(filled, published, tests))
     return f"**{table.title}**\n\n" + "\n".join(lines) + f"\n\n{notes}\n"
 
 
 def to_csv(filled: Filled, published: Published | None) -> str:
-    """Return one line per cell, unrounded: row, variant, column, unit, mean, std, n, published, trust."""
-    out = io.StringIO()
+    """Return one line per cell, unrounded: row, variant, column, unit, mean, std, n, published, trust, p.
+
+    `p` is that of the difference from the row that is compared with.
+    """
+    out, tests = io.StringIO(), differences(filled)
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow([filled.table.stub or "row", *CSV_COLUMNS])
     for row, variant, column in _cells(filled):
@@ -107,8 +119,10 @@ def to_csv(filled: Filled, published: Published | None) -> str:
         value = published.value(row.label, variant.label, column.label) if published else None
         numbers = ["" if math.isnan(number) else repr(number) for number in (cell.mean, cell.std)]
         known = [] if value is None or published is None else [repr(value), published.trust]
+        test = tests.get((row.label, variant.label, column.label))
+        p = "" if test is None or math.isnan(test.p) else repr(test.p)
         writer.writerow(
-            [row.label, variant.label, column.label, column.unit, *numbers, cell.count, *(known or ["", ""])]
+            [row.label, variant.label, column.label, column.unit, *numbers, cell.count, *(known or ["", ""]), p]
         )
     return out.getvalue()
 
@@ -128,5 +142,6 @@ def heading(place: Place, published: Published | None) -> str:
     return published.heading if place.column.metric else f"{place.column.heading}, {published.heading}"
 
 
-def _line(cells: list[str]) -> str:
+def markdown_line(cells: list[str]) -> str:
+    """Return a row of a GitHub table."""
     return "| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |"

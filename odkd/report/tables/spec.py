@@ -12,26 +12,14 @@ docs/tables.md explains every key.
 
 from __future__ import annotations
 
-import difflib
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-
-from odkd.common.reading import read_bytes
-from odkd.common.yaml_files import MOST_YAML, check_yaml
 from odkd.config.permissions import check_words
+from odkd.report.tables.spec_files import read_spec
 from odkd.runs.profiles import PREFIX, number_of
-
-FOLDER = Path(__file__).resolve().parent / "specs"
-KEYS = {
-    *("extends", "title", "stub", "fixed", "seeds"),
-    *("rows", "variants", "columns"),
-    *("published", "notes", "figures"),
-}
 
 
 @dataclass(frozen=True)
@@ -57,7 +45,8 @@ class Column:
     """A column: a final metric times `factor`, with `digits` after the decimal point.
 
     `take=median` is the median over iterations of a metric; `take=updates` is the number of updates of the training
-    whose loss the metric is. Without a metric there are published values only.
+    whose loss the metric is. Values of a `relative` column are divided by those of the row that others are compared
+    with, seed by seed. Without a metric there are published values only.
     """
 
     label: str
@@ -66,6 +55,7 @@ class Column:
     digits: int = 1
     unit: str = "%"
     take: Literal["final", "median", "updates"] = "final"
+    relative: bool = False
 
     @property
     def heading(self) -> str:
@@ -85,8 +75,8 @@ class PublishedChoice:
 class Table:
     """A complete specification of a table.
 
-    From the command line come `config_dir`, a folder of user-defined YAML for its runs, and `chosen`, overrides that
-    win over all others.
+    Rows are tested against the row `compared_with`, if any. From the command line come `config_dir`, a folder of
+    user-defined YAML for its runs, and `chosen`, overrides that win over all others.
     """
 
     name: str
@@ -100,13 +90,9 @@ class Table:
     published: PublishedChoice | None = None
     notes: tuple[str, ...] = ()
     figures: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    compared_with: str | None = None
     config_dir: str | None = None
     chosen: tuple[str, ...] = ()
-
-
-def known_tables() -> dict[str, Path]:
-    """Return the tables that come with odkd: name -> file."""
-    return {path.relative_to(FOLDER).with_suffix("").as_posix(): path for path in sorted(FOLDER.rglob("*.yaml"))}
 
 
 def load_table(name: str) -> Table:
@@ -119,56 +105,6 @@ def load_table(name: str) -> Table:
     of_parts = [part.overrides for part in table.rows] + [part.overrides for part in table.variants]
     check_words((*table.fixed, *(word for words in of_parts for word in words)), name)
     return table
-
-
-def read_spec(name: str, folder: Path = Path()) -> dict[str, Any]:
-    """Read the YAML of a table, merged with the table that it extends: mappings key by key, other values replaced."""
-    path = folder / name if name.endswith((".yaml", ".yml")) else known_tables().get(name)
-    if path is None or not path.is_file():
-        near = difflib.get_close_matches(name, known_tables(), n=1, cutoff=0.4)
-        hint = f"; did you mean {near[0]}?" if near else ""
-        raise ValueError(
-            f"there is no table {name}{hint} (odkd-tables --list shows all, or give the path of a YAML file)"
-        )
-    try:
-        content = read_bytes(path, MOST_YAML)
-        spec = yaml.safe_load(content)
-        check_yaml(content, path)
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path} is not valid YAML: {_yaml_mistake(error)}") from error
-    if not isinstance(spec, dict):
-        raise ValueError(f"{path} has no keys; expected rows, columns, ...: docs/tables.md")
-    if unknown := set(spec) - KEYS:
-        raise ValueError(f"{path}: unknown key {sorted(unknown)[0]}; known: {', '.join(sorted(KEYS))}")
-    base = spec.pop("extends", None)
-    return merge(read_spec(base, path.parent), spec) if base else spec
-
-
-def _yaml_mistake(error: yaml.YAMLError) -> str:
-    """Return PyYAML's error in one line, with the most frequent cause in a list of overrides."""
-    if not isinstance(error, yaml.MarkedYAMLError) or error.problem_mark is None:
-        return str(error).splitlines()[0]
-    mark = error.problem_mark
-    line = mark.buffer.splitlines()[mark.line].strip() if mark.buffer else ""
-    hint = "; put an override that holds brackets or braces in quotes: ['dataset.size=[32,64]']"
-    is_override = re.search(r"=\s*[\[{]", line) is not None
-    return f"line {mark.line + 1}, column {mark.column + 1}: {error.problem}{hint if is_override else ''}"
-
-
-def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `base` with `changes`; null removes a key.
-
-    >>> merge({"rows": {"a": [1], "b": [2]}}, {"rows": {"b": [3], "a": None}})
-    {'rows': {'b': [3]}}
-    """
-    merged = dict(base)
-    for key, value in changes.items():
-        known = merged.get(key)
-        if value is None:
-            merged.pop(key, None)
-        else:
-            merged[key] = merge(known, value) if isinstance(known, Mapping) and isinstance(value, Mapping) else value
-    return merged
 
 
 def make_table(name: str, spec: Mapping[str, Any]) -> Table:
@@ -202,7 +138,18 @@ def make_table(name: str, spec: Mapping[str, Any]) -> Table:
         published=PublishedChoice(**(chosen if isinstance(chosen, dict) else {"table": chosen})) if chosen else None,
         notes=tuple(_texts(name, "notes", spec.get("notes", []))),
         figures=spec.get("figures") or {},
+        compared_with=_compared_with(name, spec, rows, columns),
     )
+
+
+def _compared_with(name: str, spec: Mapping[str, Any], rows: Sequence[Row], columns: Sequence[Column]) -> str | None:
+    """Return the row that others are compared with: by default the first; false = none."""
+    chosen, labels = spec.get("compared_with", rows[0].label), [row.label for row in rows]
+    if chosen is not False and chosen not in labels:
+        raise ValueError(f"table {name}: compared_with is {chosen!r}; expected false or a row: {', '.join(labels)}")
+    if chosen is False and (relative := [column.label for column in columns if column.relative]):
+        raise ValueError(f"table {name}: column {relative[0]} is relative to compared_with, which is false; name a row")
+    return chosen or None
 
 
 def _part(name: str, where: str, kind: Any, label: str, value: Any, short: str) -> Any:
@@ -217,6 +164,8 @@ def _part(name: str, where: str, kind: Any, label: str, value: Any, short: str) 
     if short == "metric" and str(given["metric"]).startswith(PREFIX):
         number = number_of(given["metric"])
         given = {"factor": number.factor, "unit": number.unit, "digits": number.digits} | given
+    if given.get("relative") is True:
+        given = {"factor": 1.0, "unit": "x", "digits": 2} | given
     if given.get("seeds") is not None:
         given["seeds"] = check_seeds(f"table {name}: {where}.seeds", given["seeds"])
     return kind(label=label, **given)

@@ -4,7 +4,8 @@ import argparse
 from pathlib import Path
 
 from odkd.common.optional import is_installed
-from odkd.report.tables.cells import Filled, fill
+from odkd.report.tables.cells import Filled
+from odkd.report.tables.filling import fill
 from odkd.report.tables.spec import Table
 from odkd.runs.folder_store import AnyStore, FolderStore
 from odkd.runs.mlflow_client import without_password

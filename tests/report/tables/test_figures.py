@@ -9,8 +9,8 @@ from PIL import Image
 
 from odkd.report.front import Point, front_figure
 from odkd.report.paper import MAX_CURVES, Curve, by_setting_figure, over_time_figure, save_figure
-from odkd.report.tables.cells import fill
 from odkd.report.tables.figures import draw, main
+from odkd.report.tables.filling import fill
 from odkd.report.tables.spec import load_table
 from odkd.runs.mlflow_store import Store
 

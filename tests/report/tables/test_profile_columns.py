@@ -8,8 +8,8 @@ from fabricated_profile import fabricated_profile
 from fabricated_store import FabricatedStore
 
 from odkd.report.tables import command, figures
-from odkd.report.tables.cells import fill
 from odkd.report.tables.figures import draw
+from odkd.report.tables.filling import fill
 from odkd.report.tables.spec import load_table
 from odkd.runs.mlflow_store import Store
 from odkd.runs.profiles import NUMBERS, write_profile

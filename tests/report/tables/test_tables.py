@@ -16,7 +16,8 @@ from odkd.report.tables.cells import Cell, jobs_of, needs
 from odkd.report.tables.command import main
 from odkd.report.tables.commands import grouped_arguments
 from odkd.report.tables.published import load_published
-from odkd.report.tables.spec import known_tables, load_table, make_table
+from odkd.report.tables.spec import load_table, make_table
+from odkd.report.tables.spec_files import known_tables
 from odkd.report.tables.wanted import WantedRun, wanted_settings
 
 SPEC = """

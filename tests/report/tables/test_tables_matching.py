@@ -10,8 +10,8 @@ import pytest
 from fabricated_store import FabricatedStore
 
 from odkd.config.compose import compose_config
-from odkd.report.tables.cells import fill
 from odkd.report.tables.command import add_choices, check_complete, main, with_choices
+from odkd.report.tables.filling import fill
 from odkd.report.tables.spec import load_table
 from odkd.report.tables.wanted import Settings, WantedRun, wanted_settings
 from odkd.runs.run_file import write_record
