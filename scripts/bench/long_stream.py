@@ -24,7 +24,7 @@ CASE = Case(
     "100,000, in turn; frames and labels are in the cache. An iteration is the time from one line of timing.jsonl to "
     "the next, the median of the last 15; memory is the peak of `RssAnon`.",
     repeats=3,
-    seconds=240,
+    seconds=520,
     is_long=True,
 )
 ROUNDS, LENGTHS, LAST = 3, (1_000, 100_000), 15
