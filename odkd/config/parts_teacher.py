@@ -76,11 +76,7 @@ class TeacherParts:
         return teacher
 
     def live(self) -> tuple[Teacher, np.ndarray | None]:
-        """Return the teacher, and the dataset's id of each of its ids, uint8 [256]; None = they are the same.
-
-        Raises:
-            ValueError: a mistake in its settings, weights or classes.
-        """
+        """Return the teacher, and the dataset's id of each of its ids, uint8 [256]; None = they are the same."""
         teacher = self.teacher
         table = self.mapping.table(OwnClasses(class_names(teacher), teacher.num_classes))
         return teacher, None if table is None or table.is_identity else table.ids

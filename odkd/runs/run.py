@@ -188,11 +188,7 @@ class OpenRun:
         self.behind.wait()
 
     def commit_behind(self, state: dict[str, Any]) -> None:
-        """Do what `commit` does behind the loop, after all that was given to `behind`; `state` may change afterwards.
-
-        Raises:
-            RunPruned: the pruner ends the run at the newest record; all is on disk.
-        """
+        """Do what `commit` does, and raises, behind the loop and all that was given to `behind`; `state` may change."""
         content, records = self._checkpoint.packed({"state": state, "records": self._pending}), self._pending
         self._pending = []
 
@@ -218,9 +214,8 @@ class OpenRun:
             RunPruned: the pruner ends the run at one of them.
             ValueError: metrics.jsonl has another line for one of them.
         """
-        self._prune_at_any(
-            self._published.append([{"metrics": without_nan(record), "timing": timing} for record, timing in records])
-        )
+        lines = [{"metrics": without_nan(record), "timing": timing} for record, timing in records]
+        self._prune_at_any(self._published.append(lines))
 
     def finish(self, summary: Mapping[str, float], *, keeps_checkpoint: bool = False) -> None:
         """Write the summary and mark the run finished, after every artifact; if it may go on, keep its checkpoint."""

@@ -115,6 +115,8 @@ class Turns:
 
     def take(self) -> int | None:
         """Return the buffer with the weights that wait, to be read now; None if there are none."""
+        if self._waiting is None:
+            return None
         self._read, self._waiting = self._waiting, None
         return self._read
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Iterator, Mapping
-from typing import Literal, Protocol
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Literal, Protocol
 
 import torch
 
@@ -82,61 +82,27 @@ def open_session(
         OSError: the disk refuses what is left at the end.
     """
     state = run.resume()
-    is_compiled = getattr(learner.student, "_compiled_call_impl", None) is not None
-    answering = Answering(learner.evaluated, plan.evaluator_of, is_compiled=is_compiled)
-    begin = {} if state is None else {"first": state["iteration"], "begin": state["sampled"]}
-    scoring = Scoring(window, plan.classes, border_pixels=plan.border_pixels, **begin)
     with contextlib.ExitStack() as stack:
         if recorder is not None:
             stack.callback(recorder.close)
         slots = Slots.create(SlotPlan("", NUM_SLOTS, plan.teacher_size or frame_size, plan.size))
         stack.callback(slots.remove)
-        buffers = Buffers.create(answering.weights())
+        buffers = Buffers.create(learner.evaluated.state_dict())
         stack.callback(buffers.remove)
 
         def wrote(line: tuple[Record, Record]) -> None:
             tell(line[0])
             scribe.note(line)
 
-        session = Session(
-            answering=answering,
-            scoring=scoring,
-            pace=pace,
-            buffers=buffers,
-            measured=Measured(),
-            tally=Tally(),
-            recorder=recorder,
-            blocks=settings.when_full == "block",
-            wrote=wrote,
-        )
-        session.traffic = Traffic(
-            session,
-            seconds=session.seconds,
-            most_waiting=settings.most_waiting,
-            when_full="drop_newest" if settings.when_full == "block" else settings.when_full,
-            slots=slots,
-            buffers=buffers,
-            weights=answering.weights,
-        )
+        scoring = _scoring(plan, window, state)
+        session = _session(plan, settings, learner, pace, scoring, slots, buffers, recorder, wrote)
         scribe = Scribe(run, session.state_dict)
         if state is not None:
             session.load_state_dict(state)
             logger.info("goes on after %.0f s, with the weights that it had then", state["seconds"])
-        crew = Crew(
-            plan,
-            settings.devices,
-            passes=settings,
-            slots=slots.plan,
-            buffers=buffers.plan,
-            folder=run.folder,
-            sees_dataset=sees_dataset,
-            heard={"teacher": session.heard_teacher, "trainer": session.heard_trainer},
-            died={"teacher": session.teacher_died, "trainer": session.trainer_died},
-        )
-        session.traffic.teacher, session.traffic.trainer = crew.workers
-        torch.set_num_threads(crew.threads)
+        crew = _crew(plan, settings, session, slots, buffers, run, sees_dataset=sees_dataset)
         stack.callback(crew.stop)
-        answering.warm_up(plan.size)
+        session.answering.warm_up(plan.size)
         crew.start()
         scribe.start()
         stack.callback(scribe.end)
@@ -146,6 +112,76 @@ def open_session(
         scribe.close()
         _learn_back(learner, session, run)
         write_json(run.folder / DURATIONS, session.measured.record())
+
+
+def _scoring(plan: LivePlan, window: Window, state: Mapping[str, Any] | None) -> Scoring:
+    """Return the scoring of a session, which begins behind the frames of the sessions before it."""
+    begin = {} if state is None else {"first": state["iteration"], "begin": state["sampled"]}
+    return Scoring(window, plan.classes, border_pixels=plan.border_pixels, **begin)
+
+
+def _session(
+    plan: LivePlan,
+    settings: Settings,
+    learner: Learner,
+    pace: Pace,
+    scoring: Scoring,
+    slots: Slots,
+    buffers: Buffers,
+    recorder: Recorder | None,
+    wrote: Callable[[tuple[Record, Record]], None],
+) -> Session:
+    """Return a session with its traffic."""
+    is_compiled = getattr(learner.student, "_compiled_call_impl", None) is not None
+    answering = Answering(learner.evaluated, plan.evaluator_of, is_compiled=is_compiled)
+    session = Session(
+        answering=answering,
+        scoring=scoring,
+        pace=pace,
+        buffers=buffers,
+        measured=Measured(),
+        tally=Tally(),
+        recorder=recorder,
+        blocks=settings.when_full == "block",
+        wrote=wrote,
+    )
+    session.traffic = Traffic(
+        session,
+        seconds=session.seconds,
+        most_waiting=settings.most_waiting,
+        when_full="drop_newest" if settings.when_full == "block" else settings.when_full,
+        slots=slots,
+        buffers=buffers,
+        weights=answering.weights,
+    )
+    return session
+
+
+def _crew(
+    plan: LivePlan,
+    settings: Settings,
+    session: Session,
+    slots: Slots,
+    buffers: Buffers,
+    run: OpenRun,
+    *,
+    sees_dataset: bool,
+) -> Crew:
+    """Return the children of a session, which listen to it, and set the threads of this process."""
+    crew = Crew(
+        plan,
+        settings.devices,
+        passes=settings,
+        slots=slots.plan,
+        buffers=buffers.plan,
+        folder=run.folder,
+        sees_dataset=sees_dataset,
+        heard={"teacher": session.heard_teacher, "trainer": session.heard_trainer},
+        died={"teacher": session.teacher_died, "trainer": session.trainer_died},
+    )
+    session.traffic.teacher, session.traffic.trainer = crew.workers
+    torch.set_num_threads(crew.threads)
+    return crew
 
 
 def _drain(session: Session) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections.abc import Callable
@@ -19,22 +18,20 @@ from odkd.training.live.glance import Glance, Told
 from odkd.training.live.measured import Measured
 from odkd.training.live.orders import Order, Report
 from odkd.training.live.scoring import Scoring
-from odkd.training.live.tally import SUMMED, Tally
+from odkd.training.live.tally import Tally
 from odkd.training.live.traffic import Traffic
 from odkd.training.live.waiting import Queue, Taken, Waiting
 from odkd.training.live.worker import Message
 from odkd.training.pace import Pace
 
-logger = logging.getLogger(__name__)
-BLOCKED_SECONDS = 0.5  # after which a source that waits for the teacher looks whether the session has ended
+BLOCKED_SECONDS = 0.5  # between two looks of a source that waits for the teacher whether the session has ended
 
 
 class Session:
     """The state of a session, and its rules. It is the `World` of its traffic.
 
-    Three threads of the answering process use it: one reads the source (`came`), one answers (`answer`), and one a
-    child hears what that child says (`heard`). A lock makes them take turns; none holds it for longer than a label
-    takes to be counted.
+    Threads of the answering process use it: one reads the source (`came`), one answers (`answer`), one a child hears
+    it (`heard_...`). A lock makes them take turns; none holds it for longer than a label takes to be counted.
 
     Args:
         recorder: keeps frames and labels, if they are to be kept.
@@ -74,7 +71,7 @@ class Session:
         self.has_ended = False
 
     def begin(self) -> None:
-        """Let time begin: the first frame is about to come."""
+        """Let time begin."""
         self._began = time.monotonic()
 
     def seconds(self) -> float:
@@ -100,9 +97,11 @@ class Session:
         before_HW, before_at = self.answering.labels_HW, self.answering.learned_at
         self._swap()
         began = time.monotonic()
-        if taken.num_skipped:
-            with self.lock:
-                self._skip(taken, before_HW, before_at)
+        with self.lock:
+            self.tally.counts.skipped += taken.num_skipped
+            self.tally.counts.missed += len(taken.skipped)
+            for number in taken.skipped:  # the answer before stands
+                self.scoring.answered(number, before_HW, before_at)
         frame = taken.frame
         labels_HW = self.answering.answer(frame.arrival.small_HWC)
         lasted = time.monotonic() - began
@@ -139,7 +138,7 @@ class Session:
             self.lock.notify_all()
 
     def trainer_died(self) -> None:
-        """Go on without the trainer, until it is there again."""
+        """Do the same without the trainer."""
         with self.lock:
             self.traffic.trainer_died()
 
@@ -164,9 +163,8 @@ class Session:
         return Order(number, self.num_sampled, self._pace.state_dict())
 
     def trained(self, report: Report) -> None:
-        lasted = report.ended - report.began
         if report.num_learned:
-            self.measured.add("train_seconds", lasted, of=report.num_learned)
+            self.measured.add("train_seconds", report.ended - report.began, of=report.num_learned)
         self.tally.trained(report)
         if report.ready is not None:  # the pace of the trainer was asked this; so is this one
             self._pace.is_enough(report.ready, Told(self._glance, report.answers))
@@ -190,13 +188,6 @@ class Session:
             self._shown[number] = arrival
             self.traffic.offer(number, arrival)
         return number
-
-    def _skip(self, taken: Taken, before_HW: np.ndarray | None, learned_at: float) -> None:
-        """Let the last answer stand for frames for which there was no time."""
-        self.tally.counts.skipped += taken.num_skipped
-        self.tally.counts.missed += len(taken.skipped)
-        for number in taken.skipped:
-            self.scoring.answered(number, before_HW, learned_at)
 
     def _swap(self) -> None:
         """Use the newest weights, if there are some."""
@@ -223,8 +214,7 @@ class Session:
     def counts(self) -> dict[str, float]:
         """Return counts of all frames of the run so far, by metric name."""
         with self.lock:
-            now, before = self.tally.counts.metrics(), self.tally.totals
-            return {name: before.get(name, 0.0) + now[name] for name in SUMMED}
+            return self.tally.so_far()
 
     def state_dict(self) -> dict[str, Any]:
         """Return what another session of the run goes on with."""

@@ -116,6 +116,11 @@ class Tally:
         self.costs, self.counts = Costs(), Counts()
         return record, timing
 
+    def so_far(self) -> dict[str, float]:
+        """Return the counts of all frames of the run, by metric name."""
+        now = self.counts.metrics()
+        return {name: self.totals.get(name, 0.0) + now[name] for name in SUMMED}
+
     def _times(self) -> dict[str, float]:
         counts, costs = self.counts, self.costs
         found = {"learn_seconds": counts.train_seconds, "evaluate_seconds": counts.answer_seconds, "watch_seconds": 0.0}
