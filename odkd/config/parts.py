@@ -23,7 +23,7 @@ from odkd.config.parts_rounds import RoundsParts
 from odkd.config.parts_stream import StreamParts
 from odkd.config.parts_student import StudentParts
 from odkd.config.parts_teacher import TeacherParts
-from odkd.config.parts_timing import TimingParts
+from odkd.config.parts_timing import TimingParts, paced
 from odkd.data.labels import LabelSource
 from odkd.data.labels.teacher_labels import TeacherLabels
 from odkd.data.tensor_bank import Bank
@@ -153,7 +153,7 @@ class Parts:
 
     @cached_property
     def pace(self) -> Pace:
-        return self._make(self.cfg.pace)  # type: ignore[no-any-return]
+        return paced(self._make(self.cfg.pace), self.cfg.dataset)
 
     @cached_property
     def clock(self) -> ClockPlan:

@@ -80,7 +80,7 @@ class StreamParts:
             return no_stream()
         if has_images(self.dataset):
             return self._sampled_images()
-        dataset, folder, maps = self.dataset, self.root / "videos", self.dataset.get("with_maps")
+        dataset, folder = self.dataset, self.root / "videos"
         if not folder.is_dir():
             raise ValueError(
                 f"no folder {folder}: expected the videos in a folder `videos` below dataset.root={self.root}"
@@ -95,7 +95,6 @@ class StreamParts:
             domains=self._domains(stems),
             cache=self.cache,
             library=dataset.get("decoder", "pyav"),
-            maps=self.root / maps if maps else None,
         )
 
     def _sampled_images(self) -> Stream:

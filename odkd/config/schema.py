@@ -56,7 +56,7 @@ SETTINGS: dict[str, Any] = {
     "dataset.stop": int | None,
     "dataset.stride": PositiveInt,
     "dataset.stride_seconds": PositiveFloat | None,
-    "dataset.with_maps": str | None,
+    "dataset.recorded": bool,
     "dataset.frame_store": Literal["disk", "none"],
     "dataset.decoder": Literal["pyav", "torchcodec"],
     "dataset.fit": Literal[FITS],

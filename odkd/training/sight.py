@@ -33,6 +33,10 @@ class StudentSight:
         first_HW, second_HW = self._evaluator.bank.get([before, after]).labels[self._learner.source]
         return agreement_of(first_HW, second_HW, self._evaluator.bank.num_classes)
 
+    def has_label(self, position: int) -> bool:
+        """Return whether a pixel of the frame's label counts."""
+        return bool((self._evaluator.bank.get([position]).labels[self._learner.source] != IGNORE).any())
+
     def confidence(self, position: int) -> float:
         """Return the mean over the pixels of the largest probability, by the student that is deployed."""
         found: list[float] = []

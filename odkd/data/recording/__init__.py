@@ -1,7 +1,9 @@
-"""Recordings of live sessions: ordinary datasets of videos whose sampled frames are those that the teacher labelled.
+"""Recordings of live sessions: ordinary datasets of videos, of the frames that the session sampled.
 
-FOLDER/videos/session_0001_0001.mkv                  frames without loss, at their times
-FOLDER/labels/session_0001_0001/000012.png           the teacher's label of frame 12 of that file
-FOLDER/sessions/0001.jsonl                           which label came when
-FOLDER/replay/experiment/replay.yaml                 settings that replay it under a simulated clock
+    FOLDER/videos/session_0001_0001.mkv             frames at the student's size, without loss, at their times
+    FOLDER/labels/session_0001_0001/000012.png      label of frame 12 of that file: all 255 if the teacher made none
+    FOLDER/sessions/0001.jsonl                      which label came when
+    FOLDER/replay/experiment/replay.yaml            settings that replay it under a simulated clock
+
+A frame without a label is answered, tested on no pixel, and never seen by the teacher (training/recorded.py).
 """

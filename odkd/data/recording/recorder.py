@@ -45,17 +45,17 @@ class Recorder:
         self._thread.start()
 
     def frame(self, seconds: float, number: int, image_HWC: np.ndarray) -> None:
-        """Keep a frame of the source, uint8 RGB, which came `seconds` after the start; the array is copied."""
+        """Keep a sampled frame, uint8 RGB, which came `seconds` after the start; the array is copied."""
         kept_HWC = image_HWC.copy()
         self._put(kept_HWC.nbytes, lambda: self._frame(seconds, number, kept_HWC))
 
     def label(self, number: int, labels_HW: np.ndarray, seconds: float) -> None:
-        """Keep the teacher's label of a frame, uint8 ids, which came `seconds` after the start; the array is copied."""
+        """Keep the teacher's label of a frame, uint8 ids at its size, which came `seconds` after the start."""
         kept_HW = labels_HW.copy()
         self._put(kept_HW.nbytes, lambda: self._label(number, kept_HW, seconds))
 
     def took(self, **seconds: float) -> None:
-        """Keep durations of the session, `student_seconds` and `train_seconds` of timing=simulated, for its replay."""
+        """Keep mean durations of the session for its replay, by the names of timing=simulated."""
         self._writer.durations.update(seconds)
 
     def close(self) -> None:

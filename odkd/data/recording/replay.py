@@ -13,8 +13,8 @@ from odkd.common.files import write_atomic
 REPLAY = Path("replay") / "experiment" / "replay.yaml"
 HEADER = """# @package _global_
 # odkd --config-dir {folder} experiment=replay
-# This recording under a simulated clock, with the durations of its last session; the teacher's labels are those that it
-# made then. Student, replay memory and the rest are chosen as for any run.
+# This recording under a simulated clock, with the mean durations of its last session; the teacher's labels are those
+# that it made then. Choose student, replay memory, window and the rest as they were.
 defaults:
   - override /dataset: recording
   - override /teacher: folder
@@ -49,8 +49,8 @@ def write_replay(
             "palette": [list(colour) for colour in palette] or None,
         },
         "teacher": {"folder": f"{place}/labels"},
-        # A frame that came while the teacher finished the one before was labelled then: so it waits here.
-        "timing": {"most_waiting": 1, **{name: round(value, 6) for name, value in sorted(durations.items())}},
+        # What the teacher had no time for was dropped then, and has no label: nothing is dropped again.
+        "timing": {"most_waiting": None, **{name: round(value, 6) for name, value in sorted(durations.items())}},
     }
     text = yaml.safe_dump(settings, sort_keys=False, allow_unicode=True, default_flow_style=None, width=110)
     header = HEADER.format(folder=(root / REPLAY).parents[1])

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import io
 import json
-import statistics
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from odkd.common.files import as_written, write_atomic
+from odkd.common.ignore import IGNORE
 from odkd.data.labels.exchange import with_palette
 from odkd.data.recording.replay import write_replay
 from odkd.data.video.lossless import LosslessWriter
 
 SEGMENT_SECONDS = 60.0  # of one file
 LONGEST_CUT = 1.5  # usual intervals between two frames: where there is more between them, they stay in one file
+NOTE_SECONDS = 5.0  # between two notes of the session's durations, for its replay
 MOST_REMEMBERED = 100_000  # frames that a label can still come for, an hour at 25 a second
-MOST_DELAYS = 1001  # of labels, whose median is the teacher's time
 
 
 class SessionWriter:
@@ -33,42 +33,40 @@ class SessionWriter:
 
     def __init__(self, folder: Path, *, classes: Sequence[str], palette: Sequence[Sequence[int]]) -> None:
         self._folder, self._classes, self._palette = folder, list(classes), [list(colour) for colour in palette]
-        self.durations: dict[str, float] = {}  # of timing: student_seconds, train_seconds
-        self._begin = self._last = 0.0  # seconds, of the first and the last frame of the segment
+        self.durations: dict[str, float] = {}  # of timing=simulated
+        self._begin = self._last = self._noted = 0.0  # seconds: of the segment's first and last frame; of the settings
         self._video: LosslessWriter | None = None
         self._size, self._num_segments, self._stem = (0, 0), 0, ""
         self._places: OrderedDict[int, tuple[str, int, float]] = OrderedDict()  # frame -> file, frame in it, seconds
-        self._delays: deque[float] = deque(maxlen=MOST_DELAYS)
         (folder / "videos").mkdir(parents=True, exist_ok=True)
         (folder / "sessions").mkdir(exist_ok=True)
         self._number = 1 + max((int(path.stem) for path in (folder / "sessions").glob("[0-9]*.jsonl")), default=0)
         self._journal = (folder / "sessions" / f"{self._number:04d}.jsonl").open("x")
 
     def frame(self, seconds: float, number: int, image_HWC: np.ndarray) -> None:
-        """Append a frame of the source, uint8 RGB."""
+        """Append a sampled frame, uint8 RGB."""
         if self._video is None or image_HWC.shape[:2] != self._size or self._is_full(seconds):
             self._begin_segment(seconds, image_HWC.shape[0], image_HWC.shape[1])
         assert self._video is not None
-        self._places[number] = (self._stem, self._video.num_written, seconds)
+        frame = self._video.num_written
+        self._places[number] = (self._stem, frame, seconds)
+        self._write_map(self._stem, frame, self._blank_HW)
         self._video.write(image_HWC, seconds)
         self._last = seconds
         if len(self._places) > MOST_REMEMBERED:
             self._places.popitem(last=False)
 
     def label(self, number: int, labels_HW: np.ndarray, seconds: float) -> bool:
-        """Write the label of a frame; return False if the frame is not there."""
+        """Write the label of a frame, of the frame's size; return False if the frame is not there."""
         if number not in self._places:
             return False
         stem, frame, arrived = self._places[number]
-        file = io.BytesIO()
-        with_palette(labels_HW, self._palette).save(file, "png", compress_level=1)
-        write_atomic(self._folder / "labels" / stem / f"{frame:06d}.png", file.getvalue(), durable=False)
-        self._delays.append(seconds - arrived)
+        self._write_map(stem, frame, labels_HW)
         line = {"video": stem, "frame": frame, "source_frame": number, "arrived": arrived, "labelled": seconds}
         self._journal.write(json.dumps(line) + "\n")
         self._journal.flush()
-        if len(self._delays) == 1:
-            self._note()
+        if seconds - self._noted >= NOTE_SECONDS:
+            self._note(seconds)
         return True
 
     def close(self) -> None:
@@ -76,10 +74,15 @@ class SessionWriter:
         try:
             if self._video is not None:
                 self._video.close()
-                self._note()
+                self._note(self._last)
         finally:
             self._video = None
             self._journal.close()
+
+    def _write_map(self, stem: str, frame: int, labels_HW: np.ndarray) -> None:
+        file = io.BytesIO()
+        with_palette(labels_HW, self._palette).save(file, "png", compress_level=1)
+        write_atomic(self._folder / "labels" / stem / f"{frame:06d}.png", file.getvalue(), durable=False)
 
     def _is_full(self, seconds: float) -> bool:
         """Return True if a segment has its length, and no gap follows: only within a file are gaps kept."""
@@ -95,17 +98,17 @@ class SessionWriter:
         self._num_segments += 1
         self._stem = f"session_{self._number:04d}_{self._num_segments:04d}"
         self._size, self._begin = (height, width), seconds
+        self._blank_HW = np.full(self._size, IGNORE, np.uint8)
         self._video = LosslessWriter(self._folder / "videos" / f"{self._stem}.mkv", height=height, width=width)
-        self._note()
+        self._note(seconds)
 
-    def _note(self) -> None:
-        durations = dict(self.durations)
-        if self._delays:
-            durations["teacher_seconds"] = statistics.median(self._delays)
+    def _note(self, seconds: float) -> None:
+        """Write the settings of the replay, with what is known of durations now."""
+        self._noted = seconds
         write_replay(
             as_written(self._folder),
             size=self._size,
             classes=self._classes,
             palette=self._palette,
-            durations=durations,
+            durations=dict(self.durations),
         )

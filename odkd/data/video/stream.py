@@ -3,7 +3,7 @@
 import hashlib
 import itertools
 import logging
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -103,7 +103,6 @@ def open_stream(
     domains: Mapping[str, str],
     cache: Path,
     library: Literal["pyav", "torchcodec"] = "pyav",
-    maps: Path | None = None,
 ) -> Stream:
     """Index the videos `[start:stop]` of a folder and sample them; unreadable videos are left out with a warning.
 
@@ -113,7 +112,6 @@ def open_stream(
             variable frame rate.
         domains: video stem -> name of its domain.
         library: that decodes the videos.
-        maps: only frames with a map VIDEO/000000.png in this folder are sampled; None = all.
 
     Raises:
         ValueError: an invalid stride, or no frame remains.
@@ -133,8 +131,6 @@ def open_stream(
     if not videos:
         raise ValueError(f"no video of {folder} can be read ({len(paths)} tried); see the warnings above")
     sampled = [sample(video, stride=stride, stride_seconds=stride_seconds) for video in videos]
-    if maps is not None:
-        sampled = _with_maps(videos, sampled, maps)
     video_of = np.repeat(np.arange(len(videos)), [len(frames) for frames in sampled])
     if not len(video_of):
         raise ValueError(
@@ -143,7 +139,7 @@ def open_stream(
             f"{max(video.duration_seconds for video in videos):.1f} s); lower dataset.stride"
         )
     for video, frames in zip(videos, sampled, strict=True):
-        if not len(frames) and maps is None:
+        if not len(frames):
             logger.warning(
                 "left out: %s has %s, fewer than a stride of %s",
                 *(video.path, counted(video.num_frames, "frame"), stride_seconds or stride),
@@ -156,22 +152,6 @@ def no_stream() -> Stream:
     """Return the stream of a run whose frames come from a camera: it has no videos."""
     nothing = np.zeros(0, np.int64)
     return Stream((), (), nothing, nothing, nothing.astype(np.float64), nothing, hashlib.sha256(b"camera").hexdigest())
-
-
-def _with_maps(videos: Sequence[VideoIndex], sampled: Sequence[np.ndarray], maps: Path) -> list[np.ndarray]:
-    """Return of the sampled frames of each video those that have a map.
-
-    Raises:
-        ValueError: none has.
-    """
-    numbered = [[int(path.stem) for path in (maps / v.stem).glob("*.png") if path.stem.isdecimal()] for v in videos]
-    chosen = [frames[np.isin(frames, numbers)] for frames, numbers in zip(sampled, numbered, strict=True)]
-    if not sum(map(len, chosen)):
-        raise ValueError(
-            f"{maps} has no map of a sampled frame; expected VIDEO/000000.png, the numbers those of frames: check "
-            "dataset.with_maps and dataset.stride"
-        )
-    return chosen
 
 
 def sample(video: Source, *, stride: int, stride_seconds: float | None) -> np.ndarray:

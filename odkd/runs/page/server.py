@@ -14,6 +14,7 @@ import secrets
 import socket
 import threading
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ from odkd.runs.page.view import View
 
 logger = logging.getLogger(__name__)
 FILES = Path(__file__).parent / "files"
+RATE_SECONDS = 10  # over which a rate is measured
 MOST_CONNECTIONS = 64
 LONGEST_CONNECTION = 60.0  # seconds
 MOST_PORTS = 100  # that are tried from the wanted one on
@@ -56,8 +58,9 @@ class WebPage:
         self._interval = 1 / pictures_per_second
         self._session, self._numbers = secrets.token_hex(4), itertools.count(1)
         self._newest: tuple[int, float, View] | None = None  # number, when it came, view
+        self._past: deque[View] = deque(maxlen=RATE_SECONDS)  # one a second, without pictures
         self._encoded: tuple[int, float, dict[str, Any]] | None = None  # number, when, answer
-        listening = _listen(host, port)
+        self._listening = listening = _listen(host, port)
         shown = f"[{host}]" if ":" in host else host
         self.address: str | None = f"http://{shown}:{listening.getsockname()[1]}/"
         self._server = uvicorn.Server(
@@ -71,6 +74,7 @@ class WebPage:
                 log_level="error",
                 access_log=False,
                 server_header=False,
+                proxy_headers=False,
                 limit_concurrency=MOST_CONNECTIONS,
                 timeout_graceful_shutdown=1,
             )
@@ -84,12 +88,15 @@ class WebPage:
 
     def show(self, view: View) -> None:
         """Show a view from now on."""
+        if not self._past or view.seconds - self._past[-1].seconds >= 1:
+            self._past.append(View(view.seconds, view.frame_number, numbers=view.numbers))
         self._newest = (next(self._numbers), time.monotonic(), view)
 
     def close(self) -> None:
         """Stop serving; the port is free afterwards."""
         self._server.should_exit = True
         self._thread.join(timeout=5)
+        self._listening.close()
 
     def _app(self) -> Starlette:
         files = [Route(f"/{name}", _file(name)) for name in TYPES]
@@ -113,7 +120,7 @@ class WebPage:
         number, _, view = self._newest
         known = self._encoded
         if known is None or (known[0] != number and now - known[1] >= self._interval):
-            answer = {**plain(view), "id": f"{self._session}-{number}", "pictures": pictures(view)}
+            answer = {**plain(view, self._past[0]), "id": f"{self._session}-{number}", "pictures": pictures(view)}
             known = self._encoded = (number, now, answer)
         return known[2]
 

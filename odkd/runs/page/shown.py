@@ -19,7 +19,7 @@ KNOWN = {  # names of metrics -> words, where the name alone does not say it
     "clock/weights_age_seconds": "age of the weights",
     "clock/label_age_seconds": "age of the newest label",
     "clock/frames_dropped": "frames dropped before the teacher",
-    "clock/frames_missed": "frames not answered",
+    "clock/frames_missed": "sampled frames not answered",
     "clock/trainings_left_out": "trainings left out",
     "clock/up_utilisation": "uplink busy",
     "clock/down_utilisation": "downlink busy",
@@ -30,14 +30,25 @@ KNOWN = {  # names of metrics -> words, where the name alone does not say it
     "cost/learned_frames": "frames learned from",
     "cost/bytes_up": "sent up",
     "cost/bytes_down": "sent down",
+    "learn/loss_total": "loss",
+    "live/frames": "frames of the source",
+    "live/frames_skipped": "frames not answered",
+    "live/latency_seconds": "latency of an answer",
+    "live/latency_most_seconds": "longest latency",
+    "live/memory_bytes": "memory of all processes",
     "test/miou": "mIoU against the teacher",
 }
+RATES = {"live/frames": "frames per second", "live/frames_answered": "answers per second"}  # of what is counted
 SHARES = ("_utilisation", "_share", "_utilization")
 UNITS = (("B", 1.0), ("kB", 1e3), ("MB", 1e6), ("GB", 1e9), ("TB", 1e12))
 
 
-def plain(view: View) -> dict[str, Any]:
-    """Return everything of a view except its pictures, ready for JSON: no NaN, all texts as they are to be read."""
+def plain(view: View, before: View | None = None) -> dict[str, Any]:
+    """Return everything of a view except its pictures, ready for JSON: no NaN, all texts as they are to be read.
+
+    Args:
+        before: a view of some seconds ago, for rates; None = none is known.
+    """
     made, seen = view.teacher_made_seconds, _seen(view.labels_HW)
     return {
         "title": view.title,
@@ -46,13 +57,28 @@ def plain(view: View) -> dict[str, Any]:
         "frame": view.frame_number,
         "made": "" if made is None else f"made at {duration(made)}, {duration(view.seconds - made)} ago",
         "scores": thinned(view.scores, MOST_POINTS),
-        "numbers": [{"name": name, "words": words(name), "text": text(name, v)} for name, v in view.numbers.items()],
+        "numbers": [*rates(view, before), *numbers(view)],
         "state": [{"part": part, "text": said} for part, said in view.state.items()],
         "legend": [
             {"name": name, "colour": "#{:02x}{:02x}{:02x}".format(*colour), "seen": number in seen}
             for number, (name, colour) in enumerate(zip(view.classes, palette_of(view), strict=False))
         ],
     }
+
+
+def numbers(view: View) -> list[dict[str, str]]:
+    """Return name, words and value of each number of a view."""
+    return [{"name": name, "words": words(name), "text": text(name, value)} for name, value in view.numbers.items()]
+
+
+def rates(view: View, before: View | None) -> list[dict[str, str]]:
+    """Return what is counted in both views as a rate, per second of the session."""
+    lasted = 0.0 if before is None else view.seconds - before.seconds
+    if before is None or lasted <= 0:
+        return []
+    counted = [name for name in RATES if name in view.numbers and name in before.numbers]
+    found = {name: (view.numbers[name] - before.numbers[name]) / lasted for name in counted}
+    return [{"name": name, "words": RATES[name], "text": f"{rate:.1f}"} for name, rate in found.items()]
 
 
 def pictures(view: View) -> dict[str, str]:

@@ -37,6 +37,10 @@ class Glance:
             return 1.0
         return agreement_of(torch.from_numpy(first), torch.from_numpy(second), self._num_classes)
 
+    def has_label(self, position: int) -> bool:
+        """Return True: the teacher can be asked for any."""
+        return True
+
     def confidence(self, position: int) -> float:
         """Return that of the answer that stands: the frame that has just come is answered after this."""
         return self._answering.confidence()

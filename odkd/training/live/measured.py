@@ -32,7 +32,14 @@ class Measured:
     @property
     def durations(self) -> Durations:
         """The mean durations."""
-        return Durations(**{name: self._sums[name] / max(1, self._counts[name]) for name in NAMES})
+        return Durations(**self._means(*NAMES))
+
+    def of_work(self) -> dict[str, float]:
+        """Return the mean durations without the way of weights: on one machine it is the wait for the next frame."""
+        return self._means("teacher_seconds", "train_seconds", "student_seconds")
+
+    def _means(self, *names: str) -> dict[str, float]:
+        return {name: self._sums[name] / max(1, self._counts[name]) for name in names}
 
     def record(self) -> dict[str, Any]:
         """Return the mean durations as they are kept with a run."""

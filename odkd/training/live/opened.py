@@ -111,7 +111,6 @@ def open_session(
         crew.stop()
         scribe.close()
         _learn_back(learner, session, run)
-        session.tell_recorder()
         write_json(run.folder / DURATIONS, session.measured.record())
 
 

@@ -58,7 +58,7 @@ class Session:
         self.queue = Queue()
         self.traffic: Traffic
         self._began = time.monotonic()
-        self._earlier, self._before = 0.0, 0  # seconds and frames of the sessions before
+        self._earlier = 0.0  # seconds of the sessions before
         self.num_frames = self.num_sampled = 0
         self._places: dict[int, tuple[int, int]] = {}  # sampled frame -> its number in the source, begin of its domain
         self._domain: tuple[str, int] | None = None  # that of the newest sampled frame, and where it began
@@ -82,8 +82,6 @@ class Session:
         """Take a frame that has just come, and offer it to the teacher if it is sampled."""
         with self.lock:
             now, number = self.seconds(), None
-            if self._recorder is not None:
-                self._recorder.frame(now - self._earlier, self.num_frames - self._before, arrival.image_HWC)
             self.num_frames += 1
             self.tally.counts.frames += 1
             if arrival.is_sampled:
@@ -151,8 +149,9 @@ class Session:
         self.tally.ages.label(now, number, self.scoring.seconds_of(number))
         self.scoring.labelled(number, label_HW)
         self._glance.keep(number, label_HW)
-        if self._recorder is not None and number in self._places:
-            self._recorder.label(self._places[number][0] - self._before, label_HW, now - self._earlier)
+        if self._recorder is not None:
+            self._recorder.label(number, label_HW, now - self._earlier)
+            self._recorder.took(**self.measured.of_work())
         self.taught = (self._shown.pop(number, None), label_HW, now)
         return self._pace.labelled(number, now, self._glance)
 
@@ -182,6 +181,8 @@ class Session:
         self.tally.costs.num_frames += 1
         self._places[number] = (self.num_frames - 1, self._domain[1])
         self.scoring.arrived(number, now, arrival.domain)
+        if self._recorder is not None:
+            self._recorder.frame(now - self._earlier, number, arrival.small_HWC)
         if self._pace.sends(number, now, self._glance):
             self.scoring.sent(number)
             self._shown[number] = arrival
@@ -210,12 +211,6 @@ class Session:
             for number in step.fresh:
                 self._places.pop(number, None)
 
-    def tell_recorder(self) -> None:
-        """Have the recording know how long student and trainer have taken."""
-        if self._recorder is not None:
-            found = self.measured.durations
-            self._recorder.took(student_seconds=found.student_seconds, train_seconds=found.train_seconds)
-
     def counts(self) -> dict[str, float]:
         """Return counts of all frames of the run so far, by metric name."""
         with self.lock:
@@ -237,8 +232,7 @@ class Session:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from another session; its frames are gone. `scoring` begins with what follows it."""
-        self._earlier, self._before, self.num_sampled = state["seconds"], state["frames"], state["sampled"]
-        self.num_frames = self._before
+        self._earlier, self.num_frames, self.num_sampled = state["seconds"], state["frames"], state["sampled"]
         self.traffic.num_trainings = state["trainings"]
         self.answering.load(state["weights"])
         for name, part in self._parts().items():

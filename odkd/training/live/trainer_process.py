@@ -196,3 +196,6 @@ class _Asked:
 
     def confidence(self, position: int) -> float:
         return self._sight.confidence(position)
+
+    def has_label(self, position: int) -> bool:
+        return self._sight.has_label(position)

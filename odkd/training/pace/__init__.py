@@ -17,6 +17,9 @@ class Sight(Protocol):
     def agreement(self, before: int, after: int) -> float:
         """Return the mIoU of one label against another, over the classes of either."""
 
+    def has_label(self, position: int) -> bool:
+        """Return whether a label of the frame can be had, with a pixel that counts; of a recording, some have none."""
+
     def confidence(self, position: int) -> float:
         """Return the mean over the pixels of the largest probability that the deployed student gives a class."""
 

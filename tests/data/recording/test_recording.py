@@ -38,7 +38,12 @@ def record(folder: Path, times: dict[int, float], *, every: int = 5, delay: floa
 
 
 def opened(folder: Path, cache: Path) -> Stream:
-    return open_stream(folder / "videos", stride=1, domains={}, cache=cache, maps=folder / "labels")
+    return open_stream(folder / "videos", stride=1, domains={}, cache=cache)
+
+
+def label(folder: Path, name: str) -> np.ndarray:
+    with Image.open(folder / "labels" / f"{name}.png") as image:
+        return np.asarray(image)
 
 
 def images(folder: Path, cache: Path) -> Iterator[np.ndarray]:
@@ -56,13 +61,11 @@ def test_frames_and_labels_come_back_to_the_bit_and_at_their_times(tmp_path: Pat
     for number, image_HWC in zip(times, images(tmp_path / "kept", tmp_path / "cache"), strict=True):
         np.testing.assert_array_equal(image_HWC, picture(number)[0])
     stream = opened(tmp_path / "kept", tmp_path / "cache")
-    numbers = [number for number in times if number % 5 == 0]
-    assert len(stream) == len(numbers)
-    expected = [times[number] - times[100] for number in numbers]
+    expected = [seconds - times[100] for seconds in times.values()]
     np.testing.assert_allclose(stream.seconds, expected, atol=0.0011)  # Matroska counts milliseconds
-    for position, number in enumerate(numbers):
-        with Image.open(tmp_path / "kept" / "labels" / f"{stream.name_of(position)}.png") as image:
-            np.testing.assert_array_equal(np.asarray(image), picture(number)[1])
+    for position, number in enumerate(times):
+        labels_HW = picture(number)[1] if number % 5 == 0 else np.full((HEIGHT, WIDTH), 255)
+        np.testing.assert_array_equal(label(tmp_path / "kept", stream.name_of(position)), labels_HW)
 
 
 def test_arrays_may_change_as_soon_as_they_are_given(tmp_path: Path) -> None:
@@ -73,8 +76,7 @@ def test_arrays_may_change_as_soon_as_they_are_given(tmp_path: Path) -> None:
     made.close()
     (back_HWC,) = images(tmp_path, tmp_path / "cache")
     np.testing.assert_array_equal(back_HWC, picture(1)[0])
-    with Image.open(tmp_path / "labels" / "session_0001_0001" / "000000.png") as image:
-        np.testing.assert_array_equal(np.asarray(image), picture(1)[1])
+    np.testing.assert_array_equal(label(tmp_path, "session_0001_0001/000000"), picture(1)[1])
 
 
 def test_segments_follow_one_another_in_time_and_a_gap_stays_inside_one(
@@ -97,13 +99,13 @@ def test_a_frame_of_another_size_begins_a_new_file(tmp_path: Path) -> None:
 
 
 def test_a_second_session_is_appended_and_changes_nothing_of_the_first(tmp_path: Path) -> None:
-    record(tmp_path / "kept", {number: number / 10 for number in range(10)})
+    record(tmp_path / "kept", {number: number / 10 for number in range(3)})
     before = {path: path.read_bytes() for path in (tmp_path / "kept").rglob("*.*") if path.suffix != ".yaml"}
-    record(tmp_path / "kept", {number: number / 10 for number in range(8)}, every=2)
+    record(tmp_path / "kept", {number: number / 10 for number in range(2)}, every=2)
     assert {path: path.read_bytes() for path in before} == before
     stream = opened(tmp_path / "kept", tmp_path / "cache")
     names = [stream.name_of(position) for position in range(len(stream))]
-    assert names == [f"session_000{n}_0001/00000{f}" for n, f in [(1, 0), (1, 5), (2, 0), (2, 2), (2, 4), (2, 6)]]
+    assert names == [f"session_000{session}_0001/00000{frame}" for session in (1, 2) for frame in range(4 - session)]
 
 
 def test_two_recorders_of_one_folder_keep_apart(tmp_path: Path) -> None:
@@ -213,36 +215,30 @@ def test_a_killed_session_loses_a_second_at_most_and_the_next_one_is_appended(tm
         np.testing.assert_array_equal(image_HWC, picture(number)[0])
     record(tmp_path / "kept", {number: number / 25 for number in range(10)})
     stream = opened(tmp_path / "kept", tmp_path / "cache")
-    of_first = stream.frame_of[stream.video_of == 0].tolist()
-    assert of_first == list(range(0, len(back), 5))
-    assert (stream.video_of == 1).sum() == 2
+    assert [(stream.video_of == video).sum() for video in (0, 1)] == [len(back), 10]
+    for position in range(len(back)):
+        labels_HW = label(tmp_path / "kept", stream.name_of(position))
+        np.testing.assert_array_equal(labels_HW, picture(position)[1] if position % 5 == 0 else 255)
     journal = (tmp_path / "kept" / "sessions" / "0001.jsonl").read_text().splitlines()
-    assert [json.loads(line)["source_frame"] for line in journal][: len(of_first)] == of_first
+    assert [json.loads(line)["frame"] for line in journal][:3] == [0, 5, 10]
 
 
 def test_the_settings_of_a_replay_fit_the_recording(tmp_path: Path) -> None:
     made = recorder(tmp_path / "a b")
-    made.took(student_seconds=0.02, train_seconds=0.3)
     for number in range(20):
         made.frame(number / 10, number, picture(number)[0])
-        made.label(number, picture(number)[1], number / 10 + (0.7 if number % 2 else 0.9))
+        made.took(student_seconds=0.02, train_seconds=0.3, teacher_seconds=number / 10)
     made.close()
     cfg = compose_config(["experiment=replay"], str(tmp_path / "a b" / "replay"))
     assert list(cfg.dataset.classes) == CLASSES
     assert [list(colour) for colour in cfg.dataset.palette] == PALETTE
     assert list(cfg.dataset.size) == [HEIGHT, WIDTH]
-    assert cfg.timing.teacher_seconds == pytest.approx(0.8, abs=0.1)
-    assert (cfg.timing.student_seconds, cfg.timing.train_seconds) == (0.02, 0.3)
+    durations = (cfg.timing.student_seconds, cfg.timing.train_seconds, cfg.timing.teacher_seconds)
+    assert durations == (0.02, 0.3, 1.9)
     parts = StreamParts(cfg.dataset, tmp_path / "cache", [], lambda _: None)
     assert len(parts.sampled) == 20
     np.testing.assert_array_equal(parts.frames.read([3])[0], picture(3)[0])
     assert yaml.safe_load((tmp_path / "a b" / "replay" / "experiment" / "replay.yaml").read_text())
-
-
-def test_a_recording_without_a_label_is_one_message(tmp_path: Path) -> None:
-    record(tmp_path, {1: 0.0, 2: 0.1})
-    with pytest.raises(ValueError, match=r"labels has no map of a sampled frame.*dataset\.with_maps"):
-        opened(tmp_path, tmp_path / "cache")
 
 
 def test_memory_of_places_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

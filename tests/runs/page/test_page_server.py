@@ -318,3 +318,11 @@ def test_a_view_that_is_old_says_how_old(page: WebPage) -> None:
     page.show(view(1))
     time.sleep(0.15)
     assert now(page)["age"] >= 0.1
+
+
+def test_what_is_counted_is_shown_as_a_rate_of_the_last_seconds(page: WebPage) -> None:
+    for second in range(31):
+        counts = {"live/frames": 25.0 * second + (500 if second > 15 else 0), "live/frames_answered": 12.5 * second}
+        page.show(view(1, seconds=float(second), numbers=counts))
+    shown_words = {number["words"]: number["text"] for number in now(page)["numbers"]}
+    assert (shown_words["frames per second"], shown_words["answers per second"]) == ("25.0", "12.5")

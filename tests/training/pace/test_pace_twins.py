@@ -38,6 +38,9 @@ class Sights:
     def agreement(self, before: int, after: int) -> float:
         return float(self.similar[after])
 
+    def has_label(self, position: int) -> bool:
+        return True
+
     def confidence(self, position: int) -> float:
         return float(self.sure[position])
 
