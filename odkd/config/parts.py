@@ -24,7 +24,7 @@ from odkd.config.parts_rounds import RoundsParts
 from odkd.config.parts_stream import StreamParts
 from odkd.config.parts_student import StudentParts
 from odkd.config.parts_teacher import TeacherParts
-from odkd.config.parts_timing import TimingParts
+from odkd.config.parts_timing import TimingParts, paced
 from odkd.data.labels import LabelSource
 from odkd.data.labels.teacher_labels import TeacherLabels
 from odkd.data.tensor_bank import Bank
@@ -40,7 +40,6 @@ from odkd.training.learn import Learner
 from odkd.training.live.plan import LivePlan
 from odkd.training.pace import Pace
 from odkd.training.pairs import FirstRounds, Shelf
-from odkd.training.recorded import as_recorded
 from odkd.training.replay import Replay
 from odkd.training.side_by_side import SideBySide
 from odkd.training.snapshots import Snapshots
@@ -153,7 +152,7 @@ class Parts:
 
     @cached_property
     def pace(self) -> Pace:
-        return as_recorded(self.make(self.cfg.pace), is_recorded=bool(self.cfg.dataset.get("recorded")))
+        return paced(self.make(self.cfg.pace), self.cfg.dataset)
 
     @cached_property
     def clock(self) -> ClockPlan:

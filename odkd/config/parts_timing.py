@@ -14,6 +14,8 @@ from odkd.common.files import json_digest, write_json
 from odkd.common.reading import read_json
 from odkd.training.clock.plan import ClockPlan
 from odkd.training.clock.timing import MEASURABLE, Timing
+from odkd.training.pace import Pace
+from odkd.training.recorded import RecordedPace
 
 if TYPE_CHECKING:
     from odkd.data.video.image_index import Source
@@ -134,3 +136,8 @@ def _read(path: Path) -> dict[str, float]:
     """
     found = read_json(path, dict[str, Any], advice="delete it, and durations are measured again")
     return {name: float(found[name]) for name in MEASURABLE}
+
+
+def paced(pace: Pace, dataset: DictConfig) -> Pace:
+    """Return the pace of a run; along a recorded session, the frames for the teacher were chosen then."""
+    return RecordedPace(pace) if dataset.get("recorded") else pace

@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 
 from odkd.common.dotted import flatten
 from odkd.common.files import write_atomic
+from odkd.common.metric_names import metric_name
 from odkd.common.names import counted
 from odkd.common.progress import tracked
 from odkd.data.labels import resize_nearest
@@ -129,7 +130,8 @@ def write_student(parts: "Parts", run: "OpenRun", summary: Mapping[str, float]) 
     how = {"window": f"learn {cfg.window.learn}, test {cfg.window.test}, step {cfg.window.step} (in sampled frames)"}
     if parts.traits.has_epochs and "shares" in cfg.stage:
         how = {"split": f"train, val, test {list(cfg.stage.shares)}, frame names in splits/"}
-    length = counted(len(parts.stream), "sampled frame")
+    is_live, seen = parts.traits.is_live, summary.get(metric_name("cost", "frames"), 0)
+    length = counted(int(seen) if is_live else len(parts.stream), "sampled frame")
     facts = {
         "student": f"{name} ({cfg.student.name})",
         "parameters": f"{sum(p.numel() for p in student.parameters()):,}",

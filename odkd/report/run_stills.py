@@ -38,6 +38,8 @@ def _stills(parts: "Parts", run: "OpenRun") -> tuple[Iterator[Still], tuple[str,
     if (run.folder / "predictions").is_dir():
         scored = "student" if parts.cfg.evaluation.predictor == "student" else "teacher, as scored"
         return _of_stream(parts, run), ("teacher", scored)
+    if parts.traits.is_live:  # neither frames nor labels of the stream are stored
+        return iter(()), ("teacher", "student")
     if not parts.traits.learns:
         return _of_labels(parts), ("ground truth", "teacher")
     references = [name for name in ("groundtruth", "teacher") if name in parts.references]

@@ -40,8 +40,3 @@ class RecordedPace:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self._pace.load_state_dict(state)
-
-
-def as_recorded(pace: Pace, *, is_recorded: bool) -> Pace:
-    """Return a pace, of a recorded session with the frames for the teacher that were chosen then."""
-    return RecordedPace(pace) if is_recorded else pace

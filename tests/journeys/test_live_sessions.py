@@ -179,3 +179,23 @@ def test_a_student_that_cannot_keep_up_answers_the_newest_frame(
     assert 0.2 <= typical < 0.2 + 0.04 + 0.2  # inference, a frame, and what a busy machine adds
     assert sum(line["cost/teacher_frames"] for line in rest) >= 0.5 * sum(line["cost/frames"] for line in rest)
     assert rest[-1]["live/memory_bytes"] < 1.3 * rest[len(rest) // 2]["live/memory_bytes"]
+
+
+@pytest.mark.long
+@pytest.mark.timeout(900)
+def test_five_minutes_at_25_frames_a_second_drop_nothing_and_take_no_more_memory(
+    sessions: Callable[..., Session], tmp_path: Path
+) -> None:
+    """It takes six minutes of a machine of two cores that does nothing else."""
+    words = ("dataset.prepare.num_periods=10", "dataset.prepare.period_seconds=30", "dataset.stride=25")
+    session = sessions(*words, "window.learn=20", "window.test=10", "window.step=10")
+    assert session.process.wait(800) == 0, session.text
+    found = [line["metrics"] for line in lines(tmp_path)]
+    assert len(found) == 30
+    assert sum(line["live/frames_skipped"] for line in found) == 0
+    assert sum(line["clock/frames_dropped"] for line in found) == 0
+    assert sum(line["live/weights_swapped"] for line in found) >= 10
+    thirds = [[line["test/miou"] for line in found[start : start + 10]] for start in (0, 20)]
+    assert sum(thirds[1]) > sum(thirds[0])
+    memory = [line["live/memory_bytes"] for line in found if line["stream/seconds"] > 60]
+    assert max(memory) < 1.05 * min(memory)

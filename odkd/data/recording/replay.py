@@ -1,4 +1,7 @@
-"""The settings that replay a recording, in its folder: `odkd --config-dir FOLDER/replay experiment=replay`."""
+"""The settings that replay a recording, in its folder: `odkd --config-dir FOLDER/replay experiment=replay`.
+
+Dataset, teacher and clock are a choice of their group each, so that another one can be chosen in place of any.
+"""
 
 from __future__ import annotations
 
@@ -10,16 +13,15 @@ import yaml
 
 from odkd.common.files import write_atomic
 
-REPLAY = Path("replay") / "experiment" / "replay.yaml"
-HEADER = """# @package _global_
+FOLDER = "replay"
+EXPERIMENT = """# @package _global_
 # odkd --config-dir {folder} experiment=replay
 # This recording under a simulated clock, with the mean durations of its last session; the teacher's labels are those
 # that it made then. Choose student, replay memory, window and the rest as they were.
 defaults:
-  - override /dataset: recording
-  - override /teacher: folder
-  - override /timing: simulated
-
+  - override /dataset: recorded
+  - override /teacher: recorded
+  - override /timing: recorded
 """
 
 
@@ -41,17 +43,26 @@ def write_replay(
         durations: of timing=simulated, seconds, as far as they are known.
     """
     place = str(root).replace("${", r"\${")  # else it would name another setting
-    settings: dict[str, Any] = {
-        "dataset": {
-            "root": place,
-            "size": list(size),
-            "classes": list(classes),
-            "palette": [list(colour) for colour in palette] or None,
-        },
-        "teacher": {"folder": f"{place}/labels"},
-        # What the teacher had no time for was dropped then, and has no label: nothing is dropped again.
-        "timing": {"most_waiting": None, **{name: round(value, 6) for name, value in sorted(durations.items())}},
-    }
-    text = yaml.safe_dump(settings, sort_keys=False, allow_unicode=True, default_flow_style=None, width=110)
-    header = HEADER.format(folder=(root / REPLAY).parents[1])
-    write_atomic(root / REPLAY, (header + text).encode(), durable=False)
+    colours = [list(colour) for colour in palette] or None
+    dataset = {"root": place, "size": list(size), "classes": list(classes), "palette": colours}
+    # What the teacher had no time for was dropped then, and has no label: nothing is dropped again.
+    timing = {"most_waiting": None, **{name: round(value, 6) for name, value in sorted(durations.items())}}
+    _write(root, "dataset", "recording", "The frames of this recording.", dataset)
+    _write(
+        root, "teacher", "folder", "The labels that the teacher of this recording made.", {"folder": f"{place}/labels"}
+    )
+    _write(
+        root, "timing", "simulated", "A clock with the mean durations of the last session of this recording.", timing
+    )
+    _save(root / FOLDER / "experiment" / "replay.yaml", EXPERIMENT.format(folder=root / FOLDER))
+
+
+def _write(root: Path, group: str, base: str, what: str, settings: dict[str, Any]) -> None:
+    """Write a choice of a group that differs from another one in some settings."""
+    text = yaml.safe_dump(settings, sort_keys=False, allow_unicode=True)
+    _save(root / FOLDER / group / "recorded.yaml", f"# {what}\ndefaults:\n  - {base}\n  - _self_\n{text}")
+
+
+def _save(path: Path, text: str) -> None:
+    if not path.is_file() or path.read_text() != text:
+        write_atomic(path, text.encode(), durable=False)

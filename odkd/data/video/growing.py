@@ -21,7 +21,7 @@ SLOW_SECONDS = 1.0  # in which a file may grow before it counts as damaged
 
 
 class Growing:
-    """Images in the natural order of their names; of those that are there at the start, the last is the first frame.
+    """Images in the natural order of their names; of those that are there when it begins, the last is the first frame.
 
     Args:
         folder: of the images.
@@ -39,13 +39,14 @@ class Growing:
         self._folder, self._size, self._stride, self._patience = folder, size, stride, patience
         self._closed = threading.Event()
         there = self._names()
-        self._seen = set(there[:-1])
+        self._seen: set[str] = set()
         self.frame_size = size if not there else read_picture(folder / there[-1]).size[::-1]
         self.state = "running"
 
     def arrivals(self) -> Iterator[Arrival]:
         """Yield each image when its file is complete, until none comes any more."""
         number, last = 0, time.monotonic()
+        self._seen.update(self._names()[:-1])
         first_tried: dict[str, float] = {}
         while not self._closed.is_set():
             for name in [name for name in self._names() if name not in self._seen]:

@@ -60,7 +60,7 @@ class WebPage:
         self._newest: tuple[int, float, View] | None = None  # number, when it came, view
         self._past: deque[View] = deque(maxlen=RATE_SECONDS)  # one a second, without pictures
         self._encoded: tuple[int, float, dict[str, Any]] | None = None  # number, when, answer
-        listening = _listen(host, port)
+        self._listening = listening = _listen(host, port)
         shown = f"[{host}]" if ":" in host else host
         self.address: str | None = f"http://{shown}:{listening.getsockname()[1]}/"
         self._server = uvicorn.Server(
@@ -74,6 +74,7 @@ class WebPage:
                 log_level="error",
                 access_log=False,
                 server_header=False,
+                proxy_headers=False,
                 limit_concurrency=MOST_CONNECTIONS,
                 timeout_graceful_shutdown=1,
             )
@@ -95,6 +96,7 @@ class WebPage:
         """Stop serving; the port is free afterwards."""
         self._server.should_exit = True
         self._thread.join(timeout=5)
+        self._listening.close()
 
     def _app(self) -> Starlette:
         files = [Route(f"/{name}", _file(name)) for name in TYPES]

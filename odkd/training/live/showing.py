@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Mapping
 
@@ -67,9 +68,11 @@ def tell(record: Record) -> None:
     metrics = record["metrics"]
     loss = metrics.get("learn/loss_total")
     counts = [metrics[metric_name("live", name)] for name in ("frames", "frames_skipped")]
+    miou, age = metrics["test/miou"], metrics["clock/weights_age_seconds"]
     logger.info(
-        "step %d  %.0f s  %s  mIoU %.3f of %d labelled frames  %s  weights %.1f s old  %d frames, %d skipped",
-        *(record["iteration"], metrics["stream/seconds"], record["domain"] or "-", metrics["test/miou"]),
-        *(metrics["cost/teacher_frames"], "nothing learned" if loss is None else f"loss {loss:.3f}"),
-        *(metrics["clock/weights_age_seconds"], *counts),
+        "step %d  %.0f s  %s  %s  %d labelled  %s, %s  %d frames, %d skipped",
+        *(record["iteration"], metrics["stream/seconds"], record["domain"] or "-"),
+        *("no label" if math.isnan(miou) else f"mIoU {miou:.3f}", metrics["cost/teacher_frames"]),
+        *("nothing learned" if loss is None else f"loss {loss:.3f}",),
+        *("first weights" if math.isnan(age) else f"weights {age:.1f} s old", *counts),
     )

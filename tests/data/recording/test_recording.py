@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import yaml
 from PIL import Image
 from recorded_sessions import HEIGHT, WIDTH, picture, recorder
 from shown_views import CLASSES, PALETTE
@@ -238,7 +237,8 @@ def test_the_settings_of_a_replay_fit_the_recording(tmp_path: Path) -> None:
     parts = StreamParts(cfg.dataset, tmp_path / "cache", [], lambda _: None)
     assert len(parts.sampled) == 20
     np.testing.assert_array_equal(parts.frames.read([3])[0], picture(3)[0])
-    assert yaml.safe_load((tmp_path / "a b" / "replay" / "experiment" / "replay.yaml").read_text())
+    other = compose_config(["experiment=replay", "teacher=oracle", "timing=instant"], str(tmp_path / "a b" / "replay"))
+    assert (other.teacher.name, other.dataset.name) == ("oracle", "recording")
 
 
 def test_memory_of_places_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
