@@ -1,11 +1,14 @@
 """Call the stage of a run with the parts that it asks for."""
 
+import contextlib
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from odkd.common.notes import NOTES
 from odkd.common.temporary import remove_left_behind
 from odkd.config.parts import Parts
+from odkd.config.parts_cells import CellParts
 from odkd.data.video.frame_rows import folder_of
 from odkd.runs.run import OpenRun
 from odkd.runs.uses import note_uses
@@ -23,7 +26,11 @@ def call_stage(parts: Parts, run: OpenRun) -> dict[str, float]:
         remove_left_behind(folder, recursive=False)  # in the folders that this run writes to, what is cheap to find
     if parts.has_teacher and not parts.traits.is_live:
         parts.label_stream()
-    summary = parts.stage.run(**{name: run if name == "run" else getattr(parts, name) for name in parts.asked})
+    with contextlib.closing(CellParts(parts)) as equip:
+        given: dict[str, Any] = {"run": run, "equip": equip}
+        summary = parts.stage.run(
+            **{name: given[name] if name in given else getattr(parts, name) for name in parts.asked}
+        )
     if not isinstance(summary, Mapping):
         raise ValueError(
             f"stage {parts.cfg.stage.name} returns {summary!r}; expected final scores by name, {{}} if none"

@@ -16,7 +16,6 @@ from odkd.config.construct import construct
 from odkd.config.identity import run_name, teacher_identity
 from odkd.config.key import key_of
 from odkd.config.numerics import settle
-from odkd.config.parts_cells import CellParts
 from odkd.config.parts_evaluation import EvaluationParts
 from odkd.config.parts_features import FeatureParts
 from odkd.config.parts_live import live_plan
@@ -54,7 +53,6 @@ class Parts:
         self.cache, self.classes = Path(cfg.paths.cache), list[str](cfg.dataset.classes)
         self.window: Window = Window(**cfg.window)
         self.seed = named_seed(cfg.seed, "repeat", cfg.run.repeat) if cfg.run.repeat else int(cfg.seed)
-        self.equip = CellParts(self)  # of each cell of several streams
         self.stage: Stage = construct(cfg.stage, (), {}, self.allowed, "stage")
 
     @property
@@ -90,8 +88,9 @@ class Parts:
 
     @cached_property
     def groundtruth_digest(self) -> str | None:
-        check_truth(self.cfg, has_truth=self.stream_parts.truth_digest is not None)
-        return self.stream_parts.truth_digest
+        digest = self.stream_parts.truth_digest
+        check_truth(self.cfg, has_truth=digest is not None)
+        return digest
 
     @cached_property
     def official_splits(self) -> list[str] | None:
@@ -120,9 +119,10 @@ class Parts:
     @cached_property
     def references(self) -> dict[str, LabelSource]:
         """The label sources to score against and to learn from, by name."""
-        truth = self.groundtruth if self.uses_groundtruth else None
-        teachers: dict[str, LabelSource] = {"teacher": self.labels} if self.has_teacher else {}
-        return teachers | ({} if truth is None else {"groundtruth": truth})
+        sources: dict[str, LabelSource] = {"teacher": self.labels} if self.has_teacher else {}
+        if self.uses_groundtruth and self.groundtruth is not None:
+            sources["groundtruth"] = self.groundtruth
+        return sources
 
     @cached_property
     def device(self) -> torch.device:
@@ -186,9 +186,8 @@ class Parts:
 
     @cached_property
     def shelf(self) -> Shelf:
-        return self.rounds_parts.shelf(
-            self.key, self.device, self.teacher_parts.soft if self.needs_soft_labels else None
-        )
+        soft = self.teacher_parts.soft if self.needs_soft_labels else None
+        return self.rounds_parts.shelf(self.key, self.device, soft)
 
     @cached_property
     def first_rounds(self) -> FirstRounds | None:
@@ -240,7 +239,8 @@ class Parts:
 
     def close(self) -> None:
         """Stop background work."""
-        self.equip.close()
+        if "bank" in self.__dict__:
+            self.bank.__exit__()
 
     def make(self, node: DictConfig, leave_out: tuple[str, ...] = (), **extra: Any) -> Any:
         """Build the object that a config node names; its constructor may ask by name for what is offered here."""

@@ -1,17 +1,11 @@
 """What each cell of several streams learns and is scored with: new ones, of the same settings, from the same seed."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
+from odkd.config.parts import Parts
 from odkd.data.labels.reordered import ReorderedLabels
+from odkd.data.tensor_bank import Bank
 from odkd.data.video.frames import ReorderedFrames
 from odkd.data.video.streams import Merged
 from odkd.training.streams.cells import Equipment
-
-if TYPE_CHECKING:
-    from odkd.config.parts import Parts
-    from odkd.data.tensor_bank import Bank
 
 
 class CellParts:
@@ -22,21 +16,17 @@ class CellParts:
     """
 
     def __init__(self, parts: Parts) -> None:
-        self._parts, self._num_cells = parts, 0
+        self._parts = parts
         self._banks: list[Bank] = []
 
     def __call__(self, merged: Merged) -> Equipment:
         """Return new equipment for the frames of a cell."""
-        parts, is_first = self._parts, self._num_cells == 0
-        self._num_cells += 1
-        is_whole = merged.stream is parts.stream
+        parts, is_first = self._parts, not self._banks
         labels = {name: ReorderedLabels(source, merged.index_P) for name, source in parts.references.items()}
-        scorer = parts.evaluation_parts
-        bank = scorer.bank(
-            ReorderedFrames(parts.frames, merged.index_P), labels, with_soft_labels=parts.needs_soft_labels
-        )
+        frames, scorer = ReorderedFrames(parts.frames, merged.index_P), parts.evaluation_parts
+        bank = scorer.bank(frames, labels, with_soft_labels=parts.needs_soft_labels)
         self._banks.append(bank)
-        length = parts.stream_parts.sequence_positions if is_whole else None
+        length = parts.stream_parts.sequence_positions if merged.is_whole else None
         return Equipment(
             learner=parts.learner if is_first else parts.student_parts.learner(),
             replay=parts.replay if is_first else parts.make(parts.cfg.replay),
@@ -46,6 +36,5 @@ class CellParts:
 
     def close(self) -> None:
         """Stop the background work of all banks."""
-        for bank in (*self._banks, *([self._parts.bank] if "bank" in self._parts.__dict__ else [])):
-            bank.__exit__()
-        self._banks = []
+        while self._banks:
+            self._banks.pop().__exit__()

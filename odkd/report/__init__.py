@@ -35,6 +35,8 @@ SCOPES = {
     "mean_last": "{}, last student, all windows (FBWT)",
     "last": "{}, last student, full stream, pooled",
     "domain": "{}, test windows pooled, {}",
+    "cell": "{}, test windows pooled, cell {}",
+    "stream": "{}, test windows pooled, stream {}",
     "segments": "{}",
     "recovery": "{}",
     "teacher": "{} of the teacher",

@@ -97,7 +97,7 @@ def write_csv(run: "OpenRun", records: "list[Record]") -> None:
     """
     names = {name for record in records for name in record["metrics"]}
     first = [name for name in ("test/accuracy", "test/miou") if name in names]
-    where = [key for key in ("iteration", "domain", "training", "epoch") if key in records[0]]
+    where = [key for key in ("iteration", "cell", "domain", "training", "epoch") if key in records[0]]
     rest = sorted(names - set(first))
     text = io.StringIO()
     writer = csv.writer(text)

@@ -101,6 +101,7 @@ class ClockedLoop:
         self._bank, self._clock = watch.evaluator.bank, clock
         self._share = share
         self._simulation = clock.simulation() if share is None else clock.simulation(share.num_streams, share.desk)
+        self._simulation.enter(self)
         is_compiled = getattr(learner.student, "_compiled_call_impl", None) is not None
         self._versions = Versions(learner.evaluated, is_compiled=is_compiled, sent=learner.updates.sent)
         self._scorer = StudentScorer(learner, watch.evaluator, batch_size=passes.batch_size)

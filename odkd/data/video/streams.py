@@ -19,12 +19,14 @@ class Merged:
         index_P: int64 [P], the position in the data set's stream of each of its positions.
         stream_of_P: int64 [P], the number of the stream of each position.
         arrivals: when each position arrives, in seconds.
+        is_whole: they are all of the data set, in its order.
     """
 
     stream: Stream
     index_P: np.ndarray
     stream_of_P: np.ndarray
     arrivals: list[float]
+    is_whole: bool
 
 
 def divide(stream: Stream, patterns: Mapping[str, str | Sequence[str]] | None) -> dict[str, np.ndarray]:
@@ -82,7 +84,7 @@ def merge(stream: Stream, parts: Sequence[np.ndarray], arrivals: Callable[[list[
     by_time = np.lexsort((numbers, times))
     index_P = index[by_time]
     if np.array_equal(index_P, np.arange(len(stream))):
-        return Merged(stream, index_P, numbers[by_time], times[by_time].tolist())
+        return Merged(stream, index_P, numbers[by_time], times[by_time].tolist(), is_whole=True)
     seconds = np.concatenate([_seconds(stream, part) for part in parts])[by_time]
     segments = np.unique(stream.segment_of[index_P], return_inverse=True)[1] if len(parts) == 1 else 0 * index_P
     made = replace(
@@ -92,7 +94,7 @@ def merge(stream: Stream, parts: Sequence[np.ndarray], arrivals: Callable[[list[
         seconds=seconds,
         segment_of=segments.astype(np.int64),
     )
-    return Merged(made, index_P, numbers[by_time], times[by_time].tolist())
+    return Merged(made, index_P, numbers[by_time], times[by_time].tolist(), is_whole=False)
 
 
 def _seconds(stream: Stream, part: np.ndarray) -> list[float]:

@@ -30,6 +30,10 @@ class Desk:
         self._students.append((student, None))
         return len(self._students) - 1
 
+    def enter(self, number: int, world: World) -> None:
+        """Note the world of a student: in it happens what another student's question brings about."""
+        self._students[number] = self._students[number][0], world
+
     def add(self, number: int, seconds: float, name: str, item: tuple[int, ...]) -> None:
         """Enter an event of a student."""
         self._agenda.add(seconds, name, (number, *item))
@@ -41,10 +45,10 @@ class Desk:
             number: of the student that asks.
             world: of that student.
         """
-        self._students[number] = self._students[number][0], world
+        self.enter(number, world)
         while (event := self._agenda.pop_before(seconds, rank)) is not None:
             student, its_world = self._students[event.item[0]]
-            assert its_world is not None  # it has asked before: otherwise it has no events
+            assert its_world is not None, "a student with events has no world"
             student.happen(event, its_world)
 
     def events_of(self, number: int) -> list[Event]:

@@ -18,7 +18,7 @@ from odkd.training.online_state import OnlineState
 from odkd.training.pace import Pace
 from odkd.training.replay import Replay
 
-Cells = Literal["each", "all"] | Mapping[str, str]
+Cells = Literal["each", "all"] | dict[str, Any]
 
 
 @dataclass(frozen=True)

@@ -22,8 +22,12 @@ from odkd.training.updates.delivery import summary_of_updates
 
 
 def journals_of(run: OpenRun, cells: Sequence[Cell], window: Window) -> dict[str, Journal]:
-    """Return what writes the lines of each cell, and its predictions: to predictions/, or cells/NAME/predictions/."""
-    places = {cell.name: Path() if len(cells) == 1 else Path("cells") / cell.name for cell in cells}
+    """Return what writes the lines of each cell, and its predictions.
+
+    These are in predictions/ if they are those of the data set's stream, in its order, else in cells/NAME/predictions/.
+    """
+    is_whole = len(cells) == 1 and cells[0].merged.is_whole
+    places = {cell.name: Path() if is_whole else Path("cells") / cell.name for cell in cells}
     journals = {cell.name: Journal(run, cell.merged.stream, window, places[cell.name]) for cell in cells}
     num_lines = sum(journal.last + 1 for journal in journals.values())
     for journal in journals.values():

@@ -72,12 +72,14 @@ def test_a_teacher_that_is_shared_takes_the_streams_by_turns(odkd: Odkd) -> None
     run = odkd(*STREAMS, *slow, "timing.most_waiting=1", "timing.when_full=drop_oldest")
     lines = lines_of(run)
     # Frame p of either stream comes at p / 2 s, city before night, and one of each may wait for the teacher.
-    # 0.0 s: the teacher begins city 0, night 0 waits.            0.5 s: city 1 waits, night 1 in the place of night 0.
-    # 1.0 s: city 0 has its label; it is night's turn: night 1. City 2 in the place of city 1, night 2 waits.
-    # 1.5 s: city 3 in the place of city 2, night 3 of night 2.  2.0 s: night 1 has its label, city's turn: city 3.
-    # City 4 waits, night 4 in the place of night 3.  2.5 s: city 5 in the place of city 4, night 5 of night 4.
-    # 3.0 s: city 3 has its label, night 5 begins. City 6 in the place of city 5, night 6 waits.
-    # 3.5 s: city 7 in the place of city 6, night 7 of night 6. Iterations end at 1.5 and 3.5 s.
+    # 0.0 s: the teacher begins city 0, night 0 waits.
+    # 0.5 s: city 1 waits, night 1 takes the place of night 0.
+    # 1.0 s: city 0 has its label, and it is night's turn: night 1. City 2 takes the place of city 1, night 2 waits.
+    # 1.5 s: city 3 takes the place of city 2, night 3 that of night 2. Iterations end.
+    # 2.0 s: night 1 has its label, and it is city's turn: city 3. City 4 waits, night 4 takes the place of night 3.
+    # 2.5 s: city 5 takes the place of city 4, night 5 that of night 4.
+    # 3.0 s: city 3 has its label, and it is night's turn: night 5. City 6 takes the place of city 5, night 6 waits.
+    # 3.5 s: city 7 takes the place of city 6, night 7 that of night 6. Iterations end.
     of = {name: [line["metrics"] for line in lines if line["cell"] == name] for name in ("00_city", "01_night")}
     assert [m["cost/teacher_frames"] for m in of["00_city"]] == [1, 1]  # until 1.5 s, until 3.5 s
     assert [m["cost/teacher_frames"] for m in of["01_night"]] == [0, 1]
@@ -129,7 +131,7 @@ def test_a_run_that_is_cut_off_anywhere_goes_on_to_the_same_bits(
         (['stage.streams={a: "*", b: "x*"}'], "stage.streams.b=x\\*: no sampled video matches"),
         (["stage.cells={00_city: a}"], "no cell for the stream 01_night; add 01_night: NAME"),
         (["stage.cells={00_city: a, 01_night: a, x: b}"], "has a stream x; there are 00_city, 01_night"),
-        (["stage.cells=some"], "stage.cells=some; expected each, all, or the cell of each stream"),
+        (["stage.cells=some"], "stage.cells=some; expected a table, or each or all"),
         (["window.step=8"], "the cell 00_city has 10 sampled frames; expected at least window.step=8"),
         ([*CLOCK, "timing.teacher_seconds=1"], "timing.most_waiting=0 with 2 streams: a shared teacher chooses"),
     ],
