@@ -124,11 +124,11 @@ def test_what_cannot_be_opened_is_one_message(tmp_path: Path) -> None:
 def test_images_come_when_their_files_are_complete_and_end_with_patience(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(growing, "SLOW_SECONDS", 0.2)
+    monkeypatch.setattr(growing, "SLOW_SECONDS", 60.0)
     picture = Image.new("RGB", (64, 32), (200, 0, 0))
     for name in ("0.png", "1.png"):
         picture.save(tmp_path / name)
-    source = Growing(tmp_path, size=SIZE, stride=2, patience=0.8)
+    source = Growing(tmp_path, size=SIZE, stride=2, patience=60.0)
     assert source.frame_size == (32, 64)
     came: list[Arrival] = []
     frames = source.arrivals()
@@ -146,6 +146,8 @@ def test_images_come_when_their_files_are_complete_and_end_with_patience(
     came.append(next(frames))
     assert source.state == "running"
     (tmp_path / "11.png").write_bytes(b"no picture")
+    monkeypatch.setattr(growing, "SLOW_SECONDS", 0.05)
+    monkeypatch.setattr(source, "_patience", 0.3)
     assert list(frames) == []
     assert source.state.startswith("waiting for the source")
     assert [frame.number for frame in came] == [0, 1, 2]
@@ -176,21 +178,24 @@ def test_a_stream_whose_server_goes_away_and_comes_back_goes_on(
     monkeypatch.setattr(camera, "RETRY_SECONDS", 0.05)
     write_video(tmp_path / "a.mp4", num_frames=5, height=32, width=64)
     served = Served(tmp_path)
-    source = Camera(f"http://127.0.0.1:{served.port}/a.mp4", size=SIZE, stride=1, patience=0.8)
+    source = Camera(f"http://127.0.0.1:{served.port}/a.mp4", size=SIZE, stride=1, patience=60.0)
     frames = source.arrivals()
     assert [next(frames).number for _ in range(5)] == [0, 1, 2, 3, 4]
     served.end()
     states: list[str] = []
 
     def come_back() -> None:
+        while source.state == "running":
+            time.sleep(0.01)
         states.append(source.state)
         back.append(Served(tmp_path, served.port))
 
     back: list[Served] = []
-    threading.Timer(0.5, come_back).start()
+    threading.Thread(target=come_back).start()
     assert next(frames).number == 5
     assert states[0].startswith("waiting for the source")
     assert source.state == "running"
     back[0].end()
+    monkeypatch.setattr(source, "_patience", 0.2)
     rest = [frame.number for frame in frames]
     assert rest[:4] == [6, 7, 8, 9]
