@@ -120,9 +120,11 @@ class Live:
                         session.answer(taken)
                     showing.show({**crew.state, "source": source.state})
                     crew.check()
+            if reading.fault is not None:
+                raise reading.fault
+            if reading.error is not None and not session.num_frames:
+                raise reading.error
             logger.info("the session ends: %s", self._why(ending, reading, session.queue.is_over))
-        if reading.error is not None and not session.num_frames:
-            raise reading.error
         records, scoring = run.records(), session.scoring
         run.save_confusions({"teacher": scoring.total_KK})
         counts = {**session.counts(), metric_name("live", "restarts"): crew.num_restarts}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from typing import Self
 
-from odkd.data.video.arrivals import LiveSource
+from odkd.data.video.arrivals import Arrival, LiveSource
 from odkd.training.live.session import Session
 
 END_SECONDS = 2.0  # for a source to end; a camera that hangs is left to the system
@@ -16,7 +16,8 @@ class Reading:
 
     def __init__(self, source: LiveSource, session: Session) -> None:
         self._source, self._session = source, session
-        self.error: BaseException | None = None  # that the source has ended with
+        self.error: Exception | None = None  # that the source has ended with
+        self.fault: BaseException | None = None  # of the session, such as that of a pace
         self._thread = threading.Thread(target=self._read, daemon=True, name="odkd-source")
 
     def __enter__(self) -> Self:
@@ -34,10 +35,17 @@ class Reading:
     def _read(self) -> None:
         try:
             for arrival in self._source.arrivals():
-                self._session.came(arrival)
-                if self._session.has_ended:
+                if self._session.has_ended or not self._comes(arrival):
                     break
-        except BaseException as error:
+        except Exception as error:
             self.error = error
         finally:
             self._session.queue.end()
+
+    def _comes(self, arrival: Arrival) -> bool:
+        """Give the session a frame; return False if that fails."""
+        try:
+            self._session.came(arrival)
+        except BaseException as error:
+            self.fault = error
+        return self.fault is None

@@ -51,7 +51,7 @@ class Worker:
         self.is_ready = False
         self.num_restarts = 0
         self.state = "starting"
-        self.mistake: Exception | None = None  # of the user, before the child was ready for the first time
+        self.mistake: BaseException | None = None  # of the user, before the child was first ready; or of who hears it
         self._thread = threading.Thread(target=self._supervise, daemon=True, name=f"odkd-{name}")
 
     @property
@@ -91,6 +91,13 @@ class Worker:
             self._thread.join(END_SECONDS)
 
     def _supervise(self) -> None:
+        try:
+            self._keep_alive()
+        except BaseException as error:  # of `heard` or `died`: nobody would listen any more
+            self.mistake = error
+        self.state = "ended"
+
+    def _keep_alive(self) -> None:
         while True:
             began = time.monotonic()
             with self._starting:
@@ -113,7 +120,6 @@ class Worker:
             self._died()
             self._ends.wait(self._wait)
             self._wait = min(2 * self._wait, LONGEST_WAIT)
-        self.state = "ended"
 
     def _start(self) -> Connection[Any, Any]:
         """Start the process; return our end of its pipe."""

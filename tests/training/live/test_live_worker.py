@@ -79,6 +79,22 @@ def test_a_mistake_of_the_user_is_kept_and_not_tried_again() -> None:
     assert watched.deaths == watched.worker.num_restarts == 0
 
 
+def test_a_fault_of_who_hears_a_child_is_kept_for_the_session_to_raise() -> None:
+    def heard(message: tuple[Any, ...]) -> None:
+        if message[0] == "echo":
+            raise KeyError("of a pace")
+
+    worker = Worker("helper", echo, "job", heard=heard, died=lambda: None)
+    worker.start()
+    end = time.monotonic() + SECONDS
+    while worker.mistake is None:
+        assert time.monotonic() < end
+        worker.send("hello")
+        time.sleep(0.01)
+    assert isinstance(worker.mistake, KeyError)
+    worker.stop(gently=True)
+
+
 def test_a_child_that_hangs_is_killed_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     watched = Watched(hang)
     watched.wait(lambda: watched.worker.is_ready)
