@@ -34,6 +34,9 @@ ONLY_IN = {  # library -> rooms, or modules, that may import it
     "tensorboard": {"runs/trackers"},
     "wandb": {"runs/trackers"},
     "tqdm": {"common"},
+    "starlette": {"runs/page"},
+    "uvicorn": {"runs/page"},
+    "scipy": {"report/tables", "teachers"},
     "av": {"data/video"},
     "hydra": {
         "__main__",

@@ -80,7 +80,7 @@ def seeds_needed(spread: float, difference: float) -> int | None:
         difference: that is to be shown, in the same unit.
 
     >>> seeds_needed(1.0, 1.0), seeds_needed(0.3, 1.0)
-    (10, 4)
+    (10, 3)
     """
     from scipy import stats
 
