@@ -33,7 +33,8 @@ def plan_of_seeds(filled: Filled, difference: float) -> str:
             f"table {table.name} has no two rows with two seeds each, so that nothing is known of the spread; "
             "run it with more seeds: --seeds 0 1 2 --run"
         )
-    places = [(variant, column) for variant in table.variants for column in table.columns if column.metric]
+    columns = [column for column in table.columns if column.metric and not column.relative]
+    places = [(variant, column) for variant in table.variants for column in columns]
     headings = [", ".join(filter(None, (column.heading, variant.label))) for variant, column in places]
     lines = [markdown_line([table.stub, *headings]), "|" + "---|" * (len(places) + 1)]
     for row in table.rows:
