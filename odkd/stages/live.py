@@ -120,11 +120,12 @@ class Live:
                         session.answer(taken)
                     showing.show({**crew.state, "source": source.state})
                     crew.check()
+                is_over = session.queue.is_over
             if reading.fault is not None:
                 raise reading.fault
             if reading.error is not None and not session.num_frames:
                 raise reading.error
-            logger.info("the session ends: %s", self._why(ending, reading, session.queue.is_over))
+            logger.info("the session ends: %s", self._why(ending, reading, is_over))
         records, scoring = run.records(), session.scoring
         run.save_confusions({"teacher": scoring.total_KK})
         counts = {**session.counts(), metric_name("live", "restarts"): crew.num_restarts}
