@@ -29,7 +29,17 @@ NAVIGATION = {
         "failures",
         "reliability",
     ],
-    "Data and teachers": ["streams", "live", "live_studies", "several_streams", "images", "masks", "public_data", "teachers", "labels"],
+    "Data and teachers": [
+        "streams",
+        "live",
+        "live_studies",
+        "several_streams",
+        "images",
+        "masks",
+        "public_data",
+        "teachers",
+        "labels",
+    ],
     "Methods and results": [
         "continual",
         "mckd",
