@@ -64,9 +64,11 @@ def front_figure(
         own = own[np.argsort(x[own], kind="stable")]
         look = {"label": family} | curve_style(number) if family else {"label": what, "marker": "o", "markersize": 5}
         axes.errorbar(x[own], y[own], xerr=across[own], yerr=up[own], **(errors | look))
-    axes.plot(x[front], y[front], drawstyle="steps-post", color=FRONT, linewidth=1.2, linestyle="--")
-    marks: dict[str, Any] = {"markersize": 6} if families == [""] else {"markersize": 11, "markerfacecolor": "none"}
-    axes.plot(x[front], y[front], "D", color=FRONT, zorder=4, label="on the Pareto front", **marks)
+    is_one = families == [""]
+    colour = FRONT if is_one else "#555555"  # a family may have the colour of the front
+    marks: dict[str, Any] = {"markersize": 6} if is_one else {"markersize": 11, "markerfacecolor": "none"}
+    axes.plot(x[front], y[front], drawstyle="steps-post", color=colour, linewidth=1.2, linestyle="--")
+    axes.plot(x[front], y[front], "D", color=colour, zorder=4, label="on the Pareto front", **marks)
     scale_axis(axes, "x", x[known])
     for index in np.flatnonzero(known).tolist() if known.sum() <= MAX_LABELS else front:
         style: dict[str, Any] = {"fontweight": "bold"} if index in front else {"color": "#555555"}
