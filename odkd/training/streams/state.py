@@ -38,15 +38,16 @@ class CellsState:
     def next_line(self, cell: Cell, step: Step) -> dict[str, Any]:
         """Return what the line of an iteration has that it has not with one stream: number, position, name of the cell.
 
-        The position counts the frames of all streams that have arrived before the first frame of the step.
+        The position counts the frames of all streams that have arrived when the step ends, less those of the step: it
+        grows from line to line, however long the steps of the cells are.
         """
-        now, own = cell.merged.arrivals[step.position], self.cells.index(cell)
-        before = [
+        now, own = cell.merged.arrivals[step.fresh[-1]], self.cells.index(cell)
+        others = [
             (bisect_right if number < own else bisect_left)(other.merged.arrivals, now)
             for number, other in enumerate(self.cells)
             if number != own
         ]
-        line = {"iteration": self.num_lines, "position": step.position + sum(before)}
+        line = {"iteration": self.num_lines, "position": step.position + sum(others)}
         self.num_lines += 1
         return line | ({"cell": cell.name} if len(self.cells) > 1 else {})
 
