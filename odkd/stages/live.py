@@ -65,7 +65,7 @@ class Live:
     record: bool = False
     page: bool = True
     port: NaturalInt = 8050
-    devices: dict[str, str] = field(default_factory=lambda: dict.fromkeys(PARTS, "auto"))
+    devices: list[str] = field(default_factory=lambda: ["auto"] * len(PARTS))
     epochs: PositiveInt = 1
     batch_size: PositiveInt = 1
     order: Order = "stream"
@@ -75,13 +75,13 @@ class Live:
     )
 
     def __post_init__(self) -> None:
-        """Check that each device is for a part.
+        """Check that each part has a device.
 
         Raises:
-            ValueError: one is not, or is missing.
+            ValueError: there are more or fewer.
         """
-        if set(self.devices) != set(PARTS):
-            raise ValueError(f"stage.devices has {', '.join(self.devices)}; expected one of each of {', '.join(PARTS)}")
+        if len(self.devices) != len(PARTS):
+            raise ValueError(f"stage.devices={self.devices}; expected three: of {', '.join(PARTS)}")
 
     def run(
         self,

@@ -41,7 +41,7 @@ def test_a_module_that_cannot_be_imported_is_reported_once(tmp_path: Path) -> No
 def test_help_names_every_group_and_choice(tmp_path: Path) -> None:
     text = odkd(tmp_path, "--help").stdout
     for word in (
-        "dataset: bdd100k, bdd100k_cityscapes, camvid, camvid_cyclic, camvid_images, cdnet, cityscapes, coco, ",
+        "dataset: bdd100k, bdd100k_cityscapes, camera, camvid, camvid_cyclic, camvid_images, cdnet, cityscapes, coco, ",
         "synthetic_cyclic, synthetic_cyclic_short, synthetic_images, synthetic_tiny, videos",
         "student: efficientnet_lite0",
         "window: ",

@@ -19,7 +19,7 @@ NEWEST = {
     **{"annotated-types": "0.8.0", "matplotlib": "3.11.2", "jinja2": "3.1.6", "mlflow-skinny": "3.17.2"},
     **{"mlflow": "3.17.2", "sqlalchemy": "2.1.9", "alembic": "1.20.1", "segmentation-models-pytorch": "0.6.0"},
     **{"timm": "1.0.31", "transformers": "5.24.0", "scipy": "1.17.1", "onnxruntime": "1.32.0", "onnx": "1.23.2"},
-    **{"onnxscript": "0.7.2", "tensorboard": "2.21.0", "wandb": "0.31.0"},
+    **{"onnxscript": "0.7.2", "tensorboard": "2.21.0", "wandb": "0.31.0", "starlette": "1.10.0", "uvicorn": "0.54.0"},
     **{"optuna": "5.0.0", "submitit": "1.5.4", "ray": "2.60.0", "torchcodec": "0.17.0"},
     **{"onedl-mmsegmentation": "1.4.2", "onedl-mmengine": "0.10.12", "onedl-mmcv": "2.3.6"},
 }

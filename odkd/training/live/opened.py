@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal, Protocol
 
 import torch
@@ -21,6 +21,7 @@ from odkd.training.learn import Learner
 from odkd.training.live.answering import Answering
 from odkd.training.live.buffers import Buffers
 from odkd.training.live.crew import Crew
+from odkd.training.live.devices import PARTS
 from odkd.training.live.measured import Measured
 from odkd.training.live.plan import LivePlan
 from odkd.training.live.scoring import Scoring
@@ -52,7 +53,7 @@ class Settings(Protocol):
     @property
     def when_full(self) -> Literal["drop_newest", "drop_oldest", "block"]: ...
     @property
-    def devices(self) -> Mapping[str, str]: ...
+    def devices(self) -> Sequence[str]: ...
 
 
 @contextlib.contextmanager
@@ -170,7 +171,7 @@ def _crew(
     """Return the children of a session, which listen to it, and set the threads of this process."""
     crew = Crew(
         plan,
-        settings.devices,
+        dict(zip(PARTS, settings.devices, strict=True)),
         passes=settings,
         slots=slots.plan,
         buffers=buffers.plan,
