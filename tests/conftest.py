@@ -2,12 +2,13 @@
 
 import logging
 import os
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 
 import pytest
 from extras import skip_if_absent
 from fabricated_run import FabricatedRun
+from live_sessions import Session
 from paths import SHARED
 from tiny_settings import TINY
 
@@ -84,3 +85,17 @@ def odkd(tmp_path: Path, cache: Path) -> Callable[..., Path]:
         return Parts(cfg).folder
 
     return run
+
+
+@pytest.fixture
+def sessions(tmp_path: Path) -> Generator[Callable[..., Session]]:
+    started: list[Session] = []
+
+    def start(*words: str, **how: Sequence[str]) -> Session:
+        started.append(Session(tmp_path, *words, **how))
+        return started[-1]
+
+    yield start
+    for session in started:
+        session.process.kill()
+        session.process.wait()

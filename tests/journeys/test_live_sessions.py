@@ -3,81 +3,11 @@
 import json
 import os
 import signal
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
-
-SECONDS = 150.0  # for which a test waits at most; this process and the session may be stopped for two minutes
-SESSION = [
-    *("stage=live", "debug=smoke", "dataset.prepare.frame_rate=25", "dataset.prepare.period_seconds=5"),
-    *("dataset.stride=5", "optimizer.lr=1e-3", "precision=float32", "channels_last=false", "tracking=none"),
-    *("run.report=false", "run.plots=false", "stage.port=0"),
-]
-
-
-class Session:
-    """A session in a process of its own."""
-
-    def __init__(self, folder: Path, *words: str, before: tuple[str, ...] = ()) -> None:
-        self._log = folder / f"log{len(list(folder.glob('log*')))}.txt"
-        command = [sys.executable, "-m", "odkd", *before, *SESSION, *words]
-        with self._log.open("wb") as log:
-            self.process = subprocess.Popen(
-                command, cwd=folder, stdout=log, stderr=log, env=os.environ | {"OMP_NUM_THREADS": "2"}
-            )
-
-    @property
-    def text(self) -> str:
-        return self._log.read_text()
-
-    def wait(self, condition: Callable[[str], bool]) -> None:
-        end = time.monotonic() + SECONDS
-        while not condition(self.text):
-            assert time.monotonic() < end, self.text
-            assert self.process.poll() is None, self.text
-            time.sleep(0.1)
-
-    def children(self) -> dict[str, int]:
-        """The newest process of each part."""
-        found = {}
-        for text in self.text.splitlines():
-            if " is ready (process " in text:
-                found[text.split()[1]] = int(text.rstrip(")").rpartition(" ")[2])
-        return found
-
-    def end(self) -> int:
-        return self.process.wait(SECONDS)
-
-
-@pytest.fixture
-def sessions(tmp_path: Path) -> Iterator[Callable[..., Session]]:
-    started: list[Session] = []
-
-    def start(*words: str, before: tuple[str, ...] = ()) -> Session:
-        started.append(Session(tmp_path, *words, before=before))
-        return started[-1]
-
-    yield start
-    for session in started:
-        session.process.kill()
-        session.process.wait()
-
-
-def lines(folder: Path) -> list[dict[str, Any]]:
-    (run,) = (folder / "outputs" / "runs").iterdir()
-    return [json.loads(text) for text in (run / "metrics.jsonl").read_text().splitlines()]
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
+from live_sessions import Session, is_alive, lines
 
 
 @pytest.mark.slow
