@@ -5,7 +5,10 @@ import doctest
 import importlib
 import itertools
 import re
+from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -13,6 +16,16 @@ import yaml
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = sorted((ROOT / "odkd").rglob("*.py"))
 PLUGINS = sorted((ROOT / "hydra_plugins").rglob("*.py"))
+
+
+def by_folder(paths: Sequence[Path]) -> list[Any]:
+    """Return the files of each folder for `parametrize`: a test for each of thousands of files would take a minute."""
+    groups: dict[str, list[Path]] = {}
+    for path in paths:
+        groups.setdefault(path.parent.relative_to(ROOT).as_posix(), []).append(path)
+    return [pytest.param(files, id=folder) for folder, files in groups.items()]
+
+
 # Who may import whom, from the top: a folder imports from those below its own row, never from its own row or above.
 ORDER = [
     {"__main__"},
@@ -95,6 +108,7 @@ def room(path: Path) -> str:
     return place(path).partition("/")[0]
 
 
+@cache
 def modules() -> dict[str, Path]:
     """Dotted name -> file, of all of odkd."""
     return {".".join(p.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): p for p in SOURCES}
@@ -134,26 +148,28 @@ def circle(graph: dict[str, set[str]]) -> list[str]:
     return next((found for name in sorted(graph) if (found := visit(name, []))), [])
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT)))
-def test_libraries_are_imported_where_they_belong(path: Path) -> None:
-    names = {name.split(".")[0] for name in imports(path)}
-    for library, places in ONLY_IN.items():
-        if library in names:
-            assert any(f"{place(path)}/".startswith(f"{allowed}/") for allowed in places), (
-                f"{library} belongs in {places}"
-            )
-    assert not {"scripts", "tests"} & names
+@pytest.mark.parametrize("paths", by_folder(SOURCES))
+def test_libraries_are_imported_where_they_belong(paths: list[Path]) -> None:
+    for path in paths:
+        names = {name.split(".")[0] for name in imports(path)}
+        for library, places in ONLY_IN.items():
+            if library in names:
+                assert any(f"{place(path)}/".startswith(f"{allowed}/") for allowed in places), (
+                    f"{path}: {library} belongs in {places}"
+                )
+        assert not {"scripts", "tests"} & names, path
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT)))
-def test_imports_go_down(path: Path) -> None:
-    level = {name: number for number, row in enumerate(ORDER) for name in row}
-    if path == ROOT / "odkd" / "__init__.py":
-        return
-    here = room(path)
-    for name in imported_modules(path, modules()):
-        there = name.split(".")[1]
-        assert there == here or level[there] > level[here], f"odkd/{here} must not import {name}"
+@pytest.mark.parametrize("paths", by_folder(SOURCES))
+def test_imports_go_down(paths: list[Path]) -> None:
+    for path in paths:
+        level = {name: number for number, row in enumerate(ORDER) for name in row}
+        if path == ROOT / "odkd" / "__init__.py":
+            continue
+        here = room(path)
+        for name in imported_modules(path, modules()):
+            there = name.split(".")[1]
+            assert there == here or level[there] > level[here], f"{path}: odkd/{here} must not import {name}"
 
 
 def test_nothing_goes_round_in_circles() -> None:
@@ -191,26 +207,28 @@ def plugin_settings() -> list[Path]:
     return sorted(path for part in ("sweeper", "launcher") for path in (ROOT / "conf" / "hydra" / part).glob("*.yaml"))
 
 
-@pytest.mark.parametrize("path", settings() + plugin_settings(), ids=lambda p: str(p.relative_to(ROOT)))
-def test_yaml_begins_with_what_it_is_and_explains_its_keys(path: Path) -> None:
-    text = path.read_text()
-    assert text.startswith("#")
-    assert isinstance(yaml.safe_load(text), dict)
-    if path.relative_to(ROOT / "conf").parts[0] in ("baseline", "experiment", "sweep", "debug"):
-        assert re.search(r"^# odkd ", text, re.MULTILINE), "the command that runs it"
-        return
-    obvious = {"_target_", "name", "prepare", "defaults", "_self_", "run", "paths", "bank", "enabled"}
-    for line in text.splitlines():
-        if found := re.match(r"\s*(\w+):", line):
-            is_explained = "#" in line or found[1] in obvious
-            repeats = path.stem in ("camvid", "none", "sgd") or path.stem.startswith("efficientnet")
-            assert is_explained or repeats, f"{line!r} has no comment"
+@pytest.mark.parametrize("paths", by_folder(settings() + plugin_settings()))
+def test_yaml_begins_with_what_it_is_and_explains_its_keys(paths: list[Path]) -> None:
+    for path in paths:
+        text = path.read_text()
+        assert text.startswith("#"), path
+        assert isinstance(yaml.safe_load(text), dict), path
+        if path.relative_to(ROOT / "conf").parts[0] in ("baseline", "experiment", "sweep", "debug"):
+            assert re.search(r"^# odkd ", text, re.MULTILINE), f"{path}: the command that runs it"
+            continue
+        obvious = {"_target_", "name", "prepare", "defaults", "_self_", "run", "paths", "bank", "enabled"}
+        for line in text.splitlines():
+            if found := re.match(r"\s*(\w+):", line):
+                is_explained = "#" in line or found[1] in obvious
+                repeats = path.stem in ("camvid", "none", "sgd") or path.stem.startswith("efficientnet")
+                assert is_explained or repeats, f"{path}: {line!r} has no comment"
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "conf").rglob("*.yaml")), ids=lambda p: str(p.relative_to(ROOT)))
-def test_lines_of_yaml_fit_into_120_characters(path: Path) -> None:
-    long = {number: line for number, line in enumerate(path.read_text().splitlines(), 1) if len(line) > 120}
-    assert not long, f"shorten the comment, or put a long value on the line below its key: {long}"
+@pytest.mark.parametrize("paths", by_folder(sorted((ROOT / "conf").rglob("*.yaml"))))
+def test_lines_of_yaml_fit_into_120_characters(paths: list[Path]) -> None:
+    for path in paths:
+        long = {number: line for number, line in enumerate(path.read_text().splitlines(), 1) if len(line) > 120}
+        assert not long, f"shorten the comment, or put a long value on the line below its key: {path}: {long}"
 
 
 def test_every_choice_of_every_group_composes() -> None:
@@ -235,26 +253,28 @@ def test_every_choice_of_every_group_composes() -> None:
             assert OmegaConf.to_container(cfg, resolve=True), overrides
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT)))
-def test_examples_in_docstrings_hold(path: Path) -> None:
-    name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
-    if name.endswith("__main__"):
-        return
-    assert doctest.testmod(importlib.import_module(name)).failed == 0
+@pytest.mark.parametrize("paths", by_folder(SOURCES))
+def test_examples_in_docstrings_hold(paths: list[Path]) -> None:
+    for path in paths:
+        name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+        if name.endswith("__main__"):
+            continue
+        assert doctest.testmod(importlib.import_module(name)).failed == 0, name
 
 
-@pytest.mark.parametrize("path", SOURCES + PLUGINS, ids=lambda p: str(p.relative_to(ROOT)))
-def test_files_are_short_and_say_what_they_are(path: Path) -> None:
-    text = path.read_text()
-    assert text.startswith('"""')
-    assert len(text.splitlines()) <= LONGEST_MODULE
-    for node in ast.walk(ast.parse(text)):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            assert node.end_lineno is not None
-            assert node.end_lineno - node.lineno + 1 <= LONGEST_FUNCTION, node.name
-            arguments = node.args
-            given = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]
-            assert len(given) <= MOST_PARAMETERS, node.name
+@pytest.mark.parametrize("paths", by_folder(SOURCES + PLUGINS))
+def test_files_are_short_and_say_what_they_are(paths: list[Path]) -> None:
+    for path in paths:
+        text = path.read_text()
+        assert text.startswith('"""'), path
+        assert len(text.splitlines()) <= LONGEST_MODULE, path
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                assert node.end_lineno is not None
+                assert node.end_lineno - node.lineno + 1 <= LONGEST_FUNCTION, (path, node.name)
+                arguments = node.args
+                given = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]
+                assert len(given) <= MOST_PARAMETERS, (path, node.name)
 
 
 OPENERS = {  # what opens files of others -> where it may stand; each place limits what such a file can do

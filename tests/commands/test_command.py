@@ -65,6 +65,7 @@ def test_the_command_prints_a_table_and_the_folder_of_the_run(tmp_path: Path) ->
     assert not (tmp_path / "outputs" / "main.log").exists()
 
 
+@pytest.mark.slow
 def test_a_user_defined_method_is_one_file_outside_the_package(tmp_path: Path) -> None:
     (tmp_path / "my_replay.py").write_text(
         "class Newest:\n"

@@ -33,8 +33,14 @@ def need_writer(kind: str) -> None:
         need("onnxscript")
 
 
-@pytest.mark.parametrize("preprocess", ["outside", "inside"])
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("kind", "preprocess"),
+    [
+        *(("onnx", "inside"), ("pt2", "outside"), ("torchscript", "inside")),
+        *(pytest.param(*case, marks=pytest.mark.slow) for case in (("onnx", "outside"), ("pt2", "inside"))),
+        pytest.param("torchscript", "outside", marks=pytest.mark.slow),
+    ],
+)
 def test_a_file_labels_as_the_student_does(
     run: Path, tmp_path: Path, kind: str, preprocess: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -53,6 +59,7 @@ def test_a_file_labels_as_the_student_does(
     assert teacher.classes == list(student.classes)
 
 
+@pytest.mark.slow
 def test_an_onnx_file_says_what_it_is_and_where_it_comes_from(run: Path, tmp_path: Path) -> None:
     need_writer("onnx")
     import onnx

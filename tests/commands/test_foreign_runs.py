@@ -3,11 +3,13 @@
 import json
 import shutil
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import pytest
 from omegaconf import OmegaConf
+from samples import one_of
 
 from odkd.commands.export import main as export
 from odkd.commands.profile import main as profile
@@ -51,8 +53,10 @@ def told(command: str, run: Path) -> str:
     return ""
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-@pytest.mark.parametrize("key", ["dataset__prepare", "teacher", "student", "regularizer"])
+@pytest.mark.parametrize(
+    ("key", "command"),
+    one_of(3, list(product(["dataset__prepare", "teacher", "student", "regularizer"], COMMANDS))),
+)
 def test_what_a_run_permits_itself_does_not_count(
     foreign: Path, tmp_path: Path, command: str, key: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -88,6 +92,7 @@ def test_a_link_in_a_run_does_not_lead_an_export_elsewhere(foreign: Path, tmp_pa
     assert list((tmp_path / "victim").iterdir()) == []
 
 
+@pytest.mark.slow
 def test_runs_with_several_trackers_can_be_profiled(foreign: Path) -> None:
     change(foreign, tracking__tensorboard={"_target_": "odkd.runs.trackers.tensorboard.TensorBoard", "folder": None})
     assert told("odkd-profile", foreign) == ""

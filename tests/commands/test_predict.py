@@ -111,6 +111,7 @@ def test_pictures_of_any_size_and_of_a_pattern_are_predicted(run: Path, capfd: p
     np.testing.assert_array_equal(predicted_HW[..., 0], student.segment(one_HWC))
 
 
+@pytest.mark.slow
 def test_predicted_ids_teach_a_student_and_are_scored_against_themselves(
     run: Path, odkd: Callable[..., Path], capsys: pytest.CaptureFixture[str]
 ) -> None:

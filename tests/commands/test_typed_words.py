@@ -117,6 +117,7 @@ def test_options_may_stand_between_settings(tmp_path: Path) -> None:
     assert "learn: 4" in done.stdout
 
 
+@pytest.mark.slow
 def test_a_word_that_a_later_one_replaces_is_named(tmp_path: Path) -> None:
     done = run(tmp_path, "odkd", *CHEAP, "replay=fifo", "replay=mir", "seed=1", "seed=1", "teacher=folder")
     assert "replay=fifo does not count: replay=mir follows\n" in done.stderr

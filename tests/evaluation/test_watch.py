@@ -95,6 +95,7 @@ def test_a_frozen_student_has_the_same_score_now_one_sequence_earlier_and_later(
     assert found["segments/backward_transfer"] == found["segments/forgetting"] == 0
 
 
+@pytest.mark.slow
 def test_last_scores_the_last_student_on_the_entire_stream_and_total_the_student_of_each_iteration(odkd: Odkd) -> None:
     run = odkd(*STILL)
     predictions = need("zarr").open_array(run / "predictions", mode="r")
@@ -128,6 +129,7 @@ def test_all_segments_are_scored_when_one_ends(odkd: Odkd) -> None:
     assert not any("segment" in key for key in metrics(odkd("evaluation.segment_frames=0"))[-1])
 
 
+@pytest.mark.slow
 def test_scores_over_time_are_equal_after_an_interrupt(odkd: Odkd, monkeypatch: pytest.MonkeyPatch) -> None:
     from odkd.training.iteration import Journal
 

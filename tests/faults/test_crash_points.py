@@ -46,6 +46,7 @@ def check(records: list[dict[str, Any]], num_trials: int) -> list[dict[str, Any]
     return trials
 
 
+@pytest.mark.slow
 def test_labels_killed_at_any_write_are_made_whole_by_the_same_command(library: Path, tmp_path: Path) -> None:
     records = drive(library, tmp_path, "--stages", "label", "--kills", "2")
     points = next(record["points"] for record in records if "points" in record)

@@ -42,6 +42,7 @@ def test_a_table_has_one_row_for_each_method_and_empty_cells_for_missing_scores(
     }
 
 
+@pytest.mark.slow
 def test_the_methods_of_a_table_cost_the_same() -> None:
     jobs = list(mckd.all_jobs(("synthetic", "camvid", "camvid imagenet"), Path("camvid"), [0, 1], Path("outputs")))
     epochs: dict[str, set[int]] = {}

@@ -232,6 +232,7 @@ def test_a_run_writes_its_report_with_stills_and_cost(odkd) -> None:
     assert (folder / "stills" / "00.webp").read_bytes() == first
 
 
+@pytest.mark.slow
 def test_a_run_finishes_although_its_report_fails(odkd, monkeypatch, caplog, tmp_path: Path) -> None:
     monkeypatch.setattr(html, "TEMPLATES", tmp_path / "nowhere")
     html._environment.cache_clear()

@@ -42,6 +42,7 @@ assert not mlflow.is_tracking_uri_set()
 """
 
 
+@pytest.mark.slow
 def test_a_sync_to_a_new_database_prints_nothing_and_changes_no_global_state(tmp_path):
     run = FabricatedRun(tmp_path / "outputs")
     run.publish(2)

@@ -12,6 +12,7 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 from safetensors.torch import load_file, save
+from samples import one_of
 
 from odkd.commands.labels import main as label_tool
 from odkd.common.seeds import named_seed
@@ -47,7 +48,7 @@ def stored_names(labels: Path, run: Path, stage: int, student: int) -> list[str]
 
 @pytest.mark.parametrize(
     ("num_rounds", "num_parts"),
-    [(2, 2), (3, 3), pytest.param(3, 2, marks=pytest.mark.slow), pytest.param(2, 3, marks=pytest.mark.slow)],
+    one_of(4, [(2, 2), (3, 3), (3, 2), (2, 3)]),
 )
 def test_no_student_relabels_what_it_learned_from_and_each_starts_from_the_same_weights(
     odkd: Odkd, cache: Path, num_rounds: int, num_parts: int
@@ -178,6 +179,7 @@ def test_distilling_a_perfect_teacher_is_learning_from_true_labels(odkd: Odkd) -
     assert "oracle" not in supervised.name
 
 
+@pytest.mark.slow
 def test_plain_distillation_in_the_same_run_is_scored_and_changes_no_other_number(odkd: Odkd) -> None:
     alone = odkd("stage=mckd", *FAST)
     both = odkd("stage=mckd", "stage.plain_epochs=3", *FAST)
@@ -202,7 +204,7 @@ def test_a_teacher_of_few_labels_and_its_students_learn_from_different_pictures(
     assert set(learned[1]["train_part_0"]) | set(learned[1]["train_part_1"]) == rest
 
 
-@pytest.mark.parametrize("student", ["tinynet", "smp"])
+@pytest.mark.parametrize("student", one_of(2, ["tinynet", "smp"]))
 def test_a_supervised_student_can_be_a_teacher(odkd: Odkd, student: str) -> None:
     own = ["student.encoder=mobilenet_v2"] if student == "smp" else []
     run = odkd("stage=supervised", "stage.epochs=1", f"student={student}", *own)

@@ -121,6 +121,7 @@ def test_a_shuffled_order_is_a_permutation_that_repeats() -> None:
     assert batches("shuffled", chosen) == batches("shuffled", chosen) != batches("shuffled", chosen, iteration=4)
 
 
+@pytest.mark.slow
 def test_kinds_of_frames_forwarded_apart_have_two_losses(odkd: Odkd) -> None:
     losses = {}
     for order in ("paired", "paired_apart"):

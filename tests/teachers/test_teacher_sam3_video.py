@@ -49,6 +49,7 @@ def library_labels(folder: Path, images_BHWC: np.ndarray) -> np.ndarray:
     return labels
 
 
+@pytest.mark.slow
 def test_labels_are_those_of_the_librarys_streaming(folder: Path) -> None:
     teacher = Sam3VideoTeacher(str(folder), PROMPTS, device=CPU)
     frames_BHWC = clip(4, 40, 60)

@@ -109,6 +109,7 @@ class Killed(BaseException):
     """What ends a run in the middle."""
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_with_its_average_and_snapshots(odkd: Odkd, monkeypatch: pytest.MonkeyPatch) -> None:
     from odkd.training.iteration import Journal
 

@@ -138,6 +138,7 @@ def test_three_processes_share_the_work(videos: Path, undisturbed: list[np.ndarr
     check(videos, tmp_path / "labels", undisturbed)
 
 
+@pytest.mark.slow
 def test_each_span_begins_with_its_part_of_the_stream(
     videos: Path, undisturbed: list[np.ndarray], tmp_path: Path
 ) -> None:
@@ -156,6 +157,7 @@ def test_each_span_begins_with_its_part_of_the_stream(
     check(videos, tmp_path / "labels", undisturbed)
 
 
+@pytest.mark.slow
 def test_a_kill_loses_at_most_the_unwritten_batches(
     videos: Path, undisturbed: list[np.ndarray], tmp_path: Path
 ) -> None:

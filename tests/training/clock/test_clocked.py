@@ -124,6 +124,7 @@ def test_the_times_of_a_run_are_those_of_arithmetic(odkd: Odkd) -> None:
     assert [line["clock/trainer_utilisation"] for line in metrics[1:]] == [0.5, 0.5, 1.0, 1.0]
 
 
+@pytest.mark.slow
 def test_frames_come_when_the_dataset_says(odkd: Odkd, cache: Path) -> None:
     settings = ["timing=simulated", "timing.teacher_seconds=0.75", "timing.train_seconds=0", "run.overlay_video=false"]
     settings += ["timing.student_seconds=0", "dataset.prepare.num_periods=1"]

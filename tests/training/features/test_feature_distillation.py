@@ -105,6 +105,7 @@ class Killed(BaseException):
     """What ends a run in the middle."""
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_with_its_projections(odkd: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     from odkd.training.iteration import Journal
 

@@ -26,7 +26,9 @@ def summary_of(run: Path) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.parametrize("timing", [[], [*CLOCK, "timing.teacher_seconds=0.8", "pace=ams", "pace.first_seconds=2"]])
+@pytest.mark.parametrize(
+    "timing", one_of(2, [[], [*CLOCK, "timing.teacher_seconds=0.8", "pace=ams", "pace.first_seconds=2"]])
+)
 def test_one_stream_gives_the_bits_of_a_run_along_it(odkd: Odkd, timing: list[str]) -> None:
     plain = odkd(*PLAIN, *timing, "window.test=6", "replay=uniform")
     streams = odkd(*STREAMS, *timing, "window.test=6", "replay=uniform", 'stage.streams={whole: "*"}')
