@@ -75,6 +75,7 @@ STAGES = [
         for replay, regularizer in PAIRS
     ),
     *(Stage(f"clock, {pace}", (*ONLINE, *SLOW, *words), (LABELLED,)) for pace, words in PACES.items()),
+    Stage("several streams", (*ONLINE, *SLOW, "stage=online_streams", "stage.teacher=drift"), (LABELLED,)),
     Stage("online with pages and MLflow", (*ONLINE, *TRACKED, *PAGES), SENT, has_mlflow=True),
     Stage("mckd", ("odkd", *SMALL, *MCKD), (LABELLED,)),
     Stage("sweep", ("odkd", "-m", *ONLINE[1:], *TRACKED, "seed=0,1"), SENT, has_mlflow=True, is_job=False),
