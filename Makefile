@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
 SIDE_BY_SIDE := -n 2 --dist loadfile
-WAITING := -n 3 --dist load --maxschedchunk 1  # slow tests often wait for processes that they have started
+ONE_BY_ONE := -n 2 --dist load --maxschedchunk 1
 # What pip installs as torch, before all else; empty: the release in constraints.txt. For example TORCH="torch==2.11.*", or for
 # a machine without a GPU TORCH="torch --index-url ADDRESS" with the address that PyTorch's "Get started" page shows for CPU.
 TORCH ?= $(shell cat $(VENV)/torch 2> /dev/null)
@@ -51,7 +51,7 @@ test: $(VENV)/.dev  ## the default tests: CPU, no network, a few minutes, two fi
 
 .PHONY: test-slow
 test-slow: $(VENV)/.dev  ## the slow tests: kills, servers, real video
-	$(BIN)/python -m pytest $(WAITING) -m "slow and not long" $(ARGS)
+	$(BIN)/python -m pytest $(ONE_BY_ONE) -m "slow and not long" $(ARGS)
 
 .PHONY: test-long
 test-long: $(VENV)/.dev  ## the benchmark's slow cases and the dry run of the GPU check, about 8 minutes
