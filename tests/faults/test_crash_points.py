@@ -69,7 +69,9 @@ def test_mckd_and_a_sweep_survive_kills(library: Path, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_runs_under_a_clock_survive_kills_with_each_pace_and_with_several_streams(library: Path, tmp_path: Path) -> None:
+def test_runs_under_a_clock_survive_kills_with_each_pace_and_with_several_streams(
+    library: Path, tmp_path: Path
+) -> None:
     check(drive(library, tmp_path, "--stages", "clock", "several", "--kills", "2"), 10)
 
 
