@@ -20,12 +20,11 @@ from odkd.training.batches import Order
 from odkd.training.clock.plan import ClockPlan
 from odkd.training.clocked import ClockedLoop, Loop
 from odkd.training.costs import summary_of
-from odkd.training.instant import InstantLoop
 from odkd.training.iteration import Journal, Stopwatch
 from odkd.training.learn import Learner
+from odkd.training.loops import loop_of
 from odkd.training.online_state import OnlineState
 from odkd.training.pace import Pace
-from odkd.training.pace.fixed import is_plain
 from odkd.training.pretraining import (
     check_pretraining,
     note_rest,
@@ -131,9 +130,15 @@ class Online:
         seed: int,
     ) -> Loop:
         """Return the loop along the stream; one under a clock continues from the run's checkpoint."""
-        parts = (state.learner, state.replay, state.watch, window)
-        if clock.is_instant and is_plain(pace):
-            return InstantLoop(*parts, passes=self, seed=seed, frame_bytes=clock.frame_bytes)
-        clocked = ClockedLoop(*parts, passes=self, seed=seed, arrivals=arrivals, first=first, clock=clock, pace=pace)
-        state.carry(clocked)
-        return clocked
+        loop = loop_of(
+            *(state.learner, state.replay, state.watch, window),
+            passes=self,
+            seed=seed,
+            arrivals=arrivals,
+            first=first,
+            clock=clock,
+            pace=pace,
+        )
+        if isinstance(loop, ClockedLoop):
+            state.carry(loop)
+        return loop

@@ -20,11 +20,10 @@ from odkd.stages import Traits
 from odkd.training.batches import Order
 from odkd.training.clock.plan import ClockPlan
 from odkd.training.clock.turns import TURNS, MostDrift, Policy
-from odkd.training.clocked import ClockedLoop, Loop, Share
-from odkd.training.instant import InstantLoop
+from odkd.training.clocked import Loop, Share
 from odkd.training.iteration import Journal, Stopwatch
+from odkd.training.loops import loop_of
 from odkd.training.online_state import OnlineState
-from odkd.training.pace.fixed import is_plain
 from odkd.training.streams.cells import Cell, Cells, Equip, Equipment, cells_of, frames_by_time
 from odkd.training.streams.results import journals_of, save_students, summary_of_cells
 from odkd.training.streams.state import CellsState
@@ -117,11 +116,8 @@ class OnlineStreams:
         self, equipment: Equipment, merged: Merged, window: Window, share: Share, *, clock: ClockPlan, seed: int
     ) -> Loop:
         """Return the loop of a cell."""
-        parts = (equipment.learner, equipment.replay, equipment.watch, window)
-        if clock.is_instant and is_plain(equipment.pace):
-            return InstantLoop(*parts, passes=self, seed=seed, frame_bytes=clock.frame_bytes)
-        return ClockedLoop(
-            *parts,
+        return loop_of(
+            *(equipment.learner, equipment.replay, equipment.watch, window),
             passes=self,
             seed=seed,
             arrivals=merged.arrivals,

@@ -109,6 +109,11 @@ def learn(
         is_apart = passes.order == "paired_apart"
         losses = learner.learn(bank, batches, stream_positions=past, kept=replay.kept(), is_apart=is_apart, told=told)
         check_finite(losses, f"iteration {step.iteration}")
+    return ended(learner, losses)
+
+
+def ended(learner: Learner, losses: Mapping[str, float]) -> dict[str, float]:
+    """Send what a training has changed; return its losses, and what was sent, by metric name."""
     found = {metric_name("learn", f"loss_{name}"): loss for name, loss in losses.items()}
     return found | learner.updates.send()
 

@@ -3,11 +3,10 @@
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 
-from odkd.common.metric_names import metric_name
 from odkd.data.tensor_bank import Bank
 from odkd.data.window import Step
 from odkd.training.batches import batches_of_pass
-from odkd.training.iteration import Passes
+from odkd.training.iteration import Passes, ended
 from odkd.training.learn import Learner
 from odkd.training.loss_values import check_finite
 from odkd.training.replay import Replay
@@ -48,8 +47,7 @@ def updates_until(
         )
         check_finite(losses, f"training {step.iteration}")
         reached = is_enough()
-    found = {metric_name("learn", f"loss_{name}"): loss for name, loss in losses.items()}
-    return found | learner.updates.send(), reached
+    return ended(learner, losses), reached
 
 
 def _batches(selected: Sequence[int], step: Step, passes: Passes, seed: int) -> Iterator[list[int]]:

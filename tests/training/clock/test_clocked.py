@@ -3,14 +3,13 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
+from cut_off import compare_with_cut_off
 from run_keys import run_key
 from samples import one_of
 
 from odkd.config.known import CONF
-from odkd.training.iteration import Journal
 
 Odkd = Callable[..., Path]
 NO_TIME = ["timing=simulated", *(f"timing.{part}_seconds=0" for part in ("teacher", "train", "student"))]
@@ -74,24 +73,7 @@ def test_a_run_that_is_cut_off_anywhere_goes_on_to_the_same_bits(
     odkd: Odkd, pace: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = [*PACES[pace], *SLOW_TEACHER]
-    whole = odkd(*settings, "run.name=whole")
-    left = {1, 3, 4, 6}  # iterations after whose work the process ends, once each
-    write = Journal.write
-
-    def write_or_die(self: Journal, step: Any, *arguments: Any, **named: Any) -> None:
-        if step.iteration in left:
-            left.remove(step.iteration)
-            raise KeyboardInterrupt
-        write(self, step, *arguments, **named)
-
-    monkeypatch.setattr(Journal, "write", write_or_die)
-    cut = [*settings, "run.name=cut", "run.checkpoint_overhead=1e9"]  # a checkpoint after each iteration
-    while left:
-        with pytest.raises(KeyboardInterrupt):
-            odkd(*cut)
-    resumed = odkd(*cut)
-    for name in ("metrics.jsonl", "summary.json"):
-        assert (resumed / name).read_text() == (whole / name).read_text(), name
+    whole, _ = compare_with_cut_off(odkd, monkeypatch, settings, {1, 3, 4, 6})
     metrics = [json.loads(line)["metrics"] for line in (whole / "metrics.jsonl").read_text().splitlines()]
     assert sum(line["cost/updates"] for line in metrics) > 2
     assert sum(line["cost/teacher_frames"] for line in metrics) < sum(line["cost/frames"] for line in metrics)

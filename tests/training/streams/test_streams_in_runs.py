@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cut_off import compare_with_cut_off
 from safetensors.torch import load_file
 from samples import one_of
-
-from odkd.training.iteration import Journal
 
 Odkd = Callable[..., Path]
 PLAIN = ["run.overlay_video=false", "evaluation.batch_size=2", "dataset.prepare.num_periods=2"]
@@ -104,24 +103,7 @@ def test_a_run_that_is_cut_off_anywhere_goes_on_to_the_same_bits(
     odkd: Odkd, case: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = [*STREAMS, *CUT[case]]
-    whole = odkd(*settings, "run.name=whole")
-    left = {1, 2, 3}  # lines after whose work the process ends, once each
-    write = Journal.write
-
-    def write_or_die(self: Journal, *arguments: Any, place: Any, **named: Any) -> None:
-        if place["iteration"] in left:
-            left.remove(place["iteration"])
-            raise KeyboardInterrupt
-        write(self, *arguments, place=place, **named)
-
-    monkeypatch.setattr(Journal, "write", write_or_die)
-    cut = [*settings, "run.name=cut", "run.checkpoint_overhead=1e9"]  # a checkpoint after each iteration
-    while left:
-        with pytest.raises(KeyboardInterrupt):
-            odkd(*cut)
-    resumed = odkd(*cut)
-    for name in ("metrics.jsonl", "summary.json"):
-        assert (resumed / name).read_text() == (whole / name).read_text(), name
+    whole, resumed = compare_with_cut_off(odkd, monkeypatch, settings, {1, 2, 3})
     for path in (whole / "students").iterdir():
         assert (resumed / "students" / path.name).read_bytes() == path.read_bytes()
 
