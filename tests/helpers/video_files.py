@@ -1,6 +1,9 @@
 """Small video files for tests, and a slow, obvious way to decode them."""
 
+import contextlib
+import os
 import struct
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 
@@ -43,7 +46,7 @@ def write_video(
     `rotation` or a, b, c, d of a display `matrix` is written into an MP4 file's header.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with av.open(str(path), "w", options=container_options or {}) as container:
+    with same_priority(), av.open(str(path), "w", options=container_options or {}) as container:
         chosen = {"g": str(group), **{name: str(value) for name, value in options.items()}}
         stream = container.add_stream(codec, rate=FRAME_RATE, options=chosen)
         assert isinstance(stream, av.VideoStream)
@@ -62,6 +65,22 @@ def write_video(
     if rotation or matrix:
         _write_display_matrix(path, matrix or MATRICES[rotation])
     return path
+
+
+@contextlib.contextmanager
+def same_priority() -> Iterator[None]:
+    """Give this thread its scheduling back at the end: SVT-AV1's encoder leaves root's thread with real-time priority.
+
+    A process that keeps it takes a core from everything else that runs on the machine.
+    """
+    if not hasattr(os, "sched_getscheduler"):  # only Linux has real-time threads of this kind
+        yield
+        return
+    policy, parameters = os.sched_getscheduler(0), os.sched_getparam(0)
+    try:
+        yield
+    finally:
+        os.sched_setscheduler(0, policy, parameters)
 
 
 def _write_display_matrix(path: Path, matrix: tuple[int, int, int, int]) -> None:

@@ -1,5 +1,6 @@
 """Decoding is exact: every frame equals the frame with its timestamp in a plain decode of the complete file."""
 
+import os
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -54,6 +55,13 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     once = write_video(folder / "once.ts").read_bytes()
     (folder / "joined.ts").write_bytes(once + once)
     return folder
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getscheduler"), reason="real-time threads are Linux's")
+def test_encoding_leaves_the_priority_of_the_process(tmp_path: Path) -> None:
+    before = os.sched_getscheduler(0)
+    write_video(tmp_path / "av1.mp4", **FILES["av1.mp4"])
+    assert os.sched_getscheduler(0) == before
 
 
 def check(index: VideoIndex, frames: list[int], plain: dict[int, np.ndarray]) -> None:
