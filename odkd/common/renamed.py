@@ -28,9 +28,14 @@ SETTINGS = {  # earlier setting -> its present name
     "stage.seed_metric": "stage.reference_metric",
 }
 NEW_SETTINGS = {"stage.first_run": "None", "stage.devices": "None"}  # of every stage over epochs, with their default
-ADDED = {  # class -> settings that it has got since, with the value that earlier runs computed with
+ADDED: dict[
+    str, dict[str, Any]
+] = {  # class -> settings that it has got since, with the value that earlier runs computed with
     "odkd.training.regularizers.mas.Mas": {"objective": "pixel_mean"},
+    "odkd.training.losses.CrossEntropy": {"label_smoothing": 0.0},
+    "odkd.training.augment.Augmentation": {"class_mix": 0.0},
     "odkd.training.losses.dice.Dice": {"absent": "left_out"},
+    "odkd.teachers.ensemble.Ensemble": {"mirrored": False},
     "odkd.teachers.transformers.TransformersTeacher": {"scores": "normalized"},
 }
 CLASS_TAG = "odkd.param."  # MLflow has the params that name a class as tags; earlier they were params there
@@ -84,7 +89,7 @@ def current_params(params: Mapping[str, str]) -> dict[str, str]:
     for key, target in dict(found).items():
         if key.endswith("._target_"):
             before = key.removesuffix("_target_")
-            found = {f"{before}{name}": value for name, value in ADDED.get(target, {}).items()} | found
+            found = {f"{before}{name}": str(value) for name, value in ADDED.get(target, {}).items()} | found
     # A stage over epochs has settings that earlier versions did not have.
     return (NEW_SETTINGS | found) if "stage.shares" in found else found
 

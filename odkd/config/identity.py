@@ -63,7 +63,7 @@ def _identity_of(
             ]
             for name, member in members.items()
         ]
-        return {**settings, "of_classes": classes}
+        return {**without_added(settings), "of_classes": classes}
     teacher = resolve(node._target_, allowed, place)
     own = getattr(teacher, "identity", None)
     if own is None:
@@ -111,6 +111,8 @@ def run_key(cfg: DictConfig, parts: list[Any], allowed: list[str], cache: Path) 
         settings["dataset"].pop("ids", None)  # runs from before there was this setting keep their key
     if settings["student"].get("ema") is None:  # as before there were averages
         settings["student"] = {key: value for key, value in settings["student"].items() if key not in OF_THE_AVERAGE}
+    if not settings["student"].get("rates"):  # as before there were rates
+        settings["student"].pop("rates", None)
     if settings["dataset"].get("seconds_per_frame") is None or knows_no_time(settings):
         settings["dataset"].pop("seconds_per_frame", None)
     for group in PLAIN:  # as before there were these groups

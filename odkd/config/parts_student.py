@@ -19,6 +19,7 @@ from odkd.config.parts_features import FeatureParts
 from odkd.students.equal_forms import use_fast_forms
 from odkd.students.fitting import load_weights
 from odkd.students.freezing import freeze
+from odkd.students.rates import with_rates
 from odkd.students.trial import check_sizes, try_student
 from odkd.training.augment import Augmentation
 from odkd.training.average import Average
@@ -26,6 +27,7 @@ from odkd.training.learn import Learner
 from odkd.training.losses import Loss, SoftLoss, wants_soft
 from odkd.training.updates.all import All
 from odkd.training.updates.delivery import Delivery
+from odkd.training.warmup import PerUpdate
 
 PROBED_EPOCHS = 200  # epochs in which a schedule that changes the learning rate must do so
 GROUPED = (torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD)  # those whose bits a test compares
@@ -105,8 +107,8 @@ class StudentParts:
                 f"regularizer {type(regularizer).__name__} hides classes from the loss, and the teacher's "
                 f"probabilities, which the loss {self.loss.name} learns from, have a share of each; change one of them"
             )
-        learned = [p for p in student.parameters() if p.requires_grad]
-        learned += [] if features is None else features.objective.parameters()
+        own = [] if features is None else list(features.objective.parameters())
+        learned = with_rates(student, dict(cfg.student.get("rates") or {}), cfg.optimizer.lr, own)
         learner = Learner(
             student,
             grouped(self.make(cfg.optimizer, params=learned)),
@@ -120,6 +122,9 @@ class StudentParts:
             average=average,
             features=features,
         )
+        schedule = None if self.has_epochs else self.schedule(learner.optimizer, 1)
+        if isinstance(schedule, PerUpdate):
+            learner.schedule = schedule
         learner.updates = self._updates(student, None if average is None else average.network)
         return learner
 
@@ -213,7 +218,7 @@ class StudentParts:
         """
         optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
         schedule = self.schedule(optimizer, self.cfg.stage.get("epochs", 1))
-        if self.has_epochs:
+        if self.has_epochs or isinstance(schedule, PerUpdate):
             return
         rates = set()
         for _ in range(PROBED_EPOCHS):
@@ -223,5 +228,5 @@ class StudentParts:
         if len(rates) > 1:
             raise ValueError(
                 f"schedule {type(schedule).__name__} counts epochs, and stage={self.cfg.stage.name} "
-                "has none along a stream; set schedule=none"
+                "has none along a stream; set schedule=none, or schedule=warmup, which counts updates"
             )

@@ -26,7 +26,7 @@ PACKAGES: dict[str, tuple[str, ...]] = {  # place -> where the classes that it t
     "loss": ("odkd.training.losses", "torch.nn", "segmentation_models_pytorch.losses"),
     "features": ("odkd.training.features", "torch.nn"),
     "optimizer": ("torch.optim",),
-    "schedule": ("torch.optim.lr_scheduler", "odkd.training.one_cycle"),
+    "schedule": ("torch.optim.lr_scheduler", "odkd.training.one_cycle", "odkd.training.warmup"),
     "augmentation": ("odkd.training.augment",),
     "tracking": ("odkd.runs.trackers",),
 }

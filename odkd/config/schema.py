@@ -71,6 +71,7 @@ SETTINGS: dict[str, Any] = {
     "teacher.soft.top_k": NaturalInt,
     "student.weights": ExistingFile | None,
     "student.freeze": list[str] | None,
+    "student.rates": dict[str, NonNegativeFloat] | None,
     "student.ema": Fraction | None,
     "student.saved": Literal["ema", "current"],
     "updates.sent": Literal["float16", "float32"] | None,
@@ -107,7 +108,7 @@ LATER: dict[str, Any] = {  # settings that configs of earlier versions lack, wit
     "fast_forms": False,
     "features": {"pairs": [], "size": None, "losses": {}},
     "run": {"snapshots": None},
-    "student": {"ema": None, "saved": "ema"},
+    "student": {"ema": None, "saved": "ema", "rates": None},
     **PLAIN,
 }
 STORED = (  # settings with which a student of a stored run is used again

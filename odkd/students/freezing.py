@@ -19,15 +19,24 @@ def freeze(student: nn.Module, patterns: Sequence[str]) -> None:
     """
     parameters = dict(student.named_parameters())
     for pattern in patterns:
-        matched = [name for name in parameters if fnmatchcase(name, pattern)]
-        if not matched:
-            raise ValueError(f"student.freeze={pattern} matches no parameter; {_nearest(pattern, list(parameters))}")
-        for name in matched:
+        for name in matching(pattern, list(parameters), "student.freeze"):
             parameters[name].requires_grad_(False)
     if patterns and not any(parameter.requires_grad for parameter in parameters.values()):
         raise ValueError(f"student.freeze={', '.join(patterns)} leaves nothing to learn; freeze less")
     if patterns:
         _keep_in_eval_mode(student)
+
+
+def matching(pattern: str, names: Sequence[str], setting: str) -> list[str]:
+    """Return the names of parameters that match a pattern of a setting (`*` and `?` as in file names).
+
+    Raises:
+        ValueError: none does.
+    """
+    matched = [name for name in names if fnmatchcase(name, pattern)]
+    if not matched:
+        raise ValueError(f"{setting}={pattern} matches no parameter; {_nearest(pattern, list(names))}")
+    return matched
 
 
 def _keep_in_eval_mode(module: nn.Module) -> None:

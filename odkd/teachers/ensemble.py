@@ -49,6 +49,7 @@ class Ensemble:
             counts only if it is of an expert for that class. Pixels without a vote are ignored.
         weights: of the members, for majority and mean; those that are left out weigh 1.
         experts: class -> member, for by_class; "*" = every class without an entry.
+        mirrored: every member also labels the mirrored frame, and what it says of it counts as much.
 
     Raises:
         ValueError: weights or experts name what there is not, or do not go with the vote; a member has no
@@ -63,6 +64,7 @@ class Ensemble:
         vote: Literal["majority", "mean", "by_class"] = "majority",
         weights: dict[str, NonNegativeFloat] | None = None,
         experts: dict[str, str] | None = None,
+        mirrored: bool = False,
     ) -> None:
         self.classes = list(classes)
         self.num_classes = len(self.classes)
@@ -79,6 +81,11 @@ class Ensemble:
         if len(set(clips.values())) > 1:
             told = ", ".join(f"teacher.members.{name}.clip_frames={frames}" for name, frames in clips.items())
             raise ValueError(f"{told}: members with state need clips of one length; set the same for all")
+        self._mirrors = (False, True) if mirrored else (False,)
+        for name, member in self._members.items() if mirrored else ():
+            if not member.teacher.needs_images or clips.get(name):
+                what = "keeps a state along the video" if clips.get(name) else "does not look at images"
+                raise ValueError(f"teacher.mirrored=true, and teacher.members.{name} {what}: set false")
         self.clip_frames = max(clips.values(), default=0)
 
     @property
@@ -109,7 +116,7 @@ class Ensemble:
         for maps_MHW in self._maps(frames):
             labels.append(self._winners(maps_MHW))
             votes_KHW = torch.zeros(self.num_classes + 1, *maps_MHW.shape[1:])
-            for map_HW, weights_C in zip(maps_MHW, self._weights_MC, strict=True):
+            for map_HW, weights_C in zip(maps_MHW, self._weights, strict=True):
                 ids_HW = torch.from_numpy(np.minimum(map_HW, self.num_classes).astype(np.int64))  # the last: no vote
                 votes_HW = torch.from_numpy(weights_C[map_HW])
                 votes_KHW.scatter_add_(0, ids_HW[None], votes_HW[None])
@@ -122,7 +129,8 @@ class Ensemble:
     def _maps(self, frames: SampledFrames) -> Iterator[np.ndarray]:
         """Yield for each frame the members' label maps with the ensemble's ids, uint8 [M, H, W]."""
         answers = [
-            np.concatenate([_label(name, member, part) for part in _parts(frames, member.batch_size)])
+            np.concatenate([_label(name, member, part, is_mirrored) for part in _parts(frames, member.batch_size)])
+            for is_mirrored in self._mirrors
             for name, member in self._members.items()
         ]
         size = answers[0].shape[1:] if frames.images_BHWC is None else frames.images_BHWC.shape[1:3]
@@ -131,7 +139,7 @@ class Ensemble:
 
     def _winners(self, maps_MHW: np.ndarray) -> np.ndarray:
         """Return the class with the most weight, uint8 [H, W]; of equal ones, that of the first member."""
-        votes_MHW = np.stack([weights_C[map_HW] for weights_C, map_HW in zip(self._weights_MC, maps_MHW, strict=True)])
+        votes_MHW = np.stack([weights_C[map_HW] for weights_C, map_HW in zip(self._weights, maps_MHW, strict=True)])
         best_HW = np.full(maps_MHW.shape[1:], IGNORE, np.uint8)
         most_HW = np.zeros(maps_MHW.shape[1:], np.float32)
         for map_HW in maps_MHW:
@@ -148,8 +156,7 @@ class Ensemble:
         for (name, member), weights_C in zip(self._members.items(), self._weights_MC, strict=True):
             weight, found = float(weights_C[0]), []
             for part in _parts(frames, member.batch_size):
-                assert isinstance(member.teacher, SoftTeacher)
-                labels_BHW, own_BKHW = member.teacher.label_softly(part, size)
+                labels_BHW, own_BKHW = _probabilities(member, part, size, self._mirrors)
                 ids_BHW = torch.from_numpy(member.ids[_checked(name, member, labels_BHW)]).to(own_BKHW.device)
                 known = np.flatnonzero(member.ids[: own_BKHW.shape[1]] != IGNORE)
                 places = torch.from_numpy(member.ids[known].astype(np.int64)).to(own_BKHW.device)
@@ -166,6 +173,11 @@ class Ensemble:
         return best_BHW.cpu().numpy(), total_BKHW / sums_BHW.clamp_min(1e-9)[:, None]
 
     # --- whose votes count
+
+    @property
+    def _weights(self) -> np.ndarray:
+        """The weights of what `_maps` yields: of the members, and again of what they say of the mirrored frame."""
+        return np.concatenate([self._weights_MC] * len(self._mirrors))
 
     def _weighed(self, weights: Mapping[str, float]) -> np.ndarray:
         """Return the weight of each member's vote for each class id, float32 [M, 256]; 0 for 255."""
@@ -204,9 +216,28 @@ class Ensemble:
             )
 
 
-def _label(name: str, member: Member, frames: SampledFrames) -> np.ndarray:
-    mapped_BHW: np.ndarray = member.ids[_checked(name, member, member.teacher.label(frames))]
-    return mapped_BHW
+def _label(name: str, member: Member, frames: SampledFrames, is_mirrored: bool) -> np.ndarray:
+    labels_BHW = member.teacher.label(_mirror(frames) if is_mirrored else frames)
+    mapped_BHW: np.ndarray = member.ids[_checked(name, member, labels_BHW)]
+    return mapped_BHW[:, :, ::-1] if is_mirrored else mapped_BHW
+
+
+def _probabilities(
+    member: Member, frames: SampledFrames, size: tuple[int, int], mirrors: Sequence[bool]
+) -> tuple[np.ndarray, torch.Tensor]:
+    """Return a member's label maps, and the mean of its probabilities of frames and mirrored frames [B, K, H, W]."""
+    assert isinstance(member.teacher, SoftTeacher)
+    labels_BHW, own_BKHW = member.teacher.label_softly(frames, size)
+    if True not in mirrors:
+        return labels_BHW, own_BKHW
+    mirrored_BKHW = member.teacher.label_softly(_mirror(frames), size)[1].flip(-1)
+    return labels_BHW, (own_BKHW + mirrored_BKHW) / 2
+
+
+def _mirror(frames: SampledFrames) -> SampledFrames:
+    """Return frames with left and right exchanged."""
+    assert frames.images_BHWC is not None, "checked by the constructor"
+    return replace(frames, images_BHWC=frames.images_BHWC[:, :, ::-1].copy())
 
 
 def _checked(name: str, member: Member, labels_BHW: np.ndarray) -> np.ndarray:

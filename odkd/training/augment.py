@@ -1,4 +1,4 @@
-"""Augmentation: images, label maps and soft labels of a batch are flipped, scaled and cropped together.
+"""Augmentation: images, label maps and soft labels of a batch are flipped, scaled, cropped and mixed together.
 
 It runs on the device, after normalisation. All random numbers of a batch come from one named generator, which depends
 on the run's seed and on the numbers of past passes and batches, so that a resumed run draws the same.
@@ -15,6 +15,9 @@ from odkd.common.ignore import IGNORE
 from odkd.common.seeds import named_generator
 from odkd.common.settings import Fraction, NonNegativeFloat
 from odkd.training.losses import SoftLabels
+from odkd.training.losses.soft import resize_labels
+
+Batch = tuple[Tensor, Tensor, SoftLabels | None]  # images, label maps and soft labels
 
 
 class Geometry(NamedTuple):
@@ -56,6 +59,9 @@ class Augmentation:
         crop: [height, width] of the result, pixels; None = the size of the frame.
         brightness: largest offset, positive or negative, added to pixel values in 0..1.
         contrast: largest relative change of the distances from a frame's mean colour; below 1.
+        class_mix: probability that half of the classes of the frame before are pasted over a frame, with their labels
+            (Olsson et al., WACV 2021); that frame is the one before it in the batch, for the first one the last one of
+            the batch before. The first batch of a pass has none before it.
         std: of the images' normalisation; None = pixel values are in 0..1.
 
     Raises:
@@ -70,6 +76,7 @@ class Augmentation:
         crop: Sequence[int] | None,
         brightness: NonNegativeFloat,
         contrast: NonNegativeFloat,
+        class_mix: Fraction = 0.0,
         seed: int,
         std: Sequence[float] | None = None,
     ) -> None:
@@ -81,9 +88,11 @@ class Augmentation:
             raise ValueError(f"augmentation.contrast={contrast}; expected a number of at least 0 and below 1")
         self._flip, self._scale, self._crop = flip, (float(scale[0]), float(scale[1])), crop
         self._brightness, self._contrast, self._seed = brightness, contrast, seed
+        self.class_mix = class_mix
+        self._before: Batch | None = None  # the last frame of the batch before, as it was before it was mixed
         self._std = list(std) if std is not None else [1.0, 1.0, 1.0]
         self._is_geometric = flip > 0 or self._scale != (1.0, 1.0) or crop is not None
-        self.is_off = not (self._is_geometric or brightness or contrast)
+        self.is_off = not (self._is_geometric or brightness or contrast or class_mix)
 
     def __call__(
         self, images_BCHW: Tensor, labels_BHW: Tensor, soft: SoftLabels | None, *, names: Sequence[object]
@@ -102,7 +111,8 @@ class Augmentation:
             if soft is not None:
                 maps = zip(soft, (IGNORE, 0), strict=True)
                 soft = SoftLabels(*(_nearest_maps(part, geometry, (height, width), fill) for part, fill in maps))
-        return self._colour(images_BCHW, draws_6B), labels_BHW, soft
+        batch = self._colour(images_BCHW, draws_6B), labels_BHW, soft
+        return self._mix(batch, generator, begins_pass=names[-1] == 0) if self.class_mix else batch
 
     def follow(self, maps_BCHW: Tensor, frame: Sequence[int], *, names: Sequence[object]) -> Tensor:
         """Return maps of the frames of a batch, moved as its images are by the same `names`; 0 outside a frame.
@@ -136,6 +146,44 @@ class Augmentation:
         )
         mean_BC11 = images_BCHW.mean((2, 3), keepdim=True)
         return (images_BCHW - mean_BC11) * stretch_B111 + mean_BC11 + shift_BC11
+
+    def _mix(self, batch: Batch, generator: torch.Generator, *, begins_pass: bool) -> Batch:
+        """Return a batch with classes of other frames pasted over its frames."""
+        draws_B = torch.rand(len(batch[0]), generator=generator, dtype=torch.float64).tolist()
+        before = None if begins_pass else self._before
+        frames = [_frame(batch, index) for index in range(len(batch[0]))]
+        self._before = frames[-1]
+        mixed = []
+        for frame, draw in zip(frames, draws_B, strict=True):
+            is_mixed = draw < self.class_mix and before is not None and before[0].shape == frame[0].shape
+            mixed.append(_pasted(frame, before, generator) if is_mixed and before is not None else frame)
+            before = frame
+        images_BCHW, labels_BHW = torch.cat([frame[0] for frame in mixed]), torch.cat([frame[1] for frame in mixed])
+        if not batch[0].is_contiguous():
+            images_BCHW = images_BCHW.contiguous(memory_format=torch.channels_last)
+        soft = [frame[2] for frame in mixed if frame[2] is not None]
+        return images_BCHW, labels_BHW, SoftLabels(*map(torch.cat, zip(*soft, strict=True))) if soft else None
+
+
+def _frame(batch: Batch, index: int) -> Batch:
+    """Return a frame of a batch as a batch of one."""
+    images_BCHW, labels_BHW, soft = batch
+    own = slice(index, index + 1)
+    return images_BCHW[own], labels_BHW[own], None if soft is None else SoftLabels(*(part[own] for part in soft))
+
+
+def _pasted(frame: Batch, other: Batch, generator: torch.Generator) -> Batch:
+    """Return a frame over which half of the classes of another one, rounded up, are pasted; batches of one."""
+    classes = other[1][other[1] != IGNORE].unique()  # type: ignore[no-untyped-call]
+    order = torch.randperm(len(classes), generator=generator)[: -(-len(classes) // 2)]
+    is_pasted_BHW = torch.isin(other[1], classes[upload(order, classes.device)])
+    images_BCHW = torch.where(is_pasted_BHW[:, None], other[0], frame[0])
+    labels_BHW = torch.where(is_pasted_BHW, other[1], frame[1])
+    if frame[2] is None or other[2] is None:
+        return images_BCHW, labels_BHW, None
+    small_B1HW = resize_labels(is_pasted_BHW, frame[2].classes_BkHW.shape[2:])[:, None]
+    pairs = zip(other[2], frame[2], strict=True)
+    return images_BCHW, labels_BHW, SoftLabels(*(torch.where(small_B1HW, new, old) for new, old in pairs))
 
 
 def show(image_CHW: Tensor, geometry: Geometry, index: int) -> Tensor:

@@ -20,6 +20,7 @@ from odkd.evaluation.tally import Tally
 from odkd.training.batches import batches_of_pass
 from odkd.training.learn import Learner
 from odkd.training.loss_values import check_finite
+from odkd.training.warmup import PerUpdate
 
 ScheduleFactory = Callable[[torch.optim.Optimizer, int], LRScheduler]  # (optimizer, number of epochs) -> schedule
 CHUNK = 64  # positions validated at once, so that memory does not grow with the validation set
@@ -107,6 +108,8 @@ class Training:
         self._learner, self._evaluator = learner, evaluator
         self._seed = named_seed(seed, "training", seed_name(task.name))
         self._scheduler = schedule(learner.optimizer, plan.epochs) if schedule else None
+        if isinstance(self._scheduler, PerUpdate):
+            learner.schedule, self._scheduler = self._scheduler, None
         if plan.drop_last and len(task.positions) < plan.batch_size:
             raise ValueError(
                 f"{task.name} has {counted(len(task.positions), 'training image')} and "

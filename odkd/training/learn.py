@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import LRScheduler
 
 from odkd.common.device import autocast, upload
 from odkd.data.tensor_bank import Bank
@@ -58,6 +59,7 @@ class Learner:
         self.augment, self.average, self.features = augment, average, features
         self._num_passes = 0  # seeds augmentation
         self._pixels = PixelCounts()
+        self.schedule: LRScheduler | None = None  # of the learning rate, stepped after each update; the caller sets it
         self.updates = Delivery(student)  # every iteration changes all weights; the config may choose another
         # float16 gradients underflow without scaling; a disabled scaler changes nothing.
         self._scaler = torch.amp.GradScaler(device.type, enabled=precision == "float16")
@@ -108,6 +110,8 @@ class Learner:
         self.updates.before_step()
         self._scaler.step(self.optimizer)
         self._scaler.update()
+        if self.schedule is not None:
+            self.schedule.step()
         self.updates.after_step()
         self.regularizer.after_update(self.student, update)
         if self.average is not None:
@@ -195,7 +199,7 @@ class Learner:
             student, optimizer, features = self.features.copied(self.student, self.optimizer)
         if learning_rate is not None:
             for group in optimizer.param_groups:
-                group["lr"] = learning_rate
+                group["lr"] = learning_rate * group.get("rate", 1.0)  # a factor of `student.rates`
         copied = Learner(
             student,
             optimizer,
@@ -233,6 +237,7 @@ class Learner:
             "num_passes": self._num_passes,
             **({} if self.average is None else {"average": self.average.state_dict()}),
             **({} if self.features is None else {"features": self.features.objective.state_dict()}),
+            **({} if self.schedule is None else {"schedule": self.schedule.state_dict()}),
             "updates": self.updates.state_dict(),
         }
 
@@ -246,4 +251,6 @@ class Learner:
             self.average.load_state_dict(state["average"])
         if self.features is not None:
             self.features.objective.load_state_dict(state["features"])
+        if self.schedule is not None and "schedule" in state:
+            self.schedule.load_state_dict(state["schedule"])
         self.updates.load_state_dict(state.get("updates", {}))  # checkpoints of earlier versions have none

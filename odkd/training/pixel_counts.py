@@ -10,6 +10,12 @@ from odkd.data.tensor_bank import Bank
 from odkd.evaluation.metrics import bin_counts
 
 
+def class_pixels(bank: Bank, source: str, positions: Sequence[int]) -> Tensor:
+    """Return the labelled pixels of each class in each position, int64 [n, K], on the bank's device."""
+    counts = [bin_counts(bank.get([p]).labels[source].flatten(1), IGNORE + 1)[:, : bank.num_classes] for p in positions]
+    return torch.cat(counts)
+
+
 class PixelCounts:
     """Counts pixels; the counts of a position are reused while it is learned from."""
 
@@ -22,8 +28,7 @@ class PixelCounts:
         self._pixels = {position: pixels_K for position, pixels_K in self._pixels.items() if position in wanted}
         for position in positions:
             if position not in self._pixels:
-                labels_1P = bank.get([position]).labels[source].flatten(1)
-                self._pixels[position] = bin_counts(labels_1P, IGNORE + 1)[0, : bank.num_classes]
+                self._pixels[position] = class_pixels(bank, source, [position])[0]
         return torch.stack([self._pixels[position] for position in positions]).sum(0)
 
     def clear(self) -> None:

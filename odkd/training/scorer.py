@@ -7,6 +7,7 @@ from torch import Tensor
 
 from odkd.evaluation.evaluate import Evaluator
 from odkd.training.learn import Learner
+from odkd.training.pixel_counts import class_pixels
 
 
 class StudentScorer:
@@ -21,6 +22,10 @@ class StudentScorer:
 
     def __call__(self, positions: Sequence[int]) -> Tensor:
         return self._evaluator.losses(self._learner.student, positions, self._learner.source)
+
+    def pixels(self, positions: Sequence[int]) -> Tensor:
+        bank = self._evaluator.bank
+        return class_pixels(bank, self._learner.source, positions).cpu()
 
     def after_learning(self, positions: Sequence[int], *, learning_rate: float | None = None) -> "StudentScorer":
         device = self._learner.device

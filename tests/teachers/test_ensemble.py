@@ -105,6 +105,38 @@ def test_a_mean_is_that_of_the_mapped_probabilities() -> None:
     torch.testing.assert_close(shares[2], torch.tensor(expected / expected.sum(0)).float())
 
 
+class Bright(Believes):
+    """A teacher whose first class is as likely as a pixel's column is bright."""
+
+    def __init__(self) -> None:
+        super().__init__(np.full((3, 1, 1), 1 / 3))
+
+    def label(self, frames: SampledFrames) -> np.ndarray:
+        return self.label_softly(frames, (1, 4))[0]
+
+    def label_softly(self, frames: SampledFrames, size: tuple[int, int]) -> tuple[np.ndarray, torch.Tensor]:
+        assert frames.images_BHWC is not None
+        assert frames.images_BHWC.shape[1:3] == size
+        bright_BHW = torch.from_numpy(frames.images_BHWC[..., 0] / 255).float()
+        bright_BHW = bright_BHW * torch.linspace(1, 0.4, bright_BHW.shape[2])  # it sees less on the right
+        shares_BKHW = torch.stack([bright_BHW, 1 - bright_BHW, torch.zeros_like(bright_BHW)], 1)
+        return shares_BKHW.argmax(1).to(torch.uint8).numpy(), shares_BKHW
+
+
+def test_what_members_say_of_the_mirrored_frame_counts_as_much() -> None:
+    frames = show(1, 1, 4)
+    assert frames.images_BHWC is not None
+    frames.images_BHWC[0, 0, :, 0] = [255, 0, 0, 255]
+    _, shares = Ensemble({"a": member(Bright())}, CLASSES, vote="mean", mirrored=True).label_softly(frames, (1, 4))
+    torch.testing.assert_close(shares[0, 0, 0], torch.tensor([0.7, 0, 0, 0.7]))
+    alone = Ensemble({"a": member(Bright())}, CLASSES)
+    assert list(alone.label(frames)[0, 0]) == [0, 1, 1, 1]
+    both = Ensemble({"a": member(Bright())}, CLASSES, mirrored=True)
+    assert list(both.label(frames)[0, 0]) == [0, 1, 1, 1]  # of equal votes, that of the frame as it is
+    _, votes = both.label_softly(frames, (1, 4))
+    torch.testing.assert_close(votes[0, 0, 0], torch.tensor([0.5, 0, 0, 0.5]))
+
+
 @pytest.mark.parametrize("vote", ["majority", "mean"])
 def test_soft_labels_sum_to_one_and_agree_with_the_label_maps(vote: Any) -> None:
     generator = np.random.default_rng(1)

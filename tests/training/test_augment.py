@@ -11,7 +11,14 @@ from odkd.config.construct import construct
 from odkd.training.augment import Augmentation, Geometry, show
 from odkd.training.losses import SoftLabels
 
-OFF: dict[str, Any] = {"flip": 0.0, "scale": [1.0, 1.0], "crop": None, "brightness": 0.0, "contrast": 0.0}
+OFF: dict[str, Any] = {
+    "flip": 0.0,
+    "scale": [1.0, 1.0],
+    "crop": None,
+    "brightness": 0.0,
+    "contrast": 0.0,
+    "class_mix": 0.0,
+}
 
 
 def make(seed: int = 0, **settings: Any) -> Augmentation:
@@ -121,9 +128,57 @@ def test_brightness_and_contrast_apply_to_pixels_before_normalisation() -> None:
     assert ((stretch > 0.5) & (stretch < 1.5)).all()
 
 
+def one_colour(classes: list[list[int]]) -> tuple[Tensor, Tensor, SoftLabels]:
+    """Return frames whose columns show these classes; pixels and soft labels have the frame's number."""
+    labels = torch.tensor(classes)[:, None].expand(-1, 2, -1).clone()
+    numbers = torch.arange(len(classes))[:, None, None, None]
+    soft = SoftLabels((numbers + 10).to(torch.uint8).expand(-1, 1, 1, 2), numbers.float().expand(-1, 1, 1, 2))
+    return numbers.float().expand(-1, 3, 2, len(classes[0])).clone(), labels, soft
+
+
+def test_half_of_the_classes_of_the_frame_before_are_pasted_with_everything() -> None:
+    images, labels, soft = one_colour([[0, 0, 1, 1], [2, 2, 2, 2], [3, 3, 3, 3]])
+    augment = make(class_mix=1.0)
+    assert not augment.is_off
+    mixed, maps, softs = augment(images, labels, soft, names=(0, 0))
+    assert softs is not None
+    assert torch.equal(mixed[0], images[0])  # the first frame of a pass has none before it
+    is_pasted = mixed[1, 0] == 0  # half of the two classes of frame 0: one of its halves
+    assert is_pasted[:, :2].all() != is_pasted[:, 2:].all()
+    assert is_pasted.float().mean() == 0.5
+    assert torch.equal(maps[1], torch.where(is_pasted, labels[0], labels[1]))
+    assert torch.equal(softs.classes_BkHW[1, 0, 0] == 10, is_pasted[1, 1::2])
+    assert torch.equal(softs.probabilities_BkHW[1, 0, 0] == 0, is_pasted[1, 1::2])
+    assert torch.equal(mixed[2], images[1])  # its only class; and as the frame was before it was mixed
+    assert torch.equal(maps[2], labels[1])
+    again = augment(*one_colour([[4, 4, 4, 4]]), names=(0, 1))
+    assert torch.equal(again[1][0], labels[2])  # the last frame of the batch before
+    begun = augment(*one_colour([[4, 4, 4, 4]]), names=(1, 0))
+    assert torch.equal(begun[1][0], torch.full((2, 4), 4))  # another pass
+
+
+def test_unlabelled_pixels_are_never_pasted_and_the_layout_stays() -> None:
+    images, labels, _ = one_colour([[255, 255, 1, 255], [2, 255, 2, 2]])
+    mixed, maps, soft = make(class_mix=1.0)(
+        images.contiguous(memory_format=torch.channels_last), labels, None, names=(0, 0)
+    )
+    assert soft is None
+    assert maps[1].tolist() == [[2, 255, 1, 2]] * 2
+    assert mixed[1, 0].tolist() == [[1, 1, 0, 1]] * 2
+    assert mixed.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_the_share_of_mixed_frames_is_as_told_and_depends_on_the_names_only() -> None:
+    images, labels, _ = one_colour([[0] * 4, [1] * 4] * 200)
+    first, second = (make(class_mix=0.25)(images, labels, None, names=(0, 0))[1] for _ in range(2))
+    assert torch.equal(first, second)
+    assert 0.18 < (first != labels).any(2).any(1).float().mean() < 0.32
+
+
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
+        ("class_mix", 1.5, "class_mix=1.5; expected a number of at least 0 and of at most 1"),
         ("flip", 2, "flip=2; expected a number of at least 0 and of at most 1"),
         ("scale", [2, 1], r"scale=\[2, 1\]; expected \[lowest, highest\] above 0"),
         ("scale", [0, 1], r"scale=\[0, 1\]; expected \[lowest, highest\] above 0"),

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from odkd.config.compose import compose_config
 from odkd.config.construct import construct
 from odkd.training.losses import CrossEntropy, SoftLabels, wants_soft
+from odkd.training.losses.confident import Confident
 from odkd.training.losses.dice import Dice
 from odkd.training.losses.focal import Focal
 from odkd.training.losses.kl import KlDivergence
@@ -59,6 +60,34 @@ def test_cross_entropy_and_its_gradient_equal_those_of_torch(num_classes: int, i
     (their_gradient,) = torch.autograd.grad(theirs, logits)
     torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-7)
     torch.testing.assert_close(our_gradient, their_gradient, rtol=1e-5, atol=1e-8)
+
+
+@pytest.mark.parametrize("weights", [None, [1.0, 2.0, 0.5, 3.0]])
+@pytest.mark.parametrize("is_fast", [False, True])
+def test_smoothed_labels_equal_a_naive_loop(weights: list[float] | None, is_fast: bool) -> None:
+    logits, labels = scene(4)
+    loss = CrossEntropy(weights, label_smoothing=0.2)
+    loss.fast_forms = is_fast
+    logs, factors, total, mass = logits.detach().log_softmax(1), weights or [1.0] * 4, 0.0, 0.0
+    for b, i, j in (labels != 255).nonzero().tolist():
+        label = int(labels[b, i, j])
+        for k in range(4):
+            share = 0.2 / 4 + 0.8 * (k == label)
+            total -= factors[k] * share * logs[b, k, i, j].item()
+        mass += factors[label]
+    assert loss(logits, labels).item() == pytest.approx(total / mass, rel=1e-5)
+
+
+def test_only_pixels_with_a_certain_label_count() -> None:
+    logits, labels = scene(4)
+    soft = SoftLabels(*(part[:, :1] for part in soft_scene(4, k=1)))
+    counted = labels.clone()
+    for b, i, j in (labels != 255).nonzero().tolist():
+        share, label = soft.probabilities_BkHW[b, 0, i, j].item(), soft.classes_BkHW[b, 0, i, j].item()
+        if label == 255 or share < 0.6:
+            counted[b, i, j] = 255
+    assert 0 < (counted != 255).sum() < (labels != 255).sum()
+    torch.testing.assert_close(Confident(0.6)(logits, labels, soft), CrossEntropy()(logits, counted))
 
 
 @CLASSES
@@ -206,13 +235,15 @@ def every_loss(num_classes: int) -> list[nn.Module]:
         Dice(),
         Focal(),
         Focal(2.0, weights),
+        CrossEntropy(weights, label_smoothing=0.1),
+        Confident(0.5),
         KlDivergence(1.0),
         KlDivergence(10.0),
         WeightedSum({"ce": 0.7, "dice": 0.2, "kl": 0.1}, kinds),
     ]
 
 
-@pytest.mark.parametrize("number", range(8))
+@pytest.mark.parametrize("number", range(10))
 def test_gradients_equal_finite_differences(number: int) -> None:
     loss = every_loss(4)[number]
     logits, labels = scene(4, dtype=torch.float64, size=(4, 4))
@@ -220,7 +251,7 @@ def test_gradients_equal_finite_differences(number: int) -> None:
     assert torch.autograd.gradcheck(lambda z: loss(z, labels, *soft), (logits,))
 
 
-@pytest.mark.parametrize("number", range(8))
+@pytest.mark.parametrize("number", range(10))
 def test_a_batch_without_labels_has_loss_0_and_gradient_0(number: int) -> None:
     loss = every_loss(3)[number]
     logits = torch.randn(2, 3, 6, 5, requires_grad=True)
@@ -232,7 +263,7 @@ def test_a_batch_without_labels_has_loss_0_and_gradient_0(number: int) -> None:
     assert logits.grad.abs().max() == 0
 
 
-@pytest.mark.parametrize("number", range(8))
+@pytest.mark.parametrize("number", range(10))
 def test_ignored_pixels_do_not_affect_the_loss(number: int) -> None:
     loss = every_loss(11)[number]
     logits, labels = scene(11)

@@ -1,4 +1,4 @@
-"""Cross-entropy with optional class weights, given or inverse to class frequency."""
+"""Cross-entropy with optional class weights, given or inverse to class frequency, and smoothed labels."""
 
 import torch
 import torch.nn.functional as F
@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from odkd.common.ignore import IGNORE
 from odkd.common.layout import float_planes
+from odkd.common.settings import Fraction
 from odkd.training.losses.weights import ClassWeights, Weights, at_least_float32
 
 
@@ -17,6 +18,8 @@ class CrossEntropy(nn.Module):
     Args:
         class_weights: one weight per class (as in torch, the mean is weighted too), "inverse_frequency" (see
             `weights.ClassWeights`), or None for all 1.
+        label_smoothing: share of the probability that is divided evenly among all classes (Szegedy et al., CVPR 2016,
+            sec. 7), 0 = none. Class weights then weigh each class's part, as in torch.
 
     With `fast_forms`, pixels are rows: for logits in channels-last this copies nothing; equal up to the last bit.
     """
@@ -24,8 +27,9 @@ class CrossEntropy(nn.Module):
     name = "cross_entropy"
     fast_forms = False
 
-    def __init__(self, class_weights: Weights = None) -> None:
+    def __init__(self, class_weights: Weights = None, label_smoothing: Fraction = 0.0) -> None:
         super().__init__()
+        self._smoothing = label_smoothing
         self.weights = ClassWeights(class_weights)
         self.weighs_classes = self.weights.are_measured
 
@@ -47,12 +51,17 @@ class CrossEntropy(nn.Module):
         else:
             logits = float_planes(logits_BKHW)
         if weights_K is None:
-            return _summed(logits, labels, None) / (labels_BHW != IGNORE).sum().clamp(min=1)
-        total = _summed(logits, labels, weights_K.to(logits.dtype))
+            return self._summed(logits, labels, None) / (labels_BHW != IGNORE).sum().clamp(min=1)
+        total = self._summed(logits, labels, weights_K.to(logits.dtype))
         return total / self.weights.masses(labels_BHW).sum().clamp(min=torch.finfo(torch.float32).tiny)
 
-
-def _summed(logits_BKHW: Tensor, labels_BHW: Tensor, weights_K: Tensor | None) -> Tensor:
-    """Return the sum over the labelled pixels. On a GPU torch's own sum has other last bits each time."""
-    how = "none" if logits_BKHW.is_cuda else "sum"
-    return F.cross_entropy(logits_BKHW, labels_BHW, weight=weights_K, ignore_index=IGNORE, reduction=how).sum()
+    def _summed(self, logits_BKHW: Tensor, labels_BHW: Tensor, weights_K: Tensor | None) -> Tensor:
+        """Return the sum over the labelled pixels. On a GPU torch's own sum has other last bits each time."""
+        return F.cross_entropy(
+            logits_BKHW,
+            labels_BHW,
+            weight=weights_K,
+            ignore_index=IGNORE,
+            reduction="none" if logits_BKHW.is_cuda else "sum",
+            label_smoothing=self._smoothing,
+        ).sum()

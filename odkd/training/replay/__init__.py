@@ -10,10 +10,13 @@ from torch import Tensor
 
 
 class Scorer(Protocol):
-    """Access to the losses of the current student; calling it changes nothing."""
+    """Access to the losses of the current student, and to labels; calling it changes nothing."""
 
     def __call__(self, positions: Sequence[int]) -> Tensor:
         """Return the student's mean cross-entropy on each position, in eval mode: float32 [n], on the CPU."""
+
+    def pixels(self, positions: Sequence[int]) -> Tensor:
+        """Return the labelled pixels of each class in each position's training labels: int64 [n, K], on the CPU."""
 
     def after_learning(self, positions: Sequence[int], *, learning_rate: float | None = None) -> "Scorer":
         """Return the scorer of a copy of the student that has learned one pass over `positions`.

@@ -2,6 +2,7 @@
 
 import inspect
 import io
+import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from itertools import combinations, permutations
@@ -21,6 +22,7 @@ from torch import Tensor
 from odkd.common.seeds import named_generator
 from odkd.config.construct import construct, resolve
 from odkd.training.replay import Replay
+from odkd.training.replay.class_balanced import ClassBalanced, draw_rare
 from odkd.training.replay.draw import draw_weighted
 from odkd.training.replay.first import First
 from odkd.training.replay.mir import Mir
@@ -60,6 +62,10 @@ class FakeScorer:
     def __call__(self, positions: Sequence[int]) -> Tensor:
         self.asked.append(list(positions))
         return torch.tensor([self.now(position) for position in positions], dtype=torch.float32)
+
+    def pixels(self, positions: Sequence[int]) -> Tensor:
+        """Say that every third frame shows the rare class 1."""
+        return torch.tensor([[1000, 200 if position % 3 == 0 else 0] for position in positions])
 
     def after_learning(self, positions: Sequence[int], *, learning_rate: float | None = None) -> "FakeScorer":
         self.learned.append((list(positions), learning_rate))
@@ -140,7 +146,7 @@ def test_the_seed_determines_every_choice(name: str) -> None:
 
 
 def test_random_methods_draw_from_the_seed_and_leave_the_global_generator_of_torch_unchanged() -> None:
-    assert DRAWS == ["mir", "prioritized", "reservoir", "uniform"]
+    assert DRAWS == ["class_balanced", "mir", "prioritized", "reservoir", "uniform"]
     torch.manual_seed(0)
     before = torch.get_rng_state()
     for name in DRAWS:
@@ -213,6 +219,30 @@ def test_first_selects_the_first_frames_and_nothing_after_the_limit() -> None:
         [],
     ]
     assert replay.kept() == ()
+
+
+def test_rare_classes_are_drawn_with_the_probabilities_of_the_paper() -> None:
+    """Frames 0..5 of common class 0; 0 and 3 also show class 1. Draw one frame, T = 0.5."""
+    num_frames, temperature = 6, 0.5
+    share = 2 * 200 / (6 * 1000 + 2 * 200)
+    rare, common = (math.exp((1 - part) / temperature) for part in (share, 1 - share))
+    of_common = common / (rare + common) / num_frames
+    of_rare = of_common + rare / (rare + common) / 2
+    probabilities = {p: of_rare if p % 3 == 0 else of_common for p in range(num_frames)}
+    drawn = [
+        fill(ClassBalanced(num_frames, seed, temperature=temperature), num_frames).select(1, FakeScorer())[0]
+        for seed in range(3000)
+    ]
+    assert_distribution(drawn, probabilities)
+
+
+def test_frames_without_a_class_are_drawn_last() -> None:
+    pixels_NK = torch.tensor([[0.0, 0], [50, 0], [0, 99], [300, 0]], dtype=torch.float64)
+    generator = torch.Generator().manual_seed(0)
+    drawn = draw_rare(pixels_NK, 4, generator, temperature=0.1, smallest=50)
+    assert sorted(drawn) == [0, 1, 2, 3]
+    assert drawn[-1] == 0
+    assert draw_rare(pixels_NK[:0], 4, generator, temperature=0.1, smallest=50) == []
 
 
 def test_uniform_memory_has_geometric_ages() -> None:

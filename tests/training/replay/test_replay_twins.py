@@ -21,6 +21,7 @@ from odkd.training.learn import Learner
 from odkd.training.losses import CrossEntropy
 from odkd.training.regularizers.none import NoRegularizer
 from odkd.training.replay import Replay
+from odkd.training.replay.class_balanced import ClassBalanced
 from odkd.training.replay.fifo import Fifo
 from odkd.training.replay.first import First
 from odkd.training.replay.memoryless import Memoryless
@@ -215,6 +216,33 @@ class ReservoirTwin(UniformTwin):
                 self.M = [x if j == i else old for j, old in enumerate(self.M)]
 
 
+class ClassBalancedTwin(UniformTwin):
+    """Rare class sampling with T = 0.3; a frame shows a class by 7 of its 24 pixels."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__(world)
+        self.generator = named_generator(5, "replay", "class_balanced")
+
+    def sample(self, positions: list[int], size: int) -> list[int]:
+        counts = {x: [0, 0, 0] for x in positions}
+        for x in positions:
+            for label in self.world.bank.get([x]).labels["teacher"].flatten().tolist():
+                if label != 255:
+                    counts[x][label] += 1
+        total = sum(map(sum, counts.values()))
+        f = [sum(counts[x][c] for x in positions) / max(total, 1) for c in range(3)]
+        left, drawn = list(positions), list[int]()
+        while left and len(drawn) < size:
+            classes = [c for c in range(3) if any(counts[x][c] >= 7 for x in left)]
+            frames = left
+            if classes:
+                c = classes[self.choice([math.exp((1 - f[c]) / 0.3) / math.exp(1 / 0.3) for c in classes], 1)[0]]
+                frames = [x for x in left if counts[x][c] >= 7]
+            drawn.append(frames[self.randrange(len(frames))])
+            left.remove(drawn[-1])
+        return drawn
+
+
 class PrioritizedTwin(Twin):
     refresh = False
 
@@ -275,6 +303,7 @@ PAIRS: dict[str, tuple[Callable[[], Replay], type[Twin]]] = {
     "memoryless": (Memoryless, MemorylessTwin),
     "uniform": (lambda: Uniform(9, 5), UniformTwin),
     "reservoir": (lambda: Reservoir(9, 5), ReservoirTwin),
+    "class_balanced": (lambda: ClassBalanced(9, 5, temperature=0.3, smallest=7), ClassBalancedTwin),
     "prioritized": (lambda: Prioritized(9, 5), PrioritizedTwin),
     "prioritized, refreshed": (lambda: Prioritized(9, 5, refresh=True), Refreshed),
     "mir": (lambda: Mir(9, 5, candidates=6), MirTwin),
