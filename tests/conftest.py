@@ -10,7 +10,10 @@ from extras import skip_if_absent
 from fabricated_run import FabricatedRun
 from live_sessions import Session
 from paths import SHARED
+from time_limit import pytest_addoption, pytest_collection_modifyitems, pytest_configure, skip_if_late
 from tiny_settings import TINY
+
+__all__ = ["pytest_addoption", "pytest_collection_modifyitems", "pytest_configure"]  # pytest finds its hooks by name
 
 os.environ.setdefault("MPLBACKEND", "agg")
 for variable in ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME"):  # tests write no runs where a developer's runs go
@@ -20,8 +23,9 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # threads of two workers on two cores w
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_setup() -> Generator[None]:
-    """Skip a test whose fixtures need a library of an extra that is absent."""
+def pytest_runtest_setup(item: pytest.Item) -> Generator[None]:
+    """Skip a test whose fixtures need a library of an extra that is absent, or for which no time is left."""
+    skip_if_late(item)
     try:
         yield
     except BaseException as error:
