@@ -19,7 +19,7 @@ from odkd.data.labels.own_classes import OwnClasses
 
 if TYPE_CHECKING:
     from odkd.teachers import Teacher
-    from odkd.teachers.ensemble import Member
+    from odkd.teachers.member import Member
 
 logger = logging.getLogger(__name__)
 
@@ -63,7 +63,7 @@ def _member(
 ) -> Member:
     """Build a member, and map its classes to the dataset's; those of the dataset that it lacks may be another's."""
     from odkd.teachers import class_names
-    from odkd.teachers.ensemble import Member
+    from odkd.teachers.member import Member
 
     classes: list[str] = list(dataset.classes)
     settings: Any = OmegaConf.to_container(node, resolve=True)

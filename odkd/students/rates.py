@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import nn
 
 from odkd.students.freezing import matching
@@ -42,3 +43,9 @@ def with_rates(
         for factor, parameters in groups.items()
         if parameters
     ]
+
+
+def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Set the learning rate of an optimizer; its groups keep their factors of it."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate * group.get("rate", 1.0)

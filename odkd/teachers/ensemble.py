@@ -5,9 +5,7 @@ dataset's classes before it counts. Pixels that a member ignores, also because t
 are no vote of it.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
 import numpy as np
@@ -17,25 +15,11 @@ import torch.nn.functional as F
 from odkd.common.ignore import IGNORE
 from odkd.common.names import nearest
 from odkd.common.settings import NonNegativeFloat
-from odkd.data.labels import highest_class, resize_nearest
-from odkd.teachers import SampledFrames, SoftTeacher, Teacher, clip_frames_of
+from odkd.data.labels import resize_nearest
+from odkd.teachers import SampledFrames, SoftTeacher, clip_frames_of
+from odkd.teachers.member import Member, checked_labels, label_of, parts_of, probabilities_of
 
 REST = "*"  # key of `experts` for all classes that no other entry names
-
-
-@dataclass(frozen=True, eq=False)
-class Member:
-    """A teacher of an ensemble.
-
-    Args:
-        teacher: as built.
-        ids: uint8 [256], its class id -> the ensemble's; 255 = none.
-        batch_size: frames that it receives at once.
-    """
-
-    teacher: Teacher
-    ids: np.ndarray
-    batch_size: int
 
 
 class Ensemble:
@@ -129,7 +113,7 @@ class Ensemble:
     def _maps(self, frames: SampledFrames) -> Iterator[np.ndarray]:
         """Yield for each frame the members' label maps with the ensemble's ids, uint8 [M, H, W]."""
         answers = [
-            np.concatenate([_label(name, member, part, is_mirrored) for part in _parts(frames, member.batch_size)])
+            np.concatenate([label_of(name, member, part, is_mirrored) for part in parts_of(frames, member.batch_size)])
             for is_mirrored in self._mirrors
             for name, member in self._members.items()
         ]
@@ -155,9 +139,9 @@ class Ensemble:
         total_BKHW: torch.Tensor | None = None
         for (name, member), weights_C in zip(self._members.items(), self._weights_MC, strict=True):
             weight, found = float(weights_C[0]), []
-            for part in _parts(frames, member.batch_size):
-                labels_BHW, own_BKHW = _probabilities(member, part, size, self._mirrors)
-                ids_BHW = torch.from_numpy(member.ids[_checked(name, member, labels_BHW)]).to(own_BKHW.device)
+            for part in parts_of(frames, member.batch_size):
+                labels_BHW, own_BKHW = probabilities_of(member, part, size, self._mirrors)
+                ids_BHW = torch.from_numpy(member.ids[checked_labels(name, member, labels_BHW)]).to(own_BKHW.device)
                 known = np.flatnonzero(member.ids[: own_BKHW.shape[1]] != IGNORE)
                 places = torch.from_numpy(member.ids[known].astype(np.int64)).to(own_BKHW.device)
                 mapped_BKHW = own_BKHW.new_zeros(len(own_BKHW), self.num_classes, *size)
@@ -214,61 +198,6 @@ class Ensemble:
             raise ValueError(
                 f"{key}: there is no member {name}{nearest(name, self._members)} (members: {', '.join(self._members)})"
             )
-
-
-def _label(name: str, member: Member, frames: SampledFrames, is_mirrored: bool) -> np.ndarray:
-    labels_BHW = member.teacher.label(_mirror(frames) if is_mirrored else frames)
-    mapped_BHW: np.ndarray = member.ids[_checked(name, member, labels_BHW)]
-    return mapped_BHW[:, :, ::-1] if is_mirrored else mapped_BHW
-
-
-def _probabilities(
-    member: Member, frames: SampledFrames, size: tuple[int, int], mirrors: Sequence[bool]
-) -> tuple[np.ndarray, torch.Tensor]:
-    """Return a member's label maps, and the mean of its probabilities of frames and mirrored frames [B, K, H, W]."""
-    assert isinstance(member.teacher, SoftTeacher)
-    labels_BHW, own_BKHW = member.teacher.label_softly(frames, size)
-    if True not in mirrors:
-        return labels_BHW, own_BKHW
-    mirrored_BKHW = member.teacher.label_softly(_mirror(frames), size)[1].flip(-1)
-    return labels_BHW, (own_BKHW + mirrored_BKHW) / 2
-
-
-def _mirror(frames: SampledFrames) -> SampledFrames:
-    """Return frames with left and right exchanged."""
-    assert frames.images_BHWC is not None, "checked by the constructor"
-    return replace(frames, images_BHWC=frames.images_BHWC[:, :, ::-1].copy())
-
-
-def _checked(name: str, member: Member, labels_BHW: np.ndarray) -> np.ndarray:
-    """Return a member's label maps if they are some."""
-    limit = member.teacher.num_classes or IGNORE
-    is_uint8 = labels_BHW.dtype == np.uint8 and labels_BHW.ndim == 3
-    if not is_uint8 or highest_class(labels_BHW) >= limit:
-        raise ValueError(
-            f"teacher.members.{name} returned {labels_BHW.dtype} {labels_BHW.shape}; expected uint8 label maps "
-            f"[frames, height, width] with ids below {limit}, or {IGNORE}"
-        )
-    return labels_BHW
-
-
-def _parts(frames: SampledFrames, batch_size: int) -> Iterator[SampledFrames]:
-    """Yield the frames in batches of a member's size."""
-    for start in range(0, len(frames.frame_numbers), batch_size):
-        end = start + batch_size
-        yield replace(
-            frames,
-            frame_numbers=frames.frame_numbers[start:end],
-            images_BHWC=None if frames.images_BHWC is None else frames.images_BHWC[start:end],
-            groundtruth=None if frames.groundtruth is None else partial(_from, frames.groundtruth, start),
-            sample_numbers=frames.sample_numbers[start:end],
-            begins_clip=frames.begins_clip and start == 0,
-        )
-
-
-def _from(read: Callable[[int], np.ndarray], start: int, number: int) -> np.ndarray:
-    """Return the ground truth of a frame of a part that begins at `start`."""
-    return read(start + number)
 
 
 def _pooled(shares_BKHW: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:

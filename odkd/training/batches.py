@@ -1,11 +1,13 @@
 """Batches of one pass over the selected positions; each batch is one update."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Literal
 
 import torch
+from torch import Tensor
 
 from odkd.common.seeds import named_generator
+from odkd.data.tensor_bank import Bank
 
 Order = Literal["stream", "shuffled", "paired", "paired_apart"]
 
@@ -42,6 +44,13 @@ def batches_of_pass(
     num_pairs = min(len(stream), len(replayed))
     pairs = [[*new, *old] for new, old in zip(stream, replayed, strict=False)]
     return pairs + stream[num_pairs:] + replayed[num_pairs:]
+
+
+def frames_of_pass(bank: Bank, batches: Sequence[Sequence[int]], source: str) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield the frames of a pass one by one: images [1, 3, H, W] and int64 labels [1, H, W] of a source."""
+    for position in (position for batch in batches for position in batch):
+        frame = bank.get([position])
+        yield frame.images_BCHW, frame.labels[source].long()
 
 
 def _split(positions: Sequence[int], size: int) -> list[list[int]]:

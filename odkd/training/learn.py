@@ -1,7 +1,8 @@
 """Learning: one update on a batch, one pass over selected positions, a copy for virtual passes."""
 
 import copy
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -11,9 +12,11 @@ from torch.optim.lr_scheduler import LRScheduler
 from odkd.common.device import autocast, upload
 from odkd.data.tensor_bank import Bank
 from odkd.students.layers import tapped
+from odkd.students.rates import set_rate
 from odkd.training.apart import forward_apart, losses_apart, sizes_of_kinds
 from odkd.training.augment import Augmentation
 from odkd.training.average import Average
+from odkd.training.batches import frames_of_pass
 from odkd.training.features.distillation import FeatureDistillation
 from odkd.training.loss_values import mean_losses
 from odkd.training.losses import HasParts, Loss, SoftLabels, SoftLoss, WeighsClasses, wants_soft
@@ -136,9 +139,7 @@ class Learner:
         is_apart: bool = False,
         told: Callable[[int], object] = lambda _: None,
     ) -> dict[str, float]:
-        """Make one pass over `batches` of positions, one update each; return the mean of each loss over the updates.
-
-        Without batches the student does not change and no losses are returned. Losses are read from the device once.
+        """Make one pass over `batches` of positions, one update each; return the mean of each loss, none without any.
 
         Args:
             stream_positions: positions that are past only since the last iteration; all others are replayed.
@@ -151,12 +152,6 @@ class Learner:
         if batches and isinstance(self.loss, WeighsClasses) and self.loss.weighs_classes:
             learned = [position for batch in batches for position in batch]
             self.loss.weigh(self._pixels.count(bank, self.source, learned))
-
-        def frames_of_pass() -> Iterator[tuple[Tensor, Tensor]]:
-            for position in (position for batch in batches for position in batch):
-                frame = bank.get([position])
-                yield frame.images_BCHW, frame.labels[self.source].long()
-
         history: list[dict[str, Tensor]] = []
         for number, positions in enumerate(batches):
             batch = bank.get(positions)
@@ -177,7 +172,7 @@ class Learner:
                 ends_pass=number == len(batches) - 1,
                 kept=kept,
                 forward=forward_apart(self.forward, apart) if apart else self.forward,
-                frames_of_pass=frames_of_pass,
+                frames_of_pass=partial(frames_of_pass, bank, batches, self.source),
                 parts=apart,
             )
             history.append(self.step(update, soft, given))
@@ -198,8 +193,7 @@ class Learner:
         else:
             student, optimizer, features = self.features.copied(self.student, self.optimizer)
         if learning_rate is not None:
-            for group in optimizer.param_groups:
-                group["lr"] = learning_rate * group.get("rate", 1.0)  # a factor of `student.rates`
+            set_rate(optimizer, learning_rate)
         copied = Learner(
             student,
             optimizer,
@@ -235,11 +229,8 @@ class Learner:
             "regularizer": self.regularizer.state_dict(),
             "scaler": self._scaler.state_dict(),
             "num_passes": self._num_passes,
-            **({} if self.average is None else {"average": self.average.state_dict()}),
-            **({} if self.features is None else {"features": self.features.objective.state_dict()}),
-            **({} if self.schedule is None else {"schedule": self.schedule.state_dict()}),
             "updates": self.updates.state_dict(),
-        }
+        } | {name: part.state_dict() for name, part in self._optional()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.student.load_state_dict(state["student"])
@@ -247,10 +238,12 @@ class Learner:
         self.regularizer.load_state_dict(state["regularizer"])
         self._scaler.load_state_dict(state["scaler"])
         self._num_passes = state["num_passes"]
-        if self.average is not None:
-            self.average.load_state_dict(state["average"])
-        if self.features is not None:
-            self.features.objective.load_state_dict(state["features"])
-        if self.schedule is not None and "schedule" in state:
-            self.schedule.load_state_dict(state["schedule"])
+        for name, part in self._optional():
+            if name in state or name != "schedule":  # that of the training before has ended
+                part.load_state_dict(state[name])
         self.updates.load_state_dict(state.get("updates", {}))  # checkpoints of earlier versions have none
+
+    def _optional(self) -> list[tuple[str, Any]]:
+        objective = None if self.features is None else self.features.objective
+        parts = {"average": self.average, "features": objective, "schedule": self.schedule}
+        return [(name, part) for name, part in parts.items() if part is not None]

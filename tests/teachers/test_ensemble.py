@@ -8,7 +8,8 @@ import torch
 
 from odkd.common.ignore import IGNORE
 from odkd.teachers import SampledFrames, SoftTeacher
-from odkd.teachers.ensemble import Ensemble, Member
+from odkd.teachers.ensemble import Ensemble
+from odkd.teachers.member import Member
 
 CLASSES = ["road", "sky", "car"]
 
