@@ -200,7 +200,7 @@ def test_layers_hold_for_experiments_and_groups_of_ones_own(own: str) -> None:
     assert built_on.teacher.licence is None
     typed = compose_config(["experiment=mine", "teacher=other", "student=mine"], own)
     assert typed.teacher == {"_target_": "mine.Other", "name": "other", "shade": "none"}
-    assert typed.student == {"_target_": "mine.Net", "name": "net", "ema": None, "saved": "ema"}
+    assert typed.student == {"_target_": "mine.Net", "name": "net", "ema": None, "rates": None, "saved": "ema"}
     assert typed.extra.depth == 3
 
 
