@@ -60,7 +60,18 @@ def load_weights(folder: Path, kind: Any, config: Any) -> torch.nn.Module:
     if missing := sorted(key for key in info["missing_keys"] if not key.startswith("criterion.")):
         raise ValueError(f"{folder} lacks {len(missing)} weights of its {config.model_type} ({missing[0]} ...)")
     assert isinstance(network, torch.nn.Module)
+    number_positions(network)
     return network
+
+
+def number_positions(network: torch.nn.Module) -> None:
+    """Number the places of a text 0, 1, ... again: the library keeps these numbers in no file, and fills them late.
+
+    In a process that had loaded many other networks they were seen unset, which is any number that memory had.
+    """
+    for name, buffer in network.named_buffers():
+        if name.rpartition(".")[2] == "position_ids" and buffer.ndim == 2 and buffer.dtype == torch.int64:
+            buffer.copy_(torch.arange(buffer.shape[1]).expand_as(buffer))
 
 
 def load_processor(folder: Path, config: Any) -> Any:

@@ -156,3 +156,18 @@ def test_half_precision_applies_to_the_network_only(folder: Path) -> None:
     labels, soft = teacher_of(folder, "semantic", precision="bfloat16").label_softly(frames, (4, 6))
     assert soft.dtype == torch.float32
     assert (labels == teacher_of(folder, "semantic").label(frames)).mean() > 0.5
+
+
+def test_places_of_a_text_are_numbered_whatever_the_library_left_there(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = transformers.Sam3Model.from_pretrained
+
+    def unset(*arguments: Any, **settings: Any) -> Any:
+        network, info = read(*arguments, **settings)
+        network.text_encoder.text_model.embeddings.position_ids.fill_(2**40)
+        return network, info
+
+    expected = teacher_of(folder).label(show(images(2, 40, 60)))
+    monkeypatch.setattr(transformers.Sam3Model, "from_pretrained", unset)
+    np.testing.assert_array_equal(teacher_of(folder).label(show(images(2, 40, 60))), expected)
