@@ -22,6 +22,7 @@ WHERE_AND_HOW = (
 # Keys of other groups that are not in a run's key. The digest of the stream stands for a dataset's files.
 NOT_IN_DATASET = ("root", "prepare", "frame_store", "palette", "download")
 NOT_IN_STAGE = ("devices",)  # they are of the same type as `device`, which is in the key
+NOT_IN_LIVE = ("seconds", "repeats", "patience", "record", "page", "port", "host")  # the same for stage=live
 NOT_OF_THE_TEACHER = (  # keys of a teacher's config that are not passed to its class and do not change its own labels
     "name",
     "size",

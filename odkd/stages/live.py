@@ -9,6 +9,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
+from odkd.common.dotted import NOT_IN_LIVE, NOT_IN_STAGE
 from odkd.common.metric_names import metric_name
 from odkd.common.settings import NaturalInt, PositiveFloat, PositiveInt
 from odkd.data.recording.recorder import Recorder
@@ -49,6 +50,7 @@ class Live:
         record: keep frames and labels in the run's folder, `recording/`, a dataset that can be replayed.
         page: serve a page in the browser while the session runs, for this machine alone.
         port: of the page; the next free one is taken. 0 = any.
+        host: address or name at which the page listens; the default can be reached from this machine alone.
         devices: of student, teacher and trainer; auto = that of the run, or one GPU each.
         epochs: passes over the selected frames in a training.
         batch_size: frames in an update.
@@ -65,14 +67,13 @@ class Live:
     record: bool = False
     page: bool = True
     port: NaturalInt = 8050
+    host: str = "127.0.0.1"
     devices: list[str] = field(default_factory=lambda: ["auto"] * len(PARTS))
     epochs: PositiveInt = 1
     batch_size: PositiveInt = 1
     order: Order = "stream"
     traits: ClassVar[Traits] = Traits(sends_updates=True, always=True, is_live=True)
-    where_and_how: ClassVar[tuple[str, ...]] = (  # not in a run's key
-        *("devices", "seconds", "repeats", "patience", "record", "page", "port"),
-    )
+    where_and_how: ClassVar[tuple[str, ...]] = (*NOT_IN_STAGE, *NOT_IN_LIVE)  # not in a run's key
 
     def __post_init__(self) -> None:
         """Check that each part has a device.
@@ -133,7 +134,7 @@ class Live:
 
     def _page(self) -> Page:
         """Return the page of the session; print its address, if it has one."""
-        page: Page = WebPage(port=self.port) if self.page else NoPage()
+        page: Page = WebPage(host=self.host, port=self.port) if self.page else NoPage()
         if page.address is not None:
             logger.info("look at it: %s", page.address)
         return page

@@ -20,6 +20,7 @@ from omegaconf.errors import InterpolationToMissingValueError
 
 from odkd.common.dotted import (
     NOT_IN_DATASET,
+    NOT_IN_LIVE,
     NOT_IN_STAGE,
     NOT_OF_THE_TEACHER,
     OF_THE_MAPPING,
@@ -43,7 +44,7 @@ NO_MATTER = (
     *("device", "threads", "compile", "deterministic", "stage.always", "stage.is_shared", "hydra"),
     *(f"dataset.{key}" for key in NOT_IN_DATASET if key != "prepare"),
     "dataset.prepare.folder",
-    *(f"stage.{key}" for key in NOT_IN_STAGE),
+    *(f"stage.{key}" for key in (*NOT_IN_STAGE, *NOT_IN_LIVE)),
     *(f"teacher.{key}" for key in NOT_OF_THE_TEACHER if key not in OF_THE_MAPPING),
 )
 # What runs from before these settings had a default other than "auto" computed with. Later runs say what they chose.

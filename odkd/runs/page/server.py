@@ -151,9 +151,7 @@ def _listen(host: str, port: int) -> socket.socket:
     try:
         family, _, _, _, address = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
     except OSError as error:
-        raise ValueError(
-            f"stage.page.host={host} is not known ({error}); expected 127.0.0.1, or an own address"
-        ) from error
+        raise ValueError(f"stage.host={host} is not known ({error}); expected 127.0.0.1, or an own address") from error
     wanted = range(port, min(port + MOST_PORTS, 2**16)) if port else ()
     problem: OSError | None = None
     for number in (*wanted, 0):
@@ -167,9 +165,7 @@ def _listen(host: str, port: int) -> socket.socket:
             problem = error
         else:
             return listening
-    raise ValueError(
-        f"nothing can be served at stage.page.host={host} ({problem}); expected an address of this machine"
-    )
+    raise ValueError(f"nothing can be served at stage.host={host} ({problem}); expected an address of this machine")
 
 
 def _is_loopback(listening: socket.socket) -> bool:

@@ -94,6 +94,14 @@ def test_files_are_compared_by_content_if_both_sides_know_it_else_by_path(
     assert "| v1 | 10.0 | 1 |" in tables(capsys, spec_of(tmp_path, {"v1": rows["v1"]}), "--uri", store.uri)[1]
 
 
+def test_how_long_a_session_lasts_and_where_its_page_is_make_no_other_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store, spec = FabricatedStore(tmp_path / "outputs"), spec_of(tmp_path, {"A": ["stage=live"]})
+    store.add([*FIXED, "stage=live", "stage.seconds=60", "stage.port=0", "seed=0"], {"mean/miou": 0.1}, is_curated=True)
+    assert "| A | 10.0 | 1 |" in tables(capsys, spec, "--uri", store.uri)[1]
+
+
 def test_a_setting_may_follow_the_seed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     store, spec = FabricatedStore(tmp_path / "outputs"), spec_of(tmp_path, {"A": ["teacher.seed=${seed}"]}, [0, 1])
     for seed in (0, 1):

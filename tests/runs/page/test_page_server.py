@@ -230,7 +230,7 @@ def test_a_taken_port_leads_to_the_next_one_and_is_free_after_the_end() -> None:
 
 @pytest.mark.parametrize("host", ["192.0.2.1", "no.such.host.invalid"])
 def test_a_host_that_is_not_ours_is_one_message(host: str) -> None:
-    with pytest.raises(ValueError, match=f"stage.page.host={host}"):
+    with pytest.raises(ValueError, match=f"stage.host={host}"):
         WebPage(host=host, port=0)
 
 
