@@ -30,6 +30,7 @@ def test_the_command_prints_a_mistake_as_one_message(tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_a_module_that_cannot_be_imported_is_reported_once(tmp_path: Path) -> None:
     (tmp_path / "half_done.py").write_text("class Newest:\n    keep = how_many\n")
     done = odkd(tmp_path, *CHEAP, "replay._target_=half_done.Newest", "allow_targets=[half_done]")

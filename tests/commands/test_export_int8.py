@@ -35,6 +35,7 @@ def int8(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_weights_are_int8_with_a_scale_for_each_output_channel(int8: Path, run: Path) -> None:
     import onnx
 

@@ -110,6 +110,7 @@ def test_damage_is_reported_and_only_damaged_frames_are_relabelled_identically(l
     assert contents(labels) == before
 
 
+@pytest.mark.slow
 def test_training_stops_at_a_damaged_frame_and_says_how_to_repair_it(
     odkd: Callable[..., Path], tmp_path: Path, command: Command
 ) -> None:

@@ -232,6 +232,7 @@ def content(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
+@pytest.mark.slow
 def test_a_killed_script_resumes_and_ends_with_the_same_bytes(tmp_path: Path) -> None:
     make_sources(tmp_path, height=720, width=1280)
     big = ["--size", "640", "360", "--images", "12", "--block", "2"]

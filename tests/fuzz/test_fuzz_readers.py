@@ -72,6 +72,7 @@ def test_all_damaged_inputs_end_in_success_or_one_line(originals: Originals, tmp
 
 @given(JSON_VALUES)
 @settings(max_examples=60, deadline=None)
+@pytest.mark.slow
 def test_any_json_value_is_a_run_record_or_one_line(value: object) -> None:
     told = ""
     try:

@@ -103,6 +103,7 @@ def test_nothing_is_loaded_from_elsewhere(site: Path) -> None:
         assert not re.search(r"@import|url\(\s*[\"']?(?:https?:)?//", path.read_text()), path.name
 
 
+@pytest.mark.slow
 def test_mistakes_in_pages_fail_the_build(tmp_path: Path) -> None:
     mistakes = {"[a page](nowhere.md)": "nowhere.md", "[a part](#no-part)": "no-part", "![](none.png)": "none.png"}
     (tmp_path / "index.md").write_text("# A page\n\n" + "\n\n".join(mistakes))
@@ -134,6 +135,7 @@ def test_the_config_reference_has_every_choice_key_and_comment(path: Path, refer
     assert all(words(comment.replace("`", "").replace("docs/", "")).strip() in reference for comment in comments)
 
 
+@pytest.mark.slow
 def test_every_message_in_failures_md_is_in_the_code() -> None:
     page = (DOCS / "failures.md").read_text()
     cells = [row.split(" | ")[0] for row in page.splitlines() if row.startswith("| ") and "odkd says" not in row]

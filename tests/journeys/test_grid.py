@@ -17,7 +17,7 @@ from odkd.training.iteration import Stopwatch
 
 REPLAYS, REGULARIZERS = (sorted(p.stem for p in (CONF / group).glob("*.yaml")) for group in ("replay", "regularizer"))
 # The default tests run the kinds of state that there are; the slow tests run the complete grid.
-QUICK = {("prioritized", "lwf"), ("memoryless", "ace")}
+QUICK = {("prioritized", "ace")}
 GRID = [
     pytest.param(replay, regularizer, marks=() if (replay, regularizer) in QUICK else pytest.mark.slow)
     for replay in REPLAYS

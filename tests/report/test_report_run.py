@@ -31,6 +31,7 @@ from odkd.report.summary import _class_tables, summary_table
 from odkd.runs.results import read_run
 
 
+@pytest.mark.slow
 def test_every_plot_of_a_finished_run_has_print_resolution(tmp_path: Path) -> None:
     had_global_state = "matplotlib.pyplot" in sys.modules
     paths = plot_run(make_run(tmp_path / "run"), CLASSES)

@@ -168,6 +168,7 @@ def test_a_score_that_is_equal_against_both_references_is_drawn_once(tmp_path: P
     assert len(figure.axes[1].get_lines()) == 2
 
 
+@pytest.mark.slow
 def test_the_teacher_counts_as_ground_truth_only_if_all_scores_are_equal(tmp_path: Path) -> None:
     folder = make_run(tmp_path / "run", num_iterations=4, classes=["road", "sky", "car"])
     lines = [json.loads(text) for text in (folder / "metrics.jsonl").read_text().splitlines()]

@@ -114,6 +114,7 @@ def test_mlflows_variables_count_where_a_setting_is_null(
     ]
 
 
+@pytest.mark.slow
 def test_a_run_goes_where_the_variables_say_and_keeps_its_key(
     odkd: Callable[..., Path],
     tmp_path: Path,

@@ -94,6 +94,7 @@ def test_a_run_that_another_process_finished_in_the_meantime_does_not_change(tmp
     assert (run.folder / "run.json").read_text() == before
 
 
+@pytest.mark.slow
 def test_a_run_that_finishes_before_its_lock_is_taken_is_not_computed_again(
     odkd: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:

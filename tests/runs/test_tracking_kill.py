@@ -102,6 +102,7 @@ def run_at_once(arguments: list[tuple[Path, str]]) -> None:
     assert [process.exitcode for process in started] == [0] * len(started)
 
 
+@pytest.mark.slow
 def test_concurrent_syncs_of_one_run_duplicate_nothing(outputs):
     run = FabricatedRun(outputs)
     run.publish(100)

@@ -58,6 +58,7 @@ def test_an_error_while_sampling_does_not_end_the_run(tmp_path: Path, caplog: py
     assert "system metrics stop here" in caplog.text
 
 
+@pytest.mark.slow
 def test_system_metrics_are_in_run_folder_and_mlflow_and_do_not_change_the_run_key(odkd, tmp_path, empty_database):
     shutil.copy(empty_database, tmp_path / "mlflow.db")
     folder = odkd("tracking.system_seconds=0.05", "tracking.enabled=true")

@@ -213,6 +213,7 @@ def test_a_busy_machine_is_noticed() -> None:
     assert busy.startswith(f"other processes took up to 1.2 of {num_cores()} cores")
 
 
+@pytest.mark.slow
 def test_a_quick_case_runs_and_a_failing_case_ends_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -100,6 +100,7 @@ def test_every_score_names_its_reference_and_every_file_is_written(
     assert load_file(run / "student.safetensors").keys() == load_file(run / "students" / "final.safetensors").keys()
 
 
+@pytest.mark.slow
 def test_the_same_command_gives_the_same_bits_and_another_seed_gives_others(odkd: Odkd) -> None:
     first = odkd("stage=mckd", *FAST)
     lines = (first / "metrics.jsonl").read_text()
@@ -167,6 +168,7 @@ def test_a_mistake_is_one_message(odkd: Odkd, overrides: list[str], message: str
         odkd(*overrides)
 
 
+@pytest.mark.slow
 def test_distilling_a_perfect_teacher_is_learning_from_true_labels(odkd: Odkd) -> None:
     distilled = odkd("stage=distill", "stage.epochs=2", "optimizer.lr=1e-3")
     supervised = odkd("stage=supervised", "stage.epochs=2", "optimizer.lr=1e-3")

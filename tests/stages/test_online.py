@@ -74,6 +74,7 @@ def test_the_student_learns(odkd: Odkd) -> None:
     assert records[0].get("learn/loss_total") is None  # no past frame yet
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_bits_and_another_seed_gives_others(odkd: Odkd) -> None:
     first = lines(odkd(SHORT))
     assert lines(odkd(SHORT, "run.restart=true")) == first
@@ -95,6 +96,7 @@ def test_a_finished_run_is_not_run_again(odkd: Odkd, capsys: pytest.CaptureFixtu
     assert "against teacher" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_setting_that_changes_numbers_changes_the_run(odkd: Odkd) -> None:
     plain = odkd(SHORT)
     for override in ("stage.order=shuffled", "stage.batch_size=3", "optimizer=sgd", "stage.epochs=2"):
@@ -147,6 +149,7 @@ def test_learning_from_ground_truth_ignores_a_bad_teacher(odkd: Odkd) -> None:
     assert rows[0]["metrics"]["test/miou"] != rows[1]["metrics"]["test/miou"]
 
 
+@pytest.mark.slow
 def test_channels_last_and_bfloat16_stay_close_to_float32(odkd: Odkd) -> None:
     plain = json.loads(lines(odkd(SHORT)).splitlines()[1])["metrics"]
     for precision in ("float32", "bfloat16"):

@@ -10,6 +10,7 @@ from device_tensors import device_tensors
 from odkd.training.iteration import Journal
 
 
+@pytest.mark.slow
 def test_an_iteration_waits_for_its_device_only_to_read_losses_and_scores(
     odkd: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -124,6 +124,7 @@ def test_the_session_record_names_process_frames_and_duration(videos: Path, tmp_
     assert {"odkd", "av"} <= set(record["versions"])  # and torch, where the teacher needs it
 
 
+@pytest.mark.slow
 def test_three_processes_share_the_work(videos: Path, undisturbed: list[np.ndarray], tmp_path: Path) -> None:
     arguments = (videos, tmp_path / "labels", tmp_path / "log", 0.01)
     workers = [processes.Process(target=label, args=arguments) for _ in range(3)]

@@ -220,6 +220,7 @@ def test_orders_share_frames_and_labels_but_not_runs(tmp_path: Path, monkeypatch
     assert again.teacher_labels.missing() == []
 
 
+@pytest.mark.slow
 def test_labels_made_for_a_reordered_stream_can_be_repaired_and_completed(tmp_path: Path) -> None:
     made = parts_of(tmp_path, *TURNS, "teacher.label_noise=0.1")
     made.label_stream()
@@ -274,6 +275,7 @@ def test_a_run_follows_a_reordered_stream(odkd: Callable[..., Path]) -> None:
     assert [record["metrics"]["stream/seconds"] for record in records] == [0, 2, 4]
 
 
+@pytest.mark.slow
 def test_the_cyclic_synthetic_stream_changes_its_domain_every_60_positions(cache: Path) -> None:
     size = ["dataset.prepare.height=32", "dataset.prepare.width=32", "dataset.size=[32,32]"]
     rate = ["dataset.prepare.frame_rate=1", "dataset.stride=1"]

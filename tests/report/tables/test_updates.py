@@ -23,10 +23,15 @@ def counted(folder: Path, loss: str) -> int | None:
     ("overrides", "losses"),
     [
         (["replay=uniform", "stage.batch_size=3", "stage.epochs=2"], ["learn/loss_total"]),
-        (["stage.pretrain_positions=5", "stage.pretrain_epochs=3", "stage.batch_size=2"], ["learn/loss_total"]),
-        (
+        pytest.param(
+            ["stage.pretrain_positions=5", "stage.pretrain_epochs=3", "stage.batch_size=2"],
+            ["learn/loss_total"],
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
             ["stage=mckd", "stage.epochs=2"],
             ["round_1/student_0/loss_total", "round_1/student_1/loss_total", "final/loss_total"],
+            marks=pytest.mark.slow,
         ),
     ],
 )

@@ -252,6 +252,7 @@ def hanging(page: WebPage, request: bytes) -> socket.socket:
     return client
 
 
+@pytest.mark.slow
 def test_clients_that_hang_cost_the_session_and_the_others_nothing(page: WebPage) -> None:
     question = b"GET /now HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
     page.show(view(1))

@@ -49,6 +49,7 @@ def test_durations_of_0_change_no_bit(odkd: Odkd, replay: str, regularizer: str)
     check_that_durations_of_0_change_no_bit(odkd, f"replay={replay}", f"regularizer={regularizer}", *warmup)
 
 
+@pytest.mark.slow
 def test_durations_of_0_change_no_bit_of_what_is_sent(odkd: Odkd) -> None:
     sent = ("updates=gradient_guided", "updates.share=0.1", "updates.sent=float16", "optimizer.lr=1e-3")
     check_that_durations_of_0_change_no_bit(odkd, *sent)
@@ -119,6 +120,7 @@ def test_frames_come_when_the_dataset_says(odkd: Odkd, cache: Path) -> None:
     assert run_key(cache, f"{EVERY}=3", "pace=ams") != run_key(cache, "pace=ams")
 
 
+@pytest.mark.slow
 def test_durations_that_are_measured_are_kept_with_the_run_and_for_the_next_one(
     odkd: Odkd, monkeypatch: pytest.MonkeyPatch
 ) -> None:

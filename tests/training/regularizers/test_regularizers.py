@@ -182,6 +182,7 @@ class UserDefined:
     load_state_dict = NoRegularizer.load_state_dict
 
 
+@pytest.mark.slow
 def test_a_user_defined_regularizer_needs_no_number_of_passes(odkd: Odkd, caplog: pytest.LogCaptureFixture) -> None:
     odkd("regularizer._target_=test_regularizers.UserDefined", "allow_targets=[test_regularizers]")
     assert "sets in after" not in caplog.text
