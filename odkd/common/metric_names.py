@@ -53,8 +53,9 @@ METRICS = (
     *("STUDENT/loss_LOSS", "STUDENT/learning_rate", "STUDENT/val/SCOREREFERENCE"),
     # the summary of trainings over epochs
     *("STUDENT/SCOREREFERENCE", "STUDENT/iouREFERENCE/CLASS", "STUDENT/miou_128_batchesREFERENCE", "STUDENT/val_best"),
-    *("STUDENT/best_epoch", "STUDENT/num_epochs", "ROUND/labels/SCOREREFERENCE", "ROUND/labels/ignored_shareREFERENCE"),
-    *("ROUND/agreement/miou", "ROUND/agreement/equal_pixels", "num_trainings", "num_epochs"),
+    *("STUDENT/best_epoch", "STUDENT/num_epochs", "STUDENT/num_updates"),
+    *("ROUND/labels/SCOREREFERENCE", "ROUND/labels/ignored_shareREFERENCE"),
+    *("ROUND/agreement/miou", "ROUND/agreement/equal_pixels", "num_trainings", "num_epochs", "num_updates"),
     # the teacher's labels
     *("teacher/SCOREREFERENCE", "teacher/iouREFERENCE/CLASS", "teacher/ignored_shareREFERENCE", "num_labelled"),
     # the jobs of a sweep, by the score that it compares

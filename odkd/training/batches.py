@@ -44,5 +44,19 @@ def batches_of_pass(
     return pairs + stream[num_pairs:] + replayed[num_pairs:]
 
 
+def batches_of_kinds(
+    kinds: Sequence[Sequence[int]], batch_size: int, *, seed: int, iteration: int, epoch: int
+) -> list[list[int]]:
+    """Return shuffled batches over which each kind of positions is spread evenly; `seed` and so on as above.
+
+    There are as many batches as without kinds. Image i of n of a kind comes at the share (i + 1/2) / n of the pass.
+    """
+    placed: list[tuple[float, int, int]] = []
+    for number, kind in enumerate(kinds):
+        order = torch.randperm(len(kind), generator=named_generator(seed, "order", iteration, epoch, number)).tolist()
+        placed += [((place + 0.5) / len(kind), number, kind[index]) for place, index in enumerate(order)]
+    return _split([position for _, _, position in sorted(placed)], batch_size)
+
+
 def _split(positions: Sequence[int], size: int) -> list[list[int]]:
     return [list(positions[start : start + size]) for start in range(0, len(positions), size)]

@@ -298,6 +298,8 @@ def test_mckd_equals_a_plain_twin_to_the_bit(odkd: Odkd, cache: Path) -> None:
     for name, student in {"round_1-student_0": students[0], "round_1-student_1": students[1], "final": last}.items():
         expected = save({k: v.contiguous() for k, v in student.state_dict().items()})
         assert (run / "students" / f"{name}.safetensors").read_bytes() == expected, name
+    assert [len(lists[f"train_part_{n}"]) for n in (0, 1)] == [11, 10]
+    assert summary(run)["num_updates"] == 2 * (3 + 3) + 2 * 6  # epochs, batches of 4
 
 
 # --- losses between two processes; kills: tests/faults
