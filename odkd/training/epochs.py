@@ -127,8 +127,13 @@ class Training:
     @property
     def num_updates(self) -> int:
         """The number of updates so far."""
+        return self.num_done * self.updates_per_epoch
+
+    @property
+    def updates_per_epoch(self) -> int:
+        """The number of batches in an epoch."""
         size, per_update = len(self.task.positions), self.plan.batch_size
-        return self.num_done * (size // per_update if self.plan.drop_last else -(-size // per_update))
+        return size // per_update if self.plan.drop_last else -(-size // per_update)
 
     def learn(self, told: Callable[[int], object] = lambda _: None, step: Step | None = None) -> dict[str, float]:
         """Train one epoch; return the mean of each loss over its updates, and the learning rate.

@@ -43,7 +43,7 @@ class Trainings:
                 counted(len(self.weights), "student"),
             )
         for name in self.weights:
-            self._clear(name)
+            self.clear(name)
 
     def folder(self, name: str) -> Path:
         """Return the folder of an unfinished training."""
@@ -101,7 +101,7 @@ class Trainings:
         self.weights[task.name] = digest
         self.summary |= summary
         self.run.commit({"weights": self.weights, "summary": self.summary})
-        self._clear(task.name)
+        self.clear(task.name)
 
     def counts(self, *, copies: Collection[str] = ()) -> dict[str, float]:
         """Return how many trainings, epochs and updates there were; updates unless an earlier version made some.
@@ -127,7 +127,8 @@ class Trainings:
             raise ValueError(f"{path} is missing or was changed since the training; start again with run.restart=true")
         self.trainer.learner.adopt(load(content))
 
-    def _clear(self, name: str) -> None:
+    def clear(self, name: str) -> None:
+        """Remove the folder of a training whose student is stored."""
         shutil.rmtree(self.folder(name), ignore_errors=True)
         with contextlib.suppress(OSError):
             self.folder(name).parent.rmdir()
