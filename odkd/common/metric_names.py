@@ -16,8 +16,8 @@ BEST, MEAN = "sweep_best/", "sweep_mean/"  # prefixes of a sweep's scores: over 
 SCORES = ("miou", "miou_per_frame", "accuracy", "f1_weighted", "f1_macro")  # of a split, in trainings over epochs
 
 # In capitals: CLASS, DOMAIN, CELL and STREAM are names, NUMBER counts segments, LOSS is part of a loss, STUDENT is a
-# training (round_1/student_0, plain, final), ROUND is round_1, plain or final, COMPARED is the final score that a sweep
-# compares, such as total/miou. REFERENCE stands for each suffix in REFERENCES.
+# training (round_1/student_0, plain, final) or two students as one (together), ROUND is round_1, plain or final,
+# COMPARED is the final score that a sweep compares, such as total/miou. REFERENCE stands for each suffix in REFERENCES.
 METRICS = (
     # each iteration of a stream
     *("test/miouREFERENCE", "test/accuracyREFERENCE", "test/miou_per_frameREFERENCE", "test/consistencyREFERENCE"),
@@ -53,8 +53,9 @@ METRICS = (
     *("STUDENT/loss_LOSS", "STUDENT/learning_rate", "STUDENT/val/SCOREREFERENCE"),
     # the summary of trainings over epochs
     *("STUDENT/SCOREREFERENCE", "STUDENT/iouREFERENCE/CLASS", "STUDENT/miou_128_batchesREFERENCE", "STUDENT/val_best"),
-    *("STUDENT/best_epoch", "STUDENT/num_epochs", "ROUND/labels/SCOREREFERENCE", "ROUND/labels/ignored_shareREFERENCE"),
-    *("ROUND/agreement/miou", "ROUND/agreement/equal_pixels", "num_trainings", "num_epochs"),
+    *("STUDENT/best_epoch", "STUDENT/num_epochs", "STUDENT/num_updates"),
+    *("ROUND/labels/SCOREREFERENCE", "ROUND/labels/ignored_shareREFERENCE"),
+    *("ROUND/agreement/miou", "ROUND/agreement/equal_pixels", "num_trainings", "num_epochs", "num_updates"),
     # the teacher's labels
     *("teacher/SCOREREFERENCE", "teacher/iouREFERENCE/CLASS", "teacher/ignored_shareREFERENCE", "num_labelled"),
     # the jobs of a sweep, by the score that it compares
@@ -102,7 +103,7 @@ def _regex(pattern: str) -> str:
         "STREAM": ".+",
         "NUMBER": r"\d{3,}",
         "LOSS": r"\w+",
-        "STUDENT": r"round_\d+/student_\d+|plain|final",
+        "STUDENT": r"round_\d+/student_\d+|plain|final|together",
         "ROUND": r"round_\d+|plain|final",
     }
     return re.sub("|".join(values), lambda found: f"({values[found[0]]})", pattern)

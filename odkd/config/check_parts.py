@@ -100,6 +100,7 @@ def check_stage(parts: Parts) -> None:
         "official_splits": lambda: stream.official_splits_of(stream.planned),
         "window": lambda: parts.window,
         "seed": lambda: parts.seed,
+        "learner": lambda: parts.learner,
     }
     wanted = list(inspect.signature(check).parameters)
     if unknown := [name for name in wanted if name not in offers]:

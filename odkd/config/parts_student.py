@@ -80,14 +80,17 @@ class StudentParts:
     make: Callable[..., Any]
     features: FeatureParts | None = None
 
-    def learner(self) -> Learner:
+    def learner(self, name: str = "student") -> Learner:
         """Return a new student with a new optimizer and regularizer.
+
+        Args:
+            name: seeds its initial weights.
 
         Raises:
             ValueError: a mistake in their settings.
         """
         cfg = self.cfg
-        torch.manual_seed(named_seed(self.seed, "student"))
+        torch.manual_seed(named_seed(self.seed, name))
         student = self.make(cfg.student, leave_out=NOT_OF_THE_STUDENT)
         check_sizes(student)
         if cfg.student.weights:

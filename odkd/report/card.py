@@ -110,6 +110,13 @@ EPOCHS = {  # stage of trainings over epochs -> how the student was trained
     "mckd": "Students were trained on disjoint parts of a teacher's labels and relabelled each other's parts,\n"
     "in stage.num_rounds rounds; this final student was trained on their merged labels.",
     "mckd_final": "It was trained on the merged labels that the students of an earlier run gave each other's parts.",
+    "self_training": "A student was trained on a teacher's labels and relabelled all training images, in\n"
+    "stage.num_rounds - 1 rounds; this final student was trained on the labels of the last one.",
+    "born_again": "It was trained on a teacher's labels and on the probabilities of a student of the same size.",
+    "cps": "Two students were trained together, each on a teacher's labels of one half of the images and on the other\n"
+    "student's answers on the other half; this is the better one on the val split.",
+    "mean_teacher": "It is the moving average of a student that was trained on a teacher's labels of a part of the\n"
+    "images and on the answers of this average on all of them.",
     "distill": "It was trained on a teacher's labels of the training split.",
     "supervised": "It was trained on the true labels of the training split.",
 }

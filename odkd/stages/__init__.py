@@ -43,7 +43,7 @@ class Stage(Protocol):
     `run` returns the summary: final scores by name (`common/metric_names.py`). A stage may have, in addition, `traits`
     (default: those of `Traits()`), `learn_from` (label source of the training; default "teacher"), `uses_teacher`
     (default True), and a method `check`, which raises ValueError if its settings do not fit the stream. It asks by name
-    for `stream`, `window`, `seed` and `official_splits`, and is called before the run has a folder.
+    for `stream`, `window`, `seed`, `official_splits` and `learner`, and is called before the run has a folder.
     """
 
     name: str

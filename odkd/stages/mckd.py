@@ -11,30 +11,27 @@ exist to validate with and to score against; nothing is ever learned from them.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal
-
-from annotated_types import Gt, Lt
+from typing import Literal
 
 from odkd.common.names import counted
 from odkd.common.settings import PositiveInt
 from odkd.data.labels import LabelSource
-from odkd.data.split_plan import SplitPlan, plan_splits
+from odkd.data.split_plan import SplitPlan
 from odkd.data.video.stream import Stream
 from odkd.evaluation.evaluate import Evaluator
 from odkd.runs.run import OpenRun
 from odkd.stages import Traits
-from odkd.training.epochs import EpochPlan, ScheduleFactory
+from odkd.training.epochs import ScheduleFactory
 from odkd.training.learn import Learner
+from odkd.training.over_epochs import OverEpochs
 from odkd.training.pairs import FirstRounds, Shelf
-from odkd.training.rounds import Rounds, SplitScores
+from odkd.training.rounds import Rounds
 from odkd.training.side_by_side import SideBySide
-from odkd.training.trainer import Trainer
-from odkd.training.trainings import Trainings
 
 
 @dataclass(frozen=True, kw_only=True)
-class Mckd:
-    """Trains students over epochs, in rounds. conf/stage/parts/epochs.yaml explains the settings.
+class Mckd(OverEpochs):
+    """Trains students over epochs, in rounds. conf/stage/parts/epochs.yaml explains its own settings.
 
     `plain_epochs` adds a student by plain distillation, from the teacher's labels of all training images.
 
@@ -42,7 +39,6 @@ class Mckd:
         ValueError: settings that contradict each other.
     """
 
-    name: str
     uses_teacher: bool
     learn_from: Literal["teacher", "groundtruth"]
     run_rounds: Literal["all", "first", "final"]
@@ -50,22 +46,11 @@ class Mckd:
     num_parts: PositiveInt
     devices: list[str] | None
     first_run: str | None
-    shares: list[float]
-    labelled_share: Annotated[float, Gt(0), Lt(1)] | None
-    epochs: PositiveInt
     plain_epochs: PositiveInt | None
-    batch_size: PositiveInt
-    drop_last: bool
-    patience: PositiveInt | None
-    best_by: Literal["miou", "miou_per_frame", "accuracy", "f1_weighted", "f1_macro"]
-    best_against: Literal["teacher", "groundtruth", "previous_round"] | None
-    reference_metric: bool
 
     def __post_init__(self) -> None:
         self._check_rounds()
-        shares = self.shares
-        if len(shares) != 3 or min(shares) < 0 or abs(sum(shares) - 1) > 1e-6 or shares[0] == 0:
-            raise ValueError(f"stage.shares={shares}; expected three shares (train, val, test) whose sum is 1")
+        super().__post_init__()
         self._check_devices()
 
     @property
@@ -95,11 +80,8 @@ class Mckd:
         """Run the rounds, from where an earlier process stopped, and return the summary."""
         splits = self._splits(stream, official_splits, seed)
         splits.write(run.folder / "splits", stream)
-        overhead = run.checkpoint_overhead
-        trainer = Trainer(learner, evaluator, self._plan, seed=seed, schedule=schedule, checkpoint_overhead=overhead)
-        trainings = Trainings(run, trainer)
-        batch_size = self.batch_size if self.reference_metric else None
-        scores = SplitScores(evaluator, references, splits, shelf.classes, batch_size)
+        trainings = self.trainings(learner, evaluator, run, seed=seed, schedule=schedule)
+        scores = self.scores(evaluator, references, splits, shelf.classes)
         rounds = Rounds(stream, splits, trainings, scores, shelf, self.learn_from)
 
         if self.plain_epochs is not None and self.run_rounds != "first":
@@ -117,19 +99,10 @@ class Mckd:
         return rounds.summary()
 
     def _splits(self, stream: Stream, official_splits: Sequence[str] | None, seed: int) -> SplitPlan:
-        return plan_splits(
-            len(stream),
-            official_splits,
-            shares=self.shares,
-            labelled_share=self.labelled_share,
-            learns_from_labelled=self.learn_from == "groundtruth",
-            num_parts=self.num_parts,
-            seed=seed,
+        learns_from_labelled = self.learn_from == "groundtruth"
+        return self.splits(
+            stream, official_splits, seed, num_parts=self.num_parts, learns_from_labelled=learns_from_labelled
         )
-
-    @property
-    def _plan(self) -> EpochPlan:
-        return EpochPlan(self.epochs, self.batch_size, self.drop_last, self.patience, self.best_by, self.best_against)
 
     def _check_rounds(self) -> None:
         if self.num_rounds > 1 and self.num_parts < 2:

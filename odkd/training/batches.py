@@ -53,5 +53,19 @@ def frames_of_pass(bank: Bank, batches: Sequence[Sequence[int]], source: str) ->
         yield frame.images_BCHW, frame.labels[source].long()
 
 
+def batches_of_kinds(
+    kinds: Sequence[Sequence[int]], batch_size: int, *, seed: int, iteration: int, epoch: int
+) -> list[list[int]]:
+    """Return shuffled batches over which each kind of positions is spread evenly; `seed` and so on as above.
+
+    There are as many batches as without kinds. Image i of n of a kind comes at the share (i + 1/2) / n of the pass.
+    """
+    placed: list[tuple[float, int, int]] = []
+    for number, kind in enumerate(kinds):
+        order = torch.randperm(len(kind), generator=named_generator(seed, "order", iteration, epoch, number)).tolist()
+        placed += [((place + 0.5) / len(kind), number, kind[index]) for place, index in enumerate(order)]
+    return _split([position for _, _, position in sorted(placed)], batch_size)
+
+
 def _split(positions: Sequence[int], size: int) -> list[list[int]]:
     return [list(positions[start : start + size]) for start in range(0, len(positions), size)]

@@ -4,7 +4,7 @@ A training shuffles its positions in each epoch and is scored on a validation se
 epochs, or after `patience` epochs in a row that were no better than the best epoch, whose student is kept.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,8 +17,8 @@ from odkd.common.names import counted
 from odkd.common.seeds import named_seed
 from odkd.evaluation.evaluate import Evaluator
 from odkd.evaluation.tally import Tally
-from odkd.training.batches import batches_of_pass
-from odkd.training.learn import Learner
+from odkd.training.batches import batches_of_kinds, batches_of_pass
+from odkd.training.learn import Learner, Step
 from odkd.training.loss_values import check_finite
 from odkd.training.warmup import PerUpdate
 
@@ -58,6 +58,8 @@ class Task:
         soft_source: label source of the soft labels, if the loss needs them.
         validation: the validation set; may be empty.
         epochs: largest number of epochs; None = that of the plan.
+        labelled: those of the training set whose labels may be learned from, as evenly spread over the batches of an
+            epoch as the others; None = all. A training that has others says what they are for.
     """
 
     name: str
@@ -66,6 +68,7 @@ class Task:
     soft_source: str
     validation: Sequence[int]
     epochs: int | None = None
+    labelled: Collection[int] | None = None
 
 
 @dataclass
@@ -105,7 +108,7 @@ class Training:
     ) -> None:
         self.task, self.plan, self.num_done = task, plan, 0
         self.best: Best | None = None
-        self._learner, self._evaluator = learner, evaluator
+        self.learner, self._evaluator = learner, evaluator
         self._seed = named_seed(seed, "training", seed_name(task.name))
         self._scheduler = schedule(learner.optimizer, plan.epochs) if schedule else None
         if isinstance(self._scheduler, PerUpdate):
@@ -124,30 +127,50 @@ class Training:
         is_stale = patience is not None and self.best is not None and self.num_done - 1 - self.best.epoch >= patience
         return self.num_done >= self.plan.epochs or is_stale
 
-    def learn(self, told: Callable[[int], object] = lambda _: None) -> dict[str, float]:
+    @property
+    def num_updates(self) -> int:
+        """The number of updates so far."""
+        return self.num_done * self.updates_per_epoch
+
+    @property
+    def updates_per_epoch(self) -> int:
+        """The number of batches in an epoch."""
+        size, per_update = len(self.task.positions), self.plan.batch_size
+        return size // per_update if self.plan.drop_last else -(-size // per_update)
+
+    def learn(self, told: Callable[[int], object] = lambda _: None, step: Step | None = None) -> dict[str, float]:
         """Train one epoch; return the mean of each loss over its updates, and the learning rate.
 
-        `told` is called after each update with the number of its images.
+        Args:
+            told: called after each update with the number of its images.
+            step: makes each update in place of the learner's own step.
         """
-        task, learner = self.task, self._learner
         torch.manual_seed(named_seed(self._seed, "epoch", self.num_done))  # for dropout; a resumed run draws the same
-        batches = batches_of_pass(
-            task.positions,
-            "shuffled",
-            self.plan.batch_size,
-            stream_positions=(),
-            seed=self._seed,
-            iteration=0,
-            epoch=self.num_done,
-        )
-        if self.plan.drop_last and len(batches[-1]) < self.plan.batch_size:
-            batches.pop()
-        rate = float(learner.optimizer.param_groups[0]["lr"])
-        losses = learner.learn(self._evaluator.bank, batches, stream_positions=frozenset(task.positions), told=told)
-        check_finite(losses, f"epoch {self.num_done} of {task.name}")
+        bank, positions = self._evaluator.bank, frozenset(self.task.positions)
+        return self.learned(self.learner.learn(bank, self._batches(), stream_positions=positions, told=told, step=step))
+
+    def learned(self, losses: Mapping[str, float]) -> dict[str, float]:
+        """Note that an epoch was learned with these mean losses; return them by their names, and the learning rate."""
+        check_finite(losses, f"epoch {self.num_done} of {self.task.name}")
+        rate = float(self.learner.optimizer.param_groups[0]["lr"])
         if self._scheduler is not None:
             self._scheduler.step()
         return {f"loss_{name}": loss for name, loss in losses.items()} | {"learning_rate": rate}
+
+    def _batches(self) -> list[list[int]]:
+        """Return the batches of the epoch."""
+        task, size = self.task, self.plan.batch_size
+        named: Any = {"seed": self._seed, "iteration": 0, "epoch": self.num_done}
+        if task.labelled is None:
+            batches = batches_of_pass(task.positions, "shuffled", size, stream_positions=(), **named)
+        else:
+            kinds = [
+                [p for p in task.positions if (p in task.labelled) is is_labelled] for is_labelled in (True, False)
+            ]
+            batches = batches_of_kinds(kinds, size, **named)
+        if self.plan.drop_last and len(batches[-1]) < size:
+            batches.pop()
+        return batches
 
     def validate(self) -> dict[str, float]:
         """Score the student on the validation set, at its own size, against every label source; keep the best student.
@@ -155,7 +178,7 @@ class Training:
         Raises:
             ValueError: the reference of the plan's score is no label source.
         """
-        bank, student, validation = self._evaluator.bank, self._learner.evaluated, self.task.validation
+        bank, student, validation = self._evaluator.bank, self.learner.evaluated, self.task.validation
         tallies = {source: Tally(bank.num_classes) for source in bank.sources}
         for start in range(0, len(validation), CHUNK):
             found = self._evaluator.confusions(student, validation[start : start + CHUNK])

@@ -27,6 +27,8 @@ from odkd.training.regularizers.none import NoRegularizer
 from odkd.training.updates.delivery import Delivery
 
 AHEAD = 2  # batches that are read in the background while one is learned from
+Given = Mapping[str, Tensor] | None  # the teacher's features, by name
+Step = Callable[[Update, SoftLabels | None, Given], dict[str, Tensor]]  # makes an update; returns its losses
 
 
 class Learner:
@@ -84,13 +86,10 @@ class Learner:
             logits_BKHW: Tensor = network(images_BCHW)
         return logits_BKHW
 
-    def step(
-        self, update: Update, soft: SoftLabels | None = None, given: Mapping[str, Tensor] | None = None
-    ) -> dict[str, Tensor]:
+    def step(self, update: Update, soft: SoftLabels | None = None, given: Given = None) -> dict[str, Tensor]:
         """Make one update on one batch; return the loss and its parts by name, as scalars on the device.
 
-        The parts are weighted, so that their sum is "total". Frames that are forwarded apart have a loss of their own,
-        and the update minimises the sum of both.
+        The parts are weighted and sum to "total"; so do the losses of frames that are forwarded apart.
         """
         with tapped(self.student, [] if self.features is None else self.features.layers) as taken:
             logits_BKHW = update.forward(self.student, update.images_BCHW)
@@ -138,6 +137,7 @@ class Learner:
         kept: Collection[int] = (),
         is_apart: bool = False,
         told: Callable[[int], object] = lambda _: None,
+        step: Step | None = None,
     ) -> dict[str, float]:
         """Make one pass over `batches` of positions, one update each; return the mean of each loss, none without any.
 
@@ -147,6 +147,7 @@ class Learner:
             is_apart: forward the stream frames of a batch and then its replayed ones, so that batch norm does not mix
                 their statistics; the loss is the sum of both. A batch has its stream frames first.
             told: called after each update with the number of its positions.
+            step: makes each update; None = `self.step`.
         """
         self.student.train()
         if batches and isinstance(self.loss, WeighsClasses) and self.loss.weighs_classes:
@@ -175,7 +176,7 @@ class Learner:
                 frames_of_pass=partial(frames_of_pass, bank, batches, self.source),
                 parts=apart,
             )
-            history.append(self.step(update, soft, given))
+            history.append((step or self.step)(update, soft, given))
             told(len(positions))
         self._num_passes += 1
         return mean_losses(history)

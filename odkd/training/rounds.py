@@ -4,10 +4,10 @@ What is finished stays finished: a student that was trained and scored is not tr
 """
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from odkd.common.files import write_json
 from odkd.common.metric_names import metric_name
@@ -21,6 +21,7 @@ from odkd.evaluation.split_scores import agreement, label_with, reference_miou, 
 from odkd.training.epochs import Task
 from odkd.training.pairs import PREVIOUS, RECORD, FirstRounds, Shelf, use_previous
 from odkd.training.side_by_side import SideBySide
+from odkd.training.trainer import LearnEpoch
 from odkd.training.trainings import Trainings
 
 
@@ -45,9 +46,9 @@ class SplitScores:
     def __post_init__(self) -> None:
         self.confusions: dict[str, Tensor] = {}  # of the student that was scored last, by reference
 
-    def of_student(self, scope: str, trainings: Trainings, previous: MergedLabels | None) -> dict[str, float]:
-        """Return the scores of the learner's student on the test split, by name."""
-        student, test = trainings.trainer.learner.student, self.plan.splits["test"]
+    def of_student(self, scope: str, student: nn.Module, previous: MergedLabels | None = None) -> dict[str, float]:
+        """Return the scores of a student on the test split, by name."""
+        test = self.plan.splits["test"]
         against = dict(self.references) | ({PREVIOUS: previous} if previous else {})
         found: dict[str, float] = {}
         for reference, tally in score_student(self.evaluator, student, test, against).items():
@@ -57,12 +58,12 @@ class SplitScores:
             found |= reference_miou(self.evaluator, student, test, against, scope, self.reference_batch_size)
         return found
 
-    def of_labels(self, scope: str, labels: LabelSource) -> dict[str, float]:
-        """Return the label noise: scores of labels that are learned from against ground truth, on the train split."""
+    def of_labels(self, scope: str, labels: LabelSource, learned: Sequence[int]) -> dict[str, float]:
+        """Return the label noise: scores of labels against ground truth, of the images that are learned from."""
         if "groundtruth" not in self.references:
             return {}
         truth = self.references["groundtruth"]
-        tally, ignored = score_labels(labels, truth, self.plan.splits["train"], len(self.classes))
+        tally, ignored = score_labels(labels, truth, learned, len(self.classes))
         scope = f"{scope}/labels"
         return tally.scores(scope, "groundtruth") | {metric_name(scope, "ignored_share", "groundtruth"): ignored}
 
@@ -86,6 +87,7 @@ class Rounds:
         scores: scores students and labels.
         shelf: where students' labels are kept.
         origin: label source of the first round.
+        keeps_origin: later rounds learn from it too; the labels of the round before are then their soft labels alone.
     """
 
     def __init__(
@@ -96,29 +98,51 @@ class Rounds:
         scores: SplitScores,
         shelf: Shelf,
         origin: str,
+        *,
+        keeps_origin: bool = False,
     ) -> None:
         self._stream, self._plan, self._trainings, self._scores = stream, plan, trainings, scores
-        self._shelf, self._origin = shelf, origin
+        self._shelf, self._origin, self._keeps_origin = shelf, origin, keeps_origin
         self._previous: MergedLabels | None = None  # labels of the round before
 
-    def train_one(self, name: str, *, epochs: int | None = None) -> None:
-        """Train and score one student on the current labels of all training images, unless that is done."""
+    def train_one(
+        self,
+        name: str,
+        *,
+        epochs: int | None = None,
+        labelled: Collection[int] | None = None,
+        learn: LearnEpoch | None = None,
+    ) -> None:
+        """Train and score one student on the current labels of all training images, unless that is done.
+
+        Args:
+            epochs, labelled: as in `Task`.
+            learn: as in `Trainings.train`.
+        """
         trainings, scores = self._trainings, self._scores
-        task = Task(name, self._plan.splits["train"], *self._sources, self._plan.splits["val"], epochs=epochs)
+        train, val = (self._plan.splits[split] for split in ("train", "val"))
+        task = Task(name, train, *self._sources, val, epochs=epochs, labelled=labelled)
         if task.name in trainings.weights:
             return
-        digest = trainings.train(task)
-        found = scores.of_labels(name, self._labels) | scores.of_student(name, trainings, self._previous)
+        digest = trainings.train(task, learn)
+        learned = train if labelled is None else sorted(labelled)
+        found = scores.of_labels(name, self._labels, learned) | self._of_student(name)
         if name == "final":
             trainings.run.save_confusions(scores.confusions)
         trainings.finish(task, digest, found)
 
-    def train_round(self, number: int, side_by_side: SideBySide | None) -> list[StudentName]:
-        """Train one student per part on its current labels, let it relabel the next part, and return the students."""
+    def train_round(
+        self, number: int, side_by_side: SideBySide | None = None, *, learned: Sequence[int] | None = None
+    ) -> list[StudentName]:
+        """Train one student per part on its current labels, let it relabel the next part, and return the students.
+
+        Args:
+            learned: what the only student of a round learns from; None = its part.
+        """
         trainings, scores = self._trainings, self._scores
         tasks = [
             Task(f"round_{number}/student_{student}", part, *self._sources, self._plan.splits["val"])
-            for student, part in enumerate(self._plan.parts["train"])
+            for student, part in enumerate(self._plan.parts["train"] if learned is None else [learned])
         ]
         if side_by_side is not None:
             side_by_side.train(trainings, tasks, self._previous)
@@ -129,8 +153,9 @@ class Rounds:
             self._stored(StudentName(self._shelf.run_key, number, student, digest)).fill(
                 self._label, self._shelf.device
             )
-            found = scores.of_labels(f"round_{number}", self._labels) if student == 0 else {}
-            found |= scores.of_student(task.name, trainings, self._previous)
+            whole = self._plan.splits["train"] if learned is None else learned
+            found = scores.of_labels(f"round_{number}", self._labels, whole) if student == 0 else {}
+            found |= self._of_student(task.name)
             trainings.finish(task, digest, found)
         self._compare(number, [task.name for task in tasks])
         weights = trainings.weights
@@ -163,19 +188,23 @@ class Rounds:
 
     def summary(self) -> dict[str, float]:
         """Return all final scores."""
-        trainings = self._trainings
-        counts = {"num_trainings": len(trainings.weights), "num_epochs": len(trainings.run.records())}
-        return {name: float(n) for name, n in counts.items()} | self._scores.of_teacher() | trainings.summary
+        return self._trainings.counts() | self._scores.of_teacher() | self._trainings.summary
 
     @property
     def _sources(self) -> tuple[str, str]:
         """The sources of hard and of soft labels to learn from now."""
-        return (PREVIOUS, PREVIOUS) if self._previous else (self._origin, "teacher")
+        if self._previous is None:
+            return self._origin, "teacher"
+        return (self._origin if self._keeps_origin else PREVIOUS), PREVIOUS
 
     @property
     def _labels(self) -> LabelSource:
         """The labels to learn from now."""
         return self._previous or self._scores.references[self._origin]
+
+    def _of_student(self, name: str) -> dict[str, float]:
+        """Return the scores of the learner's student."""
+        return self._scores.of_student(name, self._trainings.trainer.learner.student, self._previous)
 
     def _stored(self, student: StudentName) -> StudentLabels:
         return self._shelf.labels(self._stream, self._plan.relabelled_by(student.number), student)

@@ -29,6 +29,7 @@ from odkd.training.learn import Learner
 logger = logging.getLogger(__name__)
 EpochRecord = tuple[Record, Record]  # metrics and timing of an epoch, without its number in the run
 Report = Callable[[Sequence[EpochRecord]], None]
+LearnEpoch = Callable[[Sequence[Training], Callable[[int], object]], Sequence[dict[str, float]]]
 
 
 class Trainer:
@@ -39,6 +40,7 @@ class Trainer:
         seed: of the run.
         schedule: makes the learning rate schedule; None = constant learning rate.
         checkpoint_overhead: largest share of the time for writing checkpoints, see `Checkpoint`.
+        others: learners of students that are trained together with the first learner's.
     """
 
     def __init__(
@@ -50,58 +52,78 @@ class Trainer:
         seed: int,
         schedule: ScheduleFactory | None,
         checkpoint_overhead: float,
+        others: Sequence[Learner] = (),
     ) -> None:
         self.learner, self.evaluator, self.plan = learner, evaluator, plan
         self._seed, self._schedule, self._overhead = seed, schedule, checkpoint_overhead
-        self._initial = copy.deepcopy(learner.state_dict())
+        self._learners = [(one, copy.deepcopy(one.state_dict())) for one in (learner, *others)]
 
-    def train(self, task: Task, folder: Path, report: Report) -> Training:
+    def train(self, task: Task, folder: Path, report: Report, learn: LearnEpoch | None = None) -> Training:
         """Train to the end, from the checkpoint if there is one; the learner then has the best epoch's student.
 
         Args:
             folder: of the training.
             report: called with the records of all epochs so far, after each checkpoint that makes them final.
+            learn: as for `train_together`.
         """
-        learner = self.learner
-        learner.restart(self._initial, source=task.source, soft_source=task.soft_source)
-        begun_with = hashlib.sha256(weights_file(learner.student.state_dict())).hexdigest()
-        plan = replace(self.plan, epochs=task.epochs or self.plan.epochs)
-        training = Training(learner, self.evaluator, task, plan, seed=self._seed, schedule=self._schedule)
+        return self.train_together([task], folder, report, learn or each_alone)[0]
+
+    def train_together(self, tasks: Sequence[Task], folder: Path, report: Report, learn: LearnEpoch) -> list[Training]:
+        """Train a student for each task, all in the same epochs; each learner then has its best epoch's student.
+
+        Args:
+            tasks: of the learner and, in this order, the others.
+            folder, report: as for `train`.
+            learn: makes one epoch of all trainings and returns what each `Training.learn` would.
+        """
+        trainings, begun_with = self._begin(tasks)
         checkpoint, records = Checkpoint(folder / "checkpoint.pt", overhead=self._overhead), list[EpochRecord]()
         folder.mkdir(parents=True, exist_ok=True)
+        first, num_epochs = trainings[0], trainings[0].plan.epochs
+        size = sum(len(task.positions) for task in tasks)
         with FileLock(folder / "lock", timeout=60):  # a child may outlive its killed parent for a moment
             if state := checkpoint.load():
-                learner.load_state_dict(state["learner"])
-                training.load_state_dict(state["training"])
+                for training, one in zip(trainings, [state, *state.get("others", [])], strict=True):
+                    training.learner.load_state_dict(one["learner"])
+                    training.load_state_dict(one["training"])
                 records = state["records"]
                 report(records)
-                if not training.is_finished:
-                    logger.info("%s continues after %s", task.name, counted(training.num_done, "epoch"))
-            size = len(task.positions)
+                if not all(training.is_finished for training in trainings):
+                    logger.info("%s continues after %s", tasks[0].name, counted(first.num_done, "epoch"))
             with Progress(
-                task.name, "images", plan.epochs * size, done=training.num_done * size, seconds=60
+                tasks[0].name, "images", num_epochs * size, done=first.num_done * size, seconds=60
             ) as progress:
-                while not training.is_finished:
+                while not all(training.is_finished for training in trainings):
                     started = time.perf_counter()
-                    losses = training.learn(progress.advance)
+                    losses = learn(trainings, progress.advance)
                     learned = time.perf_counter()
-                    metrics = losses | training.validate()
+                    metrics = [one | training.validate() for one, training in zip(losses, trainings, strict=True)]
                     evaluated = time.perf_counter()
-                    record = {
-                        "training": task.name,
-                        "epoch": training.num_done - 1,
-                        "begun_with": begun_with,
-                        "metrics": {f"{task.name}/{name}": value for name, value in metrics.items()},
-                    }
-                    records.append((record, _measure(task, learned - started, evaluated - learned)))
-                    if checkpoint.is_due() or training.is_finished:
-                        states = {"learner": learner.state_dict(), "training": training.state_dict()}
-                        checkpoint.save({**states, "records": records})
+                    seconds = [
+                        (later - before) / len(tasks) for before, later in ((started, learned), (learned, evaluated))
+                    ]
+                    for training, found, digest in zip(trainings, metrics, begun_with, strict=True):
+                        records.append((_record(training, found, digest), _measure(training.task, *seconds)))
+                        self._log(training, found, sum(seconds), progress)
+                    is_finished = all(training.is_finished for training in trainings)
+                    if checkpoint.is_due() or is_finished:
+                        state, *others = map(_state, trainings)
+                        checkpoint.save({**state, **({"others": others} if others else {}), "records": records})
                         report(records)
-                    self._log(training, metrics, evaluated - started, progress)
-        assert training.best is not None
-        learner.adopt(training.best.student)
-        return training
+        for training in trainings:
+            assert training.best is not None
+            training.learner.adopt(training.best.student)
+        return trainings
+
+    def _begin(self, tasks: Sequence[Task]) -> tuple[list[Training], list[str]]:
+        """Return new trainings from the initial weights, and the digests of these."""
+        trainings, digests = [], []
+        for task, (learner, initial) in zip(tasks, self._learners, strict=False):
+            learner.restart(initial, source=task.source, soft_source=task.soft_source)
+            digests.append(hashlib.sha256(weights_file(learner.student.state_dict())).hexdigest())
+            plan = replace(self.plan, epochs=task.epochs or self.plan.epochs)
+            trainings.append(Training(learner, self.evaluator, task, plan, seed=self._seed, schedule=self._schedule))
+        return trainings, digests
 
     def _log(self, training: Training, metrics: Mapping[str, float], seconds: float, progress: Progress) -> None:
         found = {name: metrics.get(metric_name("val", "miou", name)) for name in REFERENCES}
@@ -115,6 +137,25 @@ class Trainer:
             "  stops early: no better epoch since" if training.is_finished and done < epochs else "",
         )
         progress(done * len(training.task.positions), shown=lambda: f"epoch {done}/{epochs}{score}")
+
+
+def each_alone(trainings: Sequence[Training], told: Callable[[int], object]) -> list[dict[str, float]]:
+    """Make one epoch of each training on its own."""
+    return [training.learn(told) for training in trainings]
+
+
+def _record(training: Training, metrics: Mapping[str, float], begun_with: str) -> Record:
+    name = training.task.name
+    return {
+        "training": name,
+        "epoch": training.num_done - 1,
+        "begun_with": begun_with,
+        "metrics": {f"{name}/{metric}": value for metric, value in metrics.items()},
+    }
+
+
+def _state(training: Training) -> dict[str, Any]:
+    return {"learner": training.learner.state_dict(), "training": training.state_dict()}
 
 
 def _measure(task: Task, learn_seconds: float, evaluate_seconds: float) -> dict[str, Any]:

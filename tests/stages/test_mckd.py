@@ -4,23 +4,21 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from omegaconf import OmegaConf
+from plain_twin import PlainTwin
 from safetensors.torch import load_file, save
 from samples import one_of
 
 from odkd.commands.labels import main as label_tool
-from odkd.common.seeds import named_seed
 from odkd.data.labels.store import LabelStore
 from odkd.data.labels.store_files import find_stores
 from odkd.data.splits import read_lists
 from odkd.report.summary import summary_table
-from odkd.training.epochs import seed_name
 
 Odkd = Callable[..., Path]
 FAST = ["optimizer.lr=1e-3", "teacher.label_noise=0.1", "stage.epochs=2", "run.report=false"]
@@ -239,67 +237,22 @@ def test_the_summary_names_the_best_of_the_recorded_epochs(odkd: Odkd) -> None:
 
 def test_mckd_equals_a_plain_twin_to_the_bit(odkd: Odkd, cache: Path) -> None:
     """Train two students, relabel, train the final student: from the frames and labels of the run, in plain loops."""
-    from odkd.config.parts import Parts
-    from odkd.students.tinynet import TinyNet
-
     run = odkd("stage=mckd", "stage.epochs=2", "stage.patience=null", "optimizer.lr=1e-3", "teacher.label_noise=0.1")
-    parts = Parts(OmegaConf.load(run / "config.yaml"))  # type: ignore[arg-type]
-    stream = parts.stream
-    name_of = [f"{stream.videos[v].stem}/{f:06d}" for v, f in zip(stream.video_of, stream.frame_of, strict=True)]
-    lists = {title: [name_of.index(n) for n in names] for title, names in read_lists(run / "splits").items()}
-    images = torch.stack([torch.from_numpy(parts.frames.read([p])[0].copy()) for p in range(len(stream))])
-    images_NCHW = (images.float() / 255).permute(0, 3, 1, 2).contiguous()
-    taught_NHW = torch.from_numpy(np.stack([parts.labels.read(p) for p in range(len(stream))])).long()
-
-    def miou(student: TinyNet, labels_NHW: torch.Tensor) -> float:
-        ious = torch.zeros(11, 2, dtype=torch.int64)
-        for p in lists["val"]:
-            predicted = classes_of(student, p)
-            for k in range(11):
-                one, other = predicted == k, labels_NHW[p] == k
-                ious[k] += torch.stack([(one & other).sum(), (one | other).sum()])
-        known = ious[ious[:, 1] > 0].double()
-        return (known[:, 0] / known[:, 1]).mean().item()
-
-    def classes_of(student: TinyNet, position: int) -> torch.Tensor:
-        student.eval()
-        with torch.no_grad():
-            return student(images_NCHW[[position]]).argmax(1)[0]
-
-    def train(name: str, positions: list[int], labels_NHW: torch.Tensor) -> TinyNet:
-        torch.manual_seed(named_seed(0, "student"))
-        student = TinyNet(11)
-        optimizer = torch.optim.Adam(student.parameters(), lr=1e-3)
-        best, best_score = None, -1.0
-        seed = named_seed(0, "training", seed_name(name))
-        for epoch in range(2):
-            torch.manual_seed(named_seed(seed, "epoch", epoch))
-            order = torch.randperm(
-                len(positions), generator=torch.Generator().manual_seed(named_seed(seed, "order", 0, epoch))
-            )
-            student.train()
-            for start in range(0, len(positions), 4):
-                chosen = [positions[i] for i in order[start : start + 4]]
-                loss = torch.nn.functional.cross_entropy(student(images_NCHW[chosen]), labels_NHW[chosen])
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
-            if (score := miou(student, labels_NHW)) > best_score:
-                best, best_score = {k: v.clone() for k, v in student.state_dict().items()}, score
-        student.load_state_dict(best)
-        return student
-
-    students = [train(f"round_1/student_{n}", lists[f"train_part_{n}"], taught_NHW) for n in (0, 1)]
-    relabelled_NHW = torch.full_like(taught_NHW, 255)
+    twin = PlainTwin(run)
+    lists, adam = twin.lists, partial(torch.optim.Adam, lr=1e-3)
+    students = [twin.train(f"round_1/student_{n}", lists[f"train_part_{n}"], twin.taught_NHW, adam) for n in (0, 1)]
+    relabelled_NHW = torch.full_like(twin.taught_NHW, 255)
     for number, student in enumerate(students):
         for name in stored_names(cache / "labels", run, 1, number):
-            p = name_of.index(name)
+            p = twin.names.index(name)
             assert p not in lists[f"train_part_{number}"]
-            relabelled_NHW[p] = classes_of(student, p)
-    last = train("final", lists["train"], relabelled_NHW)
+            relabelled_NHW[p] = twin.classes_of(student, p)
+    last = twin.train("final", lists["train"], relabelled_NHW, adam)
     for name, student in {"round_1-student_0": students[0], "round_1-student_1": students[1], "final": last}.items():
         expected = save({k: v.contiguous() for k, v in student.state_dict().items()})
         assert (run / "students" / f"{name}.safetensors").read_bytes() == expected, name
+    assert [len(lists[f"train_part_{n}"]) for n in (0, 1)] == [11, 10]
+    assert summary(run)["num_updates"] == 2 * (3 + 3) + 2 * 6  # epochs, batches of 4
 
 
 # --- losses between two processes; kills: tests/faults

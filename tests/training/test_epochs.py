@@ -38,7 +38,7 @@ def training(plan: EpochPlan = PLAN, task: Task = TASK) -> Training:
 def follow(scores: list[float], plan: EpochPlan = PLAN) -> Training:
     """Run a training whose validation returns these scores; its bias is the number of the epoch."""
     one = training(plan)
-    bias = one._learner.student[-1].bias
+    bias = one.learner.student[-1].bias
     one.task = Task("final", TASK.positions, "teacher", "teacher", [])
     for number, score in enumerate(scores):
         if one.is_finished:
@@ -98,7 +98,7 @@ def test_a_schedule_sets_the_learning_rate_of_each_epoch_and_resumes() -> None:
         rates.append(one.learn()["learning_rate"])
         one.validate()
     other = make()
-    other._learner.load_state_dict(one._learner.state_dict())
+    other.learner.load_state_dict(one.learner.state_dict())
     other.load_state_dict(one.state_dict())
     while not other.is_finished:
         rates.append(other.learn()["learning_rate"])

@@ -231,6 +231,20 @@ def test_online_distillation_learns_from_probabilities(odkd: Callable[..., Path]
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("stage", ["cps", "self_training", "born_again", "mean_teacher"])
+def test_baselines_of_mckd_learn_from_probabilities(odkd: Callable[..., Path], checkpoint: Path, stage: str) -> None:
+    folder = odkd(*soft_teacher(checkpoint), f"stage={stage}", "stage.epochs=2", "stage.patience=null")
+    last = json.loads((folder / "metrics.jsonl").read_text().splitlines()[-1])
+    scope, metrics = last["training"], last["metrics"]
+    assert scope == ("round_1/student_1" if stage == "cps" else "final")
+    assert metrics[f"{scope}/loss_kl"] > 0
+    parts = [name for name in metrics if name.startswith(f"{scope}/loss_") and not name.endswith("_total")]
+    assert metrics[f"{scope}/loss_total"] == pytest.approx(sum(metrics[name] for name in parts))
+    assert (f"{scope}/loss_regularizer" in metrics) is (stage in ("cps", "mean_teacher"))
+    assert f"{scope}/loss_previous_student" not in metrics  # the loss has KL
+
+
+@pytest.mark.slow
 def test_students_of_mckd_pass_probabilities_on(odkd: Callable[..., Path], checkpoint: Path, cache: Path) -> None:
     folder = odkd(*soft_teacher(checkpoint), "stage=mckd", "stage.num_rounds=3", "stage.epochs=1")
     key = json.loads((folder / "run.json").read_text())["key"]
