@@ -1,5 +1,6 @@
 """Experiments of the papers: their rows, and what the released behaviour changes in each row."""
 
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ from omegaconf import OmegaConf
 from odkd.common.dotted import flatten
 from odkd.config.compose import compose_config
 from odkd.config.known import CONF
+from odkd.report.tables.spec import load_table
 
 ROWS = sorted(path.stem for path in (CONF / "experiment" / "houyon2023").glob("*.yaml"))
 RELEASED = {
@@ -90,3 +92,17 @@ def test_the_classes_of_cdnet_are_made_from_those_of_the_teacher() -> None:
     found = settings("cdnet_online")
     assert found["dataset.classes"] == "['background', 'person', 'vehicle']"
     assert [found[f"teacher.classes.{name}"] for name in ("person", "bus", "*")] == ["person", "vehicle", "background"]
+
+
+def test_the_recommended_settings_are_reached_step_by_step() -> None:
+    rows = load_table("study/recipe_camvid").rows
+    steps = [set(row.overrides) for row in rows]
+    assert steps[0] == set()
+    assert all(fewer < more for fewer, more in pairwise(steps))
+    numerics = ["precision=float32", "channels_last=true", "fast_forms=true"]
+    assert settings("recommended/camvid") == settings("camvid_online", *rows[-1].overrides, *numerics)
+
+
+@pytest.mark.parametrize("dataset", ["synthetic", "synthetic_cyclic"])
+def test_the_recipe_is_for_any_stream(dataset: str) -> None:
+    assert settings("recommended/online", f"dataset={dataset}")["student.ema"] == "0.95"

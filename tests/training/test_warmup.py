@@ -6,12 +6,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from cut_off import compare_with_cut_off, compare_with_cut_off_trainings
 from tiny_learner import PASSES, learn, make_bank, make_learner, make_student
 
 from odkd.students.rates import with_rates
 from odkd.training.learn import Learner
 from odkd.training.regularizers.none import NoRegularizer
 from odkd.training.warmup import warmup
+
+Odkd = Callable[..., Path]
 
 
 def warm_learner(updates: int = 6) -> Learner:
@@ -73,13 +76,13 @@ def test_a_virtual_rate_keeps_the_factors() -> None:
         (["schedule=one_cycle"], "schedule=warmup, which counts updates"),
     ],
 )
-def test_wrong_settings_are_refused(odkd: Callable[..., Path], words: list[str], message: str) -> None:
+def test_wrong_settings_are_refused(odkd: Odkd, words: list[str], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         odkd(*words)
 
 
 @pytest.mark.slow
-def test_runs_with_a_warmup_and_rates_learn_otherwise(odkd: Callable[..., Path]) -> None:
+def test_runs_with_a_warmup_and_rates_learn_otherwise(odkd: Odkd) -> None:
     words = ["optimizer.lr=1e-2", "student.rates={stem.*:0.1}"]
     lines = [
         [
@@ -90,3 +93,26 @@ def test_runs_with_a_warmup_and_rates_learn_otherwise(odkd: Callable[..., Path])
     ]
     assert lines[0] != lines[1] != lines[2]
     assert all(loss == loss for losses in lines for loss in losses)
+
+
+NEW = ["optimizer.lr=1e-3", "student.rates={stem.*:0.1}", "schedule=warmup", "schedule.updates=40"]
+NEW += [
+    "augmentation=class_mix",
+    "augmentation.class_mix=0.9",
+    "loss.label_smoothing=0.1",
+    "loss.class_weights=inverse_root_frequency",
+]
+
+
+@pytest.mark.slow
+def test_a_stream_that_is_cut_off_goes_on_with_the_schedule(odkd: Odkd, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = [*NEW, "replay=class_balanced", "replay.capacity=9", "replay.smallest=5"]
+    compare_with_cut_off(odkd, monkeypatch, settings, {1, 3})
+
+
+@pytest.mark.slow
+def test_trainings_that_are_cut_off_go_on_with_the_schedule(
+    odkd: Odkd, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    settings = [*NEW, "stage=mckd", "stage.epochs=2", "dataset.stride=2"]
+    assert compare_with_cut_off_trainings(odkd, monkeypatch, settings, tmp_path / "labels") > 4
