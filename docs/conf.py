@@ -32,6 +32,7 @@ NAVIGATION = {
     "Data and teachers": ["streams", "images", "masks", "public_data", "teachers", "labels"],
     "Live": ["live", "several_streams", "updates", "live_studies"],
     "Methods and results": [
+        "recipe",
         "continual",
         "mckd",
         "features",
