@@ -135,7 +135,7 @@ def test_the_message_names_the_choices_that_have_a_setting(mistake: Command) -> 
 
 def test_choices_in_folders_of_a_group_are_suggested(mistake: Command) -> None:
     message = mistake("experiment=camvid")
-    assert "did you mean continual/camvid, live/camvid, mckd/camvid or camvid_online" in message
+    assert "did you mean continual/camvid, live/camvid, mckd/camvid, recommended/camvid or camvid_online" in message
     assert "parts/" not in message
 
 
