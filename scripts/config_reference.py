@@ -7,7 +7,7 @@ It reads the YAML files without composing them, so the page includes a new choic
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import yaml
@@ -100,21 +100,20 @@ def _section(choice: Choice, group: str, name: str) -> list[str]:
     if commands:
         lines += ["```", *commands, "```", ""]
     if choice.defaults:
-        said = "; ".join(_said(item, group) for item in choice.defaults)
+        said = "; ".join(_said(item, group, PurePosixPath(name).parent) for item in choice.defaults)
         lines += [f"{said[0].upper()}{said[1:]}.", ""]
     return lines + (_table(choice.settings) if choice.settings else ["No settings."]) + [""]
 
 
-def _said(item: Setting, group: str) -> str:
-    """Return a sentence part that describes an entry of a defaults list."""
+def _said(item: Setting, group: str, folder: PurePosixPath) -> str:
+    """Return a sentence part that describes an entry of a defaults list of a file in a folder of a group."""
     comment = f" ({_markdown(item.comment)})" if item.comment else ""
     if item.name.startswith("override "):
         other = item.name.removeprefix("override ")
         other = other[1:] if other.startswith("/") else f"{group}/{other}"
         return f"chooses [{_code(f'{other}={item.value}')}](#{anchor(other, item.value)}){comment}"
     path, _, package = item.name.partition("@")
-    target = path.lstrip("/")
-    where = target.removeprefix(f"{group}/")
+    where = path.lstrip("/").removeprefix(f"{group}/") if path.startswith("/") else str(folder / path)
     inside = f" as {_code(package)}" if package and package not in ("_here_", "_global_") else ""
     return f"based on [{_code(where)}](#{anchor(group, where)}){inside}{comment}"
 
