@@ -28,9 +28,8 @@ SETTINGS = {  # earlier setting -> its present name
     "stage.seed_metric": "stage.reference_metric",
 }
 NEW_SETTINGS = {"stage.first_run": "None", "stage.devices": "None"}  # of every stage over epochs, with their default
-ADDED: dict[
-    str, dict[str, Any]
-] = {  # class -> settings that it has got since, with the value that earlier runs computed with
+# Class -> settings that it has got since, with the value that earlier runs computed with.
+ADDED: dict[str, dict[str, Any]] = {
     "odkd.training.regularizers.mas.Mas": {"objective": "pixel_mean"},
     "odkd.training.losses.CrossEntropy": {"label_smoothing": 0.0},
     "odkd.training.augment.Augmentation": {"class_mix": 0.0},

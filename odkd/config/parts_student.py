@@ -125,9 +125,8 @@ class StudentParts:
             average=average,
             features=features,
         )
-        schedule = None if self.has_epochs else self.schedule(learner.optimizer, 1)
-        if isinstance(schedule, PerUpdate):
-            learner.schedule = schedule
+        if not self.has_epochs and isinstance(self._probe, PerUpdate):
+            learner.schedule = self.schedule(learner.optimizer, 1)
         learner.updates = self._updates(student, None if average is None else average.network)
         return learner
 
@@ -213,14 +212,19 @@ class StudentParts:
         schedule: LRScheduler = self.make(schedule_cfg, leave_out=("name",), optimizer=optimizer, num_epochs=num_epochs)
         return schedule
 
+    @cached_property
+    def _probe(self) -> LRScheduler:
+        """The schedule of an optimizer of its own, which shows what it does."""
+        optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
+        return self.schedule(optimizer, self.cfg.stage.get("epochs", 1))
+
     def check_schedule(self) -> None:
         """Build the schedule once, so that its mistakes are found before a frame is decoded.
 
         Raises:
             ValueError: it is wrong, or it would change the learning rate in a stage that has no epochs.
         """
-        optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
-        schedule = self.schedule(optimizer, self.cfg.stage.get("epochs", 1))
+        schedule, optimizer = self._probe, self._probe.optimizer
         if self.has_epochs or isinstance(schedule, PerUpdate):
             return
         rates = set()

@@ -48,7 +48,7 @@ class Live:
         most_waiting: frames that wait for the teacher while it is busy.
         when_full: which frame is dropped if one more is to wait; block = the source waits.
         record: keep frames and labels in the run's folder, `recording/`, a dataset that can be replayed.
-        page: serve a page in the browser while the session runs, for this machine alone.
+        page: serve a page in the browser while the session runs.
         port: of the page; the next free one is taken. 0 = any.
         host: address or name at which the page listens; the default can be reached from this machine alone.
         devices: of student, teacher and trainer; auto = that of the run, or one GPU each.

@@ -66,6 +66,7 @@ class Ensemble:
             told = ", ".join(f"teacher.members.{name}.clip_frames={frames}" for name, frames in clips.items())
             raise ValueError(f"{told}: members with state need clips of one length; set the same for all")
         self._mirrors = (False, True) if mirrored else (False,)
+        self._votes_VC = np.tile(self._weights_MC, (len(self._mirrors), 1))  # of all that `_maps` yields of a frame
         for name, member in self._members.items() if mirrored else ():
             if not member.teacher.needs_images or clips.get(name):
                 what = "keeps a state along the video" if clips.get(name) else "does not look at images"
@@ -100,7 +101,7 @@ class Ensemble:
         for maps_MHW in self._maps(frames):
             labels.append(self._winners(maps_MHW))
             votes_KHW = torch.zeros(self.num_classes + 1, *maps_MHW.shape[1:])
-            for map_HW, weights_C in zip(maps_MHW, self._weights, strict=True):
+            for map_HW, weights_C in zip(maps_MHW, self._votes_VC, strict=True):
                 ids_HW = torch.from_numpy(np.minimum(map_HW, self.num_classes).astype(np.int64))  # the last: no vote
                 votes_HW = torch.from_numpy(weights_C[map_HW])
                 votes_KHW.scatter_add_(0, ids_HW[None], votes_HW[None])
@@ -123,7 +124,7 @@ class Ensemble:
 
     def _winners(self, maps_MHW: np.ndarray) -> np.ndarray:
         """Return the class with the most weight, uint8 [H, W]; of equal ones, that of the first member."""
-        votes_MHW = np.stack([weights_C[map_HW] for weights_C, map_HW in zip(self._weights, maps_MHW, strict=True)])
+        votes_MHW = np.stack([weights_C[map_HW] for weights_C, map_HW in zip(self._votes_VC, maps_MHW, strict=True)])
         best_HW = np.full(maps_MHW.shape[1:], IGNORE, np.uint8)
         most_HW = np.zeros(maps_MHW.shape[1:], np.float32)
         for map_HW in maps_MHW:
@@ -140,7 +141,7 @@ class Ensemble:
         for (name, member), weights_C in zip(self._members.items(), self._weights_MC, strict=True):
             weight, found = float(weights_C[0]), []
             for part in parts_of(frames, member.batch_size):
-                labels_BHW, own_BKHW = probabilities_of(member, part, size, self._mirrors)
+                labels_BHW, own_BKHW = probabilities_of(member, part, size, is_mirrored=True in self._mirrors)
                 ids_BHW = torch.from_numpy(member.ids[checked_labels(name, member, labels_BHW)]).to(own_BKHW.device)
                 known = np.flatnonzero(member.ids[: own_BKHW.shape[1]] != IGNORE)
                 places = torch.from_numpy(member.ids[known].astype(np.int64)).to(own_BKHW.device)
@@ -157,11 +158,6 @@ class Ensemble:
         return best_BHW.cpu().numpy(), total_BKHW / sums_BHW.clamp_min(1e-9)[:, None]
 
     # --- whose votes count
-
-    @property
-    def _weights(self) -> np.ndarray:
-        """The weights of what `_maps` yields: of the members, and again of what they say of the mirrored frame."""
-        return np.concatenate([self._weights_MC] * len(self._mirrors))
 
     def _weighed(self, weights: Mapping[str, float]) -> np.ndarray:
         """Return the weight of each member's vote for each class id, float32 [M, 256]; 0 for 255."""

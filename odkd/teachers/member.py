@@ -1,6 +1,6 @@
 """A member of a teacher made of teachers: what it says of frames, and of mirrored ones, in the ensemble's classes."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -28,18 +28,19 @@ class Member:
 
 
 def label_of(name: str, member: Member, frames: SampledFrames, is_mirrored: bool) -> np.ndarray:
+    """Return a member's label maps of frames, or what it says of the mirrored ones, with the ensemble's ids."""
     labels_BHW = member.teacher.label(_mirrored(frames) if is_mirrored else frames)
     mapped_BHW: np.ndarray = member.ids[checked_labels(name, member, labels_BHW)]
     return mapped_BHW[:, :, ::-1] if is_mirrored else mapped_BHW
 
 
 def probabilities_of(
-    member: Member, frames: SampledFrames, size: tuple[int, int], mirrors: Sequence[bool]
+    member: Member, frames: SampledFrames, size: tuple[int, int], *, is_mirrored: bool
 ) -> tuple[np.ndarray, torch.Tensor]:
-    """Return a member's label maps, and the mean of its probabilities of frames and mirrored frames [B, K, H, W]."""
+    """Return a member's label maps and probabilities [B, K, H, W]; their mean with those of the mirrored frames."""
     assert isinstance(member.teacher, SoftTeacher)
     labels_BHW, own_BKHW = member.teacher.label_softly(frames, size)
-    if True not in mirrors:
+    if not is_mirrored:
         return labels_BHW, own_BKHW
     mirrored_BKHW = member.teacher.label_softly(_mirrored(frames), size)[1].flip(-1)
     return labels_BHW, (own_BKHW + mirrored_BKHW) / 2

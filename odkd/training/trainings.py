@@ -75,8 +75,8 @@ class Trainings:
             "best_epoch": best.epoch,
             "num_epochs": training.num_done,
             "num_updates": training.num_updates,
+            "val_best": best.score,
         }
-        found["val_best"] = best.score
         self.summary |= {f"{name}/{key}": value for key, value in found.items()}
         return _digest(content)
 
