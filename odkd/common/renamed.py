@@ -35,6 +35,7 @@ ADDED: dict[str, dict[str, Any]] = {
     "odkd.training.augment.Augmentation": {"class_mix": 0.0},
     "odkd.training.losses.dice.Dice": {"absent": "left_out"},
     "odkd.teachers.ensemble.Ensemble": {"mirrored": False},
+    "odkd.teachers.oracle.Oracle": {"region_noise": 0.0, "region_pixels": 16},
     "odkd.teachers.transformers.TransformersTeacher": {"scores": "normalized"},
 }
 CLASS_TAG = "odkd.param."  # MLflow has the params that name a class as tags; earlier they were params there

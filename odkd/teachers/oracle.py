@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from odkd.common.ignore import IGNORE
-from odkd.common.settings import Fraction, NonNegativeFloat
+from odkd.common.settings import Fraction, NonNegativeFloat, PositiveInt
 from odkd.teachers import SampledFrames
 
 JITTER_CELL = 16  # pixels between the anchors of the displacement field
@@ -18,6 +18,8 @@ class Oracle:
     Args:
         classes: names of the dataset's classes.
         label_noise: share of pixels that get a random class.
+        region_noise: share of regions of which each gets one random class.
+        region_pixels: width of a region on average; regions have straight edges at random places.
         boundary_jitter_pixels: largest distance by which a smooth random field displaces outlines.
         confusion: {class: {other: probability}}; with that probability a frame shows the class as the other.
         seed: of the errors.
@@ -35,12 +37,15 @@ class Oracle:
         classes: Sequence[str],
         *,
         label_noise: Fraction = 0.0,
+        region_noise: Fraction = 0.0,
+        region_pixels: PositiveInt = 16,
         boundary_jitter_pixels: NonNegativeFloat = 0.0,
         confusion: dict[str, dict[str, Fraction]] | None = None,
         seed: int = 0,
     ) -> None:
         self.classes = list(classes)
         self._noise, self._jitter, self._seed = label_noise, boundary_jitter_pixels, seed
+        self._region_noise, self._region_pixels = region_noise, region_pixels
         self._confusion = {name: dict(others) for name, others in (confusion or {}).items()}
         names = {name for pair in self._confusion.items() for name in (pair[0], *pair[1])}
         if unknown := sorted(names - set(self.classes)):
@@ -77,6 +82,11 @@ class Oracle:
                 draw -= probability
         if self._jitter > 0:
             worse_HW = _displace(worse_HW, self._jitter, generator)
+        if self._region_noise > 0:
+            region_HW = _regions(label_HW.shape, self._region_pixels, generator)
+            count = int(region_HW.max()) + 1
+            is_hit = (generator.random(count) < self._region_noise)[region_HW] & (worse_HW != IGNORE)
+            worse_HW[is_hit] = generator.integers(len(self.classes), size=count, dtype=np.uint8)[region_HW][is_hit]
         if self._noise > 0:
             is_hit = (generator.random(label_HW.shape) < self._noise) & (worse_HW != IGNORE)
             worse_HW[is_hit] = generator.integers(len(self.classes), size=int(is_hit.sum()), dtype=np.uint8)
@@ -101,3 +111,25 @@ def _displace(label_HW: np.ndarray, pixels: float, generator: np.random.Generato
     from_columns = np.clip(np.rint(np.arange(width)[None, :] + field[1]), 0, width - 1).astype(np.int64)
     displaced_HW: np.ndarray = label_HW[from_rows, from_columns]
     return displaced_HW
+
+
+def _regions(shape: tuple[int, ...], pixels: int, generator: np.random.Generator) -> np.ndarray:
+    """Return the number of a region for each pixel.
+
+    Each square of `pixels` has a random point. A pixel belongs to the nearest of the points in its square and the eight
+    squares around.
+    """
+    height, width = shape
+    down, across = height // pixels + 3, width // pixels + 3
+    points = (generator.random((down, across, 2)) + np.indices((down, across)).transpose(1, 2, 0) - 1) * pixels
+    rows, columns = np.arange(height)[:, None], np.arange(width)[None, :]
+    nearest_HW = np.full((height, width), np.inf)
+    region_HW = np.zeros((height, width), dtype=np.int64)
+    for step_down, step_across in np.ndindex(3, 3):
+        at_row, at_column = rows // pixels + step_down, columns // pixels + step_across
+        point = points[at_row, at_column]
+        distance_HW = (point[..., 0] - rows) ** 2 + (point[..., 1] - columns) ** 2
+        is_nearer = distance_HW < nearest_HW
+        nearest_HW[is_nearer] = distance_HW[is_nearer]
+        region_HW[is_nearer] = (at_row * across + at_column)[is_nearer]
+    return region_HW

@@ -60,6 +60,21 @@ def test_boundary_jitter_changes_labels_near_boundaries_only() -> None:
         assert len(np.unique(around)) > 1
 
 
+def test_region_noise_gives_whole_regions_one_random_class() -> None:
+    truth = np.full((40, 96, 128), 1, dtype=np.uint8)
+    truth[:, :5] = 255
+    worse = Oracle(CLASSES, region_noise=0.3, region_pixels=16).label(show(truth))
+    assert (worse[:, :5] == 255).all()
+    is_wrong = worse[:, 5:] != 1
+    assert is_wrong.mean() == pytest.approx(0.3 * 2 / 3, abs=0.02)  # a third of the random classes is correct
+    # Pixels beside each other agree: with 16 pixels across, about one pair in 20 lies on a border between two regions.
+    across = worse[:, 5:, 1:] != worse[:, 5:, :-1]
+    assert 0.005 < across.mean() < 0.03
+    small = Oracle(CLASSES, region_noise=0.3, region_pixels=4).label(show(truth))[:, 5:]
+    assert (small[:, :, 1:] != small[:, :, :-1]).mean() == pytest.approx(4 * across.mean(), rel=0.15)
+    assert len({frame.tobytes() for frame in worse}) == 40
+
+
 def test_confusion_shows_a_class_as_the_other_with_its_probability() -> None:
     truth = scene(400)
     seen = Oracle(CLASSES, confusion={"car": {"road": 0.2, "sky": 0.3}}).label(show(truth))
@@ -71,7 +86,7 @@ def test_confusion_shows_a_class_as_the_other_with_its_probability() -> None:
 
 def test_errors_depend_on_seed_and_frame_but_not_on_the_batch() -> None:
     truth = scene(4)
-    oracle = Oracle(CLASSES, label_noise=0.2, boundary_jitter_pixels=2, seed=1)
+    oracle = Oracle(CLASSES, label_noise=0.2, region_noise=0.2, boundary_jitter_pixels=2, seed=1)
     batch = oracle.label(show(truth))
     single = oracle.label(SampledFrames("video", [2], None, lambda _: truth[2]))
     np.testing.assert_array_equal(batch[2], single[0])
@@ -168,6 +183,8 @@ def test_every_setting_of_a_teacher_has_a_type_that_its_default_fits(name: str) 
     ("name", "settings", "expected"),
     [
         ("oracle", ["label_noise=1.5"], "a number of at least 0 and of at most 1"),
+        ("oracle", ["region_noise=1.5"], "a number of at least 0 and of at most 1"),
+        ("oracle", ["region_pixels=0"], "a whole number of at least 1"),
         ("oracle", ["boundary_jitter_pixels=-1"], "a number of at least 0"),
         ("oracle", ["seed=1.5"], "a whole number"),
         ("folder", ["numbering=frames"], "one of frame, sample; did you mean frame?"),
