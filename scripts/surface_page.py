@@ -1,0 +1,165 @@
+"""Tables and figure of the study of MCKD's second round (mckd_surface.py), from its finished runs."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+from study import cell
+
+from odkd.report.canvas import add_legend, new_figure
+from odkd.runs.results import Run
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Array = NDArray[np.float64]
+Runs = Mapping[tuple[str, str, str], Mapping[int, Run]]  # (setting, error, method) -> seed -> run
+Place = tuple[str, str]  # setting, error
+PAIR = "MCKD, 2 rounds"  # and plain distillation, in one run
+HALF = "plain distillation, half"  # as many updates as the final student of MCKD has
+LEVEL = 0.05  # of a difference that gets an arrow
+STYLES = [  # colour and marker of a kind of error
+    *(("#000000", "o"), ("#56B4E9", "s"), ("#0072B2", "s"), ("#E69F00", "^"), ("#D55E00", "^")),
+    *(("#009E73", "D"), ("#CC79A7", "v"), ("#8A5A00", "*")),
+]
+
+
+@dataclass(frozen=True)
+class Scores:
+    """A cell of the surface: mIoU against ground truth in per cent, float64 [seeds] each.
+
+    Args:
+        teacher, pair: of the labels on the training images: the teacher's, and those that the pair hands on.
+        student: of a student of the pair, on the test images, as all that follow.
+        half: plain distillation with the updates of the final student.
+        plain: plain distillation with the updates of all students together.
+        mckd: the final student.
+    """
+
+    teacher: Array
+    pair: Array
+    student: Array
+    half: Array
+    plain: Array
+    mckd: Array
+
+    @property
+    def gain(self) -> Array:
+        """What MCKD gains over plain distillation at equal compute, in points."""
+        return self.mckd - self.plain
+
+
+def scores(found: Runs) -> dict[Place, Scores]:
+    """Return the cells of which both runs exist, with the seeds that both have."""
+    cells = {}
+    for (setting, error, method), runs in found.items():
+        half = found.get((setting, error, HALF), {})
+        if method == PAIR and (seeds := sorted(runs.keys() & half.keys())):
+            both = [runs[seed] for seed in seeds]
+            cells[setting, error] = Scores(
+                teacher=read(both, "plain/labels/miou_groundtruth"),
+                pair=read(both, "final/labels/miou_groundtruth"),
+                student=read(both, "round_1/student_0/miou_groundtruth"),
+                half=read([half[seed] for seed in seeds], "final/miou_groundtruth"),
+                plain=read(both, "plain/miou_groundtruth"),
+                mckd=read(both, "final/miou_groundtruth"),
+            )
+    return cells
+
+
+def read(runs: Sequence[Run], key: str) -> Array:
+    """Return a score of each run in per cent; NaN where it is undefined."""
+    return 100 * np.array([run.summary.get(key) for run in runs], dtype=np.float64)
+
+
+def arrows(pairs: Mapping[Place, Array]) -> dict[Place, str]:
+    """Return an arrow for each difference that is larger than its spread over seeds allows, otherwise "".
+
+    P values are of the two-sided paired t test, corrected over all cells (Benjamini and Hochberg 1995), as in
+    `odkd-tables`.
+    """
+    testable = [place for place, found in pairs.items() if len(found) > 1 and np.std(found) > 0]
+    p_values = [float(stats.ttest_1samp(pairs[place], 0.0).pvalue) for place in testable]
+    corrected = stats.false_discovery_control(p_values) if p_values else []
+    marked = {place: p < LEVEL for place, p in zip(testable, corrected, strict=True)}
+    return {place: ("↑" if found.mean() > 0 else "↓") if marked.get(place) else "" for place, found in pairs.items()}
+
+
+def surface(found: Runs) -> str:
+    """Return the Markdown table of all cells: mIoU against ground truth in per cent, mean ± deviation over seeds."""
+    cells = scores(found)
+    marks = arrows({place: one.gain for place, one in cells.items()})
+    heads = ["student", "the teacher's errors", "labels: teacher", "labels: pair", "a student of the pair"]
+    heads += ["plain, half the updates", "plain", "MCKD", "MCKD - plain", "by the labels", "by fewer updates", "runs"]
+    lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
+    for (setting, error), one in cells.items():
+        row = [setting, error]
+        row += [shown(part) for part in (one.teacher, one.pair, one.student, one.half, one.plain, one.mckd)]
+        row += [f"{shown(one.gain)} {marks[setting, error]}".rstrip()]
+        row += [shown(one.mckd - one.half), shown(one.half - one.plain), str(len(one.mckd))]
+        lines.append("| " + " | ".join(row) + " |")
+    return "\n".join(lines)
+
+
+def methods(found: Runs) -> str:
+    """Return the Markdown table of all methods at equal updates: mIoU of the last student, by kind of error."""
+    places = dict.fromkeys(place[:2] for place in found if place[2] not in (PAIR, HALF))
+    rows = dict.fromkeys(place[2] for place in found if place[2] not in (PAIR, HALF))
+    heads = ["", *(error for _, error in places)]
+    lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
+    for method in ("plain distillation", PAIR, *rows):
+        key = "plain/miou_groundtruth" if method == "plain distillation" else "final/miou_groundtruth"
+        of = PAIR if method == "plain distillation" else method
+        cells = [shown(read(list(found.get((*place, of), {}).values()), key)) for place in places]
+        lines.append("| " + " | ".join([method, *cells]) + " |")
+    return "\n".join(lines)
+
+
+def shown(found: Array) -> str:
+    """Return `12.3 ± 0.4`."""
+    return cell(found.tolist(), 1, 1)
+
+
+def draw(found: Runs) -> "Figure":
+    """Draw MCKD's gain at equal compute over the quality of the teacher's labels, and at equal updates of the final
+    student over what the pair makes better in the labels; a column of panels per student."""
+    from matplotlib.lines import Line2D
+
+    cells = scores(found)
+    settings, errors = (list(dict.fromkeys(names)) for names in zip(*cells, strict=True))
+    figure = new_figure(6.2, "Two rounds of MCKD against plain distillation", 2.7 * max(len(settings), 2))
+    panels = figure.subplots(2, len(settings), sharey="row", squeeze=False)
+    for column, setting in enumerate(settings):
+        top, bottom = panels[:, column]
+        top.set_title(setting.replace(", ", "\n"), fontsize=9)
+        top.set_xlabel("mIoU of the teacher's labels (%)", fontsize=8)
+        bottom.set_xlabel("labels: pair - teacher (points)", fontsize=8)
+        for axes in (top, bottom):
+            axes.axhline(0, color="#888888", linewidth=0.8)
+            axes.tick_params(labelsize=8)
+        bottom.axvline(0, color="#888888", linewidth=0.8)
+        for error in errors:
+            if (one := cells.get((setting, error))) is not None:
+                style = STYLES[errors.index(error)]
+                dot(top, one.teacher, one.gain, style)
+                dot(bottom, one.pair - one.teacher, one.mckd - one.half, style)
+    panels[0, 0].set_ylabel("MCKD - plain,\nequal compute (points)", fontsize=8)
+    panels[1, 0].set_ylabel("MCKD - plain,\nequal updates (points)", fontsize=8)
+    handles = [
+        Line2D([], [], linestyle="", color=colour, marker=marker, label=error)
+        for error, (colour, marker) in zip(errors, STYLES, strict=False)
+    ]
+    add_legend(figure, handles)
+    return figure
+
+
+def dot(axes: "Axes", x: Array, y: Array, style: tuple[str, str]) -> None:
+    """Draw the mean over seeds, with the sample standard deviations."""
+    colour, marker = style
+    spread = {"xerr": x.std(ddof=1), "yerr": y.std(ddof=1)} if len(y) > 1 else {}
+    looks: dict[str, Any] = {"color": colour, "marker": marker, "markersize": 5, "elinewidth": 0.8}
+    axes.errorbar(x.mean(), y.mean(), **spread, **looks)
