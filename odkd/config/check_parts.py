@@ -48,6 +48,11 @@ def check_components(parts: Parts) -> None:
         raise ValueError(
             f"features.pairs learns from a teacher's layers, and stage={stage} has no teacher: leave it out"
         )
+    if cfg.features.get("pairs") and parts.traits.learns and cfg.augmentation.get("class_mix"):
+        raise ValueError(
+            f"augmentation.class_mix={cfg.augmentation.class_mix} pastes classes of another frame, and features.pairs "
+            "learns from the teacher's layers of one frame: set augmentation.class_mix=0 or leave out features.pairs"
+        )
     if parts.traits.learns:
         if cfg.compile:
             check_compiler(parts.device)

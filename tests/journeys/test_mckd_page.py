@@ -4,7 +4,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import mckd
+import mckd_surface
+import numpy as np
 import pytest
+import surface_page
 
 from odkd.config.compose import complete, compose_config
 from odkd.runs.results import Run
@@ -80,3 +83,73 @@ def test_only_finished_runs_are_in_the_page(tmp_path: Path) -> None:
     found = mckd.read_all(jobs)
     assert list(found["synthetic"]) == ["plain distillation"]
     assert "| 25.0 |" in mckd.table(found["synthetic"])
+
+
+def surface_runs(gain: float, seeds: int = 3) -> dict[tuple[str, str, str], dict[int, Run]]:
+    """Return both runs of one cell: MCKD is `gain` better than plain distillation, give or take 0.01."""
+    pairs = {
+        seed: fabricated(
+            plain__labels__miou_groundtruth=0.2,
+            final__labels__miou_groundtruth=0.35,
+            round_1__student_0__miou_groundtruth=0.33,
+            plain__miou_groundtruth=0.4,
+            final__miou_groundtruth=0.4 + gain + 0.01 * (seed - 1),
+        )
+        for seed in range(seeds)
+    }
+    half = {seed: fabricated(final__miou_groundtruth=0.3) for seed in range(1, 5)}
+    return {("small", "pixels", surface_page.PAIR): pairs, ("small", "pixels", surface_page.HALF): half}
+
+
+def test_a_cell_of_the_surface_has_the_seeds_of_both_runs_and_splits_the_gain() -> None:
+    lines = surface_page.surface(surface_runs(-0.05)).splitlines()
+    cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines]
+    assert dict(zip(cells[0], cells[2], strict=True)) == {
+        "student": "small",
+        "the teacher's errors": "pixels",
+        "labels: teacher": "20.0 ± 0.0",
+        "labels: pair": "35.0 ± 0.0",
+        "a student of the pair": "33.0 ± 0.0",
+        "plain, half the updates": "30.0 ± 0.0",
+        "plain": "40.0 ± 0.0",
+        "MCKD": "35.5 ± 0.7",  # seeds 1 and 2: 35 and 36
+        "MCKD - plain": "-4.5 ± 0.7",
+        "by the labels": "5.5 ± 0.7",
+        "by fewer updates": "-10.0 ± 0.0",
+        "runs": "2",
+    }
+
+
+def test_only_differences_beyond_their_spread_are_marked() -> None:
+    pairs = {
+        ("a", "clear"): np.array([5.0, 5.1, 4.9]),
+        ("a", "chance"): np.array([5.0, -4.0, 1.0]),
+        ("a", "lower"): np.array([-3.0, -3.1, -2.9]),
+        ("a", "alone"): np.array([7.0]),
+    }
+    assert [mark for _, mark in sorted(surface_page.arrows(pairs).items())] == ["", "", "↑", "↓"]
+
+
+def test_the_surface_has_a_figure_with_a_column_for_each_student() -> None:
+    runs = surface_runs(0.02) | {("large", *place[1:]): found for place, found in surface_runs(-0.02).items()}
+    figure = surface_page.draw(runs)
+    assert [axes.get_title() for axes in figure.axes[:2]] == ["small", "large"]
+    assert len(figure.axes) == 4
+
+
+@pytest.mark.slow
+def test_the_cells_of_the_surface_have_equal_updates() -> None:
+    jobs = list(mckd_surface.all_jobs(list(mckd_surface.SETTINGS), Path("camvid"), [0], Path("outputs")))
+    cells = {(job.setting, job.error) for job in jobs}
+    assert len(cells) >= 24
+    for job in jobs:
+        cfg = complete(compose_config(job.command))
+        whole = mckd_surface.SETTINGS[job.setting].epochs
+        assert (cfg.stage.patience, cfg.stage.best_against, cfg.seed) == (None, "teacher", 0)
+        passes = cfg.stage.epochs * cfg.stage.get("num_rounds", 1)
+        assert whole - 2 <= passes * (2 if job.method == surface_page.HALF else 1) <= whole
+        if job.method == surface_page.PAIR:
+            assert cfg.stage.plain_epochs == whole
+    alone = [job for job in jobs if job.teacher is None and job.setting != mckd_surface.CAMVID]
+    folders = [mckd_surface.folder_of(job.command) for job in alone]
+    assert len(set(folders)) == len(folders)  # no two are the same run

@@ -217,6 +217,7 @@ def test_the_size_on_the_disk_is_said_before_a_frame_is_labelled(
         (["features.pairs=[{student: a, teacher: b, loss: mse, weight: 0}]"], "weight: 0; expected a number above 0"),
         (["features.pairs=cwd"], "expected .{student: LAYER"),
         ([pairs("merge body mse"), "compile=true"], "do not go together"),
+        ([pairs("merge body mse"), "augmentation=class_mix"], "pastes classes of another frame"),
         ([pairs("merge body mse"), "stage=supervised"], "stage=supervised has no teacher"),
         ([pairs("merge body mse"), "features.size=[99,99]"], "is larger than what layer body gives"),
         ([pairs("merge body mse"), "teacher=oracle"], "teacher oracle names no layers"),
