@@ -11,7 +11,7 @@ from bench.core.case import Case
 from bench.core.result import Result, measured, size_name
 from bench.core.timing import seconds_of
 from bench.dataset import make_dataset
-from bench.job import SMALL
+from bench.job import FAST_PRECISION, SMALL
 from odkd.data.labels.store import Labelled, LabelStore
 from odkd.data.video.decode import decode_frames
 from odkd.data.video.index import index_video
@@ -118,7 +118,7 @@ def real_maps(folder: Path, size: tuple[int, int]) -> tuple[str, list[np.ndarray
         return "generated maps", [np.asarray(Image.open(path)) for path in paths]
     if not kept.is_file():
         checkpoint = SHARED / "teachers" / "camvid_fpn_efficientnet_lite2.pth"
-        teacher = CheckpointTeacher(str(checkpoint), device=torch.device("cpu"), precision="bfloat16")
+        teacher = CheckpointTeacher(str(checkpoint), device=torch.device("cpu"), precision=FAST_PRECISION)
         index = index_video(videos[0], folder)
         numbers = range(0, min(index.num_frames, NUM_MAPS))
         decoded = decode_frames(index, numbers, size=size)

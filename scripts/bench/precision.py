@@ -15,7 +15,7 @@ from bench.core.result import Result, measured, size_name
 from bench.job import SMALL
 from bench.network import BareNetwork, Example
 from odkd.common.device import keep_freed_memory
-from odkd.common.numerics import best_numerics
+from odkd.common.numerics import best_numerics, is_fast_on_cpu
 from odkd.config.parts_student import grouped
 from odkd.students.equal_forms import use_fast_forms
 from odkd.students.tinynet import TinyNet
@@ -31,12 +31,15 @@ CASE = Case(
 )
 SIZE, CLASSES, ROUNDS = (720, 1280), 19, 3
 BEST = best_numerics(torch.device("cpu"))
+IN_BFLOAT16 = {
+    "bfloat16": ("bfloat16", False, False, False),
+    "bfloat16 + channels_last": ("bfloat16", True, False, False),
+}
 VARIANTS = {  # precision, channels_last, fast_forms, compile
     "float32": ("float32", False, False, False),
     "channels_last": ("float32", True, False, False),
     "channels_last + fast_forms": ("float32", True, True, False),
-    "bfloat16": ("bfloat16", False, False, False),
-    "bfloat16 + channels_last": ("bfloat16", True, False, False),
+    **(IN_BFLOAT16 if is_fast_on_cpu("bfloat16") else {}),
     "auto": (BEST.precision, BEST.channels_last, BEST.channels_last, False),
     "auto + compile": (BEST.precision, BEST.channels_last, BEST.channels_last, True),
 }
@@ -96,7 +99,7 @@ def make_network(
 def measure_allocator(size: tuple[int, int], pairs: int) -> list[Result]:
     """Measure with the allocator setting off and on in turn, each in a separate process."""
     results = []
-    for name in ("float32", "bfloat16 + channels_last"):
+    for name in ("float32", "bfloat16 + channels_last" if "bfloat16" in VARIANTS else "channels_last"):
         times: dict[str, list[tuple[float, float]]] = {"off": [], "on": []}
         for setting in ("off", "on") * pairs:
             times[setting].append(run_child(setting, name, size))

@@ -2,10 +2,13 @@
 
 import json
 import re
+import runpy
 from pathlib import Path
 from typing import Any
 
 import pytest
+from bench import job
+from bench import precision as bench_precision
 from bench.core import case as cases
 from bench.core.case import choose, load
 from bench.core.compare import Change, change_rows, compare, remarks
@@ -235,6 +238,18 @@ def test_a_quick_case_runs_and_a_failing_case_ends_nothing(
     assert "nothing works" in told.err
     assert "failed: checkpoint" in told.err
     assert list(read_report(tmp_path / "benchmark-quick.json")["cases"]) == ["index"]
+
+
+@pytest.mark.parametrize(("units", "precision"), [("AMX", "bfloat16"), (None, "float32")])
+def test_a_cpu_without_units_for_bfloat16_is_not_asked_for_it(
+    units: str | None, precision: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("odkd.common.numerics.bfloat16_units", lambda: units)
+    fresh = runpy.run_path(str(job.__file__))
+    assert fresh["FAST"] == [f"precision={precision}", "channels_last=true"]
+    assert list(fresh["PRECISIONS"]) == ["float32", f"{precision} + channels-last"]
+    variants = runpy.run_path(str(bench_precision.__file__))["VARIANTS"]
+    assert ("bfloat16" in variants) == (units is not None)
 
 
 LONG = ("busy", "epochs", "long_stream", "memory", "mir", "precision", "regularizers", "startup", "sweep")
