@@ -40,6 +40,7 @@ PACES = {  # each pace once, and a student to which only differences are sent
     "drift": ("pace=drift", "pace.num_frames=5", "pace.threshold=0.001", "pace.tolerance=0"),
 }
 MCKD = ["stage=mckd", "stage.epochs=1", "optimizer.lr=1e-3"]
+BASELINES = ("born_again", "cps", "mean_teacher", "self_training")
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,7 @@ STAGES = [
     Stage("several streams", (*ONLINE, *SLOW, "stage=online_streams", "stage.teacher=drift"), (LABELLED,)),
     Stage("online with pages and MLflow", (*ONLINE, *TRACKED, *PAGES), SENT, has_mlflow=True),
     Stage("mckd", ("odkd", *SMALL, *MCKD), (LABELLED,)),
+    *(Stage(f"baseline, {name}", ("odkd", *SMALL, *MCKD, f"stage={name}"), (LABELLED,)) for name in BASELINES),
     Stage("sweep", ("odkd", "-m", *ONLINE[1:], *TRACKED, "seed=0,1"), SENT, has_mlflow=True, is_job=False),
     Stage("sync", ("odkd-sync", "outputs"), (ONLINE,), has_mlflow=True, is_job=False),
 ]

@@ -69,6 +69,12 @@ def test_mckd_and_a_sweep_survive_kills(library: Path, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
+def test_the_baselines_of_mckd_survive_kills(library: Path, tmp_path: Path) -> None:
+    check(drive(library, tmp_path, "--stages", "baseline", "--kills", "2"), 8)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_runs_under_a_clock_survive_kills_with_each_pace_and_with_several_streams(
     library: Path, tmp_path: Path
 ) -> None:
