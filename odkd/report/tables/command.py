@@ -19,6 +19,7 @@ from odkd.config.known import known_groups, known_keys
 from odkd.config.words import read_settings
 from odkd.report.tables.cells import Filled, needs, place_of
 from odkd.report.tables.commands import grouped_arguments, grouped_commands
+from odkd.report.tables.costs import with_costs
 from odkd.report.tables.incomplete import Advice, complaints
 from odkd.report.tables.latex import latex
 from odkd.report.tables.planning import plan_of_seeds
@@ -59,6 +60,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--output", type=Path, metavar="FILE", help="write to a file instead of printing")
     parser.add_argument("--missing", action="store_true", help="print only the commands that fill the table")
     parser.add_argument("--run", action="store_true", help="run those commands first, one after the other")
+    parser.add_argument(
+        "--costs", action="store_true", help="add updates, teacher's frames, learning time and peak memory"
+    )
     parser.add_argument(
         "--difference", type=float, default=1.0, help="with --seeds alone: how many seeds a difference of this needs"
     )
@@ -107,6 +111,7 @@ def add_choices(parser: argparse.ArgumentParser, *, seeds: str = "+") -> None:
 def make(chosen: argparse.Namespace) -> None:
     """Print or write a table, run its missing runs, or list their commands."""
     table = with_choices(load_table(chosen.name), chosen)
+    table = with_costs(table) if chosen.costs else table
     published = published_beside(table)
     filled, _ = look_up(table, chosen)
     if chosen.run and filled.missing:

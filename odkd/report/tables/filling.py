@@ -12,6 +12,8 @@ from odkd.common.metric_names import SUMMARY
 from odkd.common.names import counted
 from odkd.common.progress import tracked
 from odkd.report.tables.cells import Cell, Doubled, Filled, Missing, Mixed, needs, place_of
+from odkd.report.tables.costs import PREFIX as COSTS
+from odkd.report.tables.costs import cost_in_run
 from odkd.report.tables.profiles import number_in_profile
 from odkd.report.tables.spec import Column, Row, Table
 from odkd.report.tables.updates import count_updates
@@ -135,6 +137,8 @@ def value_of(column: Column, row: Row, run: StoredRun, history: History) -> floa
     metric = metric_of(column, row)
     if metric.startswith(PREFIX):
         return number_in_profile(run, metric)
+    if metric.startswith(COSTS):
+        return cost_in_run(run, metric, lambda name: history(run, name))
     if column.take == "final":
         return run.final(metric)
     if column.take == "updates":
@@ -159,7 +163,7 @@ def _check_metrics(filled: Filled) -> None:
         names = {metric_of(column, row) for row in filled.table.rows}
         cells = [cell for (_, _, label), cell in filled.cells.items() if label == column.label]
         if filled.runs and column.metric and not any(cell.values for cell in cells):
-            if names & known or column.metric.startswith(PREFIX):
+            if names & known or column.metric.startswith((PREFIX, COSTS)):
                 continue
             near = difflib.get_close_matches(sorted(names)[0], sorted(known), n=1)
             hint = f"; did you mean {near[0]}?" if near else ""
