@@ -113,6 +113,8 @@ def run_key(cfg: DictConfig, parts: list[Any], allowed: list[str], cache: Path) 
         settings["student"] = {key: value for key, value in settings["student"].items() if key not in OF_THE_AVERAGE}
     if not settings["student"].get("rates"):  # as before there were rates
         settings["student"].pop("rates", None)
+    if settings["student"].get("statistics") == "own":  # as before there was a choice
+        settings["student"].pop("statistics")
     if settings["dataset"].get("seconds_per_frame") is None or knows_no_time(settings):
         settings["dataset"].pop("seconds_per_frame", None)
     for group in PLAIN:  # as before there were these groups

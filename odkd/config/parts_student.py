@@ -16,6 +16,7 @@ from odkd.common.dotted import NOT_OF_THE_STUDENT, NOT_OF_THE_UPDATES
 from odkd.common.seeds import named_seed
 from odkd.common.settings import NaturalInt, check_setting
 from odkd.config.parts_features import FeatureParts
+from odkd.students.batch_norm import use_statistics
 from odkd.students.equal_forms import use_fast_forms
 from odkd.students.fitting import load_weights
 from odkd.students.freezing import freeze
@@ -95,6 +96,7 @@ class StudentParts:
         check_sizes(student)
         if cfg.student.weights:
             load_weights(student, Path(cfg.student.weights))
+        use_statistics(student, cfg.student.get("statistics", "own"))
         freeze(student, list(cfg.student.get("freeze") or []))
         use_fast_forms(student, cfg.fast_forms)
         layout = torch.channels_last if cfg.channels_last else torch.contiguous_format

@@ -74,6 +74,7 @@ SETTINGS: dict[str, Any] = {
     "student.rates": dict[str, NonNegativeFloat] | None,
     "student.ema": Fraction | None,
     "student.saved": Literal["ema", "current"],
+    "student.statistics": Literal["own", "frozen", "batch"],
     "updates.sent": Literal["float16", "float32"] | None,
     "features.size": Annotated[list[PositiveInt], Len(2, 2)] | None,
     "optimizer.lr": PositiveFloat,
@@ -108,7 +109,7 @@ LATER: dict[str, Any] = {  # settings that configs of earlier versions lack, wit
     "fast_forms": False,
     "features": {"pairs": [], "size": None, "losses": {}},
     "run": {"snapshots": None},
-    "student": {"ema": None, "saved": "ema", "rates": None},
+    "student": {"ema": None, "saved": "ema", "rates": None, "statistics": "own"},
     **PLAIN,
 }
 STORED = (  # settings with which a student of a stored run is used again

@@ -24,6 +24,7 @@ from odkd.data.video.fit import Fit, fit_picture, placement, stretched
 from odkd.data.video.image_index import read_picture
 from odkd.evaluation.evaluate import Evaluator, at_size
 from odkd.runs.run_file import verify
+from odkd.students.batch_norm import use_statistics
 from odkd.students.equal_forms import use_fast_forms
 from odkd.students.fitting import load_weights
 from odkd.students.trial import try_student
@@ -174,6 +175,7 @@ def load_student(
     offered = {"num_classes": len(classes), "classes": classes, "device": chosen_device, "seed": int(cfg.seed)}
     network = construct(node, (), offered, allowed, "student")
     use_fast_forms(network, bool(cfg.get("fast_forms")))  # runs from before 2026-11-29 have no such setting
+    use_statistics(network, cfg.student.get("statistics", "own"))
     load_weights(network, path)
     network.to(chosen_device)
     if chosen_device.type == "cuda":

@@ -1,14 +1,41 @@
-"""Batch norms that get one value a channel: a picture alone, pooled to 1 x 1 (DeepLabV3+, PAN, PSPNet, UPerNet).
+"""Batch norms of a student: which statistics they normalize by, and layers that get one value a channel.
 
-One value has no variance, and torch refuses it while a network learns. Such a layer then normalizes by its running
-statistics, as it does in evaluation mode, and leaves them as they are; its weight and bias learn.
+One value, of a picture alone that is pooled to 1 x 1 (DeepLabV3+, PAN, PSPNet, UPerNet), has no variance, and torch
+refuses it while a network learns. Such a layer then normalizes by its running statistics, as in evaluation mode, and
+leaves them as they are; its weight and bias learn.
 """
 
 from types import MethodType
-from typing import Any
+from typing import Any, Literal
 
+import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+
+Statistics = Literal["own", "frozen", "batch"]
+
+
+def use_statistics(student: nn.Module, choice: Statistics) -> None:
+    """Choose what the batch norms of a student normalize by that keep running statistics; their weights stay.
+
+    Args:
+        student: is changed in place.
+        choice: "own": the images while it learns, the running statistics otherwise, as torch does; "frozen": always the
+            running statistics of the initial weights, which stay as they are; "batch": always the images at hand.
+
+    Raises:
+        ValueError: no batch norm of the student keeps running statistics.
+    """
+    if choice == "own":
+        return
+    norms = [module for module in student.modules() if isinstance(module, _BatchNorm) and module.track_running_stats]
+    if not norms:
+        raise ValueError(
+            f"student.statistics={choice}: no batch norm of this student keeps running statistics, so it always "
+            "normalizes by the images at hand: set own"
+        )
+    for module in norms:  # bound methods, because a deep copy of the student binds them to the copy
+        module.__dict__["forward"] = MethodType(_by_running if choice == "frozen" else _by_images, module)
 
 
 def allow_one_value(student: nn.Module) -> None:
@@ -41,3 +68,26 @@ def _forward(module: _BatchNorm, features: Tensor, *rest: Any) -> Tensor:
         return forward(module, features, *rest)
     finally:
         module.training = True
+
+
+def _by_running(module: _BatchNorm, features: Tensor, *rest: Any) -> Tensor:
+    """Normalize by the running statistics, also while the student learns."""
+    was_training, module.training = module.training, False
+    try:
+        return type(module).forward(module, features, *rest)
+    finally:
+        module.training = was_training
+
+
+def _by_images(module: _BatchNorm, features: Tensor, *rest: Any) -> Tensor:
+    """Normalize by the images, also in evaluation; one value a channel has only the running statistics."""
+    if not torch.jit.is_tracing() and features.numel() == features.shape[1]:
+        return _by_running(module, features, *rest)
+    if module.training:
+        return type(module).forward(module, features, *rest)
+    kept = module.running_mean, module.running_var
+    module.running_mean = module.running_var = None  # torch then takes the images' statistics
+    try:
+        return type(module).forward(module, features, *rest)
+    finally:
+        module.running_mean, module.running_var = kept
