@@ -22,10 +22,16 @@ Place = tuple[str, str]  # setting, error
 PAIR = "MCKD, 2 rounds"  # and plain distillation, in one run
 HALF = "plain distillation, half"  # as many updates as the final student of MCKD has
 LEVEL = 0.05  # of a difference that gets an arrow
-STYLES = [  # colour and marker of a kind of error
-    *(("#000000", "o"), ("#56B4E9", "s"), ("#0072B2", "s"), ("#E69F00", "^"), ("#D55E00", "^")),
-    *(("#009E73", "D"), ("#CC79A7", "v"), ("#8A5A00", "*")),
-]
+STYLES = {  # kind of error -> colour and marker
+    "none": ("#000000", "o"),
+    "pixels, 0.3": ("#56B4E9", "s"),
+    "pixels, 0.6": ("#0072B2", "s"),
+    "regions, 0.3": ("#E69F00", "^"),
+    "regions, 0.6": ("#D55E00", "^"),
+    "outlines, 8 pixels": ("#009E73", "D"),
+    "classes, 0.4": ("#CC79A7", "v"),
+}
+OTHER = ("#8A5A00", "*")
 
 
 @dataclass(frozen=True)
@@ -106,17 +112,24 @@ def surface(found: Runs) -> str:
 
 
 def methods(found: Runs) -> str:
-    """Return the Markdown table of all methods at equal updates: mIoU of the last student, by kind of error."""
-    places = dict.fromkeys(place[:2] for place in found if place[2] not in (PAIR, HALF))
+    """Return the Markdown table of all methods after equal passes over the images: mIoU of the last student.
+
+    A column is a kind of error; it has the seeds that all its methods have.
+    """
     rows = dict.fromkeys(place[2] for place in found if place[2] not in (PAIR, HALF))
-    heads = ["", *(error for _, error in places)]
-    lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
-    for method in ("plain distillation", PAIR, *rows):
-        key = "plain/miou_groundtruth" if method == "plain distillation" else "final/miou_groundtruth"
-        of = PAIR if method == "plain distillation" else method
-        cells = [shown(read(list(found.get((*place, of), {}).values()), key)) for place in places]
-        lines.append("| " + " | ".join([method, *cells]) + " |")
-    return "\n".join(lines)
+    places = dict.fromkeys(place[:2] for place in found if place[2] in rows)
+    lines = {method: [method] for method in ("plain distillation", PAIR, *rows)}
+    heads = [""]
+    for place in places:
+        of_methods = {method: found.get((*place, method), {}) for method in (PAIR, *rows)}
+        seeds = sorted(set.intersection(*(set(runs) for runs in of_methods.values())))
+        heads.append(f"{place[1]} (n = {len(seeds)})")
+        plain = read([of_methods[PAIR][seed] for seed in seeds], "plain/miou_groundtruth")
+        lines["plain distillation"].append(shown(plain))
+        for method, runs in of_methods.items():
+            lines[method].append(shown(read([runs[seed] for seed in seeds], "final/miou_groundtruth")))
+    table = [heads, ["---"] * len(heads), *lines.values()]
+    return "\n".join("| " + " | ".join(row) + " |" for row in table)
 
 
 def shown(found: Array) -> str:
@@ -125,8 +138,11 @@ def shown(found: Array) -> str:
 
 
 def draw(found: Runs) -> "Figure":
-    """Draw MCKD's gain at equal compute over the quality of the teacher's labels, and at equal updates of the final
-    student over what the pair makes better in the labels; a column of panels per student."""
+    """Draw MCKD's gain over the quality of labels, a column of panels for each student.
+
+    Above: at equal compute, over the quality of the teacher's labels. Below: at equal updates of the final student,
+    over what the pair makes better in the labels.
+    """
     from matplotlib.lines import Line2D
 
     cells = scores(found)
@@ -144,14 +160,14 @@ def draw(found: Runs) -> "Figure":
         bottom.axvline(0, color="#888888", linewidth=0.8)
         for error in errors:
             if (one := cells.get((setting, error))) is not None:
-                style = STYLES[errors.index(error)]
+                style = STYLES.get(error, OTHER)
                 dot(top, one.teacher, one.gain, style)
                 dot(bottom, one.pair - one.teacher, one.mckd - one.half, style)
     panels[0, 0].set_ylabel("MCKD - plain,\nequal compute (points)", fontsize=8)
     panels[1, 0].set_ylabel("MCKD - plain,\nequal updates (points)", fontsize=8)
     handles = [
         Line2D([], [], linestyle="", color=colour, marker=marker, label=error)
-        for error, (colour, marker) in zip(errors, STYLES, strict=False)
+        for error, (colour, marker) in ((error, STYLES.get(error, OTHER)) for error in errors)
     ]
     add_legend(figure, handles)
     return figure

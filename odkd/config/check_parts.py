@@ -48,6 +48,16 @@ def check_components(parts: Parts) -> None:
         raise ValueError(
             f"features.pairs learns from a teacher's layers, and stage={stage} has no teacher: leave it out"
         )
+    if (
+        parts.traits.has_epochs
+        and parts.learns_from == "groundtruth"
+        and cfg.student.get("statistics") == "batch"
+        and cfg.student._target_ == "odkd.students.smp.SmpStudent"
+    ):
+        raise ValueError(
+            f"student.statistics=batch: stage={stage} leaves teacher.pth, and teacher=checkpoint answers by running "
+            "statistics: set own or frozen"
+        )
     if cfg.features.get("pairs") and parts.traits.learns and cfg.augmentation.get("class_mix"):
         raise ValueError(
             f"augmentation.class_mix={cfg.augmentation.class_mix} pastes classes of another frame, and features.pairs "

@@ -67,7 +67,7 @@ def _identity_of(
     teacher = resolve(node._target_, allowed, place)
     own = getattr(teacher, "identity", None)
     if own is None:
-        identity: dict[str, Any] = named_by_content(settings, cache)
+        identity: dict[str, Any] = named_by_content(without_added(settings), cache)
     else:
         identity = {"_target_": settings["_target_"]} | own(settings, lambda path: file_digest(path, cache))
     identity |= source_digests({place: node._target_}, allowed, cache)

@@ -126,7 +126,8 @@ def write_student(parts: "Parts", run: "OpenRun", summary: Mapping[str, float]) 
     call = ", ".join(f"{key}={value!r}" for key, value in arguments.items())
     mean, std = [list(v) if v is not None else None for v in (cfg.student.mean, cfg.student.std)]
     scale = f"(pixel / 255 - {mean}) / {std}" if mean and std else "pixel / 255"
-    size = "x".join(map(str, cfg.dataset.size))
+    size, statistics = "x".join(map(str, cfg.dataset.size)), cfg.student.get("statistics", "own")
+    chosen = "" if statistics == "own" else f"\nuse_statistics(student, {statistics!r})  # of odkd.students.batch_norm"
     how = {"window": f"learn {cfg.window.learn}, test {cfg.window.test}, step {cfg.window.step} (in sampled frames)"}
     if parts.traits.has_epochs and "shares" in cfg.stage:
         how = {"split": f"train, val, test {list(cfg.stage.shares)}, frame names in splits/"}
@@ -140,7 +141,7 @@ def write_student(parts: "Parts", run: "OpenRun", summary: Mapping[str, float]) 
         "dataset": f"{cfg.dataset.name}, {length}, digest {parts.stream.digest[:16]}",
         **how,
         "device": run.description["tags"]["odkd.device"],
-        "load": f"from {module} import {name}\n\nstudent = {name}({call})",
+        "load": f"from {module} import {name}\n\nstudent = {name}({call}){chosen}",
         "input": f"images_BCHW, float32, RGB, {scale}; trained at {size} pixels, accepts any size.",
     }
     state = {key: tensor.contiguous().cpu() for key, tensor in student.state_dict().items()}

@@ -8,7 +8,6 @@ leaves them as they are; its weight and bias learn.
 from types import MethodType
 from typing import Any, Literal
 
-import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -16,7 +15,7 @@ Statistics = Literal["own", "frozen", "batch"]
 
 
 def use_statistics(student: nn.Module, choice: Statistics) -> None:
-    """Choose what the batch norms of a student normalize by that keep running statistics; their weights stay.
+    """Choose what those batch norms of a student that keep running statistics normalize by; their weights stay.
 
     Args:
         student: is changed in place.
@@ -81,7 +80,7 @@ def _by_running(module: _BatchNorm, features: Tensor, *rest: Any) -> Tensor:
 
 def _by_images(module: _BatchNorm, features: Tensor, *rest: Any) -> Tensor:
     """Normalize by the images, also in evaluation; one value a channel has only the running statistics."""
-    if not torch.jit.is_tracing() and features.numel() == features.shape[1]:
+    if len(features) == 1 and all(length == 1 for length in features.shape[2:]):
         return _by_running(module, features, *rest)
     if module.training:
         return type(module).forward(module, features, *rest)

@@ -73,6 +73,14 @@ class Export:
         """Return images that the file takes."""
         return torch.zeros(batch, 3, *self.size)
 
+    def images(self) -> Tensor:
+        """Return images to export with: two, so that batches may have any length, or one that goes alone."""
+        return self.example(1 if self.depends_on_batch else 2)
+
+    def shapes(self) -> Any:
+        """Return which lengths of the images may be others, as torch.export takes it; None = none."""
+        return None if self.depends_on_batch else ({0: torch.export.Dim("batch")},)
+
     def plain(self) -> nn.Module:
         """Return a copy of the network on the CPU, in float32 and evaluation mode, of standard operations alone."""
         plain = copy.deepcopy(self.network).cpu().float().eval().to(memory_format=torch.contiguous_format)
@@ -139,8 +147,7 @@ def _torchscript(export: Export) -> bytes:
 
 def _program(export: Export) -> bytes:
     content = io.BytesIO()
-    shapes = ({0: torch.export.Dim("batch")},)
-    program = torch.export.export(export.plain(), (export.example(2),), dynamic_shapes=shapes)
+    program = torch.export.export(export.plain(), (export.images(),), dynamic_shapes=export.shapes())
     torch.export.save(program, content, extra_files=export.metadata())
     return content.getvalue()
 
@@ -150,12 +157,12 @@ def _onnx(export: Export) -> bytes:
     optional("onnxscript", "an export to ONNX")
     made = torch.onnx.export(
         export.plain(),
-        (export.example(2),),
+        (export.images(),),
         dynamo=True,
         opset_version=OPSET,
         input_names=["images"],
         output_names=["logits"],
-        dynamic_shapes=({0: torch.export.Dim("batch")},),
+        dynamic_shapes=export.shapes(),
         verbose=False,
     )
     assert made is not None

@@ -18,8 +18,8 @@ class Oracle:
     Args:
         classes: names of the dataset's classes.
         label_noise: share of pixels that get a random class.
-        region_noise: share of regions of which each gets one random class.
-        region_pixels: width of a region on average; regions have straight edges at random places.
+        region_noise: share of regions that get one random class each, 0..1; it may be the true one.
+        region_pixels: width of a region on average, in pixels; regions have straight edges at random places.
         boundary_jitter_pixels: largest distance by which a smooth random field displaces outlines.
         confusion: {class: {other: probability}}; with that probability a frame shows the class as the other.
         seed: of the errors.

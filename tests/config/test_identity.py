@@ -16,6 +16,7 @@ from odkd.commands.job import describe
 from odkd.common.dotted import WHERE_AND_HOW, flatten
 from odkd.common.renamed import current_params
 from odkd.config.compose import compose_config, default_config
+from odkd.config.identity import teacher_identity
 from odkd.config.parts import Parts
 from odkd.report.tables.wanted import Settings, WantedRun, wanted_settings
 
@@ -117,6 +118,23 @@ def test_a_setting_that_came_later_leaves_the_keys_of_runs_from_before_it(
     given = OmegaConf.to_container(compose_config([*TINY, choice, f"~{key}"]))
     stored = flatten(OmegaConf.to_container(compose_config([*TINY, choice])))
     assert current_params(flatten(given)) == current_params(stored)  # so tables find the earlier runs
+
+
+@pytest.mark.parametrize(
+    ("words", "digest"),
+    [
+        ([], "f58b4ba2723429cf25e4fb256794696c65679f8e8eefb13a08a32002bb5a2b96"),
+        (
+            ["teacher.label_noise=0.3", "teacher.boundary_jitter_pixels=2"],
+            "c8bc8d754be3c8af81065873163f40339ef3ff2ebfd0263f3b6bcc5ef80bd0a7",
+        ),
+    ],
+)
+def test_labels_of_the_oracle_keep_their_identity_when_it_learns_other_errors(
+    words: list[str], digest: str, tmp_path: Path
+) -> None:
+    identity = teacher_identity(compose_config(["dataset=synthetic_tiny", *words]), [], tmp_path, "digest")
+    assert hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest() == digest
 
 
 def test_only_the_classes_of_an_unused_teacher_count_in_the_key_and_in_a_table(cache: Path) -> None:

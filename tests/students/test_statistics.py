@@ -1,6 +1,7 @@
 """`student.statistics`: what batch norms normalize by, against the formula."""
 
 import copy
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from odkd.config.parts import Parts
 from odkd.config.segmenter import load_student
 from odkd.students.batch_norm import Statistics, allow_one_value, use_statistics
 from odkd.students.tinynet import TinyNet
+from odkd.teachers.export import SUFFIXES, Export, quiet, write_export
 
 OWN = """
 from torch import nn
@@ -70,6 +72,38 @@ def test_one_value_a_channel_has_the_running_statistics_only() -> None:
         expected = normalized(images_BCHW, torch.tensor([1.0, -2.0]), torch.tensor([4.0, 9.0]))
         for is_learning in (True, False):
             torch.testing.assert_close(found.train(is_learning)(images_BCHW), expected)
+
+
+class Pooled(nn.Module):
+    """Features beside their mean, each with a batch norm, as in DeepLabV3+."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm, self.of_mean = nn.BatchNorm2d(3), nn.BatchNorm2d(3)
+        nn.init.constant_(self.of_mean.bias, 0.25)
+
+    def forward(self, images_BCHW: Tensor) -> Tensor:
+        mean_BC11 = images_BCHW.mean((2, 3), keepdim=True)
+        return self.norm(images_BCHW) + self.of_mean(mean_BC11)  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("kind", ["torchscript", "pt2"])
+@pytest.mark.parametrize("statistics", ["own", "frozen", "batch"])
+def test_what_is_exported_answers_as_the_student(statistics: Statistics, kind: str, tmp_path: Path) -> None:
+    student = Pooled()
+    use_statistics(student, statistics)
+    path = tmp_path / f"student{SUFFIXES[kind]}"
+    write_export(Export(student, ["a", "b", "c"], [0.0] * 3, [1.0] * 3, (8, 12)), path, kind)
+    image = torch.rand(1, 3, 8, 12, generator=torch.Generator().manual_seed(0))
+    with quiet():
+        exported = torch.jit.load(str(path)) if kind == "torchscript" else torch.export.load(path).module()  # type: ignore[no-untyped-call]
+    torch.testing.assert_close(exported(image), student.eval()(image))
+    assert ("one_by_one" in path.with_suffix(".yaml").read_text()) == (statistics == "batch")
+
+
+def test_a_teacher_s_file_cannot_keep_that_it_answers_by_images(odkd: Callable[..., Path]) -> None:
+    with pytest.raises(ValueError, match=r"stage=supervised leaves teacher\.pth, and teacher=checkpoint answers by"):
+        odkd("stage=supervised", "student=smp", "student.encoder_weights=null", "student.statistics=batch")
 
 
 def test_a_student_that_keeps_no_statistics_is_refused() -> None:

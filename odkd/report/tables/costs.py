@@ -7,30 +7,21 @@ folder, which is on this machine.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-from odkd.common.names import nearest
+from odkd.common.metric_names import SUMMARY
 from odkd.report.tables.profiles import folder_of
 from odkd.report.tables.spec import Column, Table
 from odkd.report.tables.updates import ONLINE, count_updates
+from odkd.runs.cost_numbers import NUMBERS, PREFIX
 from odkd.runs.mlflow_store import StoredRun
 from odkd.runs.results import cost_of
 
-PREFIX = "costs/"  # of the numbers, as columns of a table
 Series = Callable[[str], Mapping[int, float]]  # metric -> its values by step
-GIB = 2**30
-REMARK = "Learning time and peak memory as the machines of the runs had them: compare those of one machine only."
-
-
-@dataclass(frozen=True)
-class Number:
-    """A number of what a run cost, and how a column shows it."""
-
-    read: Callable[[StoredRun, Series], float | None]
-    heading: str
-    unit: str = ""
-    factor: float = 1.0
-    digits: int = 0
+REMARKS = (
+    "Updates and learning time are without pretraining, and include a plain student that MCKD trains beside its own.",
+    "Learning time and peak memory as the machines of the runs had them: compare those of one machine only.",
+)
 
 
 def with_costs(table: Table) -> Table:
@@ -38,39 +29,32 @@ def with_costs(table: Table) -> Table:
 
     Learning time is relative to the row that others are compared with, if there is one.
     """
-    known = {column.label for column in table.columns} | {column.take for column in table.columns}
+    known = {known for column in table.columns for known in (column.label, column.take, column.metric)}
     columns = []
     for name, number in NUMBERS.items():
         column = Column(number.heading, f"{PREFIX}{name}", number.factor, number.digits, number.unit)
         if name == "learn_seconds" and table.compared_with is not None:
             column = replace(column, digits=2, unit="x", relative=True)
-        if not {name, column.label} & known:
+        if not {name, column.label, column.metric} & known:
             columns.append(column)
-    return replace(table, columns=(*table.columns, *columns), notes=(*table.notes, REMARK))
+    return replace(table, columns=(*table.columns, *columns), notes=(*table.notes, *REMARKS))
 
 
 def cost_in_run(run: StoredRun, metric: str, series: Series) -> float | None:
-    """Return a number of what a run cost; None if the run does not tell.
-
-    Raises:
-        ValueError: there is no such number.
-    """
-    name = metric.removeprefix(PREFIX)
-    if name not in NUMBERS:
-        known = ", ".join(f"{PREFIX}{one}" for one in NUMBERS)
-        raise ValueError(f"{metric}: a run has no such number{nearest(name, NUMBERS)} (known: {known})")
-    return NUMBERS[name].read(run, series)
+    """Return a number of what a run cost; None if the run does not tell."""
+    return READERS[metric.removeprefix(PREFIX)](run, series)
 
 
 def _updates(run: StoredRun, series: Series) -> float | None:
-    for stored in ("num_updates", "cost/updates"):  # of stages over epochs, and along a stream
-        if (found := run.final(stored)) is not None:
+    for name in ("num_updates", "cost/updates"):  # of stages over epochs, and along a stream
+        if (found := run.metrics.get(f"{SUMMARY}{name}")) is not None:
             return found
-    return count_updates(run.params, series, ONLINE)
+    return count_updates(run.params | {"stage.pretrain_positions": "0"}, series, ONLINE)
 
 
 def _teacher_frames(run: StoredRun, _: Series) -> float | None:
-    if (found := run.final("cost/teacher_frames")) is not None:
+    """Return the frames that the teacher labelled for a run; of an earlier odkd, for the label stores that it used."""
+    if (found := run.metrics.get(f"{SUMMARY}cost/teacher_frames")) is not None:
         return found
     labelling = cost_of(folder_of(run)).get("teacher")
     return None if labelling is None else float(labelling["frames"])
@@ -89,9 +73,9 @@ def _peak_memory(run: StoredRun, _: Series) -> float | None:
     return None
 
 
-NUMBERS = {
-    "updates": Number(_updates, "updates"),
-    "teacher_frames": Number(_teacher_frames, "teacher's frames"),
-    "learn_seconds": Number(_learn_seconds, "learning time", "s", digits=1),
-    "peak_memory_bytes": Number(_peak_memory, "peak memory", "GiB", 1 / GIB, 2),
+READERS: dict[str, Callable[[StoredRun, Series], float | None]] = {
+    "updates": _updates,
+    "teacher_frames": _teacher_frames,
+    "learn_seconds": _learn_seconds,
+    "peak_memory_bytes": _peak_memory,
 }

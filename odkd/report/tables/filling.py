@@ -12,12 +12,12 @@ from odkd.common.metric_names import SUMMARY
 from odkd.common.names import counted
 from odkd.common.progress import tracked
 from odkd.report.tables.cells import Cell, Doubled, Filled, Missing, Mixed, needs, place_of
-from odkd.report.tables.costs import PREFIX as COSTS
 from odkd.report.tables.costs import cost_in_run
 from odkd.report.tables.profiles import number_in_profile
 from odkd.report.tables.spec import Column, Row, Table
 from odkd.report.tables.updates import count_updates
 from odkd.report.tables.wanted import Matcher, WantedRun, wanted_settings
+from odkd.runs.cost_numbers import PREFIX as COSTS
 from odkd.runs.mlflow_store import StoredRun
 from odkd.runs.profiles import PREFIX
 

@@ -19,6 +19,8 @@ from typing import Any, Literal
 
 from odkd.config.permissions import check_words
 from odkd.report.tables.spec_files import read_spec
+from odkd.runs.cost_numbers import PREFIX as COSTS
+from odkd.runs.cost_numbers import cost_number
 from odkd.runs.profiles import PREFIX, number_of
 
 
@@ -161,11 +163,14 @@ def _part(name: str, where: str, kind: Any, label: str, value: Any, short: str) 
     if short == "metric" and "metric" not in given:
         raise ValueError(f"table {name}: {where} has no metric; write null for published values only")
     given = {k: tuple(_texts(name, where, v)) if k == "overrides" else v for k, v in given.items()}
+    if given.get("relative") is True:
+        given = {"factor": 1.0, "unit": "x", "digits": 2} | given
     if short == "metric" and str(given["metric"]).startswith(PREFIX):
         number = number_of(given["metric"])
         given = {"factor": number.factor, "unit": number.unit, "digits": number.digits} | given
-    if given.get("relative") is True:
-        given = {"factor": 1.0, "unit": "x", "digits": 2} | given
+    if short == "metric" and str(given["metric"]).startswith(COSTS):
+        cost = cost_number(given["metric"])
+        given = {"factor": cost.factor, "unit": cost.unit, "digits": cost.digits} | given
     if given.get("seeds") is not None:
         given["seeds"] = check_seeds(f"table {name}: {where}.seeds", given["seeds"])
     return kind(label=label, **given)

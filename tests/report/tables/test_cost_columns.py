@@ -70,11 +70,24 @@ def test_a_table_without_a_row_to_compare_with_shows_seconds_and_no_column_twice
     assert "| high | 20.0 | 90 | 30 | 9.0 | 1.00 | 1 |" in text
 
 
-def test_a_number_that_no_run_has_is_named(store: FabricatedStore, tmp_path: Path) -> None:
+def test_a_column_of_a_table_s_own_has_its_unit_and_is_not_added_again(
+    store: FabricatedStore, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "mine.yaml").write_text(f"{SPEC}  steps: costs/updates\n  memory: costs/peak_memory_bytes\n")
+    command.main([str(tmp_path / "mine.yaml"), "--uri", store.uri, "--costs"])
+    text = capsys.readouterr().out
+    assert "| rate | mIoU (%) | steps | memory (GiB) | teacher's frames | learning time (x) | n |" in text
+    assert "| high | 20.0 | 90 | 1.00 | 30 | 1.50 | 1 |" in text
+
+
+def test_a_number_that_no_run_has_is_named(
+    store: FabricatedStore, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "mine.yaml").write_text(f"{SPEC}  memory: costs/peak_memory\n")
     with pytest.raises(SystemExit) as ended:
         command.main([str(tmp_path / "mine.yaml"), "--uri", store.uri])
     assert ended.value.code == 2
+    assert "a run has no such number; did you mean peak_memory_bytes?" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("words", [("replay=fifo",), ("stage=distill", "stage.epochs=1")])
