@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy import stats
 from study import cell
 
-from odkd.report.canvas import add_legend, new_figure
+from odkd.report.canvas import new_figure
 from odkd.runs.results import Run
 
 if TYPE_CHECKING:
@@ -147,7 +147,7 @@ def draw(found: Runs) -> "Figure":
 
     cells = scores(found)
     settings, errors = (list(dict.fromkeys(names)) for names in zip(*cells, strict=True))
-    figure = new_figure(6.2, "Two rounds of MCKD against plain distillation", 2.7 * max(len(settings), 2))
+    figure = new_figure(6.2, "Two rounds of MCKD against plain distillation", 3.2 * max(len(settings), 2))
     panels = figure.subplots(2, len(settings), sharey="row", squeeze=False)
     for column, setting in enumerate(settings):
         top, bottom = panels[:, column]
@@ -169,7 +169,7 @@ def draw(found: Runs) -> "Figure":
         Line2D([], [], linestyle="", color=colour, marker=marker, label=error)
         for error, (colour, marker) in ((error, STYLES.get(error, OTHER)) for error in errors)
     ]
-    add_legend(figure, handles)
+    figure.legend(handles=handles, loc="outside lower center", ncols=4, fontsize=8, frameon=False)
     return figure
 
 
