@@ -200,7 +200,8 @@ def test_layers_hold_for_experiments_and_groups_of_ones_own(own: str) -> None:
     assert built_on.teacher.licence is None
     typed = compose_config(["experiment=mine", "teacher=other", "student=mine"], own)
     assert typed.teacher == {"_target_": "mine.Other", "name": "other", "shade": "none"}
-    assert typed.student == {"_target_": "mine.Net", "name": "net", "ema": None, "rates": None, "saved": "ema"}
+    of_every = {"ema": None, "rates": None, "saved": "ema", "statistics": "own"}
+    assert typed.student == {"_target_": "mine.Net", "name": "net", **of_every}
     assert typed.extra.depth == 3
 
 
