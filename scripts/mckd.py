@@ -13,7 +13,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from study import cell, finished_run, folder_of, need_camvid, options, run_all, updates, values, write_parts
+from bench.core.tables import markdown_table
+from study import cell, finished, folder_of, need_camvid, options, run_all, updates, values, write_parts
 
 from odkd.runs.results import Run
 
@@ -97,24 +98,20 @@ def all_jobs(wanted: Sequence[str], camvid: Path, seeds: Sequence[int], outputs:
 def read_all(jobs: Sequence[Job]) -> Found:
     """Return the finished runs by table, row and seed."""
     found: Found = {}
-    for job in jobs:
-        if job.teacher is not None and not (folder_of(job.teacher) / "teacher.pth").is_file():
-            continue
-        if (run := finished_run(job.command)) is not None:
-            found.setdefault(job.table, {}).setdefault(job.row, {})[job.seed] = run
+    for job, run in finished(jobs):
+        found.setdefault(job.table, {}).setdefault(job.row, {})[job.seed] = run
     return found
 
 
 def table(found: dict[str, dict[int, Run]]) -> str:
     """Return a Markdown table of mIoU on the test split in per cent: mean and sample standard deviation over seeds."""
     budgets = {"updates, a student of round 1": "round_1/student_0", "updates, final student": "final"}
-    lines = ["| | " + " | ".join([*COLUMNS, *budgets, "runs"]) + " |"]
-    lines.append("|" + "---|" * (len(COLUMNS) + len(budgets) + 2))
+    rows = [["", *COLUMNS, *budgets, "runs"]]
     for row, runs in found.items():
         cells = [cell(values(runs, key), 100, 1) for key in COLUMNS.values()]
         cells += [updates(runs, f"{name}/loss_total") for name in budgets.values()]
-        lines.append("| " + " | ".join([row, *cells, str(len(runs))]) + " |")
-    return "\n".join(lines)
+        rows.append([row, *cells, str(len(runs))])
+    return markdown_table(rows)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

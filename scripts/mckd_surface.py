@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import surface_page
-from study import finished_run, folder_of, need_camvid, options, run_all, write_parts
+from study import finished, folder_of, need_camvid, options, run_all, write_parts
 from surface_page import HALF, PAIR, Runs
 
 from odkd.report.canvas import save
@@ -137,11 +137,8 @@ def few_labels(setting: Setting, shared: Command) -> tuple[Command, Command]:
 def gather(jobs: Sequence[Job]) -> Runs:
     """Return the finished runs by setting, error and method."""
     found: dict[tuple[str, str, str], dict[int, Run]] = {}
-    for job in jobs:
-        if job.teacher is not None and not (folder_of(job.teacher) / "teacher.pth").is_file():
-            continue
-        if (run := finished_run(job.command)) is not None:
-            found.setdefault((job.setting, job.error, job.method), {})[job.seed] = run
+    for job, run in finished(jobs):
+        found.setdefault((job.setting, job.error, job.method), {})[job.seed] = run
     return found
 
 

@@ -5,10 +5,11 @@ import math
 import re
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from typing import Protocol, TypeVar
 
 from odkd.common.files import write_atomic
 from odkd.config.compose import compose_config
@@ -49,6 +50,27 @@ def finished_run(command: Sequence[str]) -> Run | None:
     """Return the finished run of a list of overrides, or None."""
     folder = folder_of(command)
     return read_run(folder) if (folder / "summary.json").is_file() else None
+
+
+class Planned(Protocol):
+    """A run of a study: its command, and the command that trains its teacher, if any."""
+
+    @property
+    def command(self) -> Sequence[str]: ...
+
+    @property
+    def teacher(self) -> Sequence[str] | None: ...
+
+
+P = TypeVar("P", bound=Planned)
+
+
+def finished(jobs: Iterable[P]) -> Iterator[tuple[P, Run]]:
+    """Yield the runs that have finished; where a teacher is missing, its run is too."""
+    for job in jobs:
+        is_taught = job.teacher is None or (folder_of(job.teacher) / "teacher.pth").is_file()
+        if is_taught and (run := finished_run(job.command)) is not None:
+            yield job, run
 
 
 def run_all(commands: Iterable[Sequence[str]], *, jobs: int) -> None:

@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from bench.core.tables import markdown_table
 from numpy.typing import NDArray
-from scipy import stats
-from study import cell
+from study import cell, values
 
 from odkd.report.canvas import new_figure
+from odkd.report.tables.significance import tested
 from odkd.runs.results import Run
 
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ Runs = Mapping[tuple[str, str, str], Mapping[int, Run]]  # (setting, error, meth
 Place = tuple[str, str]  # setting, error
 PAIR = "MCKD, 2 rounds"  # and plain distillation, in one run
 HALF = "plain distillation, half"  # as many updates as the final student of MCKD has
-LEVEL = 0.05  # of a difference that gets an arrow
 STYLES = {  # kind of error -> colour and marker
     "none": ("#000000", "o"),
     "pixels, 0.3": ("#56B4E9", "s"),
@@ -65,34 +65,29 @@ def scores(found: Runs) -> dict[Place, Scores]:
     for (setting, error, method), runs in found.items():
         half = found.get((setting, error, HALF), {})
         if method == PAIR and (seeds := sorted(runs.keys() & half.keys())):
-            both = [runs[seed] for seed in seeds]
             cells[setting, error] = Scores(
-                teacher=read(both, "plain/labels/miou_groundtruth"),
-                pair=read(both, "final/labels/miou_groundtruth"),
-                student=read(both, "round_1/student_0/miou_groundtruth"),
-                half=read([half[seed] for seed in seeds], "final/miou_groundtruth"),
-                plain=read(both, "plain/miou_groundtruth"),
-                mckd=read(both, "final/miou_groundtruth"),
+                teacher=read(runs, seeds, "plain/labels/miou_groundtruth"),
+                pair=read(runs, seeds, "final/labels/miou_groundtruth"),
+                student=read(runs, seeds, "round_1/student_0/miou_groundtruth"),
+                half=read(half, seeds, "final/miou_groundtruth"),
+                plain=read(runs, seeds, "plain/miou_groundtruth"),
+                mckd=read(runs, seeds, "final/miou_groundtruth"),
             )
     return cells
 
 
-def read(runs: Sequence[Run], key: str) -> Array:
-    """Return a score of each run in per cent; NaN where it is undefined."""
-    return 100 * np.array([run.summary.get(key) for run in runs], dtype=np.float64)
+def read(runs: Mapping[int, Run], seeds: Sequence[int], key: str) -> Array:
+    """Return a score of the runs of some seeds in per cent; NaN where it is undefined."""
+    return 100 * np.array(values({seed: runs[seed] for seed in seeds}, key))
 
 
 def arrows(pairs: Mapping[Place, Array]) -> dict[Place, str]:
     """Return an arrow for each difference that is larger than its spread over seeds allows, otherwise "".
 
-    P values are of the two-sided paired t test, corrected over all cells (Benjamini and Hochberg 1995), as in
-    `odkd-tables`.
+    The test is that of `odkd-tables`, corrected over all cells.
     """
-    testable = [place for place, found in pairs.items() if len(found) > 1 and np.std(found) > 0]
-    p_values = [float(stats.ttest_1samp(pairs[place], 0.0).pvalue) for place in testable]
-    corrected = stats.false_discovery_control(p_values) if p_values else []
-    marked = {place: p < LEVEL for place, p in zip(testable, corrected, strict=True)}
-    return {place: ("↑" if found.mean() > 0 else "↓") if marked.get(place) else "" for place, found in pairs.items()}
+    differences = tested({place: tuple(found.tolist()) for place, found in pairs.items()})
+    return {place: one.mark for place, one in differences.items()}
 
 
 def surface(found: Runs) -> str:
@@ -101,14 +96,14 @@ def surface(found: Runs) -> str:
     marks = arrows({place: one.gain for place, one in cells.items()})
     heads = ["student", "the teacher's errors", "labels: teacher", "labels: pair", "a student of the pair"]
     heads += ["plain, half the updates", "plain", "MCKD", "MCKD - plain", "by the labels", "by fewer updates", "runs"]
-    lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
+    rows = [heads]
     for (setting, error), one in cells.items():
         row = [setting, error]
         row += [shown(part) for part in (one.teacher, one.pair, one.student, one.half, one.plain, one.mckd)]
         row += [f"{shown(one.gain)} {marks[setting, error]}".rstrip()]
         row += [shown(one.mckd - one.half), shown(one.half - one.plain), str(len(one.mckd))]
-        lines.append("| " + " | ".join(row) + " |")
-    return "\n".join(lines)
+        rows.append(row)
+    return markdown_table(rows)
 
 
 def methods(found: Runs) -> str:
@@ -124,12 +119,11 @@ def methods(found: Runs) -> str:
         of_methods = {method: found.get((*place, method), {}) for method in (PAIR, *rows)}
         seeds = sorted(set.intersection(*(set(runs) for runs in of_methods.values())))
         heads.append(f"{place[1]} (n = {len(seeds)})")
-        plain = read([of_methods[PAIR][seed] for seed in seeds], "plain/miou_groundtruth")
+        plain = read(of_methods[PAIR], seeds, "plain/miou_groundtruth")
         lines["plain distillation"].append(shown(plain))
         for method, runs in of_methods.items():
-            lines[method].append(shown(read([runs[seed] for seed in seeds], "final/miou_groundtruth")))
-    table = [heads, ["---"] * len(heads), *lines.values()]
-    return "\n".join("| " + " | ".join(row) + " |" for row in table)
+            lines[method].append(shown(read(runs, seeds, "final/miou_groundtruth")))
+    return markdown_table([heads, *lines.values()])
 
 
 def shown(found: Array) -> str:

@@ -34,9 +34,8 @@ NOT_OF_THE_TEACHER = (  # keys of a teacher's config that are not passed to its 
     "licence",
     "source",
 )
-NOT_OF_THE_STUDENT = (  # the same for a student
-    *("name", "weights", "freeze", "rates", "mean", "std", "ema", "saved", "statistics"),
-)
+# the same for a student
+NOT_OF_THE_STUDENT = ("name", "weights", "freeze", "rates", "mean", "std", "ema", "saved", "statistics")
 NOT_OF_THE_UPDATES = ("sent",)
 NOT_HANDED = {  # group -> keys that odkd uses itself and does not pass to the class of the group
     "teacher": NOT_OF_THE_TEACHER,

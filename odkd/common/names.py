@@ -1,7 +1,10 @@
 """Words in messages: the nearest known name, names shortened to fit, numbers with their nouns."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import TypeVar
+
+N = TypeVar("N")
 
 
 def nearest(name: object, known: Iterable[str], cutoff: float = 0.5) -> str:
@@ -32,3 +35,19 @@ def plural(noun: str) -> str:
 def shorten(name: str, num_letters: int) -> str:
     """Cut a name that is too long: shorten("pavement", 5) is "pave…"."""
     return name if len(name) <= num_letters else name[: num_letters - 1] + "…"
+
+
+def number_named(metric: str, prefix: str, numbers: Mapping[str, N], owner: str) -> N:
+    """Return the number that a table's metric, `prefix` and a name, stands for.
+
+    Args:
+        owner: of the numbers, for the message.
+
+    Raises:
+        ValueError: there is no such number.
+    """
+    name = metric.removeprefix(prefix)
+    if name not in numbers:
+        known = ", ".join(f"{prefix}{one}" for one in numbers)
+        raise ValueError(f"{metric}: {owner} has no such number{nearest(name, numbers)} (known: {known})")
+    return numbers[name]

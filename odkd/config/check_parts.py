@@ -58,7 +58,7 @@ def check_components(parts: Parts) -> None:
             f"student.statistics=batch: stage={stage} leaves teacher.pth, and teacher=checkpoint answers by running "
             "statistics: set own or frozen"
         )
-    if cfg.features.get("pairs") and parts.traits.learns and cfg.augmentation.get("class_mix"):
+    if wanted_kinds(cfg) and parts.traits.learns and cfg.augmentation.get("class_mix"):
         raise ValueError(
             f"augmentation.class_mix={cfg.augmentation.class_mix} pastes classes of another frame, and features.pairs "
             "learns from the teacher's layers of one frame: set augmentation.class_mix=0 or leave out features.pairs"

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from odkd.common.names import nearest
+from odkd.common.names import number_named
 
 PREFIX = "costs/"  # of the numbers, as columns of a table
 
@@ -31,8 +31,4 @@ def cost_number(metric: str) -> CostNumber:
     Raises:
         ValueError: there is no such number.
     """
-    name = metric.removeprefix(PREFIX)
-    if name not in NUMBERS:
-        known = ", ".join(f"{PREFIX}{one}" for one in NUMBERS)
-        raise ValueError(f"{metric}: a run has no such number{nearest(name, NUMBERS)} (known: {known})")
-    return NUMBERS[name]
+    return number_named(metric, PREFIX, NUMBERS, "a run")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from odkd.common.files import sealed, unseal, write_atomic
-from odkd.common.names import nearest
+from odkd.common.names import number_named
 from odkd.common.reading import DamagedFileError, check_form, read_bytes, shown
 
 NAME = "profile.json"
@@ -90,11 +90,7 @@ def number_of(metric: str) -> Number:
     Raises:
         ValueError: profiles have no such number.
     """
-    name = metric.removeprefix(PREFIX)
-    if name not in NUMBERS:
-        known = ", ".join(f"{PREFIX}{one}" for one in NUMBERS)
-        raise ValueError(f"{metric}: a profile has no such number{nearest(name, NUMBERS)} (known: {known})")
-    return NUMBERS[name]
+    return number_named(metric, PREFIX, NUMBERS, "a profile")
 
 
 def write_profile(folder: Path, profile: Mapping[str, Any]) -> Path:

@@ -57,16 +57,16 @@ MET = "_has_met_one_value"
 
 
 def _forward(module: _BatchNorm, features: Tensor, *rest: Any) -> Tensor:
-    forward = type(module).forward
-    if not (module.training and features.numel() == features.shape[1]):
-        return forward(module, features, *rest)
+    if not (module.training and _has_one_value(features)):
+        return type(module).forward(module, features, *rest)
     if MET in module.__dict__:
         module.__dict__[MET] = True
-    module.training = False
-    try:
-        return forward(module, features, *rest)
-    finally:
-        module.training = True
+    return _by_running(module, features, *rest)
+
+
+def _has_one_value(features: Tensor) -> bool:
+    """True for one value a channel; from lengths alone, which a trace may ask for."""
+    return len(features) == 1 and all(length == 1 for length in features.shape[2:])
 
 
 def _by_running(module: _BatchNorm, features: Tensor, *rest: Any) -> Tensor:
@@ -80,7 +80,7 @@ def _by_running(module: _BatchNorm, features: Tensor, *rest: Any) -> Tensor:
 
 def _by_images(module: _BatchNorm, features: Tensor, *rest: Any) -> Tensor:
     """Normalize by the images, also in evaluation; one value a channel has only the running statistics."""
-    if len(features) == 1 and all(length == 1 for length in features.shape[2:]):
+    if _has_one_value(features):
         return _by_running(module, features, *rest)
     if module.training:
         return type(module).forward(module, features, *rest)

@@ -6,18 +6,17 @@ folder, which is on this machine.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 
 from odkd.common.metric_names import SUMMARY
 from odkd.report.tables.profiles import folder_of
 from odkd.report.tables.spec import Column, Table
-from odkd.report.tables.updates import ONLINE, count_updates
+from odkd.report.tables.updates import ONLINE, Series, count_updates
 from odkd.runs.cost_numbers import NUMBERS, PREFIX
 from odkd.runs.mlflow_store import StoredRun
 from odkd.runs.results import cost_of
 
-Series = Callable[[str], Mapping[int, float]]  # metric -> its values by step
 REMARKS = (
     "Updates and learning time are without pretraining, and include a plain student that MCKD trains beside its own.",
     "Learning time and peak memory as the machines of the runs had them: compare those of one machine only.",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import itertools
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from math import isnan
 from statistics import median
 
@@ -138,11 +139,11 @@ def value_of(column: Column, row: Row, run: StoredRun, history: History) -> floa
     if metric.startswith(PREFIX):
         return number_in_profile(run, metric)
     if metric.startswith(COSTS):
-        return cost_in_run(run, metric, lambda name: history(run, name))
+        return cost_in_run(run, metric, partial(history, run))
     if column.take == "final":
         return run.final(metric)
     if column.take == "updates":
-        return count_updates(run.params, lambda name: history(run, name), metric)
+        return count_updates(run.params, partial(history, run), metric)
     found = list(history(run, metric).values())
     return median(found) if found else None
 

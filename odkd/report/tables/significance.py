@@ -10,6 +10,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import mean, stdev
+from typing import TypeVar
 
 from odkd.report.tables.cells import Cell, Filled
 from odkd.report.tables.spec import Table
@@ -18,6 +19,7 @@ LEVEL = 0.05  # of a difference that is marked, after the correction for several
 POWER = 0.8  # chance that the planned seeds show the difference
 MOST_SEEDS = 1000
 ROUNDING = 1e-9  # of a number that seeds do not change, relative
+K = TypeVar("K")
 Places = Mapping[tuple[str, str, str], "Difference"]  # (row, variant, column)
 
 
@@ -66,8 +68,19 @@ def differences(filled: Filled) -> Places:
                 for row in table.rows
                 if row.label != base
             }
-            found |= {(label, variant.label, column.label): one for label, one in _tested(here).items()}
+            found |= {(label, variant.label, column.label): one for label, one in tested(here).items()}
     return found
+
+
+def tested(here: Mapping[K, tuple[float, ...]]) -> dict[K, Difference]:
+    """Return differences with their p values, corrected over all of them."""
+    from scipy import stats
+
+    testable = [label for label, values in here.items() if Difference(values).spread > 0]
+    p_values = [float(stats.ttest_1samp(here[label], 0.0).pvalue) for label in testable]
+    corrected = stats.false_discovery_control(p_values) if p_values else []
+    p_of = dict(zip(testable, map(float, corrected), strict=True))
+    return {label: Difference(values, p_of.get(label, math.nan)) for label, values in here.items() if values}
 
 
 def seeds_needed(spread: float, difference: float) -> int | None:
@@ -108,14 +121,3 @@ def _differences(filled: Filled, place: tuple[str, str, str], base: str | None) 
     known = dict(zip(other.seeds, other.values, strict=True))
     pairs = zip(one.seeds, one.values, strict=True)
     return tuple(value - known[seed] for seed, value in pairs if seed in known)
-
-
-def _tested(here: Mapping[str, tuple[float, ...]]) -> dict[str, Difference]:
-    """Return the differences of a column's rows with their p values."""
-    from scipy import stats
-
-    testable = [label for label, values in here.items() if Difference(values).spread > 0]
-    p_values = [float(stats.ttest_1samp(here[label], 0.0).pvalue) for label in testable]
-    corrected = stats.false_discovery_control(p_values) if p_values else []
-    p_of = dict(zip(testable, map(float, corrected), strict=True))
-    return {label: Difference(values, p_of.get(label, math.nan)) for label, values in here.items() if values}

@@ -12,7 +12,7 @@ docs/tables.md explains every key.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -20,8 +20,11 @@ from typing import Any, Literal
 from odkd.config.permissions import check_words
 from odkd.report.tables.spec_files import read_spec
 from odkd.runs.cost_numbers import PREFIX as COSTS
-from odkd.runs.cost_numbers import cost_number
-from odkd.runs.profiles import PREFIX, number_of
+from odkd.runs.cost_numbers import CostNumber, cost_number
+from odkd.runs.profiles import PREFIX, Number, number_of
+
+# prefix of a metric -> what finds how its column is shown
+NUMBERS: dict[str, Callable[[str], Number | CostNumber]] = {PREFIX: number_of, COSTS: cost_number}
 
 
 @dataclass(frozen=True)
@@ -165,12 +168,10 @@ def _part(name: str, where: str, kind: Any, label: str, value: Any, short: str) 
     given = {k: tuple(_texts(name, where, v)) if k == "overrides" else v for k, v in given.items()}
     if given.get("relative") is True:
         given = {"factor": 1.0, "unit": "x", "digits": 2} | given
-    if short == "metric" and str(given["metric"]).startswith(PREFIX):
-        number = number_of(given["metric"])
-        given = {"factor": number.factor, "unit": number.unit, "digits": number.digits} | given
-    if short == "metric" and str(given["metric"]).startswith(COSTS):
-        cost = cost_number(given["metric"])
-        given = {"factor": cost.factor, "unit": cost.unit, "digits": cost.digits} | given
+    for prefix, find in NUMBERS.items() if short == "metric" else ():
+        if str(given["metric"]).startswith(prefix):
+            number = find(given["metric"])
+            given = {"factor": number.factor, "unit": number.unit, "digits": number.digits} | given
     if given.get("seeds") is not None:
         given["seeds"] = check_seeds(f"table {name}: {where}.seeds", given["seeds"])
     return kind(label=label, **given)
