@@ -154,14 +154,23 @@ def _default(item: Any, text: str, comments: dict[int, str]) -> Setting:
 
 
 def _comments(text: str) -> dict[int, str]:
-    """Map each line number to the comment at the end of the line, which follows the last token on it."""
+    """Map each line number to the comment at the end of the line, and to what lines of comment alone add to it.
+
+    A comment follows the last token on its line. It goes on in the next lines whose # is in the same column.
+    """
     ends: dict[int, int] = {}
     for token in yaml.scan(text):
         if token.end_mark.index > token.start_mark.index:
             ends[token.end_mark.line] = max(ends.get(token.end_mark.line, 0), token.end_mark.column)
     lines = text.splitlines()
-    rests = {line: lines[line][column:].strip() for line, column in ends.items() if line < len(lines)}
-    return {line: rest.removeprefix("#").strip() for line, rest in rests.items() if rest.startswith("#")}
+    comments: dict[int, str] = {}
+    for line, column in ends.items():
+        if line < len(lines) and lines[line][column:].lstrip().startswith("#"):
+            start = " " * lines[line].index("#", column) + "#"
+            num_more = next((n for n, below in enumerate(lines[line + 1 :]) if not below.startswith(start)), 0)
+            parts = [lines[line][column:], *lines[line + 1 : line + 1 + num_more]]
+            comments[line] = " ".join(part.strip().removeprefix("#").strip() for part in parts)
+    return comments
 
 
 def _head(text: str) -> Iterator[str]:

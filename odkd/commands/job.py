@@ -102,7 +102,7 @@ def perform(cfg: DictConfig, outcome: Outcome) -> dict[str, float | None] | None
         return perform(cfg, outcome)
     logger.info("this run has finished before; run.restart=true starts over, run.repeat=1 repeats it independently")
     outcome.status = "skipped"
-    run.add_known(["odkd.file_digests"], ["dataset.classes"])  # tables find a run by these
+    run.bring_up_to_date(["odkd.file_digests"], ["dataset.classes"])  # tables find a run by these
     if outcome.sweep is not None:
         run.adopt(outcome.sweep)
     if cfg.run.overlay_video and (folder / "predictions").is_dir() and not (folder / "overlay.mp4").is_file():

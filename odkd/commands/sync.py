@@ -15,6 +15,7 @@ from odkd.common.console import log_to_console, say
 from odkd.common.names import counted
 from odkd.common.optional import how_to_install, is_installed
 from odkd.common.progress import tracked
+from odkd.common.temporary import remove_left_behind
 from odkd.common.version import add_version
 from odkd.runs import tracker as notes
 from odkd.runs.mlflow_client import without_password
@@ -61,6 +62,7 @@ class _Sending:
 
     def send(self, folder: Path, outputs: Path) -> None:
         """Send a folder to all its trackers, and print how that went."""
+        remove_left_behind(folder)
         try:
             others = notes.read_notes(folder)
             to_mlflow = bool(self.args.uri) or notes.goes_to_mlflow(folder)

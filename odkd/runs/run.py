@@ -148,9 +148,10 @@ class OpenRun:
         with contextlib.suppress(Timeout), self._lock:  # a process that holds the lock now does the same
             self._file.adopt(sweep)
 
-    def add_known(self, tags: Sequence[str], params: Sequence[str]) -> None:
-        """Add tags and params to a finished run that an older odkd wrote without them; its key implies their values."""
+    def bring_up_to_date(self, tags: Sequence[str], params: Sequence[str]) -> None:
+        """Add what an older odkd did not write to a finished run; its key implies it. Remove what killed ones left."""
         with contextlib.suppress(Timeout), self._lock:
+            remove_left_behind(self.folder)
             self._file.add_known(tags, params)
 
     def resume(self) -> dict[str, Any] | None:

@@ -20,6 +20,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from odkd.common.files import write_json
+from odkd.common.temporary import remove_left_behind
 from odkd.runs.records import read_sweep
 from odkd.runs.results import last_lines, status_of
 from odkd.runs.run_file import read_record, write_record
@@ -169,6 +170,7 @@ class Tracking:
         late = [tracker for tracker in self.make().values() if not tracker.is_complete(folder)]
         if not late:
             return True
+        remove_left_behind(folder)  # of a process that was killed while it sent the rest
         self.note(folder)
         followers = Followers([Follower(folder, tracker, seconds=self.seconds) for tracker in late])
         followers.start()

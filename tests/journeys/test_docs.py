@@ -135,6 +135,17 @@ def test_the_config_reference_has_every_choice_key_and_comment(path: Path, refer
     assert all(words(comment.replace("`", "").replace("docs/", "")).strip() in reference for comment in comments)
 
 
+def test_a_comment_of_the_config_reference_goes_on_in_lines_of_its_own(tmp_path: Path) -> None:
+    text = "# Head.\nseed: 0    # of all\n           # choices\nname: '#'  # shown\n  # not of it\nlast: 1\n# nor this\n"
+    (tmp_path / "config.yaml").write_text(text)
+    settings = read_choice(tmp_path / "config.yaml", tmp_path).settings
+    assert [(row.name, row.value, row.comment) for row in settings] == [
+        ("seed", "0", "of all choices"),
+        ("name", "'#'", "shown"),
+        ("last", "1", ""),
+    ]
+
+
 @pytest.mark.slow
 def test_every_message_in_failures_md_is_in_the_code() -> None:
     page = (DOCS / "failures.md").read_text()

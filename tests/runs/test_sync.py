@@ -15,6 +15,7 @@ from filelock import FileLock
 
 from odkd.commands import sync as sync_command
 from odkd.common.files import write_json
+from odkd.common.temporary import temporary_for
 from odkd.config.check import check_config
 from odkd.config.compose import complete, compose_config, default_config
 from odkd.config.parts_tracking import tracking_of
@@ -23,7 +24,7 @@ from odkd.runs.mlflow_place import known_places, remember_place
 from odkd.runs.mlflow_sync import sync
 from odkd.runs.results import read_run
 from odkd.runs.sweeps.launch import follow
-from odkd.runs.sync import Follower, brief, mark_if_killed
+from odkd.runs.sync import Follower, Tracking, brief, mark_if_killed
 from odkd.runs.trackers.mlflow import MLflow
 
 processes = multiprocessing.get_context("forkserver")
@@ -142,6 +143,30 @@ def test_command_sends_each_run_to_the_store_and_experiment_that_it_notes(output
     assert [run.info.status for run in runs_in(outputs)] == ["KILLED"]
     assert [run.info.status for run in runs_in(outputs, "odkd")] == ["KILLED"]
     assert_each_step_once(outputs / "mlflow.db", runs)
+
+
+@pytest.mark.parametrize("again", ["command", "tracking"])
+def test_what_a_process_left_that_was_killed_while_it_sent_a_run_is_removed(again, outputs, monkeypatch):
+    outputs = outputs.rename(outputs.with_name("outputs"))
+    monkeypatch.chdir(outputs.parent)
+    run = FabricatedRun(outputs)
+    run.publish(1)
+    run.end()
+    left = processes.Process(target=_leave_half_a_note, args=(run.folder,))
+    left.start()
+    left.join()
+    own = temporary_for(run.folder / "mlflow.json")
+    own.write_text("{")
+    assert len(list(run.folder.glob(".mlflow.json.*"))) == 2
+    if again == "command":
+        assert command(monkeypatch) == 0
+    else:
+        assert Tracking(lambda: {"mlflow": MLflow(uri=uri_of(outputs), experiment="study")}).send(run.folder)
+    assert list(run.folder.glob(".mlflow.json.*")) == [own]
+
+
+def _leave_half_a_note(folder: Path) -> None:
+    temporary_for(folder / "mlflow.json").write_text("{")
 
 
 def test_command_does_not_connect_to_whatever_address_a_folder_notes(outputs, monkeypatch, capsys):

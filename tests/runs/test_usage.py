@@ -1,6 +1,7 @@
 """System metrics of a run: CPU, memory and GPU, with consecutive numbers, and without effect on the run."""
 
 import json
+import os
 import shutil
 import sys
 import time
@@ -73,6 +74,17 @@ def test_system_metrics_are_in_run_folder_and_mlflow_and_do_not_change_the_run_k
         line["metrics"]["system/process_memory_megabytes"] for line in run.system
     ]
     assert odkd() == folder  # the key is the same, so the run has finished before
+
+
+def test_a_finished_run_that_is_asked_for_again_loses_what_a_killed_process_left(odkd) -> None:
+    folder = odkd()
+    left = [folder / ".run.json.0.tmp", folder / "plots" / ".miou.png.0.tmp"]
+    for path in left:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("half")
+        os.utime(path, (0, 0))
+    assert odkd() == folder
+    assert not [path for path in left if path.exists()]
 
 
 def test_a_sampling_interval_of_zero_is_refused(odkd) -> None:
