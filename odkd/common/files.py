@@ -1,10 +1,12 @@
 """Atomic writes, after which a file is complete or missing, and records that carry their digest."""
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ from odkd.common.temporary import temporary_for
 
 
 def write_atomic(path: Path, *contents: bytes | memoryview, durable: bool = True) -> None:
-    """Write contents, one after the other, under a unique temporary name, flush to disk, then rename.
+    """Write contents, one after the other, under a unique temporary name, flush to disk, then rename and flush that.
 
     Readers see the complete file or none.
 
@@ -24,16 +26,42 @@ def write_atomic(path: Path, *contents: bytes | memoryview, durable: bool = True
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary_for(path)
     try:
-        with temporary.open("wb") as file:
-            file.writelines(contents)
-            if durable:
-                file.flush()
-                os.fsync(file.fileno())
+        _write(temporary, contents, durable=durable)
         temporary.replace(path)
     except BaseException:
         with contextlib.suppress(OSError):
             temporary.unlink()
         raise
+    if durable:
+        flush_names(path.parent)
+
+
+def _write(path: Path, contents: Iterable[bytes | memoryview], *, durable: bool) -> None:
+    with path.open("wb") as file:
+        file.writelines(contents)
+        if durable:
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def flush_names(folder: Path) -> None:
+    """Return when the names in a folder are on the disk: without it, a power failure may undo a rename.
+
+    Where the system cannot do so (Windows, some network file systems), the names get there in their time.
+
+    Raises:
+        OSError: the disk has failed.
+    """
+    if os.name == "nt":
+        return
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
+    finally:
+        os.close(descriptor)
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -73,14 +101,18 @@ def json_digest(value: Any) -> str:
 
 def create_exclusive(path: Path, content: bytes, *, durable: bool = True) -> bool:
     """Create a complete file; return False if it exists, because another process (on any host) was first."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary_for(path)
-    write_atomic(temporary, content, durable=durable)
     try:
+        _write(temporary, [content], durable=durable)
         os.link(temporary, path)  # unlike O_EXCL it shows complete files only, and unlike rename it never replaces one
     except FileExistsError:
         return False
     finally:
-        temporary.unlink()
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+    if durable:
+        flush_names(path.parent)
     return True
 
 

@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from odkd.common.files import write_atomic, write_json
+from odkd.common.files import write_atomic
 from odkd.common.pictures import UNREADABLE, open_picture
 from odkd.common.reading import read_bytes, shown
 from odkd.report.html import Picture, data_uri
 from odkd.report.overlay import OverlayPainter, Pixels
-from odkd.runs.records import read_stills_note
+from odkd.runs.records import read_stills_note, write_record_of
 
 NUM_EVENLY = 6  # stills evenly spaced along the stream, besides those of the best and the worst iteration
 MAX_WIDTH = 1000  # pixels of a still
@@ -76,7 +76,7 @@ def write_stills(
         write_atomic(run_folder / "stills" / name, buffer.getvalue(), durable=False)
         captions.append({"file": name, "caption": caption, "step": step})
     if captions:
-        write_json(run_folder / "stills" / "stills.json", {"titles": list(titles), "stills": captions})
+        write_record_of(run_folder / "stills" / "stills.json", {"titles": list(titles), "stills": captions})
 
 
 def read_stills(run_folder: Path) -> list[Picture]:

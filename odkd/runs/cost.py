@@ -13,9 +13,9 @@ from typing import Any
 
 import torch
 
-from odkd.common.files import write_json
 from odkd.common.progressions import num_packed
 from odkd.data.labels.store import LabelStore
+from odkd.runs.records import write_record_of
 from odkd.runs.results import cost_of
 
 
@@ -52,7 +52,7 @@ class Cost:
             peaks["peak_device_memory_bytes"] = torch.cuda.max_memory_allocated(self._device)
         now = {"started": self._since, "seconds": self.seconds, **peaks}
         teacher = labelling_cost(stores) if stores else known.get("teacher")
-        write_json(run_folder / "cost.json", {"processes": [*earlier, now], "teacher": teacher})
+        write_record_of(run_folder / "cost.json", {"processes": [*earlier, now], "teacher": teacher})
 
 
 def peak_memory_bytes() -> int | None:

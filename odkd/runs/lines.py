@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from odkd.common.files import cut_torn_line, write_atomic
+from odkd.common.files import cut_torn_line, flush_names, write_atomic
 from odkd.common.reading import read_bytes
 from odkd.runs.records import MOST_LINES, read_lines
 
@@ -102,11 +102,13 @@ class PublishedLines:
         fresh = [record["metrics"] for record in records if record["metrics"]["iteration"] > self._last["metrics"]]
         for name in self._last:  # timing first: a metrics line means that both lines exist
             lines = [_line(record[name]) for record in records if record[name]["iteration"] > self._last[name]]
-            content = b"".join(lines)
-            with self._path(name).open("ab") as file:
+            content, is_new = b"".join(lines), not (path := self._path(name)).is_file()
+            with path.open("ab") as file:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
+            if is_new:
+                flush_names(path.parent)
             if lines:
                 self._last[name] = records[-1][name]["iteration"]
                 self._counts[name] += len(lines)

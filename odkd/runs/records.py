@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
 
-from odkd.common.reading import check_form, parse_json, read_bytes, read_json, shown
+from odkd.common.files import json_digest, write_json
+from odkd.common.reading import DamagedFileError, brief, check_form, parse_json, read_bytes, read_json, shown
 
 Status = Literal["running", "finished", "failed", "killed", "pruned"]
 Scores = dict[str, float | None]
@@ -62,18 +65,41 @@ COST = {"processes": list[dict[str, Any]], "teacher?": dict[str, Any] | None}
 LINE = {"iteration?": int, "time?": float, "metrics?": Scores}
 NUMBERED_LINE = {"iteration": int, "time?": float, "metrics": Scores}
 RUN_ADVICE = "restore it, or move its folder away"
+DIGEST = "sha256"  # the entry of a record that holds the digest of all others
 MOST_LINES = 2**30  # bytes of a file of lines
 
 
-def read_form(folder: Path, name: str, kind: Any, advice: str = RUN_ADVICE) -> dict[str, Any]:
-    """Return a record of a folder, such as run.json.
+def write_record_of(path: Path, record: Mapping[str, Any]) -> None:
+    """Write a record with its digest, so that any changed byte is found when it is read back."""
+    plain = json.loads(json.dumps({key: value for key, value in record.items() if key != DIGEST}))  # as it is read back
+    write_json(path, plain | {DIGEST: json_digest(plain)})
+
+
+def without_digest(record: dict[str, Any]) -> dict[str, Any]:
+    """Return a record without its digest; one of an earlier odkd has none.
 
     Raises:
-        DamagedFileError: it has another form.
+        ValueError: it is the digest of another content.
+    """
+    plain = {key: value for key, value in record.items() if key != DIGEST}
+    if record.get(DIGEST) not in (None, json_digest(plain)):
+        raise ValueError("its digest is not that of its content")
+    return plain
+
+
+def read_form(folder: Path, name: str, kind: Any, advice: str = RUN_ADVICE) -> dict[str, Any]:
+    """Return a record of a folder, such as sweep.json.
+
+    Raises:
+        DamagedFileError: it has another form, or was changed since it was written with its digest.
         OSError: it is missing, or cannot be read.
     """
-    record: dict[str, Any] = read_json(folder / name, kind, advice=advice)
-    return record
+    try:
+        return without_digest(read_json(folder / name, kind, advice=advice))
+    except DamagedFileError:
+        raise
+    except (ValueError, TypeError, RecursionError) as error:
+        raise DamagedFileError(f"{shown(folder / name)} is damaged: {brief(error)}; {advice}") from error
 
 
 def read_if_there(folder: Path, name: str, kind: Any, advice: str = RUN_ADVICE) -> dict[str, Any]:

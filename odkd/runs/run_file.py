@@ -4,7 +4,6 @@ Runs of earlier releases have no digests; they are read as they are.
 """
 
 import hashlib
-import json
 import logging
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,12 +12,11 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from odkd.common.files import json_digest, write_json
 from odkd.common.reading import DamagedFileError, brief, check_form, open_file, parse_json, read_bytes, shown
-from odkd.runs.records import RUN, STATUS, Scores, read_form
+from odkd.runs.records import DIGEST, RUN, STATUS, Scores, read_form, without_digest, write_record_of
 
 logger = logging.getLogger(__name__)
-DIGEST, FILES = "sha256", "files"  # entries: digest of all others; digest of each file by its name in the folder
+FILES = "files"  # entry: digest of each file by its name in the folder
 VERIFIED = (  # files of a finished run that are read back
     *("config.yaml", "overrides.txt", "metrics.jsonl", "timing.jsonl", "summary.json", "confusion.npz"),
     *("student.safetensors", "students/*.safetensors", "pseudo_labels.json", "splits/*.txt"),
@@ -102,25 +100,21 @@ def read_record(folder: Path, form: Mapping[str, Any] = MappingProxyType(STATUS)
     content = read_bytes(path)
     try:
         record: dict[str, Any] = parse_json(content, {"key": str, **form}, what="it")
-        digest = record.pop(DIGEST, None)
-        if digest not in (None, json_digest(record)):
-            raise ValueError("its digest is not that of its content")
-        if "status" not in record:
+        plain = without_digest(record)
+        if "status" not in plain:
             raise ValueError("it has no status")
     except (ValueError, TypeError, RecursionError) as error:
         raise DamagedFileError(
             f"{shown(path)} is damaged; run.restart=true starts this run over ({brief(error)})"
         ) from error
-    if digest is None:
+    if DIGEST not in record:
         logger.debug("%s is of an earlier odkd, without digests; the run is not verified", path)
-    return record
+    return plain
 
 
 def write_record(folder: Path, record: Mapping[str, Any]) -> None:
     """Write the content of run.json, with its digest."""
-    plain = json.loads(json.dumps(record))  # as it is read back
-    plain.pop(DIGEST, None)
-    write_json(folder / "run.json", plain | {DIGEST: json_digest(plain)})
+    write_record_of(folder / "run.json", record)
 
 
 def digests_of(folder: Path) -> dict[str, str]:

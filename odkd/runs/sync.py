@@ -19,9 +19,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from odkd.common.files import write_json
 from odkd.common.temporary import remove_left_behind
-from odkd.runs.records import read_sweep
+from odkd.runs.records import read_sweep, write_record_of
 from odkd.runs.results import last_lines, status_of
 from odkd.runs.run_file import read_record, write_record
 from odkd.runs.tracker import Tracker
@@ -229,7 +228,7 @@ def mark_if_killed(run_folder: Path) -> bool:
             if record["status"] == "running":
                 write_record(run_folder, record | {"status": "killed"})
                 if (sweep := run_folder / "sweep.json").is_file():
-                    write_json(sweep, read_sweep(run_folder) | {"status": "killed"})
+                    write_record_of(sweep, read_sweep(run_folder) | {"status": "killed"})
             return bool(record["status"] == "running")
     except Timeout:
         return False

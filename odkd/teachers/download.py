@@ -18,6 +18,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from odkd.common.files import flush_names
 from odkd.common.progress import Progress
 from odkd.teachers.addresses import digest_of, is_open_to_all, local_path
 
@@ -89,6 +90,7 @@ def _download(url: str, path: Path, attempts: int, pause_seconds: float) -> None
     with part.open("rb") as file:
         os.fsync(file.fileno())
     part.replace(path)
+    flush_names(path.parent)
 
 
 def _fetch(url: str, part: Path, attempts: int, pause_seconds: float) -> None:

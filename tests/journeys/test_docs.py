@@ -136,7 +136,7 @@ def test_the_config_reference_has_every_choice_key_and_comment(path: Path, refer
 
 
 def test_a_comment_of_the_config_reference_goes_on_in_lines_of_its_own(tmp_path: Path) -> None:
-    text = "# Head.\nseed: 0    # of all\n           # choices\nname: '#'  # shown\n  # not of it\nlast: 1\n# nor this\n"
+    text = "seed: 0  # of all\n         # choices\nname: '#'  # shown\n  # not of it\nlast: 1\n# nor this\n"
     (tmp_path / "config.yaml").write_text(text)
     settings = read_choice(tmp_path / "config.yaml", tmp_path).settings
     assert [(row.name, row.value, row.comment) for row in settings] == [

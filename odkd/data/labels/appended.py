@@ -13,6 +13,7 @@ from pathlib import Path
 import google_crc32c
 import numpy as np
 
+from odkd.common.files import flush_names
 from odkd.data.labels.shards import FrameArray
 
 _RECORD = struct.Struct("<QQI")  # frame, length of its chunk, CRC-32C of both numbers and of the chunk
@@ -28,6 +29,8 @@ class AppendedFrames:
 
     def __init__(self, array: FrameArray, start: int) -> None:
         self._array = array
+        self._shard, self._size, self._is_new = 0, 0, False
+        self._places: dict[int, tuple[int, int]] = {}
         first = start // array.shard_frames
         for path in array.folder.glob("unfinished-*"):
             if (shard := int(path.name.partition("-")[2])) < first:  # the power failed before its new name was on disk
@@ -58,6 +61,9 @@ class AppendedFrames:
         if (path := self._path(self._shard)).is_file():  # a shard is on the disk
             with path.open("ab") as file:
                 os.fsync(file.fileno())
+            if self._is_new:
+                flush_names(path.parent)
+                self._is_new = False
 
     def finish(self) -> None:
         """Make a shard of the last frames too."""
@@ -69,8 +75,9 @@ class AppendedFrames:
     def _open(self, shard: int, start: int | None = None) -> None:
         """Go to the end of the last whole frame of a shard, before `start`; cut off what follows."""
         path = self._path(shard)
-        content = path.read_bytes() if path.is_file() else b""
-        self._shard, self._places, place = shard, dict[int, tuple[int, int]](), 0
+        self._is_new = not path.is_file()
+        content = b"" if self._is_new else path.read_bytes()
+        self._shard, self._places, place = shard, {}, 0
         while (frame := _frame_at(content, place)) is not None and (start is None or frame < start):
             length = _RECORD.unpack_from(content, place)[1]
             self._places[frame] = (place + _RECORD.size, length)
@@ -90,6 +97,7 @@ class AppendedFrames:
             os.fsync(file.fileno())
         shard.parent.mkdir(parents=True, exist_ok=True)
         path.replace(shard)
+        flush_names(shard.parent)
 
 
 def _record(frame: int, chunk: bytes) -> bytes:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from annotated_types import Ge, Le, Len
 
-from odkd.common.files import create_exclusive, json_digest, sealed, unseal, write_atomic
+from odkd.common.files import create_exclusive, flush_names, json_digest, sealed, unseal, write_atomic
 from odkd.common.progressions import num_packed
 from odkd.common.reading import brief, check_form, read_bytes, read_json, shown
 from odkd.common.settings import PositiveInt
@@ -54,6 +54,7 @@ def create_soft(folder: Path, arrays: Sequence[FrameArray]) -> None:
         remove(place)
         if not folder.is_dir():
             raise
+    flush_names(folder.parent)
 
 
 def find_stores(folder: Path) -> list[Path]:

@@ -11,7 +11,7 @@ import numpy as np
 from filelock import FileLock
 from PIL import Image
 
-from odkd.common.files import write_atomic, write_json
+from odkd.common.files import flush_names, write_atomic, write_json
 from odkd.common.reading import read_json
 
 NOTE = "settings.json"  # in a folder that is being built: what it is built from
@@ -48,6 +48,7 @@ def building(folder: Path, settings: Mapping[str, Any]) -> Iterator[Path]:
         write_json(place / NOTE, dict(settings))
         yield place
         place.replace(folder)
+        flush_names(folder.parent)
         for name in (NOTE, LOCK):
             (folder / name).unlink()
 

@@ -10,6 +10,7 @@ from typing import Literal, Protocol
 import numpy as np
 from filelock import FileLock
 
+from odkd.common.files import flush_names
 from odkd.common.notes import read_note, write_note
 from odkd.data.video.decode import decode_frames, decoder_of
 from odkd.data.video.frame_rows import LOCK, MANIFEST, RAW, SUM, SUMS, FrameRows, damaged_frames, folder_of, write_sum
@@ -189,6 +190,7 @@ def _build(
     if row_bytes:
         sums.replace(folder / SUMS)
         partial.replace(folder / RAW)  # the store is complete from here on
+        flush_names(folder)
     else:
         sums.unlink()
         partial.unlink()

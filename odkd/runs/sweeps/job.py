@@ -19,10 +19,11 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from odkd.common.dotted import split_override
-from odkd.common.files import json_digest, write_json
+from odkd.common.files import json_digest
 from odkd.common.isolation import isolated
 from odkd.runs.mlflow_place import variables
 from odkd.runs.outcome import Outcome
+from odkd.runs.records import write_record_of
 from odkd.runs.results import cost_of, status_of
 from odkd.runs.sweeps.job_process import number_lines, watched
 from odkd.runs.sweeps.plan import DIED, SweepPlan, read_job
@@ -171,7 +172,7 @@ class _Attempt:
             "created": datetime.now(UTC).isoformat(),
             "updated": time.time(),
         }
-        write_json(stub / "run.json", record)
+        write_record_of(stub / "run.json", record)
         self.job.tracking_of(self.cfg).send(stub, briefly=True)
         return stub
 
@@ -198,7 +199,7 @@ class _Attempt:
             "host": platform.node(),
             "pid": os.getpid(),
         }
-        write_json(self.plan.job_file(self.number), record)
+        write_record_of(self.plan.job_file(self.number), record)
 
 
 def last_line(error: BaseException) -> str:

@@ -19,6 +19,7 @@ from filelock import FileLock, Timeout
 
 from odkd.common.files import write_json
 from odkd.common.progress import Progress
+from odkd.runs.records import write_record_of
 from odkd.runs.run_file import read_record
 from odkd.runs.sweeps.parent import parent_run, table_of_jobs
 from odkd.runs.sweeps.plan import DIED, JobRecord, SweepPlan, read_job
@@ -76,7 +77,7 @@ class Sweep:
         self.plan.stop_file.unlink(missing_ok=True)
         for path in (self.plan.folder / "jobs").glob("*.json"):
             path.unlink()
-        write_json(self.plan.folder / "run.json", parent_run(self.record()))
+        write_record_of(self.plan.folder / "run.json", parent_run(self.record()))
         self._gatherer.start()
         return self
 
@@ -133,9 +134,9 @@ class Sweep:
             self._written = state
             self.seconds = time.monotonic() - self._started
             record = self.record()
-            write_json(self.plan.folder / "sweep.json", record)
+            write_record_of(self.plan.folder / "sweep.json", record)
             write_json(self.plan.folder / "jobs.json", table_of_jobs(record))
-            write_json(self.plan.folder / "run.json", parent_run(record))
+            write_record_of(self.plan.folder / "run.json", parent_run(record))
 
     def _gather_again(self) -> None:
         seconds = 0.0
