@@ -2,7 +2,8 @@
 
 python scripts/audit.py [--stored] [FILE]  (FILE: constraints.txt; --stored: never ask the network)
 
-The list, scripts/advisories.json, is kept by hand: pip-audit knows more. Exit code 1 if a release is affected.
+The list, scripts/advisories.json, is made by scripts/advisories.py, with newer entries added by hand: pip-audit knows
+more. Exit code 1 if a release is affected.
 """
 
 import argparse
@@ -28,7 +29,7 @@ class Advisory:
 
     id: str
     package: str
-    affected: SpecifierSet
+    affected: tuple[SpecifierSet, ...]
     what: str
     source: str
     accepted: str
@@ -60,7 +61,7 @@ def read_advisories(path: Path) -> tuple[str, list[Advisory]]:
         Advisory(
             entry["id"],
             canonicalize_name(entry["package"]),
-            SpecifierSet(entry["affected"]),
+            tuple(map(SpecifierSet, entry["affected"])),
             entry["what"],
             entry["source"],
             entry.get("accepted", ""),
@@ -74,7 +75,8 @@ def affected(pins: dict[str, str], advisories: list[Advisory]) -> list[Advisory]
     return [
         advisory
         for advisory in advisories
-        if advisory.package in pins and advisory.affected.contains(pins[advisory.package], prereleases=True)
+        if advisory.package in pins
+        and any(releases.contains(pins[advisory.package], prereleases=True) for releases in advisory.affected)
     ]
 
 
@@ -105,7 +107,11 @@ def main() -> int:
     kept, advisories = read_advisories(STORED)
     found = affected(pins, advisories)
     for advisory in found:
-        state = f"accepted: {advisory.accepted}" if advisory.accepted else f"affected: {advisory.affected}"
+        state = (
+            f"accepted: {advisory.accepted}"
+            if advisory.accepted
+            else f"affected: {' or '.join(map(str, advisory.affected))}"
+        )
         print(
             f"{advisory.package} {pins[advisory.package]}  {advisory.id}  {advisory.what} ({state})  {advisory.source}"
         )
