@@ -1,18 +1,20 @@
 """A teacher that labels without looking: it makes long streams affordable."""
 
+import inspect
 from collections.abc import Sequence
 
 import numpy as np
 
 from bench.dataset import CLASSES
 from odkd.teachers import SampledFrames
+from odkd.teachers.oracle import Oracle
 
 SIZE = (32, 32)
 SETTINGS = [
     "teacher._target_=bench.instant_teacher.Instant",
     "teacher.name=instant",
     "teacher.batch_size=64",
-    *(f"~teacher.{name}" for name in ("label_noise", "boundary_jitter_pixels", "confusion", "seed")),
+    *(f"~teacher.{name}" for name in inspect.getfullargspec(Oracle).kwonlyargs),  # of the teacher replaced
 ]
 
 

@@ -18,9 +18,16 @@ from bench.core.report_file import add_run, read_report
 from bench.core.result import Result, measured
 from bench.core.tables import markdown_table
 from bench.core.timing import in_turn
+from bench.instant_teacher import SETTINGS as INSTANT
+from bench.one_layer import SETTINGS as ONE_LAYER
 from benchmark import main
 from extras import need
 from paths import ROOT
+
+from odkd.common.dotted import NOT_OF_THE_STUDENT, NOT_OF_THE_TEACHER
+from odkd.config.check import check_config
+from odkd.config.compose import compose_config
+from odkd.config.construct import construct
 
 QUIET = Load(0.0, 0.0, 0.0, 0.0)
 KEYS = {"case", "size", "quantity", "unit", "better", "repeats", "headline"}
@@ -238,6 +245,14 @@ def test_a_quick_case_runs_and_a_failing_case_ends_nothing(
     assert "nothing works" in told.err
     assert "failed: checkpoint" in told.err
     assert list(read_report(tmp_path / "benchmark-quick.json")["cases"]) == ["index"]
+
+
+def test_the_stand_ins_for_teacher_and_student_take_the_settings_that_are_left() -> None:
+    cfg = compose_config([*INSTANT, *ONE_LAYER])
+    check_config(cfg)
+    teacher = construct(cfg.teacher, NOT_OF_THE_TEACHER, {}, ["bench"], "teacher")
+    student = construct(cfg.student, NOT_OF_THE_STUDENT, {"num_classes": 2}, ["bench"], "student")
+    assert [type(part).__name__ for part in (teacher, student)] == ["Instant", "OneLayer"]
 
 
 @pytest.mark.parametrize(("units", "precision"), [("AMX", "bfloat16"), (None, "float32")])
