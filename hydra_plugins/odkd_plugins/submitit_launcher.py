@@ -78,6 +78,9 @@ class SubmititLauncher(OdkdLauncher):
         self.timeout_min, self.signal_delay_s, self.max_num_timeout = timeout_min, signal_delay_s, max_num_timeout
         self.gpus_per_node, self.mem_gb = gpus_per_node, mem_gb
         self.sbatch = {name: value for name, value in (sbatch or {}).items() if value is not None}
+        for name, value in self.sbatch.items():
+            if not str(value).isprintable():  # the rest of it would be a line of the script
+                raise HydraException(f"hydra.launcher.sbatch.{name}={value!r}; expected one line")
         self.setup_lines = list(setup or [])
 
     def environment(self) -> dict[str, str]:

@@ -146,11 +146,14 @@ def place_in(run: Path, name: str) -> Path:
     Raises:
         ValueError: the folder, or a file that is written beside NAME, is a link.
     """
-    folder = run / "exported"
-    path = folder / name
-    for there in (folder, *(path.with_suffix(suffix) for suffix in (path.suffix, ".yaml", ".parity.json"))):
-        if there.is_symlink():
-            raise ValueError(f"{there} is a link, and would lead elsewhere; delete it, or name a file with --output")
+    from odkd.common.files import check_own
+
+    path = run / "exported" / name
+    try:
+        for suffix in (path.suffix, ".yaml", ".parity.json"):
+            check_own(run, path.with_suffix(suffix))
+    except ValueError as error:
+        raise ValueError(f"{error}, or name a file with --output") from error
     return path
 
 

@@ -80,6 +80,22 @@ def as_written(path: Path) -> Path:
     return Path(os.path.normpath(path.absolute()))  # resolve() would follow links
 
 
+def is_own(folder: Path, path: Path) -> bool:
+    """True if no part of a path below a folder is a link, so that the file is one of the folder's own."""
+    parts = path.relative_to(folder).parts
+    return not any(folder.joinpath(*parts[: end + 1]).is_symlink() for end in range(len(parts)))
+
+
+def check_own(folder: Path, path: Path) -> None:
+    """Check that what is written to a path below a folder, which may be somebody else's, stays in it.
+
+    Raises:
+        ValueError: a part of the path is a link.
+    """
+    if not is_own(folder, path):
+        raise ValueError(f"{path} is a link, or lies behind one, and would lead elsewhere; delete the link")
+
+
 def with_home(value: Any) -> Any:
     """Return plain values with the home folder in place of ~ or ~name at the start of each text that is a path.
 

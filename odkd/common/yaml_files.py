@@ -10,6 +10,7 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 
 from odkd.common.reading import DamagedFileError, brief, read_bytes, shown
+from odkd.common.references import first_reference
 
 MOST_YAML = 2**22  # bytes
 MOST_NODES = 200_000  # with aliases unfolded
@@ -32,11 +33,14 @@ def load_yaml(path: Path, loader: Any = Loader) -> Any:
         raise DamagedFileError(_refusal(path, error)) from error
 
 
-def load_config(path: Path) -> DictConfig:
+def load_config(path: Path, *, may_refer: bool = False) -> DictConfig:
     """Return the settings in a YAML file, read as Hydra reads it.
 
+    Args:
+        may_refer: values may refer to others (`${...}`); they are not looked up here.
+
     Raises:
-        DamagedFileError: it is no YAML, too large, or holds no settings.
+        DamagedFileError: it is no YAML, too large, or holds no settings, or a reference.
         OSError: it is missing, or cannot be read.
     """
     content = read_bytes(path, MOST_YAML)
@@ -47,6 +51,8 @@ def load_config(path: Path) -> DictConfig:
         raise DamagedFileError(_refusal(path, error)) from error
     if not isinstance(loaded, DictConfig):
         raise DamagedFileError(f"{shown(path)} holds no settings; expected KEY: VALUE on each line")
+    if not may_refer and (text := first_reference(OmegaConf.to_container(loaded))) is not None:
+        raise DamagedFileError(f"{shown(path)} refers to {brief(text)}; expected values: it may be somebody else's")
     return loaded
 
 

@@ -95,7 +95,7 @@ def _settings(path: Path, prefix: str) -> Iterator[tuple[str, str]]:
     """Yield the dotted keys of a file, and of the files of its group that it includes, with their values as text."""
     if not path.is_file():
         return
-    loaded = OmegaConf.load(path) if path.is_relative_to(CONF) else load_config(path)
+    loaded = OmegaConf.load(path) if path.is_relative_to(CONF) else load_config(path, may_refer=True)
     content: Any = OmegaConf.to_container(loaded)
     if not isinstance(content, dict):
         return

@@ -9,14 +9,18 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from odkd.common.dotted import flatten, is_in
+from odkd.common.reading import brief
+from odkd.common.references import first_reference, refers_plainly
 from odkd.config.known import CONF
 from odkd.config.roles import targets
 
 PERMISSIONS = ("allow_targets", "teacher.trust")
 OF_MEMBERS = re.compile(r"teacher(\.members\.[^.]+)+\.trust(\..*)?")  # the second one, of members of an ensemble
 PARAMS = "hydra.sweeper.params"  # what a study varies, whichever sweeper does it
+KEY = re.compile(r"[\w.@/:-]+", re.ASCII)  # of an override: an = in it would begin the value
 PLUGINS = ("hydra.launcher", "hydra.sweeper")  # what Hydra builds; each names a class of odkd's
 OURS = "hydra_plugins.odkd_plugins"
 MAY_BE_SET = (*PLUGINS, "hydra.mode")
@@ -41,12 +45,19 @@ def permits(key: str) -> bool:
 
 
 def without_permissions(settings: Mapping[str, Any], place: str) -> dict[str, Any]:
-    """Return settings of a place without what gives a permission, at any depth."""
-    kept = {key: value for key, value in settings.items() if not permits(f"{place}.{key}")}
-    return {
-        key: without_permissions(value, f"{place}.{key}") if isinstance(value, Mapping) else value
-        for key, value in kept.items()
-    }
+    """Return settings of a group without what gives a permission, at any depth, whatever the keys above it are called.
+
+    Raises:
+        ValueError: a value refers to something (`${...}`), so that it is not known yet.
+    """
+    if (text := first_reference(settings)) is not None:
+        raise ValueError(f"{place} refers to {brief(text)}; expected values: it may be somebody else's")
+    ends = {key.rpartition(".")[2] for key in PERMISSIONS if key.startswith(f"{place}.")}
+
+    def kept(part: Mapping[str, Any]) -> dict[str, Any]:
+        return {k: kept(v) if isinstance(v, Mapping) else v for k, v in part.items() if k not in ends}
+
+    return kept(settings)
 
 
 def is_trusted(folder: str) -> bool:
@@ -75,14 +86,18 @@ def check_file(folder: str, name: str, content: Any, package: str) -> None:
 
 def _reason(key: str, value: str) -> str:
     """Return why a file may not set a key; "" if it may."""
+    if "${" in f"{key} {value}" and ("${" in key or is_in(key, ["hydra"]) or not refers_plainly(value)):
+        return "a file may refer to settings outside hydra, and calls nothing; only the command may, if you trust it"
     inside = key.removeprefix(f"{PARAMS}.")
     if permits(inside) and value not in ("[]", "False", "None"):
         return f"only the command may permit that; add {inside}={value} to it, if you trust the code"
+    if inside != key and not KEY.fullmatch(inside):
+        return "what a study varies is a key, with its values behind it"
     if inside != key:
         return "a study does not vary what Hydra does" if is_in(inside, ["hydra"]) else ""
     if not is_in(key, ["hydra"]):
         return ""
-    if is_in(key, COMMANDS) or not is_in(key, MAY_BE_SET):
+    if is_in(key, COMMANDS) or not is_in(key, MAY_BE_SET) or (key in (*PLUGINS, PARAMS) and value != "None"):
         return "only the command may say what Hydra runs, connects to and writes; give it there"
     if is_in(key, [SBATCH]) and (key.removeprefix(f"{SBATCH}.") not in RESOURCES or not value.isprintable()):
         return f"a file may set {', '.join(RESOURCES)} of sbatch; give other options in the command"
@@ -123,8 +138,8 @@ def check_given(cfg: DictConfig, words: Iterable[str]) -> None:
         ValueError: a permission that the command line does not give.
     """
     given = list(words)
-    for key in _keys_of_permissions(cfg):
-        value = OmegaConf.select(cfg, key, throw_on_resolution_failure=False)
+    for key, settings, name in _permissions(cfg):
+        value = _value(settings, name)
         if value and not any(is_in(word, [key]) for word in given):
             raise ValueError(
                 f"{key}={value} is set by a file: only the command may permit that; add {key}={value} to it"
@@ -132,32 +147,54 @@ def check_given(cfg: DictConfig, words: Iterable[str]) -> None:
 
 
 def revoke(cfg: DictConfig) -> None:
-    """Take back every permission that a config gives."""
-    for key in _keys_of_permissions(cfg):
-        if OmegaConf.select(cfg, key, throw_on_resolution_failure=False):
-            OmegaConf.update(cfg, key, [] if key == "allow_targets" else False, merge=False)
+    """Take back every permission that a config gives.
+
+    Raises:
+        ValueError: it cannot be told what one refers to.
+    """
+    for _, settings, name in _permissions(cfg):
+        if _value(settings, name):
+            settings[name] = [] if name == "allow_targets" else False
 
 
-def _keys_of_permissions(cfg: DictConfig) -> Iterator[str]:
-    """Yield the keys of a config that may give a permission, also of members that a reference (`${...}`) brings."""
-    yield from PERMISSIONS
-    waiting = ["teacher"]
-    for place in waiting:
-        members = OmegaConf.select(cfg, f"{place}.members", throw_on_resolution_failure=False)
-        found = [f"{place}.members.{name}" for name in members] if OmegaConf.is_dict(members) else []
-        yield from (f"{inner}.trust" for inner in found)
-        waiting += found
+def _permissions(cfg: DictConfig) -> Iterator[tuple[str, DictConfig, str]]:
+    """Yield what may give a permission: dotted key, the settings that have it, and its name in them.
+
+    Also those of members that a reference (`${...}`) brings, whatever their names are.
+    """
+    yield "allow_targets", cfg, "allow_targets"
+    waiting = [("teacher", _value(cfg, "teacher"))]
+    for place, teacher in waiting:
+        if OmegaConf.is_dict(teacher):
+            yield f"{place}.trust", teacher, "trust"
+            members = _value(teacher, "members")
+            names = list(members) if OmegaConf.is_dict(members) else []
+            waiting += [(f"{place}.members.{name}", _value(members, name)) for name in names]
+
+
+def _value(settings: DictConfig, name: Any) -> Any:
+    """Return a value of settings, with what it refers to; None if there is none."""
+    if name not in settings or OmegaConf.is_missing(settings, name):
+        return None
+    try:
+        return settings[name]
+    except OmegaConfBaseException as error:
+        raise ValueError(f"{name}: nobody knows what it refers to ({brief(error)}); give it in the command") from error
 
 
 def check_words(words: Iterable[str], where: str) -> None:
     """Check the overrides that a file holds, such as the rows of a table.
 
     Raises:
-        ValueError: one gives a permission, or changes what Hydra does.
+        ValueError: one gives a permission, changes what Hydra does, or calls something (`${oc.env:NAME}`).
     """
     for word in words:
         key, _, value = word.partition("=")
         key = key.lstrip("+~")
+        if not KEY.fullmatch(key):
+            raise ValueError(f"{where}: {word}: expected KEY=VALUE")
         is_inside = is_in(key, ["teacher.members"]) and re.search(r"\btrust\b", value) is not None
-        if permits(key) or is_inside or is_in(key, ["hydra"]) or key.startswith("hydra/"):
+        if permits(key) or is_inside or is_in(key, ["hydra"]) or key.startswith("hydra/") or "${" in key:
             raise ValueError(f"{where}: {word}: a file may not say this; add '{word}' to the command, if you trust it")
+        if not refers_plainly(value):
+            raise ValueError(f"{where}: {word}: a file may refer to settings outside hydra, and calls nothing")

@@ -20,12 +20,11 @@ from odkd.report.settings import (
     class_name,
     classes_of,
     default_settings,
-    read_text,
     scores_teacher,
     settings_of,
 )
 from odkd.report.stills import read_stills
-from odkd.runs.results import Run, command_of, read_run
+from odkd.runs.results import Run, command_of, error_of, read_run
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -127,7 +126,7 @@ def run_context(run: Run, *, plots: bool) -> dict[str, Any]:
         "run": run,
         "what": _what(run, settings),
         "command": command_of(run),
-        "error": read_text(run.folder / "error.txt").strip(),
+        "error": error_of(run.folder),
         "headlines": _headlines(run, lines),
         "scores": other_scores(run.summary) if is_epochs else reference_table("score (0 to 1)", overall),
         "rounds": round_table(run.summary),

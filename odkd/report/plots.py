@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from odkd.common.arrays import names_in, read_npz
-from odkd.common.files import write_atomic
+from odkd.common.files import check_own, write_atomic
 from odkd.common.metric_names import REFERENCES
 from odkd.common.names import shorten
 from odkd.common.pictures import UNREADABLE
@@ -50,6 +50,7 @@ def plot_run(run_folder: Path, classes: Sequence[str], summary: Mapping[str, flo
 def write_plot(run_folder: Path, stem: str, drawing: Drawing) -> Path:
     """Write a drawn figure into plots/ of a run folder and return the file."""
     path = run_folder / "plots" / f"{stem}.png"
+    check_own(run_folder, path)
     write_atomic(path, drawing.png(with_title=True))
     return path
 

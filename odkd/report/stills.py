@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from odkd.common.files import write_atomic
+from odkd.common.files import check_own, write_atomic
 from odkd.common.pictures import UNREADABLE, open_picture
 from odkd.common.reading import read_bytes, shown
 from odkd.report.html import Picture, data_uri
@@ -61,6 +61,7 @@ def write_stills(
         classes, palette: names and RGB colours in the order of the class ids.
         titles: of the panels of the reference and of the prediction.
     """
+    check_own(run_folder, run_folder / "stills" / "stills.json")
     painter: OverlayPainter | None = None
     captions: list[dict[str, str | int]] = []
     for step, caption, image_HWC, reference_HW, predicted_HW in frames:
@@ -87,7 +88,9 @@ def read_stills(run_folder: Path) -> list[Picture]:
     reference, prediction = known["titles"]
     pictures, num_bytes = [], 0
     for still in known["stills"]:
-        content = read_bytes(run_folder / "stills" / Path(still["file"]).name, MAX_BYTES)
+        path = run_folder / "stills" / Path(still["file"]).name
+        check_own(run_folder, path)
+        content = read_bytes(path, MAX_BYTES)
         num_bytes += len(content)
         if num_bytes > MAX_BYTES:
             break

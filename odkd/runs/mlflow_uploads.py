@@ -8,8 +8,9 @@ import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from odkd.common.files import json_digest
+from odkd.common.files import is_own, json_digest
 from odkd.common.reading import read_text
+from odkd.runs.own_files import own_files
 from odkd.runs.records import read_stills_note
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ STILLS = "overlay"  # name of the series of images in MLflow
 
 def state_of(folder: Path) -> str:
     """Return a digest of a run that has ended, over run.json and the names and sizes of its files."""
-    found = [path for pattern in ARTIFACTS if pattern not in NOT_RESULTS for path in folder.glob(pattern)]
+    found = own_files(folder, [pattern for pattern in ARTIFACTS if pattern not in NOT_RESULTS])
     sizes = sorted([path.relative_to(folder).as_posix(), path.stat().st_size] for path in found)
     return json_digest([read_text(folder / "run.json"), sizes])
 
@@ -37,7 +38,7 @@ def state_of(folder: Path) -> str:
 def send_artifacts(client: MlflowClient, run: Run, mlflow_run: MlflowRun) -> None:
     """Upload the files that MLflow does not have; a file of another size was cut off, or has grown since."""
     sizes = _sizes(client, mlflow_run, "", "plots")
-    for path in sorted(path for pattern in ARTIFACTS + OF_A_SWEEP for path in run.folder.glob(pattern)):
+    for path in own_files(run.folder, ARTIFACTS + OF_A_SWEEP):
         name = path.relative_to(run.folder)
         if sizes.get(name.as_posix()) != path.stat().st_size or path.name in OF_A_SWEEP:
             folder = None if name.parent == Path() else name.parent.as_posix()
@@ -66,10 +67,11 @@ def stills_of(run: Run) -> dict[str, Path]:
     """Return the report's stills in the order of their steps: MLflow's name without suffix -> file."""
     stills = read_stills_note(run.folder).get("stills", [])
     end = f"timestamp+{run.milliseconds({})}+{uuid.uuid5(uuid.NAMESPACE_OID, run.key)}"
-    return {
+    found = {
         f"{STILLS}+step+{still.get('step', number)}+{end}": run.folder / "stills" / Path(str(still["file"])).name
         for number, still in enumerate(stills)
     }
+    return {name: path for name, path in found.items() if is_own(run.folder, path)}
 
 
 def shown_still(run: Run) -> str | None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from odkd.common.files import is_own
 from odkd.common.reading import DamagedFileError, open_file, read_text, shown
 from odkd.common.renamed import current_metrics, current_params
 from odkd.runs.records import COST, NUMBERED_LINE, RUN, RUN_ADVICE, Scores, read_form, read_if_there, read_lines
@@ -101,7 +102,6 @@ def read_run(folder: Path, skip: Mapping[str, int] = MappingProxyType({})) -> Ru
     stage = record["stage"]
     for line in lines:
         line["metrics"] = current_metrics(line["metrics"], stage)
-    error = folder / "error.txt"
     is_final = (folder / "summary.json").is_file()
     summary = read_form(folder, "summary.json", Scores) if is_final else record.get("summary", {})
     return Run(
@@ -114,7 +114,7 @@ def read_run(folder: Path, skip: Mapping[str, int] = MappingProxyType({})) -> Ru
         title=record.get("title") or record["name"],
         updated=record.get("updated"),
         sweep=(record.get("sweep") or {}).get("folder"),
-        error=read_text(error).strip().rpartition("\n")[2] if error.is_file() else "",
+        error=error_of(folder).rpartition("\n")[2],
         params=current_params(record["params"]),
         tags=record["tags"],
         metrics=lines,
@@ -133,6 +133,12 @@ def command_of(run: Run) -> str:
     """Return the command that repeats this run."""
     own = ["--config-dir", folder] if (folder := run.tags.get("odkd.config_dir")) else []
     return shlex.join(["odkd", *own, *overrides_of(run)])
+
+
+def error_of(folder: Path) -> str:
+    """Return the traceback that ended a run; "" if there was none. A link is none: it may lead anywhere."""
+    path = folder / "error.txt"
+    return read_text(path).strip() if path.is_file() and is_own(folder, path) else ""
 
 
 def cost_of(folder: Path) -> dict[str, Any]:

@@ -7,13 +7,17 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import yaml
 from omegaconf import OmegaConf
 from samples import one_of
 
 from odkd.commands.export import main as export
 from odkd.commands.profile import main as profile
+from odkd.commands.report import main as report
 from odkd.commands.report import make_stills
+from odkd.report.stills import write_stills
 
 COMMANDS: dict[str, Callable[[Path], object]] = {
     "odkd-export": lambda run: export([str(run), "--to", "torchscript"]),
@@ -73,6 +77,64 @@ def test_what_a_run_permits_itself_does_not_count(
     )
     told(command, foreign)
     assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("dataset__classes", ["a", "${oc.env:SECRET}"]),
+        ("teacher___target_", "${oc.decode:'odkd.teachers.ensemble.Ensemble'}"),
+        ("student", "${oc.create:{name: x}}"),
+        ("dataset__size", "${dataset.palette}"),
+    ],
+)
+@pytest.mark.parametrize("command", ["odkd-export", "odkd-report"])
+def test_a_stored_config_refers_to_nothing(
+    foreign: Path, key: str, value: Any, command: str, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SECRET", "hunter2")
+    (foreign / "config.yaml").write_text(
+        yaml.safe_dump(put(yaml.safe_load((foreign / "config.yaml").read_text()), key.split("__"), value))
+    )
+    said = told(command, foreign) + "".join(capsys.readouterr())
+    assert "config.yaml refers to" in said
+    assert "hunter2" not in said + "".join(path.read_text(errors="replace") for path in foreign.glob("**/*.*"))
+
+
+def put(settings: dict[str, Any], keys: list[str], value: Any) -> dict[str, Any]:
+    *outer, last = keys
+    inner = settings
+    for key in outer:
+        inner = inner[key]
+    inner[last] = value
+    return settings
+
+
+def test_a_link_in_a_run_does_not_lead_its_stills_elsewhere(foreign: Path, tmp_path: Path) -> None:
+    (tmp_path / "victim").mkdir()
+    (foreign / "stills").symlink_to(tmp_path / "victim")
+    image_HWC, labels_HW = np.zeros((4, 6, 3), np.uint8), np.zeros((4, 6), np.uint8)
+    frames = [(0, "", image_HWC, labels_HW, labels_HW)]
+    with pytest.raises(ValueError, match="is a link"):
+        write_stills(foreign, frames, classes=["a"], palette=[[0, 0, 0]])
+    assert list((tmp_path / "victim").iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["plots", "plots/miou.png"])
+def test_a_link_in_a_run_does_not_lead_a_page_elsewhere(foreign: Path, tmp_path: Path, name: str, capsys: Any) -> None:
+    victim = tmp_path / "victim"
+    victim.mkdir()
+    (victim / "miou.png").write_text("mine")
+    shutil.rmtree(foreign / "plots", ignore_errors=True)
+    (foreign / name).parent.mkdir(exist_ok=True)
+    (foreign / name).symlink_to(victim / "miou.png" if name.endswith("png") else victim)
+    change(foreign, run__plots=True)
+    with pytest.raises(SystemExit) as ending:
+        report([str(foreign)])
+    assert ending.value.code == 1
+    assert "is a link" in capsys.readouterr().err
+    assert [path.name for path in victim.iterdir()] == ["miou.png"]
+    assert (victim / "miou.png").read_text() == "mine"
 
 
 def test_no_folder_that_only_a_run_names_is_written_to(foreign: Path, tmp_path: Path) -> None:

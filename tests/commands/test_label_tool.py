@@ -381,6 +381,34 @@ def test_a_store_of_somebody_else_calls_nothing_when_it_is_repaired(
     assert not (tmp_path / "harm").exists()
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"_target_": "${oc.decode:'odkd.teachers.ensemble.Ensemble'}"},
+        {"members": "${oc.create:{a: {trust: true}}}"},
+        {"source": "${oc.env:HOME}"},
+        {"seed": "${seed}"},
+    ],
+    ids=str,
+)
+def test_a_recipe_of_somebody_else_refers_to_nothing(
+    settings: dict[str, Any], labels: Path, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (store, *_) = find_stores(labels)
+    with_recipe(store, {"teacher": settings})
+    code, text = command("repair", store)
+    assert (code, text.count("\n") <= 1, "Traceback" in text) == (1, True, False), text
+    assert "teacher refers to ${" in text
+
+
+@pytest.mark.parametrize("name", ["a", "a.b", "a[b]"])
+def test_a_member_of_a_stored_teacher_is_not_trusted_whatever_its_name(name: str, labels: Path) -> None:
+    (store, *_) = find_stores(labels)
+    with_recipe(store, {"teacher": {"members": {name: {"trust": True, "members": {name: {"trust": True}}}}}})
+    assert read_recipe(LabelStore(store), [], None).teacher.members[name] == {"members": {name: {}}}
+
+
 def test_a_store_of_somebody_else_permits_nothing_and_says_not_where_to_write(labels: Path, tmp_path: Path) -> None:
     (store, *_) = find_stores(labels)
     elsewhere = str(tmp_path / "elsewhere")

@@ -33,6 +33,25 @@ HARMFUL: list[dict[str, Any]] = [
     {"mine": {"trust": True}, "teacher": "${mine}"},
     {"mine": {"a": {"trust": True}}, "teacher": {"members": "${mine}"}},
     {"mine": {"_target_": "os.getcwd"}, "hydra": {"sweeper": {"max_batch_size": "${mine}"}}},
+    {"mine": {"setup": ["touch x"]}, "hydra": {"launcher": "${mine}"}},
+    {"mine": "a\ntouch x", "hydra": {"launcher": {"sbatch": {"comment": "${mine}"}}}},
+    {"mine": {"allow_targets": "[os]"}, "hydra": {"sweeper": {"params": "${mine}"}}},
+    {"hydra": {"sweeper": {"params": {"seed": "${oc.env:HOME}"}}}},
+    *(
+        {"hydra": {"sweeper": {"params": {key: "1"}}}}
+        for key in ("allow_targets=[os],x", " allow_targets", "'allow_targets'", "teacher.trust=true,x", "a b")
+    ),
+    {"hydra": {"sweeper": {"params": {"x": True}}}, "teacher": "${oc.create:{trust: ${hydra:sweeper.params.x}}}"},
+    {"teacher": {"trust": "${hydra:job.num}"}},
+    {"teacher": {"trust": "${nowhere}"}},
+    {"seed": "${..hydra.job.num}"},
+    {"tracking": {"uri": "http://127.0.0.1:1/${oc.env:HOME}"}},
+    {"dataset": {"classes": ["a", "${oc.env:HOME}"]}},
+    {"mine": {"${oc.env:HOME}": 1}},
+    {"mine": {"x": "${oc.decode:'1'}"}},
+    {"mine": {"x": "$${seed}{oc.env:HOME}"}},
+    *({"mine": {name: {"trust": True}}, "teacher": {"members": "${mine}"}} for name in ("a[b]", "a.b", "a b", 5)),
+    *({"teacher": {"members": {name: {"trust": True}}}} for name in ("a[b]", "a.b", "a b", 5)),
 ]
 
 
@@ -42,7 +61,9 @@ def test_a_study_gives_no_permission_and_changes_nothing_that_hydra_runs(
 ) -> None:
     (tmp_path / "experiment").mkdir()
     (tmp_path / "experiment" / "theirs.yaml").write_text(FILE + yaml.safe_dump(content))
-    with pytest.raises(ValueError, match=r"command|may name launchers|does not vary what Hydra does"):
+    with pytest.raises(
+        ValueError, match=r"the command|in the command|is a key|may name launchers|does not vary what Hydra does"
+    ):
         compose_config(["experiment=theirs"], str(tmp_path))
 
 
@@ -79,6 +100,22 @@ def test_a_study_may_choose_launcher_sweeper_and_resources(tmp_path: Path) -> No
     assert compose_config(["experiment=ours"], str(tmp_path)).seed == 0
 
 
+def test_a_study_may_refer_to_other_settings_of_odkd(tmp_path: Path) -> None:
+    (tmp_path / "experiment").mkdir()
+    text = (
+        FILE
+        + "paths:\n  weights: ${paths.outputs}/weights\nwindow:\n  test: ${.learn}\nrun:\n  repeat: ${window.learn}\n"
+    )
+    (tmp_path / "experiment" / "ours.yaml").write_text(text)
+    cfg = compose_config(["experiment=ours"], str(tmp_path))
+    assert (cfg.paths.weights, cfg.window.test, cfg.run.repeat) == ("outputs/weights", 67, 67)
+
+
+def test_the_command_may_call_what_it_likes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SCRATCH", "/somewhere")
+    assert compose_config(["paths.outputs=${oc.env:SCRATCH}/odkd"]).paths.labels == "/somewhere/odkd/cache/labels"
+
+
 def test_the_command_may_give_every_permission() -> None:
     assert compose_config(["allow_targets=[os]"]).allow_targets == ["os"]
 
@@ -94,3 +131,12 @@ def test_the_command_may_give_every_permission() -> None:
 def test_words_that_a_file_holds_give_no_permission(word: str) -> None:
     with pytest.raises(ValueError, match="a file may not say this"):
         check_words(["seed=1", word], "mine.yaml")
+
+
+def test_words_that_a_file_holds_may_refer_and_call_nothing() -> None:
+    check_words(["teacher.seed=${seed}"], "mine.yaml")
+    with pytest.raises(ValueError, match="calls nothing"):
+        check_words(["tracking.uri=http://x/${oc.env:HOME}"], "mine.yaml")
+    for word in ("${oc.env:HOME}=1", " allow_targets=[os]", "'allow_targets'=[os]", "x y=1", "=1"):
+        with pytest.raises(ValueError, match=r"a file may not say this|expected KEY=VALUE"):
+            check_words([word], "mine.yaml")

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 from fabricated_run import FabricatedRun, assert_each_step_once, outputs_folder, runs_in, sync_run, uri_of
@@ -167,6 +168,44 @@ def test_what_a_process_left_that_was_killed_while_it_sent_a_run_is_removed(agai
 
 def _leave_half_a_note(folder: Path) -> None:
     temporary_for(folder / "mlflow.json").write_text("{")
+
+
+def test_files_behind_links_are_not_sent(outputs, tmp_path, caplog):
+    secret, run = tmp_path / "secret.txt", FabricatedRun(outputs)
+    secret.write_text("hunter2")
+    run.publish(1)
+    run.end()
+    (tmp_path / "stills").mkdir()
+    (tmp_path / "stills" / "3.webp").write_text("hunter2")
+    for name in ("plots/x.png", "run.log", "error.txt", "stills/3.webp"):
+        (run.folder / name).unlink(missing_ok=True)
+        (run.folder / name).symlink_to(secret)
+    sync_run(run)
+    (found,) = runs_in(outputs)
+    sent = Path(unquote(found.info.artifact_uri.removeprefix("file://")))
+    names = {path.name for path in sent.rglob("*.*")}
+    assert {"miou.png", "config.yaml"} <= names
+    assert not names & {"x.png", "run.log", "error.txt"}
+    assert "hunter2" not in "".join(path.read_text(errors="replace") for path in sent.rglob("*.*"))
+    assert "hunter2" not in str(found.data.tags)
+    assert f"{run.folder / 'run.log'} is a link" in caplog.text
+
+
+@pytest.mark.parametrize("relative", [False, True])
+def test_a_run_does_not_have_a_folder_outside_its_outputs_written_to_as_its_sweep(relative, outputs, tmp_path):
+    sweep = tmp_path / "private"
+    sweep.mkdir()
+    (sweep / "sweep.json").write_text("{}")
+    (sweep / "run.json").write_text(json.dumps({**FabricatedRun(tmp_path / "other").record}))
+    run = FabricatedRun(outputs)
+    run.write(sweep={"key": "x", "folder": "../private" if relative else str(sweep)})
+    run.publish(1)
+    run.end()
+    before = sorted(path.name for path in sweep.iterdir())
+    sync_run(run)
+    assert sorted(path.name for path in sweep.iterdir()) == before
+    (found,) = runs_in(outputs)
+    assert "mlflow.parentRunId" not in found.data.tags
 
 
 def test_command_does_not_connect_to_whatever_address_a_folder_notes(outputs, monkeypatch, capsys):

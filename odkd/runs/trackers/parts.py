@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from odkd.common.files import json_digest
+from odkd.common.files import is_own, json_digest
 from odkd.common.metric_names import SUMMARY
 from odkd.common.reading import read_text
 from odkd.runs.mlflow_sending import finite
@@ -33,7 +33,8 @@ def stills_of(run: Run) -> list[tuple[int, str, Path]]:
     files = [
         (int(still.get("step", number)), str(still["caption"]), still["file"]) for number, still in enumerate(stills)
     ]
-    return [(step, caption, run.folder / "stills" / Path(str(name)).name) for step, caption, name in files]
+    found = [(step, caption, run.folder / "stills" / Path(str(name)).name) for step, caption, name in files]
+    return [still for still in found if is_own(run.folder, still[2])]
 
 
 def state_of(folder: Path) -> str:
