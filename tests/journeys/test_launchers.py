@@ -4,9 +4,12 @@ import contextlib
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from subprocess import PIPE
 from typing import Any
 
 import pytest
@@ -39,6 +42,31 @@ from odkd.training.replay.fifo import Fifo
 class Dying(Fifo):
     def select(self, num_positions, scorer):
         os.kill(os.getpid(), 9)
+"""
+NOTING = """
+import json
+import uuid
+from pathlib import Path
+
+import ray
+
+from odkd.training.replay.fifo import Fifo
+
+class Noting(Fifo):
+    def __init__(self, capacity, notes):
+        super().__init__(capacity)
+        path = Path(notes) / f"{uuid.uuid4().hex}.json"
+        path.write_text(json.dumps({"node": ray.get_runtime_context().get_node_id()}))
+"""
+CLUSTER = """
+import sys
+from ray.cluster_utils import Cluster
+cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+cluster.add_node(num_cpus=1)
+cluster.wait_for_nodes()
+print(cluster.address, flush=True)
+sys.stdin.read()
+cluster.shutdown()
 """
 NO_WORKERS = """
 import os
@@ -149,6 +177,40 @@ def test_ray_runs_three_jobs_of_which_one_fails(workplace: Workplace) -> None:
     while processes(workplace) and time.monotonic() < deadline:
         time.sleep(0.2)
     assert not processes(workplace)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_ray_runs_jobs_on_the_nodes_of_a_cluster_at_the_same_time(
+    workplace: Workplace, ray_cluster: tuple[str, Path]
+) -> None:
+    address, nodes = ray_cluster
+    sweep = ["seed=0,1,2,3", "hydra/launcher=ray", f"hydra.launcher.address={address}"]
+    (workplace.folder / "noting.py").write_text(NOTING)
+    (workplace.folder / "conf" / "replay").mkdir()
+    (workplace.folder / "conf" / "replay" / "noting.yaml").write_text(
+        f"_target_: noting.Noting\ncapacity: 6\nnotes: {nodes}\n"
+    )
+    workplace.run(*sweep, "replay=noting", "allow_targets=[noting,counting]")
+    assert workplace.statuses() == {"finished": 4}
+    assert set(workplace.labelled().values()) == {1}
+    notes = [read(path) for path in nodes.glob("*.json")]
+    assert len({note["node"] for note in notes}) == 2  # each has one core, and so one job at a time
+    assert len(notes) == 4
+
+
+@pytest.fixture
+def ray_cluster(tmp_path: Path) -> Iterator[tuple[str, Path]]:
+    """Provide the address of a Ray cluster of two nodes of one core each, and a folder for notes."""
+    need("ray")
+    with subprocess.Popen([sys.executable, "-c", CLUSTER], stdin=PIPE, stdout=PIPE, text=True) as head:
+        assert head.stdin is not None
+        assert head.stdout is not None
+        address = next(line for line in head.stdout if ":" in line).strip()
+        (tmp_path / "nodes").mkdir()
+        yield address, tmp_path / "nodes"
+        head.stdin.close()
+        head.wait(60)
 
 
 # --- jobs that die before they report anything
