@@ -12,7 +12,7 @@ from odkd.data.video.encode import VideoWriter
 FRAME_RATE = 25.0
 GROUP_OF_PICTURES = 250  # x264's default, so that seeking costs as much as in videos from cameras and the web
 CLASSES = 19
-LENGTHS = {(360, 480): 600, (720, 1280): 768, (1080, 1920): 240, (2160, 3840): 40}  # frames of the shared videos
+LENGTHS = {(360, 480): 600, (720, 1280): 768, (1080, 1920): 240, (2160, 3840): 24}  # frames of the shared videos
 LENGTH = 200  # of other sizes
 LABELLED_EVERY = 4  # frames
 SCALES = (0.4, 0.1, 0.025, 0.006)  # size of the texture's spots, relative to the image height

@@ -21,7 +21,7 @@ CASE = Case(
     "frames. The baseline is the fastest of the others. The limit is bare PyAV decoding each group of pictures that "
     "holds a sampled frame up to the last one, without conversion to RGB.",
     repeats=3,
-    seconds=95,
+    seconds=75,
 )
 ROUNDS = 3
 # size, frames in use, stride, frames in a group of pictures
@@ -29,10 +29,10 @@ VIDEOS = (
     ((720, 1280), 500, 75, 250),
     ((720, 1280), 500, 75, 25),
     ((720, 1280), 160, 8, 250),
-    ((720, 1280), 160, 8, 25),
+    ((720, 1280), 80, 8, 25),
     ((360, 480), 400, 25, 250),
     ((1080, 1920), 125, 25, 250),
-    ((2160, 3840), 40, 20, 250),
+    ((2160, 3840), 24, 12, 250),
 )
 QUICK = ((SMALL, 100, 30, 25),)
 
