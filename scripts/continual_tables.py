@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import mean, median
 
+from bench.core.tables import markdown_table
 from study import cell, updates, values, write_parts
 
 from odkd.runs.results import Run
@@ -66,23 +67,21 @@ def write_page(page: Path, found: Results) -> None:
 def table(rows: dict[str, dict[int, Run]]) -> str:
     """Return a table: mean and, from two seeds on, sample standard deviation; learning time relative to FIFO's."""
     plain = seconds(rows.get("fifo", {}))
-    lines = ["| " + " | ".join(["method", *COLUMNS, "learning time / FIFO's", "updates", "runs"]) + " |"]
-    lines.append("|" + "---|" * (len(COLUMNS) + 4))
+    lines = [["method", *COLUMNS, "learning time / FIFO's", "updates", "runs"]]
     for name, runs in rows.items():
         cells = [cell(values(runs, key), factor, digits) for key, factor, digits in COLUMNS.values()]
         learns = not math.isnan(seconds(runs))
         share = f"{seconds(runs) / plain:.2f}" if learns and plain == plain else ""
-        lines.append("| " + " | ".join([name, *cells, share, updates(runs), str(len(runs))]) + " |")
-    return "\n".join(lines)
+        lines.append([name, *cells, share, updates(runs), str(len(runs))])
+    return markdown_table(lines)
 
 
 def claims_table(found: Results) -> str:
     """Return a table of the differences by claim and stream: mean in points, seeds with the claimed sign."""
-    lines = ["| the paper says | measured by | " + " | ".join(found) + " |", "|" + "---|" * (len(found) + 2)]
+    lines = [["the paper says", "measured by", *found]]
     for claim, key, pairs in CLAIMS:
-        cells = [difference(rows, key, pairs) for rows in found.values()]
-        lines.append(f"| {claim} | {TITLES[key]} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+        lines.append([claim, TITLES[key], *(difference(rows, key, pairs) for rows in found.values())])
+    return markdown_table(lines)
 
 
 def difference(rows: dict[str, dict[int, Run]], key: str, pairs: Sequence[tuple[str, str]]) -> str:
