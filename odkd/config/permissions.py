@@ -24,10 +24,7 @@ KEY = re.compile(r"[\w.@/:-]+", re.ASCII)  # of an override: an = in it would be
 PLUGINS = ("hydra.launcher", "hydra.sweeper")  # what Hydra builds; each names a class of odkd's
 OURS = "hydra_plugins.odkd_plugins"
 MAY_BE_SET = (*PLUGINS, "hydra.mode")
-COMMANDS = (
-    "hydra.launcher.setup",
-    "hydra.launcher.address",
-)  # shell lines; a server that gets and gives pickled objects
+COMMANDS = ("hydra.launcher.setup", "hydra.launcher.address")  # shell lines; a server that exchanges pickled objects
 SBATCH = "hydra.launcher.sbatch"
 RESOURCES = (  # options of sbatch that ask for resources, and run nothing
     *("partition", "account", "qos", "constraint", "gres", "gpus", "time", "mem", "nodes", "nodelist", "exclude"),
