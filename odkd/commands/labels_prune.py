@@ -9,6 +9,7 @@ from odkd.commands.labels_cache import Cache, Item, is_cache, stores_in
 from odkd.commands.labels_found import DEFAULT, find_chosen
 from odkd.common.names import counted
 from odkd.common.temporary import UNCHANGED_SECONDS, left_behind, remove, temporary_for
+from odkd.runs.own_files import own_files
 from odkd.runs.uses import stale
 
 DAY_SECONDS = 86400.0
@@ -31,7 +32,7 @@ def prune(args: argparse.Namespace) -> int:
             else:
                 users = f"used by {_names(item)}" if item.users else "no run that is there says that it uses it"
                 print(f"{item.path}: kept ({item.what}; {users})")
-                doomed += [(path, "left by a killed process") for path in item.path.glob("claims/*.json")]
+                doomed += [(path, "left by a killed process") for path in own_files(item.path, ["claims/*.json"])]
         chosen = {path for path, _ in doomed}
         left = [path for path in left_behind(place) if not chosen & set(path.parents)]
         doomed += [(path, "left by a killed process") for path in left]

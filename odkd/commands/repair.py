@@ -10,6 +10,7 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from odkd.common.dotted import split_override
+from odkd.common.files import check_no_links
 from odkd.config.compose import compose_config
 from odkd.config.construct import resolve
 from odkd.config.parts import Parts
@@ -33,6 +34,7 @@ def repair(folder: Path, changes: Sequence[str]) -> int:
         ValueError: both copies of the manifest are damaged; or the video, the weights or the settings have changed.
     """
     folder = folder.absolute()
+    check_no_links(folder)
     mend_manifest(folder)
     store = LabelStore(folder)
     damage = find_damage(store)

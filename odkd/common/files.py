@@ -96,6 +96,18 @@ def check_own(folder: Path, path: Path) -> None:
         raise ValueError(f"{path} is a link, or lies behind one, and would lead elsewhere; delete the link")
 
 
+def check_no_links(folder: Path) -> None:
+    """Check that a folder that is about to be written to, and may be somebody else's, leads nowhere.
+
+    Raises:
+        ValueError: something in it, at any depth, is a link.
+    """
+    for place, folders, names in os.walk(folder):
+        for name in (*folders, *names):
+            if (path := Path(place, name)).is_symlink():
+                raise ValueError(f"{path} is a link, and would lead elsewhere; put what it leads to in its place")
+
+
 def with_home(value: Any) -> Any:
     """Return plain values with the home folder in place of ~ or ~name at the start of each text that is a path.
 

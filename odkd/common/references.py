@@ -28,10 +28,16 @@ def first_reference(value: Any) -> str | None:
 def refers_plainly(text: str) -> bool:
     """True if all that a text refers to are other settings, and none of Hydra's own.
 
+    A $ that begins no reference may begin one when the text is put beside another; with a backslash in it, when the
+    text is read as an override. So neither is plain.
+
     >>> [refers_plainly(text) for text in ("${paths.outputs}/a", "${.b[c]}", "no", "")]
     [True, True, True, True]
     >>> [refers_plainly(text) for text in ("${oc.env:HOME}", "${..hydra.mode}", "${a${b}}", "$${a}{oc.env:HOME}")]
     [False, False, False, False]
+    >>> [refers_plainly(text) for text in (r"$\\{oc.env\\:HOME\\}", "$", "costs $5")]
+    [False, False, False]
     """
     names = PLAIN.findall(text)
-    return "${" not in PLAIN.sub("", text) and not any("hydra" in re.split(r"[.\[\]]+", name) for name in names)
+    rest = PLAIN.sub("", text)
+    return "$" not in rest and not any("hydra" in re.split(r"[.\[\]]+", name) for name in names)

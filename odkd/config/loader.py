@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import groupby
+from pathlib import PurePosixPath
 from typing import Any
 
 import hydra._internal.hydra
@@ -20,6 +21,8 @@ from odkd.config.job_configs import JobConfigs
 from odkd.config.layers import LeftOut, begin_anew, check_baseline, check_headers, is_study
 from odkd.config.permissions import PARAMS, check_file, check_given, check_plugins, is_trusted
 from odkd.config.words import without_effect
+
+NOTHING = ("false", "False", "[]", "null")  # values of a word that permits nothing
 
 
 class LayeredLoader(ConfigLoaderImpl):
@@ -67,6 +70,8 @@ class LayeredLoader(ConfigLoaderImpl):
 
     def _compose_config_from_defaults_list(self, defaults: list[ResultDefault], repo: IConfigRepository) -> DictConfig:
         for item in defaults:
+            if item.config_path is not None and ".." in PurePosixPath(item.config_path).parts:
+                raise ConfigCompositionException(f"{item.config_path}: a file is named within its group, without ..")
             loaded = repo.load_config(config_path=item.config_path) if item.config_path is not None else None
             if loaded is not None and not is_trusted(loaded.path):
                 content = OmegaConf.to_container(loaded.config)
@@ -81,8 +86,9 @@ class LayeredLoader(ConfigLoaderImpl):
 
 def check_words(cfg: DictConfig, words: Sequence[str]) -> None:
     """Check that no file gives a permission, or chooses a plugin, that the words of a command must give."""
-    keys = [split_override(word)[0] for word in words]
-    check_given(cfg, keys)
+    given = [split_override(word) for word in words]
+    keys = [key for key, _ in given]
+    check_given(cfg, [key for key, value in given if value not in NOTHING])
     check_plugins(cfg, keys)
 
 

@@ -21,6 +21,7 @@ PERMISSIONS = ("allow_targets", "teacher.trust")
 OF_MEMBERS = re.compile(r"teacher(\.members\.[^.]+)+\.trust(\..*)?")  # the second one, of members of an ensemble
 PARAMS = "hydra.sweeper.params"  # what a study varies, whichever sweeper does it
 KEY = re.compile(r"[\w.@/:-]+", re.ASCII)  # of an override: an = in it would begin the value
+PACKAGE = re.compile(r"(\w+(\.\w+)*)?", re.ASCII)
 PLUGINS = ("hydra.launcher", "hydra.sweeper")  # what Hydra builds; each names a class of odkd's
 OURS = "hydra_plugins.odkd_plugins"
 MAY_BE_SET = (*PLUGINS, "hydra.mode")
@@ -74,6 +75,11 @@ def check_file(folder: str, name: str, content: Any, package: str) -> None:
     Raises:
         ValueError: it sets what only the command line may set.
     """
+    if not PACKAGE.fullmatch(package):
+        raise ValueError(
+            f"{folder.removeprefix('file://')}/{name}.yaml goes to {package}: a package of a file is names with "
+            "dots between them; only the command may give others"
+        )
     settings = flatten({package: content} if package else content)
     for key, value in settings.items():
         reason = _reason(key.replace("+", "").replace("~", ""), value)
@@ -83,17 +89,20 @@ def check_file(folder: str, name: str, content: Any, package: str) -> None:
 
 def _reason(key: str, value: str) -> str:
     """Return why a file may not set a key; "" if it may."""
-    if "${" in f"{key} {value}" and ("${" in key or is_in(key, ["hydra"]) or not refers_plainly(value)):
+    inside_hydra = is_in(key, ["hydra"])
+    if "$" in (f"{key} {value}" if inside_hydra else key) or not refers_plainly(value):
         return "a file may refer to settings outside hydra, and calls nothing; only the command may, if you trust it"
     inside = key.removeprefix(f"{PARAMS}.")
-    if permits(inside) and value not in ("[]", "False", "None"):
+    if permits(inside) and (inside != key or value not in ("[]", "False", "None")):
         return f"only the command may permit that; add {inside}={value} to it, if you trust the code"
     if inside != key and not KEY.fullmatch(inside):
         return "what a study varies is a key, with its values behind it"
     if inside != key:
         return "a study does not vary what Hydra does" if is_in(inside, ["hydra"]) else ""
-    if not is_in(key, ["hydra"]):
+    if not inside_hydra:
         return ""
+    if not value.isprintable():
+        return "only the command may give Hydra more than a line"
     if is_in(key, COMMANDS) or not is_in(key, MAY_BE_SET) or (key in (*PLUGINS, PARAMS) and value != "None"):
         return "only the command may say what Hydra runs, connects to and writes; give it there"
     if is_in(key, [SBATCH]) and (key.removeprefix(f"{SBATCH}.") not in RESOURCES or not value.isprintable()):

@@ -14,5 +14,5 @@ def own_files(folder: Path, patterns: Iterable[str]) -> list[Path]:
     found = sorted({path for pattern in patterns for path in folder.glob(pattern)})
     for path in found:
         if not is_own(folder, path):
-            logger.warning("%s is a link, or lies behind one: it is not sent", path)
+            logger.warning("%s is a link, or lies behind one: it is left alone", path)
     return [path for path in found if path.is_file() and is_own(folder, path)]

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from filelock import FileLock, Timeout
 
-from odkd.common.files import write_atomic, write_json
+from odkd.common.files import check_no_links, write_atomic, write_json
 from odkd.common.temporary import remove, remove_left_behind
 from odkd.runs.behind import Behind
 from odkd.runs.checkpoint import Checkpoint
@@ -104,6 +104,7 @@ class OpenRun:
                 if path.name != "run.lock":
                     remove(path)
             remove_left_behind(self.folder, unchanged_seconds=0)  # nobody else writes here, but `odkd-sync`
+            check_no_links(self.folder)
             for name, text in files.items():
                 write_atomic(self.folder / name, text.encode())
             self._published.repair()

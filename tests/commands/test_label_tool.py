@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -407,6 +408,24 @@ def test_a_member_of_a_stored_teacher_is_not_trusted_whatever_its_name(name: str
     (store, *_) = find_stores(labels)
     with_recipe(store, {"teacher": {"members": {name: {"trust": True, "members": {name: {"trust": True}}}}}})
     assert read_recipe(LabelStore(store), [], None).teacher.members[name] == {"members": {name: {}}}
+
+
+@pytest.mark.parametrize("name", ["labels", "sessions", "claims"])
+def test_a_link_in_a_store_does_not_lead_a_repair_or_a_prune_elsewhere(
+    name: str, labels: Path, command: Command, tmp_path: Path
+) -> None:
+    (store, *_) = find_stores(labels)
+    victim = tmp_path / "victim"
+    victim.mkdir()
+    for file in ("settings.json", "zarr.json"):
+        (victim / file).write_text("mine")
+        os.utime(victim / file, (0, 0))
+    shutil.rmtree(store / name, ignore_errors=True)
+    (store / name).symlink_to(victim)
+    code, text = command("repair", store)
+    assert (code, "is a link" in text, "Traceback" in text) == (1, True, False), text
+    command("prune", "--yes", labels)
+    assert {path.name: path.read_text() for path in victim.iterdir()} == {"settings.json": "mine", "zarr.json": "mine"}
 
 
 def test_a_store_of_somebody_else_permits_nothing_and_says_not_where_to_write(labels: Path, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from odkd.config.compose import compose_config
 from odkd.config.permissions import check_words
 
 FILE = "# @package _global_\n"
+REFUSALS = ("the command", "is a key", "calls nothing", "more than a line", "may name launchers", "does not vary")
 HARMFUL: list[dict[str, Any]] = [
     {"allow_targets": ["os"]},
     {"+allow_targets": ["os"]},
@@ -50,6 +51,10 @@ HARMFUL: list[dict[str, Any]] = [
     {"mine": {"${oc.env:HOME}": 1}},
     {"mine": {"x": "${oc.decode:'1'}"}},
     {"mine": {"x": "$${seed}{oc.env:HOME}"}},
+    {"hydra": {"sweeper": {"params": {"teacher.trust": False, "seed": "0,1"}}}},
+    {"hydra": {"sweeper": {"params": {"seed": r"$\{oc.env\:HOME\}"}}}},
+    {"hydra": {"launcher": {"gpus_per_node": "1\ntouch x #"}}},
+    {"mine": {"a": "$", "b": "{oc.env:HOME}"}, "run": {"name": "${mine.a}${mine.b}"}},
     *({"mine": {name: {"trust": True}}, "teacher": {"members": "${mine}"}} for name in ("a[b]", "a.b", "a b", 5)),
     *({"teacher": {"members": {name: {"trust": True}}}} for name in ("a[b]", "a.b", "a b", 5)),
 ]
@@ -61,9 +66,7 @@ def test_a_study_gives_no_permission_and_changes_nothing_that_hydra_runs(
 ) -> None:
     (tmp_path / "experiment").mkdir()
     (tmp_path / "experiment" / "theirs.yaml").write_text(FILE + yaml.safe_dump(content))
-    with pytest.raises(
-        ValueError, match=r"the command|in the command|is a key|may name launchers|does not vary what Hydra does"
-    ):
+    with pytest.raises(ValueError, match="|".join(REFUSALS)):
         compose_config(["experiment=theirs"], str(tmp_path))
 
 
@@ -98,6 +101,36 @@ def test_a_study_may_choose_launcher_sweeper_and_resources(tmp_path: Path) -> No
         )
     )
     assert compose_config(["experiment=ours"], str(tmp_path)).seed == 0
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "defaults:\n  - /../../../../../../../../{there}/mine@_global_\n  - _self_\n",
+        "defaults:\n  - optional /mine: ${{oc.env:HOME}}\n  - _self_\n",
+        "defaults:\n  - override /teacher: ${{oc.env:HOME}}\n  - _self_\n",
+        *(f"defaults:\n  - /mine/pw@{package}\n  - _self_\n" for package in ("hydra[job_logging]", "'[hydra].job'")),
+    ],
+)
+def test_the_defaults_of_a_file_lead_nowhere_and_call_nothing(
+    text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", "hunter2")
+    for folder in ("experiment", "mine"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "mine.yaml").write_text("seed: 5\n")
+    (tmp_path / "mine" / "pw.yaml").write_text("x: 1\n")
+    (tmp_path / "experiment" / "theirs.yaml").write_text(FILE + text.format(there=str(tmp_path).lstrip("/")))
+    with pytest.raises(Exception, match=r"without \.\.|names its choices|a package of a file") as found:
+        compose_config(["experiment=theirs"], str(tmp_path))
+    assert "hunter2" not in str(found.value)
+
+
+def test_a_file_with_a_package_in_brackets_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "pace").mkdir()
+    (tmp_path / "pace" / "theirs.yaml").write_text("# @package hydra[job_logging]\nversion: 1\n")
+    with pytest.raises(ValueError, match="a package of a file"):
+        compose_config(["pace=theirs"], str(tmp_path))
 
 
 def test_a_study_may_refer_to_other_settings_of_odkd(tmp_path: Path) -> None:
@@ -137,6 +170,8 @@ def test_words_that_a_file_holds_may_refer_and_call_nothing() -> None:
     check_words(["teacher.seed=${seed}"], "mine.yaml")
     with pytest.raises(ValueError, match="calls nothing"):
         check_words(["tracking.uri=http://x/${oc.env:HOME}"], "mine.yaml")
+    with pytest.raises(ValueError, match="calls nothing"):
+        check_words([r"tracking.experiment=$\{oc.env\:HOME\}"], "mine.yaml")
     for word in ("${oc.env:HOME}=1", " allow_targets=[os]", "'allow_targets'=[os]", "x y=1", "=1"):
         with pytest.raises(ValueError, match=r"a file may not say this|expected KEY=VALUE"):
             check_words([word], "mine.yaml")

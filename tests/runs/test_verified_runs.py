@@ -191,3 +191,12 @@ def test_records_that_a_checkpoint_vouches_for_are_published_again_beside_newer_
     resumed.check(vouched)
     assert resumed.append(records[3:]) == []  # the second one of a pair begins at 3
     resumed.check_end()
+
+
+@pytest.mark.parametrize("name", ["run.log", "metrics.jsonl", "students"])
+def test_a_run_with_a_link_in_it_is_not_gone_on_with(name: str, unfinished: Path, tmp_path: Path) -> None:
+    (unfinished / name).unlink(missing_ok=True)
+    (unfinished / name).symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(ValueError, match=f"{name} is a link"):
+        make(unfinished).open({}, restart=False)
+    assert not (tmp_path / "elsewhere").exists()

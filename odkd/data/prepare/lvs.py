@@ -13,6 +13,7 @@ a pixel the last counts. Nothing pickled in an .npy file is run.
 import argparse
 import io
 import pickle
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -144,7 +145,7 @@ def read_found(path: Path) -> dict[int, Found]:
             version = np.lib.format.read_magic(file)
             read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
             read(file)
-            content: Any = _Arrays(io.BytesIO(file.read()), encoding="latin1").load()
+            content: Any = _plain(_Arrays(io.BytesIO(file.read()), encoding="latin1").load())
         frames: Any = content[()] if isinstance(content, np.ndarray) else content
         return {int(frame): tuple(parts) for frame, parts in frames.items() if len(parts) == 4}
     except Exception as error:
@@ -154,14 +155,62 @@ def read_found(path: Path) -> dict[int, Found]:
         ) from error
 
 
+class _Type:
+    """The type of an array: name and byte order. Flags, which would let bytes be taken for objects, are not read."""
+
+    def __init__(self, name: str, *_: object) -> None:
+        if not re.fullmatch(r"[biuf]\d+|O\d*", str(name)):
+            raise pickle.UnpicklingError(f"it holds an array of {name!r:.40}")
+        self.dtype = np.dtype(str(name)[:1] if str(name).startswith("O") else str(name))
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        if state[1] in ("<", ">"):
+            self.dtype = self.dtype.newbyteorder(state[1])
+
+
+class _Array:
+    """An array while it is read: `content` is None until its state has come."""
+
+    def __init__(self, *_: object) -> None:
+        self.content: np.ndarray | None = None
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        _, shape, kind, is_fortran, content = state
+        if isinstance(content, list):
+            flat = np.empty(len(content), object)
+            for place, item in enumerate(content):
+                flat[place] = item
+        else:
+            flat = np.frombuffer(content.encode("latin1") if isinstance(content, str) else content, kind.dtype)
+        self.content = flat.copy().reshape(shape, order="F" if is_fortran else "C")
+
+
+def _plain(value: Any) -> Any:
+    """Return a value with the arrays that were read in place of `_Array`, at any depth."""
+    if isinstance(value, _Array):
+        value = value.content
+    if isinstance(value, np.ndarray) and value.dtype == object:
+        plain = np.empty(value.shape, object)
+        for place, item in np.ndenumerate(value):
+            plain[place] = _plain(item)
+        return plain
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return type(value)(map(_plain, value)) if isinstance(value, list | tuple) else value
+
+
 class _Arrays(pickle.Unpickler):
-    """An unpickler of arrays and numbers of NumPy, of any release, and of nothing else."""
+    """An unpickler of arrays and numbers of NumPy, of any release, and of nothing else.
+
+    NumPy's own functions are not called: crafted states make them take bytes for objects, which ends in a crash.
+    """
 
     def find_class(self, module: str, name: str) -> Any:
-        known: dict[str, Any] = {"ndarray": np.ndarray, "dtype": np.dtype}
-        known["_reconstruct"] = np.zeros(1).__reduce__()[0]
-        known["scalar"] = np.float64(0).__reduce__()[0]
-        known["_frombuffer"] = np.zeros(1).__reduce_ex__(5)[0]
+        known: dict[str, Any] = {"ndarray": _Array, "dtype": _Type, "_reconstruct": _Array}
+        known["scalar"] = lambda kind, raw: np.frombuffer(raw, kind.dtype)[0]
+        known["_frombuffer"] = lambda raw, kind, shape, order: np.frombuffer(raw, kind.dtype).reshape(
+            shape, order=order
+        )
         if module.partition(".")[0] == "numpy" and name in known:
             return known[name]
         if (module, name) == ("_codecs", "encode"):

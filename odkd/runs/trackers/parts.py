@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from odkd.common.files import is_own, json_digest
@@ -14,7 +15,8 @@ from odkd.runs.results import Run
 
 def name_of(folder: Path, run: Run) -> str:
     """Return a name for a run among all: that of its folder, or of the job whose failure the folder stands for."""
-    return folder.absolute().name if folder.absolute().parent.name == "runs" else run.name
+    name = folder.absolute().name if folder.absolute().parent.name == "runs" else run.name
+    return name if re.fullmatch(r"\w[\w .+-]*", name) else identity_of(run)  # somebody else's may be any text
 
 
 def identity_of(run: Run) -> str:

@@ -1,5 +1,6 @@
 """odkd-prepare lvs: the predictions of Mask R-CNN that come with LVS become label maps for teacher=folder."""
 
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -89,6 +90,25 @@ class Evil:
 
     def __reduce__(self) -> tuple[object, ...]:
         return open, ("made", "w")
+
+
+class Pointers:
+    def __reduce__(self) -> object:
+        return (np.ndarray, ((), np.dtype("O"), b"\x41" * 8))
+
+
+class Flagless:
+    def __reduce__(self) -> object:
+        return (np.zeros(1).__reduce_ex__(5)[0], (b"\x41" * 8, np.dtype("O"), (1,), "C"))
+
+
+@pytest.mark.parametrize("crafted", [Pointers, Flagless])
+def test_bytes_are_never_taken_for_objects(crafted: type, tmp_path: Path) -> None:
+    with (tmp_path / "crafted.npy").open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, {"descr": "|O", "fortran_order": False, "shape": ()})
+        pickle.dump({0: crafted()}, file)
+    with pytest.raises(ValueError, match="does not hold predictions"):
+        read_found(tmp_path / "crafted.npy")
 
 
 def test_nothing_in_a_file_is_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
