@@ -62,8 +62,8 @@ class _Sending:
 
     def send(self, folder: Path, outputs: Path) -> None:
         """Send a folder to all its trackers, and print how that went."""
-        remove_left_behind(folder)
         try:
+            remove_left_behind(folder)
             others = notes.read_notes(folder)
             to_mlflow = bool(self.args.uri) or notes.goes_to_mlflow(folder)
         except (ValueError, OSError) as error:

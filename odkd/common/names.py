@@ -1,6 +1,7 @@
 """Words in messages: the nearest known name, names shortened to fit, numbers with their nouns."""
 
 import difflib
+import re
 from collections.abc import Iterable, Mapping
 from typing import TypeVar
 
@@ -21,6 +22,15 @@ def counted(number: int, noun: str) -> str:
     ('1 sampled frame', '0 runs', '2 classes', '3 batches', '2 epochs')
     """
     return f"{number} {noun if number == 1 else plural(noun)}"
+
+
+def is_plain(name: str) -> bool:
+    """True for a name that a folder may have: letters, digits, spaces and . + - _, with none of . + - in front.
+
+    >>> is_plain("mir 2.0"), is_plain("../mir"), is_plain("")
+    (True, False, False)
+    """
+    return re.fullmatch(r"\w[\w .+-]*", name) is not None
 
 
 def plural(noun: str) -> str:

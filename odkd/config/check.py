@@ -5,13 +5,13 @@ method needs no entry here.
 """
 
 import os
-import re
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from odkd.common.dotted import flatten, not_handed
+from odkd.common.names import is_plain
 from odkd.common.settings import (
     check_rgb,
     check_setting,
@@ -92,7 +92,7 @@ def _check_places(cfg: DictConfig) -> None:
 
 def _check_name(key: str, name: Any, longest: int) -> None:
     """Check a name that becomes part of the name of a folder and of a run in MLflow."""
-    if not (isinstance(name, str | int) and re.fullmatch(r"\w[\w .+-]*", str(name))) or isinstance(name, bool):
+    if not (isinstance(name, str | int) and is_plain(str(name))) or isinstance(name, bool):
         shown = repr(name) if isinstance(name, str) and not (name.isprintable() and name) else name
         raise ValueError(
             f"{key}={shown}; expected a plain folder name of letters, digits, . + - and _, with one of "

@@ -105,7 +105,7 @@ def _reason(key: str, value: str) -> str:
         return "only the command may give Hydra more than a line"
     if is_in(key, COMMANDS) or not is_in(key, MAY_BE_SET) or (key in (*PLUGINS, PARAMS) and value != "None"):
         return "only the command may say what Hydra runs, connects to and writes; give it there"
-    if is_in(key, [SBATCH]) and (key.removeprefix(f"{SBATCH}.") not in RESOURCES or not value.isprintable()):
+    if is_in(key, [SBATCH]) and key.removeprefix(f"{SBATCH}.") not in RESOURCES:
         return f"a file may set {', '.join(RESOURCES)} of sbatch; give other options in the command"
     if key.endswith("._target_") and not (key.removesuffix("._target_") in PLUGINS and is_in(value, [OURS])):
         return f"a file may name launchers and sweepers of {OURS}"

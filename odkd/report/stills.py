@@ -14,7 +14,7 @@ from odkd.common.pictures import UNREADABLE, open_picture
 from odkd.common.reading import read_bytes, shown
 from odkd.report.html import Picture, data_uri
 from odkd.report.overlay import OverlayPainter, Pixels
-from odkd.runs.records import read_stills_note, write_record_of
+from odkd.runs.records import read_stills_note, still_file, write_record_of
 
 NUM_EVENLY = 6  # stills evenly spaced along the stream, besides those of the best and the worst iteration
 MAX_WIDTH = 1000  # pixels of a still
@@ -88,7 +88,7 @@ def read_stills(run_folder: Path) -> list[Picture]:
     reference, prediction = known["titles"]
     pictures, num_bytes = [], 0
     for still in known["stills"]:
-        path = run_folder / "stills" / Path(still["file"]).name
+        path = still_file(run_folder, still)
         check_own(run_folder, path)
         content = read_bytes(path, MAX_BYTES)
         num_bytes += len(content)
@@ -99,8 +99,7 @@ def read_stills(run_folder: Path) -> list[Picture]:
             with open_picture(content) as picture:
                 width = picture.width
         except UNREADABLE as error:
-            name = shown(run_folder / "stills" / str(still["file"]))
-            raise ValueError(f"{name} is damaged ({error}); delete the folder stills") from error
+            raise ValueError(f"{shown(path)} is damaged ({error}); delete the folder stills") from error
         pictures.append(
             Picture(data_uri(content, "webp"), alt + still["caption"], still["caption"], width=min(width, SHOWN_WIDTH))
         )

@@ -86,11 +86,12 @@ def parent_tag(client: MlflowClient, run: Run, uri: str, experiment: str) -> dic
 
     The run stays a child of the sweep that computed it, even if later sweeps ask for it too.
     """
-    folder = as_written(as_written(run.folder).parents[1] / str(run.sweep))
-    if not folder.is_relative_to(as_written(run.folder).parents[1]):  # a run of somebody else may name any folder
+    outputs = as_written(run.folder).parents[1]
+    folder = as_written(outputs / str(run.sweep))
+    if not folder.is_relative_to(outputs):  # a run of somebody else may name any folder
         return {}
     if not folder.is_dir():
-        folder = as_written(run.folder).parents[1]  # the folder of a job that failed before it had a run
+        folder = outputs  # the folder of a job that failed before it had a run
     if not (folder / "sweep.json").is_file():
         return {}
     known = known_run_id(folder, uri, experiment)

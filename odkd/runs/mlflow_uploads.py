@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from odkd.common.files import is_own, json_digest
 from odkd.common.reading import read_text
 from odkd.runs.own_files import own_files
-from odkd.runs.records import read_stills_note
+from odkd.runs.records import read_stills_note, still_file
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -67,11 +67,11 @@ def stills_of(run: Run) -> dict[str, Path]:
     """Return the report's stills in the order of their steps: MLflow's name without suffix -> file."""
     stills = read_stills_note(run.folder).get("stills", [])
     end = f"timestamp+{run.milliseconds({})}+{uuid.uuid5(uuid.NAMESPACE_OID, run.key)}"
-    found = {
-        f"{STILLS}+step+{still.get('step', number)}+{end}": run.folder / "stills" / Path(str(still["file"])).name
+    return {
+        f"{STILLS}+step+{still.get('step', number)}+{end}": path
         for number, still in enumerate(stills)
+        if is_own(run.folder, path := still_file(run.folder, still))
     }
-    return {name: path for name, path in found.items() if is_own(run.folder, path)}
 
 
 def shown_still(run: Run) -> str | None:

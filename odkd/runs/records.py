@@ -94,10 +94,9 @@ def read_form(folder: Path, name: str, kind: Any, advice: str = RUN_ADVICE) -> d
         DamagedFileError: it has another form, or was changed since it was written with its digest.
         OSError: it is missing, or cannot be read.
     """
+    record = read_json(folder / name, kind, advice=advice)
     try:
-        return without_digest(read_json(folder / name, kind, advice=advice))
-    except DamagedFileError:
-        raise
+        return without_digest(record)
     except (ValueError, TypeError, RecursionError) as error:
         raise DamagedFileError(f"{shown(folder / name)} is damaged: {brief(error)}; {advice}") from error
 
@@ -126,6 +125,11 @@ def read_sweep(folder: Path) -> dict[str, Any]:
 def read_mlflow_note(folder: Path) -> dict[str, Any]:
     """Return mlflow.json, where a folder was sent; empty if it is missing."""
     return read_if_there(folder, "mlflow.json", MLFLOW, "delete it: the next odkd-sync finds the run in MLflow again")
+
+
+def still_file(folder: Path, still: Mapping[str, Any]) -> Path:
+    """Return the file of a still of a run, which lies in stills/ whatever the note says."""
+    return folder / "stills" / Path(str(still["file"])).name
 
 
 def read_stills_note(folder: Path) -> dict[str, Any]:

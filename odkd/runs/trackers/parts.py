@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 from odkd.common.files import is_own, json_digest
 from odkd.common.metric_names import SUMMARY
+from odkd.common.names import is_plain
 from odkd.common.reading import read_text
 from odkd.runs.mlflow_sending import finite
-from odkd.runs.records import read_stills_note
+from odkd.runs.records import read_stills_note, still_file
 from odkd.runs.results import Run
 
 
 def name_of(folder: Path, run: Run) -> str:
     """Return a name for a run among all: that of its folder, or of the job whose failure the folder stands for."""
     name = folder.absolute().name if folder.absolute().parent.name == "runs" else run.name
-    return name if re.fullmatch(r"\w[\w .+-]*", name) else identity_of(run)  # somebody else's may be any text
+    return name if is_plain(name) else identity_of(run)  # somebody else's may be any text
 
 
 def identity_of(run: Run) -> str:
@@ -32,11 +32,11 @@ def final_scores(run: Run) -> dict[str, float]:
 def stills_of(run: Run) -> list[tuple[int, str, Path]]:
     """Return step, caption and file of each still of the report, in the order of their steps."""
     stills = read_stills_note(run.folder).get("stills", [])
-    files = [
-        (int(still.get("step", number)), str(still["caption"]), still["file"]) for number, still in enumerate(stills)
+    return [
+        (int(still.get("step", number)), str(still["caption"]), path)
+        for number, still in enumerate(stills)
+        if is_own(run.folder, path := still_file(run.folder, still))
     ]
-    found = [(step, caption, run.folder / "stills" / Path(str(name)).name) for step, caption, name in files]
-    return [still for still in found if is_own(run.folder, still[2])]
 
 
 def state_of(folder: Path) -> str:
