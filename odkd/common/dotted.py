@@ -1,8 +1,11 @@
 """Settings as text: dotted keys with their values, and the overrides of a command that set them."""
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+import shlex
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
+
+from odkd.common.references import escaped
 
 # Settings of storage, display and execution, which change no result of a run. In the group `run`, only run.repeat does.
 WHERE_AND_HOW = (
@@ -43,6 +46,7 @@ NOT_HANDED = {  # group -> keys that odkd uses itself and does not pass to the c
     "schedule": ("name",),
     "updates": NOT_OF_THE_UPDATES,
 }
+NUMBER_OR_SO = r"[+-]?(\d[\d_]*\.?\d*|\.\d+|inf|nan)(e[+-]?\d+)?|true|false|null"
 MEMBER = re.compile(r"teacher(\.members\.[^.]+)+")  # place of a teacher in a teacher made of teachers
 OF_THE_MAPPING = ("size", "label_set", "classes", "soft")  # those of NOT_OF_THE_TEACHER that are in the key anyway
 
@@ -82,12 +86,64 @@ def is_in(key: str, places: Iterable[str]) -> bool:
 def quoted(value: str) -> str:
     """Return a text as the value of an override: in quotes if Hydra would read it differently.
 
-    >>> quoted("sqlite:////data/mlflow.db"), quoted("it's mine")
-    ('sqlite:////data/mlflow.db', "'it\\\\'s mine'")
+    >>> print(quoted("sqlite:////data/my mlflow.db"), quoted("it's"), quoted('"'))
+    sqlite:////data/my mlflow.db "it's" '"'
     """
-    is_plain = re.fullmatch(r"[\w/.+%@:-]+", value, re.ASCII) is not None
-    escaped = re.sub(r"(\\*)('|$)", lambda found: found[1] * 2 + found[2].replace("'", r"\'"), value)
-    return value if is_plain else f"'{escaped}'"  # a backslash is doubled where it stands before a quote
+    return value if re.fullmatch(r"[\w/.+%@:-]+( [\w/.+%@:-]+)*", value, re.ASCII) else _in_quotes(value)
+
+
+def setting(key: str, value: str | float | Sequence[str] | Mapping[str, str | float]) -> str:
+    """Return the override that gives a setting these texts, whatever they hold: quotes, a list's commas, ${...}.
+
+    >>> setting("dataset.root", "my videos"), setting("dataset.root", "a,b"), setting("dataset.start", 3)
+    ('dataset.root=my videos', 'dataset.root="a,b"', 'dataset.start=3')
+    >>> print(setting("+dataset.domains", {"a": "day", "b: c": "${night}"}))
+    +dataset.domains={a: day, "b: c": "\\${night}"}
+    >>> setting("dataset.classes", ["road", "two words"])
+    'dataset.classes=[road,"two words"]'
+    """
+    return f"{key}={_literal(value)}"
+
+
+def command(*words: str) -> str:
+    """Return a command for odkd as it is typed in a shell.
+
+    >>> command("experiment=camvid_online", setting("dataset.root", "my videos"))
+    "odkd experiment=camvid_online 'dataset.root=my videos'"
+    """
+    return shlex.join(["odkd", *words])
+
+
+def _literal(value: str | float | Sequence[str] | Mapping[str, str | float]) -> str:
+    if isinstance(value, Mapping):
+        return f"{{{', '.join(f'{_as_key(name)}: {_as_item(item)}' for name, item in value.items())}}}"
+    if not isinstance(value, str | float | int):
+        return f"[{','.join(map(_as_item, value))}]"
+    if not isinstance(value, str) or re.fullmatch(NUMBER_OR_SO, value, re.IGNORECASE):
+        return _as_item(value)
+    return quoted(escaped(value))
+
+
+def _as_item(value: str | float) -> str:
+    if isinstance(value, str):
+        return value if _is_word(value) and not value[0].isdigit() else _in_quotes(escaped(value))
+    return f"{value:g}"
+
+
+def _as_key(name: str) -> str:
+    """Return a key of a table: in double quotes, which odkd reads and Hydra alone does not, if it is no plain name."""
+    inside = re.sub(r'[\\"]', r"\\\g<0>", name)
+    return name if _is_word(name) else f'"{inside}"'
+
+
+def _is_word(text: str) -> bool:
+    return bool(re.fullmatch(r"\w[\w-]*", text, re.ASCII)) and not re.fullmatch(NUMBER_OR_SO, text, re.IGNORECASE)
+
+
+def _in_quotes(text: str) -> str:
+    """Return a text in quotes, double ones if none are in it; a backslash is doubled where it stands before a quote."""
+    quote = "'" if '"' in text else '"'
+    return quote + re.sub(rf"(\\*)({quote}|$)", lambda found: found[1] * 2 + (found[2] and f"\\{quote}"), text) + quote
 
 
 def split_override(override: str) -> tuple[str, str]:

@@ -102,10 +102,14 @@ def check_no_links(folder: Path) -> None:
     Raises:
         ValueError: something in it, at any depth, is a link.
     """
-    for place, folders, names in os.walk(folder):
-        for name in (*folders, *names):
-            if (path := Path(place, name)).is_symlink():
-                raise ValueError(f"{path} is a link, and would lead elsewhere; put what it leads to in its place")
+    if not folder.is_dir():
+        return
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_symlink():
+                raise ValueError(f"{entry.path} is a link, and would lead elsewhere; put what it leads to in its place")
+            if entry.is_dir(follow_symlinks=False):
+                check_no_links(Path(entry.path))
 
 
 def with_home(value: Any) -> Any:

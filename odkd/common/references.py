@@ -5,7 +5,10 @@ Settings of somebody else may do the first at most, and never the second, which 
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # its import takes time, and help needs none of it
+    from omegaconf import DictConfig
 
 PLAIN = re.compile(r"\$\{(\.*[\w-]+(?:\.[\w-]+|\[[\w-]+\])*)\}", re.ASCII)
 
@@ -41,3 +44,32 @@ def refers_plainly(text: str) -> bool:
     names = PLAIN.findall(text)
     rest = PLAIN.sub("", text)
     return "$" not in rest and not any("hydra" in re.split(r"[.\[\]]+", name) for name in names)
+
+
+def escaped(text: str) -> str:
+    """Return a text in which ${ is no reference: a backslash before it, and those before that doubled.
+
+    >>> escaped("a ${b}")
+    'a \\\\${b}'
+    """
+    return re.sub(r"(\\*)\$\{", lambda found: found[1] * 2 + r"\${", text)
+
+
+def config_of(settings: Mapping[str, Any]) -> "DictConfig":
+    """Return plain settings as a config in which each text is what it was: it was looked up before, and is not again.
+
+    >>> config_of({"file": "${b}.onnx"}).file
+    '${b}.onnx'
+    """
+    from omegaconf import OmegaConf
+
+    made: DictConfig = OmegaConf.create(_escaped_in(settings))
+    return made
+
+
+def _escaped_in(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _escaped_in(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_escaped_in(item) for item in value]
+    return escaped(value) if isinstance(value, str) else value

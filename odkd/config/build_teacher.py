@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from odkd.common.dotted import NOT_OF_THE_TEACHER
 from odkd.common.ignore import IGNORE
+from odkd.common.references import config_of
 from odkd.config.construct import construct, resolve
 from odkd.config.members import members_of, with_members
 from odkd.config.teacher_classes import TeacherClasses
@@ -68,7 +69,7 @@ def _member(
     classes: list[str] = list(dataset.classes)
     settings: Any = OmegaConf.to_container(node, resolve=True)
     alone = {"teacher": {**settings, "allow_missing": True}, "dataset": {"name": dataset.name, "classes": classes}}
-    mapping = TeacherClasses(OmegaConf.create(alone), classes)
+    mapping = TeacherClasses(config_of(alone), classes)
     try:
         if mapping.said is not None:
             mapping.table(OwnClasses())  # before weights are downloaded

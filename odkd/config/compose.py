@@ -11,7 +11,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from odkd.common.dotted import flatten, split_override
+from odkd.common.dotted import flatten, setting, split_override
 from odkd.common.files import with_home
 from odkd.common.names import nearest
 from odkd.common.renamed import current_config
@@ -50,8 +50,7 @@ def _search_path(config_dir: str | None) -> list[str]:
     """Return --config-dir as an override: a folder of user-defined groups beside those of odkd."""
     if config_dir is None:
         return []
-    place = f"file://{Path(config_dir).resolve()}".replace("'", r"\'")
-    return [f"hydra.searchpath=['{place}']"]
+    return [setting("hydra.searchpath", [f"file://{Path(config_dir).resolve()}"])]
 
 
 def default_config() -> DictConfig:

@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from odkd.common.errors import is_mistake
 from odkd.common.names import nearest
 from odkd.common.optional import EXTRAS, how_to_install
+from odkd.common.references import config_of
 from odkd.common.renamed import current_target
 from odkd.common.settings import check_arguments
 from odkd.config.roles import check_name, is_users, targets
@@ -115,15 +116,14 @@ def construct(
     """
     from odkd.config.interfaces import check_part
 
-    settings = {str(key): node[key] for key in node if key not in leave_out}
+    settings = {str(key): _plain(node[key]) for key in node if key not in leave_out}
     settings["_target_"] = current_target(node._target_)
-    named = targets(OmegaConf.create({place: settings}))  # the place itself, and those inside
+    named = targets(config_of({place: settings}))  # the place itself, and those inside
     called = {inside: resolve(target, allowed, inside) for inside, target in named.items()}[place]
     parameters = inspect.signature(called).parameters
     chosen = {name: value for name, value in offered.items() if name in parameters and settings.get(name) is None}
     check_keys(called, node._target_, settings, place)
-    plain: Any = OmegaConf.to_container(OmegaConf.create(settings), resolve=True)
-    given = {key: value for key, value in plain.items() if not (value is None and key in chosen)}
+    given = {key: value for key, value in settings.items() if not (value is None and key in chosen)}
     check_arguments(called, given, f"{place}.")
     is_flat = len(named) == 1 and not is_users(settings["_target_"])
     try:
@@ -131,7 +131,7 @@ def construct(
             built = called(**{key: value for key, value in given.items() if key != "_target_"}, **chosen)
         else:
             # Hydra builds nested nodes and calls nothing itself: it would turn offered dataclasses into dictionaries.
-            built = instantiate(OmegaConf.create(settings), _convert_="all", _partial_=True)(**chosen)
+            built = instantiate(config_of(settings), _convert_="all", _partial_=True)(**chosen)
     except (InstantiationException, ImportError, ValueError, TypeError, KeyError, OSError) as error:
         cause = error.__cause__ if isinstance(error, InstantiationException) else error
         if cause is not None and is_mistake(cause):
@@ -147,6 +147,10 @@ def construct(
         raise
     check_part(built, place, node._target_)
     return built
+
+
+def _plain(value: Any) -> Any:
+    return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
 
 
 def check_keys(target: Any, name: str, keys: Iterable[str], group: str) -> None:

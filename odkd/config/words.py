@@ -12,7 +12,7 @@ from pathlib import Path
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 
-from odkd.common.dotted import quoted, split_override
+from odkd.common.dotted import NUMBER_OR_SO, quoted, split_override
 from odkd.common.names import nearest
 
 Groups = Mapping[str, Sequence[str]]  # name of a group -> its choices
@@ -26,7 +26,6 @@ FUNCTIONS = ("choice", "range", "interval", "glob", "shuffle", "sort", "tag", "i
 TYPOGRAPHIC = str.maketrans(
     {"\N{NO-BREAK SPACE}": " "} | dict.fromkeys("‐‑‒–—−", "-") | dict.fromkeys("“”„″", '"') | dict.fromkeys("‘’‚′", "'")
 )
-NUMBER_OR_SO = r"[+-]?(\d[\d_]*\.?\d*|\.\d+|inf|nan)(e[+-]?\d+)?|true|false|null"
 IN_A_KEY = r"[\w/\\+.$%*@?| \t()\[\]{}:=,-]*"  # what Hydra's keys of tables can hold, some of it escaped
 
 

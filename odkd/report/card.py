@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from odkd.common.files import write_atomic
+from odkd.common.markdown import markdown_table, plain
 from odkd.common.metric_names import metric_name
 from odkd.report import REFERENCES, final_scores, known_references, mean_speeds, number
 from odkd.runs.results import Run, read_run
@@ -154,17 +155,21 @@ def write_card(
         key=run.key,
         stage=run.stage,
         created=f"{run.created:%Y-%m-%d}",
-        what=_table(("", ""), what.items()),
-        how=_table(("", ""), ({"teacher": NOT_RECORDED, "dataset": NOT_RECORDED} | how).items()),
-        settings=_table(("setting", "value"), (run.params if settings is None else settings).items()),
+        what=markdown_table(("", ""), what.items()),
+        how=markdown_table(("", ""), ({"teacher": NOT_RECORDED, "dataset": NOT_RECORDED} | how).items()),
+        settings=markdown_table(("setting", "value"), (run.params if settings is None else settings).items()),
         scores="\n\n".join(filter(None, scores)) or "Not recorded.",
         speed=f"Frames per second on the machine of the run: {', '.join(speeds)}." if speeds else "",
         **_stage_texts(run),
-        **(DEFAULTS | {name: facts[name] for name in DEFAULTS if name in facts}),
+        **(DEFAULTS | {name: _said(name, facts[name]) for name in DEFAULTS if name in facts}),
     )
     path = run_folder / "MODEL_CARD.md"
     write_atomic(path, text.encode())
     return path
+
+
+def _said(name: str, text: str) -> str:
+    return text if name == "load" else plain(text)  # that is code, in a block
 
 
 def _stage_texts(run: Run) -> dict[str, str]:
@@ -180,9 +185,4 @@ def _stage_texts(run: Run) -> dict[str, str]:
 def _score_table(title: str, scores: Mapping[str, Sequence[float]]) -> str:
     columns = known_references(scores.values())
     rows = ([name, *(number(row[column]) for column in columns)] for name, row in scores.items())
-    return _table((title, *(REFERENCES[column] for column in columns)), rows) if scores else ""
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines)
+    return markdown_table((title, *(REFERENCES[column] for column in columns)), rows) if scores else ""

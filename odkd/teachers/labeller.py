@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from odkd.common.files import check_no_links
 from odkd.common.ignore import IGNORE
 from odkd.data.labels import LabelSource
 from odkd.data.labels.claims import Claims, owner_of, remove_dead_claims
@@ -98,12 +99,14 @@ class Labeller:
         """Label until nothing is missing; return the number of frames that this process has labelled.
 
         Raises:
-            ValueError: the teacher returns something else than label maps.
+            ValueError: the teacher returns something else than label maps, or a store has a link in it.
             OSError: labels cannot be written, for example because the disk is full. Earlier labels stay stored.
         """
         has_logged_wait = False
         missing = missing_shards(self._labels, self._videos)
         self._num_missing = sum(len(shard.rows) for shard in missing)
+        for folder in {shard.video.folder for shard in missing}:
+            check_no_links(folder)
         with self._claims:
             while missing:
                 free = [shard for shard in missing if owner_of(shard.claim) is None]

@@ -22,6 +22,7 @@ from odkd.common.device import DEFAULT_THREADS, choose_device
 from odkd.common.isolation import deaf_to_interrupts
 from odkd.common.names import counted
 from odkd.common.progress import Progress
+from odkd.common.references import config_of
 from odkd.data.labels.student_labels import MergedLabels
 from odkd.training.child import Equipment, StudentJob, work
 from odkd.training.epochs import Task
@@ -90,7 +91,7 @@ class SideBySide:
 
     def _job(self, trainings: Trainings, task: Task, number: int, previous: MergedLabels | None) -> StudentJob:
         device = self._devices[number % len(self._devices)]
-        cfg = OmegaConf.create(self._cfg)
+        cfg = config_of(self._cfg)
         cfg.device, cfg.threads, cfg.stage.devices = str(device), self._threads, None
         logger.info("%s on %s, %s", task.name, device, counted(self._threads, "CPU thread"))
         plan, folder = trainings.trainer.plan, trainings.folder(task.name).absolute()

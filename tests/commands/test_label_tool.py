@@ -428,6 +428,25 @@ def test_a_link_in_a_store_does_not_lead_a_repair_or_a_prune_elsewhere(
     assert {path.name: path.read_text() for path in victim.iterdir()} == {"settings.json": "mine", "zarr.json": "mine"}
 
 
+@pytest.mark.parametrize("name", ["labels", "sessions", "claims"])
+def test_a_link_in_a_store_does_not_lead_a_labelling_elsewhere(
+    name: str, labels: Path, odkd: Callable[..., Path], tmp_path: Path
+) -> None:
+    (store, *_) = find_stores(labels)
+    victim = tmp_path / "victim"
+    victim.mkdir()
+    shutil.rmtree(store / "labels" / "c")
+    (store / "labels" / "zarr.json").unlink()
+    shutil.rmtree(store / name, ignore_errors=True)
+    (store / name).symlink_to(victim)
+    with pytest.raises(ValueError, match="is a link, and would lead elsewhere"):
+        odkd(
+            *("stage=label", "teacher.label_noise=0.1", f"paths.labels={labels}", "teacher.licence=free to test"),
+            "run.restart=true",
+        )
+    assert list(victim.iterdir()) == []
+
+
 def test_a_store_of_somebody_else_permits_nothing_and_says_not_where_to_write(labels: Path, tmp_path: Path) -> None:
     (store, *_) = find_stores(labels)
     elsewhere = str(tmp_path / "elsewhere")

@@ -12,10 +12,12 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from extras import need
 from PIL import Image
 from video_files import decode_naively, picture, write_video
 
 import odkd as package
+from odkd.commands.export import main as export
 from odkd.commands.predict import main
 from odkd.commands.predict.outputs import Painter
 from odkd.config.segmenter import Segmenter
@@ -200,3 +202,18 @@ def test_a_prediction_killed_anywhere_ends_with_the_file_of_an_undisturbed_one(r
     assert Path("killed/drive.mp4").read_bytes() == Path("undisturbed/drive.mp4").read_bytes()
     np.testing.assert_array_equal(maps(Path("killed/ids/drive")), maps(Path("undisturbed/ids/drive")))
     assert not list(Path("killed").rglob("*.nut*"))
+
+
+def test_an_exported_file_may_have_any_name(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    need("onnx")
+    need("onnxscript")
+    monkeypatch.setenv("WHERE", "elsewhere")
+    folder = Path("a, [b]='c'")
+    folder.mkdir()
+    for name in ("net ${oc.env:WHERE}.onnx", "net=${x}.onnx"):
+        with pytest.raises(SystemExit) as ended:
+            export([str(run), "--to", "onnx", "--output", str(folder / name)])
+        assert ended.value.code == 0
+        source = write_video(Path("drive.mp4"), num_frames=2)
+        predict(folder / name, source, "--to", name, "--write", "ids")
+        assert len(maps(Path(name, "ids/drive"))) == 2

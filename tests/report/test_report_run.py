@@ -293,10 +293,20 @@ def test_the_model_card_describes_training_and_loading_of_the_student(tmp_path: 
     assert "| teacher | FPN, a\\|b |" in text
     assert "| dataset | not recorded |" in text
     assert "| window.learn | 67 |" in text
-    assert "| score (0 to 1) | against teacher |\n| --- | --- |\n| mIoU, all test windows pooled | 0.5000 |" in text
-    assert "| IoU of class | against ground truth |\n| --- | --- |\n| sky | 0.2500 |" in text
+    assert "| score (0 to 1) | against teacher |\n|---|---|\n| mIoU, all test windows pooled | 0.5000 |" in text
+    assert "| IoU of class | against ground truth |\n|---|---|\n| sky | 0.2500 |" in text
     assert 'student = TinyNet(2)\nstudent.load_state_dict(load_file("student.safetensors"))' in text
     assert "{" not in text  # every field of the template is filled
+
+
+def test_names_of_a_data_set_stay_text_in_a_model_card(tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "run", num_iterations=2)
+    name = "<img src=x onerror=go()>\n![a](http://x) |b"
+    scores = {"total/miou": 0.5, f"total/iou_groundtruth/{name}": 0.25}
+    text = write_card(folder, facts={"classes": name, "licence": name}, summary=scores).read_text()
+    assert text.count("&lt;img src=x onerror=go()> ![a]\\(http://x) ") == 3
+    assert not [line for line in text.splitlines() if line.startswith("![")]
+    assert "<img" not in text
 
 
 def test_each_figure_is_drawn_once_for_plots_and_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

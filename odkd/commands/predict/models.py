@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from odkd.common.dotted import setting
 from odkd.common.files import json_digest
 from odkd.common.notes import file_digest
 from odkd.config.segmenter import Segmenter, load_student
@@ -88,7 +89,7 @@ def open_model(
         return _teacher([name, *settings], device=device, allow_targets=allow_targets)
     path = Path(name).expanduser()
     if path.suffix in EXPORTED:
-        words = ["teacher=exported", f"teacher.file={path}", *settings]
+        words = ["teacher=exported", setting("teacher.file", str(path)), *settings]
         return _teacher(words, device=device, allow_targets=allow_targets)
     if settings:
         raise ValueError(f"{settings[0]}: settings are those of a teacher, and {name} is none; leave them out")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from odkd.common.markdown import markdown_table
 from odkd.common.names import counted
 from odkd.runs.profiles import timing
 
@@ -100,8 +101,7 @@ def real_time_lines(profile: Profile) -> list[str]:
 
 def table_of(profiles: Sequence[Profile]) -> str:
     """Return a Markdown table of profiles, and below it on which machine and for what they hold."""
-    lines = ["| " + " | ".join(HEADINGS) + " |", "|" + "---|" * len(HEADINGS)]
-    lines += ["| " + " | ".join(_cells(profile)) + " |" for profile in profiles]
+    lines = [markdown_table(HEADINGS, map(_cells, profiles))]
     settings = dict.fromkeys(_common(profile) for profile in profiles)
     machines = dict.fromkeys(machine_words(profile) for profile in profiles)
     plans = dict.fromkeys(_plan_words(profile) for profile in profiles)

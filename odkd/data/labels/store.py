@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from odkd.common.files import json_digest, sealed, unseal, write_atomic
+from odkd.common.files import is_own, json_digest, sealed, unseal, write_atomic
 from odkd.common.progressions import num_packed, unpacked
 from odkd.common.reading import read_bytes
 from odkd.data.labels.features import FeatureKind, StoredFeatures
@@ -190,7 +190,7 @@ class LabelStore:
         """Write the zarr.json files that are missing or, unless `only_missing`, that differ from the manifest."""
         for name, content in self.metadata().items():
             path = self.folder / name
-            if not (path.is_file() if only_missing else content_of(path) == content):
+            if is_own(self.folder, path) and not (path.is_file() if only_missing else content_of(path) == content):
                 write_atomic(path, content)
 
     def metadata(self) -> dict[str, bytes]:

@@ -9,12 +9,14 @@ import argparse
 import math
 import os
 import re
+import shlex
 import shutil
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 
+from odkd.common.dotted import setting
 from odkd.data.prepare.building import building, check_absent
 from odkd.data.video.scan import scan_video
 
@@ -112,7 +114,7 @@ def command(arguments: argparse.Namespace, names: list[str], skips: list[float],
     skipped = {stem: skip for stem, skip in zip(stems, skips, strict=True) if skip}
     settings = [
         f"dataset={'highway_downtown' if is_as_published else 'videos'}",
-        f"dataset.root={arguments.to}",
+        setting("dataset.root", str(arguments.to)),
         f"dataset.stride={strides.pop()}" if len(strides) == 1 else f"dataset.stride_seconds={sample_seconds:g}",
         "dataset.order.kind=alternate",
         "dataset.order.by=video",
@@ -120,12 +122,11 @@ def command(arguments: argparse.Namespace, names: list[str], skips: list[float],
         f"dataset.order.sequence_minutes={arguments.sequence_minutes:g}",
     ]
     if is_as_published and skipped != {stems[0]: 0.5}:
-        settings.append("'~dataset.order.skip_minutes'")
+        settings.append("~dataset.order.skip_minutes")
     if skipped and not (is_as_published and skipped == {stems[0]: 0.5}):
-        listed = ", ".join(f"{stem}: {skip:g}" for stem, skip in skipped.items())
-        settings.append(f"'+dataset.order.skip_minutes={{{listed}}}'")
+        settings.append(setting("+dataset.order.skip_minutes", skipped))
     if not is_as_published:
-        listed = ", ".join(f'{stem}: "{stem.partition("-")[2]}"' for stem in stems)
-        settings.append(f"'+dataset.domains={{{listed}}}'")
-    lines = [" ".join(settings[:3]), " ".join(settings[3:7]), *settings[7:], "window=houyon2023 teacher=segformer"]
-    return "odkd " + " \\\n    ".join(lines)
+        settings.append(setting("+dataset.domains", {stem: stem.partition("-")[2] for stem in stems}))
+    lines = [settings[:3], settings[3:7], *([word] for word in settings[7:])]
+    typed = [*map(shlex.join, lines), "window=houyon2023 teacher=segformer"]
+    return "odkd " + " \\\n    ".join(typed)

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from odkd.common.dotted import command, setting
 from odkd.common.files import json_digest, write_atomic
 from odkd.common.pictures import open_picture
 from odkd.common.progress import tracked
@@ -79,9 +80,10 @@ def run(arguments: argparse.Namespace) -> None:
                 write_block(place, stem, pairs, tuple(arguments.size), arguments.crf)
             print(f"block {number} of {len(blocks)}: {stem}, {len(pairs)} images", flush=True)
     width, height = arguments.size
-    shape = "" if (width, height) == (1280, 720) else f" 'dataset.size=[{height},{width}]'"
-    length = "" if arguments.block == 400 else f" dataset.order.sequence_positions={arguments.block}"
-    print(f"created {folder}; use it with\n\nodkd dataset=bdd100k_cityscapes dataset.root={folder}{shape}{length}")
+    words = ["dataset=bdd100k_cityscapes", setting("dataset.root", str(folder))]
+    words += [] if (width, height) == (1280, 720) else [f"dataset.size=[{height},{width}]"]
+    words += [] if arguments.block == 400 else [setting("dataset.order.sequence_positions", arguments.block)]
+    print(f"created {folder}; use it with\n\n{command(*words)}")
 
 
 def choose(name: str, images: Path, labels: Path, count: int, draw: random.Random) -> list[Pair]:

@@ -24,6 +24,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from odkd.common.dotted import command, setting
 from odkd.common.files import json_digest, write_atomic
 from odkd.common.ignore import IGNORE
 from odkd.common.progress import tracked
@@ -70,10 +71,11 @@ def run(arguments: argparse.Namespace) -> None:
                 write_clip(place, video, clip, is_segnet=is_segnet)
             print(f"{video}: {len(clip)} frames", flush=True)
         write_atomic(place / "frames.csv", table(clips))
+    root = setting("dataset.root", str(target))
     print(
         f"created {target} from the {'SegNet' if is_segnet else 'original'} form of CamVid; use it with\n\n"
-        f"odkd experiment=camvid_teacher dataset.root={target}\n"
-        f"odkd experiment=camvid_online dataset.root={target} teacher.checkpoint=RUN/teacher.pth"
+        f"{command('experiment=camvid_teacher', root)}\n"
+        f"{command('experiment=camvid_online', root, 'teacher.checkpoint=RUN/teacher.pth')}"
     )
 
 

@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from odkd.common.dotted import command, setting
 from odkd.common.files import json_digest
 from odkd.common.ignore import IGNORE
 from odkd.common.names import nearest
@@ -70,10 +71,9 @@ def run(arguments: argparse.Namespace) -> None:
             print(f"{video.stem}: {len(list((place / 'maps' / video.stem).iterdir()))} frames", flush=True)
     names = dict.fromkeys(group.split(",")[0].strip().replace(" ", "_") for group in arguments.group or GROUPS)
     classes = ["background", *names]
-    print(
-        f"created {target}; use it with\n\nodkd dataset=videos dataset.root={target} "
-        f"'dataset.classes=[{','.join(classes)}]' teacher=folder teacher.folder={target}/maps"
-    )
+    maps = ["teacher=folder", setting("teacher.folder", str(target / "maps"))]
+    words = ["dataset=videos", setting("dataset.root", str(target)), setting("dataset.classes", classes), *maps]
+    print(f"created {target}; use it with\n\n{command(*words)}")
 
 
 def class_groups(groups: Sequence[str]) -> dict[str, int]:

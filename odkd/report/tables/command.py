@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from odkd.common.console import log_to_console
-from odkd.common.dotted import quoted
+from odkd.common.dotted import setting
 from odkd.common.ending import one_line
 from odkd.common.files import write_atomic
 from odkd.common.names import counted
@@ -148,8 +148,8 @@ def with_choices(table: Table, chosen: argparse.Namespace) -> Table:
 
 def store_overrides(chosen: argparse.Namespace) -> list[str]:
     """Return the overrides that make runs log to the chosen store and experiment."""
-    uri = [f"tracking.uri={quoted(store_uri(chosen)[0])}"] if chosen.uri else []
-    return uri + ([f"tracking.experiment={quoted(chosen.experiment)}"] if chosen.experiment else [])
+    uri = [setting("tracking.uri", store_uri(chosen)[0])] if chosen.uri else []
+    return uri + ([setting("tracking.experiment", chosen.experiment)] if chosen.experiment else [])
 
 
 def check_rows_differ(table: Table) -> None:

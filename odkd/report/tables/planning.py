@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from odkd.common.markdown import markdown_table
 from odkd.report.tables.cells import Filled
-from odkd.report.tables.render import markdown_line
 from odkd.report.tables.significance import (
     LEVEL,
     MOST_SEEDS,
@@ -36,11 +36,11 @@ def plan_of_seeds(filled: Filled, difference: float) -> str:
     columns = [column for column in table.columns if column.metric and not column.relative]
     places = [(variant, column) for variant in table.variants for column in columns]
     headings = [", ".join(filter(None, (column.heading, variant.label))) for variant, column in places]
-    lines = [markdown_line([table.stub, *headings]), "|" + "---|" * (len(places) + 1)]
+    rows = []
     for row in table.rows:
         if row.label != base:
             cells = [found.get((row.label, variant.label, column.label)) for variant, column in places]
-            lines.append(markdown_line([row.label, *(_cell(cell, difference) for cell in cells)]))
+            rows.append([row.label, *(_cell(cell, difference) for cell in cells)])
     low, high = spread_range(min(counts))
     notes = [
         f"Seeds that show a difference of {difference:g} from {base} with a chance of {POWER:.0%}, by a paired t test "
@@ -48,7 +48,8 @@ def plan_of_seeds(filled: Filled, difference: float) -> str:
         f"A spread of {min(counts)} seeds is uncertain itself: the true one is between {low:.1f} and {high:.1f} times "
         "as large, in nine of ten cases.",
     ]
-    return f"**{table.title}: seeds**\n\n" + "\n".join(lines) + "\n\n" + "\n".join(f"* {note}" for note in notes) + "\n"
+    lines = markdown_table([table.stub, *headings], rows)
+    return f"**{table.title}: seeds**\n\n{lines}\n\n" + "\n".join(f"* {note}" for note in notes) + "\n"
 
 
 def _cell(one: Difference | None, difference: float) -> str:

@@ -8,6 +8,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from odkd.common.markdown import markdown_table
 from odkd.common.names import counted
 from odkd.report.tables.cells import Cell, Filled
 from odkd.report.tables.profiles import profile_remarks
@@ -98,12 +99,13 @@ def markdown(filled: Filled, published: Published | None) -> str:
     """Return a GitHub table with its title above and remarks below."""
     table, columns, tests = filled.table, places(filled, published), differences(filled)
     headings = [", ".join(filter(None, (heading(place, published), place.variant.label))) for place in columns]
-    lines = [markdown_line([table.stub, *headings, "n"]), "|" + "---|" * (len(columns) + 2)]
+    rows = []
     for row in table.rows:
         cells = [text_of(filled, published, row, place, tests) for place in columns]
-        lines.append(markdown_line([row.label, *cells, str(count_of(filled, row))]))
+        rows.append([row.label, *cells, str(count_of(filled, row))])
+    lines = markdown_table([table.stub, *headings, "n"], rows)
     notes = "\n".join(f"* {remark}" for remark in remarks(filled, published, tests))
-    return f"**{table.title}**\n\n" + "\n".join(lines) + f"\n\n{notes}\n"
+    return f"**{table.title}**\n\n{lines}\n\n{notes}\n"
 
 
 def to_csv(filled: Filled, published: Published | None) -> str:
@@ -140,8 +142,3 @@ def heading(place: Place, published: Published | None) -> str:
     if place.is_ours or published is None:
         return place.column.heading
     return published.heading if place.column.metric else f"{place.column.heading}, {published.heading}"
-
-
-def markdown_line(cells: list[str]) -> str:
-    """Return a row of a GitHub table."""
-    return "| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |"

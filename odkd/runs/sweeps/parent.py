@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from odkd.common.dotted import split_override
-from odkd.runs.sweeps.summary import markdown_table, scores, tally
+from odkd.runs.sweeps.summary import description, scores, tally
 
 
 def table_of_jobs(record: Mapping[str, Any]) -> dict[str, Any]:
@@ -29,7 +29,7 @@ def parent_run(record: Mapping[str, Any]) -> dict[str, Any]:
         "odkd.command": record["command"],
         "odkd.overrides": " ".join(record["overrides"]),
         "odkd.jobs": tally(record["jobs"]),
-        "mlflow.note.content": markdown_table(record),
+        "mlflow.note.content": description(record),
         "mlflow.loggedArtifacts": json.dumps([{"path": "jobs.json", "type": "table"}]),
         **search_tags(record),
     }

@@ -7,6 +7,7 @@ from statistics import fmean
 from typing import Any
 
 from odkd.common.dotted import split_override
+from odkd.common.markdown import markdown_table, plain
 from odkd.common.metric_names import BEST, MEAN
 from odkd.common.names import shorten
 
@@ -135,7 +136,7 @@ def sweep_table(record: Mapping[str, Any]) -> str:
     return "\n\n".join(parts)
 
 
-def markdown_table(record: Mapping[str, Any]) -> str:
+def description(record: Mapping[str, Any]) -> str:
     """Return the same as Markdown, for MLflow's description of the run."""
     head, rows = cells(record)
     found = [
@@ -144,8 +145,7 @@ def markdown_table(record: Mapping[str, Any]) -> str:
     state = "; ".join([f"**{record['status']}**: {tally(record['jobs'])}", *found])
     lines = [f"`{record['command']}`", "", state, ""]
     lines += [f"{line}\n" for line in search_lines(record)]
-    lines += ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
-    lines += ["| " + " | ".join(row) + " |" for row in rows[:MAX_ROWS]]
+    lines += [markdown_table(head, rows[:MAX_ROWS])]
     lines += [f"\nand {len(rows) - MAX_ROWS} more: jobs.json"] if len(rows) > MAX_ROWS else []
-    errors = [f"* {who}: {shorten(error, MAX_LETTERS)}" for error, who in errors_of(record).items()]
+    errors = [f"* {who}: {plain(shorten(error, MAX_LETTERS))}" for error, who in errors_of(record).items()]
     return "\n".join([*lines, "", *errors])

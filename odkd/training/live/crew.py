@@ -13,6 +13,7 @@ from omegaconf import OmegaConf
 
 from odkd.common.device import DEFAULT_THREADS
 from odkd.common.names import counted
+from odkd.common.references import config_of
 from odkd.training.iteration import Passes
 from odkd.training.live.buffers import BufferPlan
 from odkd.training.live.child import Job
@@ -61,7 +62,7 @@ class Crew:
 
         def worker(name: str, target: Callable[[Job, object], None]) -> Worker:
             whole: Any = OmegaConf.to_container(plan.cfg, resolve=True)
-            cfg = OmegaConf.create(whole)
+            cfg = config_of(whole)
             cfg.device, cfg.threads = devices[name], threads[name]
             places = (slots, buffers, folder.absolute(), Path.cwd())
             job = Job(plan.equip, cfg, passes, NICE, *places, sees_dataset)
