@@ -8,10 +8,10 @@ import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from odkd.common.files import is_own, json_digest
+from odkd.common.files import json_digest
 from odkd.common.reading import read_text
 from odkd.runs.own_files import own_files
-from odkd.runs.records import read_stills_note, still_file
+from odkd.runs.trackers.parts import stills_of
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -51,7 +51,7 @@ def send_stills(client: MlflowClient, run: Run, mlflow_run: MlflowRun) -> None:
     MLflow's own log_image gives its two files (the image, and a thumbnail too small to read) random names, so
     an upload repeated after a kill would appear twice. Here the names have the same form but depend on the run alone.
     """
-    stills = stills_of(run)
+    stills = named_stills(run)
     sizes = _sizes(client, mlflow_run, "images") if stills else {}
     run_id = mlflow_run.info.run_id
     for name, path in stills.items():
@@ -63,20 +63,15 @@ def send_stills(client: MlflowClient, run: Run, mlflow_run: MlflowRun) -> None:
         client.set_tag(run_id, HAS_IMAGES, "True")
 
 
-def stills_of(run: Run) -> dict[str, Path]:
+def named_stills(run: Run) -> dict[str, Path]:
     """Return the report's stills in the order of their steps: MLflow's name without suffix -> file."""
-    stills = read_stills_note(run.folder).get("stills", [])
     end = f"timestamp+{run.milliseconds({})}+{uuid.uuid5(uuid.NAMESPACE_OID, run.key)}"
-    return {
-        f"{STILLS}+step+{still.get('step', number)}+{end}": path
-        for number, still in enumerate(stills)
-        if is_own(run.folder, path := still_file(run.folder, still))
-    }
+    return {f"{STILLS}+step+{step}+{end}": path for step, _, path in stills_of(run)}
 
 
 def shown_still(run: Run) -> str | None:
     """Return the path of the artifact with the last still; None if there is none."""
-    stills = list(stills_of(run).items())
+    stills = list(named_stills(run).items())
     return f"images/{stills[-1][0]}{stills[-1][1].suffix}" if stills else None
 
 
