@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from odkd.commands.labels_found import find_chosen, known_classes, size_and_change
+from odkd.common.console import say
 from odkd.common.names import counted
 from odkd.data.labels.shards import DamagedLabelsError
 from odkd.data.labels.store import LabelStore
@@ -25,7 +26,7 @@ def list_stores(args: argparse.Namespace) -> int:
             )
         except DamagedLabelsError:
             rows.append((folder.parent.name, "DAMAGED", "?", "?", "?", "?", *_on_disk(folder)))
-    print(_aligned(rows))
+    say(_aligned(rows))
     return 0
 
 
@@ -50,7 +51,7 @@ def show_info(args: argparse.Namespace) -> int:
             count = counted(store.num_stored(None, [kind]), "frame")
             lines.append(f"features: {kind.layer} at {'x'.join(map(str, shape))}, {count}")
         lines += [line for record in store.sessions() for line in _session_lines(record)]
-        print("\n".join(lines), end="\n\n")
+        say("\n".join([*lines, ""]))
     return 0
 
 
@@ -68,14 +69,14 @@ def show_statistics(args: argparse.Namespace) -> int:
         found = class_statistics(stores)
         num_classes = max(len(known), *(i + 1 for i in range(255) if found.pixels[i]), 0)
         names = known + tuple(f"class {i}" for i in range(len(known), num_classes))
-        print(
+        say(
             f"{teacher}: {counted(len(stores), 'video')}, {counted(found.num_frames, 'frame')}, "
             f"{found.ignored_share:.2%} of pixels ignored"
         )
         if not known and args.label_set is None:
-            print("the stored labels do not name their classes; name them with --label-set")
-        print("\n".join(class_lines(names, found.pixels, found.frames, found.num_frames)))
-        print(
+            say("the stored labels do not name their classes; name them with --label-set")
+        say("\n".join(class_lines(names, found.pixels, found.frames, found.num_frames)))
+        say(
             f"most : least frequent class that occurs = {found.imbalance:,.0f} : 1; as uneven as "
             f"{found.effective_classes:.1f} equally frequent classes; "
             f"{(found.pixels[:num_classes] == 0).sum()} of {counted(num_classes, 'class')} never occur\n"
@@ -84,7 +85,7 @@ def show_statistics(args: argparse.Namespace) -> int:
             folder = args.to / teacher if len(by_teacher) > 1 else args.to
             title = f"{teacher}: classes in {counted(found.num_frames, 'label map')}"
             counts = found.pixels[:num_classes], found.frames[:num_classes], found.num_frames
-            print("\n".join(map(str, write_class_statistics(folder, names, *counts, title))))
+            say("\n".join(map(str, write_class_statistics(folder, names, *counts, title))))
     return 0
 
 
@@ -110,4 +111,4 @@ def _on_disk(folder: Path) -> tuple[str, str, str]:
 def _aligned(rows: Sequence[Sequence[str]]) -> str:
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
-    return "\n".join(line.rstrip() for line in lines)
+    return "\n".join(line.rstrip().replace("\n", r"\n") for line in lines)

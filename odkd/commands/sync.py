@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import re
+import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +20,7 @@ from odkd.common.temporary import remove_left_behind
 from odkd.common.version import add_version
 from odkd.runs import tracker as notes
 from odkd.runs.mlflow_client import without_password
-from odkd.runs.mlflow_place import asked_uri, experiment_or_default, known_places
+from odkd.runs.mlflow_place import asked_uri, check_uri, experiment_or_default, known_places
 from odkd.runs.mlflow_sync import sync
 from odkd.runs.records import read_mlflow_note
 from odkd.runs.sync import brief, mark_if_killed
@@ -191,10 +192,16 @@ def check_known(uri: str, outputs: Path, *named: str | None) -> None:
     Raises:
         ValueError: it is another one.
     """
-    address, given = without_password(uri), [place for place in (*named, own_database(outputs)) if place]
-    if address not in known_places(outputs) | {without_password(place) for place in given}:
+    given = [place for place in (*named, own_database(outputs)) if place]
+    if uri in given:
+        return
+    check_uri("its note", uri)
+    address = without_password(uri)
+    known = known_places(outputs) | {without_password(place) for place in given}
+    if uri != address or uri not in known:  # notes have no user: with an @, libraries differ on the host
         raise ValueError(
-            f"it notes MLflow at {address}, where no run of {outputs} has gone; to send it there: --uri {address}"
+            f"it notes MLflow at {address}, where no run of {outputs} has gone; to send it there: "
+            f"--uri {shlex.quote(address)}"
         )
 
 

@@ -22,8 +22,8 @@ def names_in(content: bytes) -> list[str]:
         return [name.removesuffix(".npy") for name in archive.namelist()]
 
 
-def read_npz(content: bytes | BinaryIO, name: str) -> np.ndarray:
-    """Return one array of an .npz file, of at most MOST_PIXELS numbers: its header is checked before it is unpacked.
+def read_npz(content: bytes | BinaryIO, name: str, most: int = MOST_PIXELS) -> np.ndarray:
+    """Return one array of an .npz file, of at most so many numbers: its header is checked before it is unpacked.
 
     Raises:
         KeyError: there is no array of this name.
@@ -41,8 +41,8 @@ def read_npz(content: bytes | BinaryIO, name: str) -> np.ndarray:
             shape, _, dtype = read(member)
             if dtype.hasobject:
                 raise ValueError("it holds Python objects")
-            if not 0 <= math.prod(shape) <= MOST_PIXELS or dtype.itemsize > MOST_ITEM:
-                raise ValueError(f"{name} is {dtype} {list(shape)}; expected at most {MOST_PIXELS} numbers")
+            if not 0 <= math.prod(shape) <= most or dtype.itemsize > MOST_ITEM:
+                raise ValueError(f"{name} is {dtype} {list(shape)}; expected at most {most} numbers")
         with archive.open(file_name) as member:
             array: np.ndarray = np.lib.format.read_array(member, allow_pickle=False)
     return array

@@ -8,6 +8,8 @@ import sys
 from collections.abc import Iterator
 from typing import Any, TextIO
 
+from odkd.common.names import visible
+
 IN_BAR = {"is_in_bar": True}  # `extra` of a log line whose content a bar shows, if there is one
 CLEAR_LINE = "\r\x1b[K"  # to the line's start, and erase it
 
@@ -33,7 +35,7 @@ class Console(logging.StreamHandler[TextIO]):
         return is_terminal(sys.stderr) and not self.is_shared
 
     def format(self, record: logging.LogRecord) -> str:
-        text = super().format(record)
+        text = visible(super().format(record))
         return f"{CLEAR_LINE}{text}" if self.is_shared and is_terminal(self.stream) else text
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -64,7 +66,7 @@ def written_above_bars(stream: TextIO) -> Iterator[None]:
 def say(text: object, *, file: TextIO | None = None) -> None:
     """Print a line of a command's answer, above the bar of what the command is doing."""
     with written_above_bars(sys.stderr):
-        print(text, file=file, flush=sys.stderr.isatty())
+        print(visible(str(text)), file=file, flush=sys.stderr.isatty())
 
 
 def console() -> Console | None:

@@ -1,5 +1,6 @@
 """Tables in GitHub's Markdown, whose cells may hold names from a data set or a setting: they stay text."""
 
+import re
 from collections.abc import Iterable, Sequence
 
 
@@ -14,6 +15,17 @@ def plain(text: str) -> str:
 
 def _row(cells: Iterable[str]) -> str:
     return f"| {' | '.join(plain(cell).replace('|', chr(92) + '|') for cell in cells)} |"
+
+
+def code(text: str) -> str:
+    """Return a text as code within a line.
+
+    >>> code("odkd seed=1"), code("a `b`")
+    ('`odkd seed=1`', '`` a `b` ``')
+    """
+    longest = max(map(len, re.findall("`+", text)), default=0)
+    fence, space = "`" * (longest + 1), " " * (longest > 0)
+    return f"{fence}{space}{' '.join(text.split(chr(10)))}{space}{fence}"
 
 
 def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

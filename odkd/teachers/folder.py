@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from annotated_types import Ge, Le
 
+from odkd.common.arrays import read_npz
 from odkd.common.files import json_digest
 from odkd.common.ignore import IGNORE
 from odkd.common.pictures import UNREADABLE
@@ -192,13 +193,11 @@ def _read_png(path: Path, values: PixelValues | None) -> np.ndarray:
 
 
 def _read_npz(path: Path, key: str) -> np.ndarray:
-    with path.open("rb") as file:  # numpy does not close a file that it opened and cannot read
-        content = np.load(file, allow_pickle=False)
-        if not isinstance(content, np.lib.npyio.NpzFile):
-            raise ValueError("it is a single array")
-        if key not in content:
-            raise ValueError(f"it holds {', '.join(content)}, and teacher.key is {key}")
-        values_HW: np.ndarray = content[key]
+    with path.open("rb") as file:
+        try:
+            values_HW = read_npz(file, key)
+        except KeyError as error:
+            raise ValueError(f"it holds {error.args[0]}, and teacher.key is {key}") from error
     if values_HW.ndim != 2 or values_HW.dtype.kind not in "iu" or not values_HW.size:
         raise ValueError(f"{key} is {values_HW.dtype} {list(values_HW.shape)}")
     return values_HW

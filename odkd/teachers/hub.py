@@ -7,7 +7,7 @@ commit, so that the user can pin it.
 
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -109,17 +109,48 @@ def commit_of(model: str, revision: str | None) -> str:
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """Return the weight files of a folder, safetensors before pickles; none if a part is missing."""
+    """Return the weight files of a folder, safetensors before pickles; none if a part is missing.
+
+    Raises:
+        ValueError: its index names a file elsewhere.
+    """
     for name in COMPLETE:
         index = folder / f"{name}.index.json"
         if (folder / name).is_file():
             return [folder / name]
         if index.is_file():
             names = read_json(index, {"weight_map": dict[str, str]}, advice="download it again")["weight_map"].values()
-            parts = [folder / Path(name).name for name in sorted(set(names))]
+            if strange := [name for name in names if name != Path(name).name or name in ("", ".", "..")]:
+                raise ValueError(f"{index} names {strange[0]!r}, which is no file beside it; download it again")
+            parts = [folder / name for name in sorted(set(names))]
             if all(part.is_file() for part in parts):
                 return [index, *parts]
     return []
+
+
+def check_size(make: Callable[[], Any], files: Sequence[Path], folder: Path) -> None:
+    """Check, before memory is taken for it, that a network has no more weights than its files may hold.
+
+    Args:
+        make: returns the network.
+        files: its weights.
+
+    Raises:
+        ValueError: it has more, so config.json is that of another network, or was made to take memory.
+    """
+    import torch
+
+    try:
+        with torch.device("meta"):
+            wanted = sum(weight.numel() for weight in make().parameters())
+    except Exception:  # it cannot be made without memory; if it cannot be made at all, the caller says why
+        return
+    held = sum(file.stat().st_size for file in files)  # a weight has at least a byte
+    if wanted > held + 2**20:
+        raise ValueError(
+            f"{folder}/config.json describes a network of {wanted:,} weights, and its files have {held:,} bytes; "
+            "they do not belong together"
+        )
 
 
 def _cached(model: str, commit: str, needs: tuple[str, ...]) -> Path | None:

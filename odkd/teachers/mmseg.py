@@ -40,7 +40,7 @@ class MMSegTeacher:
         precision: of the network.
         tta: average the probabilities over the scales and flips of the config's `tta_pipeline`.
         options: changes to the config, such as {"test_pipeline.1.scale": [1024, 512]} (width, height).
-        trust: run a config file, and options that name code outside mmsegmentation.
+        trust: run a config file, and take options besides numbers.
 
     Raises:
         ValueError: the config is a file, or an option names code, without `trust`; mmsegmentation is not installed, the

@@ -5,6 +5,7 @@ That file is read here without albumentations, whose successor is AGPL: Resize (
 ToTensorV2 are supported, everything else is refused.
 """
 
+import inspect
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -20,9 +21,10 @@ from odkd.common.optional import optional
 from odkd.common.reading import read_json
 from odkd.data.labels.own_classes import refuse_one_output
 from odkd.students.fitting import fit
+from odkd.students.smp import is_encoder
 from odkd.students.weights import read_checkpoint
 from odkd.teachers import Precision, SampledFrames, refuse_nan
-from odkd.teachers.hub import identify, locate
+from odkd.teachers.hub import check_size, identify, locate
 
 logger = logging.getLogger(__name__)
 PREPROCESSING = "albumentations_config_eval.json"
@@ -150,18 +152,40 @@ def _load(folder: Path) -> tuple[torch.nn.Module, dict[str, Any]]:
             f"{folder}/config.json does not describe a network of segmentation-models-pytorch for images of 3 channels "
             "and 2 to 255 classes; load a network of transformers with teacher=transformers"
         )
-    # Skip the encoder's ImageNet weights, which would be downloaded only to be overwritten, and get logits, no softmax.
-    instead = {key: None for key in ("encoder_weights", "activation") if config.get(key) is not None}
-    settings = {key: value for key, value in config.items() if not key.startswith("_")}
-    kind = str(config["_model_class"])
+    kind, path = str(config["_model_class"]), folder / "model.safetensors"
+    settings = _settings(folder, kind, config)
+    made = {made.__name__: made for made in smp.MODEL_ARCHITECTURES_MAPPING.values()}[kind]
+    state = read_checkpoint(path, "teacher.model")["state_dict"]
     try:
-        network = getattr(smp, kind)(**settings | instead)
+        check_size(lambda: made(**settings), [path], folder)
+        network = made(**settings)
     except Exception as error:
         raise ValueError(f"{folder}/config.json builds no {kind}: {' '.join(str(error).split())[:300]}") from error
     assert isinstance(network, torch.nn.Module)
-    path = folder / "model.safetensors"
-    fit(network, read_checkpoint(path, "teacher.model")["state_dict"], path, kind)
+    fit(network, state, path, kind)
     return network, config
+
+
+def _settings(folder: Path, kind: str, config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a network is made from: what its class names, and of what the class hands on, numbers alone.
+
+    Raises:
+        ValueError: there is no such class or encoder, or a setting may lead elsewhere.
+    """
+    import segmentation_models_pytorch as smp
+
+    made = {made.__name__: made for made in smp.MODEL_ARCHITECTURES_MAPPING.values()}.get(kind)
+    encoder = str(config.get("encoder_name", "resnet34"))
+    if made is None or not is_encoder(encoder):
+        raise ValueError(f"{folder}/config.json: segmentation-models-pytorch has no {kind} with the encoder {encoder}")
+    named = {name for name, one in inspect.signature(made).parameters.items() if one.kind is not one.VAR_KEYWORD}
+    settings = {key: value for key, value in config.items() if not key.startswith("_")}
+    for key, value in settings.items():
+        is_handed_on = key not in named
+        if is_handed_on and (not isinstance(value, int | float | None) or key.startswith("pretrained")):
+            raise ValueError(f"{folder}/config.json: {key} is no setting of {kind}; remove it")
+    # Skip the encoder's ImageNet weights, which would be downloaded only to be overwritten, and get logits, no softmax.
+    return settings | {"encoder_name": encoder, "encoder_weights": None, "activation": None}
 
 
 def read_preprocessing(folder: Path, encoder_name: str, *, is_overridden: bool) -> Preprocessing:

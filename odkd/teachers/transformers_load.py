@@ -1,6 +1,7 @@
 """Loading of a Hugging Face transformers folder: network, image processor, class names."""
 
 import logging
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,9 +11,11 @@ from typing import Any
 import torch
 
 from odkd.common.optional import check_installed
+from odkd.common.reading import read_json
 from odkd.data.labels.own_classes import refuse_one_output
-from odkd.teachers.hub import weight_files
+from odkd.teachers.hub import check_size, weight_files
 
+ATTENTION = ("attn_implementation", "_attn_implementation")
 BY_QUERIES = ("maskformer", "mask2former", "oneformer", "eomt", "eomt_dinov3")  # each query gives a mask and a class
 
 
@@ -26,11 +29,42 @@ def class_names(config: Any, model: str) -> list[str]:
 
 
 def read(kind: Any, folder: Path, **more: Any) -> Any:
-    """Call `from_pretrained` on a local folder, without downloads and without code from the folder."""
+    """Call `from_pretrained` on a local folder, without downloads and without code from the folder.
+
+    Raises:
+        ValueError: it cannot be read, or its config.json leads elsewhere.
+    """
+    check_config(folder)
     try:
         return kind.from_pretrained(folder, local_files_only=True, trust_remote_code=False, **more)
     except Exception as error:
         raise ValueError(f"{kind.__name__} cannot read {folder}: {str(error).strip()[:300]}") from error
+
+
+def check_config(folder: Path) -> None:
+    """Check that a network's config.json names no place besides its folder.
+
+    Raises:
+        ValueError: a backbone is an address or a folder, or the attention a program of the hub.
+    """
+    path = folder / "config.json"
+    if not path.is_file():
+        return
+    for key, value in named_texts(read_json(path)):
+        is_place = key == "backbone" and not re.fullmatch(r"[\w.-]*", value)
+        is_program = key in ATTENTION and value not in ("eager", "sdpa")
+        if is_place or is_program:
+            raise ValueError(f"{path}: {key} {value!r} leads out of the folder; remove it, or change it")
+
+
+def named_texts(content: Any) -> Iterator[tuple[str, str]]:
+    """Yield each key of a JSON file that has a text, at any depth, with the text."""
+    for key, value in content.items() if isinstance(content, dict) else ():
+        if isinstance(value, str):
+            yield key, value
+        yield from named_texts(value)
+    for value in content if isinstance(content, list) else ():
+        yield from named_texts(value)
 
 
 def load_network(folder: Path, config: Any) -> torch.nn.Module:
@@ -53,7 +87,9 @@ def load_weights(folder: Path, kind: Any, config: Any) -> torch.nn.Module:
     Raises:
         ValueError: weights are missing, or cannot be read.
     """
-    is_safe = weight_files(folder)[0].name.startswith("model.safetensors")
+    files = weight_files(folder)
+    is_safe = files[0].name.startswith("model.safetensors")
+    check_size(lambda: kind.from_config(config) if hasattr(kind, "from_config") else kind(config), files, folder)
     more = {"use_safetensors": is_safe, "weights_only": True, "dtype": torch.float32, "output_loading_info": True}
     network, info = read(kind, folder, config=config, **more)
     # The library fills missing weights with random numbers. Only the loss's class weights are not needed to label.

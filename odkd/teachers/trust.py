@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+CHOOSING = ("type", "scope", "custom_imports", "custom_hooks", "default_scope", "init_cfg")  # keys of mmengine
+
 
 def check_trust(file: object, what: str, *, trust: bool) -> None:
     """Check that a file that is code is trusted.
@@ -22,17 +24,19 @@ def check_trust(file: object, what: str, *, trust: bool) -> None:
 
 
 def code_in(options: Mapping[str, Any]) -> str | None:
-    """Return the first option that has mmengine import a module or call a function of any package; None without one.
+    """Return the first option that may have mmengine or a network read a file, or choose what runs; None without one.
 
-    mmengine looks up a `type` among the classes of mmsegmentation, and if it has dots, in all that Python can import.
+    A text may name a class, a module, a file with pickled objects, or an address, under any key that some network
+    takes. So only numbers and truth values are plain, and the words that say how an image is cut into windows.
 
     >>> code_in({"test_pipeline.1.scale": [1024, 512], "model.decode_head.type": "os.system"})
     'model.decode_head.type=os.system'
     """
     for key, value in _leaves(options, ""):
         names = key.split(".")
-        is_lookup = names[-1] in ("type", "scope", "_scope_") and not str(value).isidentifier()
-        if is_lookup or {"custom_imports", "custom_hooks", "default_scope", "_base_", "init_cfg"} & set(names):
+        is_number = value is None or isinstance(value, int | float)
+        is_word = names[-1] == "mode" and value in ("slide", "whole")
+        if not (is_number or is_word) or any(name.startswith("_") or name in CHOOSING for name in names):
             return f"{key}={value}"
     return None
 

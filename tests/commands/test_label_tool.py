@@ -457,3 +457,23 @@ def test_a_store_of_somebody_else_permits_nothing_and_says_not_where_to_write(la
     assert not cfg.dataset.prepare.folder.startswith(elsewhere)
     cfg = read_recipe(LabelStore(store), ["allow_targets=[mine]"], None)
     assert cfg.allow_targets == ["mine"]
+
+
+@pytest.mark.parametrize("change", [{"teacher": "../../elsewhere"}, {"teacher": "/tmp/x"}, {"video": ".."}])
+def test_the_names_of_a_store_lead_nowhere(
+    change: dict[str, str], labels: Path, command: Command, tmp_path: Path
+) -> None:
+    (store, *_) = find_stores(labels)
+    (store / "manifest.json").write_bytes(sealed(LabelStore(store).manifest | change))
+    code, text = command("export", store, "--to", tmp_path / "deep" / "er" / "exported")
+    assert (code, "is none of a folder" in text, "Traceback" in text) == (1, True, False), text
+    assert not (tmp_path / "deep").exists()
+
+
+def test_a_terminal_does_not_obey_the_name_of_a_video(labels: Path, command: Command) -> None:
+    (store, *_) = find_stores(labels)
+    name = "a\x1b]0;title\x07\nFAKE: all verified\r.mp4"
+    (store / "manifest.json").write_bytes(sealed(LabelStore(store).manifest | {"video": name}))
+    _, text = command("list", labels)
+    assert "a\\x1b]0;title\\x07\\nFAKE: all verified\\r.mp4" in text
+    assert not [line for line in text.splitlines() if line.startswith("FAKE")]

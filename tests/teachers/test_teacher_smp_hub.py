@@ -255,3 +255,43 @@ def test_weights_of_a_folder_are_read_as_those_of_a_checkpoint(folder: Path) -> 
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(ValueError, match="holds no weights that load safely: it is damaged or cut off"):
         SmpHubTeacher(str(folder), device=CPU)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"pretrained_cfg": {"url": "file:///etc/passwd"}},
+        {"cache_dir": "elsewhere"},
+        {"pretrained": True},
+        {"encoder_name": "tu-hf-hub:somebody/net"},
+        {"encoder_name": "tu-local-dir:/somewhere"},
+        {"encoder_name": "tu-resnet18.x/../y"},
+        {"_model_class": "from_pretrained", "pretrained_model_name_or_path": "somebody/net"},
+        {"_model_class": "create_model"},
+        {"_model_class": "__builtins__"},
+    ],
+)
+def test_a_config_leads_nowhere(folder: Path, change: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    import timm
+
+    monkeypatch.setattr(timm, "create_model", lambda *_, **__: pytest.fail("a network is made"))
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(ValueError, match=r"config\.json: "):
+        SmpHubTeacher(str(folder), device=CPU)
+
+
+def test_a_config_of_another_size_than_its_weights_takes_no_memory(folder: Path) -> None:
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"decoder_pyramid_channels": 50_000}))
+    with pytest.raises(ValueError, match="they do not belong together"):
+        SmpHubTeacher(str(folder), device=CPU)
+
+
+def test_the_encoders_own_weights_are_not_asked_for_if_the_config_does_not_name_them(folder: Path) -> None:
+    path, frames = folder / "config.json", show(images(1, 32, 32))
+    labels = SmpHubTeacher(str(folder), device=CPU).label(frames)
+    config = json.loads(path.read_text())
+    config.pop("encoder_weights")
+    path.write_text(json.dumps(config))
+    np.testing.assert_array_equal(SmpHubTeacher(str(folder), device=CPU).label(frames), labels)

@@ -7,11 +7,13 @@ are many shards; without it, or if it is damaged, the shards are read.
 import contextlib
 import io
 import os
-import zipfile
 
 import numpy as np
 
+from odkd.common.arrays import read_npz
 from odkd.common.files import write_atomic
+from odkd.common.pictures import UNREADABLE
+from odkd.common.reading import open_file
 from odkd.data.labels.shards import FrameArray
 
 NOTE = ".stored.npz"
@@ -56,10 +58,11 @@ def stored_mask(array: FrameArray) -> np.ndarray:
 
 def _read_note(array: FrameArray) -> tuple[np.ndarray, np.ndarray] | None:
     try:
-        with np.load(io.BytesIO((array.folder / NOTE).read_bytes())) as note:
-            versions, stored = note["versions"], note["stored"]
-    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile):
+        with open_file(array.folder / NOTE) as file:
+            versions = read_npz(file, "versions", array.num_shards * 3)
+            stored = read_npz(file, "stored", array.num_shards * array.shard_frames)
+    except UNREADABLE:
         return None
-    if versions.shape != (array.num_shards, 3):
+    if versions.shape != (array.num_shards, 3) or stored.shape != (array.num_shards, -(-array.shard_frames // 8)):
         return None
     return versions, np.unpackbits(stored, axis=1, count=array.shard_frames).astype(bool)

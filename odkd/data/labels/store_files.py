@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from annotated_types import Ge, Le, Len
 
 from odkd.common.files import create_exclusive, flush_names, json_digest, sealed, unseal, write_atomic
+from odkd.common.names import is_plain
 from odkd.common.progressions import num_packed
 from odkd.common.reading import brief, check_form, read_bytes, read_json, shown
 from odkd.common.settings import PositiveInt
@@ -75,6 +76,8 @@ def check_manifest(manifest: Any, folder: Path) -> None:
             or math.prod(manifest["identity"]["size"]) > MOST_NUMBERS
         ):
             raise ValueError("it promises more than a store can hold")
+        if not is_plain(manifest.get("teacher", "x")) or Path(manifest.get("video", "x")).stem in ("", ".", ".."):
+            raise ValueError("the name of its teacher or video is none of a folder")
     except (ValueError, KeyError, TypeError) as error:
         raise DamagedLabelsError(
             f"{shown(folder)}/manifest.json is that of no label store ({brief(error)}); move the folder away"

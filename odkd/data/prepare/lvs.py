@@ -34,6 +34,7 @@ PREFIX = "detectron_large_mask_rcnn_1_"
 GROUPS = ("person", "car,bus,truck", "motorcycle,bicycle")  # of LVS's streets
 THINGS = 80  # classes of Detectron: 1 to 80 are COCO's things, in COCO's order
 THRESHOLD = 0.5  # of scores and masks
+FARTHEST = 2.0  # from the upper left corner of a frame, as a share of it; boxes may stand out a little
 Found = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]  # boxes [N, 4], classes [N], scores [N], masks [N, m, m]
 
 
@@ -118,6 +119,8 @@ def drawn(found: Found, size: tuple[int, ...], groups: Mapping[str, int]) -> np.
     boxes_N4, classes_N, scores_N, masks_Nmm = (np.asarray(part) for part in found)
     if not len(boxes_N4) == len(classes_N) == len(scores_N) == len(masks_Nmm):
         raise ValueError("boxes, classes, scores and masks of a frame differ in number; download the file again")
+    if len(boxes_N4) and not (np.abs(np.asarray(boxes_N4, np.float64)) <= FARTHEST).all():
+        raise ValueError("a box does not lie in its frame; expected top, left, bottom, right, 0..1 of the frame")
     label_HW = np.zeros(size, np.uint8)
     height, width = size
     for box, kind, score, mask_mm in zip(boxes_N4, classes_N, scores_N, masks_Nmm, strict=True):
@@ -145,7 +148,7 @@ def read_found(path: Path) -> dict[int, Found]:
             version = np.lib.format.read_magic(file)
             read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
             read(file)
-            content: Any = _plain(_Arrays(io.BytesIO(file.read()), encoding="latin1").load())
+            content: Any = _plain(_Arrays(io.BytesIO(file.read()), encoding="latin1").load(), {})
         frames: Any = content[()] if isinstance(content, np.ndarray) else content
         return {int(frame): tuple(parts) for frame, parts in frames.items() if len(parts) == 4}
     except Exception as error:
@@ -185,18 +188,27 @@ class _Array:
         self.content = flat.copy().reshape(shape, order="F" if is_fortran else "C")
 
 
-def _plain(value: Any) -> Any:
-    """Return a value with the arrays that were read in place of `_Array`, at any depth."""
-    if isinstance(value, _Array):
-        value = value.content
-    if isinstance(value, np.ndarray) and value.dtype == object:
-        plain = np.empty(value.shape, object)
-        for place, item in np.ndenumerate(value):
-            plain[place] = _plain(item)
-        return plain
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    return type(value)(map(_plain, value)) if isinstance(value, list | tuple) else value
+def _plain(value: Any, known: dict[int, Any]) -> Any:
+    """Return a value with the arrays that were read in place of `_Array`, at any depth.
+
+    Args:
+        known: what was returned for a value with this `id`: one that is in many places is read once.
+    """
+    if id(value) in known:
+        return known[id(value)]
+    content = value.content if isinstance(value, _Array) else value
+    if isinstance(content, np.ndarray) and content.dtype == object:
+        plain: Any = np.empty(content.shape, object)
+        for place, item in np.ndenumerate(content):
+            plain[place] = _plain(item, known)
+    elif isinstance(content, dict):
+        plain = {key: _plain(item, known) for key, item in content.items()}
+    elif isinstance(content, list | tuple):
+        plain = type(content)(_plain(item, known) for item in content)
+    else:
+        plain = content
+    known[id(value)] = plain
+    return plain
 
 
 class _Arrays(pickle.Unpickler):

@@ -7,7 +7,7 @@ from statistics import fmean
 from typing import Any
 
 from odkd.common.dotted import split_override
-from odkd.common.markdown import markdown_table, plain
+from odkd.common.markdown import code, markdown_table, plain
 from odkd.common.metric_names import BEST, MEAN
 from odkd.common.names import shorten
 
@@ -143,7 +143,7 @@ def description(record: Mapping[str, Any]) -> str:
         f"**{name.removeprefix('sweep_').replace('/', ' ', 1)}** {value:.4f}" for name, value in scores(record).items()
     ]
     state = "; ".join([f"**{record['status']}**: {tally(record['jobs'])}", *found])
-    lines = [f"`{record['command']}`", "", state, ""]
+    lines = [code(record["command"]), "", state, ""]
     lines += [f"{line}\n" for line in search_lines(record)]
     lines += [markdown_table(head, rows[:MAX_ROWS])]
     lines += [f"\nand {len(rows) - MAX_ROWS} more: jobs.json"] if len(rows) > MAX_ROWS else []

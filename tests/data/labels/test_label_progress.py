@@ -1,5 +1,6 @@
 """Which frames are stored: the note agrees with the shards, whatever happens to them, and is read instead of them."""
 
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -82,3 +83,11 @@ def test_a_store_of_many_frames_opens_from_a_small_manifest(tmp_path: Path) -> N
         assert store.num_frames == 10_000
         np.testing.assert_array_equal(store.frame_numbers, numbers)
     assert (tmp_path / "new" / "manifest.json").stat().st_size < 1000
+
+
+def test_a_note_that_unpacks_to_gigabytes_is_not_unpacked(array: FrameArray) -> None:
+    with zipfile.ZipFile(array.folder / NOTE, "w") as archive:
+        for name, shape in (("versions", (2**33,)), ("stored", (3, 1))):
+            with archive.open(f"{name}.npy", "w") as member:
+                np.lib.format.write_array_header_1_0(member, {"descr": "<i8", "fortran_order": False, "shape": shape})
+    assert stored(array) == [0, 1, 3, 4, 9]

@@ -117,3 +117,17 @@ def test_nothing_in_a_file_is_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     with pytest.raises(ValueError, match=r"io\.open, which would run code"):
         read_found(Path("evil.npy"))
     assert not Path("made").exists()
+
+
+def test_a_box_far_outside_a_frame_takes_no_memory() -> None:
+    for box in ((0.0, 0.0, 400.0, 400.0), (0.0, -1e9, 1.0, 1.0), (0.0, 0.0, float("nan"), 1.0)):
+        with pytest.raises(ValueError, match="does not lie in its frame"):
+            drawn(found((box, PERSON, 0.9, FULL)), (64, 96), class_groups(["person"]))
+
+
+def test_what_is_in_many_places_of_a_file_is_read_once(tmp_path: Path) -> None:
+    nested: object = (1,)
+    for _ in range(100):
+        nested = (nested, nested)
+    np.save(tmp_path / "deep.npy", np.array({0: (nested, 1, 2, 3)}, dtype=object), allow_pickle=True)
+    assert list(read_found(tmp_path / "deep.npy")) == [0]
