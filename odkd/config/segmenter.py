@@ -17,6 +17,7 @@ from odkd.common.device import choose_device, set_tf32
 from odkd.common.numerics import is_fast_on_cpu
 from odkd.config.construct import construct, resolve
 from odkd.config.parts_student import student_arguments
+from odkd.config.roles import is_users
 from odkd.config.schema import stored_config
 from odkd.data.labels.palette import dataset_palette
 from odkd.data.tensor_bank import Bank, Batch, Normalization
@@ -26,7 +27,7 @@ from odkd.evaluation.evaluate import Evaluator, at_size
 from odkd.runs.run_file import verify
 from odkd.students.batch_norm import use_statistics
 from odkd.students.equal_forms import use_fast_forms
-from odkd.students.fitting import load_weights
+from odkd.students.fitting import check_size, load_weights
 from odkd.students.trial import try_student
 from odkd.training.trainer import student_file
 
@@ -173,6 +174,8 @@ def load_student(
         raise ValueError(f"student._target_={cfg.student._target_} of {run} is no torch.nn.Module")
     classes = list(cfg.dataset.classes)
     offered = {"num_classes": len(classes), "classes": classes, "device": chosen_device, "seed": int(cfg.seed)}
+    if not is_users(node._target_):
+        check_size(lambda: construct(node, (), offered, allowed, "student"), [path], run / "config.yaml")
     network = construct(node, (), offered, allowed, "student")
     use_fast_forms(network, bool(cfg.get("fast_forms")))  # runs from before 2026-11-29 have no such setting
     use_statistics(network, cfg.student.get("statistics", "own"))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from odkd.common.files import json_digest
 from odkd.common.reading import read_text
 from odkd.runs.own_files import own_files
-from odkd.runs.trackers.parts import stills_of
+from odkd.runs.records import stills_in
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -66,7 +66,7 @@ def send_stills(client: MlflowClient, run: Run, mlflow_run: MlflowRun) -> None:
 def named_stills(run: Run) -> dict[str, Path]:
     """Return the report's stills in the order of their steps: MLflow's name without suffix -> file."""
     end = f"timestamp+{run.milliseconds({})}+{uuid.uuid5(uuid.NAMESPACE_OID, run.key)}"
-    return {f"{STILLS}+step+{step}+{end}": path for step, _, path in stills_of(run)}
+    return {f"{STILLS}+step+{step}+{end}": path for step, _, path in stills_in(run.folder)}
 
 
 def shown_still(run: Run) -> str | None:

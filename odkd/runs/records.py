@@ -8,7 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
 
-from odkd.common.files import json_digest, write_json
+from odkd.common.files import is_own, json_digest, write_json
 from odkd.common.reading import DamagedFileError, brief, check_form, parse_json, read_bytes, read_json, shown
 
 Status = Literal["running", "finished", "failed", "killed", "pruned"]
@@ -125,6 +125,16 @@ def read_sweep(folder: Path) -> dict[str, Any]:
 def read_mlflow_note(folder: Path) -> dict[str, Any]:
     """Return mlflow.json, where a folder was sent; empty if it is missing."""
     return read_if_there(folder, "mlflow.json", MLFLOW, "delete it: the next odkd-sync finds the run in MLflow again")
+
+
+def stills_in(folder: Path) -> list[tuple[int, str, Path]]:
+    """Return step, caption and file of each still of a run's report, in the order of their steps."""
+    stills = read_stills_note(folder).get("stills", [])
+    return [
+        (int(still.get("step", number)), str(still["caption"]), path)
+        for number, still in enumerate(stills)
+        if is_own(folder, path := still_file(folder, still))
+    ]
 
 
 def still_file(folder: Path, still: Mapping[str, Any]) -> Path:

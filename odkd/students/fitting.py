@@ -1,9 +1,9 @@
 """Weights given to a network whose names for them may differ: prefixes of trainers are taken away or put before."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -157,3 +157,27 @@ def _kind(tensor: Tensor) -> str:
         return "without data (meta)"
     layout = "" if tensor.layout == torch.strided else f" {str(tensor.layout).removeprefix('torch.')}"
     return f"{str(tensor.dtype).removeprefix('torch.')}{layout}"
+
+
+def check_size(make: Callable[[], Any], files: Sequence[Path], where: object) -> None:
+    """Check, before memory is taken for it, that a network has no more weights than its files may hold.
+
+    Args:
+        make: returns the network.
+        files: its weights.
+        where: what describes the network, for the message.
+
+    Raises:
+        ValueError: it has more, so what describes it is that of another network, or was made to take memory.
+    """
+    try:
+        with torch.device("meta"):
+            wanted = sum(weight.numel() for weight in make().parameters())
+    except Exception:  # it cannot be made without memory; if it cannot be made at all, the caller says why
+        return
+    held = sum(file.stat().st_size for file in files)  # a weight has at least a byte
+    if wanted > held + 2**20:
+        raise ValueError(
+            f"{where} describes a network of {wanted:,} weights, and its files have {held:,} bytes; "
+            "they do not belong together"
+        )

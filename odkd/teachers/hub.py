@@ -7,7 +7,7 @@ commit, so that the user can pin it.
 
 import logging
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -126,31 +126,6 @@ def weight_files(folder: Path) -> list[Path]:
             if all(part.is_file() for part in parts):
                 return [index, *parts]
     return []
-
-
-def check_size(make: Callable[[], Any], files: Sequence[Path], folder: Path) -> None:
-    """Check, before memory is taken for it, that a network has no more weights than its files may hold.
-
-    Args:
-        make: returns the network.
-        files: its weights.
-
-    Raises:
-        ValueError: it has more, so config.json is that of another network, or was made to take memory.
-    """
-    import torch
-
-    try:
-        with torch.device("meta"):
-            wanted = sum(weight.numel() for weight in make().parameters())
-    except Exception:  # it cannot be made without memory; if it cannot be made at all, the caller says why
-        return
-    held = sum(file.stat().st_size for file in files)  # a weight has at least a byte
-    if wanted > held + 2**20:
-        raise ValueError(
-            f"{folder}/config.json describes a network of {wanted:,} weights, and its files have {held:,} bytes; "
-            "they do not belong together"
-        )
 
 
 def _cached(model: str, commit: str, needs: tuple[str, ...]) -> Path | None:

@@ -20,11 +20,11 @@ from odkd.common.device import autocast
 from odkd.common.optional import optional
 from odkd.common.reading import read_json
 from odkd.data.labels.own_classes import refuse_one_output
-from odkd.students.fitting import fit
+from odkd.students.fitting import check_size, fit
 from odkd.students.smp import is_encoder
 from odkd.students.weights import read_checkpoint
 from odkd.teachers import Precision, SampledFrames, refuse_nan
-from odkd.teachers.hub import check_size, identify, locate
+from odkd.teachers.hub import identify, locate
 
 logger = logging.getLogger(__name__)
 PREPROCESSING = "albumentations_config_eval.json"
@@ -157,7 +157,7 @@ def _load(folder: Path) -> tuple[torch.nn.Module, dict[str, Any]]:
     made = {made.__name__: made for made in smp.MODEL_ARCHITECTURES_MAPPING.values()}[kind]
     state = read_checkpoint(path, "teacher.model")["state_dict"]
     try:
-        check_size(lambda: made(**settings), [path], folder)
+        check_size(lambda: made(**settings), [path], folder / "config.json")
         network = made(**settings)
     except Exception as error:
         raise ValueError(f"{folder}/config.json builds no {kind}: {' '.join(str(error).split())[:300]}") from error

@@ -13,7 +13,8 @@ import torch
 from odkd.common.optional import check_installed
 from odkd.common.reading import read_json
 from odkd.data.labels.own_classes import refuse_one_output
-from odkd.teachers.hub import check_size, weight_files
+from odkd.students.fitting import check_size
+from odkd.teachers.hub import weight_files
 
 ATTENTION = ("attn_implementation", "_attn_implementation")
 BY_QUERIES = ("maskformer", "mask2former", "oneformer", "eomt", "eomt_dinov3")  # each query gives a mask and a class
@@ -89,7 +90,8 @@ def load_weights(folder: Path, kind: Any, config: Any) -> torch.nn.Module:
     """
     files = weight_files(folder)
     is_safe = files[0].name.startswith("model.safetensors")
-    check_size(lambda: kind.from_config(config) if hasattr(kind, "from_config") else kind(config), files, folder)
+    made = kind.from_config if hasattr(kind, "from_config") else kind
+    check_size(lambda: made(config), files, folder / "config.json")
     more = {"use_safetensors": is_safe, "weights_only": True, "dtype": torch.float32, "output_loading_info": True}
     network, info = read(kind, folder, config=config, **more)
     # The library fills missing weights with random numbers. Only the loss's class weights are not needed to label.

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from extras import need
 from omegaconf import OmegaConf
 from samples import one_of
 
@@ -17,6 +18,7 @@ from odkd.commands.export import main as export
 from odkd.commands.profile import main as profile
 from odkd.commands.report import main as report
 from odkd.commands.report import make_stills
+from odkd.config.segmenter import load_student
 from odkd.report.stills import write_stills
 
 COMMANDS: dict[str, Callable[[Path], object]] = {
@@ -173,3 +175,13 @@ def test_sizes_beyond_memory_are_one_line(foreign: Path, capsys: pytest.CaptureF
     shown = capsys.readouterr().err
     assert "expected at most 67108864 pixels" in shown
     assert "Traceback" not in shown
+
+
+def test_a_student_that_is_larger_than_its_weights_takes_no_memory(foreign: Path) -> None:
+    need("segmentation_models_pytorch")
+    student = dict(OmegaConf.load(foreign / "config.yaml").student)
+    student.pop("dropout")
+    large = {"_target_": "odkd.students.smp.SmpStudent", "arch": "FPN", "encoder": "resnet152"}
+    change(foreign, student=student | large)
+    with pytest.raises(ValueError, match="they do not belong together"):
+        load_student(foreign)

@@ -1,15 +1,14 @@
-"""What a run shows in a tracker besides its series: name, final scores, stills."""
+"""What a run shows in a tracker besides its series: name and final scores."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from odkd.common.files import is_own, json_digest
+from odkd.common.files import json_digest
 from odkd.common.metric_names import SUMMARY
 from odkd.common.names import is_plain
 from odkd.common.reading import read_text
 from odkd.runs.mlflow_sending import finite
-from odkd.runs.records import read_stills_note, still_file
 from odkd.runs.results import Run
 
 
@@ -27,16 +26,6 @@ def identity_of(run: Run) -> str:
 def final_scores(run: Run) -> dict[str, float]:
     """Return the final scores that are numbers, under `summary/`; empty before the end."""
     return finite({f"{SUMMARY}{name}": value for name, value in run.summary.items()})
-
-
-def stills_of(run: Run) -> list[tuple[int, str, Path]]:
-    """Return step, caption and file of each still of the report, in the order of their steps."""
-    stills = read_stills_note(run.folder).get("stills", [])
-    return [
-        (int(still.get("step", number)), str(still["caption"]), path)
-        for number, still in enumerate(stills)
-        if is_own(run.folder, path := still_file(run.folder, still))
-    ]
 
 
 def state_of(folder: Path) -> str:

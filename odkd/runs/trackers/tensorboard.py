@@ -22,8 +22,9 @@ from odkd.common.pictures import open_picture
 from odkd.common.reading import read_json
 from odkd.runs.mlflow_note import run_note
 from odkd.runs.mlflow_sending import finite, is_sweep
+from odkd.runs.records import stills_in
 from odkd.runs.results import Run, read_run, status_of
-from odkd.runs.trackers.parts import final_scores, identity_of, name_of, state_of, stills_of
+from odkd.runs.trackers.parts import final_scores, identity_of, name_of, state_of
 
 LOCK_SECONDS = 60.0
 NOTE = "odkd.json"  # beside the events: whose they are, and how far they go
@@ -114,7 +115,7 @@ def _noted(
         "iteration": lines[-1]["iteration"] if lines else note["iteration"],
         "sample": samples[-1]["sample"] if samples else note["sample"],
         "final": sorted({*note["final"], *(final_scores(run) if is_over else ())}),
-        "stills": sorted({*note["stills"], *(step for step, _, _ in stills_of(run) if is_over)}),
+        "stills": sorted({*note["stills"], *(step for step, _, _ in stills_in(run.folder) if is_over)}),
     }
 
 
@@ -135,7 +136,7 @@ def _events(
         end = run.last_milliseconds / 1000
         if new := {name: value for name, value in final_scores(run).items() if name not in note["final"]}:
             yield event(wall_time=end, step=0, summary=_scalars(new))
-        for step, _, path in stills_of(run):
+        for step, _, path in stills_in(run.folder):
             if step not in note["stills"]:
                 yield event(wall_time=end, step=step, summary=_still(path))
 

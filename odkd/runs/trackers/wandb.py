@@ -25,8 +25,9 @@ from odkd.common.optional import check_installed
 from odkd.common.reading import read_json
 from odkd.runs.mlflow_note import run_note
 from odkd.runs.mlflow_sending import finite, is_sweep
+from odkd.runs.records import stills_in
 from odkd.runs.results import Run, read_run, status_of
-from odkd.runs.trackers.parts import final_scores, identity_of, name_of, state_of, stills_of
+from odkd.runs.trackers.parts import final_scores, identity_of, name_of, state_of
 
 LOCK_SECONDS = 60.0
 NOTE = "wandb.json"  # in the folder of a run: W&B's id, and whether all was sent
@@ -110,7 +111,7 @@ class WandB:
             if path.name != newest:  # it has less than the newest one
                 shutil.rmtree(path)
         if state is not None:
-            stills = [[caption, str(path.absolute())] for _, caption, path in stills_of(run)]
+            stills = [[caption, str(path.absolute())] for _, caption, path in stills_in(run.folder)]
             end = {
                 "summary": final_scores(run),
                 "notes": run_note(run),
