@@ -16,7 +16,7 @@ from hydra.core.default_element import GroupDefault, ResultDefault
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
-from odkd.common.dotted import is_in
+from odkd.common.dotted import flatten, is_in
 from odkd.config.known import STUDIES
 from odkd.config.permissions import PARAMS
 
@@ -123,9 +123,18 @@ def begin_anew(defaults: Sequence[ResultDefault], choices: Overrides, repo: ICon
             if keys:
                 loaded.config = OmegaConf.create(settings)
             places = tuple(f"{place}.{name}" for place in (package, f"{PARAMS}.{package}") for name in known)
-            for key in keys:
-                if is_in(key, places):  # nobody misses what the chosen file does not have
+            chooser = meta.containing_config_path if meta is not None and not meta.external_override else None
+            above = [defaults[place] for other, place in last.items() if place > height or other == chooser]
+            again = {key for one in above if is_study(one) for key in _keys_of(one, repo)}
+            for key in keys:  # nobody misses what the chosen file does not have, or what the chooser sets itself
+                if is_in(key, places) and key not in again:
                     yield LeftOut(title_of(item, choices), f"{group}={choices.known_choices.get(group)}", key)
+
+
+def _keys_of(item: ResultDefault, repo: IConfigRepository) -> set[str]:
+    """Return the dotted keys that a file sets."""
+    loaded = repo.load_config(config_path=str(item.config_path))
+    return set() if loaded is None else set(flatten(OmegaConf.to_container(loaded.config)))
 
 
 def heights(defaults: Sequence[ResultDefault], choices: Overrides) -> dict[str, int]:

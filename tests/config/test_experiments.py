@@ -106,3 +106,27 @@ def test_the_recommended_settings_are_reached_step_by_step() -> None:
 @pytest.mark.parametrize("dataset", ["synthetic", "synthetic_cyclic"])
 def test_the_recipe_is_for_any_stream(dataset: str) -> None:
     assert settings("recommended/online", f"dataset={dataset}")["student.ema"] == "0.95"
+
+
+def test_an_imagenet_student_learns_as_the_others_with_its_own_statistics() -> None:
+    found, tiny = settings("recommended/camvid_imagenet"), settings("recommended/camvid")
+    assert [found[f"student.{key}"] for key in ("name", "ema", "statistics")] == [
+        *("fpn-efficientnet_lite0", "0.95", "frozen"),
+    ]
+    groups = ("stage.", "optimizer.", "schedule.", "loss.", "replay.", "window.", "dataset.", "precision", "augment")
+    assert {key: found[key] for key in found if key.startswith(groups)} == {
+        key: tiny[key] for key in tiny if key.startswith(groups)
+    }
+
+
+def test_first_weights_have_the_classes_of_camvid() -> None:
+    found, stream = settings("recommended/first_weights"), settings("recommended/camvid")
+    assert found["dataset.classes"] == found["dataset.groundtruth_classes"] == stream["dataset.classes"]
+    assert found["dataset.palette"] == stream["dataset.palette"]
+    of_rendered = settings("mckd/synthetic")["dataset.classes"].strip("[]").replace("'", "").split(", ")
+    of_stream = stream["dataset.classes"].strip("[]").replace("'", "").split(", ")
+    meant = {name: of_stream[int(found[f"dataset.ids.{number}"])] for number, name in enumerate(of_rendered)}
+    same = {
+        name: name for name in ("road", "pavement", "building", "fence", "pole", "sign", "sky", "car", "pedestrian")
+    }
+    assert meant == same | {"lane marking": "road", "vegetation": "tree"}

@@ -167,6 +167,7 @@ def test_what_is_left_out_of_a_study_is_said_where_the_choice_has_the_key() -> N
         "give those that you want to keep"
     ]
     assert left_out(["debug=smoke", "window.learn=9", "replay=mir"]) == []
+    assert left_out(["experiment=recommended/camvid_imagenet", "dataset.root=x"]) == []  # it sets student.ema itself
     assert left_out(["experiment=mckd/synthetic", "teacher=pspnet"]) == []  # label_noise is not a key of pspnet
     (line,) = left_out(["experiment=mckd/coco", "schedule=none"])
     assert "without schedule.milestones of experiment=mckd/coco" in line
