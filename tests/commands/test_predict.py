@@ -210,10 +210,9 @@ def test_an_exported_file_may_have_any_name(run: Path, monkeypatch: pytest.Monke
     monkeypatch.setenv("WHERE", "elsewhere")
     folder = Path("a, [b]='c'")
     folder.mkdir()
-    for name in ("net ${oc.env:WHERE}.onnx", "net=${x}.onnx"):
-        with pytest.raises(SystemExit) as ended:
-            export([str(run), "--to", "onnx", "--output", str(folder / name)])
-        assert ended.value.code == 0
-        source = write_video(Path("drive.mp4"), num_frames=2)
-        predict(folder / name, source, "--to", name, "--write", "ids")
-        assert len(maps(Path(name, "ids/drive"))) == 2
+    name = "net=${x} ${oc.env:WHERE}.onnx"
+    with pytest.raises(SystemExit) as ended:
+        export([str(run), "--to", "onnx", "--output", str(folder / name)])
+    assert ended.value.code == 0
+    predict(folder / name, write_video(Path("drive.mp4"), num_frames=2), "--to", name, "--write", "ids")
+    assert len(maps(Path(name, "ids/drive"))) == 2
