@@ -20,9 +20,9 @@ from sweep_command import Workplace, kill_all
 from tiny_settings import TINY
 
 from odkd.__main__ import main
-from odkd.common.files import write_json
 from odkd.config.known import CONF
 from odkd.runs.outcome import RunPruned
+from odkd.runs.records import write_record_of
 from odkd.runs.run import OpenRun
 from odkd.runs.sweeps.search import Choice, Range, Search, open_storage
 from odkd.runs.sweeps.trials import Study
@@ -343,9 +343,9 @@ def test_a_continued_search_writes_its_earlier_trials_once(
 
     def count(path: Path, value: Any) -> None:
         written.extend([len(value["jobs"])] if path.name == "sweep.json" else [])
-        write_json(path, value)
+        write_record_of(path, value)
 
-    monkeypatch.setattr("odkd.runs.sweeps.sweep.write_json", count)
+    monkeypatch.setattr("odkd.runs.sweeps.sweep.write_record_of", count)
     monkeypatch.setattr("odkd.runs.sweeps.sweep.GATHER_SECONDS", 60.0)
     asked = ["window.learn=range(-99,0)", "tracking=none"]  # each trial fails at once
     for num_trials in (2, 3):
