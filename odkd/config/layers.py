@@ -120,8 +120,9 @@ def begin_anew(defaults: Sequence[ResultDefault], choices: Overrides, repo: ICon
             of_sweeper = [PARAMS] if package == "hydra.sweeper" else []
             kept = {"baseline": [package], "sweep": [PARAMS]}.get(group_of(item), of_sweeper)
             settings, keys = without(OmegaConf.to_container(loaded.config), [package, f"{PARAMS}.{package}"], kept)
-            if keys:
-                loaded.config = OmegaConf.create(settings)
+            if not keys:
+                continue
+            loaded.config = OmegaConf.create(settings)
             places = tuple(f"{place}.{name}" for place in (package, f"{PARAMS}.{package}") for name in known)
             chooser = meta.containing_config_path if meta is not None and not meta.external_override else None
             above = [defaults[place] for other, place in last.items() if place > height or other == chooser]

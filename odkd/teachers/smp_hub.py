@@ -9,6 +9,7 @@ import inspect
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -140,8 +141,6 @@ def _to_labels(logits_KHW: torch.Tensor) -> np.ndarray:
 
 
 def _load(folder: Path) -> tuple[torch.nn.Module, dict[str, Any]]:
-    import segmentation_models_pytorch as smp
-
     if not (folder / "model.safetensors").is_file():
         raise ValueError(f"{folder} has no model.safetensors; save the network again with smp's save_pretrained")
     config = read_json(folder / "config.json", dict[str, Any])
@@ -153,12 +152,11 @@ def _load(folder: Path) -> tuple[torch.nn.Module, dict[str, Any]]:
             "and 2 to 255 classes; load a network of transformers with teacher=transformers"
         )
     kind, path = str(config["_model_class"]), folder / "model.safetensors"
-    settings = _settings(folder, kind, config)
-    made = {made.__name__: made for made in smp.MODEL_ARCHITECTURES_MAPPING.values()}[kind]
+    make = _maker(folder, kind, config)
     state = read_checkpoint(path, "teacher.model")["state_dict"]
     try:
-        check_size(lambda: made(**settings), [path], folder / "config.json")
-        network = made(**settings)
+        check_size(make, [path], folder / "config.json")
+        network = make()
     except Exception as error:
         raise ValueError(f"{folder}/config.json builds no {kind}: {' '.join(str(error).split())[:300]}") from error
     assert isinstance(network, torch.nn.Module)
@@ -166,8 +164,8 @@ def _load(folder: Path) -> tuple[torch.nn.Module, dict[str, Any]]:
     return network, config
 
 
-def _settings(folder: Path, kind: str, config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a network is made from: what its class names, and of what the class hands on, numbers alone.
+def _maker(folder: Path, kind: str, config: Mapping[str, Any]) -> Callable[[], Any]:
+    """Return what makes the network: from settings that its class names, and of what the class hands on, numbers alone.
 
     Raises:
         ValueError: there is no such class or encoder, or a setting may lead elsewhere.
@@ -185,7 +183,7 @@ def _settings(folder: Path, kind: str, config: Mapping[str, Any]) -> dict[str, A
         if is_handed_on and (not isinstance(value, int | float | None) or key.startswith("pretrained")):
             raise ValueError(f"{folder}/config.json: {key} is no setting of {kind}; remove it")
     # Skip the encoder's ImageNet weights, which would be downloaded only to be overwritten, and get logits, no softmax.
-    return settings | {"encoder_name": encoder, "encoder_weights": None, "activation": None}
+    return partial(made, **settings | {"encoder_name": encoder, "encoder_weights": None, "activation": None})
 
 
 def read_preprocessing(folder: Path, encoder_name: str, *, is_overridden: bool) -> Preprocessing:
