@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -106,7 +107,7 @@ def read_run(folder: Path, skip: Mapping[str, int] = MappingProxyType({})) -> Ru
     summary = read_form(folder, "summary.json", Scores) if is_final else record.get("summary", {})
     return Run(
         folder=folder,
-        key=record["key"],
+        key=_key_of(record["key"], folder),
         name=record["name"],
         stage=stage,
         status=record["status"],
@@ -175,6 +176,14 @@ def _timings(folder: Path, skip: int) -> dict[int, dict[str, Any]]:
     An iteration that was interrupted between its two lines was repeated: the later timing line is the right one.
     """
     return {line["iteration"]: line for line in read_lines(folder / "timing.jsonl", skip, NUMBERED_LINE)}
+
+
+def _key_of(text: str, folder: Path) -> str:
+    """Return the key of a run, which MLflow is searched for: letters and digits alone."""
+    if re.fullmatch(r"\w+", text, re.ASCII):
+        return text
+    path = shown(folder / "run.json")
+    raise DamagedFileError(f"{path} is damaged: key={text!r:.40} is no key; {RUN_ADVICE}")
 
 
 def _time_of(text: str, folder: Path) -> datetime:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from fabricated_run import FabricatedRun
 
+from odkd.common.reading import DamagedFileError
 from odkd.runs.mlflow_client import mlflow_client
 from odkd.runs.mlflow_store import NothingStoredError, Store
 from odkd.runs.records import read_lines
@@ -61,6 +62,13 @@ def test_an_unfinished_run_has_no_summary_and_a_failed_one_says_why(tmp_path: Pa
     assert status_of(folder) == "failed"
     assert status_of(tmp_path) is None
     assert cost_of(folder) == {}
+
+
+@pytest.mark.parametrize("key", ["", "a' or tags.`odkd.run_key` != '", "a b", "a\n", "é"])
+def test_a_key_that_is_none_is_damage(key: str, tmp_path: Path) -> None:
+    """MLflow is searched for a run's key, so that a key with quotes of its own would find the runs of others."""
+    with pytest.raises(DamagedFileError, match="is no key"):
+        read_run(write_run(tmp_path / "run", key=key))
 
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
