@@ -5,9 +5,10 @@ next frames, from which it has not learned (unless `pretrain_positions` is "all"
 """
 
 import logging
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
+
+import numpy as np
 
 from odkd.common.progress import Progress
 from odkd.common.settings import NaturalInt, PositiveInt
@@ -91,9 +92,8 @@ class Online:
         state = OnlineState(run, learner, replay, watch)
         state.resume()
         pretrain(state, chosen, num_epochs=self.pretrain_epochs, batch_size=self.batch_size, seed=seed)
-        loop = self._loop(
-            state, window, clock.arrivals(stream.seconds.tolist()), first=first, pace=pace, clock=clock, seed=seed
-        )
+        arrivals = clock.arrivals(stream.seconds)
+        loop = self._loop(state, window, arrivals, first=first, pace=pace, clock=clock, seed=seed)
         journal, done = Journal(run, stream, window), max(first, state.iteration + 1) * window.step
         with Progress(self.name, "frames", len(stream), done=done, seconds=None) as progress:
             journal.show_on(progress, watch.so_far)
@@ -122,7 +122,7 @@ class Online:
         self,
         state: OnlineState,
         window: Window,
-        arrivals: Sequence[float],
+        arrivals: np.ndarray,
         *,
         first: int,
         pace: Pace,

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -72,7 +73,7 @@ class ClockedLoop:
     It is the `World` of the simulation.
 
     Args:
-        arrivals: when each position arrives.
+        arrivals: float64 [N], when each position arrives, in seconds.
         first: iteration that the stream begins with.
         clock: durations and policies.
         share: in what the students of several streams share; None = there is one stream.
@@ -87,7 +88,7 @@ class ClockedLoop:
         *,
         passes: Passes,
         seed: int,
-        arrivals: Sequence[float],
+        arrivals: np.ndarray,
         first: int,
         clock: ClockPlan,
         pace: Pace,
@@ -96,7 +97,7 @@ class ClockedLoop:
         self._learner, self._replay, self._watch, self._window = learner, replay, watch, window
         self._passes, self._seed, self._first, self._pace = passes, seed, first, pace
         begin = min(first * window.step, len(arrivals) - 1)
-        self._seconds = [now - arrivals[begin] for now in arrivals]
+        self._seconds: list[float] = (arrivals - arrivals[begin]).tolist()
         self._shown = shown_frames(self._seconds, begin, clock.durations.student_seconds)
         self._bank, self._clock = watch.evaluator.bank, clock
         self._share = share

@@ -1,6 +1,6 @@
 """Which online loop a run has: the plain one, or one under a clock."""
 
-from collections.abc import Sequence
+import numpy as np
 
 from odkd.data.window import Window
 from odkd.evaluation.watch import Watch
@@ -22,7 +22,7 @@ def loop_of(
     *,
     passes: Passes,
     seed: int,
-    arrivals: Sequence[float],
+    arrivals: np.ndarray,
     first: int,
     clock: ClockPlan,
     pace: Pace,

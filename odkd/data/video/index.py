@@ -13,11 +13,12 @@ import numpy as np
 
 from odkd.common.files import json_digest
 from odkd.common.notes import file_digest, remembered
+from odkd.common.progressions import packed, unpacked
 from odkd.data.video.scan import scan_video
 
 logger = logging.getLogger(__name__)
 
-INDEX_VERSION = f"3 pyav-{av.__version__}"  # part of the cache key: change the number when the index changes
+INDEX_VERSION = f"4 pyav-{av.__version__}"  # part of the cache key: change the number when the index changes
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,10 @@ def index_video(path: Path, cache: Path) -> VideoIndex:
 
     def scan() -> dict[str, Any]:
         scanned = scan_video(path)
-        return scanned | {"digest": _digest(file_digest(path, cache), scanned)}
+        scanned["digest"] = _digest(file_digest(path, cache), scanned)
+        for name in ("pts", "keyframes"):  # of a video with a million frames, a few numbers in place of so many texts
+            scanned |= packed(name, np.asarray(scanned.pop(name), np.int64))
+        return scanned
 
     facts = remembered(cached, scan)
     for warning in facts["warnings"]:
@@ -107,8 +111,8 @@ def index_video(path: Path, cache: Path) -> VideoIndex:
         height=facts["height"],
         rotation=facts["rotation"],
         time_base=Fraction(facts["time_base"]),
-        pts=np.asarray(facts["pts"], np.int64),
-        keyframes=np.asarray(facts["keyframes"], np.int64),
+        pts=unpacked("pts", facts),
+        keyframes=unpacked("keyframes", facts),
         lost=tuple(facts["lost"]),
         is_mirrored=facts["mirrored"],
         packets=None if facts["packets"] is None else np.asarray(facts["packets"], np.int64),

@@ -173,8 +173,9 @@ def make_stream(
     for number, video in enumerate(videos):
         here = video_of == number
         seconds[here] = begins[number] + video.seconds[frame_of[here]]
-    scenes = np.array([name or f"\0{number}" for number, name in enumerate(domains)])[video_of]  # \0: unlike any name
-    segment_of = np.append(0, np.cumsum(scenes[1:] != scenes[:-1])).astype(np.int64)
+    first_of: dict[str | int, int] = {}
+    scene_of = np.array([first_of.setdefault(name or n, n) for n, name in enumerate(domains)], np.int64)[video_of]
+    segment_of = np.append(0, np.cumsum(scene_of[1:] != scene_of[:-1])).astype(np.int64)
     digest = hashlib.sha256("".join(video.digest for video in videos).encode())
     digest.update(np.stack([video_of, frame_of]).astype("<i8").tobytes())
     return Stream(videos, domains, video_of, frame_of, seconds, segment_of, digest.hexdigest())

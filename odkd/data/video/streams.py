@@ -18,14 +18,14 @@ class Merged:
         stream: their frames in the order of time; of frames of one moment, those of the first stream come first.
         index_P: int64 [P], the position in the data set's stream of each of its positions.
         stream_of_P: int64 [P], the number of the stream of each position.
-        arrivals: when each position arrives, in seconds.
+        arrivals: float64 [P], when each position arrives, in seconds.
         is_whole: they are all of the data set, in its order.
     """
 
     stream: Stream
     index_P: np.ndarray
     stream_of_P: np.ndarray
-    arrivals: list[float]
+    arrivals: np.ndarray
     is_whole: bool
 
 
@@ -69,7 +69,7 @@ def divide(stream: Stream, patterns: Mapping[str, str | Sequence[str]] | None) -
     return found
 
 
-def merge(stream: Stream, parts: Sequence[np.ndarray], arrivals: Callable[[list[float]], list[float]]) -> Merged:
+def merge(stream: Stream, parts: Sequence[np.ndarray], arrivals: Callable[[np.ndarray], np.ndarray]) -> Merged:
     """Merge streams by time; each begins with its first frame, at 0 s.
 
     Args:
@@ -77,14 +77,14 @@ def merge(stream: Stream, parts: Sequence[np.ndarray], arrivals: Callable[[list[
         parts: the positions of each stream in it.
         arrivals: returns when frames arrive, from their times in a stream.
     """
-    own = [np.asarray(arrivals(_seconds(stream, part))) for part in parts]
+    own = [arrivals(_seconds(stream, part)) for part in parts]
     own = [times - times[0] for times in own]
     times, index = np.concatenate(own), np.concatenate(parts)
     numbers = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
     by_time = np.lexsort((numbers, times))
     index_P = index[by_time]
     if np.array_equal(index_P, np.arange(len(stream))):
-        return Merged(stream, index_P, numbers[by_time], times[by_time].tolist(), is_whole=True)
+        return Merged(stream, index_P, numbers[by_time], times[by_time], is_whole=True)
     seconds = np.concatenate([_seconds(stream, part) for part in parts])[by_time]
     segments = np.unique(stream.segment_of[index_P], return_inverse=True)[1] if len(parts) == 1 else 0 * index_P
     made = replace(
@@ -94,19 +94,19 @@ def merge(stream: Stream, parts: Sequence[np.ndarray], arrivals: Callable[[list[
         seconds=seconds,
         segment_of=segments.astype(np.int64),
     )
-    return Merged(made, index_P, numbers[by_time], times[by_time].tolist(), is_whole=False)
+    return Merged(made, index_P, numbers[by_time], times[by_time], is_whole=False)
 
 
-def _seconds(stream: Stream, part: np.ndarray) -> list[float]:
+def _seconds(stream: Stream, part: np.ndarray) -> np.ndarray:
     """Return the time in a stream of each of its positions: duration of earlier videos + time in the current one."""
     if len(part) == len(stream):
-        return [float(value) for value in stream.seconds]
+        return stream.seconds
     seconds, before = np.empty(len(part)), 0.0
     for video in dict.fromkeys(stream.video_of[part].tolist()):
         here = stream.video_of[part] == video
         seconds[here] = before + stream.videos[video].seconds[stream.frame_of[part][here]]
         before += stream.videos[video].duration_seconds
-    return [float(value) for value in seconds]
+    return seconds
 
 
 def _cut_video(stream: Stream) -> int | None:

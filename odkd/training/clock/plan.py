@@ -1,8 +1,9 @@
 """What a run knows of time: its durations, and what may wait."""
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
+
+import numpy as np
 
 from odkd.training.clock.desk import Desk
 from odkd.training.clock.durations import INSTANT, Durations
@@ -57,18 +58,18 @@ class ClockPlan:
             )
         return Desk(Station(self.most_waiting, self.when_full, turns))
 
-    def arrivals(self, seconds: Sequence[float]) -> list[float]:
-        """Return when each frame arrives.
+    def arrivals(self, seconds_N: np.ndarray) -> np.ndarray:
+        """Return float64 [N], when each frame arrives.
 
         Args:
-            seconds: its time in the stream.
+            seconds_N: float64 [N], its time in the stream.
 
-        >>> ClockPlan(frame_bytes=0, seconds_per_frame=2.0).arrivals([0.0, 0.04, 0.08])
-        [0.0, 2.0, 4.0]
+        >>> ClockPlan(frame_bytes=0, seconds_per_frame=2.0).arrivals(np.array([0.0, 0.04, 0.08]))
+        array([0., 2., 4.])
         """
         if self.seconds_per_frame is None:
-            return list(seconds)
-        return [position * self.seconds_per_frame for position in range(len(seconds))]
+            return seconds_N
+        return np.asarray(np.arange(len(seconds_N)) * self.seconds_per_frame, np.float64)
 
     def record(self) -> dict[str, Any]:
         """Return the durations as they are kept with a run, durations.json."""
