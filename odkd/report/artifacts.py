@@ -170,6 +170,8 @@ def write_teacher(parts: "Parts", run: "OpenRun") -> None:
     if isinstance(student, SmpStudent):
         state = {key: tensor.cpu() for key, tensor in student.network.state_dict().items()}
         facts = {"arch": student_cfg.arch, "encoder_name": student_cfg.encoder, "classes": classes}
+        if decoder := student_cfg.get("decoder"):
+            facts["decoder"] = OmegaConf.to_container(decoder, resolve=True)
         buffer = io.BytesIO()
         torch.save({"state_dict": state, **facts, "mean": mean, "std": std}, buffer)
         write_atomic(run.folder / "teacher.pth", buffer.getvalue())

@@ -1,6 +1,8 @@
 """Student with any architecture and encoder of segmentation-models-pytorch."""
 
+import inspect
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -12,6 +14,8 @@ from odkd.common.optional import optional
 from odkd.students.initial_weights import check_hub, of_smp
 
 DIVISOR = 32  # encoders halve the size five times
+PREFIX = "decoder_"
+DecoderValue = bool | int | float | str | list[int] | None
 
 
 class SmpStudent(nn.Module):
@@ -24,9 +28,10 @@ class SmpStudent(nn.Module):
         encoder: any encoder name of the library; "tu-..." for timm's.
         encoder_weights: name of weights that the library downloads from its model hub, or None for a random start.
         encoder_package: a Python package that contains ImageNet weights of this encoder, instead of a download.
+        decoder: arguments of the library's network that begin with `decoder_`, without that: {dropout: 0}.
 
     Raises:
-        ValueError: both kinds of weights are set, a library is not installed, or a name is unknown.
+        ValueError: both kinds of weights are set, a library is not installed, or a name or a value is unknown.
     """
 
     libraries = ("segmentation-models-pytorch", "timm")  # part of the run key: layers and initial weights are theirs
@@ -39,13 +44,14 @@ class SmpStudent(nn.Module):
         encoder: str,
         encoder_weights: str | None = None,
         encoder_package: str | None = None,
+        decoder: dict[str, DecoderValue] | None = None,
     ) -> None:
         super().__init__()
         if encoder_weights and encoder_package:
             raise ValueError(
                 "student.encoder_weights and student.encoder_package both name weights; set one of them to null"
             )
-        self.network = create_network(arch, encoder, encoder_weights, num_classes)
+        self.network = create_network(arch, encoder, encoder_weights, num_classes, decoder)
         if encoder_package:
             load_packaged_encoder(self.network.encoder, encoder_package)
 
@@ -57,13 +63,22 @@ class SmpStudent(nn.Module):
         return self.network(images_BCHW)[:, :, :height, :width]  # type: ignore[no-any-return]
 
 
-def create_network(arch: str, encoder: str, weights: str | None, num_classes: int, *, of: str = "student") -> Any:
+def create_network(
+    arch: str,
+    encoder: str,
+    weights: str | None,
+    num_classes: int,
+    decoder: Mapping[str, DecoderValue] | None = None,
+    *,
+    of: str = "student",
+) -> Any:
     """Return a network of segmentation-models-pytorch.
 
     Args:
         arch, encoder: names in the library.
         weights: of the encoder, see `SmpStudent`.
         num_classes: K.
+        decoder: see `SmpStudent`.
         of: group of the settings, for messages: student or teacher.
 
     Raises:
@@ -85,18 +100,49 @@ def create_network(arch: str, encoder: str, weights: str | None, num_classes: in
         )
     # Otherwise a vision transformer takes images of its own size only; at that size the numbers are the same.
     more = {"dynamic_img_size": True} if arch.lower() == "dpt" and encoder.startswith(("tu-vit_", "tu-deit")) else {}
+    more |= decoder_arguments(smp.MODEL_ARCHITECTURES_MAPPING[arch.lower()], decoder or {}, of)
     try:
         return smp.create_model(arch, encoder_name=encoder, encoder_weights=weights, classes=num_classes, **more)
     except Exception as error:
         reason = " ".join(str(error.args[0] if error.args else error).split())[:300]
+        given = "".join(f" {of}.decoder.{name}={value}" for name, value in (decoder or {}).items())
         if weights is not None:
             raise ValueError(
                 f"{of}.encoder_weights={weights} cannot be had for {encoder_key}={encoder} ({reason}); "
                 f"set {of}.encoder_weights=null for a random start"
             ) from error
         raise ValueError(
-            f"{of}.arch={arch} cannot be built with {encoder_key}={encoder} ({reason}); change one of them"
+            f"{of}.arch={arch} cannot be built with {encoder_key}={encoder}{given} ({reason}); change one of them"
         ) from error
+
+
+def decoder_arguments(kind: type, decoder: Mapping[str, DecoderValue], of: str) -> dict[str, Any]:
+    """Return the arguments that set a decoder.
+
+    Args:
+        kind: class of the network.
+        decoder, of: see `create_network`.
+
+    Raises:
+        ValueError: the network has no such argument, or a value could be more than a number or the name of a choice.
+    """
+    names = [name for name in inspect.signature(kind).parameters if name.startswith(PREFIX)]
+    for name, value in decoder.items():
+        if f"{PREFIX}{name}" not in names:
+            known = [one.removeprefix(PREFIX) for one in names]
+            raise ValueError(
+                f"{of}.arch={kind.__name__} has no {of}.decoder.{name}{nearest(str(name), known)} "
+                f"(known: {', '.join(known)})"
+            )
+        if not all(_is_plain(part) for part in (value if isinstance(value, list) else [value])):
+            raise ValueError(
+                f"{of}.decoder.{name}={value!r:.80}; expected a number, true, false, null, a word, or whole numbers"
+            )
+    return {f"{PREFIX}{name}": value for name, value in decoder.items()}
+
+
+def _is_plain(value: Any) -> bool:
+    return value is None or isinstance(value, int | float) or (isinstance(value, str) and value.isidentifier())
 
 
 def is_encoder(name: str) -> bool:

@@ -1,6 +1,7 @@
 """Teacher from a local checkpoint: any architecture of segmentation-models-pytorch."""
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from odkd.common.device import autocast
 from odkd.common.names import counted
 from odkd.common.settings import ExistingFile, PositiveInt, check_rgb
 from odkd.data.labels.own_classes import refuse_one_output
-from odkd.students.fitting import fit
+from odkd.students.fitting import check_size, fit
 from odkd.students.smp import create_network
 from odkd.students.weights import read_checkpoint
 from odkd.teachers import Precision, SampledFrames, refuse_nan
@@ -24,7 +25,7 @@ DIVISOR = 32  # encoders halve the size five times
 class CheckpointTeacher:
     """A network saved as a state dict, alone or as a trainer wraps it.
 
-    Beside it there may be `arch`, `encoder_name`, `classes`, `mean` and `std`.
+    Beside it there may be `arch`, `encoder_name`, `decoder`, `classes`, `mean` and `std`.
 
     Images are padded to multiples of 32 at the bottom and right, by reflection, and logits are cropped back.
 
@@ -87,7 +88,12 @@ class CheckpointTeacher:
         for name, values in (("mean", mean), ("std", std)):
             check_rgb(f"{checkpoint}: {name}", values)
         self._mean, self._std = (torch.tensor(v, device=device).view(1, 3, 1, 1) for v in (mean, std))
-        network = create_network(arch, encoder_name, None, num_classes, of="teacher")
+        decoder = content.get("decoder") or {}
+        if not isinstance(decoder, dict):
+            raise ValueError(f"{checkpoint}: its decoder is {decoder!r:.40}; expected settings by name")
+        make = partial(create_network, arch, encoder_name, None, num_classes, decoder, of="teacher")
+        check_size(make, [Path(checkpoint)], checkpoint)
+        network = make()
         fit(network, content["state_dict"], Path(checkpoint), f"{arch} with {encoder_name}")
         self._network = network.to(device).eval()
 
