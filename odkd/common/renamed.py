@@ -34,7 +34,7 @@ ADDED: dict[str, dict[str, Any]] = {
     "odkd.training.losses.CrossEntropy": {"label_smoothing": 0.0},
     "odkd.training.augment.Augmentation": {"class_mix": 0.0},
     "odkd.training.losses.dice.Dice": {"absent": "left_out"},
-    "odkd.students.smp.SmpStudent": {"decoder": {}},
+    "odkd.students.smp.SmpStudent": {"decoder": None},
     "odkd.teachers.ensemble.Ensemble": {"mirrored": False},
     "odkd.teachers.oracle.Oracle": {"region_noise": 0.0, "region_pixels": 16},
     "odkd.teachers.transformers.TransformersTeacher": {"scores": "normalized"},

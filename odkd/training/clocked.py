@@ -99,8 +99,7 @@ class ClockedLoop:
         begin = min(first * window.step, len(arrivals) - 1)
         self._seconds: list[float] = (arrivals - arrivals[begin]).tolist()
         self._shown = shown_frames(self._seconds, begin, clock.durations.student_seconds)
-        self._bank, self._clock = watch.evaluator.bank, clock
-        self._share = share
+        self._bank, self._clock, self._share = watch.evaluator.bank, clock, share
         self._simulation = clock.simulation() if share is None else clock.simulation(share.num_streams, share.desk)
         self._simulation.enter(self)
         is_compiled = getattr(learner.student, "_compiled_call_impl", None) is not None
