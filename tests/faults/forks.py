@@ -72,7 +72,11 @@ def begin(stage: Stage, trials: Callable[[], None]) -> int:
     """
     from odkd.commands import job
     from odkd.config import parts
+    from odkd.config.compose import default_values
+    from odkd.config.known import known_tables
 
+    default_values()  # each is read once in a process
+    known_tables()
     perform = job.perform
 
     def stop_here(*arguments: Any) -> Any:
