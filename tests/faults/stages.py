@@ -77,12 +77,12 @@ STAGES = [
     ),
     *(Stage(f"clock, {pace}", (*ONLINE, *SLOW, *words), (LABELLED,)) for pace, words in PACES.items()),
     Stage("several streams", (*ONLINE, *SLOW, "stage=online_streams", "stage.teacher=drift"), (LABELLED,)),
-    Stage("online with pages", (*ONLINE, *PAGES), (LABELLED,)),
-    Stage("online with MLflow", (*ONLINE, *TRACKED), SENT, has_mlflow=True),
     Stage("mckd", ("odkd", *SMALL, *MCKD), (LABELLED,)),
     *(Stage(f"baseline, {name}", ("odkd", *SMALL, *MCKD, f"stage={name}"), (LABELLED,)) for name in BASELINES),
-    Stage("sweep", ("odkd", "-m", *ONLINE[1:], *TRACKED, "seed=0,1"), SENT, has_mlflow=True, is_job=False),
+    Stage("online with pages", (*ONLINE, *PAGES), (LABELLED,)),
+    Stage("online with MLflow", (*ONLINE, *TRACKED), SENT, has_mlflow=True),
     Stage("sync", ("odkd-sync", "outputs"), (ONLINE,), has_mlflow=True, is_job=False),
+    Stage("sweep", ("odkd", "-m", *ONLINE[1:], *TRACKED, "seed=0,1"), SENT, has_mlflow=True, is_job=False),
 ]
 
 
