@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from odkd.common.console import say
 from odkd.common.dotted import setting
 from odkd.data.prepare.building import building, check_absent
 from odkd.data.video.scan import scan_video
@@ -64,8 +65,8 @@ def run(arguments: argparse.Namespace) -> None:
         (made / "videos").mkdir(exist_ok=True)
         for path, name in zip(videos, names, strict=True):
             place(path, made / "videos" / name, copy=arguments.copy)
-    print(f"created {folder} from {', '.join(names)}; use it with\n")
-    print(command(arguments, names, skips, frames_per_second))
+    say(f"created {folder} from {', '.join(names)}; use it with\n")
+    say(command(arguments, names, skips, frames_per_second))
 
 
 def check_length(path: Path, skip: float, arguments: argparse.Namespace) -> float:

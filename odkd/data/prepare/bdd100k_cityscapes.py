@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from odkd.common.console import say
 from odkd.common.dotted import command, setting
 from odkd.common.files import json_digest, write_atomic
 from odkd.common.pictures import open_picture
@@ -78,12 +79,12 @@ def run(arguments: argparse.Namespace) -> None:
         for number, (stem, pairs) in enumerate(blocks.items(), 1):
             if not (place / "videos" / f"{stem}.mp4").is_file():
                 write_block(place, stem, pairs, tuple(arguments.size), arguments.crf)
-            print(f"block {number} of {len(blocks)}: {stem}, {len(pairs)} images", flush=True)
+            say(f"block {number} of {len(blocks)}: {stem}, {len(pairs)} images", flush=True)
     width, height = arguments.size
     words = ["dataset=bdd100k_cityscapes", setting("dataset.root", str(folder))]
     words += [] if (width, height) == (1280, 720) else [f"dataset.size=[{height},{width}]"]
     words += [] if arguments.block == 400 else [setting("dataset.order.sequence_positions", arguments.block)]
-    print(f"created {folder}; use it with\n\n{command(*words)}")
+    say(f"created {folder}; use it with\n\n{command(*words)}")
 
 
 def choose(name: str, images: Path, labels: Path, count: int, draw: random.Random) -> list[Pair]:

@@ -24,6 +24,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from odkd.common.console import say
 from odkd.common.dotted import command, setting
 from odkd.common.files import json_digest, write_atomic
 from odkd.common.ignore import IGNORE
@@ -69,10 +70,10 @@ def run(arguments: argparse.Namespace) -> None:
         for video, clip in clips.items():
             if not (place / "videos" / f"{video}.mp4").is_file():
                 write_clip(place, video, clip, is_segnet=is_segnet)
-            print(f"{video}: {len(clip)} frames", flush=True)
+            say(f"{video}: {len(clip)} frames", flush=True)
         write_atomic(place / "frames.csv", table(clips))
     root = setting("dataset.root", str(target))
-    print(
+    say(
         f"created {target} from the {'SegNet' if is_segnet else 'original'} form of CamVid; use it with\n\n"
         f"{command('experiment=camvid_teacher', root)}\n"
         f"{command('experiment=camvid_online', root, 'teacher.checkpoint=RUN/teacher.pth')}"
@@ -156,7 +157,7 @@ def write_clip(place: Path, video: str, frames: Sequence[Frame], *, is_segnet: b
             write_map(place / "groundtruth" / video / f"{number:06d}.png", resize_nearest(labels_HW, SIZE))
             writer.write(np.asarray(image.resize((width, height), Image.Resampling.BOX)))  # SegNet's stay as they are
     if num_unknown:
-        print(f"{video}: {num_unknown} pixels have a colour of no class and become 255", file=sys.stderr)
+        say(f"{video}: {num_unknown} pixels have a colour of no class and become 255", file=sys.stderr)
 
 
 def ids_of_segnet(labels: Picture) -> tuple[np.ndarray, int]:

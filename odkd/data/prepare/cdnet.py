@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from odkd.common.console import say
 from odkd.common.dotted import command, setting
 from odkd.common.files import json_digest
 from odkd.common.ignore import IGNORE
@@ -66,9 +67,9 @@ def run(arguments: argparse.Namespace) -> None:
         for video, name in videos.items():
             if not (place / "videos" / f"{video}.mp4").is_file():
                 write_sequence(place, video, known[name], CLASSES.index(wanted[name]))
-            print(f"{video}: {len(known[name])} frames, {wanted[name]}", flush=True)
+            say(f"{video}: {len(known[name])} frames, {wanted[name]}", flush=True)
     words = ["experiment=cdnet_online", setting("dataset.root", str(target))]
-    print(f"created {target}; use it with\n\n{command(*words)}")
+    say(f"created {target}; use it with\n\n{command(*words)}")
 
 
 def kinds(given: list[str]) -> dict[str, str]:

@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from odkd.common.console import say
 from odkd.common.dotted import command, setting
 from odkd.common.files import json_digest
 from odkd.common.ignore import IGNORE
@@ -69,12 +70,12 @@ def run(arguments: argparse.Namespace) -> None:
             link = place / "videos" / video.name
             link.unlink(missing_ok=True)
             link.symlink_to(video.resolve())
-            print(f"{video.stem}: {len(list((place / 'maps' / video.stem).iterdir()))} frames", flush=True)
+            say(f"{video.stem}: {len(list((place / 'maps' / video.stem).iterdir()))} frames", flush=True)
     names = dict.fromkeys(group.split(",")[0].strip().replace(" ", "_") for group in arguments.group or GROUPS)
     classes = ["background", *names]
     maps = ["teacher=folder", setting("teacher.folder", str(target / "maps"))]
     words = ["dataset=videos", setting("dataset.root", str(target)), setting("dataset.classes", classes), *maps]
-    print(f"created {target}; use it with\n\n{command(*words)}")
+    say(f"created {target}; use it with\n\n{command(*words)}")
 
 
 def class_groups(groups: Sequence[str]) -> dict[str, int]:
