@@ -52,8 +52,9 @@ def run(arguments: argparse.Namespace) -> None:
         raise ValueError(
             f"--skip-minutes has {len(skips)} numbers for {len(videos)} videos; expected one per video, at least 0"
         )
-    if arguments.periods < 1 or arguments.sequence_minutes <= 0 or arguments.sample_seconds <= 0:
-        raise ValueError("--periods, --sequence-minutes and --sample-seconds must be above 0")
+    numbers = (arguments.periods, arguments.sequence_minutes, arguments.sample_seconds)
+    if not all(0 < number < math.inf for number in numbers) or not all(map(math.isfinite, skips)):
+        raise ValueError("--periods, --sequence-minutes and --sample-seconds must be above 0, and all times finite")
     if missing := [path for path in videos if not path.is_file()]:
         raise ValueError(f"{missing[0]}: no such file")
     check_absent(folder)
@@ -80,6 +81,8 @@ def check_length(path: Path, skip: float, arguments: argparse.Namespace) -> floa
     if len(seconds) < 2:
         raise ValueError(f"{path} has fewer than two frames; expected a video")
     gap = float(np.median(np.diff(seconds)))
+    if not 0 < gap < math.inf:
+        raise ValueError(f"{path}: its frames have no usable timestamps; convert it to .mp4 or .mkv")
     stride = max(1, round(arguments.sample_seconds / gap))
     num_sampled = len(seconds) // stride
     length = max(1, round(arguments.sequence_minutes * 60 / (stride * gap)))

@@ -31,6 +31,7 @@ MAKERS = {
     *("REDUCE", "NEWOBJ", "NEWOBJ_EX", "OBJ", "INST", "BUILD", "GLOBAL", "STACK_GLOBAL"),
 }
 PUTS = {"PUT", "BINPUT", "LONG_BINPUT"}  # steps with the number under which a value is kept
+LATIN = "latin1"  # in which bytes are texts of protocols 0 to 2
 NUMBERS = (int, float, np.number, np.bool_)
 
 
@@ -125,7 +126,7 @@ def _check_steps(file: BufferedReader, memory: _Memory) -> None:
         memory.take(HEAVY if step.name in MAKERS else LIGHT)
         if isinstance(argument, str | bytes | bytearray):
             memory.take(sys.getsizeof(argument))
-        if step.name in PUTS and argument > number:  # Python makes room for all numbers below
+        if step.name in PUTS and int(argument or 0) > number:  # Python makes room for all numbers below
             raise pickle.UnpicklingError(f"step {number} keeps a value under the number {argument}")
 
 
@@ -156,7 +157,7 @@ class _Array:
             for place, item in enumerate(content):
                 flat[place] = item
         else:
-            flat = np.frombuffer(_bytes(content, "latin1", self.memory), kind.dtype)
+            flat = np.frombuffer(_bytes(content, LATIN, self.memory), kind.dtype)
         self.content = flat.reshape(shape, order="F" if is_fortran else "C")
 
 
@@ -164,6 +165,8 @@ def _bytes(content: Any, encoding: str, memory: _Memory) -> Any:
     """Return the bytes of a text: one that is kept under a number may become bytes many times."""
     if not isinstance(content, str):
         return content
+    if encoding != LATIN:
+        raise pickle.UnpicklingError(f"it holds a text in {encoding!r:.40}")
     memory.take(len(content))
     return content.encode(encoding)
 
@@ -176,14 +179,14 @@ class _Arrays(pickle.Unpickler):
     """An unpickler of arrays and numbers of NumPy, of any release, and of nothing else."""
 
     def __init__(self, file: BufferedReader, memory: _Memory) -> None:
-        super().__init__(file, encoding="latin1")
+        super().__init__(file, encoding=LATIN)
         self._memory = memory
 
     def find_class(self, module: str, name: str) -> Any:
         memory = self._memory
         known: dict[str, Any] = {"ndarray": lambda *_: _Array(memory), "dtype": _Type}
         known["_reconstruct"] = known["ndarray"]
-        known["scalar"] = lambda kind, raw: np.frombuffer(_bytes(raw, "latin1", memory), kind.dtype)[0]
+        known["scalar"] = lambda kind, raw: np.frombuffer(_bytes(raw, LATIN, memory), kind.dtype)[0]
         known["_frombuffer"] = lambda raw, kind, shape, order: _Array(
             memory, np.frombuffer(raw, kind.dtype).reshape(shape, order=order)
         )
@@ -191,4 +194,6 @@ class _Arrays(pickle.Unpickler):
             return known[name]
         if (module, name) == ("_codecs", "encode"):
             return lambda text, encoding: _bytes(text, encoding, memory)
+        if (module, name) in (("builtins", "bytes"), ("__builtin__", "bytes")):
+            return lambda: b""  # which protocol 2 has no step for
         raise pickle.UnpicklingError(f"it holds {module}.{name}, which would run code")

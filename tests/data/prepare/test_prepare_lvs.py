@@ -212,6 +212,7 @@ def test_a_file_of_honest_predictions_takes_what_its_size_tells(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     frames = {frame: tuple(part.copy() for part in FRAME) for frame in range(100)}
+    frames[100] = tuple(part[:0] for part in FRAME)
     expected = [part.tolist() for part in FRAME]
     monkeypatch.setattr(lvs_file, "SPARE", 100 * 25_000)  # 40,000 frames in the true one
     monkeypatch.setattr(lvs_file, "MOST_BYTES", 10**7)
@@ -221,6 +222,7 @@ def test_a_file_of_honest_predictions_takes_what_its_size_tells(
             pickle.dump(frames, file, protocol=protocol)
         read = read_found(tmp_path / "honest.npy")
         assert [np.asarray(part).tolist() for part in read[99]] == expected, protocol
+        assert [len(part) for part in read[100]] == [0] * 4, protocol
     monkeypatch.setattr(lvs_file, "MOST_BYTES", 10**5)
     with pytest.raises(ValueError, match="more than 100000 bytes"):
         read_found(tmp_path / "honest.npy")
