@@ -18,6 +18,8 @@ from omegaconf.errors import OmegaConfBaseException
 from odkd.commands.help import help_text
 from odkd.commands.options import read_command
 from odkd.common.compiler import compiler_message
+from odkd.common.console import say
+from odkd.common.ending import say_traceback
 from odkd.common.errors import line_of
 from odkd.common.version import version_text
 from odkd.config.known import CONF, known_groups, known_keys
@@ -46,15 +48,16 @@ def main() -> None:
         if not is_answered():
             run()
     except KeyboardInterrupt:
-        print("\nodkd: interrupted; the same command goes on from here", file=sys.stderr)
+        say("\nodkd: interrupted; the same command goes on from here", file=sys.stderr)
         sys.exit(130)  # the exit code of a command that Ctrl-C has ended
     except BrokenPipeError:  # `odkd --help | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except Exception as error:
         message = None if asked == "1" else user_message(error)
         if message is None:
+            sys.excepthook = say_traceback
             raise
-        print(f"odkd: {message}", file=sys.stderr)
+        say(f"odkd: {message}", file=sys.stderr)
         sys.exit(2)
     finally:
         signal.signal(signal.SIGTERM, previous)
@@ -78,11 +81,11 @@ def is_answered() -> bool:
         ValueError: an unknown option, or a word that is no setting.
     """
     if "--version" in sys.argv:
-        print(version_text())
+        say(version_text())
         return True
     given, sys.argv[1:] = read_command(sys.argv[1:], get_args_parser(), known_groups(), known_keys)
     if given.help:
-        print(help_text(given.config_dir))
+        say(help_text(given.config_dir))
     return bool(given.help)
 
 

@@ -289,6 +289,22 @@ def test_pictures_and_videos_are_opened_in_one_place(opener: str) -> None:
     assert found == OPENERS[opener]
 
 
+MAY_PRINT = {"common/console.py", "commands/doctor/probe.py"}  # the latter writes JSON to the process that began it
+
+
+@pytest.mark.parametrize("paths", by_folder(SOURCES + PLUGINS))
+def test_what_commands_say_goes_through_say(paths: list[Path]) -> None:
+    """Names and values of others may be in it, and `say` alone writes out what a terminal would obey."""
+    for path in paths:
+        if path.is_relative_to(ROOT / "odkd") and path.relative_to(ROOT / "odkd").as_posix() in MAY_PRINT:
+            continue
+        called = {
+            ast.unparse(node.func) for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)
+        }
+        bare = called & {"print", "sys.stdout.write", "sys.stderr.write", "traceback.print_exc", "pprint"}
+        assert not bare, f"{path}: {bare}; use odkd.common.console.say"
+
+
 def test_the_formatter_lays_out_everything() -> None:
     skip = "fmt: " + "skip"
     files = [path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py")]

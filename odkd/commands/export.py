@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from odkd.common.console import log_to_console
+from odkd.common.console import log_to_console, say
 from odkd.common.ending import one_line
 from odkd.common.version import add_version
 
@@ -107,11 +107,11 @@ def run(args: argparse.Namespace) -> int:
     batches = (
         "one image at a time (its batch norms use the batch)" if export.depends_on_batch else "batches of any length"
     )
-    print(f"{path}: {path.stat().st_size / 1e6:.1f} MB, {batches}, {height} x {width} pixels")
+    say(f"{path}: {path.stat().st_size / 1e6:.1f} MB, {batches}, {height} x {width} pixels")
     if too_far := tell(parity, args.bound):
         path.unlink()
         path.with_suffix(".yaml").unlink()
-        print(f"odkd-export: {too_far}; {path} is removed", file=sys.stderr)
+        say(f"odkd-export: {too_far}; {path} is removed", file=sys.stderr)
         return 1
     return 0
 
@@ -125,7 +125,7 @@ def tell(parity: Mapping[str, Any], bound: float | None) -> str:
     """
     from odkd.commands.export_parity import ITSELF, lost_miou
 
-    print(
+    say(
         f"on {parity['frames']} frames against float32 PyTorch: largest difference of logits "
         f"{parity['largest_difference']:.2g}, {parity['differing_pixels']:.4%} of the pixels get another class"
     )
@@ -135,7 +135,7 @@ def tell(parity: Mapping[str, Any], bound: float | None) -> str:
     bound, lost = INT8_BOUND if bound is None else bound, lost_miou(parity)
     for reference, (before, after) in parity["miou"].items():
         against = f"against {reference}" if reference != ITSELF else "against its own classes in float32 (no labels)"
-        print(f"mIoU {against}: {before:.4f} in float32, {after:.4f} in int8: {-100 * lost[reference]:+.2f} points")
+        say(f"mIoU {against}: {before:.4f} in float32, {after:.4f} in int8: {-100 * lost[reference]:+.2f} points")
     most = max(lost, key=lambda name: lost[name])
     return f"{100 * lost[most]:.2f} points of mIoU are more than --bound {bound}" if lost[most] > bound else ""
 

@@ -18,6 +18,7 @@ import unicodedata
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from odkd.common.console import say
 from odkd.common.ending import one_line
 from odkd.common.names import counted
 from odkd.common.version import add_version
@@ -41,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("folder", type=Path, help="of the study; its last part becomes the study's name")
     chosen = parser.parse_args(arguments)
     with one_line("odkd-init"):
-        print(begin(chosen.folder.expanduser()))
+        say(begin(chosen.folder.expanduser()))
 
 
 def begin(folder: Path) -> str:

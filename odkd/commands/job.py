@@ -17,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 if TYPE_CHECKING:
     from odkd.config.parts import Parts
 
+from odkd.common.console import say
 from odkd.common.files import json_digest
 from odkd.config.compose import config_dir
 from odkd.config.identity import digests_of_files, source_digests
@@ -48,7 +49,7 @@ def run_job(cfg: DictConfig, outcome: Outcome | None = None) -> float:
     if is_alone and outcome.run is not None and summary is not None:
         from odkd.report.summary import summary_table
 
-        print(summary_table(outcome.run))
+        say(summary_table(outcome.run))
     outcome.value = (summary or {}).get(outcome.metric or "")
     outcome.metric = None if outcome.value is None else outcome.metric
     return float("nan") if outcome.value is None else outcome.value

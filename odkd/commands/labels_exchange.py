@@ -4,6 +4,7 @@ import argparse
 import shlex
 
 from odkd.commands.labels_found import find_chosen, known_classes
+from odkd.common.console import say
 from odkd.common.names import counted
 from odkd.data.labels.sets import palette_of
 from odkd.data.labels.store import LabelStore
@@ -21,7 +22,7 @@ def export_stores(args: argparse.Namespace) -> int:
         files = list(export(store, args.to, kind=args.format, dtype=args.dtype, palette=palette))
         rest = f" (of {counted(store.num_frames, 'sampled frame')}: the others are not labelled)"
         count = f"{counted(len(files), 'file')}{rest if len(files) < store.num_frames else ''}"
-        print(f"{folder}: {count} in {files[0].parent if files else args.to}")
+        say(f"{folder}: {count} in {files[0].parent if files else args.to}")
     return 0
 
 
@@ -31,7 +32,7 @@ def import_labels(args: argparse.Namespace) -> int:
 
     stores, use = import_folder(args.folder, args.settings)
     for folder in stores:
-        print(f"{folder}: {counted(LabelStore(folder).num_stored(), 'frame')}")
+        say(f"{folder}: {counted(LabelStore(folder).num_stored(), 'frame')}")
     words = shlex.join(f"teacher.{key}={value}" for key, value in use.items())
-    print(f"To use them without the folder:  odkd teacher=folder {words} ...")
+    say(f"To use them without the folder:  odkd teacher=folder {words} ...")
     return 0

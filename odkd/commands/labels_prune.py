@@ -7,6 +7,7 @@ from pathlib import Path
 
 from odkd.commands.labels_cache import Cache, Item, is_cache, stores_in
 from odkd.commands.labels_found import DEFAULT, find_chosen
+from odkd.common.console import say
 from odkd.common.names import counted
 from odkd.common.temporary import UNCHANGED_SECONDS, left_behind, remove, temporary_for
 from odkd.runs.own_files import own_files
@@ -26,12 +27,12 @@ def prune(args: argparse.Namespace) -> int:
         items = [*cache.stores(stores_in(place)), *(cache.folders() if is_cache(place) else ())]
         for item in items:
             if item.busy:
-                print(f"{item.path}: kept, {item.busy}")
+                say(f"{item.path}: kept, {item.busy}")
             elif reason := reason_to_delete(item, args):
                 doomed.append((item.path, f"{item.what}; {reason}"))
             else:
                 users = f"used by {_names(item)}" if item.users else "no run that is there says that it uses it"
-                print(f"{item.path}: kept ({item.what}; {users})")
+                say(f"{item.path}: kept ({item.what}; {users})")
                 doomed += [(path, "left by a killed process") for path in own_files(item.path, ["claims/*.json"])]
         chosen = {path for path, _ in doomed}
         left = [path for path in left_behind(place) if not chosen & set(path.parents)]
@@ -40,13 +41,13 @@ def prune(args: argparse.Namespace) -> int:
             doomed += _notes(cache, args)
             doomed += [(path, "of a run that is gone") for path in stale(place)]
     for path, reason in doomed:
-        print(f"{'deleting' if args.yes else 'would delete'} {path} ({reason})")
+        say(f"{'deleting' if args.yes else 'would delete'} {path} ({reason})")
         if args.yes:
             discard(path)
     if not doomed:
-        print("nothing to delete")
+        say("nothing to delete")
     elif not args.yes:
-        print("add --yes to delete")
+        say("add --yes to delete")
     return 0
 
 
@@ -82,7 +83,7 @@ def _notes(cache: Cache, args: argparse.Namespace) -> Iterator[tuple[Path, str]]
         is_chosen = args.all or args.older_than is not None
         chosen = [path for path in files if is_chosen and path.stat().st_mtime <= old]
         if kept := len(files) - len(chosen):
-            print(f"{cache.folder / name}: kept ({counted(kept, 'note')}; made anew when they are missing)")
+            say(f"{cache.folder / name}: kept ({counted(kept, 'note')}; made anew when they are missing)")
         yield from ((path, "a note, made anew when it is needed") for path in chosen)
 
 

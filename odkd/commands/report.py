@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             output = args.output or Path(NAME)
             if not output.is_dir():  # which is reported first
                 _check_runs(args.runs)
-            print(write_runs_report(args.runs, output))
+            say(write_runs_report(args.runs, output))
     raise SystemExit(1 if num_failed else 0)
 
 

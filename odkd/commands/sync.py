@@ -35,20 +35,20 @@ def main() -> None:
         default = asked_uri("--uri", None)
         args.uri = args.uri and asked_uri("--uri", args.uri)
     except ValueError as error:
-        print(f"odkd-sync: {error}", file=sys.stderr)
+        say(f"odkd-sync: {error}", file=sys.stderr)
         raise SystemExit(2) from None
     given = args.folder or [Path("outputs")]
     folders = [run for folder in given for run in _runs_of(folder)]
     if not folders:
         places = ", ".join(map(str, given))
-        print(f"no runs or sweeps under {places}; name run folders, or go to where odkd was run", file=sys.stderr)
+        say(f"no runs or sweeps under {places}; name run folders, or go to where odkd was run", file=sys.stderr)
         raise SystemExit(0)
     sending = _Sending(args, default)
     log_to_console(logging.WARNING)
     for folder, outputs in tracked(folders, "sent", "folders"):
         sending.send(folder, outputs)
     for text in sorted(sending.advice):
-        print(text)
+        say(text)
     raise SystemExit(1 if sending.num_failed else 0)
 
 
@@ -77,7 +77,7 @@ class _Sending:
 
     def _to_mlflow(self, folder: Path, outputs: Path) -> None:
         if not is_installed("mlflow"):
-            print(f"odkd-sync: MLflow is not installed: {how_to_install('mlflow')}", file=sys.stderr)
+            say(f"odkd-sync: MLflow is not installed: {how_to_install('mlflow')}", file=sys.stderr)
             raise SystemExit(2)
         try:
             uri, experiment = _destination(folder, outputs, self.args.uri, self.args.experiment, self.default)

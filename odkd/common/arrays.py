@@ -8,6 +8,7 @@ from typing import BinaryIO
 import numpy as np
 
 from odkd.common.pictures import MOST_PIXELS
+from odkd.common.reading import open_member
 
 MOST_ITEM = 8  # bytes of a number
 
@@ -35,7 +36,7 @@ def read_npz(content: bytes | BinaryIO, name: str, most: int = MOST_PIXELS) -> n
     with zipfile.ZipFile(file) as archive:
         if (file_name := f"{name}.npy") not in archive.namelist():
             raise KeyError(", ".join(other.removesuffix(".npy") for other in archive.namelist()))
-        with archive.open(file_name) as member:
+        with open_member(archive, file_name) as member:
             version = np.lib.format.read_magic(member)
             read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
             shape, _, dtype = read(member)
@@ -43,6 +44,6 @@ def read_npz(content: bytes | BinaryIO, name: str, most: int = MOST_PIXELS) -> n
                 raise ValueError("it holds Python objects")
             if not 0 <= math.prod(shape) <= most or dtype.itemsize > MOST_ITEM:
                 raise ValueError(f"{name} is {dtype} {list(shape)}; expected at most {most} numbers")
-        with archive.open(file_name) as member:
+        with open_member(archive, file_name) as member:
             array: np.ndarray = np.lib.format.read_array(member, allow_pickle=False)
     return array

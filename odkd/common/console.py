@@ -63,10 +63,22 @@ def written_above_bars(stream: TextIO) -> Iterator[None]:
         yield
 
 
-def say(text: object, *, file: TextIO | None = None) -> None:
-    """Print a line of a command's answer, above the bar of what the command is doing."""
+def say(text: object, *, file: TextIO | None = None, flush: bool = False) -> None:
+    """Print what a command answers, above the bar of what it is doing; all that commands and errors say goes this way.
+
+    Names and values of others may be in it, so control characters are written out, and so is what the place of the
+    output cannot spell.
+
+    Args:
+        file: where to; None = stdout.
+        flush: at once, also if nobody watches.
+    """
+    stream = sys.stdout if file is None else file
+    plain = visible(str(text))
+    if encoding := getattr(stream, "encoding", None):
+        plain = plain.encode(encoding, "backslashreplace").decode(encoding)
     with written_above_bars(sys.stderr):
-        print(visible(str(text)), file=file, flush=sys.stderr.isatty())
+        print(plain, file=stream, flush=flush or is_terminal(sys.stderr))
 
 
 def console() -> Console | None:

@@ -3,8 +3,11 @@
 import contextlib
 import os
 import sys
+import traceback
 from collections.abc import Iterator
+from types import TracebackType
 
+from odkd.common.console import say
 from odkd.common.errors import line_of
 from odkd.common.reading import brief
 
@@ -25,11 +28,17 @@ def one_line(program: str, *, mistake: int = 2, refused: int = 1) -> Iterator[No
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the interpreter's flush at exit
         sys.exit(0)
     except KeyboardInterrupt:
-        print(f"\n{program}: interrupted; finished work is kept, the same command goes on from here", file=sys.stderr)
+        say(f"\n{program}: interrupted; finished work is kept, the same command goes on from here", file=sys.stderr)
         sys.exit(130)
     except Exception as error:
         line = line_of(error) or (brief(error) if isinstance(error, ValueError) else None)
         if line is None:
+            sys.excepthook = say_traceback
             raise
-        print(f"{program}: {line}", file=sys.stderr)
+        say(f"{program}: {line}", file=sys.stderr)
         sys.exit(refused if isinstance(error, OSError) and error.errno is not None else mistake)
+
+
+def say_traceback(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Print a fault's traceback as Python does, for `sys.excepthook`; names of others may be in its message."""
+    say("".join(traceback.format_exception(kind, error, trace)).removesuffix("\n"), file=sys.stderr)

@@ -2,10 +2,13 @@
 
 import difflib
 import re
+import unicodedata
 from collections.abc import Iterable, Mapping
 from typing import TypeVar
 
 N = TypeVar("N")
+HIDDEN = ("Cc", "Cf", "Cs", "Zl", "Zp")  # Unicode's kinds of what is no letter: controls, formats, surrogates, breaks
+KEPT = "\n\t\u200c\u200d\xad"  # joiners are part of words and emoji; a soft hyphen is harmless
 
 
 def nearest(name: object, known: Iterable[str], cutoff: float = 0.5) -> str:
@@ -36,12 +39,17 @@ def is_plain(name: str) -> bool:
 def visible(text: str) -> str:
     r"""Return a text whose control characters are written out, but for line breaks: a terminal would obey them.
 
-    >>> visible("a\x1b]0;b\x07\nc")
-    'a\\x1b]0;b\\x07\nc'
+    So are bytes of a name that are no text, and what turns the direction of writing. Other texts remain as they are.
+
+    >>> visible("a\x1b]0;b\x07\nc"), visible("caf\xe9 \u65e5\u672c\u3000\u8a9e") == "caf\xe9 \u65e5\u672c\u3000\u8a9e"
+    ('a\\x1b]0;b\\x07\nc', True)
     """
     if text.isprintable():
         return text
-    return "".join(letter if letter.isprintable() or letter in "\n\t" else repr(letter)[1:-1] for letter in text)
+    return "".join(
+        letter if letter in KEPT or unicodedata.category(letter) not in HIDDEN else repr(letter)[1:-1]
+        for letter in text
+    )
 
 
 def plural(noun: str) -> str:

@@ -11,7 +11,7 @@ import zlib
 from pathlib import Path
 from typing import IO
 
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from odkd.common.reading import read_bytes
 
@@ -38,7 +38,10 @@ def open_picture(source: Path | bytes | IO[bytes], most_pixels: int = MOST_PIXEL
         Exception: one of `UNREADABLE`, if it is no picture, or of too many pixels.
     """
     content = read_bytes(source, MOST_BYTES) if isinstance(source, Path) else source
-    image = Image.open(io.BytesIO(content) if isinstance(content, bytes) else content, formats=FORMATS)
+    try:
+        image = Image.open(io.BytesIO(content) if isinstance(content, bytes) else content, formats=FORMATS)
+    except UnidentifiedImageError as error:  # Pillow names the buffer by its place in memory
+        raise UnidentifiedImageError(f"cannot identify it as one of {', '.join(FORMATS)}") from error
     width, height = image.size
     if width * height > most_pixels:
         raise ValueError(f"it has {width} x {height} pixels; expected at most {most_pixels} in all")

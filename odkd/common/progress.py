@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sized
 from typing import Any, Self, TypeVar
 
 from odkd.common.console import console
+from odkd.common.names import visible
 
 logger = logging.getLogger(__name__)
 
@@ -96,9 +97,9 @@ class Progress:
         if bar.total != self._total:
             bar.total, bar.bar_format = self._total, FORM
         bar.ncols = _columns()
-        bar.desc = f"{self._verb}{where}"
+        bar.desc = visible(f"{self._verb}{where}")
         if shown is not None:
-            bar.postfix = shown()
+            bar.postfix = visible(shown())
         if self._done > bar.n:
             bar.update(self._done - bar.n)
         else:
@@ -162,7 +163,7 @@ def _new_bar(verb: str, unit: str, total: int | None, done: int) -> Any:
     return Bar(
         total=total,
         initial=done,
-        desc=verb,
+        desc=visible(verb),
         unit=f" {unit}",
         bar_format=form,
         file=sys.stderr,

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from odkd.common.console import say
+
 
 class RunPruned(Exception):
     """The pruner of a search has ended an unpromising run, which can be resumed from its checkpoint; not an error."""
@@ -114,7 +116,7 @@ class JobLog(logging.Handler):
                 file.write(text)
         except OSError as error:
             if not self._is_refused:
-                print(f"{self._path} lacks what the log says from here on ({error.strerror})", file=sys.stderr)
+                say(f"{self._path} lacks what the log says from here on ({error.strerror})", file=sys.stderr)
             self._is_refused = True
 
     def write_error(self, error: BaseException) -> None:

@@ -45,6 +45,17 @@ def begin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
     return run
 
 
+def test_a_name_that_is_no_text_ends_nothing(tmp_path: Path) -> None:
+    """A name in another encoding is bytes that no output in UTF-8 spells; a terminal shows them written out."""
+    environment = {**os.environ, "PYTHONIOENCODING": "utf-8:strict", "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-X", "utf8", "-m", PROGRAMS["odkd-init"], os.fsdecode(b"caf\xe9 \x1b[31m")]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout.startswith(rb"caf\udce9 \x1b[31m: ")
+    (study,) = tmp_path.iterdir()
+    assert (study / "README.md").is_file()
+
+
 def test_a_study_has_everything_under_its_own_name(begin: Begin, tmp_path: Path) -> None:
     printed = begin("papers/Night drive!")
     study = tmp_path / "papers" / "Night drive!"

@@ -93,6 +93,7 @@ def test_alternate_prints_all_settings_that_other_videos_need(
         (["a.mp4", "none.mp4"], "none.mp4: no such file"),
         (["a.mp4", "b.mp4"], "a.mp4 has 0.0 minutes; 4 stretches of 20 minutes after 0.5 skipped minutes need 80.5"),
         (["a.mp4", "b.mp4", "--skip-minutes", "1"], "--skip-minutes has 1 numbers for 2 videos"),
+        (["a.mp4", "b.mp4", "--sample-seconds", "inf"], "--sample-seconds must be above 0, and all times finite"),
         (["a.mp4", "b.mp4", "--to", "."], ". already exists"),
     ],
 )

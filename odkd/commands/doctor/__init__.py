@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from odkd.common.console import say
 from odkd.common.ending import one_line
 from odkd.common.names import counted, nearest
 from odkd.common.version import add_version
@@ -62,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             code, have_ended = run(args)
         except ModuleNotFoundError as error:  # without it nothing can be checked
             advice = "install odkd and what it needs: pip install --force-reinstall odkd"
-            print(f"odkd-doctor: {error.name} is not installed; {advice}", file=sys.stderr)
+            say(f"odkd-doctor: {error.name} is not installed; {advice}", file=sys.stderr)
             sys.exit(1)
         if have_ended:
             sys.exit(code)
@@ -115,12 +116,12 @@ def run(args: argparse.Namespace) -> tuple[int, bool]:
         have_ended &= has_ended
         sections[name] = scrubbed(asdict(section), secrets)
         if not args.json:
-            print(text_of(name, sections[name]["findings"]), flush=True)
+            say(text_of(name, sections[name]["findings"]), flush=True)
     counts = count(sections)
     if args.json:
-        print(json.dumps({"odkd": version_text(), "counts": counts, "checks": sections}, indent=1))
+        say(json.dumps({"odkd": version_text(), "counts": counts, "checks": sections}, indent=1))
     else:
-        print(verdict(counts))
+        say(verdict(counts))
     return (1 if counts["broken"] else 0), have_ended
 
 

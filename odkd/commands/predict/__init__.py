@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from odkd.common.console import log_to_console
+from odkd.common.console import log_to_console, say
 from odkd.common.ending import one_line
 from odkd.common.names import counted
 from odkd.common.progress import Progress
@@ -85,7 +85,7 @@ def run(args: argparse.Namespace) -> None:
         return
     with Progress("predicted", "frames") as bar:
         num_done, num_dropped = predict_live(model, args.source, wanted, seconds=args.seconds, progress=bar.advance)
-    print(f"{args.to}: {counted(num_done, 'frame')} of {args.source}, {num_dropped} dropped")
+    say(f"{args.to}: {counted(num_done, 'frame')} of {args.source}, {num_dropped} dropped")
 
 
 def _predict_files(model: Model, sources: Sources, wanted: Wanted) -> None:
@@ -103,14 +103,14 @@ def _predict_files(model: Model, sources: Sources, wanted: Wanted) -> None:
             result = predict_video(model, index, name, wanted, bar)
         confusion_KK, num_scored = confusion_KK + result.confusion_KK, num_scored + result.num_scored
         damaged = f", {result.num_damaged} damaged and left out" if result.num_damaged else ""
-        print(f"{_shown(wanted, name, '.mp4')}: {counted(index.num_frames, 'frame')}{damaged}")
+        say(f"{_shown(wanted, name, '.mp4')}: {counted(index.num_frames, 'frame')}{damaged}")
     if sources.pictures:
         with Progress("predicted", "pictures", len(sources.pictures)) as bar:
             counted_KK, num, unreadable = predict_pictures(model, sources.pictures, wanted, bar.advance)
         confusion_KK, num_scored = confusion_KK + counted_KK, num_scored + num
         for path in unreadable:
-            print(f"left out: {path} is no picture that can be read", file=sys.stderr)
-        print(f"{wanted.folder}: {counted(len(sources.pictures) - len(unreadable), 'picture')}")
+            say(f"left out: {path} is no picture that can be read", file=sys.stderr)
+        say(f"{wanted.folder}: {counted(len(sources.pictures) - len(unreadable), 'picture')}")
     if wanted.truth is not None:
         _print_scores(confusion_KK, num_scored, model.classes, wanted)
 
@@ -128,9 +128,9 @@ def _print_scores(confusion_KK: np.ndarray, num_scored: int, classes: Sequence[s
         raise ValueError(f"--truth {wanted.truth} has no file of these names, such as NAME/000000.png for a video")
     scores = scores_of(confusion_KK, num_scored, classes)
     write_json(wanted.folder / "scores.json", scores)
-    print(f"{counted(num_scored, 'scored frame')}: mIoU {scores['miou']:.4f}, pixel accuracy {scores['accuracy']:.4f}")
+    say(f"{counted(num_scored, 'scored frame')}: mIoU {scores['miou']:.4f}, pixel accuracy {scores['accuracy']:.4f}")
     for name, iou in scores["iou"].items():
-        print(f"  {name:<20} {'-' if iou is None else f'{iou:.4f}'}")
+        say(f"  {name:<20} {'-' if iou is None else f'{iou:.4f}'}")
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from odkd.common.console import say
 from odkd.common.ending import one_line
 from odkd.common.names import counted
 from odkd.common.version import add_version
@@ -69,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
         return profile_runs(args, runs)
     folder = runs[0] if runs else None
     profile = profile_one(args, folder, words)
-    print(json.dumps(profile, indent=1) if args.json else text_of(profile))
+    say(json.dumps(profile, indent=1) if args.json else text_of(profile))
     if folder is not None:
         keep(folder, profile)
     return 0
@@ -129,7 +130,7 @@ def keep(folder: Path, profile: dict[str, Any]) -> None:
 
     record = read_record(folder) if (folder / "run.json").is_file() else {}
     path = write_profile(folder, profile | {"run": record.get("key")})
-    print(f"kept in {path}", file=sys.stderr)
+    say(f"kept in {path}", file=sys.stderr)
 
 
 def profile_runs(args: argparse.Namespace, runs: Sequence[Path]) -> int:
@@ -147,7 +148,7 @@ def profile_runs(args: argparse.Namespace, runs: Sequence[Path]) -> int:
             continue
         groups.setdefault(digest_of(configs[folder]), []).append(folder)
     for number, folders in enumerate(groups.values(), 1):
-        print(f"{folders[0]} ({number} of {counted(len(groups), 'student')})", file=sys.stderr)
+        say(f"{folders[0]} ({number} of {counted(len(groups), 'student')})", file=sys.stderr)
         found, message = _in_process(args, [str(folders[0])])
         if found is None:
             failed += _failed(str(folders[0]), message)
@@ -167,7 +168,7 @@ def profile_all(args: argparse.Namespace, words: Sequence[str]) -> int:
     names = sorted(known_groups(args.config_dir)["student"])
     profiles, failed = list[dict[str, Any]](), 0
     for number, name in enumerate(names, 1):
-        print(f"student={name} ({number} of {len(names)})", file=sys.stderr)
+        say(f"student={name} ({number} of {len(names)})", file=sys.stderr)
         found, message = _in_process(args, [f"student={name}", *words])
         if found is None:
             failed += _failed(f"student={name}", message)
@@ -178,7 +179,7 @@ def profile_all(args: argparse.Namespace, words: Sequence[str]) -> int:
 
 
 def _failed(what: str, message: str) -> int:
-    print(f"odkd-profile: {what}: {message}", file=sys.stderr)
+    say(f"odkd-profile: {what}: {message}", file=sys.stderr)
     return 1
 
 
@@ -205,6 +206,6 @@ def print_table(args: argparse.Namespace, profiles: Sequence[dict[str, Any]]) ->
     from odkd.commands.profile.show import table_of
 
     if args.json:
-        print(json.dumps(list(profiles), indent=1))
+        say(json.dumps(list(profiles), indent=1))
     elif profiles:
-        print(table_of(profiles))
+        say(table_of(profiles))

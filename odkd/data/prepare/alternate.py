@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from odkd.common.console import say
 from odkd.common.dotted import setting
 from odkd.data.prepare.building import building, check_absent
 from odkd.data.video.scan import scan_video
@@ -51,8 +52,9 @@ def run(arguments: argparse.Namespace) -> None:
         raise ValueError(
             f"--skip-minutes has {len(skips)} numbers for {len(videos)} videos; expected one per video, at least 0"
         )
-    if arguments.periods < 1 or arguments.sequence_minutes <= 0 or arguments.sample_seconds <= 0:
-        raise ValueError("--periods, --sequence-minutes and --sample-seconds must be above 0")
+    numbers = (arguments.periods, arguments.sequence_minutes, arguments.sample_seconds)
+    if not all(0 < number < math.inf for number in numbers) or not all(map(math.isfinite, skips)):
+        raise ValueError("--periods, --sequence-minutes and --sample-seconds must be above 0, and all times finite")
     if missing := [path for path in videos if not path.is_file()]:
         raise ValueError(f"{missing[0]}: no such file")
     check_absent(folder)
@@ -64,8 +66,8 @@ def run(arguments: argparse.Namespace) -> None:
         (made / "videos").mkdir(exist_ok=True)
         for path, name in zip(videos, names, strict=True):
             place(path, made / "videos" / name, copy=arguments.copy)
-    print(f"created {folder} from {', '.join(names)}; use it with\n")
-    print(command(arguments, names, skips, frames_per_second))
+    say(f"created {folder} from {', '.join(names)}; use it with\n")
+    say(command(arguments, names, skips, frames_per_second))
 
 
 def check_length(path: Path, skip: float, arguments: argparse.Namespace) -> float:
@@ -79,6 +81,8 @@ def check_length(path: Path, skip: float, arguments: argparse.Namespace) -> floa
     if len(seconds) < 2:
         raise ValueError(f"{path} has fewer than two frames; expected a video")
     gap = float(np.median(np.diff(seconds)))
+    if not 0 < gap < math.inf:
+        raise ValueError(f"{path}: its frames have no usable timestamps; convert it to .mp4 or .mkv")
     stride = max(1, round(arguments.sample_seconds / gap))
     num_sampled = len(seconds) // stride
     length = max(1, round(arguments.sequence_minutes * 60 / (stride * gap)))

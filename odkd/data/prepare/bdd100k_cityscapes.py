@@ -17,14 +17,15 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from odkd.common.console import say
 from odkd.common.dotted import command, setting
 from odkd.common.files import json_digest, write_atomic
-from odkd.common.pictures import open_picture
 from odkd.common.progress import tracked
 from odkd.data.labels import highest_class, resize_nearest
 from odkd.data.labels.mapping import class_table
 from odkd.data.labels.sets import label_set
 from odkd.data.prepare.building import building, check_absent, write_map
+from odkd.data.prepare.pictures import Picture
 from odkd.data.video.encode import VideoWriter
 
 Pair = tuple[Path, Path]  # an image and its label map
@@ -74,16 +75,16 @@ def run(arguments: argparse.Namespace) -> None:
     lines = [f"{stem} {image} {label}" for stem, pairs in blocks.items() for image, label in pairs]
     settings = {"images": json_digest(lines), "size": list(arguments.size), "crf": arguments.crf}
     with building(folder, settings) as place:
-        write_atomic(place / "chosen.txt", ("\n".join(lines) + "\n").encode())
+        write_atomic(place / "chosen.txt", ("\n".join(lines) + "\n").encode(errors="surrogateescape"))
         for number, (stem, pairs) in enumerate(blocks.items(), 1):
             if not (place / "videos" / f"{stem}.mp4").is_file():
                 write_block(place, stem, pairs, tuple(arguments.size), arguments.crf)
-            print(f"block {number} of {len(blocks)}: {stem}, {len(pairs)} images", flush=True)
+            say(f"block {number} of {len(blocks)}: {stem}, {len(pairs)} images", flush=True)
     width, height = arguments.size
     words = ["dataset=bdd100k_cityscapes", setting("dataset.root", str(folder))]
     words += [] if (width, height) == (1280, 720) else [f"dataset.size=[{height},{width}]"]
     words += [] if arguments.block == 400 else [setting("dataset.order.sequence_positions", arguments.block)]
-    print(f"created {folder}; use it with\n\n{command(*words)}")
+    say(f"created {folder}; use it with\n\n{command(*words)}")
 
 
 def choose(name: str, images: Path, labels: Path, count: int, draw: random.Random) -> list[Pair]:
@@ -134,8 +135,7 @@ def write_block(root: Path, stem: str, pairs: Sequence[Pair], size: tuple[int, i
     # Every image is a new scene, so all frames are keyframes.
     with VideoWriter(path, width=width, height=height, frame_rate=1.0, crf=crf, keyframe_interval=1) as writer:
         for number, (image_path, label_path) in enumerate(tracked(pairs, f"wrote {stem}", "frames")):
-            with open_picture(image_path) as image:
-                picture = image.convert("RGB")
+            picture = Picture(image_path).load("RGB")
             labels_HW = train_ids(label_path)
             if labels_HW.shape != (picture.height, picture.width):
                 raise ValueError(
@@ -150,12 +150,9 @@ def train_ids(path: Path) -> np.ndarray:
     """Return the label map of a file in Cityscapes train ids: uint8 [H, W], 255 = ignore.
 
     Raises:
-        ValueError: the file contains other ids, or colours.
+        ValueError: the file contains other ids, or colours, or is damaged.
     """
-    with open_picture(path) as image:
-        if image.mode not in ("L", "P"):
-            raise ValueError(f"{path} is a {image.mode} image; expected one byte per pixel, the class id")
-        labels_HW = np.asarray(image, np.uint8)
+    labels_HW = Picture(path).ids()
     if path.name.endswith("_labelIds.png"):
         ids = class_table(
             label_set("cityscapes_ids").classes, CLASSES, "cityscapes_ids_to_cityscapes", allow_missing=False

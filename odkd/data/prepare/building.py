@@ -29,10 +29,12 @@ def building(folder: Path, settings: Mapping[str, Any]) -> Iterator[Path]:
         settings: everything that the content depends on, as JSON.
 
     Raises:
-        ValueError: `folder` exists, or FOLDER.building is something else.
+        ValueError: `folder` exists, or FOLDER.building is something else, or a link.
     """
     check_absent(folder)
     place = folder.with_name(folder.name + ".building")
+    if place.is_symlink():
+        raise ValueError(f"{place} is a link, and what it leads to would be replaced; delete the link")
     if place.exists() and not (place / LOCK).is_file() and any(place.iterdir()):
         raise ValueError(f"{place} is needed for a while and is something else; rename it, or choose another folder")
     place.mkdir(parents=True, exist_ok=True)
@@ -41,7 +43,7 @@ def building(folder: Path, settings: Mapping[str, Any]) -> Iterator[Path]:
         begun = read_json(place / NOTE, advice="delete its folder") if (place / NOTE).is_file() else None
         if begun != settings:
             for path in place.iterdir():  # what another command began
-                if path.is_dir():
+                if path.is_dir() and not path.is_symlink():
                     shutil.rmtree(path)
                 elif path.name != LOCK:
                     path.unlink()
@@ -59,7 +61,7 @@ def check_absent(folder: Path) -> None:
     Raises:
         ValueError: `folder` exists.
     """
-    if folder.exists():
+    if folder.exists() or folder.is_symlink():
         raise ValueError(f"{folder} already exists; choose another folder, or delete it")
 
 

@@ -16,6 +16,7 @@ frames.csv (split of each frame). The fourth clip, Seq05VD, has test frames only
 import argparse
 import csv
 import io
+import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from odkd.common.console import say
 from odkd.common.dotted import command, setting
 from odkd.common.files import json_digest, write_atomic
 from odkd.common.ignore import IGNORE
@@ -69,10 +71,10 @@ def run(arguments: argparse.Namespace) -> None:
         for video, clip in clips.items():
             if not (place / "videos" / f"{video}.mp4").is_file():
                 write_clip(place, video, clip, is_segnet=is_segnet)
-            print(f"{video}: {len(clip)} frames", flush=True)
+            say(f"{video}: {len(clip)} frames", flush=True)
         write_atomic(place / "frames.csv", table(clips))
     root = setting("dataset.root", str(target))
-    print(
+    say(
         f"created {target} from the {'SegNet' if is_segnet else 'original'} form of CamVid; use it with\n\n"
         f"{command('experiment=camvid_teacher', root)}\n"
         f"{command('experiment=camvid_online', root, 'teacher.checkpoint=RUN/teacher.pth')}"
@@ -114,8 +116,13 @@ def split_of(name: str) -> str:
 
     >>> split_of("0001TP_008520"), split_of("0001TP_008550"), split_of("0016E5_07959"), split_of("0006R0_f00930")
     ('train', 'test', 'val', 'train')
+
+    Raises:
+        ValueError: no frame of CamVid has this name.
     """
     clip, _, number = name.partition("_")
+    if clip in ("0001TP", "0016E5") and not re.fullmatch(r"\d{1,9}", number):
+        raise ValueError(f"there is a picture {name} and one {name}_L; expected frames of CamVid, as 0001TP_006690")
     if clip == "0001TP":
         return "train" if int(number) < 8550 else "test"
     if clip == "0016E5":
@@ -148,7 +155,7 @@ def write_clip(place: Path, video: str, frames: Sequence[Frame], *, is_segnet: b
     path = place / "videos" / f"{video}.mp4"
     with VideoWriter(path, width=width, height=height, frame_rate=25, crf=CRF) as writer:
         for number, frame in enumerate(tracked(frames, f"wrote {video}", "frames")):
-            image = frame.image.load().convert("RGB")
+            image = frame.image.load("RGB")
             labels_HW, unknown = ids_of_segnet(frame.labels) if is_segnet else ids_of_colours(frame.labels)
             num_unknown += unknown
             if labels_HW.shape != (image.height, image.width):
@@ -156,7 +163,7 @@ def write_clip(place: Path, video: str, frames: Sequence[Frame], *, is_segnet: b
             write_map(place / "groundtruth" / video / f"{number:06d}.png", resize_nearest(labels_HW, SIZE))
             writer.write(np.asarray(image.resize((width, height), Image.Resampling.BOX)))  # SegNet's stay as they are
     if num_unknown:
-        print(f"{video}: {num_unknown} pixels have a colour of no class and become 255", file=sys.stderr)
+        say(f"{video}: {num_unknown} pixels have a colour of no class and become 255", file=sys.stderr)
 
 
 def ids_of_segnet(labels: Picture) -> tuple[np.ndarray, int]:
@@ -170,7 +177,7 @@ def ids_of_segnet(labels: Picture) -> tuple[np.ndarray, int]:
 
 def ids_of_colours(labels: Picture) -> tuple[np.ndarray, int]:
     """Return the class ids of an original label map, and the number of pixels of no known colour."""
-    return class_ids(np.asarray(labels.load().convert("RGB")))
+    return class_ids(np.asarray(labels.load("RGB")))
 
 
 def table(clips: dict[str, list[Frame]]) -> bytes:
@@ -180,4 +187,4 @@ def table(clips: dict[str, list[Frame]]) -> bytes:
     writer.writerow(["video", "frame", "camvid_id", "split"])
     for video, frames in clips.items():
         writer.writerows([video, number, frame.name, frame.split] for number, frame in enumerate(frames))
-    return text.getvalue().encode()
+    return text.getvalue().encode(errors="surrogateescape")

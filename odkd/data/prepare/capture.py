@@ -10,6 +10,7 @@ import argparse
 import signal
 from pathlib import Path
 
+from odkd.common.console import say
 from odkd.common.dotted import command, setting
 from odkd.data.video.capture import Capture, capture
 
@@ -49,4 +50,4 @@ def run(arguments: argparse.Namespace) -> None:
         raise ValueError(f"nothing was recorded from {arguments.address}")
     stride = max(1, round(3 * arguments.frame_rate))
     words = ["dataset=live", setting("dataset.root", str(arguments.to)), setting("dataset.stride", stride)]
-    print(f"{len(files)} files in {settings.folder}; use them with\n\n{command(*words, 'teacher=segformer')}")
+    say(f"{len(files)} files in {settings.folder}; use them with\n\n{command(*words, 'teacher=segformer')}")

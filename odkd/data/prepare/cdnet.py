@@ -16,8 +16,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
+from odkd.common.console import say
 from odkd.common.dotted import command, setting
 from odkd.common.files import json_digest
 from odkd.common.ignore import IGNORE
@@ -66,9 +66,9 @@ def run(arguments: argparse.Namespace) -> None:
         for video, name in videos.items():
             if not (place / "videos" / f"{video}.mp4").is_file():
                 write_sequence(place, video, known[name], CLASSES.index(wanted[name]))
-            print(f"{video}: {len(known[name])} frames, {wanted[name]}", flush=True)
+            say(f"{video}: {len(known[name])} frames, {wanted[name]}", flush=True)
     words = ["experiment=cdnet_online", setting("dataset.root", str(target))]
-    print(f"created {target}; use it with\n\n{command(*words)}")
+    say(f"created {target}; use it with\n\n{command(*words)}")
 
 
 def kinds(given: list[str]) -> dict[str, str]:
@@ -118,7 +118,7 @@ def write_sequence(place: Path, video: str, frames: Frames, moving: int) -> None
     with VideoWriter(path, width=size[0], height=size[1], frame_rate=FRAME_RATE, crf=CRF) as writer:
         for number, (image, truth) in enumerate(tracked(frames, f"wrote {video}", "frames")):
             labels_HW = ids(truth, moving)
-            picture: Image.Image = image.load().convert("RGB")
+            picture = image.load("RGB")
             if not picture.size == size == labels_HW.shape[::-1]:
                 raise ValueError(f"{image} or {truth} has another size than {size[0]}x{size[1]}; download it again")
             write_map(place / "groundtruth" / video / f"{number:06d}.png", labels_HW)
@@ -131,7 +131,7 @@ def ids(truth: Picture, moving: int) -> np.ndarray:
     Raises:
         ValueError: other values than CDnet's.
     """
-    values_HW = np.asarray(truth.load().convert("L"), np.uint8)
+    values_HW = np.asarray(truth.load("L"), np.uint8)
     if odd := sorted(set(np.unique(values_HW).tolist()) - {*MEANING, MOVING}):
         raise ValueError(f"{truth} has the value {odd[0]}; expected {', '.join(map(str, MEANING))} and {MOVING}")
     table = np.full(256, IGNORE, np.uint8)

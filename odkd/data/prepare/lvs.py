@@ -11,31 +11,27 @@ a pixel the last counts. Nothing pickled in an .npy file is run.
 """
 
 import argparse
-import io
-import pickle
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from odkd.common.console import say
 from odkd.common.dotted import command, setting
 from odkd.common.files import json_digest
 from odkd.common.ignore import IGNORE
 from odkd.common.names import nearest
+from odkd.common.pictures import MOST_PIXELS
 from odkd.common.progress import tracked
-from odkd.common.reading import open_file
 from odkd.data.labels.sets import label_set
 from odkd.data.prepare.building import building, check_absent, write_map
+from odkd.data.prepare.lvs_file import Found, read_found
 from odkd.data.video.scan import scan_video
 
 PREFIX = "detectron_large_mask_rcnn_1_"
 GROUPS = ("person", "car,bus,truck", "motorcycle,bicycle")  # of LVS's streets
 THINGS = 80  # classes of Detectron: 1 to 80 are COCO's things, in COCO's order
 THRESHOLD = 0.5  # of scores and masks
-FARTHEST = 2.0  # from the upper left corner of a frame, as a share of it; boxes may stand out a little
-Found = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]  # boxes [N, 4], classes [N], scores [N], masks [N, m, m]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -69,12 +65,12 @@ def run(arguments: argparse.Namespace) -> None:
             link = place / "videos" / video.name
             link.unlink(missing_ok=True)
             link.symlink_to(video.resolve())
-            print(f"{video.stem}: {len(list((place / 'maps' / video.stem).iterdir()))} frames", flush=True)
+            say(f"{video.stem}: {len(list((place / 'maps' / video.stem).iterdir()))} frames", flush=True)
     names = dict.fromkeys(group.split(",")[0].strip().replace(" ", "_") for group in arguments.group or GROUPS)
     classes = ["background", *names]
     maps = ["teacher=folder", setting("teacher.folder", str(target / "maps"))]
     words = ["dataset=videos", setting("dataset.root", str(target)), setting("dataset.classes", classes), *maps]
-    print(f"created {target}; use it with\n\n{command(*words)}")
+    say(f"created {target}; use it with\n\n{command(*words)}")
 
 
 def class_groups(groups: Sequence[str]) -> dict[str, int]:
@@ -104,127 +100,35 @@ def write_maps(folder: Path, video: Path, found: Mapping[int, Found], groups: Ma
     for frame in tracked(range(len(scanned["pts"])), f"wrote {video.stem}", "label maps"):
         path = folder / f"{frame:06d}.png"
         if not path.is_file():
-            write_map(path, drawn(found[frame], blank_HW.shape, groups) if frame in found else blank_HW)
+            try:
+                label_HW = drawn(found[frame], blank_HW.shape, groups) if frame in found else blank_HW
+            except ValueError as error:
+                raise ValueError(f"frame {frame} of {video}: {error}") from error
+            write_map(path, label_HW)
 
 
 def drawn(found: Found, size: tuple[int, ...], groups: Mapping[str, int]) -> np.ndarray:
     """Return the label map of a frame, uint8 [H, W]: 0 where there is no object of a group.
 
     Raises:
-        ValueError: the parts of `found` do not fit each other.
+        ValueError: a box is too large.
     """
     import torch
     import torch.nn.functional as F
 
-    boxes_N4, classes_N, scores_N, masks_Nmm = (np.asarray(part) for part in found)
-    if not len(boxes_N4) == len(classes_N) == len(scores_N) == len(masks_Nmm):
-        raise ValueError("boxes, classes, scores and masks of a frame differ in number; download the file again")
-    if len(boxes_N4) and not (np.abs(np.asarray(boxes_N4, np.float64)) <= FARTHEST).all():
-        raise ValueError("a box does not lie in its frame; expected top, left, bottom, right, 0..1 of the frame")
     label_HW = np.zeros(size, np.uint8)
     height, width = size
-    for box, kind, score, mask_mm in zip(boxes_N4, classes_N, scores_N, masks_Nmm, strict=True):
+    for box, kind, score, mask_mm in zip(*found, strict=True):
         group = groups.get(str(int(kind)), 0)
         top, left, bottom, right = (box * np.array([height, width, height, width])).astype(np.int64).tolist()
         if not group or score < THRESHOLD or bottom <= top or right <= left:
             continue
-        small = torch.from_numpy(np.ascontiguousarray(mask_mm, np.float32))[None, None]
+        if (bottom - top) * (right - left) > MOST_PIXELS:
+            raise ValueError(f"a box has {right - left} x {bottom - top} pixels; expected at most {MOST_PIXELS} in all")
+        small = torch.from_numpy(np.array(mask_mm, np.float32, order="C"))[None, None]
         full = F.interpolate(small, (bottom - top, right - left), mode="bilinear", align_corners=False)[0, 0].numpy()
         rows, columns = slice(max(top, 0), min(bottom, height)), slice(max(left, 0), min(right, width))
         inside = full[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left]
         part_HW = label_HW[rows, columns]
         part_HW[(inside >= THRESHOLD) & (part_HW < group)] = group
     return label_HW
-
-
-def read_found(path: Path) -> dict[int, Found]:
-    """Return what Mask R-CNN found in each frame.
-
-    Raises:
-        ValueError: the file is damaged or holds something else.
-    """
-    try:
-        with open_file(path) as file:
-            version = np.lib.format.read_magic(file)
-            read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-            read(file)
-            content: Any = _plain(_Arrays(io.BytesIO(file.read()), encoding="latin1").load(), {})
-        frames: Any = content[()] if isinstance(content, np.ndarray) else content
-        return {int(frame): tuple(parts) for frame, parts in frames.items() if len(parts) == 4}
-    except Exception as error:
-        reason = " ".join(str(error).split())[:200]
-        raise ValueError(
-            f"{path} does not hold predictions of LVS ({type(error).__name__}: {reason}); download it again"
-        ) from error
-
-
-class _Type:
-    """The type of an array: name and byte order. Flags, which would let bytes be taken for objects, are not read."""
-
-    def __init__(self, name: str, *_: object) -> None:
-        if not re.fullmatch(r"[biuf]\d+|O\d*", str(name)):
-            raise pickle.UnpicklingError(f"it holds an array of {name!r:.40}")
-        self.dtype = np.dtype(str(name)[:1] if str(name).startswith("O") else str(name))
-
-    def __setstate__(self, state: tuple[Any, ...]) -> None:
-        if state[1] in ("<", ">"):
-            self.dtype = self.dtype.newbyteorder(state[1])
-
-
-class _Array:
-    """An array while it is read: `content` is None until its state has come."""
-
-    def __init__(self, *_: object) -> None:
-        self.content: np.ndarray | None = None
-
-    def __setstate__(self, state: tuple[Any, ...]) -> None:
-        _, shape, kind, is_fortran, content = state
-        if isinstance(content, list):
-            flat = np.empty(len(content), object)
-            for place, item in enumerate(content):
-                flat[place] = item
-        else:
-            flat = np.frombuffer(content.encode("latin1") if isinstance(content, str) else content, kind.dtype)
-        self.content = flat.copy().reshape(shape, order="F" if is_fortran else "C")
-
-
-def _plain(value: Any, known: dict[int, Any]) -> Any:
-    """Return a value with the arrays that were read in place of `_Array`, at any depth.
-
-    Args:
-        known: what was returned for a value with this `id`: one that is in many places is read once.
-    """
-    if id(value) in known:
-        return known[id(value)]
-    content = value.content if isinstance(value, _Array) else value
-    if isinstance(content, np.ndarray) and content.dtype == object:
-        plain: Any = np.empty(content.shape, object)
-        for place, item in np.ndenumerate(content):
-            plain[place] = _plain(item, known)
-    elif isinstance(content, dict):
-        plain = {key: _plain(item, known) for key, item in content.items()}
-    elif isinstance(content, list | tuple):
-        plain = type(content)(_plain(item, known) for item in content)
-    else:
-        plain = content
-    known[id(value)] = plain
-    return plain
-
-
-class _Arrays(pickle.Unpickler):
-    """An unpickler of arrays and numbers of NumPy, of any release, and of nothing else.
-
-    NumPy's own functions are not called: crafted states make them take bytes for objects, which ends in a crash.
-    """
-
-    def find_class(self, module: str, name: str) -> Any:
-        known: dict[str, Any] = {"ndarray": _Array, "dtype": _Type, "_reconstruct": _Array}
-        known["scalar"] = lambda kind, raw: np.frombuffer(raw, kind.dtype)[0]
-        known["_frombuffer"] = lambda raw, kind, shape, order: np.frombuffer(raw, kind.dtype).reshape(
-            shape, order=order
-        )
-        if module.partition(".")[0] == "numpy" and name in known:
-            return known[name]
-        if (module, name) == ("_codecs", "encode"):
-            return lambda text, encoding: text.encode(encoding)
-        raise pickle.UnpicklingError(f"it holds {module}.{name}, which would run code")

@@ -7,7 +7,11 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from PIL import Image
 
-from odkd.common.pictures import open_picture
+from odkd.common.pictures import UNREADABLE, open_picture
+from odkd.common.reading import brief, read_bytes, read_member
+
+MOST_PIXELS = 2**23  # of a picture: four times those of Cityscapes, whose pictures are the largest of these data sets
+MOST_BYTES = 8 * MOST_PIXELS  # of its file: 16 bits for each colour of each pixel
 
 
 @dataclass(frozen=True)
@@ -30,20 +34,26 @@ class Picture:
     def __str__(self) -> str:
         return str(self.file) if self.member is None else f"{self.file}: {self.member}"
 
-    def load(self) -> Image.Image:
-        """Return the picture as it is stored.
+    def load(self, mode: str | None = None) -> Image.Image:
+        """Return the picture.
+
+        Args:
+            mode: Pillow's, such as RGB, to which it is converted; None = as it is stored.
 
         Raises:
-            ValueError: it is damaged.
+            ValueError: it is damaged, or too large.
         """
         try:
-            if self.member is None:
-                with open_picture(self.file) as image:
-                    return image.copy()
-            with zipfile.ZipFile(self.file) as archive, archive.open(self.member) as file, open_picture(file) as image:
-                return image.copy()
-        except (zipfile.BadZipFile, OSError, SyntaxError) as error:  # Pillow raises SyntaxError for a broken PNG
-            raise ValueError(f"{self} cannot be read as a picture ({error}); download it again") from error
+            with open_picture(self._content(), MOST_PIXELS) as image:
+                return image.copy() if mode is None else image.convert(mode)
+        except UNREADABLE as error:
+            raise ValueError(f"{self} cannot be read as a picture ({brief(error)}); download it again") from error
+
+    def _content(self) -> bytes:
+        if self.member is None:
+            return read_bytes(self.file, MOST_BYTES)
+        with zipfile.ZipFile(self.file) as archive:
+            return read_member(archive, self.member, MOST_BYTES)
 
     def ids(self) -> np.ndarray:
         """Return the values of a label map: uint8 [H, W].
@@ -72,8 +82,8 @@ def find_pictures(source: Path) -> list[Picture]:
             try:
                 with zipfile.ZipFile(file) as archive:
                     found += [Picture(file, name) for name in sorted(archive.namelist()) if _is_picture(name)]
-            except (zipfile.BadZipFile, OSError) as error:
-                raise ValueError(f"{file} is no complete zip archive ({error}); download it again") from error
+            except UNREADABLE as error:
+                raise ValueError(f"{file} is no complete zip archive ({brief(error)}); download it again") from error
     return found
 
 

@@ -10,6 +10,7 @@ import av
 import numpy as np
 from av.video.reformatter import ColorRange, Colorspace
 
+LONGEST = 16384  # pixels of a side: libx264's limit
 NUM_THREADS = 2  # fixed: x264's output depends on it, and must not depend on the machine
 
 
@@ -36,10 +37,10 @@ class VideoWriter:
         crf: int = 18,
         keyframe_interval: int = 25,
     ) -> None:
-        if width < 1 or height < 1 or not 0 < frame_rate < 1000:
+        if not 1 <= min(width, height) <= max(width, height) <= LONGEST or not 0 < frame_rate < 1000:
             raise ValueError(
-                f"cannot write a video of {width}x{height} pixels at {frame_rate} frames per second: "
-                "width and height must be at least 1, the frame rate above 0 and below 1000"
+                f"{path.name}: cannot write a video of {width}x{height} pixels at {frame_rate} frames per second: "
+                f"width and height must be at least 1 and at most {LONGEST}, the frame rate above 0 and below 1000"
             )
         self.path = path
         self._shape = (height, width, 3)

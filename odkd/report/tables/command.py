@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from odkd.common.console import log_to_console
+from odkd.common.console import log_to_console, say
 from odkd.common.dotted import setting
 from odkd.common.ending import one_line
 from odkd.common.files import write_atomic
@@ -67,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--difference", type=float, default=1.0, help="with --seeds alone: how many seeds a difference of this needs"
     )
     chosen = parser.parse_intermixed_args(arguments)
-    obey(chosen, make, lambda: print(listing()))
+    obey(chosen, make, lambda: say(listing()))
 
 
 def obey(
@@ -119,16 +119,16 @@ def make(chosen: argparse.Namespace) -> None:
         filled, _ = look_up(table, chosen)
     if chosen.missing:
         for command in grouped_commands(missing.job for missing in filled.missing):
-            print(command)
+            say(command)
         return
     check_complete(filled, chosen)
     plans = chosen.seeds is not None and not chosen.seeds
     text = plan_of_seeds(filled, chosen.difference) if plans else FORMATS[chosen.format](filled, published)
     if chosen.output is None:
-        print(text, end="")
+        say(text.removesuffix("\n"))
     else:
         write_atomic(chosen.output, text.encode())
-        print(f"wrote {chosen.output}", file=sys.stderr)
+        say(f"wrote {chosen.output}", file=sys.stderr)
 
 
 def with_choices(table: Table, chosen: argparse.Namespace) -> Table:
@@ -197,12 +197,12 @@ def run(commands: Sequence[Sequence[str]]) -> None:
     """Run odkd with each of these arguments; report failed commands at the end."""
     failed = []
     for arguments in commands:
-        print(shlex.join(["odkd", *arguments]), file=sys.stderr, flush=True)
+        say(shlex.join(["odkd", *arguments]), file=sys.stderr, flush=True)
         done = subprocess.run([sys.executable, "-m", "odkd", *arguments], stdout=sys.stderr, check=False)
         if done.returncode:
             failed.append(shlex.join(["odkd", *arguments]))
     if failed:
-        print("odkd-tables: these commands failed, see above:", *failed, sep="\n  ", file=sys.stderr)
+        say("\n  ".join(["odkd-tables: these commands failed, see above:", *failed]), file=sys.stderr)
 
 
 def listing(*, with_figures: bool = False) -> str:
@@ -219,7 +219,7 @@ def listing(*, with_figures: bool = False) -> str:
 
 def fail(message: str, code: int) -> int:
     """Print a message to stderr and return the exit code."""
-    print(message, file=sys.stderr)
+    say(message, file=sys.stderr)
     return code
 
 

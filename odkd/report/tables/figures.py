@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from odkd.common.console import say
 from odkd.report import without_time
 from odkd.report.paper import MAX_CURVES, Curve, by_setting_figure, over_time_figure, save_figure
 from odkd.report.tables.cells import Filled
@@ -39,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--only", nargs="+", metavar="FIGURE", help="draw only these figures of the table")
     parser.add_argument("--output", type=Path, metavar="FOLDER", help="default: figures/ in paths.outputs")
     chosen = parser.parse_intermixed_args(arguments)
-    obey(chosen, make, lambda: print(listing(with_figures=True)))
+    obey(chosen, make, lambda: say(listing(with_figures=True)))
 
 
 def make(chosen: argparse.Namespace) -> None:
@@ -57,7 +58,7 @@ def make(chosen: argparse.Namespace) -> None:
         for variant, figure in draw(filled, store, table.figures[name]):
             words = [table.name, name, variant.label]
             stem = folder / "_".join(re.sub(r"\W+", "_", word) for word in words if word)
-            print(*save_figure(figure, stem), sep="\n")
+            say("\n".join(map(str, save_figure(figure, stem))))
 
 
 def check_figure(table: Table, name: str, asked: Mapping[str, Any]) -> None:

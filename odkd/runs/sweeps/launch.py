@@ -15,6 +15,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
+from odkd.common.console import say
 from odkd.common.names import counted
 from odkd.runs.mlflow_place import check_place, tell_variables
 from odkd.runs.results import status_of
@@ -93,12 +94,12 @@ def tell(
     """Print the summary of a sweep that has ended, write its report, and send its trackers the rest."""
     died = [run for run in sweep.runs() if mark_if_killed(run)]
     record = sweep.record()
-    print(sweep_table(record))
-    print(f"\nsweep folder  {os.path.relpath(sweep.plan.folder)}")
+    say(sweep_table(record))
+    say(f"\nsweep folder  {os.path.relpath(sweep.plan.folder)}")
     if cfg.run.report and sweep.status != "killed" and any(job["run"] for job in sweep.jobs):
         report(sweep.plan.folder, write_report)
     if record["status"] != "finished":
-        print(f"the same command goes on from here, and computes nothing again:\n  {sweep.plan.command}")
+        say(f"the same command goes on from here, and computes nothing again:\n  {sweep.plan.command}")
     sys.stdout.flush()
     if followers is not None:
         was_ended = sweep.status == "killed"
@@ -113,13 +114,13 @@ def send_rest(runs: Sequence[Path], tracking: Tracking, *, briefly: bool) -> Non
     num_sent = sum(1 for _ in itertools.takewhile(lambda run: tracking.send(run, briefly=briefly), late))
     if num_sent:
         names = ", ".join(type(tracker).__name__ for tracker in tracking.trackers.values())
-        print(f"sent to {names}, which had not received everything: {counted(num_sent, 'run')}")
+        say(f"sent to {names}, which had not received everything: {counted(num_sent, 'run')}")
 
 
 def report(folder: Path, write_report: Callable[[Path], Path]) -> None:
     """Write report.html of a sweep; its errors are only logged, so that they cannot affect the results."""
     try:
-        print(f"report        {os.path.relpath(write_report(folder))}")
+        say(f"report        {os.path.relpath(write_report(folder))}")
     except Exception as error:
         message = "no report was written (%s); no run is affected. Try again with  odkd-report %s"
         logger.error(message, error, folder, exc_info=not isinstance(error, OSError))
