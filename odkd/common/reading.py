@@ -9,15 +9,20 @@ from __future__ import annotations
 
 import contextlib
 import io
+import itertools
 import json
 import os
 import stat
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 MOST_JSON = 2**27  # bytes; the index of a video of 10 hours has 40 MB
+MOST_RECORD = 2**24  # bytes of a small record; 63 are a score of a class, so 5,000 classes with 20 scores have 6 MB
+MOST_LINES = 2**30  # bytes of a file of lines
+MOST_LINE = 2**24  # bytes of one of them, which is a small record
+MOST_NUM_LINES = 2**21  # a video of 10 hours has 2**20 frames
 NO_ZIP = (zipfile.BadZipFile, UnicodeDecodeError, NotImplementedError)  # what zipfile raises for damaged archives
 MOST_TEXT = 2**26  # bytes
 KINDS = (  # test of a file's mode -> what it is
@@ -95,6 +100,29 @@ def read_bytes(path: Path, most: int = MOST_JSON) -> bytes:
     return content
 
 
+def complete_lines(path: Path, skip: int = 0) -> Iterator[bytes]:
+    """Yield the lines of a text file, with their ends, from byte `skip` on; never more than one is in memory.
+
+    A last line without a newline is left out: it is still being written.
+
+    Raises:
+        DamagedFileError: the file, or a line, is too large, or there are too many lines.
+        OSError: as `open_file`.
+    """
+    with open_file(path) as file:
+        if os.fstat(file.fileno()).st_size > MOST_LINES:
+            raise DamagedFileError(f"{shown(path)} has more than {MOST_LINES} bytes, too many for what it should hold")
+        file.seek(skip)
+        num_lines = 0
+        while (line := file.readline(MOST_LINE + 1)).endswith(b"\n"):
+            num_lines += 1
+            if num_lines > MOST_NUM_LINES:
+                raise DamagedFileError(f"{shown(path)} has more than {MOST_NUM_LINES} lines, too many for its kind")
+            yield line
+        if len(line) > MOST_LINE:
+            raise DamagedFileError(f"{shown(path)} has a line of more than {MOST_LINE} bytes, too long for its kind")
+
+
 def check_unpacked(path: Path) -> None:
     """Check that a file which torch has saved is no archive that unpacks to more than it holds; torch compresses none.
 
@@ -114,11 +142,12 @@ def read_text(path: Path, most: int = MOST_TEXT) -> str:
     return read_bytes(path, most).decode(errors="replace").replace("\r\n", "\n")
 
 
-def read_json(path: Path, kind: Any = Any, *, most: int = MOST_JSON, advice: str = "") -> Any:
+def read_json(path: Path, kind: Any = Any, *, most: int = MOST_RECORD, advice: str = "") -> Any:
     """Return the value in a JSON file.
 
     Args:
         kind: its form: a type as in `check_setting`, or {key: type} for a record; "key?" for one that may be missing.
+        most: bytes; a value may take 30 times as many in memory.
         advice: what to do about a damaged file.
 
     Raises:
@@ -159,13 +188,18 @@ def check_form(value: Any, kind: Any, name: str = "it") -> None:
             check_setting(name, value, kind)
         return
     if not isinstance(value, dict):
-        raise ValueError(f"{name} is {brief(json.dumps(value))}; expected a record with {', '.join(kind)}")
+        raise ValueError(f"{name} is {_beginning(value)}; expected a record with {', '.join(kind)}")
     for key, inner in kind.items():
         plain = key.removesuffix("?")
         if plain in value:
             check_form(value[plain], inner, plain)
         elif plain == key:
             raise ValueError(f"{name} has no {key}")
+
+
+def _beginning(value: Any) -> str:
+    """Return the beginning of a value as JSON; the rest of a large one, which takes memory, is not written."""
+    return brief("".join(itertools.islice(json.JSONEncoder().iterencode(value), 201)))
 
 
 def brief(error: BaseException | str) -> str:

@@ -13,13 +13,12 @@ from types import MappingProxyType
 from typing import Any
 
 from odkd.common.files import is_own
-from odkd.common.reading import DamagedFileError, open_file, read_text, shown
+from odkd.common.reading import MOST_LINE, DamagedFileError, open_file, read_text, shown
 from odkd.common.renamed import current_metrics, current_params
 from odkd.runs.records import COST, NUMBERED_LINE, RUN, RUN_ADVICE, Scores, read_form, read_if_there, read_lines
 from odkd.runs.run_file import read_record, verify
 
 TAIL_BYTES = 2**14  # some lines
-NEWLINE = ord("\n")
 
 
 @dataclass(frozen=True)
@@ -162,10 +161,10 @@ def before_last_line(path: Path) -> int:
         while True:
             start = max(0, end - size)
             file.seek(start)
-            ends = [place for place, byte in enumerate(file.read(end - start)) if byte == NEWLINE]
-            if len(ends) > 1:
-                return start + ends[-2] + 1
-            if not start:
+            tail = file.read(end - start)
+            if (before := tail.rfind(b"\n", 0, max(0, tail.rfind(b"\n")))) >= 0:
+                return start + before + 1
+            if not start or size > MOST_LINE:  # whoever reads so long a line refuses it
                 return 0
             size *= 4
 
