@@ -171,6 +171,19 @@ def parse_json(content: bytes | str, kind: Any = Any, *, what: str, advice: str 
     return value
 
 
+def as_utf8(value: Any) -> Any:
+    """Return a plain value whose texts are UTF-8: a question mark for half a character, as in some names of files.
+
+    >>> as_utf8({"a\\ud800": ["b", 1, "\\udcff"]})
+    {'a?': ['b', 1, '?']}
+    """
+    if isinstance(value, dict):
+        return {as_utf8(key): as_utf8(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [as_utf8(item) for item in value]
+    return value.encode(errors="replace").decode() if isinstance(value, str) else value
+
+
 def check_form(value: Any, kind: Any, name: str = "it") -> None:
     """Check that a plain value has a form, as for `read_json`.
 

@@ -6,7 +6,9 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from annotated_types import Ge, Lt
 
 from odkd.common.files import is_own, json_digest, write_json
 from odkd.common.reading import (
@@ -22,6 +24,8 @@ from odkd.common.reading import (
 
 Status = Literal["running", "finished", "failed", "killed", "pruned"]
 Scores = dict[str, float | None]
+Moment = Annotated[float, Ge(0), Lt(253402300800)]  # seconds since 1970, before the year 10000
+Step = Annotated[int, Ge(-(2**53)), Lt(2**53)]  # trackers keep 64 bits
 SWEEP_OF_RUN = dict[str, str]  # key and folder
 STATUS = {"status": Status}
 RUN = {
@@ -31,7 +35,7 @@ RUN = {
     "stage": str,
     "created": str,
     "title?": str | None,
-    "updated?": float | None,
+    "updated?": Moment | None,
     "sweep?": SWEEP_OF_RUN | None,
     "params": dict[str, str],
     "tags": dict[str, str],
@@ -68,11 +72,12 @@ MLFLOW = {
     "run_id?": str | None,
     "complete?": str | None,
 }
-STILL = {"file": str, "caption": str, "step?": int}
+STILL = {"file": str, "caption": str, "step?": Step}
 STILLS = {"titles": list[str], "stills": list[dict[str, str | int]]}
 COST = {"processes": list[dict[str, Any]], "teacher?": dict[str, Any] | None}
-LINE = {"iteration?": int, "time?": float, "metrics?": Scores}
-NUMBERED_LINE = {"iteration": int, "time?": float, "metrics": Scores}
+LINE = {"iteration?": Step, "time?": Moment, "metrics?": Scores}
+NUMBERED_LINE = {"iteration": Step, "time?": Moment, "metrics": Scores}
+SAMPLE = {"sample": Step, "time?": Moment, "metrics": Scores}
 RUN_ADVICE = "restore it, or move its folder away"
 DIGEST = "sha256"  # the entry of a record that holds the digest of all others
 MOST_OF_SWEEP = 2**26  # bytes; a job takes 370 in sweep.json, so 100,000 take 37 MB; run.json of a sweep has less

@@ -89,9 +89,7 @@ def test_a_small_record_of_120_megabytes_is_refused_before_it_is_read(name: str,
     os.truncate(path, 120_000_000)
     tracemalloc.start()
     try:
-        with pytest.raises(
-            DamagedFileError, match=f"{path.name} (has|is damaged).* more than {MOST_RECORD}|{2**26} by"
-        ):
+        with pytest.raises(DamagedFileError, match=r" more than (16777216|67108864) bytes"):
             READERS[name](tmp_path)
         assert tracemalloc.get_traced_memory()[1] < 1.1 * MOST_OF_SWEEP
     finally:
