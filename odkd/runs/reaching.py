@@ -30,7 +30,7 @@ def is_unreachable(error: BaseException | None, folder: Path) -> bool:
     """
     if error is None:
         return True
-    chain = list(_causes(error))
+    chain = list(causes(error))
     if any(FAULT_OF_SERVER in str(cause) for cause in chain):
         return False
     return any(_is_of_place(cause, folder.absolute()) for cause in chain)
@@ -38,7 +38,7 @@ def is_unreachable(error: BaseException | None, folder: Path) -> bool:
 
 def is_damaged(error: BaseException | None) -> bool:
     """True if a SQLite file is damaged, or is none: no other fault is mended by moving it away."""
-    chain = () if error is None else _causes(error)
+    chain = () if error is None else causes(error)
     codes = (getattr(cause, "sqlite_errorcode", 0) & 0xFF for cause in chain if isinstance(cause, sqlite3.Error))
     return any(code in DAMAGE for code in codes)
 
@@ -56,7 +56,7 @@ def _is_of_place(error: BaseException, folder: Path) -> bool:
     return not files or any(not file.absolute().is_relative_to(folder) for file in files)
 
 
-def _causes(error: BaseException) -> Iterator[BaseException]:
+def causes(error: BaseException) -> Iterator[BaseException]:
     """Yield an error and those that led to it."""
     seen: set[int] = set()
     found: BaseException | None = error
