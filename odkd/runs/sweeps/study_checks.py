@@ -84,7 +84,8 @@ def _distribution(dimension: Range | Choice) -> BaseDistribution:
 
 
 def _check_jobs(trial: FrozenTrial, search: Search) -> None:
-    jobs, name = trial.user_attrs.get("jobs"), f"trial {trial.number}"
+    jobs: Any = trial.user_attrs.get("jobs")
+    name = f"trial {trial.number}"
     check_form(jobs, list[dict[str, Any]], f"the jobs of {name}")
     if len(jobs) != search.num_jobs:
         raise ValueError(f"{name} has {len(jobs)} jobs, and the search {search.num_jobs} for each")
