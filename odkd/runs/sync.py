@@ -191,7 +191,7 @@ class Tracking:
 
 
 def advice_of(tracker: Tracker, folder: Path, error: BaseException | None) -> str:
-    """Return what to do about a tracker that was not reached; "" if it was, and took a folder amiss.
+    """Return what to do about a tracker after an error; a function is asked only if it was not reached.
 
     Args:
         tracker: the tracker.
@@ -199,9 +199,9 @@ def advice_of(tracker: Tracker, folder: Path, error: BaseException | None) -> st
         error: of the pass; None = it gave no answer in time.
     """
     advice = getattr(tracker, "advice", "")
-    if not is_unreachable(error, folder):
-        return ""
-    return str(advice(error) if callable(advice) else advice)
+    if not callable(advice):
+        return str(advice)
+    return str(advice(error)) if is_unreachable(error, folder) else ""
 
 
 def _within(job: Callable[[], None], seconds: float) -> BaseException | None:
