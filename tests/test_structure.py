@@ -74,7 +74,7 @@ ONLY_IN = {  # library -> rooms, or modules, that may import it
     "mmcv": {"teachers"},
     "matplotlib": {"report"},
     "jinja2": {"report"},
-    "optuna": {"runs/sweeps/search", "runs/sweeps/trials"},
+    "optuna": {"runs/sweeps/search", "runs/sweeps/study_checks", "runs/sweeps/trials"},
 }
 
 

@@ -77,6 +77,8 @@ class OptunaSweeper(Sweeper):
         task = SweepJob(self.task_function, plan, tracking_of, search.pruner_of)
         launcher = start_launcher(self.hydra_context, task, self.config, plan.folder)
         tracking = tracking_of(self.config)
+        if search.path.is_file():
+            Study(search, space)  # a damaged one is found before the files of the sweep are written anew
         with open_sweep(self.config, plan, write_report, tracking) as sweep, contextlib.ExitStack() as cleaning:
             study, sweep.num_planned = Study(search, space), self.n_trials * len(self.how["seeds"] or [0])
             jobs = TrialJobs(study, sweep, fixed)

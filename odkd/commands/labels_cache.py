@@ -15,6 +15,7 @@ from odkd.data.labels.shards import DamagedLabelsError
 from odkd.data.labels.store import LabelStore
 from odkd.data.labels.store_files import find_stores
 from odkd.data.video.frame_rows import LOCK, MANIFEST, RAW
+from odkd.runs.records import STATUS
 from odkd.runs.run_file import read_record
 from odkd.runs.uses import is_held, users_of
 
@@ -144,6 +145,6 @@ def _folders(folder: Path) -> list[Path]:
 
 def _record(folder: Path) -> dict[str, Any] | None:
     try:
-        return read_record(folder)
+        return read_record(folder, {**STATUS, "tags?": dict[str, str]})
     except (ValueError, OSError):
         return None

@@ -22,8 +22,9 @@ from odkd.runs import tracker as notes
 from odkd.runs.mlflow_client import without_password
 from odkd.runs.mlflow_place import asked_uri, check_uri, experiment_or_default, known_places
 from odkd.runs.mlflow_sync import sync
+from odkd.runs.reaching import is_unreachable
 from odkd.runs.records import read_mlflow_note
-from odkd.runs.sync import brief, mark_if_killed
+from odkd.runs.sync import advice_of, brief, mark_if_killed
 from odkd.runs.trackers.mlflow import advice
 
 
@@ -91,7 +92,7 @@ class _Sending:
             f"MLflow at {where}",
             lambda: sync(folder, uri=uri, experiment=experiment, artifacts=True),
             shown=where,
-            advice=advice(uri),
+            advice=lambda error: advice(uri, error),
         )
 
     def _to_other(self, folder: Path, outputs: Path, name: str, settings: object) -> None:
@@ -106,17 +107,24 @@ class _Sending:
             own = re.sub(r"add 'allow_targets=\[(.*?)\]' to the command", r"add --allow \1", str(error))
             self._failed(folder, own)
             return
-        advice_of = getattr(tracker, "advice", "")
         self._try(
             folder,
             tracker.place,
             lambda: tracker.sync(folder, is_last=True, sent={}),
             shown=tracker.place,
-            advice=advice_of,
+            advice=lambda error: advice_of(tracker, folder, error),
         )
 
-    def _try(self, folder: Path, place: str, job: Callable[[], int], *, shown: str, advice: str) -> None:
-        """Do one pass, and print how it went; a place that did not answer is not asked again."""
+    def _try(
+        self,
+        folder: Path,
+        place: str,
+        job: Callable[[], int],
+        *,
+        shown: str,
+        advice: Callable[[BaseException], str],
+    ) -> None:
+        """Do one pass, and print how it went; a place out of reach is not asked again, one that refuses a run is."""
         try:
             if place in self.unreachable:
                 raise ConnectionError("not tried again")
@@ -129,8 +137,9 @@ class _Sending:
             self._failed(folder, "another process is sending it")
         except Exception as error:
             self._failed(folder, f"{place}: {brief(error)}")
-            self.unreachable.add(place)
-            self.advice |= {advice} - {""}
+            if place not in self.unreachable and is_unreachable(error, folder):
+                self.unreachable.add(place)
+                self.advice |= {advice(error)} - {""}
 
     def _failed(self, folder: Path, reason: str) -> None:
         say(f"{folder}: not sent: {reason}")

@@ -9,15 +9,20 @@ from __future__ import annotations
 
 import contextlib
 import io
+import itertools
 import json
 import os
 import stat
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
 MOST_JSON = 2**27  # bytes; the index of a video of 10 hours has 40 MB
+MOST_RECORD = 2**24  # bytes of a small record; 63 are a score of a class, so 5,000 classes with 20 scores have 6 MB
+MOST_LINES = 2**30  # bytes of a file of lines
+MOST_LINE = 2**24  # bytes of one of them, which is a small record
+MOST_NUM_LINES = 2**21  # a video of 10 hours has 2**20 frames
 NO_ZIP = (zipfile.BadZipFile, UnicodeDecodeError, NotImplementedError)  # what zipfile raises for damaged archives
 PACKINGS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # zipfile unpacks other pieces at once, to any size
 ENCRYPTED = 0x1  # the flag of a file in an archive
@@ -97,6 +102,29 @@ def read_bytes(path: Path, most: int = MOST_JSON) -> bytes:
     return content
 
 
+def complete_lines(path: Path, skip: int = 0) -> Iterator[bytes]:
+    """Yield the lines of a text file, with their ends, from byte `skip` on; never more than one is in memory.
+
+    A last line without a newline is left out: it is still being written.
+
+    Raises:
+        DamagedFileError: the file, or a line, is too large, or there are too many lines.
+        OSError: as `open_file`.
+    """
+    with open_file(path) as file:
+        if os.fstat(file.fileno()).st_size > MOST_LINES:
+            raise DamagedFileError(f"{shown(path)} has more than {MOST_LINES} bytes, too many for what it should hold")
+        file.seek(skip)
+        num_lines = 0
+        while (line := file.readline(MOST_LINE + 1)).endswith(b"\n"):
+            num_lines += 1
+            if num_lines > MOST_NUM_LINES:
+                raise DamagedFileError(f"{shown(path)} has more than {MOST_NUM_LINES} lines, too many for its kind")
+            yield line
+        if len(line) > MOST_LINE:
+            raise DamagedFileError(f"{shown(path)} has a line of more than {MOST_LINE} bytes, too long for its kind")
+
+
 def check_unpacked(path: Path) -> None:
     """Check that a file which torch has saved is no archive that unpacks to more than it holds; torch compresses none.
 
@@ -141,11 +169,12 @@ def read_text(path: Path, most: int = MOST_TEXT) -> str:
     return read_bytes(path, most).decode(errors="replace").replace("\r\n", "\n")
 
 
-def read_json(path: Path, kind: Any = Any, *, most: int = MOST_JSON, advice: str = "") -> Any:
+def read_json(path: Path, kind: Any = Any, *, most: int = MOST_RECORD, advice: str = "") -> Any:
     """Return the value in a JSON file.
 
     Args:
         kind: its form: a type as in `check_setting`, or {key: type} for a record; "key?" for one that may be missing.
+        most: bytes; a value may take 30 times as many in memory.
         advice: what to do about a damaged file.
 
     Raises:
@@ -169,6 +198,19 @@ def parse_json(content: bytes | str, kind: Any = Any, *, what: str, advice: str 
     return value
 
 
+def as_utf8(value: Any) -> Any:
+    """Return a plain value whose texts are UTF-8: a question mark for half a character, as in some names of files.
+
+    >>> as_utf8({"a\\ud800": ["b", 1, "\\udcff"]})
+    {'a?': ['b', 1, '?']}
+    """
+    if isinstance(value, dict):
+        return {as_utf8(key): as_utf8(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [as_utf8(item) for item in value]
+    return value.encode(errors="replace").decode() if isinstance(value, str) else value
+
+
 def check_form(value: Any, kind: Any, name: str = "it") -> None:
     """Check that a plain value has a form, as for `read_json`.
 
@@ -186,13 +228,18 @@ def check_form(value: Any, kind: Any, name: str = "it") -> None:
             check_setting(name, value, kind)
         return
     if not isinstance(value, dict):
-        raise ValueError(f"{name} is {brief(json.dumps(value))}; expected a record with {', '.join(kind)}")
+        raise ValueError(f"{name} is {_beginning(value)}; expected a record with {', '.join(kind)}")
     for key, inner in kind.items():
         plain = key.removesuffix("?")
         if plain in value:
             check_form(value[plain], inner, plain)
         elif plain == key:
             raise ValueError(f"{name} has no {key}")
+
+
+def _beginning(value: Any) -> str:
+    """Return the beginning of a value as JSON; the rest of a large one, which takes memory, is not written."""
+    return brief("".join(itertools.islice(json.JSONEncoder().iterencode(value), 201)))
 
 
 def brief(error: BaseException | str) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from odkd.common.dotted import split_override
+from odkd.common.files import as_written
 from odkd.common.metric_names import metric_name
 from odkd.report import learned_nothing, mean_speeds, values
 from odkd.report.settings import class_name, scores_teacher, settings_of
@@ -29,6 +30,17 @@ CONTENT = {  # content that no setting describes -> the tag with its digest; no 
     "own code": "odkd.code_digest",
 }
 MAX_DIGITS = 6  # of a digest
+
+
+def run_of_job(outputs: Path, run: str | None) -> Path | None:
+    """Return the folder of a job's run; None without one, or if it lies outside the folder of all outputs.
+
+    Args:
+        outputs: absolute, without "..".
+        run: as sweep.json has it; a sweep of somebody else may name any folder.
+    """
+    folder = as_written(outputs / (run or ""))
+    return folder if folder.is_relative_to(outputs) and folder != outputs else None
 
 
 @dataclass(frozen=True)

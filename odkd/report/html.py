@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 TEMPLATES = Path(__file__).parent / "templates"
 MAX_SVG_BYTES = 150_000  # a larger drawing is embedded as PNG if that is smaller
 MISSING = "–"
+MOST_SECONDS = 1e11  # 3,000 years
 
 
 @dataclass(frozen=True)
@@ -93,11 +94,13 @@ def data_uri(content: bytes, kind: str) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Return a time in readable units.
+    """Return a time in readable units; one that no run takes is missing.
 
-    >>> duration(0.4), duration(75), duration(7260)
-    ('0.40 s', '1 min 15 s', '2 h 1 min')
+    >>> duration(0.4), duration(75), duration(7260), duration(float("inf"))
+    ('0.40 s', '1 min 15 s', '2 h 1 min', '–')
     """
+    if not 0 <= seconds < MOST_SECONDS:
+        return MISSING
     if seconds < 60:
         return f"{seconds:.2f} s" if seconds < 10 else f"{seconds:.0f} s"
     minutes, rest = divmod(round(seconds), 60)

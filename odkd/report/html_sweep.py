@@ -13,7 +13,7 @@ from typing import Any
 from odkd.common.files import as_written
 from odkd.common.names import counted
 from odkd.report.cells import plain_table
-from odkd.report.entries import Entry
+from odkd.report.entries import Entry, run_of_job
 from odkd.report.factors import compare
 from odkd.report.html import write_page
 from odkd.report.html_run import NAME
@@ -43,17 +43,19 @@ DONE_BEFORE = ("skipped", "resumed")  # statuses of jobs that finished in a late
 
 
 def write_sweep_report(sweep_folder: Path) -> Path:
-    """Write report.html into a sweep folder and return it; jobs without a run are listed but not compared.
+    """Write report.html into a sweep folder and return it; jobs without a sound run are listed but not compared.
+
+    A run outside the folder of all outputs counts as none: a sweep of somebody else may name any folder.
 
     Raises:
         ValueError: `sweep_folder` has no readable sweep.json.
     """
     sweep = read_sweep(sweep_folder)
     outputs = as_written(sweep_folder).parents[1]  # outputs/sweeps/NAME-KEY
-    folders = [outputs / job["run"] for job in sweep["jobs"] if job.get("run")]
+    folders = [run_of_job(outputs, job.get("run")) for job in sweep["jobs"]]
     entries = []
-    for folder in dict.fromkeys(folders):
-        with suppress(ValueError):  # a run that never began, or with broken files: listed in the table of jobs
+    for folder in filter(None, dict.fromkeys(folders)):
+        with suppress(ValueError, OSError):  # a run that never began, or with broken files, or no name of a folder
             entries.append(Entry.read(folder))
     return _write(sweep_folder / NAME, sweep["name"], entries, sweep)
 

@@ -12,7 +12,7 @@ from urllib.parse import quote
 from odkd.common.files import as_written
 from odkd.report.cells import Cell, Row, Table, quantity, score
 from odkd.report.comparison import Comparison, Configuration, as_number
-from odkd.report.entries import CONTENT, Measure
+from odkd.report.entries import CONTENT, Measure, run_of_job
 from odkd.report.html import MISSING, duration
 from odkd.report.html_run import NAME
 from odkd.report.sweep_pictures import evaluate_milliseconds, learn_seconds, student_score
@@ -73,8 +73,8 @@ def job_table(jobs: Sequence[Mapping[str, Any]], path: Path) -> Table:
     outputs = as_written(path).parents[2]
     rows = []
     for job in jobs:
-        run = job.get("run")
-        link = _link(outputs / run / NAME, path) if run else None
+        run, folder = job.get("run"), run_of_job(outputs, job.get("run"))
+        link = _link(folder / NAME, path) if folder else None
         seconds, value, status = job.get("seconds"), job.get("value"), str(job["status"])
         cells = [Cell(str(job["number"]), job["number"])]
         cells.append(Cell(MEANINGS.get(status, status.replace("_", " "))))
@@ -129,4 +129,4 @@ def _override(text: str) -> str:
 
 def _link(target: Path, page: Path) -> str:
     """Return a relative link from one page to another, valid while neither moves; it never has a URL scheme."""
-    return "./" + quote(os.path.relpath(as_written(target), as_written(page).parent))
+    return "./" + quote(os.path.relpath(as_written(target), as_written(page).parent), errors="replace")

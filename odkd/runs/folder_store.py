@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
 from odkd.common.metric_names import SUMMARY
+from odkd.common.reading import brief, shown
 from odkd.runs.mlflow_keys import keys_in_mlflow
 from odkd.runs.mlflow_sending import PARAM_CHARACTERS, STATUSES, finite
 from odkd.runs.mlflow_store import Store, StoredRun
 from odkd.runs.records import read_lines
 from odkd.runs.results import Run, read_run
+
+logger = logging.getLogger(__name__)
 
 
 class FolderStore:
@@ -20,14 +24,19 @@ class FolderStore:
         self._folders = sorted(path.parent for path in (outputs / "runs").glob("*/run.json"))
 
     def runs(self, experiment: str | None = None) -> list[StoredRun]:
-        """Return all runs, newest first.
+        """Return all runs, newest first; a damaged one, or one that cannot be read, is left out with a warning.
 
         Raises:
             ValueError: an experiment is asked for, and folders know none.
         """
         if experiment is not None:
             raise ValueError(f"--experiment {experiment}: run folders have no experiments, as MLflow has; leave it out")
-        found = [_stored_run(read_run(folder)) for folder in self._folders]
+        found = []
+        for folder in self._folders:
+            try:
+                found.append(_stored_run(read_run(folder)))
+            except (ValueError, OSError) as error:
+                logger.warning("the run in %s is left out: %s", shown(folder), brief(error))
         return sorted(found, key=lambda run: run.started, reverse=True)
 
     def history(self, run: StoredRun, metric: str) -> dict[int, float]:

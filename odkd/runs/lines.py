@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from odkd.common.files import cut_torn_line, flush_names, write_atomic
-from odkd.common.reading import read_bytes
-from odkd.runs.records import MOST_LINES, read_lines
+from odkd.common.reading import complete_lines
+from odkd.runs.records import read_lines
 
 Record = dict[str, Any]
 Vouched = Mapping[str, Any]  # file -> number and digest of its lines
@@ -154,7 +154,7 @@ class PublishedLines:
 
     def _lines(self, name: str) -> list[bytes]:
         path = self._path(name)
-        return read_bytes(path, MOST_LINES).splitlines(keepends=True) if path.is_file() else []
+        return list(complete_lines(path)) if path.is_file() else []
 
     def _path(self, name: str) -> Path:
         return self._folder / f"{name}.jsonl"

@@ -32,5 +32,5 @@ def key_in_mlflow(name: str) -> str:
 
 
 def _distinct(name: str, key: str) -> str:
-    digest = hashlib.sha256(name.encode()).hexdigest()[:DIGEST_CHARACTERS]
+    digest = hashlib.sha256(name.encode(errors="surrogatepass")).hexdigest()[:DIGEST_CHARACTERS]
     return f"{key[: KEY_CHARACTERS - DIGEST_CHARACTERS - 1]}-{digest}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -10,9 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from odkd.common.metric_names import SUMMARY
+from odkd.common.reading import DamagedFileError, brief
 from odkd.common.renamed import CLASS_TAG, current_metrics, current_params, current_stored_names
 from odkd.runs.mlflow_client import check_mlflow, mlflow_client
 from odkd.runs.records import read_lines
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -103,7 +107,7 @@ class Store:
         return {row.step: row.value for row in sorted(found, key=lambda row: (row.step, row.timestamp))}
 
     def lines(self, run: StoredRun) -> list[dict[str, Any]]:
-        """Return the lines of the run's artifact metrics.jsonl, one for each iteration; empty if there is no such file.
+        """Return the lines of the run's artifact metrics.jsonl, one for each iteration; empty without a sound file.
 
         The lines have the form that `read_lines` returns.
         """
@@ -113,6 +117,9 @@ class Store:
             try:
                 lines = read_lines(Path(self.client.download_artifacts(run.run_id, "metrics.jsonl", folder)))
             except (MlflowException, OSError):
+                return []
+            except DamagedFileError as error:
+                logger.warning("the lines of the run %s are left out: %s", run.name, brief(error))
                 return []
         stage = run.tags.get("odkd.stage", "")
         return [line | {"metrics": current_metrics(line["metrics"], stage)} for line in lines]

@@ -12,7 +12,7 @@ from typing import Any
 
 from odkd.common.files import sealed, unseal, write_atomic
 from odkd.common.names import number_named
-from odkd.common.reading import DamagedFileError, check_form, read_bytes, shown
+from odkd.common.reading import MOST_RECORD, DamagedFileError, check_form, read_bytes, shown
 
 NAME = "profile.json"
 PREFIX = "profile/"  # of the numbers, as columns of a table
@@ -119,7 +119,7 @@ def read_profile(folder: Path, key: str | None = None) -> dict[str, Any] | None:
         return None
     advice = f"make it again: odkd-profile {shown(folder)}"
     try:
-        profile: dict[str, Any] = unseal(read_bytes(path))
+        profile: dict[str, Any] = unseal(read_bytes(path, MOST_RECORD))
         check_form(profile, FORM)
         for row in profile["timings"]:
             check_form(row, TIMING, "a timing")

@@ -6,13 +6,26 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from annotated_types import Ge, Lt
 
 from odkd.common.files import is_own, json_digest, write_json
-from odkd.common.reading import DamagedFileError, brief, check_form, parse_json, read_bytes, read_json, shown
+from odkd.common.reading import (
+    MOST_RECORD,
+    DamagedFileError,
+    brief,
+    check_form,
+    complete_lines,
+    parse_json,
+    read_bytes,
+    shown,
+)
 
 Status = Literal["running", "finished", "failed", "killed", "pruned"]
 Scores = dict[str, float | None]
+Moment = Annotated[float, Ge(0), Lt(253402300800)]  # seconds since 1970, before the year 10000
+Step = Annotated[int, Ge(-(2**53)), Lt(2**53)]  # trackers keep 64 bits
 SWEEP_OF_RUN = dict[str, str]  # key and folder
 STATUS = {"status": Status}
 RUN = {
@@ -22,7 +35,7 @@ RUN = {
     "stage": str,
     "created": str,
     "title?": str | None,
-    "updated?": float | None,
+    "updated?": Moment | None,
     "sweep?": SWEEP_OF_RUN | None,
     "params": dict[str, str],
     "tags": dict[str, str],
@@ -59,14 +72,16 @@ MLFLOW = {
     "run_id?": str | None,
     "complete?": str | None,
 }
-STILL = {"file": str, "caption": str, "step?": int}
+STILL = {"file": str, "caption": str, "step?": Step}
 STILLS = {"titles": list[str], "stills": list[dict[str, str | int]]}
 COST = {"processes": list[dict[str, Any]], "teacher?": dict[str, Any] | None}
-LINE = {"iteration?": int, "time?": float, "metrics?": Scores}
-NUMBERED_LINE = {"iteration": int, "time?": float, "metrics": Scores}
+LINE = {"iteration?": Step, "time?": Moment, "metrics?": Scores}
+NUMBERED_LINE = {"iteration": Step, "time?": Moment, "metrics": Scores}
+SAMPLE = {"sample": Step, "time?": Moment, "metrics": Scores}
 RUN_ADVICE = "restore it, or move its folder away"
 DIGEST = "sha256"  # the entry of a record that holds the digest of all others
-MOST_LINES = 2**30  # bytes of a file of lines
+MOST_OF_SWEEP = 2**26  # bytes; a job takes 370 in sweep.json, so 100,000 take 37 MB; run.json of a sweep has less
+MOST_VALUES = 2**22  # in a record: each takes up to 250 bytes of memory; 100,000 jobs have 1,500,000
 
 
 def write_record_of(path: Path, record: Mapping[str, Any]) -> None:
@@ -87,14 +102,30 @@ def without_digest(record: dict[str, Any]) -> dict[str, Any]:
     return plain
 
 
-def read_form(folder: Path, name: str, kind: Any, advice: str = RUN_ADVICE) -> dict[str, Any]:
-    """Return a record of a folder, such as sweep.json.
+def read_content(path: Path, most: int) -> bytes:
+    """Return the content of a record of at most `most` bytes, before it becomes values, which take more memory.
 
     Raises:
-        DamagedFileError: it has another form, or was changed since it was written with its digest.
+        DamagedFileError: it has more, or too many values.
         OSError: it is missing, or cannot be read.
     """
-    record = read_json(folder / name, kind, advice=advice)
+    content = read_bytes(path, most)
+    if sum(map(content.count, (b",", b"[", b"{"))) > MOST_VALUES:
+        raise DamagedFileError(f"{shown(path)} has more than {MOST_VALUES} values, too many for what it should hold")
+    return content
+
+
+def read_form(
+    folder: Path, name: str, kind: Any, advice: str = RUN_ADVICE, *, most: int = MOST_RECORD
+) -> dict[str, Any]:
+    """Return a record of a folder, such as cost.json.
+
+    Raises:
+        DamagedFileError: it has another form or more than `most` bytes, or was changed since it was written with its
+            digest.
+        OSError: it is missing, or cannot be read.
+    """
+    record = parse_json(read_content(folder / name, most), kind, what=shown(folder / name), advice=advice)
     try:
         return without_digest(record)
     except (ValueError, TypeError, RecursionError) as error:
@@ -114,7 +145,7 @@ def read_sweep(folder: Path) -> dict[str, Any]:
     """
     path = folder / "sweep.json"
     try:
-        record = read_form(folder, path.name, SWEEP)
+        record = read_form(folder, path.name, SWEEP, most=MOST_OF_SWEEP)
         for job in record["jobs"]:
             check_form(job, JOB, f"a job of {shown(path)}")
     except OSError as error:
@@ -156,13 +187,11 @@ def read_lines(path: Path, skip: int = 0, kind: Any = MappingProxyType(LINE)) ->
     A last line without a newline is left out: it is still being written.
 
     Raises:
-        DamagedFileError: a line has another form.
+        DamagedFileError: a line has another form, or there are too many; nothing after it is read.
     """
     if not path.is_file():
         return []
-    content = read_bytes(path, MOST_LINES)[skip:]
-    lines = content.split(b"\n")[:-1]
     return [
         parse_json(line, kind, what=f"line {number} of {shown(path)}", advice=RUN_ADVICE)
-        for number, line in enumerate(lines, 1)
+        for number, line in enumerate(complete_lines(path, skip), 1)
     ]

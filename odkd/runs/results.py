@@ -13,13 +13,23 @@ from types import MappingProxyType
 from typing import Any
 
 from odkd.common.files import is_own
-from odkd.common.reading import DamagedFileError, open_file, read_text, shown
+from odkd.common.reading import MOST_LINE, DamagedFileError, as_utf8, check_form, open_file, read_text, shown
 from odkd.common.renamed import current_metrics, current_params
-from odkd.runs.records import COST, NUMBERED_LINE, RUN, RUN_ADVICE, Scores, read_form, read_if_there, read_lines
-from odkd.runs.run_file import read_record, verify
+from odkd.runs.records import (
+    COST,
+    NUMBERED_LINE,
+    RUN,
+    RUN_ADVICE,
+    SAMPLE,
+    Moment,
+    Scores,
+    read_form,
+    read_if_there,
+    read_lines,
+)
+from odkd.runs.run_file import FILES, read_record, verify
 
 TAIL_BYTES = 2**14  # some lines
-NEWLINE = ord("\n")
 
 
 @dataclass(frozen=True)
@@ -100,7 +110,8 @@ def read_run(folder: Path, skip: Mapping[str, int] = MappingProxyType({})) -> Ru
         if timing is not None:
             line["time"] = timing.get("time", 0.0)
             line["metrics"] = line["metrics"] | timing["metrics"]
-    stage = record["stage"]
+    told = as_utf8({key: value for key, value in record.items() if key != FILES})
+    stage = told["stage"]
     for line in lines:
         line["metrics"] = current_metrics(line["metrics"], stage)
     is_final = (folder / "summary.json").is_file()
@@ -108,18 +119,18 @@ def read_run(folder: Path, skip: Mapping[str, int] = MappingProxyType({})) -> Ru
     return Run(
         folder=folder,
         key=_key_of(record["key"], folder),
-        name=record["name"],
+        name=told["name"],
         stage=stage,
         status=record["status"],
         created=_time_of(record["created"], folder),
-        title=record.get("title") or record["name"],
+        title=told.get("title") or told["name"],
         updated=record.get("updated"),
-        sweep=(record.get("sweep") or {}).get("folder"),
+        sweep=(told.get("sweep") or {}).get("folder"),
         error=error_of(folder).rpartition("\n")[2],
-        params=current_params(record["params"]),
-        tags=record["tags"],
+        params=current_params(told["params"]),
+        tags=told["tags"],
         metrics=lines,
-        system=read_lines(folder / "system.jsonl", skip.get("system.jsonl", 0)),
+        system=read_lines(folder / "system.jsonl", skip.get("system.jsonl", 0), SAMPLE),
         summary=current_metrics(summary, stage),
     )
 
@@ -162,10 +173,10 @@ def before_last_line(path: Path) -> int:
         while True:
             start = max(0, end - size)
             file.seek(start)
-            ends = [place for place, byte in enumerate(file.read(end - start)) if byte == NEWLINE]
-            if len(ends) > 1:
-                return start + ends[-2] + 1
-            if not start:
+            tail = file.read(end - start)
+            if (before := tail.rfind(b"\n", 0, max(0, tail.rfind(b"\n")))) >= 0:
+                return start + before + 1
+            if not start or size > MOST_LINE:  # whoever reads so long a line refuses it
                 return 0
             size *= 4
 
@@ -188,7 +199,9 @@ def _key_of(text: str, folder: Path) -> str:
 
 def _time_of(text: str, folder: Path) -> datetime:
     try:
-        return datetime.fromisoformat(text)
-    except ValueError as error:
+        found = datetime.fromisoformat(text)
+        check_form(found.timestamp(), Moment)
+        return found
+    except (ValueError, OverflowError, OSError) as error:  # the system may not count before 1970
         path = shown(folder / "run.json")
         raise DamagedFileError(f"{path} is damaged: created={text!r:.40} is no time; {RUN_ADVICE}") from error

@@ -12,8 +12,18 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from odkd.common.reading import DamagedFileError, brief, check_form, open_file, parse_json, read_bytes, shown
-from odkd.runs.records import DIGEST, RUN, STATUS, Scores, read_form, without_digest, write_record_of
+from odkd.common.reading import DamagedFileError, brief, check_form, open_file, parse_json, shown
+from odkd.runs.records import (
+    DIGEST,
+    MOST_OF_SWEEP,
+    RUN,
+    STATUS,
+    Scores,
+    read_content,
+    read_form,
+    without_digest,
+    write_record_of,
+)
 
 logger = logging.getLogger(__name__)
 FILES = "files"  # entry: digest of each file by its name in the folder
@@ -97,7 +107,7 @@ def read_record(folder: Path, form: Mapping[str, Any] = MappingProxyType(STATUS)
         ValueError: it is damaged.
     """
     path = folder / "run.json"
-    content = read_bytes(path)
+    content = read_content(path, MOST_OF_SWEEP)
     try:
         record: dict[str, Any] = parse_json(content, {"key": str, **form}, what="it")
         plain = without_digest(record)

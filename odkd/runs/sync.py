@@ -20,6 +20,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from odkd.common.temporary import remove_left_behind
+from odkd.runs.reaching import is_unreachable
 from odkd.runs.records import read_sweep, write_record_of
 from odkd.runs.results import last_lines, status_of
 from odkd.runs.run_file import read_record, write_record
@@ -79,7 +80,7 @@ class Follower:
         if not self._thread.is_alive() and self.error is None:
             return True
         reason = f"no answer in {timeout_seconds:g} s" if self._thread.is_alive() else brief(self.error)
-        advice = getattr(self._tracker, "advice", "")
+        advice = advice_of(self._tracker, self._run_folder, self.error)
         logger.warning(
             "%s has not received everything: %s. Nothing is lost: send it with  odkd-sync %s%s",
             *(self._tracker.place, reason, shlex.quote(str(self._run_folder)), f"\n{advice}" if advice else ""),
@@ -187,6 +188,20 @@ class Tracking:
             if error is not None:
                 logger.warning("%s: %s; the failed run of %s stays there", tracker.place, brief(error), folder)
         shutil.rmtree(folder)
+
+
+def advice_of(tracker: Tracker, folder: Path, error: BaseException | None) -> str:
+    """Return what to do about a tracker after an error; a function is asked only if it was not reached.
+
+    Args:
+        tracker: the tracker.
+        folder: of the run.
+        error: of the pass; None = it gave no answer in time.
+    """
+    advice = getattr(tracker, "advice", "")
+    if not callable(advice):
+        return str(advice)
+    return str(advice(error)) if is_unreachable(error, folder) else ""
 
 
 def _within(job: Callable[[], None], seconds: float) -> BaseException | None:

@@ -23,7 +23,7 @@ class Tracker(Protocol):
     there twice. The run folder holds the truth; `odkd.runs.results.read_run` reads it.
 
     A tracker may also have `dashboard`, the command or address that shows its runs, and `advice`, what to do about one
-    that was not reached; both are texts.
+    that was not reached; both are texts, or `advice` is a function of the error, None for no answer, that returns one.
     """
 
     place: str

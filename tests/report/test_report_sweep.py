@@ -3,6 +3,7 @@
 import itertools
 import json
 import math
+import os
 import shutil
 from pathlib import Path
 
@@ -244,6 +245,31 @@ def test_jobs_that_a_second_call_skips_have_finished(outputs: Path) -> None:
     assert "skipped" not in page.text
     assert "finished before" in page.text  # in the table of jobs
     assert "last run ended 2027-01-15 08:00 UTC" in " ".join(page.text.split())
+
+
+ODD_RUNS = ("runs/" + "x" * 5000, "runs/\ud800", "runs/a\0b", "runs/pipe", "runs/..", ".", "{elsewhere}", "../{name}")
+
+
+def test_a_job_with_an_odd_run_is_listed_and_the_sound_ones_are_compared(
+    outputs: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = sweep(outputs)
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    shutil.move(outputs / "runs" / "uniform-12-0", elsewhere / "run")  # of which nothing may be read
+    (elsewhere / "run").rename(outputs.parent / "run-outside")
+    (outputs / "runs" / "pipe").mkdir()
+    os.mkfifo(outputs / "runs" / "pipe" / "run.json")
+    record = json.loads((folder / "sweep.json").read_text())
+    record["jobs"] = [job for job in record["jobs"] if job["run"] != "runs/uniform-12-0"]
+    for number, run in enumerate(ODD_RUNS, 20):
+        named = run.format(elsewhere=outputs.parent / "run-outside", name="run-outside")
+        record["jobs"].append(record["jobs"][0] | {"number": number, "run": named, "seconds": 1e308})
+    (folder / "sweep.json").write_text(json.dumps(record))
+    page = Page(write_sweep_report(folder))
+    check_page(page)
+    assert "0.2000 ± 0.1414" in page.text  # of fifo-6
+    assert "0.7000" not in page.text  # of uniform-12, with both of its runs
+    assert not any("run-outside" in link["href"] for link in page.all("a"))
 
 
 def test_an_unknown_folder_is_answered_with_the_most_similar_run(outputs: Path, capsys: pytest.CaptureFixture) -> None:

@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import socket
+import sqlite3
 import struct
 import sys
 import threading
@@ -23,6 +24,7 @@ from odkd.config.parts_tracking import tracking_of
 from odkd.runs import sync as sync_module
 from odkd.runs.mlflow_place import PLACES, known_places, remember_place
 from odkd.runs.mlflow_sync import sync
+from odkd.runs.reaching import is_unreachable
 from odkd.runs.results import read_run
 from odkd.runs.sweeps.launch import follow
 from odkd.runs.sync import Follower, Tracking, brief, mark_if_killed
@@ -243,6 +245,93 @@ def test_command_without_a_server_gives_advice_and_fails(outputs, monkeypatch, c
     assert "not tried again" in output
     assert "Start the MLflow server at http://127.0.0.1:9 or name another with --uri" in output
     assert "secret" not in output
+
+
+ODD: dict[str, dict[str, object]] = {  # of somebody else's run.json
+    "updated": {"updated": 1e300},
+    "early": {"created": "0001-01-01T00:00:00"},
+    "late": {"created": "9999-12-31T23:59:59-14:00"},
+    "key": {"key": "x'y"},
+    "tag": {"tags": {"x": "\ud800", "\ud800": "y"}},
+    "param": {"params": {"x": "\ud800", "\ud800": "y"}},
+    "title": {"title": "\ud800"},
+}
+ODD_LINES: dict[str, dict[str, object]] = {
+    "metric": {"iteration": 0, "metrics": {"a\ud800": 0.5, f"a{chr(0xD801)}": 0.25}},
+    "iteration": {"iteration": 2**70, "metrics": {"test/miou": 0.5}},
+    "time": {"iteration": 0, "time": 1e300, "metrics": {"test/miou": 0.5}},
+}
+
+
+def test_a_run_of_somebody_else_does_not_keep_the_others_from_being_sent(outputs, monkeypatch, capsys):
+    monkeypatch.chdir(outputs.parent)
+    for name, changes in ODD.items():
+        FabricatedRun(outputs, key=f"a{name}").write(**changes)
+    for name, line in ODD_LINES.items():
+        FabricatedRun(outputs, key=f"a{name}").line("metrics.jsonl", **line)
+    noted = {"tracking_uri": uri_of(outputs), "experiment": "\ud800", "run_id": None}
+    (FabricatedRun(outputs, key="aexperiment").folder / "mlflow.json").write_text(json.dumps(noted))
+    FabricatedRun(outputs, key="z").publish(2)
+    assert command(monkeypatch, outputs.name) == 1
+    shown = capsys.readouterr().out
+    told = {line.partition("/camvid-")[2].partition(":")[0]: line for line in shown.splitlines()}
+    failed = {name.removeprefix("a") for name, line in told.items() if "not sent" in line}
+    assert failed == {"updated", "early", "late", "key", "iteration", "time", "experiment"}
+    assert "2 iterations sent" in told["z"]
+    assert "not tried again" not in shown
+    assert "move it away;" not in shown.replace("or move its folder away", "")
+    for name in ("updated", "early", "late", "iteration", "time"):
+        assert "is damaged" in told[f"a{name}"], told[f"a{name}"]
+
+
+def test_a_name_of_a_file_that_is_not_utf8_does_not_keep_a_run_from_being_sent(outputs):
+    run = FabricatedRun(outputs)
+    run.write(tags={"odkd.config_dir": "conf\udcff"}, title="\udcff")
+    sync_run(run)
+    (found,) = runs_in(outputs)
+    assert found.data.tags["odkd.config_dir"] == "conf?"
+
+
+@pytest.mark.parametrize("content", [b"this is no database" * 100, None], ids=["other", "damaged"])
+def test_only_a_damaged_database_is_to_be_moved_away(content, outputs, monkeypatch, capsys):
+    monkeypatch.chdir(outputs.parent)
+    for key in "ab":
+        FabricatedRun(outputs, key=key).publish(1)
+    database = outputs / "mlflow.db"
+    whole = database.read_bytes()
+    database.write_bytes(whole[:4096] + b"\xff" * (len(whole) - 4096) if content is None else content)
+    assert command(monkeypatch, outputs.name) == 1
+    shown = capsys.readouterr().out
+    assert "not tried again" in shown
+    assert f"{database} is damaged: move it away" in shown
+
+
+def test_an_error_is_of_the_place_or_of_the_run(tmp_path):
+    from mlflow.exceptions import MlflowException
+
+    def caused(error, cause):
+        error.__cause__ = cause
+        return error
+
+    def of_file(number, *names):
+        return OSError(number, "refused", names[0], None, *names[1:])
+
+    own, other = str(tmp_path / "x"), str(tmp_path.parent / "x")
+    unreachable = [
+        *(None, TimeoutError("late"), caused(MlflowException("x"), ConnectionRefusedError(111, "refused"))),
+        *(
+            of_file(28, other),
+            of_file(28, own, other),
+            caused(MlflowException("x"), sqlite3.OperationalError("locked")),
+        ),
+    ]
+    refused = [
+        *(MlflowException("x"), caused(MlflowException("x"), OverflowError("too large")), KeyError("sample")),
+        *(of_file(13, own), OSError("no picture"), sqlite3.IntegrityError("x")),
+        caused(MlflowException("x"), ConnectionError("too many 500 error responses")),
+    ]
+    assert [error for error in unreachable if not is_unreachable(error, tmp_path)] == []
+    assert [error for error in refused if is_unreachable(error, tmp_path)] == []
 
 
 def test_command_reports_a_folder_without_a_run_and_continues(outputs, tmp_path, monkeypatch, capsys):

@@ -154,9 +154,11 @@ def profile_runs(args: argparse.Namespace, runs: Sequence[Path]) -> int:
             failed += _failed(str(folders[0]), message)
             continue
         for folder in folders:
-            plan = plan_of(configs[folder], args.rate, folder)
-            profiles.append(with_real_time(found, plan))
-            keep(folder, profiles[-1])
+            try:
+                profiles.append(with_real_time(found, plan_of(configs[folder], args.rate, folder)))
+                keep(folder, profiles[-1])
+            except ValueError as error:  # its lines or its run.json are damaged
+                failed += _failed(str(folder), str(error))
     print_table(args, profiles)
     return 1 if failed else 0
 

@@ -11,7 +11,7 @@ from annotated_types import Ge, Le, Len
 from odkd.common.files import create_exclusive, flush_names, json_digest, sealed, unseal, write_atomic
 from odkd.common.names import is_plain
 from odkd.common.progressions import num_packed
-from odkd.common.reading import brief, check_form, read_bytes, read_json, shown
+from odkd.common.reading import MOST_JSON, brief, check_form, read_bytes, read_json, shown
 from odkd.common.settings import PositiveInt
 from odkd.common.temporary import remove, temporary_for
 from odkd.data.labels.shards import MOST_IN_SHARD, MOST_NUMBERS, DamagedLabelsError, FrameArray
@@ -101,7 +101,7 @@ def is_sealed(path: Path) -> bool:
 def copied_manifest(folder: Path) -> dict[str, Any] | None:
     """Return the manifest in a store's zarr.json; None if there is none, or if it is damaged."""
     try:
-        manifest: dict[str, Any] = read_json(folder / "zarr.json")["attributes"]
+        manifest: dict[str, Any] = read_json(folder / "zarr.json", most=MOST_JSON)["attributes"]
         return manifest if manifest.pop("sha256") == json_digest(manifest) else None
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None

@@ -84,7 +84,11 @@ def obey(
         except StoreError as error:
             uri, _ = store_uri(chosen)
             where = without_password(uri)
-            sys.exit(fail(f"{chosen.program}: MLflow at {where}: {brief(error).rstrip('.')}. {advice(uri)}", 2))
+            sys.exit(
+                fail(
+                    f"{chosen.program}: MLflow at {where}: {brief(error).rstrip('.')}. {advice(uri, error)}".rstrip(), 2
+                )
+            )
 
 
 def add_choices(parser: argparse.ArgumentParser, *, seeds: str = "+") -> None:

@@ -7,7 +7,6 @@ both sides know it, else by its path as written.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,6 +27,7 @@ from odkd.common.dotted import (
     flatten,
     is_in,
 )
+from odkd.common.reading import parse_json
 from odkd.config.compose import compose_table_config
 from odkd.config.identity import digests_of_files
 from odkd.config.known import CONF
@@ -129,8 +129,8 @@ class Matcher:
 def settings_of(run: StoredRun) -> Settings:
     """Return the settings of a stored run."""
     try:
-        files: dict[str, str] = json.loads(run.tags.get("odkd.file_digests", "{}"))
-    except ValueError:  # longer than MLflow keeps of a tag
+        files: dict[str, str] = parse_json(run.tags.get("odkd.file_digests", "{}"), dict[str, str], what="the tag")
+    except ValueError:  # longer than MLflow keeps of a tag, or damaged
         files = {}
     return _settings(NUMERICS | dict(run.params), files)
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from odkd.common.metric_names import metric_name
 from odkd.common.seeds import named_seed
+from odkd.runs.sweeps.study_file import reading_study
 
 if TYPE_CHECKING:
     import optuna
@@ -100,6 +101,11 @@ class Search:
         """The number of jobs of each trial."""
         return max(1, len(self.seeds))
 
+    @property
+    def path(self) -> Path:
+        """The file of Optuna's study."""
+        return self.folder / "study.db"
+
     def pruner_of(self, number: int) -> TrialPruner | None:
         """Return the pruner for the run of a job; None if this search prunes no run."""
         return None if self.pruner == "none" else TrialPruner(self, number // self.num_jobs)
@@ -124,12 +130,15 @@ class Search:
         return made
 
     def open_study(self, number: int = 0) -> optuna.Study:
-        """Return the study with the sampler of trial `number`; a missing study is created."""
+        """Return the study with the sampler of trial `number`; a missing study is created.
+
+        Raises:
+            DamagedFileError: its file is damaged, or that of another search.
+        """
         import optuna
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        path = self.folder / "study.db"
-        name = self.folder.name
+        path, name = self.path, self.folder.name
         if not path.is_file():  # under a temporary name first, so that a kill leaves no partial file
             unfinished = path.with_name(".study.db.new")
             for left in self.folder.glob(f"{unfinished.name}*"):
@@ -139,7 +148,8 @@ class Search:
             storage.remove_session()
             unfinished.replace(path)
         sampler, pruner = self.make_sampler(number), self.make_pruner()
-        return optuna.load_study(study_name=name, storage=open_storage(path), sampler=sampler, pruner=pruner)
+        with reading_study(path):
+            return optuna.load_study(study_name=name, storage=open_storage(path), sampler=sampler, pruner=pruner)
 
 
 class TrialPruner:

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from odkd.common.files import write_atomic
 from odkd.runs.sweeps.search import Choice, Search, Space
+from odkd.runs.sweeps.study_checks import JOB_IN_STUDY, check_study
+from odkd.runs.sweeps.study_file import reading_study
 
 if TYPE_CHECKING:
     import optuna
@@ -31,11 +33,18 @@ class Trial:
 
 
 class Study:
-    """The study of a search, in its launching process."""
+    """The study of a search, in its launching process.
+
+    Raises:
+        DamagedFileError: its file is damaged, or that of another search.
+    """
 
     def __init__(self, search: Search, space: Space) -> None:
         self.search, self.space = search, space
         self._study = search.open_study()
+        with reading_study(search.path):
+            known = self._study.get_trials(deepcopy=False)
+            check_study(self._study, known, search, space)
         self._open: dict[int, optuna.Trial] = {}  # by number; a process runs each trial once
 
     def begin(self, num_trials: int, most: int) -> list[Trial]:
@@ -80,7 +89,7 @@ class Study:
         is_pruned = "pruned" in statuses
         if not is_pruned and (not statuses <= {"finished", "skipped", "resumed"} or None in values):
             return False
-        records = [{key: job[key] for key in ("status", "run", "seconds", "metric", "value")} for job in jobs]
+        records = [{key: job[key] for key in JOB_IN_STUDY} for job in jobs]
         self._open[trial.number].set_user_attr("jobs", records)
         if is_pruned:
             self._study.tell(trial.number, state=TrialState.PRUNED)
@@ -93,8 +102,9 @@ class Study:
         found = []
         for trial in self._study.get_trials(deepcopy=False):
             params = {key: _text(value) for key, value in trial.params.items()}
-            is_done = trial.state.is_finished()
-            found.append((Trial(trial.number, params), trial.user_attrs["jobs"] if is_done else None))
+            jobs = trial.user_attrs["jobs"] if trial.state.is_finished() else None
+            own = None if jobs is None else [{key: job[key] for key in JOB_IN_STUDY} for job in jobs]
+            found.append((Trial(trial.number, params), own))
         return found
 
     def finished(self) -> list[FrozenTrial]:

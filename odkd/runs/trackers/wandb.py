@@ -177,7 +177,8 @@ class _Process:
         """Return the answer to a question.
 
         Raises:
-            ConnectionError: W&B's library has failed, or its process is gone.
+            ConnectionError: W&B cannot be reached, or the process of its library is gone.
+            RuntimeError: the library has refused what the run holds.
         """
         assert self._process.stdin is not None
         assert self._process.stdout is not None
@@ -187,6 +188,8 @@ class _Process:
             answer: dict[str, Any] = json.loads(self._process.stdout.readline() or "{}")
         except (OSError, ValueError):
             answer = {}
+        if "error" in answer and not answer.get("is_out_of_reach"):
+            raise RuntimeError(answer["error"])
         if "error" in answer or not answer:
             raise ConnectionError(answer.get("error", "the process of its library has ended"))
         self.last = answer.get("last", self.last)

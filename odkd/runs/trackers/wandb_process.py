@@ -61,6 +61,12 @@ def read_lines(lines: TextIO, questions: queue.Queue[dict[str, Any]]) -> None:
     os._exit(1)
 
 
+def is_lost(error: BaseException) -> bool:
+    """True if W&B cannot be reached, or knows no account; False if its library refuses a run."""
+    is_of_place = isinstance(error, ConnectionError | TimeoutError)
+    return is_of_place or any(kind.__name__ in ("CommError", "UsageError") for kind in type(error).__mro__)
+
+
 def main() -> None:
     """Answer questions until the process that asks is gone."""
     answers = os.fdopen(os.dup(1), "w")
@@ -73,7 +79,7 @@ def main() -> None:
         try:
             answer = getattr(session, name)(argument)
         except BaseException as error:
-            answer = {"error": " ".join(str(error).split()) or type(error).__name__}
+            answer = {"error": " ".join(str(error).split()) or type(error).__name__, "is_out_of_reach": is_lost(error)}
         answers.write(json.dumps(answer) + "\n")
         answers.flush()
 

@@ -4,6 +4,7 @@ import contextlib
 import json
 import logging
 import re
+import shutil
 import signal
 import sqlite3
 import sys
@@ -20,6 +21,7 @@ from sweep_command import Workplace, kill_all
 from tiny_settings import TINY
 
 from odkd.__main__ import main
+from odkd.common.reading import DamagedFileError
 from odkd.config.known import CONF
 from odkd.runs.outcome import RunPruned
 from odkd.runs.records import write_record_of
@@ -132,6 +134,88 @@ def test_a_value_is_the_mean_over_seeds(tmp_path: Path) -> None:
     assert study.result()["best"]["value"] == 0.375
     with pytest.raises(ValueError, match="cannot be pruned"):
         search(tmp_path, seeds=(0, 1), pruner="median")
+
+
+@pytest.fixture(scope="module")
+def continued(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of a search with a finished trial, a pruned one, and one that was cut off."""
+    folder: Path = tmp_path_factory.mktemp("outputs") / "sweeps" / "s"
+    folder.parent.mkdir()
+    study = Study(search(folder), SPACE)
+    for trial, status in zip(study.begin(3, 3), ("finished", "pruned", "failed"), strict=True):
+        study.tell(trial, finished(0.5, status))
+    return folder
+
+
+def jobs_with(**changes: Any) -> str:
+    text = json.dumps([finished(0.5)[0] | changes]).replace("'", "''")
+    return f"update trial_user_attributes set value_json='{text}' where trial_id=1"
+
+
+DISTRIBUTION = "update trial_params set distribution_json='{}' where param_name='replay' and trial_id=3"
+OTHER_CHOICES = '{"name": "CategoricalDistribution", "attributes": {"choices": ["a", "b"]}}'
+DAMAGES: dict[str, tuple[str | bytes, str]] = {
+    "other file": (b"this is no database" * 100, "file is not a database"),
+    "empty": (b"", "Record does not exist"),
+    "name": ("update studies set study_name='x'", "Record does not exist"),
+    "direction": ("update study_directions set direction='MINIMIZE'", "its direction is not maximize"),
+    "trial gone": ("delete from trials where trial_id=1", "trials are missing"),
+    "number": ("update trials set number=10 where trial_id=3", "trials are missing"),
+    "no value": ("delete from trial_values", "trial 0"),
+    "no end": ("update trials set datetime_complete=null where trial_id=1", "trial 0 has no value, or no end"),
+    "no jobs": ("delete from trial_user_attributes", "the jobs of trial 0"),
+    "no json": ("update trial_user_attributes set value_json='{'", ""),
+    "two jobs": ("update trial_user_attributes set value_json='[{},{}]'", "trial 0 has 2 jobs, and the search 1"),
+    "status": (jobs_with(status="failed"), "status=failed"),
+    "run": (jobs_with(run="../../../../etc"), "lies outside"),
+    "metric": (jobs_with(metric="m\u001b[31m"), "is no name of a score"),
+    "value": (jobs_with(value="0.5"), "value='0.5'"),
+    "nan": (jobs_with(value=float("nan")), "value=nan"),
+    "missing": (jobs_with(value=None), "value=None"),
+    "out of range": ("update trial_params set param_value=1e9 where param_name='lr' and trial_id=3", "lr=10000000"),
+    "off step": (
+        "update trial_params set param_value=2 where param_name='n' and trial_id=3",
+        "n=2 is not in its range",
+    ),
+    "no choice": ("update trial_params set param_value=7 where param_name='replay' and trial_id=3", ""),
+    "key": ("update trial_params set param_name='allow_targets' where param_name='n'", "'allow_targets'"),
+    "choices": (DISTRIBUTION.format(OTHER_CHOICES), "does not support dynamic value space"),
+    "distribution": (DISTRIBUTION.format('{"name": "os.system"}'), ""),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_study_that_is_damaged_or_of_somebody_else_is_one_line(damage: str, continued: Path, tmp_path: Path) -> None:
+    change, told = DAMAGES[damage]
+    folder = tmp_path / "outputs" / "sweeps" / "s"
+    shutil.copytree(continued, folder)
+    path = folder / "study.db"
+    if isinstance(change, bytes):
+        path.write_bytes(change)
+    else:
+        with contextlib.closing(sqlite3.connect(path)) as database:
+            database.execute(change)
+            database.commit()
+    with pytest.raises(DamagedFileError) as found:
+        Study(search(folder), SPACE)
+    (line,) = str(found.value).splitlines()
+    assert line.startswith(f"{path} is damaged, or that of another search")
+    assert told in line
+    assert f"move {folder} away" in line
+
+
+def test_a_sound_study_goes_on_with_what_it_holds(continued: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "sweeps" / "s"
+    shutil.copytree(continued, folder)
+    with contextlib.closing(sqlite3.connect(folder / "study.db")) as database:
+        database.execute(jobs_with(overrides=["allow_targets=[os]"], number=7))
+        database.commit()
+    study = Study(search(folder), SPACE)
+    (first, jobs), (_, pruned), (third, none) = study.earlier()
+    assert (jobs, none) == (finished(0.5), None)
+    assert pruned == finished(0.5, "pruned")
+    assert first.number == 0
+    assert study.begin(3, 3) == [third]
 
 
 @pytest.mark.parametrize(
