@@ -19,6 +19,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from odkd.common.ending import one_line
+from odkd.common.files import at_home
 from odkd.common.names import counted
 from odkd.common.version import add_version
 from odkd.config.known import known_groups
@@ -41,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("folder", type=Path, help="of the study; its last part becomes the study's name")
     chosen = parser.parse_args(arguments)
     with one_line("odkd-init"):
-        print(begin(chosen.folder.expanduser()))
+        print(begin(at_home(chosen.folder)))
 
 
 def begin(folder: Path) -> str:
