@@ -77,9 +77,7 @@ class Segmenter:
         whole = size or (int(images_NHWC.shape[1]), int(images_NHWC.shape[2]))
         images_NHWC = self._fitted(images_NHWC)
         found: list[Tensor] = []
-        self._each_logits(
-            images_NHWC, lambda _, logits_BKHW: found.append(classes_at_size(logits_BKHW, whole).cpu())
-        )
+        self._each_logits(images_NHWC, lambda _, logits_BKHW: found.append(classes_at_size(logits_BKHW, whole).cpu()))
         labels_NHW: np.ndarray = torch.cat(found).numpy()
         return labels_NHW
 
