@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         prog="odkd-init", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add_version(parser)
-    parser.add_argument("folder", type=Path, help="of the study; its last part becomes the study's name")
+    parser.add_argument("folder", help="of the study; its last part becomes the study's name")
     chosen = parser.parse_args(arguments)
     with one_line("odkd-init"):
         print(begin(at_home(chosen.folder)))

@@ -126,10 +126,10 @@ def at_home(path: str | Path) -> Path:
     Raises:
         ValueError: there is no such user.
     """
-    try:
-        return Path(path).expanduser()
-    except RuntimeError as error:
-        raise ValueError(f"{path}: {error}; a path that really begins with ~ is written ./~...") from error
+    found = os.path.expanduser(path)  # noqa: PTH111 - a Path has no ./ in front any more
+    if str(found).startswith("~"):
+        raise ValueError(f"{path}: there is no such user; a path that really begins with ~ is written ./~...")
+    return Path(found)
 
 
 def with_home(value: Any) -> Any:
