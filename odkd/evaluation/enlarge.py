@@ -83,8 +83,8 @@ def _bands(
     above = places.long().clamp(max=logits_1KHW.shape[2] - 1)
     weights, counts = torch.unique(places - above, return_counts=True)
     order = torch.argsort(places - above, stable=True)
-    for weight, same in zip(weights.tolist(), order.split(counts.tolist()), strict=True):
-        for some in same.split(most_rows):
+    for weight, same in zip(weights.tolist(), torch.split(order, counts.tolist()), strict=True):
+        for some in torch.split(same, most_rows):
             pairs_N2 = torch.stack([above[some], (above[some] + 1).clamp(max=logits_1KHW.shape[2] - 1)], 1)
             two_NK2W = logits_1KHW[0][:, pairs_N2].transpose(0, 1).contiguous(memory_format=layout)
             yield some + num_first, _resized(two_NK2W, (1, width), (1 + 2 * weight, across))
@@ -93,7 +93,7 @@ def _bands(
 def _resized(logits_NKHW: Tensor, size: tuple[int, int], scales: tuple[float, float]) -> Tensor:
     """Return the first rows and columns of logits that are enlarged at these scales (pixels there for one here)."""
     wide = max(size[1], LEAST_WIDTH)
-    resized: Tensor = torch._C._nn.upsample_bilinear2d(
+    resized: Tensor = torch.ops.aten.upsample_bilinear2d(
         logits_NKHW, [size[0], wide], False, 1 / scales[0], 1 / scales[1]
     )
     return resized[..., : size[1]]
