@@ -64,6 +64,7 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         ValueError: a mistake in the command.
     """
+    from odkd.commands.export_beside import check_replaced
     from odkd.commands.export_frames import read_calibration, read_frames
     from odkd.commands.export_parity import compare, given
     from odkd.common.files import write_json
@@ -83,6 +84,8 @@ def run(args: argparse.Namespace) -> int:
     path = args.output or place_in(args.run, f"{student.file.stem}{'.int8' if args.int8 else ''}{suffix}")
     if path.suffix != suffix:
         raise ValueError(f"--output {path}: a file --to {args.to} ends in {suffix}")
+    if args.output:
+        check_replaced(path)
     normalization = student.normalization
     export = Export(
         student.network,

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from odkd.common.console import say
 from odkd.common.ending import one_line
+from odkd.common.files import at_home
 from odkd.common.names import counted
 from odkd.common.version import add_version
 from odkd.config.known import known_groups
@@ -39,10 +40,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         prog="odkd-init", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add_version(parser)
-    parser.add_argument("folder", type=Path, help="of the study; its last part becomes the study's name")
+    parser.add_argument("folder", help="of the study; its last part becomes the study's name")
     chosen = parser.parse_args(arguments)
     with one_line("odkd-init"):
-        say(begin(chosen.folder.expanduser()))
+        say(begin(at_home(chosen.folder)))
 
 
 def begin(folder: Path) -> str:

@@ -2,9 +2,9 @@
 
 import argparse
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
 from typing import NoReturn
 
+from odkd.common.files import at_home
 from odkd.common.names import nearest
 from odkd.config.words import TYPOGRAPHIC, Groups, advice_on, read_settings
 
@@ -38,7 +38,7 @@ def read_command(
         return given, list(words)
     read = dict(zip(given.overrides, read_settings(given.overrides, groups, keys), strict=True))
     if given.config_dir is not None:
-        given.config_dir = str(Path(given.config_dir).expanduser())
+        given.config_dir = str(at_home(given.config_dir))
     if given.config_dir in (None, *words) and not parser.parse_known_args(words)[1]:
         return given, [read.get(word, word) for word in words]
     return given, [*_spelled(given), *read.values()]  # Hydra takes no option after a setting

@@ -102,14 +102,34 @@ def check_no_links(folder: Path) -> None:
     Raises:
         ValueError: something in it, at any depth, is a link.
     """
+    if (link := first_link(folder)) is not None:
+        raise ValueError(f"{link} is a link, and would lead elsewhere; put what it leads to in its place")
+
+
+def first_link(folder: Path) -> Path | None:
+    """Return a link in a folder, at any depth; None if there is none, or no folder."""
     if not folder.is_dir():
-        return
+        return None
     with os.scandir(folder) as entries:
         for entry in entries:
-            if entry.is_symlink():
-                raise ValueError(f"{entry.path} is a link, and would lead elsewhere; put what it leads to in its place")
+            inside = Path(entry.path) if entry.is_symlink() else None
             if entry.is_dir(follow_symlinks=False):
-                check_no_links(Path(entry.path))
+                inside = first_link(Path(entry.path))
+            if inside is not None:
+                return inside
+    return None
+
+
+def at_home(path: str | Path) -> Path:
+    """Return a path in a command with the home folder in place of ~ or ~name at its start.
+
+    Raises:
+        ValueError: there is no such user.
+    """
+    found = os.path.expanduser(path)  # noqa: PTH111 - a Path has no ./ in front any more
+    if str(found).startswith("~"):
+        raise ValueError(f"{path}: there is no such user; a path that really begins with ~ is written ./~...")
+    return Path(found)
 
 
 def with_home(value: Any) -> Any:

@@ -13,10 +13,10 @@ from omegaconf import DictConfig, OmegaConf
 from odkd.common.dotted import flatten, not_handed
 from odkd.common.names import is_plain
 from odkd.common.settings import (
-    check_rgb,
     check_setting,
     parameter_types,
 )
+from odkd.config.check_answers import check_normalization
 from odkd.config.check_dataset import check_dataset, expected_layout
 from odkd.config.check_present import check_present
 from odkd.config.check_relations import check_references, check_relations
@@ -116,10 +116,8 @@ def _check_writable(key: str, folder: Path) -> None:
 
 def _check_images(cfg: DictConfig) -> None:
     """Check how images are normalized, and which parameters of the student are frozen."""
-    for key in ("student.mean", "student.std", "teacher.mean", "teacher.std"):
-        value = OmegaConf.select(cfg, key)
-        if value is not None:
-            check_rgb(key, list(value) if OmegaConf.is_list(value) else value)
+    for group in ("student", "teacher"):
+        check_normalization(group, cfg[group])
     patterns = cfg.student.get("freeze")
     if patterns is not None and not (OmegaConf.is_list(patterns) and all(isinstance(p, str) for p in patterns)):
         raise ValueError(f"student.freeze={patterns}; expected a list of parameter names, such as ['encoder.*']")

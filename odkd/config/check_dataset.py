@@ -7,9 +7,10 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from odkd.common.missing_file import nearest_file
-from odkd.common.names import counted, nearest
+from odkd.common.names import nearest
 from odkd.common.pictures import MOST_PIXELS
 from odkd.config.build_teacher import needs_groundtruth
+from odkd.config.check_answers import check_classes
 from odkd.config.image_datasets import has_images, ids_of, pictures_of
 from odkd.data.labels.pixel_values import check_ids
 from odkd.data.labels.sets import label_set
@@ -63,16 +64,9 @@ def check_dataset(cfg: DictConfig) -> None:
 
 
 def _check_classes(dataset: DictConfig) -> None:
-    """Check names of classes, those of the ground truth, and colours."""
-    if not (OmegaConf.is_list(dataset.classes) and all(isinstance(name, str) for name in dataset.classes)):
-        raise ValueError(f"dataset.classes={dataset.classes}; expected a list of names, such as [road,car,person]")
+    """Check names of classes, colours, and the names of the ground truth."""
+    check_classes(dataset)
     classes = list(dataset.classes)
-    if nameless := [name for name in classes if not (name.strip() and name.isprintable())]:
-        raise ValueError(f"dataset.classes has the name {nameless[0]!r:.80}; expected words of printable letters")
-    if doubled := sorted({name for name in classes if classes.count(name) > 1}):
-        raise ValueError(f"dataset.classes names {', '.join(doubled)} more than once")
-    if not 2 <= len(classes) <= 180:
-        raise ValueError(f"dataset.classes has {counted(len(classes), 'name')}; expected 2 to 180")
     truth = dataset.get("groundtruth_classes")
     if dataset.groundtruth and truth is not None:
         names = list(label_set(truth).classes) if isinstance(truth, str) else list(truth)
@@ -81,11 +75,6 @@ def _check_classes(dataset: DictConfig) -> None:
                 f"the ground truth of dataset {dataset.name} has the classes ({', '.join(names[:3])}, ...), "
                 f"and dataset.classes are different ({', '.join(classes[:3])}, ...); set dataset.groundtruth=null"
             )
-    if dataset.palette is not None:
-        colours = [OmegaConf.to_container(c) if OmegaConf.is_list(c) else c for c in dataset.palette]
-        is_rgb = [isinstance(c, list) and len(c) == 3 and all(v in range(256) for v in c) for c in colours]
-        if len(colours) != len(classes) or not all(is_rgb):
-            raise ValueError(f"dataset.palette={colours}; expected {len(classes)} colours [R, G, B] in 0..255, or null")
 
 
 def _check_meaning(dataset: DictConfig) -> None:

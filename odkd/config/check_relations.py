@@ -17,8 +17,6 @@ def check_relations(cfg: DictConfig) -> None:
     """
     for key in ("loss", *(f"loss.parts.{part}" for part in cfg.loss.get("parts", ()))):
         _check_class_weights(cfg, f"{key}.class_weights", len(cfg.dataset.classes))
-    if (cfg.student.mean is None) != (cfg.student.std is None):
-        raise ValueError("student.mean and student.std go together; set both (RGB in 0..1) or neither")
     if cfg.stage.get("learn_from") == "groundtruth" and cfg.evaluation.groundtruth is False:
         raise ValueError(
             "stage.learn_from=groundtruth and evaluation.groundtruth=false contradict each other; change one"

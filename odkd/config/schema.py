@@ -15,7 +15,6 @@ from annotated_types import Ge, Le, Len
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from odkd.common.pictures import MOST_PIXELS
 from odkd.common.reading import brief, shown
 from odkd.common.settings import (
     ExistingFile,
@@ -27,6 +26,7 @@ from odkd.common.settings import (
     check_setting,
 )
 from odkd.common.yaml_files import load_config
+from odkd.config.check_answers import check_classes, check_normalization
 from odkd.config.compose import complete
 from odkd.config.permissions import revoke
 from odkd.config.plain import PLAIN
@@ -113,8 +113,9 @@ LATER: dict[str, Any] = {  # settings that configs of earlier versions lack, wit
     **PLAIN,
 }
 STORED = (  # settings with which a student of a stored run is used again
-    *("seed", "precision", "dataset.palette", "evaluation.batch_size"),
+    *("seed", "precision", "channels_last", "student.statistics", "dataset.palette", "evaluation.batch_size"),
 )
+MOST_STORED = 2**23  # pixels, 4K; a stored student is tried at its size, which takes some 500 bytes for each
 
 
 def check_settings(cfg: DictConfig, settings: Mapping[str, Any], keys: Iterable[str] | None = None) -> None:
@@ -173,13 +174,17 @@ def stored_config(run: Path, allow_targets: Sequence[str] = ()) -> DictConfig:
         revoke(cfg)
         cfg.allow_targets = list(allow_targets)
         check_settings(cfg, SETTINGS, STORED)
-        check_setting("dataset.size", OmegaConf.to_container(cfg.dataset.size), Annotated[list[PositiveInt], Len(2, 2)])
-        if math.prod(cfg.dataset.size) > MOST_PIXELS:
-            raise ValueError(f"dataset.size={cfg.dataset.size}; expected at most {MOST_PIXELS} pixels")
         for group in ("dataset", "student", "evaluation"):
             if not OmegaConf.is_dict(cfg.get(group)):
                 raise ValueError(f"it has no {group}")
-        check_setting("dataset.classes", OmegaConf.to_container(cfg.dataset.classes), list[str])
+        size: Any = OmegaConf.to_container(cfg.dataset.size)
+        check_setting("dataset.size", size, Annotated[list[PositiveInt], Len(2, 2)])
+        if math.prod(size) > MOST_STORED:
+            raise ValueError(f"dataset.size={size}; expected at most {MOST_STORED} pixels")
+        check_classes(cfg.dataset)
+        if missing := [name for name in ("mean", "std") if name not in cfg.student]:
+            raise ValueError(f"it has no student.{missing[0]}")
+        check_normalization("student", cfg.student)
     except (ValueError, TypeError, AttributeError, KeyError, OmegaConfBaseException, RecursionError) as error:
         raise ValueError(f"{shown(path)} is damaged ({brief(error)}); restore it, or use another run") from error
     return cfg

@@ -12,7 +12,6 @@ from omegaconf import OmegaConf
 from PIL import Image
 from torch import Tensor, nn
 
-from odkd.common.argmax import largest_class
 from odkd.common.device import choose_device, set_tf32
 from odkd.common.numerics import is_fast_on_cpu
 from odkd.config.construct import construct, resolve
@@ -23,7 +22,8 @@ from odkd.data.labels.palette import dataset_palette
 from odkd.data.tensor_bank import Bank, Batch, Normalization
 from odkd.data.video.fit import Fit, fit_picture, placement, stretched
 from odkd.data.video.image_index import read_picture
-from odkd.evaluation.evaluate import Evaluator, at_size
+from odkd.evaluation.enlarge import classes_at_size
+from odkd.evaluation.evaluate import Evaluator
 from odkd.runs.run_file import verify
 from odkd.students.batch_norm import use_statistics
 from odkd.students.equal_forms import use_fast_forms
@@ -64,7 +64,7 @@ class Segmenter:
         """Return class ids, uint8 [N, H, W], of RGB images, uint8 [N, h, w, 3]; of one image [h, w, 3], [H, W].
 
         Images of another size than the student's are brought to it, as pictures of a dataset with fit=stretch are.
-        Logits are enlarged to `size` = (H, W) before the class is chosen (`at_size`); None = size of the images.
+        Logits are enlarged to `size` = (H, W) before the class is chosen; None = size of the images.
 
         Raises:
             ValueError: no uint8 images of this shape.
@@ -77,9 +77,7 @@ class Segmenter:
         whole = size or (int(images_NHWC.shape[1]), int(images_NHWC.shape[2]))
         images_NHWC = self._fitted(images_NHWC)
         found: list[Tensor] = []
-        self._each_logits(
-            images_NHWC, lambda _, logits_BKHW: found.append(largest_class(at_size(logits_BKHW, whole)).cpu())
-        )
+        self._each_logits(images_NHWC, lambda _, logits_BKHW: found.append(classes_at_size(logits_BKHW, whole).cpu()))
         labels_NHW: np.ndarray = torch.cat(found).numpy()
         return labels_NHW
 
@@ -106,7 +104,7 @@ class Segmenter:
 
         def label(_: Batch, logits_BKHW: Tensor) -> None:
             inner_BKHW = logits_BKHW[:, :, place.rows, place.columns]
-            found.append(largest_class(at_size(inner_BKHW, (height, width))).cpu())
+            found.append(classes_at_size(inner_BKHW, (height, width)).cpu())
 
         self._each_logits(fit_picture(picture, place, self.size)[None], label)
         return np.array(seen), found[0][0].numpy()

@@ -7,12 +7,12 @@ passed on as it is; another one is rewritten if its meaning is plain, and refuse
 import itertools
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 
 from odkd.common.dotted import NUMBER_OR_SO, quoted, split_override
+from odkd.common.files import at_home
 from odkd.common.names import nearest
 
 Groups = Mapping[str, Sequence[str]]  # name of a group -> its choices
@@ -150,12 +150,9 @@ def _with_home(value: str) -> str:
     """Return a value with the home folder in place of ~ at the start of a path, also in a list and in quotes."""
 
     def home(found: re.Match[str]) -> str:
-        return found[1] + str(Path(found[2]).expanduser())
+        return found[1] + str(at_home(found[2]))
 
-    try:
-        return re.sub(r"((?:^|[\[,(:{])\s*['\"]?)(~[\w.-]*)(?=[/'\",\])}\s]|$)", home, value)
-    except RuntimeError as error:  # no such user
-        raise ValueError(f"{value}: {error}; a path that really begins with ~ is written ./~...") from error
+    return re.sub(r"((?:^|[\[,(:{])\s*['\"]?)(~[\w.-]*)(?=[/'\",\])}\s]|$)", home, value)
 
 
 def _without_quoted_keys(key: str, value: str) -> str:

@@ -204,13 +204,6 @@ def read_once(counts: Mapping[Name, Tensor]) -> dict[Name, Tensor]:
     return {name: part.view(tensor.shape) for (name, tensor), part in zip(counts.items(), parts, strict=True)}
 
 
-def at_size(logits_BKHW: Tensor, size: tuple[int, int]) -> Tensor:
-    """Return logits resized bilinearly to `size` = (height, width); unchanged if they have it."""
-    if logits_BKHW.shape[2:] == size:
-        return logits_BKHW
-    return F.interpolate(logits_BKHW.float(), size, mode="bilinear")
-
-
 def score_metrics(confusions_NKK: Tensor, classes: Sequence[str], scope: str, reference: str) -> dict[str, float]:
     """Return the scores of one window against one reference, by their names in `scope`.
 

@@ -16,7 +16,8 @@ from odkd.data.labels import LabelSource, resize_nearest
 from odkd.data.labels.soft import top_k
 from odkd.data.labels.store import Labelled, SoftSpec
 from odkd.data.tensor_bank import Batch
-from odkd.evaluation.evaluate import Evaluator, at_size
+from odkd.evaluation.enlarge import classes_at_size
+from odkd.evaluation.evaluate import Evaluator
 from odkd.evaluation.metrics import confusion_matrices, ignore_borders, mean_iou
 from odkd.evaluation.tally import Tally
 
@@ -28,7 +29,7 @@ def score_student(
 ) -> dict[str, Tally]:
     """Count a student's pixels against each reference, at the size of the reference's label map of each frame.
 
-    Logits are resized before the class is taken (`at_size`); for equal sizes the counts are those of
+    Logits are resized before the class is taken (`classes_at_size`); for equal sizes the counts are those of
     `Evaluator.scores`.
     """
     num_classes = evaluator.bank.num_classes
@@ -41,7 +42,7 @@ def score_student(
             for name, source in references.items():
                 label_HW = torch.from_numpy(np.array(source.read(position))).to(logits_KHW.device)
                 height, width = label_HW.shape
-                predicted_BHW = largest_class(at_size(logits_KHW[None], (height, width)))
+                predicted_BHW = classes_at_size(logits_KHW[None], (height, width))
                 label_BHW = ignore_borders(label_HW[None], evaluator.border_pixels)
                 tallies[name].add(confusion_matrices(predicted_BHW, label_BHW, num_classes))
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from odkd.common.files import at_home
 from odkd.common.optional import optional
 from odkd.common.reading import read_json
 
@@ -41,7 +42,7 @@ def locate(model: str, revision: str | None, *, needs: tuple[str, ...]) -> Path:
     Raises:
         ValueError: the model is no folder and cannot be loaded from the hub, or it has no weights.
     """
-    folder = Path(model).expanduser()
+    folder = at_home(model)
     if folder.is_dir():
         name = str(folder)
     else:
@@ -70,7 +71,7 @@ def identify(
     Raises:
         ValueError: the folder has no weights; or the hub id is not pinned, not in the cache and cannot be reached.
     """
-    folder = Path(model).expanduser()
+    folder = at_home(model)
     if not folder.is_dir():
         return {"model": model, "commit": commit_of(model, revision)}
     files = weight_files(folder)

@@ -12,6 +12,7 @@ from torch import nn
 
 import odkd as package
 from odkd.commands.export import main
+from odkd.commands.export_beside import check_replaced
 from odkd.teachers import SampledFrames
 from odkd.teachers.export import Export, write_export
 from odkd.teachers.exported import ExportedTeacher
@@ -49,6 +50,7 @@ def test_a_file_labels_as_the_student_does(
     export(run, "--to", kind, "--output", path, "--preprocess", preprocess)
     assert "16 frames against float32 PyTorch" in capsys.readouterr().out
     parity = json.loads(path.with_suffix(".parity.json").read_text())
+    check_replaced(path)  # its own files do not hinder another export
     assert parity["largest_difference"] < 1e-3
     assert parity["differing_pixels"] <= 1e-3
     student = package.load(run, device="cpu")
@@ -93,6 +95,26 @@ def test_a_file_that_differs_too_much_is_removed(
     export(run, "--to", "torchscript", "--output", tmp_path / "net.pt", code=1)
     assert "that is more than --bound 0.10%" in capsys.readouterr().err
     assert not (tmp_path / "net.pt").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("net.yaml", "seed: 1\n"),
+        ("net.yaml", "classes: [a, b]  # mine\nmean: [0, 0, 0]\nstd: [1, 1, 1]\nsize: null\noutput: logits\n"),
+        ("net.yaml", "- [\n"),
+        ("net.parity.json", '{"frames": 1, "largest_difference": 0, "differing_pixels": 0}'),
+        ("net.parity.json", "[]"),
+    ],
+)
+def test_files_that_no_export_has_written_are_not_replaced(
+    run: Path, tmp_path: Path, name: str, text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / name).write_text(text)
+    export(run, "--to", "torchscript", "--output", tmp_path / "net.pt", code=2)
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert f"would replace {tmp_path / name}, which no export has written" in line
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [(name, text)]
 
 
 def test_a_network_that_cannot_be_exported_is_one_line(tmp_path: Path) -> None:

@@ -179,3 +179,11 @@ def test_every_command_of_the_readme_works_as_written(tmp_path: Path) -> None:
     assert (study / "predicted" / "00_city.mp4").is_file()
     assert "Ours" in (study / "table.tex").read_text()
     assert list((study / "outputs" / "figures").glob("*.pdf"))
+
+
+def test_the_home_of_nobody_is_one_line(begin: Begin, tmp_path: Path) -> None:
+    (line,) = begin("~nobody-here/study", code=2).splitlines()
+    assert line.startswith("odkd-init: ~nobody-here/study: ")
+    assert not list(tmp_path.iterdir())
+    begin("./~nobody-here")
+    assert (tmp_path / "~nobody-here" / "README.md").is_file()

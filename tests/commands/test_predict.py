@@ -148,6 +148,20 @@ def test_the_same_command_does_nothing_twice_and_another_one_begins_anew(
     assert sum(asked) == 5
 
 
+def test_videos_whose_names_differ_in_a_slash_share_nothing(run: Path) -> None:
+    for folder in ("videos/a", "videos/a-b"):
+        Path(folder).mkdir(parents=True)
+    content = write_video(Path("videos/a/b.mp4"), num_frames=2).read_bytes()
+    Path("videos/a-b.mp4").write_bytes(content)
+    Path("videos/pictures.mp4").write_bytes(content)
+    Image.fromarray(picture(1, 40, 60)).save("videos/plan.png")
+    for _ in range(2):
+        for source in ("videos/*/b.mp4", "videos/*"):
+            predict(run, source, "--to", "out", "--write", "ids")
+    assert len(maps(Path("out/ids/a-b"))) == len(maps(Path("out/ids/a/b"))) == len(maps(Path("out/ids/pictures"))) == 2
+    assert json.loads(Path("out/.pictures.predict/plan.json").read_text())["confusion"] is None
+
+
 def test_a_stream_is_predicted_until_it_ends(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source = write_video(Path("camera.ts"), num_frames=12)
     predict(run, source.resolve().as_uri(), "--to", "out")
@@ -163,6 +177,8 @@ def test_a_stream_is_predicted_until_it_ends(run: Path, capsys: pytest.CaptureFi
     [
         (["nothing", "drive.mp4"], "nothing has no config.yaml; expected a run folder"),
         (["RUN", "nothing.mp4"], "nothing.mp4 names no video and no picture; expected a file"),
+        (["RUN", "~nobody-here/x.mp4"], "a path that really begins with ~ is written ./~"),
+        (["~nobody-here/run", "drive.mp4"], "a path that really begins with ~ is written ./~"),
         (["RUN", "empty"], "empty has no video and no picture"),
         (["RUN", "rtsp://127.0.0.1:9/x"], "rtsp://127.0.0.1:9/x cannot be opened"),
         (["RUN", "drive.mp4", "--truth", "nowhere"], "--truth nowhere: no such folder"),

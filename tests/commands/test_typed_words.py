@@ -34,6 +34,8 @@ COMMANDS = {
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
+        (["--config-dir=~nobody-here/conf"], "a path that really begins with ~ is written ./~"),
+        (["dataset.root=~nobody-here/x"], "a path that really begins with ~ is written ./~"),
         (["--seed", "3"], "--seed: settings have no dashes; write seed=3"),
         (["-seed=3"], "write seed=3"),
         (["--dataset.root=x"], "write dataset.root=x"),

@@ -23,7 +23,7 @@ from odkd.config.segmenter import Segmenter, load_student
 from odkd.data.labels.palette import dataset_palette
 from odkd.data.labels.student_labels import MergedLabels
 from odkd.data.splits import read_lists
-from odkd.evaluation.evaluate import at_size
+from odkd.evaluation.enlarge import at_size
 from odkd.evaluation.metrics import confusion_matrices, mean_iou
 from odkd.evaluation.split_scores import score_labels
 from odkd.runs.run_file import FILES, digests_of, read_record, write_record

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from odkd.common.argmax import largest_class
 from odkd.data.tensor_bank import Bank, Normalization
-from odkd.evaluation.evaluate import Evaluator, at_size, mean_ignoring_nan, score_metrics
+from odkd.evaluation.enlarge import at_size
+from odkd.evaluation.evaluate import Evaluator, mean_ignoring_nan, score_metrics
 
 # Frames of 1x4 pixels; the red value is the class that `RedIsClass` predicts.
 PREDICTED = [[0, 1, 1, 0], [0, 1, 0, 0], [0, 0, 0, 1]]

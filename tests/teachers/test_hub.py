@@ -21,7 +21,7 @@ from transformers_networks import (
 
 from odkd.config.compose import compose_config
 from odkd.config.known import CONF
-from odkd.teachers.hub import is_commit, weight_files
+from odkd.teachers.hub import identify, is_commit, locate, weight_files
 from odkd.teachers.transformers import TransformersTeacher
 from odkd.teachers.transformers_load import check_config, read
 
@@ -233,3 +233,9 @@ def test_a_network_that_is_larger_than_its_files_takes_no_memory(network: Path, 
     path.write_text(json.dumps(json.loads(path.read_text()) | {"decoder_hidden_size": 20_000}))
     with pytest.raises(ValueError, match="they do not belong together"):
         TransformersTeacher(str(tmp_path / "net"), device=CPU)
+
+
+def test_the_home_of_nobody_is_one_line() -> None:
+    for look in (lambda: locate("~nobody-here/x", None, needs=()), lambda: identify("~nobody-here/x", None, never)):
+        with pytest.raises(ValueError, match="~nobody-here/x: "):
+            look()

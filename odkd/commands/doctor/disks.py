@@ -39,7 +39,7 @@ def places_of(paths: Mapping[str, str]) -> list[Place]:
     """
     found: dict[Path, list[str]] = {}
     for name, path in paths.items():
-        absolute = Path(path).expanduser().absolute()
+        absolute = Path(path).absolute()
         folder = next(there for there in (absolute, *absolute.parents) if there.is_dir())
         found.setdefault(folder, []).append(name)
     return [Place(tuple(names), folder) for folder, names in found.items()]
@@ -49,9 +49,7 @@ def check_disks(paths: Mapping[str, str]) -> Section:
     """Look at each place: how much is free, of what kind it is, and what works there."""
     findings, facts = list[Finding](), dict[str, Any]()
     for name, path in paths.items():
-        there = next(
-            one for one in (Path(path).expanduser(), *Path(path).expanduser().absolute().parents) if one.exists()
-        )
+        there = next(one for one in (Path(path), *Path(path).absolute().parents) if one.exists())
         if not there.is_dir():
             advice = f"delete it, or choose another place with paths.{name}="
             findings.append(Finding("broken", f"{name}: {there} is no folder", advice))

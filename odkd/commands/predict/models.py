@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from odkd.common.dotted import setting
-from odkd.common.files import json_digest
+from odkd.common.files import at_home, json_digest
 from odkd.common.notes import file_digest
 from odkd.config.segmenter import Segmenter, load_student
 from odkd.data.labels.palette import default_palette
@@ -87,7 +87,7 @@ def open_model(
     """
     if name.startswith("teacher="):
         return _teacher([name, *settings], device=device, allow_targets=allow_targets)
-    path = Path(name).expanduser()
+    path = at_home(name)
     if path.suffix in EXPORTED:
         words = ["teacher=exported", setting("teacher.file", str(path)), *settings]
         return _teacher(words, device=device, allow_targets=allow_targets)

@@ -18,6 +18,7 @@ from odkd.data.labels.exchange import with_palette
 from odkd.data.labels.map_files import open_sound
 from odkd.evaluation.metrics import class_iou, confusion_matrices, mean_iou, pixel_accuracy
 
+NOTES = ".pictures.predict"  # folder of what is known of pictures that are done
 OPACITY = 0.5  # of the classes' colours over the picture
 
 

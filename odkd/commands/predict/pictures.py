@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from odkd.commands.predict.models import Model, single
-from odkd.commands.predict.outputs import Painter, Wanted, confusion_with, write_maps, write_picture
+from odkd.commands.predict.outputs import NOTES, Painter, Wanted, confusion_with, write_maps, write_picture
 from odkd.common.files import write_json
 from odkd.common.notes import file_digest
 from odkd.common.pictures import UNREADABLE
@@ -27,7 +27,7 @@ def predict_pictures(
     """
     num_classes = len(model.classes)
     confusion_KK, num_scored, unreadable = np.zeros((num_classes, num_classes), np.int64), 0, []
-    painter, notes = Painter(model.palette), wanted.folder / ".pictures.predict"
+    painter, notes = Painter(model.palette), wanted.folder / NOTES
     for number, (name, path) in enumerate(pictures):
         progress(1)
         facts = [model.identity, file_digest(path, notes), sorted(wanted.kinds), str(wanted.truth)]

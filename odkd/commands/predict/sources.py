@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from odkd.common.files import at_home
 from odkd.data.video.image_index import IMAGE_SUFFIXES
 from odkd.data.video.listing import VIDEO_SUFFIXES, natural
 
@@ -35,7 +36,7 @@ def find_sources(source: str) -> Sources:
     Raises:
         ValueError: there is none.
     """
-    path = Path(source).expanduser()
+    path = at_home(source)
     if path.is_dir():
         found = [item for item in path.iterdir() if not item.name.startswith(".")]
         root = path

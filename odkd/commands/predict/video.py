@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from odkd.commands.predict.models import Frames, Model
-from odkd.commands.predict.outputs import Painter, Wanted, confusion_with, write_maps
+from odkd.commands.predict.outputs import NOTES, Painter, Wanted, confusion_with, write_maps
 from odkd.common.files import json_digest, write_json
 from odkd.common.progress import Progress
 from odkd.data.video.decoder import PairDecoder
@@ -54,7 +54,7 @@ def predict_video(model: Model, index: VideoIndex, name: str, wanted: Wanted, pr
     Raises:
         ValueError: no frame can be decoded, or the ground truth does not fit.
     """
-    work, shown = wanted.folder / f".{name.replace('/', '-')}.predict", wanted.folder / f"{name}.mp4"
+    work, shown = work_folder(wanted.folder, name), wanted.folder / f"{name}.mp4"
     plan = {"model": model.identity, "video": index.digest, "kinds": sorted(wanted.kinds), "truth": str(wanted.truth)}
     if (work / "plan.json").is_file() and (work / "plan.json").read_text() != json_digest(plan):
         shutil.rmtree(work)
@@ -78,6 +78,17 @@ def predict_video(model: Model, index: VideoIndex, name: str, wanted: Wanted, pr
     return VideoResult(
         np.asarray(done["confusion"], np.int64), done["num_scored"], index.num_frames - done["num_frames"]
     )
+
+
+def work_folder(folder: Path, name: str) -> Path:
+    """Return where the pieces of a video lie: beside its overlay, so that no two videos share it.
+
+    >>> str(work_folder(Path("to"), "drive")), str(work_folder(Path("to"), "a/b"))
+    ('to/.drive.predict', 'to/a/.b.predict')
+    """
+    made = folder / name
+    work = made.with_name(f".{made.name}.predict")
+    return work / ".video" if work == folder / NOTES else work  # a video may be called pictures
 
 
 def _predict_pieces(

@@ -10,7 +10,7 @@ import av
 import numpy as np
 from av.video.reformatter import ColorRange, Colorspace
 
-LONGEST = 16384  # pixels of a side: libx264's limit
+MOST_SIDE = 16384  # pixels in a row or column, of libx264
 NUM_THREADS = 2  # fixed: x264's output depends on it, and must not depend on the machine
 
 
@@ -37,10 +37,11 @@ class VideoWriter:
         crf: int = 18,
         keyframe_interval: int = 25,
     ) -> None:
-        if not 1 <= min(width, height) <= max(width, height) <= LONGEST or not 0 < frame_rate < 1000:
+        check_sides(height, width)
+        if width < 1 or height < 1 or not 0 < frame_rate < 1000:
             raise ValueError(
                 f"{path.name}: cannot write a video of {width}x{height} pixels at {frame_rate} frames per second: "
-                f"width and height must be at least 1 and at most {LONGEST}, the frame rate above 0 and below 1000"
+                f"width and height must be at least 1, the frame rate above 0 and below 1000"
             )
         self.path = path
         self._shape = (height, width, 3)
@@ -81,6 +82,16 @@ class VideoWriter:
             if not finished:
                 self._container.close()
                 self._partial.unlink(missing_ok=True)
+
+
+def check_sides(height: int, width: int) -> None:
+    """Check that H.264 can hold pictures of this size.
+
+    Raises:
+        ValueError: a side is too long.
+    """
+    if max(height, width) > MOST_SIDE:
+        raise ValueError(f"a video of {height}x{width} pixels cannot be written: expected at most {MOST_SIDE} a side")
 
 
 def open_encoder(

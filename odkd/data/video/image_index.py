@@ -34,6 +34,7 @@ JPEG = features.version("libjpeg_turbo") or features.version("jpg")
 READER = f"pillow-{__version__} jpeg-{JPEG} bilinear"  # replaces the video decoder in keys
 INDEX_VERSION = 1  # part of the key of an index: raise it when the index changes
 INDEX_THREADS = 4  # reading and hashing mostly wait for the disk
+AT_ONCE = 2**18  # pixels whose values are in 8 bytes each
 ORIENTATION, TURNED = 0x0112, (5, 6, 7, 8)  # EXIF: these orientations exchange height and width
 
 
@@ -210,10 +211,20 @@ def _upright(content: bytes) -> Image.Image:
         image.load()
         turned = ImageOps.exif_transpose(image)
     if turned.mode.startswith(("I", "F")):  # Pillow would clip values above a byte
-        return Image.fromarray((np.asarray(turned).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8)).convert("RGB")
+        return Image.fromarray(_high_bytes(np.asarray(turned))).convert("RGB")
     if "transparency" in turned.info:
         turned = turned.convert("RGBA")
     return turned.convert("RGB")
+
+
+def _high_bytes(values_HW: np.ndarray) -> np.ndarray:
+    """Return the higher byte of values of 16 bits: uint8 [H, W]; of other values, 0 or 255 is the nearest."""
+    given, bytes_HW = values_HW.reshape(-1), np.empty(values_HW.shape, np.uint8)
+    flat = bytes_HW.reshape(-1)
+    for begin in range(0, len(given), AT_ONCE):
+        part = slice(begin, begin + AT_ONCE)
+        flat[part] = (given[part].astype(np.int64) >> 8).clip(0, 255)
+    return bytes_HW
 
 
 def _read_all(root: Path, collection: str, names: Sequence[str]) -> dict[str, Any]:

@@ -17,7 +17,7 @@ import av
 import numpy as np
 
 from odkd.data.video.container import open_container
-from odkd.data.video.encode import NUM_THREADS, open_encoder, to_yuv
+from odkd.data.video.encode import NUM_THREADS, check_sides, open_encoder, to_yuv
 
 logger = logging.getLogger(__name__)
 AUDIO_OF_MP4 = frozenset({"aac", "ac3", "alac", "eac3", "flac", "mp3", "opus"})
@@ -37,6 +37,7 @@ class SegmentWriter:
     def __init__(
         self, path: Path, *, height: int, width: int, frame_rate: Fraction, time_base: Fraction, crf: int
     ) -> None:
+        check_sides(height, width)
         self._path, self._partial = path, path.with_name(path.name + ".part")
         self._container = av.open(str(self._partial), "w", format="nut")
         self._stream = open_encoder(self._container, height=height, width=width, rate=frame_rate, crf=crf)

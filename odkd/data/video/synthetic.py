@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import shutil
+import re
 from pathlib import Path
 
 from filelock import FileLock
@@ -13,12 +13,14 @@ from PIL import Image
 from odkd.common.files import json_digest
 from odkd.common.notes import read_note, write_note
 from odkd.common.temporary import remove, temporary_for
-from odkd.data.video.encode import VideoWriter
+from odkd.data.video.encode import MOST_SIDE, VideoWriter
 from odkd.data.video.street.scene import Scene
 from odkd.data.video.street.world import CLASS_COLOURS
 from odkd.data.video.street.worlds import CITY, NIGHT
 
 MOST_PIXELS, MOST_FRAMES = 2**24, 10**7
+BUILDING = ".building"
+OWN = re.compile(rf"[0-9a-f]{{16}}{re.escape(BUILDING)}")  # what is rendered here; others may lie beside it
 VERSION = 1  # part of the folder's name: raise it when the images change
 CLASSES: list[str] = list(CLASS_COLOURS)
 PALETTE: list[list[int]] = [[int(value) for value in colour] for colour in CLASS_COLOURS.values()]
@@ -47,32 +49,20 @@ def render_dataset(
     digest of each file: where one was lost or changed, the folder is rendered again, with a warning.
 
     Raises:
-        ValueError: odd or too small sizes, or no frame.
+        ValueError: odd, too small or too large sizes, or no frame.
     """
-    if height % 2 or width % 2 or height < 32 or width < 32:
-        raise ValueError(f"synthetic video of {height}x{width} pixels: height and width must be even and at least 32")
-    num_frames = round(period_seconds * frame_rate) if frame_rate > 0 else 0
-    if num_periods < 1 or num_frames < 1:
-        raise ValueError(
-            f"synthetic video of {num_periods} periods of {period_seconds} s at {frame_rate} frames per second "
-            "has no frames; raise num_periods, period_seconds or frame_rate"
-        )
-    if height * width > MOST_PIXELS or num_periods * num_frames > MOST_FRAMES:
-        raise ValueError(
-            f"synthetic video of {num_periods} x {num_frames} frames of {height}x{width} pixels: expected at most "
-            f"{MOST_FRAMES} frames of {MOST_PIXELS} pixels; lower dataset.prepare.height, .width or .period_seconds"
-        )
-    digest = json_digest([VERSION, height, width, frame_rate, num_periods, period_seconds, seed])[:16]
-    root, note = folder / digest, folder / f"{digest}.json"
+    num_frames = _num_frames(height, width, frame_rate, num_periods, period_seconds)
+    root, note = _places(folder, [height, width, frame_rate, num_periods, period_seconds, seed])
     if root.is_dir() and _is_sound(root, note):
         return root
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / "synthetic.lock"):
         if root.is_dir() and _is_sound(root, note):
             return root
-        for leftover in folder.glob("*.building"):  # under the lock no other process is rendering
-            shutil.rmtree(leftover)
-        building = folder / f"{digest}.building"
+        for leftover in folder.glob(f"*{BUILDING}"):  # under the lock no other process is rendering
+            if OWN.fullmatch(leftover.name):
+                remove(leftover)
+        building = root.with_name(f"{root.name}{BUILDING}")
         logger.info("rendering %d x %d synthetic frames into %s", num_periods, num_frames, root)
         scenes = [Scene(world, height=height, width=width, seed=seed) for world in (CITY, NIGHT)]
         for period in range(num_periods):
@@ -85,6 +75,51 @@ def render_dataset(
         write_note(note, [_version(path, building) for path in _files(building)])
         building.replace(root)
     return root
+
+
+def frames_to_render(
+    folder: Path,
+    *,
+    height: int,
+    width: int,
+    frame_rate: float,
+    num_periods: int,
+    period_seconds: float,
+    seed: int,
+) -> int:
+    """Return how many frames `render_dataset` would render with these arguments; 0 if they are all there.
+
+    Raises:
+        ValueError: odd, too small or too large sizes, or no frame.
+    """
+    num_frames = _num_frames(height, width, frame_rate, num_periods, period_seconds)
+    root, note = _places(folder, [height, width, frame_rate, num_periods, period_seconds, seed])
+    return 0 if root.is_dir() and _is_sound(root, note) else num_periods * num_frames
+
+
+def _places(folder: Path, arguments: list[float]) -> tuple[Path, Path]:
+    """Return the folder and the note of a rendered dataset."""
+    digest = json_digest([VERSION, *arguments])[:16]
+    return folder / digest, folder / f"{digest}.json"
+
+
+def _num_frames(height: int, width: int, frame_rate: float, num_periods: int, period_seconds: float) -> int:
+    """Return the number of frames of a period, after a check of all sizes."""
+    if height % 2 or width % 2 or height < 32 or width < 32:
+        raise ValueError(f"synthetic video of {height}x{width} pixels: height and width must be even and at least 32")
+    num_frames = round(period_seconds * frame_rate) if frame_rate > 0 else 0
+    if num_periods < 1 or num_frames < 1:
+        raise ValueError(
+            f"synthetic video of {num_periods} periods of {period_seconds} s at {frame_rate} frames per second "
+            "has no frames; raise num_periods, period_seconds or frame_rate"
+        )
+    if height * width > MOST_PIXELS or max(height, width) > MOST_SIDE or num_periods * num_frames > MOST_FRAMES:
+        raise ValueError(
+            f"synthetic video of {num_periods} x {num_frames} frames of {height}x{width} pixels: expected at most "
+            f"{MOST_FRAMES} frames of {MOST_PIXELS} pixels, {MOST_SIDE} a side; "
+            "lower dataset.prepare.height, .width or .period_seconds"
+        )
+    return num_frames
 
 
 def _is_sound(root: Path, note: Path) -> bool:

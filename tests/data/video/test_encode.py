@@ -3,13 +3,15 @@
 import signal
 import subprocess
 import sys
+from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
 
-from odkd.data.video.encode import VideoWriter
+from odkd.data.video.encode import MOST_SIDE, VideoWriter
+from odkd.data.video.segments import SegmentWriter
 
 
 def moving_pictures(num_frames: int, height: int, width: int) -> np.ndarray:
@@ -132,3 +134,13 @@ def test_a_video_without_a_picture_is_refused(tmp_path: Path) -> None:
     ):
         pass
     assert not list(tmp_path.iterdir())
+
+
+def test_a_side_that_h264_does_not_have_is_refused_before_a_file_is_made(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="expected at most 16384 a side"):
+        VideoWriter(tmp_path / "a.mp4", width=32, height=MOST_SIDE + 2, frame_rate=1.0)
+    one = Fraction(1)
+    with pytest.raises(ValueError, match="expected at most 16384 a side"):
+        SegmentWriter(tmp_path / "a.nut", width=MOST_SIDE + 2, height=32, frame_rate=one, time_base=one, crf=23)
+    assert not list(tmp_path.iterdir())
+    write(tmp_path / "longest.mp4", np.zeros((1, 32, MOST_SIDE, 3), np.uint8))

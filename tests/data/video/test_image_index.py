@@ -1,6 +1,7 @@
 """The index of a collection of images: order, pixels, digest and cache."""
 
 import os
+import tracemalloc
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from image_folders import colours, save
 from PIL import Image
 
+from odkd.data.video import image_index
 from odkd.data.video.decode import decode_frames
 from odkd.data.video.fit import Fit
 from odkd.data.video.image_index import ImageIndex, index_images, read_picture
@@ -98,3 +100,28 @@ def test_no_flipped_bit_of_a_png_changes_a_pixel_without_a_word(tmp_path: Path) 
         else:
             np.testing.assert_array_equal(found, whole)
     assert num_damaged > 0.9 * len(content)
+
+
+@pytest.mark.parametrize(
+    "values_HW",
+    [
+        np.arange(2**16, dtype=np.uint16).reshape(256, 256),
+        np.array([[-1, 0, 255, 256], [65535, 65536, 2**31 - 1, -(2**31)]], np.int32),
+        np.array([[-300.5, 0, 255.9, 256], [65535.9, 1e6, 1e18, -1e18]], np.float32),
+    ],
+    ids=["16 bits", "32 bits", "floats"],
+)
+def test_high_bytes_are_those_of_all_values_at_once(values_HW: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected_HW = (values_HW.astype(np.int64) >> 8).clip(0, 255).astype(np.uint8)
+    for at_once in (3, 2**18):
+        monkeypatch.setattr(image_index, "AT_ONCE", at_once)
+        np.testing.assert_array_equal(image_index._high_bytes(values_HW), expected_HW)
+
+
+def test_a_deep_picture_takes_no_8_bytes_a_pixel() -> None:
+    values_HW = np.zeros((2000, 1000), np.uint16)
+    tracemalloc.start()
+    image_index._high_bytes(values_HW)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2 * 2**21 + 3 * 8 * 2**18

@@ -268,3 +268,19 @@ def test_impossible_arguments_are_refused(tmp_path: Path, change: dict[str, floa
     with pytest.raises(ValueError, match=message):
         render_dataset(tmp_path, **{**SMALL, **change})
     assert not list(tmp_path.iterdir())
+
+
+def test_only_remains_of_its_own_are_removed_and_no_link_is_followed(tmp_path: Path) -> None:
+    others = [tmp_path / "to" / "camvid.building", tmp_path / "elsewhere"]
+    for folder in others:
+        folder.mkdir(parents=True)
+        (folder / "precious").touch()
+    small = SMALL | {"height": 32, "width": 32, "num_periods": 1, "period_seconds": 0.4}
+    digest = render_dataset(tmp_path / "to", **small).name
+    shutil.rmtree(tmp_path / "to" / digest)
+    (tmp_path / "to" / f"{digest}.building").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "to" / f"{'0' * 16}.building").mkdir()
+    root = render_dataset(tmp_path / "to", **small)
+    assert sorted(path.name for path in (tmp_path / "to").glob("*.building")) == ["camvid.building"]
+    assert [path.name for folder in others for path in folder.iterdir()] == ["precious", "precious"]
+    assert not root.is_symlink()
