@@ -7,8 +7,8 @@ from typing import BinaryIO
 
 import numpy as np
 
+from odkd.common.archives import open_member
 from odkd.common.pictures import MOST_PIXELS
-from odkd.common.reading import open_member
 
 MOST_ITEM = 8  # bytes of a number
 

@@ -16,7 +16,7 @@ import stat
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 MOST_JSON = 2**27  # bytes; the index of a video of 10 hours has 40 MB
 MOST_RECORD = 2**24  # bytes of a small record; 63 are a score of a class, so 5,000 classes with 20 scores have 6 MB
@@ -24,8 +24,6 @@ MOST_LINES = 2**30  # bytes of a file of lines
 MOST_LINE = 2**24  # bytes of one of them, which is a small record
 MOST_NUM_LINES = 2**21  # a video of 10 hours has 2**20 frames
 NO_ZIP = (zipfile.BadZipFile, UnicodeDecodeError, NotImplementedError)  # what zipfile raises for damaged archives
-PACKINGS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # zipfile unpacks other pieces at once, to any size
-ENCRYPTED = 0x1  # the flag of a file in an archive
 MOST_TEXT = 2**26  # bytes
 KINDS = (  # test of a file's mode -> what it is
     (stat.S_ISDIR, "a folder"),
@@ -137,31 +135,6 @@ def check_unpacked(path: Path) -> None:
         with contextlib.suppress(*NO_ZIP), zipfile.ZipFile(file) as archive:
             if sum(member.file_size for member in archive.infolist()) > size:
                 raise DamagedFileError(f"{shown(path)} is a compressed archive; expected one of torch.save")
-
-
-def open_member(archive: zipfile.ZipFile, name: str) -> IO[bytes]:
-    """Open a file in a zip archive, which is unpacked no further than it is read.
-
-    Raises:
-        KeyError: there is none of this name.
-        DamagedFileError: it is encrypted, or packed in a way that nobody uses for data sets and arrays.
-        Exception: one of `NO_ZIP`, if the archive is damaged.
-    """
-    member = archive.getinfo(name)
-    if member.flag_bits & ENCRYPTED:
-        raise DamagedFileError("it is encrypted")
-    if member.compress_type not in PACKINGS:
-        raise DamagedFileError(f"it is packed with method {member.compress_type}; expected deflate, or no packing")
-    return archive.open(member)
-
-
-def read_member(archive: zipfile.ZipFile, name: str, most: int) -> bytes:
-    """Return the content of a file in a zip archive, of at most `most` bytes; raises as `open_member`."""
-    with open_member(archive, name) as file:
-        content = file.read(most + 1)
-    if len(content) > most:
-        raise DamagedFileError(f"it has more than {most} bytes, too many for what it should hold")
-    return content
 
 
 def read_text(path: Path, most: int = MOST_TEXT) -> str:

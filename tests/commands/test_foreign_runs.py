@@ -173,7 +173,7 @@ def test_sizes_beyond_memory_are_one_line(foreign: Path, capsys: pytest.CaptureF
     change(foreign, dataset__size=[10**9, 10**9])
     assert told("odkd-profile", foreign) == "refused"
     shown = capsys.readouterr().err
-    assert "expected at most 4194304 pixels" in shown
+    assert "expected at most 8388608 pixels" in shown
     assert "Traceback" not in shown
 
 

@@ -65,7 +65,7 @@ def test_markup_in_names_is_displayed_and_not_executed(tmp_path: Path) -> None:
     folder = make_run(tmp_path / "run", num_iterations=4, classes=[HOSTILE, "road"])
     (folder / "overrides.txt").write_text(f"run.name={HOSTILE}\n")
     record = json.loads((folder / "run.json").read_text())
-    hostile = {"name": HOSTILE, "stage": HOSTILE, "key": HOSTILE, "tags": {f"odkd.{HOSTILE}": HOSTILE}}
+    hostile = {"name": HOSTILE, "stage": HOSTILE, "tags": {f"odkd.{HOSTILE}": HOSTILE}}
     (folder / "run.json").write_text(json.dumps(record | hostile | {"params": {f"a.{HOSTILE}": HOSTILE}}))
     write_stills(
         folder,

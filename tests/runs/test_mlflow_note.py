@@ -71,7 +71,7 @@ def test_a_description_that_a_user_wrote_in_mlflow_stays(outputs: Path) -> None:
 
 def test_every_stage_and_every_end_has_a_description(tmp_path: Path) -> None:
     for stage, status, params in (("label", "finished", PARAMS), ("mckd", "killed", PARAMS), ("", "failed", {})):
-        run = FabricatedRun(tmp_path, key=f"key {stage}")
+        run = FabricatedRun(tmp_path, key=f"key_{stage}")
         run.write(stage=stage, status=status, params=params)
         (run.folder / "error.txt").write_text("Traceback\nValueError: too small\n")
         note = run_note(read_run(run.folder))

@@ -7,8 +7,9 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from PIL import Image
 
+from odkd.common.archives import read_member
 from odkd.common.pictures import UNREADABLE, open_picture
-from odkd.common.reading import brief, read_bytes, read_member
+from odkd.common.reading import brief, read_bytes
 
 MOST_PIXELS = 2**23  # of a picture: four times those of Cityscapes, whose pictures are the largest of these data sets
 MOST_BYTES = 8 * MOST_PIXELS  # of its file: 16 bits for each colour of each pixel

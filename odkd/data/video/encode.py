@@ -41,7 +41,7 @@ class VideoWriter:
         if width < 1 or height < 1 or not 0 < frame_rate < 1000:
             raise ValueError(
                 f"{path.name}: cannot write a video of {width}x{height} pixels at {frame_rate} frames per second: "
-                f"width and height must be at least 1, the frame rate above 0 and below 1000"
+                "width and height must be at least 1, the frame rate above 0 and below 1000"
             )
         self.path = path
         self._shape = (height, width, 3)

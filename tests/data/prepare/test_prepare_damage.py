@@ -14,11 +14,10 @@ from PIL import Image
 from public_datasets import CLIPS, make_camvid_of_segnet, make_cdnet
 
 from odkd.commands.prepare import main
+from odkd.common.archives import read_member
 from odkd.common.arrays import read_npz
-from odkd.common.reading import read_member
 from odkd.data.prepare import camvid, pictures
 from odkd.data.prepare.pictures import Picture, find_pictures
-from odkd.data.video.encode import VideoWriter
 
 START = b"\x89PNG\r\n\x1a\n"
 
@@ -199,12 +198,6 @@ def test_names_in_an_archive_steer_no_terminal(tmp_path: Path, capsys: pytest.Ca
             archive.writestr(f"x\x1b]0;owned\x07/{name}", png())
     line = told(capsys, "cdnet", tmp_path / "all.zip", tmp_path / "made")
     assert "it has x\\x1b]0;owned\\x07;" in line
-
-
-def test_a_video_that_no_encoder_takes_is_a_mistake(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"a\.mp4: cannot write a video of 60000x80 pixels .* at most 16384"):
-        VideoWriter(tmp_path / "a.mp4", width=60_000, height=80, frame_rate=1.0)
-    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("leads_to", ["a folder", "nowhere"])
