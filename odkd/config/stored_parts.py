@@ -64,9 +64,9 @@ def _check_rendering(prepare: Any, folder: Path) -> None:
     """
     if prepare["_target_"] != f"{render_dataset.__module__}.{render_dataset.__name__}":
         return
-    settings = {key: value for key, value in prepare.items() if key not in ("_target_", "folder")}
-    height, width = settings["height"], settings["width"]
-    if (num_frames := frames_to_render(folder, **settings)) * height * width > MOST_RENDERED:
+    arguments = {key: value for key, value in prepare.items() if key not in ("_target_", "folder")}
+    height, width = arguments["height"], arguments["width"]
+    if (num_frames := frames_to_render(folder, **arguments)) * height * width > MOST_RENDERED:
         raise ValueError(
             f"dataset.prepare asks for {num_frames} frames of {height}x{width} pixels, which are not in {folder}; "
             f"expected at most {MOST_RENDERED} pixels in all to render: use other frames, or have the run render them"

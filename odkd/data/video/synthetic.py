@@ -6,6 +6,7 @@ import hashlib
 import logging
 import re
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock
 from PIL import Image
@@ -52,7 +53,7 @@ def render_dataset(
         ValueError: odd, too small or too large sizes, or no frame.
     """
     num_frames = _num_frames(height, width, frame_rate, num_periods, period_seconds)
-    root, note = _places(folder, [height, width, frame_rate, num_periods, period_seconds, seed])
+    root, note = _places(folder, seed, height, width, frame_rate, num_periods, period_seconds)
     if root.is_dir() and _is_sound(root, note):
         return root
     folder.mkdir(parents=True, exist_ok=True)
@@ -77,29 +78,22 @@ def render_dataset(
     return root
 
 
-def frames_to_render(
-    folder: Path,
-    *,
-    height: int,
-    width: int,
-    frame_rate: float,
-    num_periods: int,
-    period_seconds: float,
-    seed: int,
-) -> int:
-    """Return how many frames `render_dataset` would render with these arguments; 0 if they are all there.
+def frames_to_render(folder: Path, seed: int, **sizes: Any) -> int:
+    """Return how many frames `render_dataset` would render with the same arguments; 0 if they are all there.
 
     Raises:
         ValueError: odd, too small or too large sizes, or no frame.
     """
-    num_frames = _num_frames(height, width, frame_rate, num_periods, period_seconds)
-    root, note = _places(folder, [height, width, frame_rate, num_periods, period_seconds, seed])
-    return 0 if root.is_dir() and _is_sound(root, note) else num_periods * num_frames
+    num_frames = _num_frames(**sizes)
+    root, note = _places(folder, seed, **sizes)
+    return 0 if root.is_dir() and _is_sound(root, note) else int(sizes["num_periods"]) * num_frames
 
 
-def _places(folder: Path, arguments: list[float]) -> tuple[Path, Path]:
+def _places(
+    folder: Path, seed: int, height: int, width: int, frame_rate: float, num_periods: int, period_seconds: float
+) -> tuple[Path, Path]:
     """Return the folder and the note of a rendered dataset."""
-    digest = json_digest([VERSION, *arguments])[:16]
+    digest = json_digest([VERSION, height, width, frame_rate, num_periods, period_seconds, seed])[:16]
     return folder / digest, folder / f"{digest}.json"
 
 
