@@ -1,10 +1,11 @@
 """Make all trials under fault, and with --page renew the tables of docs/reliability.md: `make faults`.
 
-python scripts/faults.py [--rounds 0 1 ...] [--only crash|together|fuzz|soak ...] [--page]  (hours)
+python scripts/faults.py [--rounds 0 1 ...] [--kinds] [--only crash|together|fuzz|soak ...] [--page]  (hours)
 
-A round disturbs every point once; each of the 8 rounds, 0 to 7, with another fault there. Rounds take hours, go on
-where they were interrupted, and use all cores. Results go to build/faults: crash-*.jsonl, together.jsonl, fuzz.json,
-soak.json. Needs Linux and a C compiler.
+A round disturbs every point once; each of the 8 rounds, 0 to 7, with another fault there. `--kinds` disturbs one point
+of each kind (operation and file, without keys and numbers) with all of these faults. Both take hours, go on where they
+were interrupted, and use all cores. Results go to build/faults: crash-*.jsonl, together.jsonl, fuzz.json, soak.json.
+Needs Linux and a C compiler.
 """
 
 import argparse
@@ -41,12 +42,12 @@ def drive(*commands: Sequence[str]) -> None:
         assert not any(codes), f"drivers ended with {codes}"
 
 
-def run(part: str, rounds: Sequence[int]) -> None:
-    """Make the trials of one part, and write its files of results; no rounds: a random sample."""
+def run(part: str, rounds: Sequence[int], has_kinds: bool = False) -> None:
+    """Make the trials of one part, and write its files of results; neither rounds nor kinds: a random sample."""
     if part == "crash":
-        trials = ["--rounds", *map(str, rounds)] if rounds else SAMPLE
+        trials = [*(["--rounds", *map(str, rounds)] if rounds else []), *(["--kinds"] if has_kinds else [])] or SAMPLE
         cores = len(os.sched_getaffinity(0))
-        name = "crash-round-{}.jsonl" if rounds else "crash-random-{}.jsonl"
+        name = "crash-round-{}.jsonl" if trials is not SAMPLE else "crash-random-{}.jsonl"
         drive(*([*trials, "--part", str(i), str(cores), "--to", str(BUILD / name.format(i))] for i in range(cores)))
     elif part == "together":
         (BUILD / "together.jsonl").unlink(missing_ok=True)
@@ -165,6 +166,7 @@ def main() -> int:
     """Run the parts and renew the page; return 1 if a promise was broken."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, nargs="+", default=[], help="every point once for each of these, 0 to 7")
+    parser.add_argument("--kinds", action="store_true", help="one point of each kind with every kill and error")
     parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--page", action="store_true", help="renew the tables of docs/reliability.md")
     parser.add_argument("--no-trials", action="store_true", help="only tables, from the results of before")
@@ -172,7 +174,7 @@ def main() -> int:
     BUILD.mkdir(parents=True, exist_ok=True)
     for part in () if args.no_trials else args.only:
         print(part, flush=True)
-        run(part, args.rounds)
+        run(part, args.rounds, args.kinds)
     if args.page:
         renew(PAGE)
     for trial in lines_of("crash-*.jsonl") + lines_of("together.jsonl"):

@@ -5,6 +5,7 @@ import contextlib
 import json
 import os
 import random
+import re
 import shutil
 import sys
 import tempfile
@@ -27,8 +28,9 @@ from trials import ENDINGS, ERRORS, KILLS, Attack, prepare_imports  # noqa: E402
 
 WRITES = ("write", "pwrite", "writev")
 OPENS = ("create", "open")
+Kind = tuple[str, str]  # of a point: operation and file, see `kind_of`
 ROUNDS = 2 + len(ERRORS)
-OF_UNFINISHED = 100
+OF_UNFINISHED, OF_REPEATED = 100, 11
 
 
 def main() -> None:
@@ -39,6 +41,7 @@ def main() -> None:
     parser.add_argument(
         "--rounds", type=int, nargs="*", default=[], choices=range(ROUNDS), help="every point once, each"
     )
+    parser.add_argument("--kinds", action="store_true", help="one point of each kind with every kill and error")
     parser.add_argument("--kills", type=int, default=0, help="random kills for each stage")
     parser.add_argument("--errors", type=int, default=0, help="random errors for each stage")
     parser.add_argument("--endings", type=int, default=0, help="random signals and ends of memory for each stage")
@@ -83,7 +86,10 @@ def all_trials(attack: Attack, args: argparse.Namespace) -> None:
     """Make the trials of a stage, and write a line for each."""
     generator = random.Random(f"{args.seed} {attack.stage.name}")
     attack.measure()
-    trials = list(rounds(attack, args.rounds))
+    known = known_kinds(args.to, attack.stage.name)
+    trials = list(rounds(attack, args.rounds, known if attack.stage.repeats else set()))
+    if args.kinds:
+        trials += kinds(attack, generator, known)
     for number, possible in (
         (args.kills, kills_at),
         (args.errors, errors_at),
@@ -91,7 +97,8 @@ def all_trials(attack: Attack, args: argparse.Namespace) -> None:
     ):
         trials += spread(attack, number, generator, possible)
     first, step = args.part
-    made = {(record["point"], record["how"]) for record in read(args.to) if record["stage"] == attack.stage.name}
+    before = [record for record in records(args.to) if record["stage"] == attack.stage.name and "how" in record]
+    made = {(record["point"], record["how"]) for record in before}
     with args.to.open("a") as out:
         out.write("\n" if made else "")  # a kill may have cut the last line
         out.write(json.dumps({"stage": attack.stage.name, "points": attack.points}) + "\n")
@@ -104,27 +111,54 @@ def all_trials(attack: Attack, args: argparse.Namespace) -> None:
             out.flush()
 
 
-def read(path: Path) -> list[dict[str, Any]]:
-    """Return the trials that a file of JSON lines holds; a line that a kill has cut is none."""
+def records(path: Path) -> list[dict[str, Any]]:
+    """Return the stages and trials that a file of JSON lines holds; a line that a kill has cut is none."""
     found = []
     for line in path.read_text().splitlines() if path.is_file() else []:
         with contextlib.suppress(ValueError):
             found.append(json.loads(line))
-    return [record for record in found if "how" in record]
+    return found
 
 
-def rounds(attack: Attack, numbers: Sequence[int]) -> Iterator[tuple[int, str]]:
+def rounds(attack: Attack, numbers: Sequence[int], repeated: set[Kind]) -> Iterator[tuple[int, str]]:
     """Yield every point once for each round, with another kill or error in each; all `ROUNDS` rounds give all of them.
 
     After a point the disk is as before the next one, so the kill "after" adds nothing. A database that is being
-    created has another name, and the next command deletes it unread: one point in so many is enough there.
+    created has another name, and the next command deletes it unread: one point in so many is enough there. So is one in
+    so many of the points whose kinds are `repeated` from other stages.
     """
     for number in numbers:
-        for point, (_, name) in enumerate(attack.points, 1):
+        for point, (operation, name) in enumerate(attack.points, 1):
             possible = [how for how in kills_at(attack, point) if how != "after"] + errors_at(attack, point)
-            is_thinned = Path(name).name.startswith(UNFINISHED) and point % OF_UNFINISHED
-            if not is_thinned and number < len(possible):
+            is_unfinished = Path(name).name.startswith(UNFINISHED)
+            one_in = OF_UNFINISHED if is_unfinished else OF_REPEATED if kind_of(operation, name) in repeated else 1
+            if point % one_in == 0 and number < len(possible):
                 yield point, possible[(point + number) % len(possible)]
+
+
+def kinds(attack: Attack, generator: random.Random, known: set[Kind]) -> Iterator[tuple[int, str]]:
+    """Yield a random point of each kind that is not known yet, with every kill and every error."""
+    points: dict[Kind, list[int]] = {}
+    for point, (operation, name) in enumerate(attack.points, 1):
+        points.setdefault(kind_of(operation, name), []).append(point)
+    for kind, alike in points.items():
+        point = generator.choice(alike)
+        if kind not in known:
+            for how in [how for how in kills_at(attack, point) if how != "after"] + errors_at(attack, point):
+                yield point, how
+
+
+def kind_of(operation: str, name: str) -> Kind:
+    """Return a point's kind: its operation and its file, without the run's name, keys and numbers."""
+    return operation, re.sub(r"[0-9a-f]{8,}|\d+", "N", re.sub("^/runs/[^/]+", "/runs/R", name))
+
+
+def known_kinds(path: Path, stage: str) -> set[Kind]:
+    """Return the kinds of points of the stages before one, of those that a file of JSON lines holds."""
+    names = [other.name for other in STAGES]
+    before = names[: names.index(stage)]
+    held = [record for record in records(path) if "points" in record and record["stage"] in before]
+    return {kind_of(*point) for record in held for point in record["points"]}
 
 
 def kills_at(attack: Attack, point: int) -> list[str]:

@@ -1,6 +1,7 @@
 """Commands in forks of this process, which has imported everything: a trial costs what the command does, no more."""
 
 import contextlib
+import gc
 import importlib
 import os
 import signal
@@ -77,6 +78,8 @@ def begin(stage: Stage, trials: Callable[[], None]) -> int:
 
     default_values()  # each is read once in a process
     known_tables()
+    gc.collect()
+    gc.freeze()  # a job collects garbage; the forks need not go through what was imported here
     perform = job.perform
 
     def stop_here(*arguments: Any) -> Any:

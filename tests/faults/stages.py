@@ -53,6 +53,7 @@ class Stage:
         before: commands that have run in the folder, undisturbed, before each trial.
         has_mlflow: MLflow holds its runs in the end.
         is_job: a single job of odkd: it writes nothing before `perform`, so that forks can begin there.
+        repeats: most of its points are those of single jobs, which other stages have.
     """
 
     name: str
@@ -60,11 +61,13 @@ class Stage:
     before: tuple[tuple[str, ...], ...] = ()
     has_mlflow: bool = False
     is_job: bool = True
+    repeats: bool = False
 
 
 LABEL = ("odkd", *SMALL, "stage=label")
 LABELLED = (*LABEL, "run.name=before")
 ONLINE = ("odkd", *SMALL, *FEW)
+SWEEP = ("odkd", "-m", *ONLINE[1:], *TRACKED)
 SENT = (LABELLED, ("odkd-sync", "outputs"))  # MLflow's tables exist
 
 STAGES = [
@@ -79,10 +82,10 @@ STAGES = [
     Stage("several streams", (*ONLINE, *SLOW, "stage=online_streams", "stage.teacher=drift"), (LABELLED,)),
     Stage("mckd", ("odkd", *SMALL, *MCKD), (LABELLED,)),
     *(Stage(f"baseline, {name}", ("odkd", *SMALL, *MCKD, f"stage={name}"), (LABELLED,)) for name in BASELINES),
-    Stage("online with pages", (*ONLINE, *PAGES), (LABELLED,)),
+    Stage("online with pages", (*ONLINE, *PAGES), (LABELLED,), repeats=True),
     Stage("online with MLflow", (*ONLINE, *TRACKED), SENT, has_mlflow=True),
     Stage("sync", ("odkd-sync", "outputs"), (ONLINE,), has_mlflow=True, is_job=False),
-    Stage("sweep", ("odkd", "-m", *ONLINE[1:], *TRACKED, "seed=0,1"), SENT, has_mlflow=True, is_job=False),
+    Stage("sweep", (*SWEEP, "seed=0,1"), SENT, has_mlflow=True, is_job=False, repeats=True),
 ]
 
 
