@@ -17,11 +17,11 @@ from omegaconf.errors import OmegaConfBaseException
 
 from odkd.commands.help import help_text
 from odkd.commands.options import read_command
+from odkd.common.arguments import version_text
 from odkd.common.compiler import compiler_message
 from odkd.common.console import say
 from odkd.common.ending import say_traceback
 from odkd.common.errors import line_of
-from odkd.common.version import version_text
 from odkd.config.known import CONF, known_groups, known_keys
 from odkd.config.messages import explain
 from odkd.runs.outcome import Terminated

@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from odkd.common.arguments import Arguments, add_version
 from odkd.common.console import log_to_console, say
 from odkd.common.ending import one_line
-from odkd.common.version import add_version
 
 if TYPE_CHECKING:
     from odkd.config.segmenter import Segmenter
@@ -34,7 +34,7 @@ NUM_FRAMES, INT8_FRAMES = 16, 64
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Export; a mistake becomes one message and exit code 2, a file that differs too much exit code 1."""
-    parser = argparse.ArgumentParser(
+    parser = Arguments(
         prog="odkd-export", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add_version(parser)
@@ -164,7 +164,7 @@ def facts_of(run: Path, student: Segmenter) -> dict[str, str]:
     """Return where the student comes from, for the file's metadata."""
     import json
 
-    from odkd.common.version import version_text
+    from odkd.common.arguments import version_text
     from odkd.runs.run_file import read_record
 
     record = read_record(run)

@@ -18,11 +18,11 @@ import unicodedata
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from odkd.common.arguments import Arguments, add_version
 from odkd.common.console import say
 from odkd.common.ending import one_line
 from odkd.common.files import at_home
 from odkd.common.names import counted
-from odkd.common.version import add_version
 from odkd.config.known import known_groups
 
 TEMPLATES = Path(__file__).resolve().parent / "new_study"
@@ -36,9 +36,7 @@ NOT_TEXT = {"null", "true", "false", "yes", "no", "on", "off", "y", "n", "nan", 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Begin a study; a mistake becomes one message and exit code 2, a failed write exit code 1."""
-    parser = argparse.ArgumentParser(
-        prog="odkd-init", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Arguments(prog="odkd-init", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_version(parser)
     parser.add_argument("folder", help="of the study; its last part becomes the study's name")
     chosen = parser.parse_args(arguments)

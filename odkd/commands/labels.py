@@ -11,10 +11,10 @@ from odkd.commands.labels_found import DEFAULT
 from odkd.commands.labels_maintain import repair_stores, verify
 from odkd.commands.labels_prune import prune
 from odkd.commands.labels_show import list_stores, show_info, show_statistics
+from odkd.common.arguments import Arguments, add_version
 from odkd.common.console import log_to_console
 from odkd.common.ending import one_line
 from odkd.common.reading import brief
-from odkd.common.version import add_version
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -31,8 +31,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     sys.exit(code)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="odkd-labels", description=__doc__.partition(":")[2].strip().capitalize())
+def _parser() -> Arguments:
+    parser = Arguments(prog="odkd-labels", description=__doc__.partition(":")[2].strip().capitalize())
     add_version(parser)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
@@ -43,7 +43,7 @@ def _parser() -> argparse.ArgumentParser:
         *,
         takes_stores: bool = True,
         default: Path = DEFAULT,
-    ) -> argparse.ArgumentParser:
+    ) -> Arguments:
         added = commands.add_parser(name, help=text, description=text)
         added.set_defaults(run=run)
         if takes_stores:

@@ -14,9 +14,9 @@ import argparse
 import signal
 from collections.abc import Sequence
 
+from odkd.common.arguments import Arguments, add_version
 from odkd.common.console import log_to_console
 from odkd.common.ending import one_line
-from odkd.common.version import add_version
 from odkd.data.prepare import alternate, bdd100k_cityscapes, camvid, capture, cdnet, lvs
 
 SUBCOMMANDS = {
@@ -32,7 +32,7 @@ SUBCOMMANDS = {
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a subcommand; a mistake becomes one message and exit code 2, a failed read or write exit code 1."""
     plain_text = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(prog="odkd-prepare", description=__doc__, formatter_class=plain_text)
+    parser = Arguments(prog="odkd-prepare", description=__doc__, formatter_class=plain_text)
     add_version(parser)
     subcommands = parser.add_subparsers(title="subcommands", dest="subcommand", required=True)
     for name, module in SUBCOMMANDS.items():

@@ -1,19 +1,18 @@
 """Console script `odkd-report`: write report.html of runs and sweeps, or one page that compares any runs."""
 
-import argparse
 import difflib
 import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from odkd.common.arguments import Arguments, add_version
 from odkd.common.console import log_to_console, say
 from odkd.common.ending import one_line
 from odkd.common.errors import line_of
 from odkd.common.names import counted
 from odkd.common.progress import tracked
 from odkd.common.reading import brief
-from odkd.common.version import add_version
 from odkd.report.html_run import NAME, write_run_report
 from odkd.report.html_sweep import write_runs_report, write_sweep_report
 from odkd.report.settings import settings_of
@@ -25,7 +24,7 @@ KINDS = ("runs", "sweeps")  # folders below that of all outputs
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Write the pages, print their paths and exit: with code 1 if one could not be written, 2 for wrong arguments."""
-    parser = argparse.ArgumentParser(
+    parser = Arguments(
         prog="odkd-report",
         description="Write report.html, a single file that can be mailed, into run folders and sweep folders.",
     )

@@ -12,12 +12,12 @@ from pathlib import Path
 
 from filelock import Timeout
 
+from odkd.common.arguments import Arguments, add_version
 from odkd.common.console import log_to_console, say
 from odkd.common.names import counted
 from odkd.common.optional import how_to_install, is_installed
 from odkd.common.progress import tracked
 from odkd.common.temporary import remove_left_behind
-from odkd.common.version import add_version
 from odkd.runs import tracker as notes
 from odkd.runs.mlflow_client import without_password
 from odkd.runs.mlflow_place import asked_uri, check_uri, experiment_or_default, known_places
@@ -146,8 +146,8 @@ class _Sending:
         self.num_failed += 1
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser() -> Arguments:
+    parser = Arguments(
         prog="odkd-sync",
         description="Send the trackers of each run folder what they lack: MLflow, and others that it notes.",
     )

@@ -12,10 +12,10 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from odkd.common.arguments import Arguments, add_version
 from odkd.common.console import say
 from odkd.common.ending import one_line
 from odkd.common.names import counted, nearest
-from odkd.common.version import add_version
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -48,7 +48,7 @@ SECONDS = {  # that a check may take
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Check; a mistake in the command becomes one message and exit code 2, something broken exit code 1."""
-    parser = argparse.ArgumentParser(
+    parser = Arguments(
         prog="odkd-doctor", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add_version(parser)
@@ -104,7 +104,7 @@ def run(args: argparse.Namespace) -> tuple[int, bool]:
         ValueError: a mistake in the command.
     """
     from odkd.commands.doctor.findings import bounded, scrubbed, secrets_of
-    from odkd.common.version import version_text
+    from odkd.common.arguments import version_text
 
     names = [name for name in SECONDS if not args.only or name in args.only]
     asked = asked_by(args) if {"disks", "mlflow"} & set(names) else Asked({}, None)

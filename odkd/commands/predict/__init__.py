@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from odkd.common.arguments import Arguments, add_version
 from odkd.common.console import log_to_console, say
 from odkd.common.ending import one_line
 from odkd.common.names import counted
 from odkd.common.progress import Progress
-from odkd.common.version import add_version
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,7 +37,7 @@ KINDS = ("overlay", "ids", "palette")
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Predict; a mistake becomes one message and exit code 2, a failed read or write exit code 1."""
-    parser = argparse.ArgumentParser(
+    parser = Arguments(
         prog="odkd-predict", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add_version(parser)

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from odkd.common.arguments import Arguments, add_version
 from odkd.common.console import say
 from odkd.common.ending import one_line
 from odkd.common.names import counted
-from odkd.common.version import add_version
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -34,7 +34,7 @@ Frames are noise and the weights random: neither changes the figures. Nothing el
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Profile; a mistake becomes one message and exit code 2, a student of several that fails exit code 1."""
-    parser = argparse.ArgumentParser(
+    parser = Arguments(
         prog="odkd-profile", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add_version(parser)

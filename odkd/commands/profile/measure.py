@@ -14,8 +14,8 @@ from omegaconf import DictConfig
 
 from odkd.commands.profile.cost import count_flops, count_parameters
 from odkd.commands.profile.onnx import export_onnx
+from odkd.common.arguments import version_text
 from odkd.common.device import choose_device, thread_choice
-from odkd.common.version import version_text
 from odkd.config.subject import Subject
 from odkd.runs.environment import processor, versions
 from odkd.runs.measuring import Call, Memory, busy_cores, summary_of, time_calls

@@ -9,12 +9,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from odkd.common.arguments import Arguments, add_version
 from odkd.common.console import log_to_console, say
 from odkd.common.dotted import setting
 from odkd.common.ending import one_line
 from odkd.common.files import write_atomic
 from odkd.common.names import counted
-from odkd.common.version import add_version
 from odkd.config.known import known_groups, known_keys
 from odkd.config.words import read_settings
 from odkd.report.tables.cells import Filled, needs, place_of
@@ -52,7 +52,7 @@ KEY=VALUE are overrides of odkd for all runs of the table: the folder of your da
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command; exit code 1 if cells are missing or doubled, 2 for a user's mistake."""
-    parser = argparse.ArgumentParser(
+    parser = Arguments(
         "odkd-tables", description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add_choices(parser, seeds="*")
@@ -91,7 +91,7 @@ def obey(
             )
 
 
-def add_choices(parser: argparse.ArgumentParser, *, seeds: str = "+") -> None:
+def add_choices(parser: Arguments, *, seeds: str = "+") -> None:
     """Add the arguments that tables and figures share, and the program name for messages.
 
     Args:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from odkd.common.arguments import Arguments
 from odkd.common.console import say
 from odkd.report import without_time
 from odkd.report.paper import MAX_CURVES, Curve, by_setting_figure, over_time_figure, save_figure
@@ -35,7 +36,7 @@ SHARES = ("miou", "iou", "accuracy", "consistency")  # in the names of scores be
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command; exit code 1 if runs are missing or doubled, 2 for a user's mistake."""
-    parser = argparse.ArgumentParser("odkd-figures", description=__doc__)
+    parser = Arguments("odkd-figures", description=__doc__)
     add_choices(parser)
     parser.add_argument("--only", nargs="+", metavar="FIGURE", help="draw only these figures of the table")
     parser.add_argument("--output", type=Path, metavar="FOLDER", help="default: figures/ in paths.outputs")
