@@ -17,6 +17,7 @@ from odkd.report.entries import Entry, run_of_job
 from odkd.report.factors import compare
 from odkd.report.html import write_page
 from odkd.report.html_run import NAME
+from odkd.report.same_frames import same_frames
 from odkd.report.settings import changed_settings, default_settings, device_of
 from odkd.report.sweep_pictures import cost_pictures, curve_pictures, effect_pictures, pair_pictures
 from odkd.report.sweep_tables import best_in_words, configuration_table, effect_tables, job_table
@@ -100,6 +101,7 @@ def _write(path: Path, title: str, entries: Sequence[Entry], sweep: Mapping[str,
         "pairs": pair_pictures(comparison, metrics, drawn),
         "costs": cost_pictures(comparison, metrics, drawn),
         "curves": curve_pictures(comparison, drawn),
+        "same_frames": same_frames(comparison.configurations),
         "devices": devices,
         "has_learned_before": any(
             entry.settings.get("stage.pretrain_positions", "0") not in ("0", "null") for entry in entries
