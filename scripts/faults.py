@@ -2,10 +2,10 @@
 
 python scripts/faults.py [--rounds 0 1 ...] [--kinds] [--only crash|together|fuzz|soak ...] [--page]  (hours)
 
-A round disturbs every point once; each of the 8 rounds, 0 to 7, with another fault there. `--kinds` disturbs one point
-of each kind (operation and file, without keys and numbers) with all of these faults. Both take hours, go on where they
-were interrupted, and use all cores. Results go to build/faults: crash-*.jsonl, together.jsonl, fuzz.json, soak.json.
-Needs Linux and a C compiler.
+A round disturbs every point once; each of the 8 rounds, 0 to 7, with another fault there. `--kinds` makes those
+faults that no point of its kind (operation and file, without keys and numbers) has had. Both take hours, go on where
+they were interrupted, and use all cores. Results go to build/faults: crash-*.jsonl, together.jsonl, fuzz.json,
+soak.json. Needs Linux and a C compiler.
 """
 
 import argparse
@@ -25,7 +25,7 @@ FAULTS, BUILD, PAGE = ROOT / "tests" / "faults", ROOT / "build" / "faults", ROOT
 sys.path[:0] = [str(FAULTS), str(ROOT / "tests" / "helpers")]
 PARTS = ("crash", "together", "fuzz", "soak")
 SAMPLE = ["--kills", "45", "--errors", "24", "--endings", "9"]  # for each stage
-KILLS, ENDINGS = ("before", "after", "torn"), ("SIGTERM", "SIGINT", "memory")
+ENDINGS = ("SIGTERM", "SIGINT", "memory")
 SOAK_ITERATIONS = 5000
 BEGIN, END = "<!-- measured by make faults: begin -->", "<!-- end -->"
 
@@ -82,18 +82,25 @@ def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:
 
 def crash_tables(records: list[dict[str, Any]]) -> list[str]:
     """Return the tables of kills, errors and ends: by stage, and by kind."""
+    from points import ERRORS, KILLS, faults_of, kind_of
     from shim import UNFINISHED
 
     points = {record["stage"]: record["points"] for record in records if "points" in record}
     trials = [record for record in records if "how" in record and record["hit"]]
+    groups = {"kills": KILLS, "errors": ERRORS, "endings": ENDINGS}
     rows, totals = [], Counter[str]()
+    kinds_had = {kind_of(*point): set[str]() for list_ in points.values() for point in list_}
+    for trial in trials:
+        kinds_had.setdefault(kind_of(*trial["hit"].split(" ", 1)), set()).add(trial["how"])
+    num_whole = sum(hows.issuperset(faults_of(kind[0])) for kind, hows in kinds_had.items())
+    num_hit = sum(map(bool, kinds_had.values()))
     for stage, list_ in points.items():
         here = [trial for trial in trials if trial["stage"] == stage]
         counts = {
             "points": len(list_),
             "deleted unread": sum(Path(name).name.startswith(UNFINISHED) for _, name in list_),
             "hit": len({trial["point"] for trial in here}),
-            **{name: sum(trial["how"] in kinds for trial in here) for name, kinds in KINDS.items()},
+            **{name: sum(trial["how"] in hows for trial in here) for name, hows in groups.items()},
             "broken": sum(bool(trial["faults"]) for trial in here),
         }
         totals.update(counts)
@@ -115,14 +122,10 @@ def crash_tables(records: list[dict[str, Any]]) -> list[str]:
         *lines,
         "",
         *table(["fault", "trials", "promises broken"], [[k, kinds[k], broken[k]] for k in sorted(kinds)]),
+        "",
+        f"Points are of {len(kinds_had)} kinds (operation and file, without keys and numbers): {num_hit} had a fault, "
+        f"{num_whole} each kill and each error that is possible there.",
     ]
-
-
-KINDS = {
-    "kills": KILLS,
-    "errors": ("ENOSPC", "EDQUOT", "EROFS", "EIO", "ESTALE", "EMFILE"),
-    "endings": ENDINGS,
-}
 
 
 def measured() -> dict[str, list[str]]:
@@ -166,7 +169,7 @@ def main() -> int:
     """Run the parts and renew the page; return 1 if a promise was broken."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, nargs="+", default=[], help="every point once for each of these, 0 to 7")
-    parser.add_argument("--kinds", action="store_true", help="one point of each kind with every kill and error")
+    parser.add_argument("--kinds", action="store_true", help="every kill and error that no point of its kind has had")
     parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--page", action="store_true", help="renew the tables of docs/reliability.md")
     parser.add_argument("--no-trials", action="store_true", help="only tables, from the results of before")

@@ -5,12 +5,12 @@ import contextlib
 import json
 import os
 import random
-import re
 import shutil
 import sys
 import tempfile
 import threading
 import traceback
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -21,14 +21,12 @@ sys.path[:0] = [str(HERE.parents[1]), str(HERE.parent / "helpers"), str(HERE)]
 os.environ |= {"OMP_NUM_THREADS": "1", "MPLBACKEND": "agg"}
 
 from forks import begin, leave  # noqa: E402
+from points import ERRORS, Kind, errors_of, faults_of, kills_of, kind_of  # noqa: E402
 from scenarios import run_all  # noqa: E402
 from shim import UNFINISHED, Shim  # noqa: E402
 from stages import STAGES  # noqa: E402
-from trials import ENDINGS, ERRORS, KILLS, Attack, prepare_imports  # noqa: E402
+from trials import ENDINGS, Attack, prepare_imports  # noqa: E402
 
-WRITES = ("write", "pwrite", "writev")
-OPENS = ("create", "open")
-Kind = tuple[str, str]  # of a point: operation and file, see `kind_of`
 ROUNDS = 2 + len(ERRORS)
 OF_UNFINISHED, OF_REPEATED = 100, 11
 
@@ -41,7 +39,7 @@ def main() -> None:
     parser.add_argument(
         "--rounds", type=int, nargs="*", default=[], choices=range(ROUNDS), help="every point once, each"
     )
-    parser.add_argument("--kinds", action="store_true", help="one point of each kind with every kill and error")
+    parser.add_argument("--kinds", action="store_true", help="every kill and error that no point of its kind has had")
     parser.add_argument("--kills", type=int, default=0, help="random kills for each stage")
     parser.add_argument("--errors", type=int, default=0, help="random errors for each stage")
     parser.add_argument("--endings", type=int, default=0, help="random signals and ends of memory for each stage")
@@ -86,24 +84,25 @@ def all_trials(attack: Attack, args: argparse.Namespace) -> None:
     """Make the trials of a stage, and write a line for each."""
     generator = random.Random(f"{args.seed} {attack.stage.name}")
     attack.measure()
-    known = known_kinds(args.to, attack.stage.name)
-    trials = list(rounds(attack, args.rounds, known if attack.stage.repeats else set()))
-    if args.kinds:
-        trials += kinds(attack, generator, known)
+    first, step = args.part
+    repeated = set(kinds_had(args.to.parent, attack.stage.name)) if attack.stage.repeats else set()
+    trials = list(rounds(attack, args.rounds, repeated))
     for number, possible in (
-        (args.kills, kills_at),
-        (args.errors, errors_at),
-        (args.endings, lambda *_: list(ENDINGS)),
+        (args.kills, kills_of),
+        (args.errors, errors_of),
+        (args.endings, lambda _: list(ENDINGS)),
     ):
         trials += spread(attack, number, generator, possible)
-    first, step = args.part
+    trials = trials[first::step]
+    if args.kinds:
+        trials += kinds(attack, kinds_had(args.to.parent), first, step)
     before = [record for record in records(args.to) if record["stage"] == attack.stage.name and "how" in record]
     made = {(record["point"], record["how"]) for record in before}
     with args.to.open("a") as out:
         out.write("\n" if made else "")  # a kill may have cut the last line
         out.write(json.dumps({"stage": attack.stage.name, "points": attack.points}) + "\n")
         out.flush()
-        for point, how in trials[first::step]:
+        for point, how in trials:
             if (point, how) in made:
                 continue
             trial = attack.trial(point, how)
@@ -123,61 +122,46 @@ def records(path: Path) -> list[dict[str, Any]]:
 def rounds(attack: Attack, numbers: Sequence[int], repeated: set[Kind]) -> Iterator[tuple[int, str]]:
     """Yield every point once for each round, with another kill or error in each; all `ROUNDS` rounds give all of them.
 
-    After a point the disk is as before the next one, so the kill "after" adds nothing. A database that is being
-    created has another name, and the next command deletes it unread: one point in so many is enough there. So is one in
-    so many of the points whose kinds are `repeated` from other stages.
+    A database that is being created has another name, and the next command deletes it unread: one point in so many is
+    enough there. So is one in so many of the points whose kinds are `repeated` from other stages.
     """
     for number in numbers:
         for point, (operation, name) in enumerate(attack.points, 1):
-            possible = [how for how in kills_at(attack, point) if how != "after"] + errors_at(attack, point)
+            possible = faults_of(operation)
             is_unfinished = Path(name).name.startswith(UNFINISHED)
             one_in = OF_UNFINISHED if is_unfinished else OF_REPEATED if kind_of(operation, name) in repeated else 1
             if point % one_in == 0 and number < len(possible):
                 yield point, possible[(point + number) % len(possible)]
 
 
-def kinds(attack: Attack, generator: random.Random, known: set[Kind]) -> Iterator[tuple[int, str]]:
-    """Yield a random point of each kind that is not known yet, with every kill and every error."""
+def kinds(attack: Attack, had: dict[Kind, set[str]], first: int, step: int) -> Iterator[tuple[int, str]]:
+    """Yield a point of every `step`-th kind for each kill and error that this kind has not had yet, in any stage."""
     points: dict[Kind, list[int]] = {}
     for point, (operation, name) in enumerate(attack.points, 1):
         points.setdefault(kind_of(operation, name), []).append(point)
     for kind, alike in points.items():
-        point = generator.choice(alike)
-        if kind not in known:
-            for how in [how for how in kills_at(attack, point) if how != "after"] + errors_at(attack, point):
-                yield point, how
+        if zlib.crc32(" ".join(kind).encode()) % step == first:
+            for number, how in enumerate(faults_of(kind[0])):
+                if how not in had.get(kind, ()):
+                    yield alike[number % len(alike)], how
 
 
-def kind_of(operation: str, name: str) -> Kind:
-    """Return a point's kind: its operation and its file, without the run's name, keys and numbers."""
-    return operation, re.sub(r"[0-9a-f]{8,}|\d+", "N", re.sub("^/runs/[^/]+", "/runs/R", name))
-
-
-def known_kinds(path: Path, stage: str) -> set[Kind]:
-    """Return the kinds of points of the stages before one, of those that a file of JSON lines holds."""
-    names = [other.name for other in STAGES]
-    before = names[: names.index(stage)]
-    held = [record for record in records(path) if "points" in record and record["stage"] in before]
-    return {kind_of(*point) for record in held for point in record["points"]}
-
-
-def kills_at(attack: Attack, point: int) -> list[str]:
-    """Return the ways to die at a point: only a write can be torn."""
-    return list(KILLS) if attack.points[point - 1][0] in WRITES else ["before", "after"]
-
-
-def errors_at(attack: Attack, point: int) -> list[str]:
-    """Return the errors that a point can give: only an open runs out of file handles."""
-    return [how for how in ERRORS if how != "EMFILE" or attack.points[point - 1][0] in OPENS]
+def kinds_had(folder: Path, left_out: str = "") -> dict[Kind, set[str]]:
+    """Return the kinds of the points that were hit, but for a stage, and what happened there; by all JSON lines."""
+    found: dict[Kind, set[str]] = {}
+    for record in (record for path in folder.glob("*.jsonl") for record in records(path)):
+        if record.get("hit") and record["stage"] != left_out:
+            found.setdefault(kind_of(*record["hit"].split(" ", 1)), set()).add(record["how"])
+    return found
 
 
 def spread(
-    attack: Attack, number: int, generator: random.Random, possible: Callable[[Attack, int], list[str]]
+    attack: Attack, number: int, generator: random.Random, possible: Callable[[str], list[str]]
 ) -> Iterator[tuple[int, str]]:
     """Yield so many points, a random one of each of as many equal parts, and one of what is possible there."""
     for place in range(number):
         point = min(len(attack.points), 1 + int((place + generator.random()) * len(attack.points) / number))
-        yield point, generator.choice(possible(attack, point))
+        yield point, generator.choice(possible(attack.points[point - 1][0]))
 
 
 if __name__ == "__main__":

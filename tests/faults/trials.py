@@ -14,12 +14,13 @@ from typing import Any
 
 from forks import call, go_on_in_fork, import_all, run_in_fork
 from left_behind import differences, state_of
+from points import ERRORS, KILLS
 from shim import AFTER, BEFORE, COUNT, FAIL, FAIL_ON, MEMORY, SIGNAL, TORN, Shim
 from stages import ONLINE, Stage, write_student
 
-KILLS = {"before": BEFORE, "after": AFTER, "torn": TORN}
+KILLING = dict(zip(KILLS, (BEFORE, AFTER, TORN), strict=True))
 # A full disk and one that has become read-only stay so; the others come once.
-ERRORS = {"ENOSPC": FAIL_ON, "EDQUOT": FAIL_ON, "EROFS": FAIL_ON, "EIO": FAIL, "ESTALE": FAIL, "EMFILE": FAIL}
+FAILING = dict(zip(ERRORS, (FAIL_ON, FAIL_ON, FAIL_ON, FAIL, FAIL, FAIL), strict=True))
 ENDINGS = {"SIGTERM": SIGNAL, "SIGINT": SIGNAL, "memory": MEMORY}
 DOES_NOT_VERIFY = 90  # exit code of a fork whose command ended well
 
@@ -33,7 +34,7 @@ class Trial:
 
     stage: str
     point: int
-    how: str  # a key of KILLS, ERRORS or ENDINGS
+    how: str  # one of KILLS, ERRORS or ENDINGS
     hit: str = ""  # operation and file at the point; "" if the command ended before
     code: int = 0  # of the disturbed command; negative: the signal
     faults: list[str] = field(default_factory=list)
@@ -73,7 +74,7 @@ class Attack:
         started = time.monotonic()
         self._number += 1
         folder = self._copy(f"trial{self._number}")
-        kind = (KILLS | ERRORS | ENDINGS)[how]
+        kind = (KILLING | FAILING | ENDINGS)[how]
         number = getattr(errno, how, 0) or getattr(signal, how, 0)
         code = go_on_in_fork(folder, self._log, lambda: self._plan(folder, point, kind, number))
         found = self._points.read_text().splitlines()
