@@ -37,7 +37,7 @@ SMALL = [  # so small that every method has something to choose, to evict and to
 UNKNOWN_TO = {  # setting above -> replays or regularizers that do not have it
     "++replay.capacity=6": ("memoryless", "nothing", "first"),
     "++replay.candidates=8": tuple(name for name in REPLAYS if name != "mir"),
-    "++regularizer.warmup_passes=2": ("none", "ace", "derpp"),
+    "++regularizer.warmup_passes=2": ("none", "ace", "derpp", "temporal"),
 }
 
 

@@ -95,7 +95,7 @@ def learner_of(name: str, seed: int, **settings: Any) -> Any:
 @pytest.mark.parametrize("name", NAMES)
 def test_a_resumed_run_is_bit_identical(name: str) -> None:
     # Consolidation after passes 2, 4, 6; saved after pass 3, between two of them.
-    settings = {"warmup_passes": 2, "update_every_passes": 2, "delta_t": 4, "strength": 3.0}
+    settings = {"warmup_passes": 2, "update_every_passes": 2, "delta_t": 4, "strength": 3.0, "max_distance": 9}
 
     def learn_on(learner: Any, numbers: range) -> list[dict[str, float]]:
         losses = []
