@@ -84,7 +84,7 @@ STAGES = [
     *(Stage(f"baseline, {name}", ("odkd", *SMALL, *MCKD, f"stage={name}"), (LABELLED,)) for name in BASELINES),
     Stage("online with pages", (*ONLINE, *PAGES), (LABELLED,), repeats=True),
     Stage("online with MLflow", (*ONLINE, *TRACKED), SENT, has_mlflow=True),
-    Stage("sync", ("odkd-sync", "outputs"), (ONLINE,), has_mlflow=True, is_job=False),
+    Stage("sync", ("odkd-sync", "outputs"), (ONLINE,), has_mlflow=True, is_job=False, repeats=True),
     Stage("sweep", (*SWEEP, "seed=0,1"), SENT, has_mlflow=True, is_job=False, repeats=True),
 ]
 

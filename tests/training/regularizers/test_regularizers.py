@@ -149,7 +149,8 @@ def test_the_state_does_not_grow_with_the_stream(name: str) -> None:
 def test_the_main_job_runs_with_every_regularizer(name: str, odkd: Odkd) -> None:
     settings = compose_config([f"regularizer={name}"]).regularizer
     soon = ["regularizer.warmup_passes=1"] if "warmup_passes" in settings else []
-    run = odkd(f"regularizer={name}", "evaluation.groundtruth=false", "replay.capacity=12", *soon)
+    together = ["stage.batch_size=4", "stage.order=stream"] if name == "temporal" else []
+    run = odkd(f"regularizer={name}", "evaluation.groundtruth=false", "replay.capacity=12", *soon, *together)
     lines = (run / "metrics.jsonl").read_text().splitlines()
     assert ("learn/loss_regularizer" in lines[-1]) == (name not in ("none", "ace"))
 
