@@ -28,7 +28,7 @@ from stages import STAGES  # noqa: E402
 from trials import ENDINGS, Attack, prepare_imports  # noqa: E402
 
 ROUNDS = 2 + len(ERRORS)
-OF_UNFINISHED, OF_REPEATED = 100, 11
+OF_UNFINISHED, OF_REPEATED = 100, 37
 
 
 def main() -> None:
