@@ -38,10 +38,11 @@ def watched(plan: SweepPlan) -> Iterator[None]:
 
     def look() -> None:
         while not over.wait(LOOK_SECONDS):
-            if plan.stop_reason() is not None:
-                if not over.is_set():
-                    _thread.interrupt_main(signal.SIGTERM)
-                return
+            with contextlib.suppress(OSError):  # of a network's disk for a moment: it looks again
+                if plan.stop_reason() is not None:
+                    if not over.is_set():
+                        _thread.interrupt_main(signal.SIGTERM)
+                    return
 
     signal.signal(signal.SIGTERM, terminate)  # `isolated` puts the old one back
     watcher = threading.Thread(target=look, name="odkd-stop", daemon=True)

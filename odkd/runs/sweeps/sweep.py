@@ -7,6 +7,7 @@ read. For MLflow the folder is a run folder too: its run.json makes the parent r
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections import Counter
@@ -17,6 +18,7 @@ from typing import Any, Self
 
 from filelock import FileLock, Timeout
 
+from odkd.common.errors import line_of
 from odkd.common.files import write_json
 from odkd.common.progress import Progress
 from odkd.runs.records import write_record_of
@@ -25,6 +27,7 @@ from odkd.runs.sweeps.parent import parent_run, table_of_jobs
 from odkd.runs.sweeps.plan import DIED, JobRecord, SweepPlan, read_job
 from odkd.runs.sweeps.summary import value_name
 
+logger = logging.getLogger(__name__)
 DONE = ("finished", "skipped", "resumed", "pruned")
 LINE_SECONDS = 60.0  # between two log lines on the state of the jobs, where no bar shows it
 GATHER_SECONDS = 1.0  # shortest interval between two readings of the jobs' files
@@ -84,9 +87,16 @@ class Sweep:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         self._closing.set()
         self._gatherer.join()
+        try:
+            self._end(error)
+        finally:
+            self._progress.__exit__(kind, error, trace)
+            self._lock.release()
+
+    def _end(self, error: BaseException | None) -> None:
+        """Note how the jobs and the sweep have ended."""
         is_killed = error is not None and not isinstance(error, Exception)
         self.gather()
-        self._progress.__exit__(kind, error, trace)
         for job in self.jobs:
             if job["status"] == "running" and not is_killed:
                 job |= {"status": "failed", "error": DIED}
@@ -95,7 +105,6 @@ class Sweep:
         is_complete = error is None and all(job["status"] in DONE for job in self.jobs)
         self.status = "killed" if is_killed else "finished" if is_complete else "failed"
         self.write()
-        self._lock.release()
 
     def add(self, jobs: Sequence[Sequence[str]]) -> None:
         """Add jobs, each given by its overrides, numbered after the existing ones; write all files."""
@@ -131,19 +140,25 @@ class Sweep:
             state = [self.status, self.search, [dict(job) for job in self.jobs]]
             if state == self._written:
                 return
-            self._written = state
             self.seconds = time.monotonic() - self._started
             record = self.record()
             write_record_of(self.plan.folder / "sweep.json", record)
             write_json(self.plan.folder / "jobs.json", table_of_jobs(record))
             write_record_of(self.plan.folder / "run.json", parent_run(record))
+            self._written = state  # only now: what a disk has refused is written again
 
     def _gather_again(self) -> None:
-        seconds = 0.0
+        seconds, is_refused = 0.0, False
         while not self._closing.wait(pause_after(seconds)):
             began = time.monotonic()
-            self.gather()
-            self.write()
+            try:
+                self.gather()
+                self.write()
+                is_refused = False
+            except Exception as error:  # the jobs go on; the end of the sweep does both again, and raises what is wrong
+                if not is_refused:
+                    logger.warning("the sweep's files are not up to date (%s); the jobs go on", line_of(error) or error)
+                is_refused = True
             seconds = time.monotonic() - began
 
     def gather(self) -> None:
