@@ -14,6 +14,7 @@ from filelock import Timeout
 
 from odkd.common.arguments import Arguments, add_version
 from odkd.common.console import log_to_console, say
+from odkd.common.ending import one_line
 from odkd.common.names import counted
 from odkd.common.optional import how_to_install, is_installed
 from odkd.common.progress import tracked
@@ -32,25 +33,28 @@ def main() -> None:
     """Send each run folder and print the result, including runs whose process was killed; exit with 1 if one failed."""
     args = _parser().parse_args()
     sys.path.append(str(Path.cwd()))  # where a tracker of the user's own may lie
-    try:
-        default = asked_uri("--uri", None)
-        args.uri = args.uri and asked_uri("--uri", args.uri)
-    except ValueError as error:
-        say(f"odkd-sync: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
+    with one_line("odkd-sync"):
+        code = _send_all(args)
+    raise SystemExit(code)
+
+
+def _send_all(args: argparse.Namespace) -> int:
+    """Send what was named; return the exit code."""
+    default = asked_uri("--uri", None)
+    args.uri = args.uri and asked_uri("--uri", args.uri)
     given = args.folder or [Path("outputs")]
     folders = [run for folder in given for run in _runs_of(folder)]
     if not folders:
         places = ", ".join(map(str, given))
         say(f"no runs or sweeps under {places}; name run folders, or go to where odkd was run", file=sys.stderr)
-        raise SystemExit(0)
+        return 0
     sending = _Sending(args, default)
     log_to_console(logging.WARNING)
     for folder, outputs in tracked(folders, "sent", "folders"):
         sending.send(folder, outputs)
     for text in sorted(sending.advice):
         say(text)
-    raise SystemExit(1 if sending.num_failed else 0)
+    return 1 if sending.num_failed else 0
 
 
 class _Sending:

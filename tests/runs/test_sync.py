@@ -467,3 +467,15 @@ def test_a_note_leads_to_no_other_host_than_a_known_one(uri: str, tmp_path: Path
     with pytest.raises(ValueError, match="note") as refused:
         sync_command.check_known(uri, tmp_path, None)
     assert str(refused.value).isprintable()
+
+
+def test_ctrl_c_ends_the_command_with_a_line(outputs, monkeypatch, capsys):
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sync_command._Sending, "send", interrupted)
+    monkeypatch.setattr(sys, "argv", ["odkd-sync", str(outputs)])
+    with pytest.raises(SystemExit) as ending:
+        sync_command.main()
+    assert ending.value.code == 130
+    assert "odkd-sync: interrupted; finished work is kept" in capsys.readouterr().err
