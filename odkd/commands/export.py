@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from odkd.common.arguments import Arguments, add_version
+from odkd.common.arguments import Arguments, add_version, version_text
 from odkd.common.console import log_to_console, say
 from odkd.common.ending import one_line
 
@@ -164,7 +164,6 @@ def facts_of(run: Path, student: Segmenter) -> dict[str, str]:
     """Return where the student comes from, for the file's metadata."""
     import json
 
-    from odkd.common.arguments import version_text
     from odkd.runs.run_file import read_record
 
     record = read_record(run)

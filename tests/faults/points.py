@@ -2,7 +2,7 @@
 
 import re
 
-KILLS = ("before", "after", "torn")  # in the middle of a write
+KILLS = ("before", "after", "torn")  # torn: in the middle of a write
 ERRORS = ("ENOSPC", "EDQUOT", "EROFS", "EIO", "ESTALE", "EMFILE")
 WRITES = ("write", "pwrite", "writev")
 OPENS = ("create", "open")

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from odkd.common.arguments import Arguments, add_version
+from odkd.common.arguments import Arguments, add_version, version_text
 from odkd.common.console import say
 from odkd.common.ending import one_line
 from odkd.common.names import counted, nearest
@@ -104,7 +104,6 @@ def run(args: argparse.Namespace) -> tuple[int, bool]:
         ValueError: a mistake in the command.
     """
     from odkd.commands.doctor.findings import bounded, scrubbed, secrets_of
-    from odkd.common.arguments import version_text
 
     names = [name for name in SECONDS if not args.only or name in args.only]
     asked = asked_by(args) if {"disks", "mlflow"} & set(names) else Asked({}, None)
